@@ -1,0 +1,5 @@
+"""`python -m omnicdc` is the command `omnicdc`."""
+
+from omnicdc.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""What can go wrong, by what is to be done about it.
+
+OmnicdcError                     message, hint (what to run), context (keys for the log)
+├── TransientError               the same call may succeed later by itself: keep the changes, retry
+│   ├── DatabaseUnavailable      no connection, or it was lost
+│   └── LockBusy                 somebody else holds the root, the name or the table
+├── RegistryError                this one registry cannot be scanned or written: set aside, go on
+├── ConfigError                  what was typed or configured is wrong: a person must act
+└── SchemaMismatch               the database lacks what omnicdc needs: a person must act
+"""
+
+from __future__ import annotations
+
+
+class OmnicdcError(Exception):
+    """Something failed; `hint` is the command or the deed that mends it."""
+
+    def __init__(self, message: str, *, hint: str = "", **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context = context
+
+    def __str__(self) -> str:
+        """One line, with the mend after a dash."""
+        return f"{self.message} - {self.hint}" if self.hint else self.message
+
+
+class TransientError(OmnicdcError):
+    """It may pass by itself."""
+
+
+class DatabaseUnavailable(TransientError):  # noqa: N818 - named for the state, as psycopg names its own
+    """CMP cannot be reached, or the connection was lost."""
+
+
+class LockBusy(TransientError):  # noqa: N818 - as above
+    """Another process holds what this one needs for itself."""
+
+
+class RegistryError(OmnicdcError):
+    """One registry cannot be scanned or written; the others are not concerned."""
+
+
+class ConfigError(OmnicdcError):
+    """What a person typed or configured cannot be used."""
+
+
+class SchemaMismatch(OmnicdcError):  # noqa: N818 - as above
+    """The database lacks what omnicdc needs, or has an older or newer shape of it."""
