@@ -1,0 +1,85 @@
+"""Tells the database, after the files are durable, which transactions they hold, and wakes whoever waits."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from omnicdc import __version__, db
+
+if TYPE_CHECKING:
+    from omnicdc.model import Generation
+    from omnicdc.state import Standing, State
+
+
+def acknowledge(conn: db.Connection, state: State, generation: Generation | None = None) -> None:
+    """Store the snapshot in the consumer's row; with a generation, remember it and notify.
+
+    One transaction. It need not reach the server's disk at once: lost in a crash, it is said again
+    after the full scan that follows. Raises DatabaseUnavailable; a repeat is harmless.
+    """
+    with db.translated("acknowledging"), conn.transaction():
+        conn.execute("set local synchronous_commit = off")
+        db.run(conn, "acknowledge", _consumer(state, generation))
+        if generation:
+            db.run(conn, "remember", _history(state, generation))
+            db.run(conn, "tell")
+
+
+def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
+    config = state.config
+    return {
+        "name": config.consumer,
+        "snapshot": state.snapshot,
+        "system_identifier": state.identity.system_identifier,
+        "timeline": state.identity.timeline,
+        "generation": state.generation,
+        "registries": Jsonb({standing.path: _on_disk(standing) for standing in state.standings.values()}),
+        "held": Jsonb({standing.name: _held(standing) for standing in state.held()}),
+        "quarantined": Jsonb(
+            {s.name: held for s in state.standings.values() if (held := s.registry.held_projects())},
+        ),
+        "host": socket.gethostname(),
+        "root": str(config.root),
+        "version": __version__,
+        "last_error": state.last_error,
+        "last_error_at": state.last_error_at,
+        "started_at": state.started_at,
+        "published_at": generation.at if generation and generation.registries else None,
+    }
+
+
+def _on_disk(standing: Standing) -> dict[str, Any]:
+    file = standing.published
+    return {
+        "name": standing.name,
+        "count": file.count if file else None,
+        "size": file.size if file else None,
+        "generated_at": file.stamp if file else None,
+        "drifted": standing.drifted,
+    }
+
+
+def _held(standing: Standing) -> dict[str, Any]:
+    fault = standing.fault
+    assert fault is not None  # noqa: S101 - held() gives only those
+    return {
+        "reason": fault.reason,
+        "hint": fault.hint,
+        "since": standing.since or None,
+        "guard": standing.guarded,
+    }
+
+
+def _history(state: State, generation: Generation) -> dict[str, Any]:
+    return {
+        "name": state.config.consumer,
+        "generation": generation.number,
+        "snapshot": generation.snapshot,
+        "changes": generation.changes,
+        "registries": list(generation.registries),
+        "held": sorted(generation.held),
+        "stages": Jsonb({stage: round(ms, 3) for stage, ms in generation.stages.items()}),
+    }

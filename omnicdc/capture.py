@@ -1,0 +1,102 @@
+"""Reads the log without gaps, and sleeps until it rings. The algorithms are told in docs/design.md.
+
+The reader remembers the snapshot of its last read and takes what is visible now and was not visible
+then (PgQ's pair of snapshots): a transaction that commits late is neither lost nor waited for.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from omnicdc import db
+from omnicdc.model import Change
+from omnicdc.stop import SLICE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST_NAP_S = 0.001
+LONGEST_NAP_S = 0.25
+"""How long to sleep beside a writer that may not have rung: doubling, from the first to the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One snapshot: which transactions it sees, and the connection to scan CMP with."""
+
+    conn: db.Connection
+    snapshot: str
+
+    def changes(self, last: str) -> list[Change]:
+        """Return what is visible here and was not visible in `last`."""
+        return [
+            Change(row["project_id"], row["op"], None if row["fields"] is None else tuple(row["fields"]))
+            for row in db.rows(self.conn, "changes", {"last": last})
+        ]
+
+
+@contextmanager
+def reading(conn: db.Connection) -> Iterator[Reading]:
+    """Open one REPEATABLE READ transaction; the log and CMP are read in the same snapshot."""
+    with db.translated("reading the log"):
+        db.run(conn, "begin_reading")
+        try:
+            yield Reading(conn, db.one(conn, "snapshot")["snapshot"])
+        finally:
+            if not conn.closed:
+                conn.rollback()
+
+
+class GoingOn(Protocol):
+    """Whoever can end a sleep."""
+
+    def going_on(self) -> bool:
+        """Whether to sleep on."""
+
+
+class Doorbell:
+    """Sleeps until the log may hold something new.
+
+    Writers ring only while somebody is parked. A writer that stayed silent looked before we parked,
+    and still holds W, or has ended: so after parking, look for W, then read once more. If someone
+    held W, come back soon; whoever comes later rings.
+    """
+
+    def __init__(self, conn: db.Connection) -> None:
+        self._conn = conn
+        self._nap_s = FIRST_NAP_S
+        conn.execute("listen omnicdc_change")
+
+    def wait(self, last: str, wishes: GoingOn, at_most_s: float) -> None:
+        """Return when the bell rang, after `at_most_s`, or when told to."""
+        with db.translated("waiting for the log"), self._parked():
+            writing = db.one(self._conn, "writers")["writing"]
+            if db.one(self._conn, "changes_waiting", {"last": last})["waiting"]:
+                return
+            self._listen(wishes, min(at_most_s, self._nap(writing=writing)))
+
+    def _nap(self, *, writing: bool) -> float:
+        if not writing:
+            self._nap_s = FIRST_NAP_S
+            return float("inf")
+        nap = self._nap_s
+        self._nap_s = min(nap * 2, LONGEST_NAP_S)
+        return nap
+
+    @contextmanager
+    def _parked(self) -> Iterator[None]:
+        db.run(self._conn, "park")
+        try:
+            yield
+        finally:
+            if not self._conn.closed:
+                db.run(self._conn, "unpark")
+
+    def _listen(self, wishes: GoingOn, seconds: float) -> None:
+        while seconds > 0 and wishes.going_on():
+            # In slices: `notifies` does not end for a signal handler.
+            if list(self._conn.notifies(timeout=min(seconds, SLICE_S), stop_after=1)):
+                return
+            seconds -= SLICE_S

@@ -1,0 +1,74 @@
+"""The command `omnicdc`. Answers go to stdout, talk goes to stderr.
+
+Exit status: 0 yes, 1 no, 2 usage or configuration, 3 not yet. Modules are imported by the command
+that needs them: `--help` must not wait for a database driver.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from omnicdc import __version__
+from omnicdc.errors import OmnicdcError
+
+COMMANDS = {
+    "install": ("operate", "Put the capture into the database."),
+    "uninstall": ("operate", "Take the capture out of the database."),
+    "run": ("operate", "Keep the registries current (the daemon)."),
+    "verify": ("ask", "Tell whether a project has arrived in every registry."),
+    "wait": ("ask", "Wait until the registries hold a transaction."),
+    "status": ("ask", "Show every consumer, and what is held back."),
+    "rebuild": ("operate", "Have everything scanned and compared afresh."),
+    "accept": ("operate", "Let through what the guard holds back."),
+    "demo": ("show_off", "Watch a write propagate, on a PostgreSQL of its own."),
+}
+
+
+class Lazy(click.Group):
+    """Knows its commands by name and help, and imports the one that is called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which an operator meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"omnicdc.cli.{COMMANDS[name][0]}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - our own table
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_module, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `omnicdc demo`. Every command explains itself with --help.",
+)
+@click.version_option(__version__, prog_name="omnicdc")
+def omnicdc() -> None:
+    """Bring every project registry up to date by a write to CMP alone.
+
+    The connection is --dsn, else OMNICDC_DSN, else CMP_DB_HOST/PORT/NAME/USER/PASSWORD, else libpq's
+    PG* variables. The registries are below --root or OMNICDC_ROOT.
+    """
+
+
+def main() -> None:
+    """Run the command; what a person can mend is one line on stderr and exit status 2."""
+    try:
+        omnicdc()
+    except OmnicdcError as exc:
+        from omnicdc.log import scrubbed
+
+        for line in scrubbed(str(exc)).splitlines():
+            click.echo(f"omnicdc: {line}", err=True)
+        sys.exit(2)

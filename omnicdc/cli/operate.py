@@ -1,0 +1,191 @@
+"""Commands that change something: install, uninstall, run, rebuild, accept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.show import answer, say
+
+if TYPE_CHECKING:
+    from omnicdc.config import Config
+
+
+@click.command()
+@options.connection
+@click.option("--print", "only_print", is_flag=True, help="Print the SQL for a DBA, and touch nothing.")
+@options.as_json
+def install(*, only_print: bool, as_json: bool, **given: Any) -> None:
+    """Put the capture into the database: schema, log, triggers, roles.
+
+    Run it as the owner of CMP's table (or a superuser). Installing twice is harmless, and brings an
+    older installation up to date. CMP's writers wait for an instant at most.
+
+    \b
+    omnicdc install --dsn postgresql://dba@cmp.example/cms_db
+    omnicdc install --print | psql --single-transaction -v ON_ERROR_STOP=1 cms_db
+    """
+    from omnicdc import db
+    from omnicdc import install as installation
+    from omnicdc.scanners import scanners
+    from omnicdc.watch import derive
+
+    config = options.load(given)
+    watched = derive(scanners().values()).fields
+    if only_print:
+        click.echo(installation.script(config.table, watched))
+        return
+    with db.connect(config.conninfo) as conn:
+        changed = installation.install(conn, config.table, watched)
+    result = {"installed": True, "changed": changed, "table": config.table, "watched": list(watched)}
+    done = f"{'installed on' if changed else 'already installed on'} {config.table}; watched: {', '.join(watched)}"
+    answer(result, as_json=as_json, text=lambda: say(done, good=True))
+
+
+@click.command()
+@options.connection
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.as_json
+def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
+    """Take the capture out of the database: triggers, log, schema. CMP's table stays as it is.
+
+    The roles stay as well: they belong to the whole cluster. So do the registry files.
+    """
+    from omnicdc import db
+    from omnicdc import install as installation
+
+    config = options.load(given)
+    with db.connect(config.conninfo) as conn:
+        if not yes and sys.stdin.isatty():
+            click.confirm(f"Remove the capture and its log from {conn.info.dbname}?", abort=True, err=True)
+        installation.uninstall(conn)
+    answer({"installed": False}, as_json=as_json, text=lambda: say("uninstalled", good=True))
+
+
+@click.command()
+@options.registries
+@click.option("--once", is_flag=True, help="Bring every registry up to date once, and end (for cron).")
+@click.option("--standby", is_flag=True, help="Wait while another daemon serves this root or this name.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@options.as_json
+def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
+    """Keep the registries current until SIGTERM. SIGHUP reads the configuration again.
+
+    A start scans everything once and publishes what differs; after that each change of CMP is
+    published by itself, within milliseconds. Logs go to stderr.
+
+    With --once, exit status 1 says that something is held back.
+    """
+    from omnicdc import log
+
+    config = options.load(given)
+    config.require_root()
+    log.configure(config.log_level)
+    if once:
+        _once(config, as_json=as_json)
+        return
+    from omnicdc import daemon
+    from omnicdc.systemd import Notifier
+
+    wishes = daemon.Wishes()
+    wishes.listen()
+    daemon.run(
+        lambda: options.load(given), wishes, Notifier(os.environ), lambda _point: None, standby=standby
+    )
+
+
+def _once(config: Config, *, as_json: bool) -> None:
+    from omnicdc import daemon
+    from omnicdc.cli.progress import scanning
+
+    wishes = daemon.Wishes()
+    wishes.listen()
+    with scanning("publishing") as observe:
+        generation, state = daemon.run_to_the_end(config, wishes.stop, observe)
+    held = {
+        standing.name: {"reason": standing.fault.reason, "hint": standing.fault.hint}
+        for standing in state.held()
+        if standing.fault
+    }
+    quarantined = dict(generation.quarantined) if generation else {}
+    written = list(generation.registries) if generation else []
+    result = {"generation": state.generation, "registries": written, "held": held, "quarantined": quarantined}
+
+    def text() -> None:
+        say(
+            f"generation {state.generation}: {', '.join(written) if written else 'nothing to write'}",
+            good=not held,
+        )
+        for name, fault in held.items():
+            say(f"held: {name}: {fault['reason']} - {fault['hint']}", good=False)
+
+    answer(result, as_json=as_json, text=text)
+    sys.exit(1 if held else 0)
+
+
+@click.command()
+@options.registries
+@click.option("--dry-run", is_flag=True, help="Show what would change in the files, and change nothing.")
+@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS")
+@options.as_json
+def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> None:
+    """Have every daemon scan everything and publish what differs, and wait for it.
+
+    Registries that are right already are not rewritten. With --dry-run this host renders everything
+    from CMP itself and shows the difference to the files below --root; exit status 1 if there is one.
+    """
+    from omnicdc.cli.progress import waiting
+    from omnicdc.clients import GenesisClient
+
+    config = options.load(given)
+    if dry_run:
+        _show_difference(config, as_json=as_json)
+        return
+    with waiting("rebuilding"):
+        result = GenesisClient(config=config, timeout=timeout).rebuild_all_registries()
+    line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
+    answer(result, as_json=as_json, text=lambda: say(line, good=result["success"]))
+    sys.exit(0 if result["success"] else 3 if result["verdict"] in ("timeout", "no_consumer") else 1)
+
+
+@click.command()
+@options.connection
+@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@options.as_json
+def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
+    """Let through, once, what the guard holds back, and wait until it is published.
+
+    The guard holds a registry that would lose more than half of its entries at once (and at least
+    ten). Look at CMP first: a truncated table is published just as faithfully as a full one.
+    """
+    from omnicdc import db
+    from omnicdc import wait as waits
+    from omnicdc.stop import Stop
+
+    config = options.load(given)
+    with db.connect(config.conninfo) as conn:
+        db.check_schema(conn)
+        with db.translated("accepting"):
+            token = db.one(conn, "request_accept")["token"]
+        verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop())
+    result = {
+        "accepted": verdict.arrived,
+        "verdict": verdict.status,
+        "detail": verdict.detail,
+        "registries": list(verdict.registries),
+    }
+    done = f"accepted; rewritten: {', '.join(verdict.registries) or 'nothing, for nothing was held'}"
+    answer(
+        result,
+        as_json=as_json,
+        text=lambda: say(done if verdict.arrived else verdict.detail, good=verdict.arrived),
+    )
+    sys.exit(0 if verdict.arrived else 3)
+
+
+def _show_difference(config: Config, *, as_json: bool) -> None:
+    raise NotImplementedError

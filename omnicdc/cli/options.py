@@ -1,0 +1,56 @@
+"""The options that commands share, and the configuration that they make."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc import config as configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omnicdc.config import Config
+
+Decorator = "Callable[[Callable[..., Any]], Callable[..., Any]]"
+
+_CONNECTION = (
+    click.option("--config", metavar="FILE", help="Configuration, YAML.  [env: OMNICDC_CONFIG]"),
+    click.option(
+        "--dsn", help="Connection string or URI of CMP's database.  [env: OMNICDC_DSN, CMP_DB_*, PG*]"
+    ),
+    click.option("--table", metavar="NAME", help="CMP's table, NAME or SCHEMA.NAME.  [default: projects]"),
+)
+_REGISTRIES = (
+    click.option("--root", metavar="DIR", help="Infrastructure root.  [env: OMNICDC_ROOT]"),
+    click.option(
+        "--state-dir", metavar="DIR", help="What omnicdc keeps for itself.  [env: OMNICDC_STATE_DIR]"
+    ),
+    click.option(
+        "--consumer", metavar="NAME", help="The daemon's name in the database.  [default: host name]"
+    ),
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, also on a terminal.")
+
+
+def connection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that tell where CMP is."""
+    return _all(command, _CONNECTION)
+
+
+def registries(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that tell where the registries are, and the connection's."""
+    return _all(command, (*_CONNECTION, *_REGISTRIES))
+
+
+def load(given: dict[str, Any]) -> Config:
+    """Make the configuration of the flags given, the environment and the file; raises ConfigError."""
+    return configuration.load(given, os.environ, uid=os.getuid())
+
+
+def _all(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command

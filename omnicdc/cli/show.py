@@ -1,0 +1,44 @@
+"""How answers look: JSON on a pipe, a table on a terminal, colour only where it is wanted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+def answer(result: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
+    """Print an answer: `result` as JSON on a pipe or when asked to, else what `text` prints."""
+    if as_json or not sys.stdout.isatty():
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+    else:
+        text()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table; rich knows about NO_COLOR and the terminal's width."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(shown, markup=False)
+
+
+def say(line: str, *, good: bool | None = None) -> None:
+    """Print one line of an answer, green or red where it is a verdict."""
+    colour = {True: "green", False: "red", None: None}[good]
+    click.secho(line, fg=colour if wants_colour() else None)
+
+
+def wants_colour() -> bool:
+    """Whether stdout is a terminal and nobody set NO_COLOR."""
+    import os
+
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

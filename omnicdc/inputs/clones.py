@@ -1,0 +1,56 @@
+"""Which repositories are cloned on this host, and where. `gitfiles.py` reads their remote, without git."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from typing import TYPE_CHECKING
+
+from omnicdc.inputs.gitfiles import origin
+from omnicdc.inputs.reading import is_unicode
+from omnicdc.inputs.urls import url_key
+from omnicdc.inputs.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from omnicdc.stop import Stop
+
+_SURFACES = re.compile(r"/governance/registry/surfaces(/|$)")
+_CREDENTIALS = re.compile(r"(https?://)[^/@]*@", re.IGNORECASE)
+
+
+def find_clones(roots: Sequence[Path], stop: Stop) -> Mapping[str, str]:
+    """Return the absolute path of each clone by its URL key; of several clones the first found.
+
+    Roots in their order, each walked in sorted order; clones inside clones count. Where a root or a
+    directory cannot be read there is nothing. Incomplete once a stop is asked for.
+    """
+    clones: dict[str, str] = {}
+    for path in _clone_paths(roots, stop):
+        key = url_key(_CREDENTIALS.sub(r"\1", origin(path) or "", count=1))
+        if key and is_unicode(key) and is_unicode(path):  # on disk a name may hold any bytes
+            clones.setdefault(key, path)
+    return clones
+
+
+def is_off_limits(path: str) -> bool:
+    """Say whether what lies at an absolute path is no clone of ours, nor anything below."""
+    parts = path.split("/")
+    return bool(_SURFACES.search(path)) or ("omni" in parts and "artifacts" in parts)
+
+
+def _clone_paths(roots: Sequence[Path], stop: Stop) -> Iterator[str]:
+    walked: set[str] = set()
+
+    def enter(path: str, name: str) -> bool:
+        return name != ".git" and path not in walked and not is_off_limits(path)
+
+    for top in map(os.path.abspath, roots):
+        if top in walked or is_off_limits(top):
+            continue
+        for path, found in walk(top, stop, enter=enter, wanted=".git".__eq__):
+            if found:
+                yield path
+        walked.add(top)

@@ -1,0 +1,162 @@
+"""The repositories' metadata: the inventory found at the first start, and what GitHub says over it.
+
+omnicdc publishes the inventory from then on, so it is read as a source once, and adopted into the
+state directory. `github.py` asks GitHub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from omnicdc.errors import ConfigError
+from omnicdc.inputs import cache
+from omnicdc.inputs.reading import Reading, is_unicode
+from omnicdc.inputs.urls import github, url_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+Element = Mapping[str, Any]
+Elements = Mapping[str, Element]
+
+_ADOPTED = "adopted_inventory.json"
+_OURS = ("uuid", "uuids")
+_SYNTHESIZED = {"description", "name", "owner", "updatedAt", "url", "uuid", "visibility"}
+
+
+def adopt(registry_file: Path, state_dir: Path) -> Reading[Elements]:
+    """Return the adopted elements by URL key; the first call reads the published file and adopts it.
+
+    Without `uuid` and `uuids`, and without elements that CMP alone vouched for. Of a file with faults a
+    copy stays in the state directory. What was adopted before, but is damaged, is adopted anew. Raises
+    `ConfigError` where the published file is there but cannot be read (adopting nothing would lose it),
+    or the state directory cannot be written to.
+    """
+    adopted = adopted_before(state_dir)
+    if adopted is not None:
+        return Reading(adopted)
+    damaged = cache.read(state_dir / _ADOPTED)
+    faults = [] if damaged is None else [_set_aside(state_dir / _ADOPTED, damaged, "damaged")]
+    data = _content(registry_file)
+    reading = _understood(data, str(registry_file))
+    if reading.faults:
+        faults += (
+            *reading.faults,
+            _set_aside(state_dir / registry_file.name, data, "not all of it is adopted"),
+        )
+    cache.write(state_dir / _ADOPTED, _json(reading.value.values()))
+    return Reading(reading.value, tuple(faults))
+
+
+def adopted_before(state_dir: Path) -> Elements | None:
+    """Return what was adopted, without adopting; None where nothing was, or the file is damaged."""
+    elements = _list(cache.read(state_dir / _ADOPTED) or b"")
+    return None if elements is None else by_key(elements, _ADOPTED).value
+
+
+def merge(adopted: Elements, fetched: Elements) -> Elements:
+    """Return GitHub's elements over the adopted: its fields win, unknown fields and other elements stay."""
+    both = {key: _over(adopted[key], fetched[key]) for key in adopted.keys() & fetched.keys()}
+    return {**adopted, **fetched, **both}
+
+
+def by_key(elements: Iterable[object], source: str) -> Reading[Elements]:
+    """Return the elements by URL key, and a fault for each that is none.
+
+    Of two for one repository the first one's fields win; fields that only the second has are kept.
+    """
+    found: dict[str, Element] = {}
+    faults = []
+    for number, element in enumerate(elements, 1):
+        wrong = _wrong(element)
+        if wrong or not isinstance(element, Mapping):
+            faults.append(f"{source}: element {number} {wrong}; it is skipped")
+            continue
+        key = url_key(element["url"])
+        found[key] = {**element, **found[key]} if key in found else element
+    return Reading(found, tuple(faults))
+
+
+def _wrong(element: object) -> str:
+    """Say why this is no element; empty if it is one."""
+    if not isinstance(element, Mapping):
+        return "is not an object"
+    for field in ("name", "url"):
+        if not isinstance(element.get(field), str) or not element[field].strip():
+            return f"has no text {field}"
+    return "" if url_key(element["url"]) else "has a url of nothing but slashes"
+
+
+def _content(registry_file: Path) -> bytes:
+    try:
+        return registry_file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b"[]"
+    except OSError as exc:
+        raise ConfigError(
+            f"{registry_file} cannot be read ({exc.strerror}), so what it holds cannot be kept",
+            hint=f"make it readable: ls -l {registry_file}",
+        ) from exc
+
+
+def _understood(data: bytes, source: str) -> Reading[Elements]:
+    elements = _list(data)
+    if elements is None:
+        return Reading({}, (f"{source}: not a JSON list; nothing of it is adopted",))
+    reading = by_key(elements, source)
+    kept = {
+        key: _without_ours(element) for key, element in reading.value.items() if not _is_synthesized(element)
+    }
+    broken = {key for key, element in kept.items() if not is_unicode(json.dumps(element, ensure_ascii=False))}
+    faults = [f"{source}: {key!a} holds half a surrogate pair; it is skipped" for key in sorted(broken)]
+    return Reading({key: kept[key] for key in kept if key not in broken}, (*reading.faults, *faults))
+
+
+def _list(data: bytes) -> list[object] | None:
+    """Parse with the standard library, which keeps integers of any size and half surrogate pairs to be told of."""
+    try:
+        parsed = json.loads(data, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, list) else None
+
+
+def _json(elements: Iterable[Element]) -> bytes:
+    """Write one element a line, for people who look."""
+    lines = ",\n".join(json.dumps(element, ensure_ascii=False) for element in elements)
+    return f"[\n{lines}\n]\n".encode()
+
+
+def _set_aside(path: Path, data: bytes, why: str) -> str:
+    """Keep a copy, and say so."""
+    copy = path.with_name(f"{path.name}.found")
+    cache.write(copy, data)
+    return f"{path.name}: {why}; as it was found it stays in {copy}"
+
+
+def _is_synthesized(element: Element) -> bool:
+    """Say whether omnicdc made this element of a URL in CMP, so that it leaves with the last project."""
+    owner = element.get("owner")
+    return (
+        element.keys() - {"uuids"} == _SYNTHESIZED
+        and isinstance(owner, Mapping)
+        and owner.keys() == {"id", "login"}
+        and (element["description"], element["updatedAt"], element["visibility"]) == (None, None, "unknown")
+        and github(url_key(element["url"])) == (str(owner["login"]).lower(), element["name"].lower())
+    )
+
+
+def _without_ours(element: Element) -> Element:
+    return {field: value for field, value in element.items() if field not in _OURS}
+
+
+def _over(adopted: Element, fetched: Element) -> Element:
+    """Lay one element over another; the `owner` object is laid over in the same way."""
+    element = {**adopted, **fetched}
+    owners = adopted.get("owner"), fetched.get("owner")
+    if isinstance(owners[0], Mapping) and isinstance(owners[1], Mapping):
+        element["owner"] = {**owners[0], **owners[1]}
+    return element

@@ -1,0 +1,28 @@
+"""A reading: what was understood of something that other people or programs wrote, and what was not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T_co]):
+    """A value, and beside it one text for each thing a person should mend.
+
+    A fault says where, what is wrong, and what happens: `FILE:LINE: no text repo; this entry is skipped`.
+    """
+
+    value: T_co
+    faults: tuple[str, ...] = ()
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: file names and escapes may hold what cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

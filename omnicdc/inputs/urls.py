@@ -1,0 +1,61 @@
+"""The URL key: what repositories are matched by, however their URL was written.
+
+For matching only. The URL that a registry shows stays as CMP has it. Pure, and cheap to import.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_HEAD = re.compile(
+    r"git@(?:www\.)*+(?P<host>[^/:@\s]+):/*|(?:https?://|ssh://git@|(?=www\.))(?:www\.)*",
+    re.ASCII | re.IGNORECASE,
+)
+_GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)", re.ASCII | re.IGNORECASE)
+
+
+def url_key(url: str | None) -> str:
+    """Return what a repository's URL is matched by; empty for None and for blanks.
+
+    `git@host:`, `ssh://git@`, `http://` and `www.` become `https://host/`; lower case; no blanks
+    around, no slashes and no `.git` at the end. Never raises; the key of a key is the key.
+    """
+    return _cased(url).lower() if url else ""
+
+
+def github(key: str) -> tuple[str, str] | None:
+    """Return owner and name, in lower case, of a URL key that names a repository on GitHub; else None."""
+    match = _GITHUB.fullmatch(key)
+    return (match[1], match[2]) if match else None
+
+
+def github_cased(url: str) -> tuple[str, str]:
+    """Return owner and name as the URL spells them; both empty for what is not a repository on GitHub."""
+    return github(_cased(url)) or ("", "")
+
+
+def is_excluded(key: str, excluded: Collection[str]) -> bool:
+    """Say whether a URL key ends in an excluded `name` (any owner) or `owner/name`."""
+    before, _, name = key.rpartition("/")
+    return bool(name) and (name in excluded or f"{before.rpartition('/')[2]}/{name}" in excluded)
+
+
+def trimmed(text: str) -> str:
+    """Drop blanks around, and slashes and `.git` at the end, as often as they come."""
+    text = text.strip()
+    while text.endswith("/") or text[-4:].lower() == ".git":
+        text = (text[:-1] if text.endswith("/") else text[:-4]).rstrip()
+    return text
+
+
+def _cased(url: str) -> str:
+    """Bring the ways to write a URL to one, but for the case."""
+    text = url.strip()
+    head = _HEAD.match(text)
+    if head:
+        text = f"https://{head['host'] + '/' if head['host'] else ''}{text[head.end() :]}"
+    return trimmed(text)

@@ -1,0 +1,181 @@
+"""YAML as people write it: a list of entries under one key, every scalar as the text that stands there.
+
+Nodes are composed and never constructed: `012`, `no` and `2024-01-01` stay what was typed, no tag is
+obeyed, an alias is a reference and not a copy, and each node knows its line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from omnicdc.errors import RegistryError
+from omnicdc.inputs.reading import is_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+    Node = MappingNode | ScalarNode | SequenceNode
+
+_CORE = "tag:yaml.org,2002:"
+_NULL = f"{_CORE}null"
+_MERGE = f"{_CORE}merge"
+_TEXTUAL = {_CORE + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "merge")}
+_LAST_GOOD = "the last good reading holds"
+
+
+class BadEntry(Exception):  # noqa: N818 - never leaves this package; the caller reports it and goes on
+    """One entry cannot be used."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Fields:
+    """The fields of one entry; unknown ones are nobody's concern."""
+
+    def __init__(self, nodes: dict[str, Node], line: int) -> None:
+        self._nodes = nodes
+        self.line = line
+
+    def text(self, name: str) -> str | None:
+        """Return a field's text; None where it is missing or null. Raises `BadEntry` for anything else."""
+        node = self._nodes.get(name)
+        return None if node is None or node.tag == _NULL else _text(name, node)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a field's list of texts, empty ones left out; a text alone is a list of one."""
+        node = self._nodes.get(name)
+        if node is None or node.id != "sequence":
+            return tuple(filter(None, [self.text(name)]))
+        return tuple(filter(None, [_text(f"an item of {name}", item) for item in node.value]))
+
+
+class Entry:
+    """One item of the list, not looked into yet."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def fields(self) -> Fields:
+        """Look into it; raises `BadEntry` for what is no mapping, or names a field twice."""
+        if self._node.id != "mapping":
+            raise BadEntry("not an entry with fields", _line(self._node))
+        return Fields(_gathered(self._node), _line(self._node))
+
+
+def content(path: Path) -> bytes | None:
+    """Return a file's bytes; None where there is no file. Raises `RegistryError` where it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+            _refuse(str(path), 1, "not a file")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise RegistryError(
+            f"{path}:1: cannot be read ({exc.strerror}); {_LAST_GOOD}", hint=f"make it readable: ls -l {path}"
+        ) from exc
+
+
+def entries(data: bytes, name: str, top: str) -> Iterator[Entry]:
+    """Return the items of the list under the key `top` of the file `name`.
+
+    Raises `RegistryError`, with the line, for what is not YAML or has no such list.
+    """
+    root = _compose(data, name) if data.strip() else None
+    if root is None:
+        return iter(())
+    if root.id != "mapping":
+        _refuse(name, _line(root), f"not a mapping with a list {top}")
+    lists = [(key, value) for key, value in root.value if key.value == top]
+    if len(lists) != 1:
+        _refuse(
+            name, _line(lists[1][0]) if lists else 1, f"{top} stands here {'again' if lists else 'nowhere'}"
+        )
+    key, items = lists[0]
+    if items.tag == _NULL:
+        return iter(())
+    if items.id != "sequence":
+        _refuse(name, _line(key), f"{top} is not a list")
+    return map(Entry, items.value)
+
+
+def _compose(data: bytes, name: str) -> Node | None:
+    # Here, for ruamel.yaml is slow to import, and many hosts have no such file.
+    from ruamel.yaml import YAML  # noqa: PLC0415
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False
+    try:
+        root: Node | None = yaml.compose(data)
+    except YAMLError as exc:
+        _refuse(name, _error_line(exc, data), f"not YAML ({_problem(exc)})")
+    except (RecursionError, ValueError) as exc:
+        _refuse(name, 1, f"not YAML that can be read ({exc})")
+    return root
+
+
+def _refuse(name: str, line: int, what: str) -> NoReturn:
+    raise RegistryError(f"{name}:{line}: {what}; {_LAST_GOOD}", path=name, line=line)
+
+
+def _problem(exc: YAMLError) -> str:
+    return str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or exc).splitlines()[0]
+
+
+def _error_line(exc: YAMLError, data: bytes) -> int:
+    mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
+    if mark is not None:
+        return int(mark.line) + 1
+    position = getattr(exc, "position", 0)
+    return data.count(b"\n", 0, position) + 1
+
+
+def _line(node: Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _text(name: str, node: Node) -> str:
+    if node.id != "scalar" or node.tag not in _TEXTUAL:
+        raise BadEntry(f"{name} is not text", _line(node))
+    if not is_unicode(node.value):
+        raise BadEntry(f"{name} holds half a surrogate pair", _line(node))
+    return str(node.value)
+
+
+def _gathered(entry: Node) -> dict[str, Node]:
+    """Return a mapping's fields, then what it merges (`<<`), each mapping once: merges may form a loop."""
+    nodes: dict[str, Node] = {}
+    merged: set[int] = set()
+    pending = [entry]
+    while pending:
+        node = pending.pop()
+        if node.id != "mapping":
+            raise BadEntry("<< merges what is no mapping", _line(entry))
+        if id(node) not in merged:
+            merged.add(id(node))
+            for name, value in _own(node).items():
+                nodes.setdefault(name, value)
+            pending += reversed(_merges(node))
+    return nodes
+
+
+def _own(node: Node) -> dict[str, Node]:
+    own: dict[str, Node] = {}
+    for key, value in node.value:
+        if key.id == "scalar" and key.tag != _MERGE:
+            if key.value in own:
+                raise BadEntry(f"{key.value} stands here twice", _line(key))
+            own[key.value] = value
+    return own
+
+
+def _merges(node: Node) -> list[Node]:
+    values = [value for key, value in node.value if key.tag == _MERGE]
+    return [other for value in values for other in (value.value if value.id == "sequence" else [value])]

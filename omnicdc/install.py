@@ -1,0 +1,130 @@
+"""Puts the capture into the database, and takes it out again. The SQL itself is in sql/."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql as pgsql
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from omnicdc import db, sql
+from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
+from omnicdc.scan import qualified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCK_TIMEOUT = "1s"
+"""Waiting for the table's lock holds up every writer behind it, so not for long, and then again."""
+
+ATTEMPTS = 8
+
+
+def install(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
+    """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
+
+    One transaction: all or nothing. Raises ConfigError for a table that cannot be watched, LockBusy
+    if its lock cannot be had, SchemaMismatch without the rights.
+    """
+    for attempt in Retrying(
+        retry=retry_if_exception_type(LockBusy),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(max=3),
+        reraise=True,
+    ):
+        with attempt:
+            return _install_once(conn, table, watched)
+    raise AssertionError  # tenacity returns or raises
+
+
+def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
+    with _explained("installing", table), conn.transaction():
+        conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+        conn.execute(sql.roles().text)
+        conn.execute("set local role omnicdc_owner")
+        for migration in _pending(conn):
+            conn.execute(migration.script.text)
+            db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
+        for function in sql.functions():
+            conn.execute(function.text)
+        conn.execute("reset role")
+        call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
+            pgsql.Literal(qualified(table).as_string(conn)), list(watched)
+        )
+        row = conn.execute(call).fetchone()
+        return bool(row and row["changed"])
+
+
+def uninstall(conn: db.Connection) -> None:
+    """Remove the triggers, the log and everything else but the roles. A repeat is harmless."""
+    for attempt in Retrying(
+        retry=retry_if_exception_type(LockBusy), stop=stop_after_attempt(ATTEMPTS), reraise=True
+    ):
+        with attempt, _explained("uninstalling", "the watched table"), conn.transaction():
+            conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+            conn.execute(sql.uninstall().text)
+
+
+def script(table: str, watched: tuple[str, ...]) -> str:
+    """Return the SQL of a first installation, for a DBA to read and to run in psql as the table's owner."""
+    parts = [
+        "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n",
+        sql.roles().text,
+        "\nset role omnicdc_owner;\n",
+    ]
+    for migration in sql.migrations():
+        done = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n").format(
+            migration.version, migration.script.name
+        )
+        parts += [migration.script.text, done.as_string()]
+    parts += ["\n" + function.text for function in sql.functions()]
+    watch = pgsql.SQL(
+        "\nreset role;\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n"
+    ).format(LOCK_TIMEOUT, qualified(table).as_string(), list(watched))
+    return "".join([*parts, watch.as_string()])
+
+
+def _pending(conn: db.Connection) -> list[sql.Migration]:
+    found = 0
+    if db.one(conn, "schema_state")["installed"]:
+        found = int(db.one(conn, "schema_version")["version"])
+    known = sql.migrations()
+    if found > known[-1].version:
+        raise SchemaMismatch(
+            f"the schema is at {found}, newer than this omnicdc knows ({known[-1].version})",
+            hint="install with the newer version: `pip install --upgrade omnicdc`",
+        )
+    return [migration for migration in known if migration.version > found]
+
+
+@contextmanager
+def _explained(doing: str, table: str) -> Iterator[None]:
+    """Turn what the server refuses during an installation into ours."""
+    try:
+        with db.translated(doing):
+            yield
+    except OmnicdcError as exc:
+        match exc.__cause__:
+            case pg.LockNotAvailable():
+                raise LockBusy(
+                    f"{doing}: the lock on {table} could not be had within {LOCK_TIMEOUT}, {ATTEMPTS} times",
+                    hint="a long transaction is open on it: end it, or try again at a quieter time",
+                ) from exc
+            case pg.UndefinedTable() | pg.InvalidSchemaName():
+                raise ConfigError(
+                    exc.message, hint="is it this database? --table NAME or --table SCHEMA.NAME"
+                ) from exc
+            case pg.InsufficientPrivilege():
+                raise ConfigError(
+                    exc.message,
+                    hint="run it as a superuser, or as the table's owner with CREATEROLE and CREATE on the database; "
+                    "or give `omnicdc install --print` to your DBA",
+                ) from exc
+            case psycopg.Error(sqlstate="OC001"):
+                raise ConfigError(
+                    exc.message, hint="is it CMP's table? --table NAME or --table SCHEMA.NAME"
+                ) from exc
+        raise

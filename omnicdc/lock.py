@@ -1,0 +1,79 @@
+"""One process publishes below a root; a second one is told who does. What it publishes: `publish`."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shlex
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from omnicdc.errors import ConfigError, LockBusy, RegistryError, TransientError
+from omnicdc.publish import REGISTRY, directory_below, mend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK = REGISTRY / ".omnicdc.lock"
+
+_LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_LASTING = {
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK
+}  # fmt: skip
+"""What no waiting mends."""
+
+
+class RootLock:
+    """Keeps a second process from publishing below the same root, while it is entered.
+
+    The kernel releases it with the process, however that ends. The file stays: removing it would let
+    two processes lock two files of one name.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        """Raise LockBusy if another process has it, ConfigError if nobody can write there.
+
+        Raises TransientError for what may pass, such as a full disk.
+        """
+        try:
+            with directory_below(self._root, self._root / REGISTRY) as directory:
+                self._file = os.open(LOCK.name, _LOCK_FILE, 0o644, dir_fd=directory)
+            self._take()
+        except OSError as exc:
+            kind = ConfigError if exc.errno in _LASTING else TransientError
+            what = f"cannot publish below {self._root}: {exc.strerror}"
+            raise kind(what, hint=_root_mend(exc, self._root)) from exc
+        except RegistryError as exc:
+            raise ConfigError(exc.message, hint=exc.hint) from exc
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Let the next process have it."""
+        os.close(self._file)
+        self._file = -1
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            pid, _, host = os.pread(self._file, 300, 0).decode(errors="replace").strip().partition(" ")
+            self.__exit__()
+            raise LockBusy(
+                f"process {pid or '?'} on {host or 'this host'} already publishes below {self._root}",
+                hint=f"`systemctl stop omnicdc` or `kill {pid or 'PID'}` there, or wait until it ends",
+                pid=pid,
+            ) from exc
+        with suppress(OSError):  # on a full disk the lock holds all the same, without a name on it
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
+
+
+def _root_mend(exc: OSError, root: Path) -> str:
+    if exc.errno == errno.ENOENT:
+        return f"`mkdir -p {shlex.quote(str(root))}`, or name another root: --root DIR or OMNICDC_ROOT"
+    return mend(exc, root / LOCK)

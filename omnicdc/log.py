@@ -1,0 +1,181 @@
+"""Log events with keys: JSON lines on a pipe, readable on a terminal, never a password.
+
+Everybody logs through `structlog.get_logger()`; `configure` is called once, by the command.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO, cast
+
+import structlog
+from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
+from structlog.tracebacks import ExceptionDictTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+FIRST_PAUSE_S = 60.0
+LONGEST_PAUSE_S = 3600.0
+
+
+def configure(
+    level: str = "info", stream: TextIO | None = None, *, environ: Mapping[str, str] | None = None
+) -> None:
+    """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
+
+    Python's warnings and what libraries log as a warning or worse come as events, too.
+    """
+    stream = stream or sys.stderr
+    environ = os.environ if environ is None else environ
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            *(_for_terminal(environ) if stream.isatty() else _for_pipe()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(stream))),
+    )
+    _forward_libraries()
+
+
+def _for_pipe() -> list[Processor]:
+    traceback = ExceptionDictTransformer(show_locals=False)  # a local variable may hold a password
+    return [
+        TimeStamper(fmt="iso", utc=True),
+        ExceptionRenderer(traceback),
+        _scrub,
+        structlog.processors.JSONRenderer(json.dumps),
+    ]
+
+
+def _for_terminal(environ: Mapping[str, str]) -> list[Processor]:
+    plain = structlog.dev.plain_traceback
+    colors = not environ.get("NO_COLOR")
+    return [
+        TimeStamper(fmt="%H:%M:%S", utc=False),
+        format_exc_info,  # before the scrubbing, and without local variables
+        _scrub,
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+    ]
+
+
+class _Unfailing:
+    """Writes to `stream`; a full disk or a closed pipe behind the log must not end the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+HIDDEN = "***"
+_QUOTED = r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|\\{1,8}'.*?\\{1,8}'|\\{1,8}".*?\\{1,8}\""""
+_BARE = r"(?:[^\s&\\]|\\.)+"
+_SECRETS = [
+    # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends it
+    (re.compile(r"(\w://[^\s/:@]*):[^\s/]*@"), rf"\1:{HIDDEN}@"),
+    # as libpq, a URI, Python or JSON assign it, or as SQL says it
+    (re.compile(rf"""(?is)(passw(?:or)?d["']?\s*[=:]\s*)(?:{_QUOTED}|{_BARE})"""), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?is)(passw(?:or)?d\s+)(?:{_QUOTED})"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(?:gh[a-z]_|github_pat_)\w+"), HIDDEN),
+]
+_SECRET_KEY = re.compile(r"passw(or)?d", re.IGNORECASE)
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def scrubbed(text: str) -> str:
+    """Return `text` without passwords, and without what could steer a terminal."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text.translate(_UNPRINTABLE).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Scrub every value, the traceback included, and put first what one reads first."""
+    first = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
+    return {key: _plain(key, value) for key, value in (first | dict(event)).items()}
+
+
+def _plain(key: str, value: object) -> object:
+    """Reduce a value to what JSON knows."""
+    if _SECRET_KEY.search(key):
+        return HIDDEN
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {scrubbed(str(inner)): _plain(str(inner), it) for inner, it in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(key, it) for it in value]
+    return scrubbed(str(value))
+
+
+class _Forward(logging.Handler):
+    """Turns what libraries log into events of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        tell = log.error if record.levelno >= logging.ERROR else log.warning
+        tell("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+def _forward_libraries() -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Forward)]:
+        root.removeHandler(handler)
+    root.addHandler(_Forward(logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+class Repeating:
+    """One failure that may last for hours: told at once, then after 1, 2, 4 ... minutes, then hourly.
+
+    `clock` gives seconds that never go back, such as `time.monotonic`.
+    """
+
+    def __init__(self, event: str, clock: Callable[[], float]) -> None:
+        self.count = 0
+        self._event = event
+        self._clock = clock
+        self._began = self._due = 0.0
+        self._pause = FIRST_PAUSE_S
+
+    def failed(self, **keys: object) -> None:
+        """Count a failure, and log it as a warning if it is due."""
+        now = self._clock()
+        if not self.count:
+            self._began = self._due = now
+            self._pause = FIRST_PAUSE_S
+        self.count += 1
+        if now < self._due:
+            return
+        structlog.get_logger().warning(self._event, **{**keys, "count": self.count})
+        self._due = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
+
+    def recovered(self, **keys: object) -> None:
+        """Log the end of a failure, once; nothing without one."""
+        if not self.count:
+            return
+        lasted = round(self._clock() - self._began, 3)
+        structlog.get_logger().info(
+            "recovered", failure=self._event, count=self.count, lasted_s=lasted, **keys
+        )
+        self.count = 0

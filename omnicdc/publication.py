@@ -1,0 +1,217 @@
+"""Makes the files hold what the registries should, and only where they do not; the manifest last.
+
+The decisions are here (equal content, the guard, other hands); how a file is replaced is in `publish`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from omnicdc import drift
+from omnicdc.errors import RegistryError
+from omnicdc.manifest import Manifest, describe, read_manifest, write_manifest
+from omnicdc.model import Fault, Published
+from omnicdc.publish import replace
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from omnicdc.config import Config
+    from omnicdc.state import Standing, State
+
+log = structlog.get_logger()
+
+Blocks = tuple[tuple[int, str], ...]
+
+_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
+
+
+def recall(state: State) -> None:
+    """Learn from the manifest what was published before this start; without one, everything is compared."""
+    manifest = read_manifest(state.config.require_root())
+    if manifest is None:
+        return
+    state.generation = max(state.generation, manifest.generation)
+    for standing in state.standings.values():
+        standing.published = manifest.registries.get(standing.path)
+
+
+def publish(state: State, observe: Callable[[str], None]) -> tuple[str, ...]:
+    """Write every pending registry whose file differs; returns the names of those rewritten.
+
+    A registry that cannot be written, or that the guard holds, keeps its last good file, says why in
+    its fault, and stays pending. A repeat writes nothing.
+    """
+    written = [
+        standing
+        for standing in state.standings.values()
+        if standing.pending and _settled(state, standing, observe)
+    ]
+    state.accepted = False
+    state.settle()
+    if written:
+        state.generation += 1
+    if written or state.manifest_due:
+        _tell_manifest(state)
+        observe("manifest")
+    return tuple(standing.name for standing in written)
+
+
+def inspect(state: State) -> None:
+    """Look whether another hand changed a file; what is to be restored is pending afterwards.
+
+    What was found is kept aside. With `on_drift: alert` it stays until the registry changes again.
+    """
+    for standing in state.standings.values():
+        if standing.published and not standing.pending:
+            try:
+                _look_at(state, standing)
+            except RegistryError as exc:
+                log.warning("not_inspected", registry=standing.name, error=exc.message, hint=exc.hint)
+
+
+def loses_too_much(before: int, after: int, config: Config) -> bool:
+    """Whether the guard must hold: more than its share of the entries, and at least its number, would go at once."""
+    lost = before - after
+    return lost >= config.guard_min and lost > before * config.guard_share
+
+
+def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -> bool:
+    """Make one file right; returns whether it was rewritten."""
+    if standing.scan_due:
+        return False
+    try:
+        if _adopted(state, standing) or _guarded(state, standing):
+            return False
+        _rewrite(state, standing)
+    except RegistryError as exc:
+        _hold(standing, Fault(exc.message, exc.hint), guarded=False)
+        return False
+    _release(standing)
+    observe(f"published {standing.registry.scanner.name}")
+    return True
+
+
+def _adopted(state: State, standing: Standing) -> bool:
+    """Whether the file already holds it. Then it stays as it is, its `generated_at` included."""
+    root, last = state.config.require_root(), standing.published
+    if last and _digests(standing, last.stamp) == last.blocks and drift.intact(root, standing.path, last):
+        _release(standing)
+        return True
+    if last and drift.intact(root, standing.path, last):
+        return False
+    # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
+    stamp = _stamp_in(root / standing.path)
+    found = _recognised(root, standing.path, _digests(standing, stamp))
+    if found is None:
+        return False
+    standing.published = describe(_digests(standing, stamp), found, len(standing.registry.document), stamp)
+    state.manifest_due = True
+    _release(standing)
+    return True
+
+
+def _guarded(state: State, standing: Standing) -> bool:
+    before, after = standing.published.count if standing.published else 0, len(standing.registry.document)
+    if state.accepted or not loses_too_much(before, after, state.config):
+        return False
+    reason = f"it would lose {before - after} of its {before} entries at once"
+    _hold(standing, Fault(reason, "look at CMP; if it is meant, run `omnicdc accept`"), guarded=True)
+    return True
+
+
+def _rewrite(state: State, standing: Standing) -> None:
+    root, registry = state.config.require_root(), standing.registry
+    if standing.published is None or not drift.intact(root, standing.path, standing.published):
+        _keep(state, standing)
+    stamp = datetime.now(UTC).isoformat(timespec="microseconds")
+    frame = registry.scanner.frame(len(registry.document), registry.document.tally, stamp)
+    written = replace(root, standing.path, registry.document.parts(frame))
+    standing.published = describe(registry.document.digests(frame), written, len(registry.document), stamp)
+
+
+def _look_at(state: State, standing: Standing) -> None:
+    root, last = state.config.require_root(), standing.published
+    if last is None or drift.intact(root, standing.path, last):
+        return
+    if found := _recognised(root, standing.path, last.blocks):
+        standing.published = dataclasses.replace(last, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
+        return
+    if state.config.on_drift == "restore":
+        # Kept aside when it is rewritten, which the next cycle does.
+        standing.pending = True
+    elif not standing.alerted:
+        standing.alerted = True
+        _keep(state, standing)
+
+
+def _keep(state: State, standing: Standing) -> None:
+    """Keep aside a file that is not as it was last published, if there is one."""
+    root = state.config.require_root()
+    kept = drift.keep_aside(root, standing.path, state.config.state_dir, datetime.now(UTC))
+    if standing.published is not None:
+        standing.drifted += 1
+        log.warning(
+            "drift_found",
+            registry=standing.name,
+            kept=str(kept) if kept else None,
+            on_drift=state.config.on_drift,
+        )
+    elif kept:
+        log.info("replaced_foreign_file", registry=standing.name, kept=str(kept))
+
+
+def _recognised(root: Path, path: str, blocks: Blocks) -> os.stat_result | None:
+    """Return the file's status if it holds exactly these blocks."""
+    found = drift.rehash(root, path, Published(0, 0, 0, 0, "", blocks))
+    return (root / path).lstat() if found else None
+
+
+def _stamp_in(path: Path) -> str:
+    """Return the `generated_at` of a file that looks like ours; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            found = _STAMP.search(file.read(400))
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
+
+
+def _digests(standing: Standing, stamp: str) -> Blocks:
+    document = standing.registry.document
+    return document.digests(standing.registry.scanner.frame(len(document), document.tally, stamp))
+
+
+def _hold(standing: Standing, fault: Fault, *, guarded: bool) -> None:
+    if fault != standing.fault:
+        log.warning("held", registry=standing.name, reason=fault.reason, hint=fault.hint)
+    standing.fault, standing.guarded = fault, guarded
+
+
+def _release(standing: Standing) -> None:
+    if standing.fault:
+        log.info("released", registry=standing.name, was=standing.fault.reason)
+    standing.fault, standing.guarded, standing.pending, standing.alerted = None, False, False, False
+
+
+def _tell_manifest(state: State) -> None:
+    registries = {
+        standing.path: standing.published for standing in state.standings.values() if standing.published
+    }
+    config = state.config
+    manifest = Manifest(config.consumer, state.generation, state.snapshot, datetime.now(UTC), registries)
+    try:
+        write_manifest(config.require_root(), manifest)
+    except RegistryError as exc:
+        # It only helps the next start; the files themselves are durable.
+        state.manifest_due, state.last_error = True, str(exc)
+        log.warning("manifest_not_written", error=exc.message, hint=exc.hint)
+    else:
+        state.manifest_due = False

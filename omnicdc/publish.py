@@ -1,0 +1,208 @@
+"""Put a file in the place of another so that neither a reader nor a power cut ever finds half of one.
+
+`lock` keeps a second process out; what was put there is remembered by `manifest`, and what another
+hand did to it is noticed by `drift`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import shlex
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+REGISTRY = Path("governance/registry")
+"""The directory below the root that holds all registries."""
+
+TEMPORARY = ".omnicdc-tmp"
+"""Ends the hidden name of a file that is being written; one that a killed process left is replaced."""
+
+NEW_FILE_MODE = 0o644
+"""Less the umask; a file that was there keeps its own."""
+
+MOST_PARTS = 1024
+"""What Linux takes in one writev (IOV_MAX)."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _nobody(_step: str) -> None:
+    """Observe nothing."""
+
+
+def replace(
+    root: Path,
+    relative: Path | str,
+    parts: Sequence[bytes | memoryview],
+    observe: Callable[[str], None] = _nobody,
+) -> os.stat_result:
+    """Make `parts` the content of a file below `root`, durably, and return its size, time and inode.
+
+    Missing directories are made; mode and, where permitted, owner are kept. A symlink in the file's
+    place is replaced, one above it that leads out of the root is refused. Raises RegistryError, and
+    then readers still find the old file or already the new one; a repeat is harmless.
+
+    Tests make a step fail, or end the process before it, through `observe`: it is told `open`, `write`,
+    `fsync`, `rename` and `fsync_directory` just before each.
+    """
+    target = root / relative
+    temporary = f".{target.name}{TEMPORARY}"
+    with registry_errors(f"write {target}", target), directory_below(root, target.parent) as directory:
+        old = _to_be_replaced(directory, target.name)
+        _remove(directory, temporary)
+        try:
+            observe("open")
+            new = _write_file(directory, temporary, parts, old, observe)
+            observe("rename")
+            os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                _remove(directory, temporary)
+            raise
+        observe("fsync_directory")
+        os.fsync(directory)
+    return new
+
+
+@contextmanager
+def directory_below(root: Path, wanted: Path) -> Iterator[int]:
+    """Open a directory below `root`, making what is missing of it.
+
+    Symlinks are resolved first and not followed afterwards, so that none put there meanwhile counts.
+    """
+    top, bottom = Path(os.path.realpath(root)), Path(os.path.realpath(wanted))
+    if not bottom.is_relative_to(top):
+        raise RegistryError(
+            f"{wanted} leads out of {root}, to {bottom}",
+            hint="put a directory in the place of the symlink, or name another root",
+        )
+    directory = os.open(top, _DIRECTORY)
+    try:
+        for name in bottom.relative_to(top).parts:
+            below = _entered(directory, name)
+            os.close(directory)
+            directory = below
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _entered(above: int, name: str) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=above)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+        os.fsync(above)
+        return os.open(name, _DIRECTORY, dir_fd=above)
+
+
+def _to_be_replaced(directory: int, name: str) -> os.stat_result | None:
+    """Return the regular file in the place, if there is one."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _remove(directory: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _write_file(
+    directory: int,
+    name: str,
+    parts: Sequence[bytes | memoryview],
+    old: os.stat_result | None,
+    observe: Callable[[str], None],
+) -> os.stat_result:
+    # Nobody may read more of a private file than before, not even of its unfinished successor.
+    file = os.open(name, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
+    try:
+        observe("write")
+        _write_parts(file, parts)
+        if old:
+            _keep_owner_and_mode(file, old)
+        observe("fsync")
+        # After a failed fsync the kernel may have dropped the pages: start over, never fsync again.
+        os.fsync(file)
+        return os.fstat(file)
+    finally:
+        os.close(file)
+
+
+def _write_parts(file: int, parts: Sequence[bytes | memoryview]) -> None:
+    left = [memoryview(part).cast("B") for part in parts if len(part)]
+    while left:
+        left = _beyond(left, os.writev(file, left[:MOST_PARTS]))
+
+
+def _beyond(parts: list[memoryview], written: int) -> list[memoryview]:
+    """Return what is left of `parts` after so many bytes."""
+    whole = 0
+    while whole < len(parts) and written >= len(parts[whole]):
+        written -= len(parts[whole])
+        whole += 1
+    left = parts[whole:]
+    return [left[0][written:], *left[1:]] if written else left
+
+
+def _keep_owner_and_mode(file: int, old: os.stat_result) -> None:
+    for owner in (old.st_uid, -1):  # a member may give a file to the group, only root to a user
+        with suppress(OSError):
+            os.fchown(file, owner, old.st_gid)
+            break
+    os.fchmod(file, stat.S_IMODE(old.st_mode) & 0o777)
+
+
+@contextmanager
+def registry_errors(deed: str, place: Path) -> Iterator[None]:
+    """Turn what the system refuses into RegistryError, with what was tried, where, and the mend."""
+    try:
+        yield
+    except OSError as exc:
+        named = exc.filename2 or exc.filename
+        where = Path(named) if isinstance(named, str) and named.startswith("/") else place
+        raise RegistryError(
+            f"cannot {deed}: {exc.strerror or exc}", hint=mend(exc, where), path=str(where), errno=exc.errno
+        ) from exc
+
+
+def mend(exc: OSError, place: Path) -> str:
+    """Say which command shows or removes the cause; empty where none is known."""
+    above = next((it for it in place.parents if os.access(it, os.F_OK)), Path("/"))
+    mount = next(it for it in (above, *above.parents) if os.path.ismount(it))
+    directory, disk, file = (shlex.quote(str(it)) for it in (above, mount, place))
+    return {
+        errno.ENOSPC: f"free space on {disk}: `df -h {disk}`",
+        errno.EDQUOT: f"free space of {_user()} on {disk}: `quota`",
+        errno.EROFS: f"`mount -o remount,rw {disk}`",
+        errno.EACCES: f"`chown -R {_user()} {directory}`",
+        errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
+        errno.EIO: "look for a failing disk: `dmesg`",
+        errno.EISDIR: f"`mv {file} {file}.aside`",
+        errno.EFBIG: "raise the limit for files: `ulimit -f`",
+        errno.ENOTDIR: f"remove the file that stands in a directory's place: `ls -ld {directory}`",
+        errno.ENOENT: f"make or mount the root, which is not in {directory}",
+    }.get(exc.errno or 0, "")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

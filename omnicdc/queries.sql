@@ -1,0 +1,175 @@
+-- Every statement that omnicdc sends, by name. What is installed in the database is in sql/.
+
+-- begin_reading: One snapshot for the log and for CMP.
+begin isolation level repeatable read read only;
+
+-- snapshot: Which transactions this transaction sees.
+select pg_catalog.pg_current_snapshot()::text as snapshot;
+
+-- changes: What is visible now and was not at the last read (PgQ's pair of snapshots).
+select distinct c.project_id::text as project_id, c.op, c.fields
+  from omnicdc.change c
+ where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
+   and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot);
+
+-- changes_waiting: Whether a read would find anything.
+select exists (
+  select from omnicdc.change c
+   where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
+     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)) as waiting;
+
+-- accepts_since: Accepts asked for while no session ran.
+select exists (
+  select from omnicdc.change c
+   where c.op = 'accept'
+     and c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
+     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)) as accepted;
+
+-- identity: Which cluster this is; snapshots of another mean nothing here.
+select s.system_identifier, c.timeline_id as timeline, pg_catalog.pg_is_in_recovery() as standby
+  from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c;
+
+-- watch: What is captured, and which migration the schema is at.
+select w.target, w.watched, (select max(m.version) from omnicdc.migration m) as version
+  from omnicdc.watch w;
+
+-- resolve: The full name of a table, or NULL.
+select (select pg_catalog.format('%%I.%%I', n.nspname, c.relname)
+          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where c.oid = pg_catalog.to_regclass(%(table)s)) as target;
+
+-- schema_state: Whether omnicdc is installed, and the newest migration.
+select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
+
+-- schema_version: The newest migration applied.
+select coalesce(max(m.version), 0) as version from omnicdc.migration m;
+
+-- migrated: Note that a numbered file has been applied.
+insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
+
+-- capture_fault: What is wrong with the capture, or NULL.
+select omnicdc.capture_fault() as fault;
+
+-- park: Take S, shared: from now on writers ring.
+select pg_catalog.pg_advisory_lock_shared(1869442665, 2);
+
+-- unpark: Release S.
+select pg_catalog.pg_advisory_unlock_shared(1869442665, 2);
+
+-- writers: Whether anyone holds W, and so may have looked at S before we took it.
+select exists (
+  select from pg_catalog.pg_locks l
+   where l.locktype = 'advisory' and l.classid = 1869442665 and l.objid = 1 and l.objsubid = 2
+     and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))
+  as writing;
+
+-- take_name: One daemon a consumer name. Held by the session, so it also tells who is alive.
+select pg_catalog.pg_try_advisory_lock(1869442666, pg_catalog.hashtext(%(name)s)) as taken;
+
+-- name_holder: Who holds a consumer's name.
+select a.pid, a.client_addr::text as address, a.backend_start as since
+  from pg_catalog.pg_locks l
+  join pg_catalog.pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'advisory' and l.classid = 1869442666 and l.objsubid = 2
+   and l.objid = (pg_catalog.hashtext(%(name)s)::bigint & 4294967295)::oid
+   and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database());
+
+-- consumer: Where this consumer stood when it last acknowledged.
+select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline
+  from omnicdc.consumer c where c.name = %(name)s;
+
+-- comparable: Whether a stored snapshot can belong to this cluster's past.
+select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) as comparable;
+
+-- acknowledge: The files are durable; say so. The commit may be lost in a crash of the server: then it is said again.
+insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
+                                   host, root, version, last_error, last_error_at, started_at, published_at, seen_at)
+     values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
+             %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
+             %(published_at)s, clock_timestamp())
+on conflict (name) do update
+   set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+       generation = excluded.generation, registries = excluded.registries, held = excluded.held,
+       quarantined = excluded.quarantined, host = excluded.host, root = excluded.root, version = excluded.version,
+       last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
+       published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at;
+
+-- remember: One row of the history.
+insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
+     values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(stages)s);
+
+-- tell: Wake whoever waits.
+select pg_catalog.pg_notify('omnicdc_published', '');
+
+-- prune: Delete what nobody needs any more.
+select omnicdc.prune(%(history)s, %(silent)s) as deleted;
+
+-- token: This transaction, to wait for. Assigns an id if it has none yet.
+select pg_catalog.pg_current_xact_id()::text as token;
+
+-- request_rebuild: Ask every consumer for a full rebuild.
+select omnicdc.request_rebuild()::text as token;
+
+-- request_accept: Let through what the guard holds back.
+select omnicdc.request_accept()::text as token;
+
+-- transaction: How a transaction ended, what the log holds of it, and whether the log still reaches back to it.
+select pg_catalog.pg_xact_status(%(token)s::xid8) as status,
+       count(c.xid) as changes,
+       array_remove(array_agg(distinct c.project_id::text), null) as projects,
+       max(c.at) as at,
+       (select %(token)s::xid8 < w.pruned_below from omnicdc.watch w) as pruned
+  from omnicdc.change c where c.xid = %(token)s::xid8;
+
+-- consumers: Every consumer, whether it is alive, and whether its files hold what is waited for.
+select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
+       c.snapshot::text as snapshot,
+       c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
+       omnicdc.is_alive(c.name) as alive,
+       case when %(token)s::xid8 is not null
+            then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
+            else not exists (select from omnicdc.change x
+                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
+                                and x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
+                                and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot))
+       end as covered,
+       (select count(*) from omnicdc.change x
+         where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
+           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)) as behind
+  from omnicdc.consumer c
+ order by c.name;
+
+-- delivery: Which generation of a consumer first held a transaction, and which registries it rewrote or held back.
+select h.generation, h.registries, h.held, h.at
+  from omnicdc.history h
+ where h.consumer = %(name)s and pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, h.snapshot)
+ order by h.id limit 1;
+
+-- shown: Whether a held registry's file already shows a transaction.
+select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot) as shown;
+
+-- newest_change: The last transaction in the log, or of some projects.
+select c.xid::text as token
+  from omnicdc.change c
+ where %(projects)s::uuid[] is null or c.project_id = any (%(projects)s::uuid[])
+ order by c.xid desc limit 1;
+
+-- log_size: How many rows the log holds, and the oldest.
+select count(*) as changes, min(c.at) as oldest from omnicdc.change c;
+
+-- status_consumers: Every consumer, how far behind it is, and where the time of its last batch went.
+select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
+       c.published_at, c.seen_at, c.started_at,
+       (select count(*) from omnicdc.change x
+         where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
+           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)) as behind,
+       (select extract(epoch from clock_timestamp() - min(x.at))::float8 from omnicdc.change x
+         where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
+           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)) as lag_s,
+       c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
+       (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
+  from omnicdc.consumer c
+ order by c.name;
+
+-- named: The projects of these names; where a name is not known, those that have it as their key.
+select p.id::text as id, p.name, p.key from {table} p where p.name = any (%(names)s) or p.key = any (%(names)s);

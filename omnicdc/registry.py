@@ -1,0 +1,122 @@
+"""One registry as it should be: its entries, who belongs in which, and what is held back. No I/O.
+
+Its neighbours: `document` keeps the bytes in order, `publish` puts them on disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omnicdc.document import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from omnicdc.model import Entry, Inputs
+    from omnicdc.scanners import Row, Scanner
+
+
+class Registry:
+    """What one scanner's registry should hold, kept up to date change by change.
+
+    Rows of CMP are not kept, but for grouped scanners, where one project's entry depends on others.
+    """
+
+    def __init__(self, scanner: Scanner, inputs: Inputs) -> None:
+        self.scanner = scanner
+        self.document = Document()
+        self.quarantined: dict[str, str] = {}
+        """Unit to the reason why it has no entry."""
+        self._inputs = inputs
+        self._key_of: dict[str, str] = {}
+        self._rows_of: dict[str, dict[str, Row | None]] = {}
+
+    def rebuild(self, rows: Iterable[Row]) -> None:
+        """Start over from all rows of CMP."""
+        self._key_of.clear()
+        self._rows_of.clear()
+        self.quarantined.clear()
+        units = self._place_all(rows)
+        rendered = ((unit, self._render(unit, found)) for unit, found in units)
+        self.document = Document.from_entries((unit, entry) for unit, entry in rendered if entry is not None)
+
+    def update(self, ids: Iterable[str], rows: Iterable[Row]) -> bool:
+        """Take what CMP now holds of these projects; one without a row is gone. False if nothing differs."""
+        fresh = {str(row[0]): row for row in rows}
+        changed = False
+        if self.scanner.grouped:
+            keys = {key for project in ids for key in self._move(project, fresh.get(project))}
+            units = [(key, self._rows(key)) for key in sorted(keys)]
+        else:
+            units = [(project, [fresh[project]] if project in fresh else []) for project in sorted(ids)]
+            for project, found in units:
+                self._move(project, found[0] if found else None)
+        for unit, found in units:
+            changed |= self._show(unit, found)
+        return changed
+
+    def take_inputs(self, inputs: Inputs) -> tuple[bool, Collection[str]]:
+        """Take new inputs; returns whether anything changed at once, and the projects that CMP must be asked for."""
+        before, self._inputs = self._inputs, inputs
+        view, standing = self.scanner.view, self.scanner.standing
+        keys = {*self._rows_of, *standing(before), *standing(inputs)}
+        concerned = [key for key in sorted(keys) if view(before, key) != view(inputs, key)]
+        if self.scanner.grouped:
+            shown = [self._show(key, self._rows(key)) for key in concerned]
+            return any(shown), ()
+        return False, [project for key in concerned for project in self._rows_of.get(key, ())]
+
+    def known_keys(self) -> Collection[str]:
+        """Return the keys of all projects seen."""
+        return self._rows_of.keys()
+
+    def held_projects(self) -> dict[str, str]:
+        """Return project id to the reason for which it has no entry."""
+        if not self.scanner.grouped:
+            return dict(self.quarantined)
+        return {
+            project: why for unit, why in self.quarantined.items() for project in self._rows_of.get(unit, ())
+        }
+
+    def _place_all(self, rows: Iterable[Row]) -> Iterable[tuple[str, Sequence[Row]]]:
+        if not self.scanner.grouped:
+            for row in rows:
+                self._place(str(row[0]), row)
+                yield str(row[0]), [row]
+            return
+        for row in rows:
+            self._place(str(row[0]), row)
+        for key in {*self._rows_of, *self.scanner.standing(self._inputs)}:
+            yield key, self._rows(key)
+
+    def _rows(self, key: str) -> list[Row]:
+        return [row for row in self._rows_of.get(key, {}).values() if row is not None]
+
+    def _place(self, project: str, row: Row) -> str:
+        if key := self.scanner.key(row):
+            self._key_of[project] = key
+            self._rows_of.setdefault(key, {})[project] = row if self.scanner.grouped else None
+        return key
+
+    def _move(self, project: str, row: Row | None) -> set[str]:
+        """Put a project where its row belongs now; returns the keys it left and came to."""
+        left = self._key_of.pop(project, "")
+        if left:
+            del self._rows_of[left][project]
+            if not self._rows_of[left]:
+                del self._rows_of[left]
+        came = self._place(project, row) if row is not None else ""
+        return {key for key in (left, came) if key}
+
+    def _show(self, unit: str, rows: Sequence[Row]) -> bool:
+        self.quarantined.pop(unit, None)
+        wanted = rows or self.scanner.grouped
+        entry = self._render(unit, rows) if wanted else None
+        return self.document.remove(unit) if entry is None else self.document.put(unit, entry)
+
+    def _render(self, unit: str, rows: Sequence[Row]) -> Entry | None:
+        try:
+            return self.scanner.render(unit, rows, self._inputs)
+        except Exception as exc:  # noqa: BLE001 - whatever one row does to its scanner, it holds back itself only
+            self.quarantined[unit] = f"{type(exc).__name__}: {exc}"
+            return None

@@ -1,0 +1,90 @@
+"""Runs the scanners' SELECTs in the snapshot of a reading, and has the registries render what they give."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql as pgsql
+from psycopg.rows import tuple_row
+
+from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.model import EVERYTHING, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from omnicdc.capture import Reading
+    from omnicdc.db import Connection
+    from omnicdc.route import Work
+    from omnicdc.scanners import Row, Scanner
+    from omnicdc.state import Standing, State
+
+BULK = 1000
+"""From here on a batch that names a quarter of a registry is cheaper as a full scan (measured)."""
+
+_IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
+_TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
+
+
+def scan(reading: Reading, work: Work, state: State) -> None:
+    """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on."""
+    for name, ids in work.items():
+        standing = state.standings[name]
+        try:
+            changed = look(reading.conn, standing, state.config.table, ids)
+        except RegistryError as exc:
+            standing.fault, standing.scan_due, standing.guarded = Fault(exc.message, exc.hint), True, False
+            continue
+        standing.scan_due = False
+        standing.pending |= changed
+        state.rescan.pop(name, None)
+
+
+def look(conn: Connection, standing: Standing, table: str, ids: Collection[str] | None) -> bool:
+    """Have one registry take what CMP now holds of these projects; returns whether it may differ."""
+    registry = standing.registry
+    if ids is not EVERYTHING and len(ids) > BULK and 4 * len(ids) > len(registry.document):
+        ids = EVERYTHING
+    rows = select(conn, registry.scanner, table, ids)
+    if ids is EVERYTHING:
+        registry.rebuild(rows)
+        return True
+    return registry.update(ids, rows)
+
+
+def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None) -> list[Row]:
+    """Run a scanner's SELECT, for all projects or for some.
+
+    The targeted form is the same SELECT, wrapped: PostgreSQL pushes the condition down. Raises
+    RegistryError if CMP's table is not what the scanner expects.
+    """
+    query = pgsql.SQL(scanner.query).format(table=qualified(table))
+    if ids is not EVERYTHING:
+        query = pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query)
+    try:
+        # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
+        with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+            return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
+    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as exc:
+        reason = str(exc).split("\n", 1)[0]
+        hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
+        if isinstance(exc, psycopg.errors.InsufficientPrivilege):
+            hint = "run `omnicdc install` as the table's owner: it renews the grants"
+        raise RegistryError(f"CMP cannot be read for {scanner.name}: {reason}", hint=hint) from exc
+
+
+def qualified(table: str) -> pgsql.Identifier:
+    """Return NAME or SCHEMA.NAME, with or without quotes, as an identifier; raises ConfigError."""
+    found = _TABLE.fullmatch(table)
+    if not found:
+        raise ConfigError(f"not a table's name: {table}", hint="--table NAME or --table SCHEMA.NAME")
+    schema_quoted, schema, name_quoted, name = found.groups()
+    parts = [_unquoted(schema_quoted, schema), _unquoted(name_quoted, name)]
+    return pgsql.Identifier(*(part for part in parts if part))
+
+
+def _unquoted(quoted: str | None, plain: str | None) -> str | None:
+    """PostgreSQL folds what is not quoted to lower case."""
+    return quoted.replace('""', '"') if quoted else plain and plain.lower()

@@ -1,0 +1,56 @@
+"""canonical_projects_uuids.json: a faithful mirror of CMP, every row and every value as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omnicdc.emit import json_text
+from omnicdc.model import Entry
+from omnicdc.scanners.scanner import Frame, Row, Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omnicdc.model import Inputs
+
+
+class CmpProjects(Scanner):
+    """Scanner `cmp_projects`; needs nothing but CMP."""
+
+    name = "cmp_projects"
+    path = "governance/registry/uuid/canonical_projects_uuids.json"
+    rank = 10
+    query = """
+        select id, name, type, key, metadata_ ->> 'github_url' as github_url,
+               metadata_ ->> 'domain' as domain, status
+          from {table}
+    """
+
+    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror
+        """Return the project's entry; NULL is null."""
+        [(_id, name, kind, key, github_url, domain, status)] = rows
+        text = (
+            f'    "{unit}": {{\n'
+            f'      "name": {json_text(name)},\n'
+            f'      "type": {json_text(kind)},\n'
+            f'      "key": {json_text(key)},\n'
+            f'      "github_url": {json_text(github_url)},\n'
+            f'      "domain": {json_text(domain)},\n'
+            f'      "status": {json_text(status)},\n'
+            '      "source": "cmp_db"\n'
+            "    },\n"
+        )
+        return Entry((name or "", unit), text.encode())
+
+    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries only
+        """Return the header with the count."""
+        header = (
+            '{\n  "version": "1.0.0",\n  "entity_type": "projects",\n'
+            f'  "generated_at": "{stamp}",\n  "count": {count},\n  "uuids": {{'
+        )
+        if not count:
+            return Frame(f"{header}}}\n}}".encode(), b"")
+        return Frame(f"{header}\n".encode(), b"\n  }\n}", separator=b",\n")
+
+
+SCANNER = CmpProjects()

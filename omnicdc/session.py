@@ -1,0 +1,161 @@
+"""One connection's life: opened with every check, loaded with a full scan, then work until dry and sleep.
+
+Its neighbour `daemon` opens sessions for ever; this module never does twice what a start does once.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from omnicdc import db
+from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, SchemaMismatch
+from omnicdc.publication import recall
+from omnicdc.registry import Registry
+from omnicdc.scanners import scanners
+from omnicdc.state import Identity, Standing, State
+from omnicdc.watch import Watch, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from omnicdc.config import Config
+    from omnicdc.model import Inputs
+    from omnicdc.stop import Stop
+
+log = structlog.get_logger()
+
+NAME_FREED_S = 5.0
+"""How long the server may take to notice that a killed daemon's connection is gone."""
+
+
+@contextmanager
+def session(
+    config: Config, inputs: Inputs, stop: Stop, *, wait_for_server: bool, wait_for_name: bool
+) -> Iterator[tuple[db.Connection, State]]:
+    """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
+
+    Without `wait_for_server` and `wait_for_name`, a server out of reach and a taken name are errors.
+    Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
+    """
+    conn = _connect(config, stop) if wait_for_server else db.connect(config.conninfo)
+    with conn:
+        db.check_schema(conn)
+        with db.translated("starting"):
+            check_table(conn, config)
+            _take_name(conn, config, stop, patient=wait_for_name)
+            yield conn, _state(conn, config, inputs)
+
+
+def _connect(config: Config, stop: Stop) -> db.Connection:
+    """Connect, however long it takes; only a stop ends it, with DatabaseUnavailable."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(DatabaseUnavailable),
+        wait=wait_random_exponential(multiplier=0.2, max=15),
+        sleep=stop.wait,
+        stop=lambda _: stop.requested,
+        before_sleep=_say_unreachable,
+        reraise=True,
+    )
+    return retrying(db.connect, config.conninfo)
+
+
+def _say_unreachable(attempt: RetryCallState) -> None:
+    # At the first attempt, and then at every doubling.
+    number = attempt.attempt_number
+    if number & (number - 1) == 0 and attempt.outcome is not None:
+        log.warning("database_unavailable", error=str(attempt.outcome.exception()), attempt=number)
+
+
+def _take_name(conn: db.Connection, config: Config, stop: Stop, *, patient: bool) -> None:
+    """Take the lock that keeps a second daemon of this name out, and tells that this one is alive."""
+    waited = 0.0
+    while not db.one(conn, "take_name", {"name": config.consumer})["taken"]:
+        if not patient and waited >= NAME_FREED_S:
+            holder = db.maybe(conn, "name_holder", {"name": config.consumer}) or {}
+            raise LockBusy(
+                f"another daemon is running as consumer {config.consumer!r} "
+                f"(backend {holder.get('pid')} from {holder.get('address') or 'this host'})",
+                hint="stop it, give this one a name of its own (--consumer), or let it stand by (--standby)",
+            )
+        if stop.requested:
+            raise LockBusy("stopped while waiting for the consumer's name")
+        stop.wait(0.2)
+        waited += 0.2
+
+
+def _state(conn: db.Connection, config: Config, inputs: Inputs) -> State:
+    watch = derive(scanners().values())
+    found = db.one(conn, "identity")
+    if found["standby"]:
+        raise DatabaseUnavailable(
+            "CMP's server is a read-only standby",
+            hint="target_session_attrs=read-write in the DSN finds the primary",
+        )
+    standings = {name: Standing(Registry(scanner, inputs)) for name, scanner in scanners().items()}
+    state = State(
+        config=config,
+        watch=watch,
+        identity=Identity(found["system_identifier"], found["timeline"]),
+        inputs=inputs,
+        standings=standings,
+        started_at=datetime.now(UTC),
+        trusted=_trusted(conn, watch),
+        snapshot=db.one(conn, "snapshot")["snapshot"],
+    )
+    _remember(conn, state)
+    recall(state)
+    return state
+
+
+def _remember(conn: db.Connection, state: State) -> None:
+    """Go on from the stored snapshot, if it can belong to this cluster's past. The scan is full either way."""
+    stored = db.maybe(conn, "consumer", {"name": state.config.consumer})
+    if stored is None:
+        return
+    state.generation = stored["generation"]
+    known = Identity(stored["system_identifier"], stored["timeline"])
+    if known == state.identity and db.one(conn, "comparable", {"last": stored["snapshot"]})["comparable"]:
+        state.snapshot = stored["snapshot"]
+    else:
+        log.warning(
+            "snapshot_of_another_cluster", stored=stored["snapshot"], hint="everything is scanned afresh"
+        )
+
+
+def _trusted(conn: db.Connection, watch: Watch) -> bool:
+    installed = db.maybe(conn, "watch")
+    if installed is None:
+        raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
+    fault = db.one(conn, "capture_fault")["fault"]
+    if fault:
+        log.warning("capture_broken", fault=fault, hint="run `omnicdc install` as the table's owner")
+    same = tuple(sorted(installed["watched"])) == watch.fields
+    if not same:
+        log.warning(
+            "watch_list_differs",
+            installed=installed["watched"],
+            wanted=watch.fields,
+            hint="run `omnicdc install`",
+        )
+    return same
+
+
+def check_table(conn: db.Connection, config: Config) -> None:
+    """Raise ConfigError unless the table that is scanned is the one that is watched."""
+    found = db.one(conn, "resolve", {"table": config.table})["target"]
+    if found is None:
+        raise ConfigError(
+            f"table {config.table} does not exist in database {conn.info.dbname}",
+            hint="is it this database? --table NAME, --dsn",
+        )
+    watched = (db.maybe(conn, "watch") or {}).get("target")
+    if watched != found:
+        raise ConfigError(
+            f"table {found} is not watched, {watched} is",
+            hint=f"run `omnicdc install --table {config.table}`, or set --table",
+        )

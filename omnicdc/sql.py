@@ -1,0 +1,73 @@
+"""The SQL that omnicdc sends and installs, read from its files. Running it is the business of others."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+_HERE = Path(__file__).parent
+_NAMED = re.compile(r"^-- (\w+): .*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One file of sql/."""
+
+    name: str
+    text: LiteralString
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file of sql/migrations."""
+
+    version: int
+    script: Script
+
+
+@cache
+def _queries() -> dict[str, str]:
+    parts = _NAMED.split((_HERE / "queries.sql").read_text())
+    return {name: body.strip().removesuffix(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def query(name: str) -> LiteralString:
+    """Return a statement of queries.sql by its name."""
+    # Not literal for the type checker, but no part of it comes from outside the package.
+    return cast("LiteralString", _queries()[name])
+
+
+def _installed() -> Path:
+    packaged = _HERE / "_sql"
+    return packaged if packaged.is_dir() else _HERE.parent / "sql"
+
+
+def _script(path: Path) -> Script:
+    return Script(path.name, cast("LiteralString", path.read_text()))
+
+
+def roles() -> Script:
+    """Roles and schema; harmless when they exist."""
+    return _script(_installed() / "roles.sql")
+
+
+def migrations() -> list[Migration]:
+    """Return the numbered files in order; each is applied once."""
+    paths = sorted((_installed() / "migrations").glob("*.sql"))
+    return [Migration(int(path.name.split("_")[0]), _script(path)) for path in paths]
+
+
+def functions() -> list[Script]:
+    """Return the functions, one a file, each replaced at every install."""
+    return [_script(path) for path in sorted((_installed() / "functions").glob("*.sql"))]
+
+
+def uninstall() -> Script:
+    """Remove everything but the roles; harmless when nothing is there."""
+    return _script(_installed() / "uninstall.sql")

@@ -1,0 +1,144 @@
+"""What one session of the daemon knows between two cycles. Lost with the session: a start scans in full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from omnicdc.inputs.urls import github
+from omnicdc.model import EVERYTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from omnicdc.config import Config
+    from omnicdc.model import Change, Fault, Inputs, Published
+    from omnicdc.registry import Registry
+    from omnicdc.route import Work
+    from omnicdc.watch import Watch
+
+
+@dataclass(slots=True)
+class Standing:
+    """One registry: what it should hold, what its file holds, and why the two differ, if they do."""
+
+    registry: Registry
+    published: Published | None = None
+    """The file as it was last put there; None while that is not known."""
+    pending: bool = True
+    """Whether the file may differ from what it should hold."""
+    scan_due: bool = True
+    """Whether only a full scan can tell what it should hold."""
+    since: str = ""
+    """The snapshot that the file shows; empty if none."""
+    fault: Fault | None = None
+    """Why it is held back."""
+    guarded: bool = False
+    """Whether it is the guard that holds it back."""
+    alerted: bool = False
+    """Whether the change by another hand that is in the file now was told."""
+    drifted: int = 0
+    """How often its file was found changed by another hand."""
+
+    @property
+    def path(self) -> str:
+        """Of the file, below the root."""
+        return self.registry.scanner.path
+
+    @property
+    def name(self) -> str:
+        """The registry's name in logs and answers: its file's."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Snapshots and transaction ids mean something in one cluster, on one timeline only."""
+
+    system_identifier: int
+    timeline: int
+
+
+@dataclass(slots=True)
+class State:
+    """One session's view; `snapshot` is the one of the last read, "" before the first."""
+
+    config: Config
+    watch: Watch
+    identity: Identity
+    inputs: Inputs
+    standings: Mapping[str, Standing]
+    """By scanner, in the order of publication."""
+    started_at: datetime
+    trusted: bool = True
+    """Whether the installed capture has this watch list; if not, every change concerns every scanner."""
+    snapshot: str = ""
+    generation: int = 0
+    accepted: bool = False
+    """Whether the guard is off for the next publication."""
+    rescan: dict[str, set[str]] = field(default_factory=dict)
+    """Projects that an input concerns, by scanner."""
+    retrying: bool = False
+    """Whether what failed is tried again in the next cycle."""
+    manifest_due: bool = False
+    """Whether the manifest does not tell of the files as they are."""
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    _told: Mapping[str, Fault | None] | None = None
+
+    def seen(self, snapshot: str, changes: Iterable[Change]) -> None:
+        """Take a reading as read: what was not held back is from this snapshot now."""
+        self.snapshot = snapshot
+        self.accepted = any(change.op == "accept" for change in changes)
+
+    def overdue(self) -> Work:
+        """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
+        work: Work = {name: set(ids) for name, ids in self.rescan.items()}
+        due = (
+            name for name, standing in self.standings.items() if standing.scan_due and self._may_try(standing)
+        )
+        return work | dict.fromkeys(due, EVERYTHING)
+
+    def pending(self) -> bool:
+        """Whether a file may be written now."""
+        return any(standing.pending and self._may_try(standing) for standing in self.standings.values())
+
+    def news(self) -> bool:
+        """Whether what is held back, or why, is not what was last told; telling it once is enough."""
+        now = {standing.name: standing.fault for standing in self.held()}
+        told, self._told = self._told, now
+        return told != now
+
+    def settle(self) -> None:
+        """After a cycle: what is not held back shows this snapshot, and what failed waits for the next try."""
+        self.retrying = False
+        for standing in self.standings.values():
+            if not (standing.pending or standing.scan_due or standing.fault):
+                standing.since = self.snapshot
+
+    def sweep(self) -> None:
+        """Have the next cycle scan and compare everything, whatever the log says."""
+        for standing in self.standings.values():
+            standing.scan_due = True
+
+    def owners(self) -> frozenset[str]:
+        """Return the owners of all repositories that CMP names."""
+        keys = (key for standing in self.standings.values() for key in standing.registry.known_keys())
+        return frozenset(found[0] for key in keys if (found := github(key)))
+
+    def take_inputs(self, inputs: Inputs) -> None:
+        """Have every registry take new inputs; the projects they concern are scanned by the next cycle."""
+        self.inputs = inputs
+        for name, standing in self.standings.items():
+            changed, projects = standing.registry.take_inputs(inputs)
+            standing.pending |= changed
+            if projects:
+                self.rescan.setdefault(name, set()).update(projects)
+
+    def _may_try(self, standing: Standing) -> bool:
+        return standing.fault is None or self.retrying
+
+    def held(self) -> Iterator[Standing]:
+        """Return the registries whose files are behind, each with its fault."""
+        return (standing for standing in self.standings.values() if standing.fault)

@@ -1,0 +1,46 @@
+"""What the database knows of every consumer: the answer to `omnicdc status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omnicdc import db
+
+
+def status(conn: db.Connection) -> dict[str, Any]:
+    """Return capture, log and consumers, and in `faults` one line for all that needs a look."""
+    with db.translated("asking for the status"):
+        watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
+        fault = db.one(conn, "capture_fault")["fault"]
+        log = db.one(conn, "log_size")
+        consumers = db.rows(conn, "status_consumers")
+    faults = [f"capture is broken: {fault} - run `omnicdc install` as the table's owner"] if fault else []
+    if not consumers:
+        faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
+    faults += [line for consumer in consumers for line in _faults(consumer)]
+    return {
+        "healthy": not faults,
+        "faults": faults,
+        "capture": {"table": watch["target"], "watched": watch["watched"], "fault": fault},
+        "log": {"changes": log["changes"], "oldest": log["oldest"]},
+        "consumers": consumers,
+    }
+
+
+def _faults(consumer: db.Row) -> list[str]:
+    name = consumer["name"]
+    lines = (
+        []
+        if consumer["alive"]
+        else [f"{name}: no daemon is running - on {consumer['host']}: `systemctl start omnicdc`"]
+    )
+    lines += [
+        f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
+        for registry, held in consumer["held"].items()
+    ]
+    lines += [
+        f"{name}: project {project} is held back from {registry}: {reason}"
+        for registry, held_back in consumer["quarantined"].items()
+        for project, reason in held_back.items()
+    ]
+    return lines

@@ -1,0 +1,13 @@
+-- omnicdc.note_statement(): trigger function for TRUNCATE, after each statement: every project is meant.
+--
+-- Tables written: omnicdc.change.
+create or replace function omnicdc.note_statement() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $note$
+begin
+  insert into omnicdc.change (op) values (lower(tg_op));
+  perform omnicdc.ring();
+  return null;
+end
+$note$;
+revoke all on function omnicdc.note_statement() from public;

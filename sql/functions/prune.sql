@@ -1,0 +1,29 @@
+-- omnicdc.prune(history, silent): deletes what no live consumer needs and nobody will ask about any more.
+--
+-- history: how long the log and the history are kept.   silent: a consumer not seen for longer holds nothing back.
+-- Result: how many rows of the log were deleted.   Tables written: omnicdc.change, omnicdc.history, omnicdc.watch.
+-- Ages are measured by clock_timestamp(): now() stands still in a long transaction.   Repeat: harmless.
+create or replace function omnicdc.prune(history interval, silent interval) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $prune$
+declare
+  below xid8;
+  deleted bigint;
+begin
+  select min(pg_snapshot_xmin(c.snapshot)) into below
+    from omnicdc.consumer c
+   where c.seen_at > clock_timestamp() - silent;
+  if below is null then
+    below := pg_snapshot_xmin(pg_current_snapshot());
+  end if;
+  delete from omnicdc.change c where c.xid < below and c.at < clock_timestamp() - history;
+  get diagnostics deleted = row_count;
+  if deleted > 0 then
+    update omnicdc.watch set pruned_below = greatest(pruned_below, below);
+  end if;
+  delete from omnicdc.history h where h.at < clock_timestamp() - history;
+  return deleted;
+end
+$prune$;
+revoke all on function omnicdc.prune(interval, interval) from public;
+grant execute on function omnicdc.prune(interval, interval) to omnicdc_daemon;

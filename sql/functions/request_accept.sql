@@ -1,0 +1,14 @@
+-- omnicdc.request_accept(): lets through, once, what the guard of any consumer holds back.
+--
+-- Result: the transaction to wait for.   Tables written: omnicdc.change.   Repeat: harmless.
+create or replace function omnicdc.request_accept() returns xid8
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $request$
+begin
+  insert into omnicdc.change (op) values ('accept');
+  perform omnicdc.ring();
+  return pg_current_xact_id();
+end
+$request$;
+revoke all on function omnicdc.request_accept() from public;
+grant execute on function omnicdc.request_accept() to omnicdc_daemon;

@@ -1,0 +1,68 @@
+-- omnicdc.watch(target, watched): captures a table: writes the row trigger's function, sets the triggers, grants reading.
+--
+-- target: a table with a uuid column `id`.   watched: columns, or column.key for a key of a json column.
+-- Result: true if anything was changed.   Tables written: omnicdc.watch.
+-- Repeat: harmless; an unchanged capture takes no lock on the table. Watching another table leaves the first.
+-- Runs as its caller, who must own the table. Locks the table against writers for an instant: set lock_timeout.
+create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $watch$
+declare
+  full_name text := (select format('%I.%I', n.nspname, c.relname)
+                       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
+  columns text := (select string_agg(distinct format('%I', split_part(item, '.', 1)), ', ')
+                     from unnest(watched || array['id']) as item);
+  source text := omnicdc.watch_source(watched);
+  previous omnicdc.watch;
+  missing text;
+begin
+  if (select a.atttypid from pg_attribute a where a.attrelid = target and a.attname = 'id' and not a.attisdropped)
+     is distinct from 'uuid'::regtype then
+    raise exception 'omnicdc: table % needs a column "id" of type uuid', full_name using errcode = 'OC001';
+  end if;
+  select string_agg(quote_ident(wanted.name), ', ' order by wanted.name) into missing
+    from (select distinct split_part(item, '.', 1) as name from unnest(watched) as item) as wanted
+   where not exists (select from pg_attribute a
+                      where a.attrelid = target and a.attname = wanted.name and not a.attisdropped);
+  if missing is not null then
+    raise exception 'omnicdc: table % has no column %', full_name, missing using errcode = 'OC001';
+  end if;
+  select * into previous from omnicdc.watch;
+  if found and previous.target = full_name and previous.watched = watch.watched
+     and previous.source_hash = md5(source) and omnicdc.capture_fault() is null then
+    return false;
+  end if;
+
+  if previous.target <> full_name and to_regclass(previous.target) is not null then
+    perform omnicdc.unwatch(to_regclass(previous.target));
+  end if;
+  execute format('create or replace function omnicdc.note_row() returns trigger language plpgsql '
+                 'security definer set search_path = pg_catalog, pg_temp as %L', source);
+  alter function omnicdc.note_row() owner to omnicdc_owner;
+  revoke all on function omnicdc.note_row() from public;
+
+  -- UPDATE has a trigger of its own for its WHEN, which spares a write that changes nothing the call. It compares
+  -- whole rows byte by byte: naming a column would make CMP's DROP COLUMN fail, and IS DISTINCT FROM would make every
+  -- UPDATE fail once the table has a column whose type has no equality (json, xml, point).
+  execute format('create or replace trigger omnicdc_note_row after insert or delete on %s '
+                 'for each row execute function omnicdc.note_row()', full_name);
+  execute format('create or replace trigger omnicdc_note_update after update on %s '
+                 'for each row when (old.* operator(pg_catalog.*<>) new.*) execute function omnicdc.note_row()', full_name);
+  execute format('create or replace trigger omnicdc_note_truncate after truncate on %s '
+                 'for each statement execute function omnicdc.note_statement()', full_name);
+  -- ALWAYS: the apply workers of logical replication fire no other triggers.
+  execute format('alter table %s enable always trigger omnicdc_note_row, enable always trigger omnicdc_note_update, '
+                 'enable always trigger omnicdc_note_truncate', full_name);
+  execute format('grant usage on schema %I to omnicdc_daemon, omnicdc_client',
+                 (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target));
+  execute format('grant select (%s) on %s to omnicdc_daemon, omnicdc_client', columns, full_name);
+
+  insert into omnicdc.watch (target, watched, source_hash)
+       values (full_name, watch.watched, md5((select p.prosrc from pg_proc p where p.oid = 'omnicdc.note_row()'::regprocedure)))
+  on conflict (only_row) do update
+     set target = excluded.target, watched = excluded.watched, source_hash = excluded.source_hash,
+         installed_at = clock_timestamp();
+  return true;
+end
+$watch$;
+revoke all on function omnicdc.watch(regclass, text[]) from public;

@@ -1,0 +1,92 @@
+"""What all tests stand on: a real PostgreSQL, a CMP in a database of its own, a registry host, the command."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql as pgsql
+from support.cmp import TABLE, Cmp
+from support.host import Host
+
+from omnicdc import db, install
+from omnicdc.embedded import EmbeddedServer
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WATCHED = derive(scanners().values()).fields
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A superuser's connection string: OMNICDC_TEST_DSN, else the embedded PostgreSQL's, one a test process."""
+    given = os.environ.get("OMNICDC_TEST_DSN")
+    if given:
+        yield given
+        return
+    embedded = EmbeddedServer(
+        Path(tempfile.mkdtemp(prefix="omnicdc-test-")),
+        {"max_prepared_transactions": "5", "fsync": "off", "wal_level": "logical"},
+    )
+    embedded.create()
+    embedded.start()
+    yield embedded.dsn()
+    embedded.delete()
+
+
+@pytest.fixture(scope="session")
+def templates(server: str) -> Iterator[dict[str, str]]:
+    """Two databases to copy: `bare` has CMP's table, `installed` the capture as well."""
+    names = {kind: f"omnicdc_{kind}_{os.getpid()}" for kind in ("bare", "installed")}
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(names["bare"])))
+        with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["bare"])) as conn:
+            conn.execute(TABLE)
+        _copy(admin, names["bare"], names["installed"])
+        with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["installed"])) as conn:
+            install.install(conn, "projects", WATCHED)
+        yield names
+        for name in names.values():
+            admin.execute(pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name)))
+
+
+@pytest.fixture
+def bare(server: str, templates: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Cmp]:
+    """A CMP without omnicdc."""
+    yield from _database(server, templates["bare"], request)
+
+
+@pytest.fixture
+def cmp(server: str, templates: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Cmp]:
+    """A CMP with the capture installed, and no project yet."""
+    yield from _database(server, templates["installed"], request)
+
+
+@pytest.fixture
+def host(cmp: Cmp, tmp_path: Path) -> Iterator[Host]:
+    """A registry host for `cmp`: root, state directory, and the command; its daemons end with the test."""
+    host = Host(tmp_path / "host", cmp.dsn)
+    yield host
+    host.close()
+
+
+def _database(server: str, template: str, request: pytest.FixtureRequest) -> Iterator[Cmp]:
+    name = f"omnicdc_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**8}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        _copy(admin, template, name)
+        with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name)) as cmp:
+            yield cmp
+        admin.execute(pgsql.SQL("drop database {} with (force)").format(pgsql.Identifier(name)))
+
+
+def _copy(admin: psycopg.Connection[tuple[object, ...]], template: str, name: str) -> None:
+    admin.execute(
+        pgsql.SQL("create database {} template {}").format(pgsql.Identifier(name), pgsql.Identifier(template))
+    )

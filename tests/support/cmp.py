@@ -1,0 +1,100 @@
+"""CMP as Genesis uses it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg.rows import tuple_row
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+TABLE: LiteralString = """
+create table projects (
+  id uuid primary key default gen_random_uuid(),
+  name text not null,
+  key text,
+  type text,
+  status text,
+  metadata_ jsonb,
+  description text,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now()
+)
+"""
+
+UPSERT: LiteralString = """
+insert into projects as p (id, name, key, type, status, metadata_)
+     values (coalesce(%(id)s::uuid, gen_random_uuid()), %(name)s, %(key)s, %(type)s, %(status)s, %(metadata)s::jsonb)
+on conflict (id) do update
+   set name = excluded.name, key = excluded.key, type = excluded.type, status = excluded.status,
+       metadata_ = excluded.metadata_, updated_at = clock_timestamp()
+returning id::text
+"""
+
+
+class Cmp:
+    """A database with the table `projects`; `conn` is in autocommit mode."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.conn = self.connect()
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open another connection, in autocommit mode."""
+        return psycopg.connect(self.dsn, autocommit=True, row_factory=tuple_row)
+
+    def upsert(
+        self,
+        name: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the column's name
+        key: str | None = None,
+        type: str | None = "SERVICE",  # noqa: A002 - as above
+        status: str | None = "active",
+        conn: psycopg.Connection[tuple[Any, ...]] | None = None,
+        **metadata: object,
+    ) -> str:
+        """Upsert like Genesis; returns the project's id. The keyword arguments left are `metadata_`."""
+        values = {
+            "id": id,
+            "name": name,
+            "key": key,
+            "type": type,
+            "status": status,
+            "metadata": json.dumps(metadata),
+        }
+        row = (conn or self.conn).execute(UPSERT, values).fetchone()
+        assert row
+        return str(row[0])
+
+    def fill(self, count: int) -> None:
+        """Insert `count` ordinary projects in one statement."""
+        self.conn.execute(
+            """insert into projects (name, key, type, status, metadata_)
+               select 'project-' || i, 'key-' || i, 'SERVICE', 'active',
+                      jsonb_build_object('github_url', 'https://github.com/acme/project-' || i, 'domain', 'd' || i % 7)
+                 from generate_series(1, %s) i""",
+            [count],
+        )
+
+    def log(self) -> list[tuple[str | None, str, tuple[str, ...] | None]]:
+        """Return project id, op and fields of every row of the log, in the order of their writing."""
+        rows = self.conn.execute(
+            "select project_id::text, op, fields from omnicdc.change order by at"
+        ).fetchall()
+        return [(project, op, None if fields is None else tuple(fields)) for project, op, fields in rows]
+
+    def value(self, query: LiteralString, *params: object) -> Any:  # noqa: ANN401 - whatever was asked for
+        """Return the one value of a query."""
+        row = self.conn.execute(query, params).fetchone()
+        assert row
+        return row[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.conn.close()

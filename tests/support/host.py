@@ -1,0 +1,175 @@
+"""A registry host: the installed command, its daemon, and the files that readers see."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CANONICAL = "governance/registry/uuid/canonical_projects_uuids.json"
+PROJECT = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
+INVENTORY = "governance/registry/git_repos/repo_inventory.json"
+REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
+
+COMMAND = str(Path(sys.executable).with_name("omnicdc"))
+DEADLINE_S = 20.0
+
+_STAMP = re.compile(rb'(generated_at"?: ["\'])[^"\']*')
+
+
+class Daemon:
+    """`omnicdc run` as a process; its log is read as it comes."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.noise: list[str] = []
+        self._news = threading.Condition()
+        self.process = subprocess.Popen(
+            [COMMAND, *arguments], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, event: str, *, after: int = 0, **keys: object) -> dict[str, Any]:
+        """Return the first event of this name, and with these keys, from the log's line `after` on."""
+
+        def found() -> dict[str, Any] | None:
+            matching = (
+                it for it in self.events[after:] if it["event"] == event and keys.items() <= it.items()
+            )
+            return next(matching, None)
+
+        deadline = time.monotonic() + DEADLINE_S
+        with self._news:
+            while not (event_found := found()):
+                left = deadline - time.monotonic()
+                assert left > 0, f"no event {event} {keys} in {self.events} {self.noise}"
+                assert self.process.poll() is None or self._reader.is_alive(), (
+                    f"ended: {self.events} {self.noise}"
+                )
+                self._news.wait(min(left, 0.2))
+            return event_found
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(how)
+        status = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return status
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.stop(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it if it runs, and let go of its pipes."""
+        if self.process.poll() is None:
+            self.kill()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._news:
+                try:
+                    self.events.append(json.loads(line))
+                except ValueError:
+                    self.noise.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+
+class Host:
+    """Root, state directory and environment of one registry host."""
+
+    def __init__(self, where: Path, dsn: str) -> None:
+        self.root = where / "root"
+        self.state = where / "state"
+        self.root.mkdir(parents=True)
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(where),
+            "OMNICDC_DSN": dsn,
+            "OMNICDC_ROOT": str(self.root),
+            "OMNICDC_STATE_DIR": str(self.state),
+            "OMNICDC_CONSUMER": where.name,
+            "OMNICDC_GH": "no",
+            "OMNICDC_POLL_S": "0.5",
+        }
+        self._daemons: list[Daemon] = []
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end."""
+        return subprocess.run(
+            [COMMAND, *arguments], env=self.env | env, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def ask(self, *arguments: str, **env: str) -> Any:  # noqa: ANN401 - whatever it answers
+        """Run the command and return its answer."""
+        done = self.run(*arguments, "--json", **env)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def once(self) -> Any:  # noqa: ANN401 - as above
+        """Bring the files up to date once."""
+        return self.ask("run", "--once")
+
+    def daemon(self, *arguments: str, **env: str) -> Daemon:
+        """Start the daemon; returns when it has published for the first time."""
+        daemon = self.starting(*arguments, **env)
+        daemon.wait_for("serving")
+        return daemon
+
+    def starting(self, *arguments: str, **env: str) -> Daemon:
+        """Start the daemon and wait for nothing."""
+        daemon = Daemon(["run", *arguments], self.env | env)
+        self._daemons.append(daemon)
+        return daemon
+
+    def bytes(self, registry: str) -> bytes:
+        """Return a file as it is."""
+        return (self.root / registry).read_bytes()
+
+    def content(self) -> dict[str, bytes]:
+        """Return every registry's bytes, the time of its generation aside."""
+        return {
+            name: _STAMP.sub(rb"\1", self.bytes(name)) for name in REGISTRIES if (self.root / name).exists()
+        }
+
+    def canonical(self) -> dict[str, dict[str, Any]]:
+        """Return the canonical registry's entries by id."""
+        uuids = json.loads(self.bytes(CANONICAL))["uuids"]
+        assert isinstance(uuids, dict)
+        return uuids
+
+    def projects(self) -> dict[str, dict[str, Any]]:
+        """Return the project registry's entries by id, as a YAML 1.1 reader sees them."""
+        read = yaml.load(self.bytes(PROJECT), yaml.CSafeLoader)
+        return {entry["uuid"]: entry for entry in read["projects"]}
+
+    def inventory(self) -> list[dict[str, Any]]:
+        """Return the inventory's elements."""
+        read = json.loads(self.bytes(INVENTORY))
+        assert isinstance(read, list)
+        return read
+
+    def stats(self) -> dict[str, tuple[int, int]]:
+        """Return inode and time of every registry: what changes when a file is rewritten."""
+        return {name: ((found := (self.root / name).stat()).st_ino, found.st_mtime_ns) for name in REGISTRIES}
+
+    def close(self) -> None:
+        """End every daemon that still runs."""
+        for daemon in self._daemons:
+            daemon.close()

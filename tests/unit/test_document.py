@@ -1,0 +1,233 @@
+"""However a document came about, it is what its entries make it, byte by byte and block by block."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from omnicdc.document import Document, Frame
+from omnicdc.model import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FRAME = Frame(b"[\n", b"\n]", b",\n")
+BARE = Frame(b"head\n", b"")
+UNITS = [f"unit-{number}" for number in range(24)]
+
+units = st.sampled_from(UNITS)
+names = st.sampled_from(["", "a", "A", "aa", "b", "é", "z", "\uffff", "😀"])
+entries = st.builds(
+    lambda name, ident, body, tally: Entry((name, ident), body.encode() + b",\n", tally),
+    names,
+    st.sampled_from(["1", "2", "unit-3"]),
+    st.sampled_from(["", "x", "entry", "é" * 9]),
+    st.tuples(st.integers(0, 1), st.integers(-3, 3)),
+)
+contents = st.dictionaries(units, entries)
+block_sizes = st.integers(1, 5)
+
+
+def file(document: Document, frame: Frame = FRAME) -> bytes:
+    return b"".join(document.parts(frame))
+
+
+def expected_file(content: Mapping[str, Entry]) -> bytes:
+    """Sort and join, the plainest way there is."""
+    ordered = sorted(content, key=lambda unit: (content[unit].sort, unit))
+    body = b"".join(content[unit].data for unit in ordered)
+    return b"[\n" + body.removesuffix(b",\n") + b"\n]"
+
+
+def hashed(document: Document, frame: Frame = FRAME) -> tuple[tuple[int, str], ...]:
+    return tuple((len(part), sha256(part).hexdigest()) for part in document.parts(frame))
+
+
+def entry(name: str, body: str = "body", tally: tuple[int, ...] = ()) -> Entry:
+    return Entry((name, "id"), f"{body},\n".encode(), tally)
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Entries come, change, move and go; after each step the document is as if built anew."""
+
+    document: Document
+    content: dict[str, Entry]
+    block_size: int
+
+    @initialize(content=contents, block_size=block_sizes)
+    def build(self, content: dict[str, Entry], block_size: int) -> None:
+        self.document = Document.from_entries(content.items(), block_size)
+        self.content = content
+        self.block_size = block_size
+
+    @rule(unit=units, new=entries)
+    def put(self, unit: str, new: Entry) -> None:
+        expected = self.content.get(unit) != new
+
+        assert self.document.put(unit, new) is expected
+        self.content[unit] = new
+
+    @rule(unit=units, new=entries)
+    def put_elsewhere(self, unit: str, new: Entry) -> None:
+        """Only the sort key changes, as when a project is renamed."""
+        old = self.content.get(unit, new)
+        self.put(unit, Entry(new.sort, old.data, old.tally))
+
+    @rule(unit=units)
+    def remove(self, unit: str) -> None:
+        expected = unit in self.content
+
+        assert self.document.remove(unit) is expected
+        self.content.pop(unit, None)
+
+    @precondition(lambda self: self.content)
+    @rule(data=st.data())
+    def put_the_same(self, data: st.DataObject) -> None:
+        unit = data.draw(st.sampled_from(sorted(self.content)))
+        parts = self.document.parts(FRAME)
+
+        assert self.document.put(unit, self.content[unit]) is False
+        assert all(new is old for new, old in zip(self.document.parts(BARE)[1:-2], parts[1:-2], strict=True))
+
+    @rule()
+    def remove_everything(self) -> None:
+        for unit in list(self.content):
+            self.remove(unit)
+
+    @invariant()
+    def is_what_its_entries_make_it(self) -> None:
+        anew = Document.from_entries(self.content.items(), self.block_size)
+
+        assert file(self.document) == file(anew) == expected_file(self.content)
+        assert self.document.digests(FRAME) == anew.digests(FRAME) == hashed(self.document)
+        assert self.document.digests(BARE) == hashed(self.document, BARE)
+
+    @invariant()
+    def counts_its_entries(self) -> None:
+        tallies = [entry.tally for entry in self.content.values()]
+        expected = tuple(map(sum, zip(*tallies, strict=True)))
+
+        assert self.document.tally == expected
+        assert len(self.document) == len(self.content)
+
+    @invariant()
+    def knows_its_units(self) -> None:
+        assert self.document.units() == self.content.keys()
+        for unit in UNITS:
+            found = self.content.get(unit)
+            assert self.document.get(unit) == (found and found.data)
+            assert (unit in self.document) is (found is not None)
+
+
+TestAnyHistory = AnyHistory.TestCase
+TestAnyHistory.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
+
+
+@given(contents, block_sizes, st.data())
+def test_the_order_of_arrival_leaves_no_trace(
+    content: dict[str, Entry], block_size: int, data: st.DataObject
+) -> None:
+    expected = Document.from_entries(content.items(), block_size)
+    document = Document(block_size)
+    for unit in data.draw(st.permutations(sorted(content))):
+        document.put(unit, content[unit])
+
+    assert document.digests(FRAME) == expected.digests(FRAME)
+
+
+def test_an_empty_document_is_its_frame() -> None:
+    document = Document()
+
+    assert document.parts(FRAME) == [b"[\n", b"\n]"]
+    assert document.digests(FRAME) == hashed(document)
+    assert document.tally == ()
+
+
+def test_entries_sort_by_code_point_then_id_then_unit() -> None:
+    rows = [
+        ("u4", Entry(("é", ""), b"4")),
+        ("u3", Entry(("a", "2"), b"3")),
+        ("u2", Entry(("a", "1"), b"2")),
+        ("u1", Entry(("a", "1"), b"1")),
+        ("u0", Entry(("Z", "9"), b"0")),
+        ("u5", Entry(("😀", ""), b"6")),
+        ("u6", Entry(("\uffff", ""), b"5")),
+    ]
+
+    assert file(Document.from_entries(rows), Frame(b"", b"")) == b"0123456"
+
+
+def test_the_last_entry_given_for_a_unit_counts() -> None:
+    document = Document.from_entries([("u", entry("a", "old", (1,))), ("u", entry("b", "new", (5,)))])
+
+    assert file(document) == b"[\nnew\n]"
+    assert document.tally == (5,)
+
+
+def test_parts_handed_out_stay_as_they_were() -> None:
+    """A file being written holds one state, whatever is put meanwhile."""
+    document = Document.from_entries((unit, entry(unit)) for unit in UNITS)
+    parts = document.parts(FRAME)
+    expected = b"".join(parts)
+    for unit in UNITS:
+        document.put(unit, entry(unit, "changed"))
+
+    assert b"".join(parts) == expected
+
+
+def test_blocks_are_handed_out_without_copies() -> None:
+    document = Document.from_entries(((f"u{number}", entry(f"{number:04}")) for number in range(2_000)), 64)
+    first, second = document.parts(FRAME), document.parts(FRAME)
+
+    assert len(first) > 10
+    assert all(one is other for one, other in zip(first[:-2], second[:-2], strict=True))
+    assert isinstance(first[-2], memoryview)
+    assert isinstance(second[-2], memoryview)
+    assert first[-2].obj is second[-2].obj
+
+
+def test_a_change_leaves_the_other_blocks_alone() -> None:
+    document = Document.from_entries(((f"u{number}", entry(f"{number:04}")) for number in range(2_000)), 64)
+    before = document.parts(FRAME)
+    document.put("u1000", entry("1000", "changed"))
+    after = document.parts(FRAME)
+
+    assert len(after) == len(before) > 10
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+
+
+def test_blocks_hold_about_as_many_entries_as_asked() -> None:
+    document = Document.from_entries((f"u{number}", entry(f"{number:05}")) for number in range(20_000))
+    blocks = len(document.parts(FRAME)) - 2
+
+    assert 20_000 / 256 / 1.5 < blocks < 20_000 / 256 * 1.5
+
+
+def test_equal_tallies_are_kept_once() -> None:
+    document = Document.from_entries((unit, entry(unit, tally=tuple(map(int, "10")))) for unit in UNITS)
+
+    assert len({id(tally) for block in document._blocks for tally in block.tallies}) == 1
+
+
+def test_tallies_of_unequal_length_are_refused_before_anything_changes() -> None:
+    document = Document.from_entries([("u1", entry("a", tally=(1, 2))), ("u2", entry("b", tally=(3, 4)))])
+    expected = file(document)
+
+    with pytest.raises(ValueError, match="tally"):
+        document.put("u1", entry("c", tally=(1,)))
+    assert file(document) == expected
+    assert document.tally == (4, 6)
+
+
+def test_an_entry_without_the_separator_is_not_cut() -> None:
+    document = Document.from_entries([("u", Entry(("a", ""), b"no separator"))])
+
+    with pytest.raises(ValueError, match="separator"):
+        document.parts(FRAME)
+    with pytest.raises(ValueError, match="separator"):
+        document.digests(FRAME)

@@ -1,0 +1,214 @@
+"""Drift: what another hand did is noticed, kept aside, and never lost (P8)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from omnicdc.drift import intact, keep_aside, rehash
+from omnicdc.errors import RegistryError
+from omnicdc.manifest import describe
+from omnicdc.publish import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omnicdc.model import Published
+
+FILE = Path("governance/registry/uuid/canonical.json")
+PARTS = [b"header\n", b"", b"one\ntwo\n", b"footer"]
+AT = datetime(2026, 11, 22, 20, 59, 55, 573397, tzinfo=UTC)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Published:
+    put = replace(tmp_path, FILE, PARTS)
+    return describe([(len(part), sha256(part).hexdigest()) for part in PARTS], put, count=2, stamp="then")
+
+
+def test_a_file_as_it_was_published_is_intact(tmp_path: Path, published: Published) -> None:
+    assert intact(tmp_path, FILE, published)
+    assert rehash(tmp_path, FILE, published)
+    assert (published.count, published.size, published.stamp) == (2, 21, "then")
+
+
+def edit(target: Path) -> None:
+    target.write_bytes(target.read_bytes().replace(b"two", b"2wo"))
+
+
+def edit_and_restore_the_time(target: Path) -> None:
+    before = target.stat()
+    edit(target)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def append(target: Path) -> None:
+    with target.open("ab") as file:
+        file.write(b"\n")
+
+
+def truncate(target: Path) -> None:
+    os.truncate(target, 3)
+
+
+def link(target: Path) -> None:
+    """A symlink to the very same content is not what was published, either."""
+    moved = target.rename(target.with_name("moved"))
+    target.symlink_to(moved)
+
+
+def remove_the_directory(target: Path) -> None:
+    shutil.rmtree(target.parent)
+
+
+def put_a_file_in_the_directorys_place(target: Path) -> None:
+    shutil.rmtree(target.parent)
+    target.parent.write_text("")
+
+
+def put_a_directory_there(target: Path) -> None:
+    target.unlink()
+    target.mkdir()
+
+
+def put_a_pipe_there(target: Path) -> None:
+    target.unlink()
+    os.mkfifo(target)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit, append, truncate, link, Path.unlink, remove_the_directory, put_a_file_in_the_directorys_place,
+        put_a_directory_there, put_a_pipe_there,
+    ],
+)  # fmt: skip
+def test_whatever_another_hand_does_is_noticed(
+    tmp_path: Path, published: Published, change: Callable[[Path], None]
+) -> None:
+    change(tmp_path / FILE)
+
+    assert not intact(tmp_path, FILE, published)
+    assert not rehash(tmp_path, FILE, published)
+
+
+def test_an_edit_with_the_time_restored_is_noticed_by_reading(tmp_path: Path, published: Published) -> None:
+    edit_and_restore_the_time(tmp_path / FILE)
+
+    assert intact(tmp_path, FILE, published)
+    assert not rehash(tmp_path, FILE, published)
+
+
+def test_equal_bytes_by_another_hand_are_no_drift_once_they_are_read(
+    tmp_path: Path, published: Published
+) -> None:
+    shutil.copyfile(tmp_path / FILE, tmp_path / "copy")
+    (tmp_path / "copy").replace(tmp_path / FILE)
+
+    assert not intact(tmp_path, FILE, published)
+    assert rehash(tmp_path, FILE, published)
+
+
+def test_nothing_there_is_nothing_to_keep(tmp_path: Path) -> None:
+    assert keep_aside(tmp_path, FILE, tmp_path / "state", AT) is None
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_changed_file_is_kept_and_its_place_is_never_empty(tmp_path: Path, published: Published) -> None:
+    append(tmp_path / FILE)
+
+    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+
+    assert kept == tmp_path / "state/drift/canonical.json.20261122T205955.573397Z"
+    assert kept.read_bytes() == (tmp_path / FILE).read_bytes()
+    assert kept.stat().st_size == published.size + 1
+
+
+def test_only_the_newest_copies_of_a_name_are_kept(tmp_path: Path, published: Published) -> None:
+    state = tmp_path / "state"
+    (state / "drift").mkdir(parents=True)
+    others = {state / "drift/canonical.json.notes", state / "drift/other.json.20200101T000000.000000Z"}
+    for other in others:
+        other.write_text("theirs")
+
+    kept = [keep_aside(tmp_path, FILE, state, AT + timedelta(seconds=n), keep=3) for n in range(6)]
+
+    assert set((state / "drift").iterdir()) == {*kept[3:], *others}
+    assert published.count == 2
+
+
+def test_the_copy_just_made_stays_even_if_the_clock_went_back(tmp_path: Path, published: Published) -> None:
+    state = tmp_path / "state"
+    later = keep_aside(tmp_path, FILE, state, AT + timedelta(days=1), keep=1)
+
+    kept = keep_aside(tmp_path, FILE, state, AT, keep=1)
+
+    assert kept is not None
+    assert list((state / "drift").iterdir()) == [kept]
+    assert later != kept
+    assert published.count == 2
+
+
+def test_a_symlink_is_kept_as_a_symlink_and_what_it_names_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / FILE).parent.mkdir(parents=True)
+    (tmp_path / FILE).symlink_to(tmp_path / "theirs")
+
+    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+    replace(tmp_path, FILE, PARTS)
+
+    assert kept is not None
+    assert kept.readlink() == tmp_path / "theirs"
+    assert (tmp_path / "theirs").read_text() == "theirs"
+
+
+def test_a_dangling_symlink_is_kept_too(tmp_path: Path) -> None:
+    (tmp_path / FILE).parent.mkdir(parents=True)
+    (tmp_path / FILE).symlink_to("nowhere")
+
+    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+
+    assert kept is not None
+    assert kept.readlink() == Path("nowhere")
+
+
+def test_a_directory_is_renamed_beside_itself_with_all_it_holds(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir(parents=True)
+    (tmp_path / FILE / "precious").write_text("theirs")
+
+    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+    replace(tmp_path, FILE, PARTS)
+
+    assert kept == tmp_path / FILE.parent / ".canonical.json.20261122T205955.573397Z.omnicdc-aside"
+    assert (kept / "precious").read_text() == "theirs"
+    assert (tmp_path / FILE).read_bytes() == b"".join(PARTS)
+
+
+def test_a_copy_that_cannot_be_kept_is_told_and_leaves_all_as_it_is(
+    tmp_path: Path, published: Published
+) -> None:
+    """Whoever gets this error must not restore the file: the other hand's work would be lost."""
+    (tmp_path / "state").write_text("a file in the way")
+
+    with pytest.raises(RegistryError, match=r"cannot keep a copy of .*canonical\.json: "):
+        keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+
+    assert intact(tmp_path, FILE, published)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user")
+def test_a_file_that_cannot_be_read_is_an_error_and_no_drift(tmp_path: Path, published: Published) -> None:
+    os.seteuid(65534)
+    try:
+        with pytest.raises(RegistryError, match=r"cannot look at .*Permission denied - `chown -R "):
+            intact(tmp_path, FILE, published)
+        with pytest.raises(RegistryError, match=r"cannot read .*Permission denied"):
+            rehash(tmp_path, FILE, published)
+    finally:
+        os.seteuid(0)

@@ -1,0 +1,189 @@
+"""GitHub is asked through `gh`, which may be missing, logged out, slow or talk nonsense: then nothing changes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from omnicdc.inputs.github import fetch, is_installed
+from omnicdc.stop import Stop
+
+Install = Callable[[str], Path]
+
+
+@pytest.fixture
+def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a program named gh on the path, and nothing else but the system's own."""
+
+    def install(script: str) -> Path:
+        program = tmp_path / "bin/gh"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+        return tmp_path
+
+    return install
+
+
+def listing(*names: str) -> str:
+    return json.dumps(
+        [{"name": name, "url": f"https://github.com/Acme/{name}", "visibility": "PUBLIC"} for name in names]
+    )
+
+
+def test_all_repositories_of_each_owner_are_asked_for_once_without_a_terminal(gh: Install) -> None:
+    here = gh(
+        f"""
+        echo "$@" >> "$0.calls"
+        [ "$GH_PROMPT_DISABLED" = 1 ] || exit 9
+        [ -z "$GH_DEBUG" ] || exit 9
+        read line && exit 9
+        echo '{listing("Rocket", "probe")}'
+        """
+    )
+    fields = "--json name,url,description,visibility,updatedAt,owner"
+    expected = [f"repo list acme {fields} --limit 1000000", f"repo list zeta {fields} --limit 1000000"]
+
+    reading = fetch(["Zeta", "acme", "ACME "], Stop())
+
+    assert reading.faults == ()
+    assert [*reading.value] == ["https://github.com/acme/rocket", "https://github.com/acme/probe"]
+    assert reading.value["https://github.com/acme/rocket"]["visibility"] == "PUBLIC"
+    assert (here / "bin/gh.calls").read_text().splitlines() == expected
+
+
+def test_debugging_switches_are_not_passed_on(gh: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GH_DEBUG", "api")
+    gh('[ -z "$GH_DEBUG" ] && echo "[]" || exit 9')
+
+    assert fetch(["acme"], Stop()).faults == ()
+
+
+def test_one_owner_that_fails_does_not_concern_the_others(gh: Install) -> None:
+    gh(f"""[ "$3" = nobody ] && {{ echo "no such owner" >&2; exit 1; }}; echo '{listing("rocket")}'""")
+
+    reading = fetch(["nobody", "acme", "zeta"], Stop())
+
+    assert [*reading.value] == ["https://github.com/acme/rocket"]
+    assert reading.faults == (
+        "gh repo list nobody: exit 1 (no such owner); what was known of its repositories stays",
+    )
+
+
+def test_many_owners_that_fail_are_told_of_in_few_lines(gh: Install) -> None:
+    gh("exit 1")
+
+    faults = fetch([f"owner{number}" for number in range(9)], Stop()).faults
+
+    assert len(faults) == 6
+    assert faults[-1] == "gh repo list: 4 more like these"
+
+
+def test_logged_out_ends_the_round_and_says_what_to_run(gh: Install) -> None:
+    here = gh('echo x >> "$0.calls"; echo "To get started: gh auth login" >&2; exit 4')
+
+    reading = fetch(["acme", "zeta"], Stop())
+
+    assert reading.value == {}
+    assert len(reading.faults) == 1
+    assert "run: gh auth login" in reading.faults[0]
+    assert (here / "bin/gh.calls").read_text() == "x\n"
+
+
+def test_no_token_is_told(gh: Install) -> None:
+    gh('echo "bad token ghp_abcDEF123 or github_pat_11AB_cd" >&2; exit 1')
+
+    assert "exit 1 (bad token *** or ***)" in fetch(["acme"], Stop()).faults[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo '[{'", "gh printed no JSON"),
+        ("echo '{}'", "gh printed no list"),
+        ("true", "gh printed no JSON"),
+        ("kill -9 $$", "exit -9 ()"),
+    ],
+)
+def test_nonsense_is_told_and_taken_for_nothing(gh: Install, script: str, expected: str) -> None:
+    gh(script)
+
+    reading = fetch(["acme"], Stop())
+
+    assert reading.value == {}
+    assert reading.faults == (f"gh repo list acme: {expected}; what was known of its repositories stays",)
+
+
+def test_elements_without_name_or_url_are_told_and_skipped(gh: Install) -> None:
+    gh("""echo '[{"name": "x"}, {"name": "y", "url": "https://github.com/acme/y"}]'""")
+
+    reading = fetch(["acme"], Stop())
+
+    assert [*reading.value] == ["https://github.com/acme/y"]
+    assert reading.faults == ("gh repo list acme: element 1 has no text url; it is skipped",)
+
+
+def test_an_owner_is_never_taken_for_an_option(gh: Install) -> None:
+    gh("echo '[]'")
+
+    assert "not the name of an owner" in fetch(["--jq=."], Stop()).faults[0]
+
+
+def test_without_gh_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert not is_installed()
+    assert fetch(["acme", "zeta"], Stop()).faults == (
+        "gh repo list acme: gh is not installed; what was known of its repositories stays",
+    )
+
+
+def test_a_program_that_cannot_start_changes_nothing(gh: Install) -> None:
+    here = gh("")
+    (here / "bin/gh").write_text("#!/no/such/interpreter\n")
+
+    assert "gh does not start" in fetch(["acme"], Stop()).faults[0]
+
+
+def test_one_that_does_not_answer_is_killed_with_its_children(gh: Install) -> None:
+    here = gh('sleep 60 & echo $! > "$0.child"; wait')
+
+    reading = fetch(["acme", "zeta"], Stop(), timeout_s=0.5)
+
+    assert "no answer within 0.5 s" in reading.faults[0]
+    assert len(reading.faults) == 1
+    assert is_gone(int((here / "bin/gh.child").read_text()))
+
+
+def test_a_stop_kills_it_at_once(gh: Install) -> None:
+    here = gh('mkfifo "$0.started"; echo > "$0.started"; sleep 60')
+    stop = Stop()
+    asked = threading.Thread(target=fetch, args=(["acme"], stop))
+    asked.start()
+    started = here / "bin/gh.started"
+    deadline = time.monotonic() + 10
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    started.read_text()
+
+    stop()
+    asked.join(5)
+
+    assert not asked.is_alive()
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process ended; one that nobody waited for yet has."""
+    deadline = time.monotonic() + 5
+    stat = Path(f"/proc/{pid}/stat")
+    while time.monotonic() < deadline:
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.01)
+    return False

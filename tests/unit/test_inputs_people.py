@@ -1,0 +1,241 @@
+"""People's files: what they meant is read, what cannot be read is told with its line, nothing they write does harm."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from omnicdc.errors import RegistryError
+from omnicdc.inputs.people import parse_exclusions, parse_overrides, read_exclusions, read_overrides
+from omnicdc.model import Override
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROCKET = "https://github.com/acme/rocket"
+
+
+def test_overrides_are_found_by_the_key_of_their_url_and_of_their_aliases() -> None:
+    data = b"""\
+overrides:
+- github_url: git@github.com:Acme/Rocket.git
+  aliases: [http://www.gitlab.com/acme/rocket/, Rocket]
+  local_paths: [/srv/rocket, "/srv/r\xc3\xb6cket"]
+  notes: |
+    two
+    lines
+  status: parked
+  owner: somebody
+"""
+    expected = Override(("/srv/rocket", "/srv/röcket"), "two\nlines\n", "parked")
+
+    reading = parse_overrides(data, "F")
+
+    assert reading.faults == ()
+    assert reading.value == {ROCKET: expected, "https://gitlab.com/acme/rocket": expected, "rocket": expected}
+
+
+def test_later_overrides_win_and_a_path_alone_is_a_list_of_one() -> None:
+    data = b"""\
+overrides:
+- {github_url: https://github.com/acme/rocket, notes: first, status: a}
+- {aliases: https://github.com/acme/rocket, local_paths: /srv/rocket}
+"""
+
+    assert parse_overrides(data, "F").value == {ROCKET: Override(("/srv/rocket",), None, None)}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("no", "no"),
+        ("012", "012"),
+        ("1_000", "1_000"),
+        ("2024-01-01", "2024-01-01"),
+        ("2024-99-99", "2024-99-99"),
+        ("true", "true"),
+        (".5", ".5"),
+        ("=", "="),
+        ("!!str null", "null"),
+        ("'null'", "null"),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("''", ""),
+    ],
+)
+def test_a_scalar_is_the_text_that_was_typed(written: str, expected: str | None) -> None:
+    data = f"overrides:\n- github_url: {ROCKET}\n  notes: {written}\n".encode()
+
+    assert parse_overrides(data, "F").value[ROCKET].notes == expected
+
+
+def test_exclusions_are_names_or_owner_and_name_in_lower_case() -> None:
+    data = b"""\
+exclusions:
+- repo: Rocket
+  reason: retired
+- repo: Acme/Probe
+- repo: https://github.com/Acme/Lander.git
+- repo: acme.github.io
+- repo: www.site
+- repo: 123
+"""
+    expected = {"rocket", "acme/probe", "acme/lander", "acme.github.io", "www.site", "123"}
+
+    reading = parse_exclusions(data, "F")
+
+    assert reading.value == expected
+    assert reading.faults == ()
+
+
+def test_each_bad_entry_is_told_with_its_line_and_the_others_hold() -> None:
+    data = b"""\
+exclusions:
+- repo: good
+- bare text
+- reason: no repo
+- repo: [a, list]
+- repo: a/b/c
+- repo: https://gitlab.com/acme/rocket
+- repo: twice
+  repo: again
+- repo: "\\ud800"
+- repo: !!python/object/apply:os.system [touch pwned]
+- repo: !weird thing
+- repo: also good
+"""
+    expected = [
+        "F:3: not an entry with fields; this entry is skipped",
+        "F:4: repo is neither NAME nor OWNER/NAME; this entry is skipped",
+        "F:5: repo is not text; this entry is skipped",
+        "F:6: repo is neither NAME nor OWNER/NAME; this entry is skipped",
+        "F:7: repo is neither NAME nor OWNER/NAME; this entry is skipped",
+        "F:9: repo stands here twice; this entry is skipped",
+        "F:10: repo holds half a surrogate pair; this entry is skipped",
+        "F:11: repo is not text; this entry is skipped",
+        "F:12: repo is not text; this entry is skipped",
+    ]
+
+    reading = parse_exclusions(data, "F")
+
+    assert list(reading.faults) == expected
+    assert reading.value == {"good", "also good"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["notes: nobody", "github_url: ''", "github_url: null", "github_url: {a: b}", "aliases: [null]"],
+)
+def test_an_override_that_names_no_repository_is_told(entry: str) -> None:
+    data = f"overrides:\n- {entry}\n- github_url: {ROCKET}\n".encode()
+
+    reading = parse_overrides(data, "F")
+
+    assert len(reading.faults) == 1
+    assert reading.faults[0].startswith("F:2: ")
+    assert [*reading.value] == [ROCKET]
+
+
+def test_merged_mappings_give_what_the_entry_itself_leaves_out() -> None:
+    data = b"""\
+defaults: &d {status: parked, notes: from d}
+more: &m {notes: from m, local_paths: /m}
+overrides:
+- <<: [*d, *m]
+  github_url: https://github.com/acme/rocket
+  status: own
+"""
+
+    assert parse_overrides(data, "F").value == {ROCKET: Override(("/m",), "from d", "own")}
+
+
+def test_a_merge_that_merges_itself_ends() -> None:
+    data = b"exclusions:\n- &a\n  <<: *a\n  repo: rocket\n- <<: 7\n  repo: x\n"
+
+    reading = parse_exclusions(data, "F")
+
+    assert reading.value == {"rocket"}
+    assert reading.faults == ("F:5: << merges what is no mapping; this entry is skipped",)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pytest.param(b"[" * 50_000, id="nesting"),
+        pytest.param(
+            b"a0: &a0 {repo: x}\n"
+            + b"".join(
+                b"a%d: &a%d {<<: [%s]}\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 20))
+                for i in range(1, 2000)
+            )
+            + b"exclusions:\n- *a1999\n",
+            id="merges",
+        ),
+        pytest.param(
+            b"a0: &a0 [x]\n"
+            + b"".join(
+                b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 100)
+            )
+            + b"exclusions: *a99\n",
+            id="aliases",
+        ),
+    ],
+)
+def test_bombs_neither_hang_nor_escape(bomb: bytes) -> None:
+    try:
+        reading = parse_exclusions(bomb, "F")
+    except RegistryError as exc:
+        assert str(exc).startswith("F:1: not YAML")  # noqa: PT017 - either outcome is right
+    else:
+        assert reading.value <= {"x"}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"exclusions:\n- {repo: x\n", "F:3: not YAML (expected ',' or '}'"),
+        (b"exclusions: []\n---\n{}\n", "F:2: not YAML (but found another document"),
+        (b"exclusions: []\nx: \xff\n", "F:2: not YAML ("),
+        (b"exclusions: []\nx: *nobody\n", "F:2: not YAML (found undefined alias 'nobody'"),
+        (b"- repo: x\n", "F:1: not a mapping with a list exclusions"),
+        (b"just words\n", "F:1: not a mapping with a list exclusions"),
+        (b"exclusion:\n- repo: x\n", "F:1: exclusions stands here nowhere"),
+        (b"exclusions: []\nexclusions: []\n", "F:2: exclusions stands here again"),
+        (b"\nexclusions: some\n", "F:2: exclusions is not a list"),
+    ],
+)
+def test_a_file_that_is_no_such_list_is_refused_with_its_line(data: bytes, expected: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        parse_exclusions(data, "F")
+
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith("the last good reading holds")
+
+
+@pytest.mark.parametrize("data", [b"", b" \n", b"# nothing yet\n", b"exclusions:\n", b"exclusions: []\n"])
+def test_a_file_without_entries_is_an_empty_reading(data: bytes) -> None:
+    reading = parse_exclusions(data, "F")
+
+    assert reading.value == frozenset()
+    assert reading.faults == ()
+
+
+def test_a_byte_order_mark_is_no_matter() -> None:
+    assert parse_exclusions(b"\xef\xbb\xbfexclusions: [{repo: x}]\r\n", "F").value == {"x"}
+
+
+def test_a_missing_file_is_an_empty_reading(tmp_path: Path) -> None:
+    assert read_overrides(tmp_path / "none").value == {}
+    assert read_exclusions(tmp_path / "none" / "none").value == frozenset()
+
+
+def test_what_is_no_file_is_refused_and_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(RegistryError, match="not a file"):
+            read_overrides(path)

@@ -1,0 +1,410 @@
+"""The inputs as a whole: cached so that a restart changes nothing, and never worse for a file that broke."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from omnicdc.errors import ConfigError
+from omnicdc.inputs import cache
+from omnicdc.inputs.store import InputSettings, InputStore, read_only
+from omnicdc.model import Inputs, Override
+from omnicdc.stop import Stop
+
+ROCKET = "https://github.com/acme/rocket"
+LISTING = [{"name": "rocket", "url": ROCKET, "visibility": "PUBLIC"}]
+
+
+class Host:
+    """A host's directories, its people and its `gh`."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.root = base / "infra"
+        self.projects = self.root / "governance/registry/projects"
+        self.projects.mkdir(parents=True)
+        self.settings = InputSettings(self.root, (base / "ws",), base / "var/lib/omnicdc", ("acme",), gh=True)
+        (base / "ws").mkdir()
+
+    @property
+    def state(self) -> Path:
+        return self.settings.state_dir
+
+    def store(self) -> InputStore:
+        store = InputStore(self.settings)
+        store.load()
+        return store
+
+    def exclude(self, text: str) -> None:
+        (self.projects / "EXCLUSION_LIST_V1.yaml").write_text(text)
+
+    def override(self, text: str) -> None:
+        (self.projects / "LOCAL_OVERRIDES_V1.yaml").write_text(text)
+
+    def inventory(self, *elements: object) -> None:
+        file = self.root / "governance/registry/git_repos/repo_inventory.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(elements))
+
+    def clone(self, name: str) -> str:
+        path = self.base / "ws" / name
+        (path / ".git").mkdir(parents=True)
+        (path / ".git/config").write_text(f'[remote "origin"]\n\turl = {ROCKET}\n')
+        return str(path)
+
+    def gh(self, script: str) -> None:
+        program = self.base / "bin/gh"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    host = Host(tmp_path)
+    host.gh(f"echo '{json.dumps(LISTING)}'")
+    return host
+
+
+def test_a_bare_host_has_empty_inputs_and_is_not_primed(host: Host) -> None:
+    store = host.store()
+
+    assert store.current == Inputs()
+    assert not store.primed
+    assert store.faults == ()
+
+
+def test_everything_found_is_there_at_once_after_a_restart(host: Host) -> None:
+    host.exclude("exclusions: [{repo: probe}]")
+    host.override(f"overrides: [{{github_url: {ROCKET}, notes: n}}]")
+    host.inventory({"name": "old", "url": "https://github.com/acme/old", "stars": 1})
+    path = host.clone("rocket")
+    heart = host.root / ".git"
+    heart.mkdir()
+    (host.root / "a.py").write_text("from federation_heart import x")
+    expected = Inputs(
+        overrides={ROCKET: Override(notes="n")},
+        excluded=frozenset({"probe"}),
+        clones={ROCKET: path},
+        heart={str(host.root).lower(): 1},
+        repositories={
+            "https://github.com/acme/old": {"name": "old", "url": "https://github.com/acme/old", "stars": 1},
+            ROCKET: LISTING[0],
+        },
+    )
+    store = host.store()
+    store.refresh(Stop())
+    host.gh("exit 4")
+    restarted = host.store()
+
+    assert store.current == expected
+    assert restarted.current == expected
+    assert restarted.primed
+    assert restarted.faults == ()
+    assert read_only(host.settings) == expected
+
+
+def test_a_refresh_tells_whether_anything_changed_and_writes_only_then(host: Host) -> None:
+    store = host.store()
+    first = store.refresh(Stop())
+    before = written(host.state)
+
+    assert first == store.current
+    assert store.refresh(Stop()) is None
+    assert written(host.state) == before
+
+    path = host.clone("rocket")
+    second = store.refresh(Stop())
+
+    assert second is not None
+    assert second.clones == {ROCKET: path}
+    assert [name for name in before if written(host.state)[name] != before[name]] == ["workspaces.json"]
+
+
+def test_owners_are_the_configured_ones_and_those_asked_for(host: Host) -> None:
+    host.gh('echo "$3" >> "$0.owners"; echo "[]"')
+
+    host.store().refresh(Stop(), ["Zeta", "Acme"])
+
+    assert (host.base / "bin/gh.owners").read_text().split() == ["acme", "zeta"]
+
+
+def test_github_failing_or_forgetting_changes_nothing_and_is_told_until_it_recovers(host: Host) -> None:
+    store = host.store()
+    store.refresh(Stop())
+
+    host.gh("echo '[]'")
+    assert store.refresh(Stop()) is None
+
+    host.gh("echo offline >&2; exit 1")
+    assert store.refresh(Stop()) is None
+    assert "offline" in store.faults[0]
+    assert store.current.repositories == {ROCKET: LISTING[0]}
+
+    host.gh("echo '[]'")
+    store.refresh(Stop())
+    assert store.faults == ()
+
+
+@pytest.mark.parametrize(("owners", "expected"), [((), 0), (("acme",), 1)])
+def test_no_gh_is_a_fault_only_where_owners_are_configured(
+    host: Host, owners: tuple[str, ...], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    settings = InputSettings(host.root, (), host.state, owners, gh=True)
+    store = InputStore(settings)
+    store.load()
+    store.refresh(Stop(), ["zeta"])
+
+    assert len(store.faults) == expected
+
+
+def test_github_switched_off_is_not_asked(host: Host) -> None:
+    host.gh('touch "$0.asked"')
+    store = InputStore(InputSettings(host.root, (), host.state, ("acme",), gh=False))
+    store.load()
+    store.refresh(Stop())
+
+    assert not (host.base / "bin/gh.asked").exists()
+
+
+def test_what_a_stop_cut_short_is_forgotten(host: Host) -> None:
+    store = host.store()
+    stop = Stop()
+    stop()
+    host.clone("rocket")
+
+    assert store.refresh(stop) is None
+    assert not store.primed
+
+
+def test_other_workspaces_than_those_walked_are_not_primed(host: Host) -> None:
+    host.clone("rocket")
+    host.store().walk(Stop())
+    moved = InputSettings(host.root, (host.base / "elsewhere",), host.state, (), gh=False)
+    store = InputStore(moved)
+    store.load()
+
+    assert not store.primed
+    assert store.current.clones == {}
+
+    store.walk(Stop())
+
+    assert store.faults == (
+        f"{host.base}/elsewhere: no directory that can be read; no clones are known there",
+    )
+
+
+def test_people_are_read_again_only_when_they_wrote(host: Host) -> None:
+    host.exclude("exclusions: [{repo: one}]")
+    store = host.store()
+
+    assert store.reread_people() is None
+
+    host.exclude("exclusions: [{repo: one}, {repo: two}]")
+    again = store.reread_people()
+
+    assert again is not None
+    assert again.excluded == {"one", "two"}
+    assert again is store.current
+    assert store.reread_people() is None
+
+
+def test_writing_the_same_again_is_no_change(host: Host) -> None:
+    host.exclude("exclusions: [{repo: one}]")
+    store = host.store()
+    host.exclude("exclusions:\n- repo: one\n")
+
+    assert store.reread_people() is None
+
+
+def test_a_file_taken_away_is_empty_and_its_last_good_text_is_not_raised_again(host: Host) -> None:
+    host.exclude("exclusions: [{repo: one}]")
+    store = host.store()
+    (host.projects / "EXCLUSION_LIST_V1.yaml").unlink()
+    again = store.reread_people()
+    host.exclude("exclusions: [{")
+
+    assert again is not None
+    assert again.excluded == frozenset()
+    assert host.store().current.excluded == frozenset()
+
+
+def test_a_broken_file_keeps_the_last_good_reading_also_across_a_restart_until_it_is_mended(
+    host: Host,
+) -> None:
+    host.exclude("exclusions: [{repo: one}]")
+    host.override(f"overrides: [{{github_url: {ROCKET}, notes: n}}]")
+    store = host.store()
+    host.exclude("exclusions: [{repo: one")
+    changed = store.reread_people()
+    restarted = host.store()
+
+    assert changed is None
+    for each in (store, restarted):
+        assert each.current.excluded == {"one"}
+        assert [*each.current.overrides] == [ROCKET]
+        assert len(each.faults) == 1
+        assert each.faults[0].startswith(f"{host.projects}/EXCLUSION_LIST_V1.yaml:1: not YAML")
+    assert read_only(host.settings).excluded == {"one"}
+
+    host.exclude("exclusions: [{repo: two}]")
+    mended = restarted.reread_people()
+
+    assert mended is not None
+    assert mended.excluded == {"two"}
+    assert restarted.faults == ()
+
+
+def test_a_bad_entry_is_told_and_the_others_hold(host: Host) -> None:
+    host.exclude("exclusions:\n- repo: one\n- nothing\n")
+    store = host.store()
+
+    assert store.current.excluded == {"one"}
+    assert store.faults == (
+        f"{host.projects}/EXCLUSION_LIST_V1.yaml:3: not an entry with fields; this entry is skipped",
+    )
+
+
+def test_people_and_the_background_do_not_undo_each_other(host: Host) -> None:
+    store = host.store()
+    path = host.clone("rocket")
+    store.walk(Stop())
+    host.exclude("exclusions: [{repo: one}]")
+    store.reread_people()
+    store.fetch(Stop())
+
+    assert store.current == Inputs(
+        excluded=frozenset({"one"}), clones={ROCKET: path}, repositories={ROCKET: LISTING[0]}
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[{", "{}", "[]", '{"roots": 1}', '{"roots": [], "clones": [], "heart": 3}']
+)
+def test_damaged_caches_are_as_good_as_none(host: Host, damage: str) -> None:
+    path = host.clone("rocket")
+    host.store().refresh(Stop())
+    for name in ("workspaces.json", "github.json"):
+        (host.state / name).write_text(damage)
+    store = host.store()
+
+    assert store.current == Inputs()
+    assert not store.primed
+
+    store.refresh(Stop())
+
+    assert store.current.clones == {ROCKET: path}
+    assert read_only(host.settings) == store.current
+
+
+def test_two_refreshes_at_once_go_one_after_the_other(host: Host) -> None:
+    host.gh(f"""mkdir "$0.busy" || exit 9; sleep 0.05; rmdir "$0.busy"; echo '{json.dumps(LISTING)}'""")
+    store = host.store()
+    threads = [threading.Thread(target=store.refresh, args=(Stop(),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert store.faults == ()
+    assert store.current.repositories == {ROCKET: LISTING[0]}
+
+
+def test_reading_only_writes_nothing_and_adopts_nothing(host: Host) -> None:
+    host.exclude("exclusions: [{repo: one}]")
+    host.inventory({"name": "old", "url": "https://github.com/acme/old"})
+
+    inputs = read_only(host.settings)
+
+    assert inputs == Inputs(excluded=frozenset({"one"}))
+    assert not host.state.exists()
+
+
+def test_a_state_directory_that_cannot_be_made_says_what_to_run(host: Host) -> None:
+    (host.base / "var").write_text("a file")
+
+    with pytest.raises(ConfigError) as caught:
+        host.store()
+
+    assert "install -d -o " in caught.value.hint
+    assert f"{host.state}, or set OMNICDC_STATE_DIR" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_state_directory_without_permission_says_what_to_run(host: Host) -> None:
+    host.state.mkdir(parents=True)
+    host.state.chmod(0o500)
+
+    with pytest.raises(ConfigError, match="install -d"):
+        host.store()
+
+
+def test_inputs_that_cannot_be_cached_hold_all_the_same_and_it_is_told(host: Host) -> None:
+    store = host.store()
+    host.state.rename(host.state.with_name("moved"))
+    path = host.clone("rocket")
+    host.exclude("exclusions: [{repo: one}]")
+
+    inputs = store.refresh(Stop())
+    again = store.reread_people()
+
+    assert inputs is not None
+    assert inputs.clones == {ROCKET: path}
+    assert again is not None
+    assert again.excluded == {"one"}
+    assert len(store.faults) == 3
+    assert all("cannot be written to (No such file or directory)" in fault for fault in store.faults)
+
+    host.state.with_name("moved").rename(host.state)
+    store.refresh(Stop())
+
+    assert host.store().current.clones == {ROCKET: path}
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+    cache.write(tmp_path / "a", b"before")
+    (tmp_path / ".a.new").symlink_to("/dev/full")
+
+    with pytest.raises(ConfigError) as caught:
+        cache.write(tmp_path / "a", b"after")
+
+    assert caught.value.hint.startswith(f"make room: df {tmp_path}")
+    assert (tmp_path / "a").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".a.new").write_bytes(b"half a file, and longer than what comes")
+
+    cache.write(tmp_path / "a", b"after")
+
+    assert (tmp_path / "a").read_bytes() == b"after"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_no_yaml_is_imported_where_nobody_wrote_any(host: Host) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from omnicdc.inputs.store import InputSettings, read_only
+read_only(InputSettings(Path({str(host.root)!r}), (), Path({str(host.state)!r}), (), gh=True))
+print([name for name in sys.modules if "yaml" in name])
+"""
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(
+        command, cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
+    )
+
+    assert answer.stdout.strip() == "[]"
+
+
+def written(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}

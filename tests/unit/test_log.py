@@ -1,0 +1,295 @@
+"""The log: events with keys, readable by machines on a pipe and by people on a terminal, no secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pty
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from omnicdc.log import HIDDEN, Repeating, configure, scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    handlers = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = handlers
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def fail(password: str) -> None:
+    raise ValueError(f"could not connect to postgresql://u:{password}@db/cms")
+
+
+def test_a_pipe_gets_one_json_object_a_line() -> None:
+    configure("info", stream := io.StringIO())
+
+    structlog.get_logger().info("published", registry="a\nb", bytes=3, root=Path("/infra"))
+
+    (event,) = lines(stream)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "published", "level": "info", "registry": "a\nb", "bytes": 3, "root": "/infra"
+    }  # fmt: skip
+
+
+def test_what_is_below_the_level_is_silent() -> None:
+    configure("warning", stream := io.StringIO())
+
+    structlog.get_logger().info("idle")
+    structlog.get_logger().warning("held")
+
+    assert [event["event"] for event in lines(stream)] == ["held"]
+
+
+def test_bound_keys_are_in_every_event() -> None:
+    configure("info", stream := io.StringIO())
+
+    with structlog.contextvars.bound_contextvars(registry="git"):
+        structlog.get_logger().info("scanned")
+
+    assert lines(stream)[0]["registry"] == "git"
+
+
+def test_a_traceback_is_structured_and_shows_no_local_variable_and_no_password() -> None:
+    configure("info", stream := io.StringIO())
+
+    try:
+        fail(SECRET)
+    except ValueError:
+        structlog.get_logger().exception("broken")
+
+    (event,) = lines(stream)
+    (stack,) = event["exception"]
+    assert "hunter2" not in stream.getvalue()
+    assert stack["exc_type"] == "ValueError"
+    assert [frame["name"] for frame in stack["frames"]][-1] == "fail"
+    assert "locals" not in stack["frames"][0] or stack["frames"][0]["locals"] is None
+
+
+def terminal_output(**environ: str) -> str:
+    """What a real terminal shows of an event and of an exception."""
+    parent, child = pty.openpty()
+    with os.fdopen(child, "w") as stream:
+        configure("info", stream, environ=environ)
+        structlog.get_logger().info("published", registry="git", name="\x1b[2Jcleared")
+        try:
+            fail(SECRET)
+        except ValueError:
+            structlog.get_logger().exception("broken")
+    shown = b""
+    with os.fdopen(parent, "rb", buffering=0) as screen:
+        try:
+            while chunk := screen.read(4096):
+                shown += chunk
+        except OSError:  # Linux says EIO once the other end is closed
+            pass
+    return shown.decode()
+
+
+def test_a_terminal_gets_colour_and_a_readable_traceback() -> None:
+    shown = terminal_output()
+
+    assert "\x1b[" in shown
+    assert "Traceback (most recent call last)" in shown
+    assert "hunter2" not in shown
+
+
+def test_no_color_is_heeded_and_data_cannot_steer_the_terminal() -> None:
+    shown = terminal_output(NO_COLOR="1")
+
+    assert "\x1b" not in shown
+    assert "published" in shown
+    assert "registry=git" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:hunter2@db/cms", "connecting to postgres://u:hunter2@x@db failed", "https://:hunter2@host",
+        "host=db password=hunter2 user=u", "password = 'it''s hunter2'", r"password='it\'s hunter2' x",
+        "postgresql://db/cms?user=u&password=hunter2&x=1", "PGPASSWORD=hunter2", "CMP_DB_PASSWORD: hunter2",
+        '{"password": "a hunter2"}', "{'password': 'a hunter2'}", repr("x='password=\\'a hunter2\\''"),
+        "alter role u password 'a hunter2'", "passwd=hunter2", r"password=a\ hunter2", "https://x-access-token:ghp_hunter2@github.com/a/b",
+        "https://ghp_hunter2hunter2@github.com/a/b", "sslpassword=hunter2",
+    ],
+)  # fmt: skip
+def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
+    assert SECRET not in scrubbed(text)
+    assert HIDDEN in scrubbed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u@db:5433/cms", "https://github.com/a/b.git", 'password authentication failed for user "u"',
+        "2026-11-22T20:59:55+00:00", "git@github.com:a/b", "a: b @ c",
+    ],
+)  # fmt: skip
+def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+    assert scrubbed(text) == text
+
+
+def test_scrubbing_a_long_hostile_text_takes_no_time() -> None:
+    started = time.perf_counter()
+
+    for hostile in (
+        "password='" + "\\" * 50_000,
+        "x://" * 20_000,
+        "password=" * 20_000,
+        "passwd" + " " * 50_000,
+    ):
+        scrubbed(hostile)
+
+    assert time.perf_counter() - started < 2
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.binary(), lambda it: st.dictionaries(st.text(), it) | st.lists(it)
+    )
+)
+def test_any_value_can_be_logged_and_read_back(value: object) -> None:
+    configure("info", stream := io.StringIO())
+
+    structlog.get_logger().info("seen", value=value)
+
+    assert len(lines(stream)) == 1
+
+
+def test_secrets_are_found_inside_values_and_by_their_key() -> None:
+    configure("info", stream := io.StringIO())
+
+    structlog.get_logger().info(
+        "x",
+        a=[{"dsn": "postgresql://u:hunter2@db"}],
+        password=SECRET,
+        b=ValueError("password=hunter2"),
+        c={1: {2}},
+    )
+
+    (event,) = lines(stream)
+    assert SECRET not in stream.getvalue()
+    assert event["password"] == HIDDEN
+    assert event["c"] == {"1": [2]}
+
+
+def test_a_text_that_is_not_unicode_is_logged_all_the_same() -> None:
+    configure("info", stream := io.StringIO())
+
+    structlog.get_logger().info("clone", path=os.fsdecode(b"/src/\xff"))
+
+    assert lines(stream)[0]["path"] == "/src/\\udcff"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_log_that_cannot_be_written_does_not_end_the_work() -> None:
+    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
+        configure("info", full)
+
+        structlog.get_logger().info("first")
+
+        with pytest.raises(OSError, match="No space left"):
+            full.write("straight")
+
+
+def test_a_log_whose_reader_has_gone_does_not_end_the_work() -> None:
+    configure("info", stream := io.StringIO())
+    stream.close()
+
+    structlog.get_logger().info("nobody hears it")
+
+
+def test_warnings_and_what_libraries_log_become_events() -> None:
+    configure("info", stream := io.StringIO())
+    configure("info", stream)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("old thing", DeprecationWarning, stacklevel=1)
+    logging.getLogger("psycopg").error("lost it: password=hunter2")
+    logging.getLogger("psycopg").info("chatter")
+
+    warned, logged = lines(stream)
+    assert (warned["event"], warned["logger"], warned["level"]) == ("library", "py.warnings", "warning")
+    assert (logged["logger"], logged["level"]) == ("psycopg", "error")
+    assert logged["message"] == f"lost it: password={HIDDEN}"
+
+
+def test_stderr_is_where_it_goes_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    structlog.get_logger().info("here")
+
+    captured = capsys.readouterr()
+    assert json.loads(captured.err)["event"] == "here"
+    assert captured.out == ""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_repeating_failure_is_told_at_once_then_ever_less_often_with_its_count() -> None:
+    clock = Clock()
+    failure = Repeating("session_lost", clock)
+    told: list[float] = []
+
+    with capture_logs() as logs:
+        for second in range(0, 4 * 3600, 10):
+            clock.now = 1000.0 + second
+            before = len(logs)
+            failure.failed(error="refused")
+            told += [second / 60] if len(logs) > before else []
+
+    assert told == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    assert [log["count"] for log in logs][:3] == [1, 7, 19]
+    assert logs[0] == {"event": "session_lost", "log_level": "warning", "count": 1, "error": "refused"}
+
+
+def test_the_end_of_a_failure_is_told_once_and_the_next_one_starts_anew() -> None:
+    clock = Clock()
+    failure = Repeating("session_lost", clock)
+
+    with capture_logs() as logs:
+        failure.recovered()
+        failure.failed()
+        clock.now += 5
+        failure.failed()
+        failure.recovered(server="db")
+        failure.recovered()
+        failure.failed()
+
+    assert [(log["event"], log["count"]) for log in logs] == [
+        ("session_lost", 1), ("recovered", 2), ("session_lost", 1)
+    ]  # fmt: skip
+    assert logs[1]["failure"] == "session_lost"
+    assert logs[1]["lasted_s"] == 5.0
+    assert logs[1]["server"] == "db"
