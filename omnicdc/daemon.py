@@ -71,6 +71,8 @@ class Serving:
     standby: bool
     started: bool = False
     """Whether a session of this process has published: from then on, every failure is endured."""
+    ready: bool = False
+    """Whether systemd was told so since the last reload."""
     trouble: Repeating = field(default_factory=lambda: Repeating("session_lost", time.monotonic))
 
 
@@ -115,30 +117,39 @@ def run_to_the_end(
 
 
 def _survive(serving: Serving) -> None:
-    """Open one session after another."""
-    pause_s = PAUSE_S
+    """Open one session after another; at the start failures are raised, later on they are endured."""
     while serving.wishes.going_on():
         try:
-            wait_for_name = serving.standby or serving.started
-            with session(
-                serving.config,
-                serving.inputs.current,
-                serving.wishes.stop,
-                wait_for_server=True,
-                wait_for_name=wait_for_name,
-            ) as (conn, state):
-                _serve(serving, conn, state)
-        except OmnicdcError as exc:
+            _session(serving)
+        except Exception as exc:
             if not serving.wishes.going_on():
                 return
             if not serving.started:
                 raise
-            serving.trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
-            serving.notifier.status(f"degraded: {exc}")
-            serving.wishes.stop.wait(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-        else:
-            pause_s = PAUSE_S
+            _endure(serving, exc)
+
+
+def _session(serving: Serving) -> None:
+    with session(
+        serving.config,
+        serving.inputs.current,
+        serving.wishes.stop,
+        wait_for_server=True,
+        wait_for_name=serving.standby or serving.started,
+        alive=serving.notifier.alive,
+    ) as (conn, state):
+        _serve(serving, conn, state)
+
+
+def _endure(serving: Serving, exc: Exception) -> None:
+    """Say what failed, and wait before the next session, which starts from nothing known."""
+    if isinstance(exc, OmnicdcError):
+        serving.trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
+    else:
+        serving.trouble.failed(error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc)
+    serving.notifier.status(f"degraded: {exc}")
+    serving.notifier.alive()
+    serving.wishes.stop.wait(min(PAUSE_S * 2 ** min(serving.trouble.count, 10), LONGEST_PAUSE_S))
 
 
 def _serve(serving: Serving, conn: Connection, state: State) -> None:
@@ -180,10 +191,10 @@ def _tell(serving: Serving, generation: Generation) -> None:
     status = f"generation {generation.number}"
     if generation.held:
         status += f", held: {', '.join(generation.held)}"
-    if serving.started:
+    if serving.ready:
         serving.notifier.status(status)
     else:
-        serving.started = True
+        serving.started = serving.ready = True
         serving.notifier.ready(status)
         log.info("serving", root=str(serving.config.root), consumer=serving.config.consumer)
 
@@ -191,6 +202,7 @@ def _tell(serving: Serving, generation: Generation) -> None:
 @contextmanager
 def _root(config: Config, stop: Stop, *, standby: bool) -> Iterator[None]:
     """Hold the lock on the root; a stand-by waits for it."""
+    said = False
     with ExitStack() as held:
         while not stop.requested:
             try:
@@ -199,6 +211,9 @@ def _root(config: Config, stop: Stop, *, standby: bool) -> Iterator[None]:
             except LockBusy:
                 if not standby:
                     raise
+                if not said:
+                    log.info("standing_by", root=str(config.root))
+                said = True
                 stop.wait(0.2)
         yield
 

@@ -3,6 +3,7 @@
 OmnicdcError                     message, hint (what to run), context (keys for the log)
 ├── TransientError               the same call may succeed later by itself: keep the changes, retry
 │   ├── DatabaseUnavailable      no connection, or it was lost
+│   ├── Interrupted              a stop was asked for in the middle of long work
 │   └── LockBusy                 somebody else holds the root, the name or the table
 ├── RegistryError                this one registry cannot be scanned or written: set aside, go on
 ├── ConfigError                  what was typed or configured is wrong: a person must act
@@ -32,6 +33,10 @@ class TransientError(OmnicdcError):
 
 class DatabaseUnavailable(TransientError):  # noqa: N818 - named for the state, as psycopg names its own
     """CMP cannot be reached, or the connection was lost."""
+
+
+class Interrupted(TransientError):  # noqa: N818 - as above
+    """A stop was asked for in the middle of long work; nothing of it counts."""
 
 
 class LockBusy(TransientError):  # noqa: N818 - as above

@@ -38,6 +38,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = _n
             changes = reading.changes(state.snapshot)
             work = merge(route(changes, state.watch, trusted=state.trusted), state.overdue())
         if not changes and not work and not state.pending():
+            state.snapshot = reading.snapshot
             return None
         with stages("scan"):
             scan(reading, work, state)

@@ -9,17 +9,18 @@ import psycopg
 from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
-from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.errors import ConfigError, Interrupted, RegistryError
 from omnicdc.model import EVERYTHING, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
     from omnicdc.route import Work
     from omnicdc.scanners import Row, Scanner
     from omnicdc.state import Standing, State
+    from omnicdc.stop import Stop
 
 BULK = 1000
 """From here on a batch that names a quarter of a registry is cheaper as a full scan (measured)."""
@@ -33,7 +34,7 @@ def scan(reading: Reading, work: Work, state: State) -> None:
     for name, ids in work.items():
         standing = state.standings[name]
         try:
-            changed = look(reading.conn, standing, state.config.table, ids)
+            changed = look(reading.conn, standing, state.config.table, ids, state.stop)
         except RegistryError as exc:
             standing.fault, standing.scan_due, standing.guarded = Fault(exc.message, exc.hint), True, False
             continue
@@ -42,14 +43,17 @@ def scan(reading: Reading, work: Work, state: State) -> None:
         state.rescan.pop(name, None)
 
 
-def look(conn: Connection, standing: Standing, table: str, ids: Collection[str] | None) -> bool:
-    """Have one registry take what CMP now holds of these projects; returns whether it may differ."""
+def look(conn: Connection, standing: Standing, table: str, ids: Collection[str] | None, stop: Stop) -> bool:
+    """Have one registry take what CMP now holds of these projects; returns whether it may differ.
+
+    Raises RegistryError, or Interrupted if a stop is asked for in the middle of a full scan.
+    """
     registry = standing.registry
     if ids is not EVERYTHING and len(ids) > BULK and 4 * len(ids) > len(registry.document):
         ids = EVERYTHING
     rows = select(conn, registry.scanner, table, ids)
     if ids is EVERYTHING:
-        registry.rebuild(rows)
+        registry.rebuild(_until(stop, rows))
         return True
     return registry.update(ids, rows)
 
@@ -73,6 +77,13 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
         if isinstance(exc, psycopg.errors.InsufficientPrivilege):
             hint = "run `omnicdc install` as the table's owner: it renews the grants"
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {reason}", hint=hint) from exc
+
+
+def _until(stop: Stop, rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        if stop.requested:
+            raise Interrupted("stopped in the middle of a full scan")
+        yield row
 
 
 def qualified(table: str) -> pgsql.Identifier:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,7 +22,7 @@ from omnicdc.state import Identity, Standing, State
 from omnicdc.watch import Watch, derive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from omnicdc.config import Config
     from omnicdc.model import Inputs
@@ -35,36 +36,43 @@ NAME_FREED_S = 5.0
 
 @contextmanager
 def session(
-    config: Config, inputs: Inputs, stop: Stop, *, wait_for_server: bool, wait_for_name: bool
+    config: Config,
+    inputs: Inputs,
+    stop: Stop,
+    *,
+    wait_for_server: bool,
+    wait_for_name: bool,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
-    Without `wait_for_server` and `wait_for_name`, a server out of reach and a taken name are errors.
+    `alive` is called while waiting for the server. Without `wait_for_server` and `wait_for_name`, a server out of reach and a taken name are errors.
     Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
-    conn = _connect(config, stop) if wait_for_server else db.connect(config.conninfo)
+    conn = _connect(config, stop, alive) if wait_for_server else db.connect(config.conninfo)
     with conn:
         db.check_schema(conn)
         with db.translated("starting"):
             check_table(conn, config)
             _take_name(conn, config, stop, patient=wait_for_name)
-            yield conn, _state(conn, config, inputs)
+            yield conn, _state(conn, config, inputs, stop)
 
 
-def _connect(config: Config, stop: Stop) -> db.Connection:
+def _connect(config: Config, stop: Stop, alive: Callable[[], None]) -> db.Connection:
     """Connect, however long it takes; only a stop ends it, with DatabaseUnavailable."""
     retrying = Retrying(
         retry=retry_if_exception_type(DatabaseUnavailable),
         wait=wait_random_exponential(multiplier=0.2, max=15),
         sleep=stop.wait,
         stop=lambda _: stop.requested,
-        before_sleep=_say_unreachable,
+        before_sleep=partial(_say_unreachable, alive),
         reraise=True,
     )
     return retrying(db.connect, config.conninfo)
 
 
-def _say_unreachable(attempt: RetryCallState) -> None:
+def _say_unreachable(alive: Callable[[], None], attempt: RetryCallState) -> None:
+    alive()
     # At the first attempt, and then at every doubling.
     number = attempt.attempt_number
     if number & (number - 1) == 0 and attempt.outcome is not None:
@@ -85,10 +93,12 @@ def _take_name(conn: db.Connection, config: Config, stop: Stop, *, patient: bool
         if stop.requested:
             raise LockBusy("stopped while waiting for the consumer's name")
         stop.wait(0.2)
+        if patient and not waited:
+            log.info("standing_by", consumer=config.consumer)
         waited += 0.2
 
 
-def _state(conn: db.Connection, config: Config, inputs: Inputs) -> State:
+def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
     watch = derive(scanners().values())
     found = db.one(conn, "identity")
     if found["standby"]:
@@ -104,6 +114,7 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs) -> State:
         inputs=inputs,
         standings=standings,
         started_at=datetime.now(UTC),
+        stop=stop,
         trusted=_trusted(conn, watch),
         snapshot=db.one(conn, "snapshot")["snapshot"],
     )

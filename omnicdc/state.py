@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from omnicdc.model import Change, Fault, Inputs, Published
     from omnicdc.registry import Registry
     from omnicdc.route import Work
+    from omnicdc.stop import Stop
     from omnicdc.watch import Watch
 
 
@@ -71,6 +72,8 @@ class State:
     standings: Mapping[str, Standing]
     """By scanner, in the order of publication."""
     started_at: datetime
+    stop: Stop
+    """Long work looks at it."""
     trusted: bool = True
     """Whether the installed capture has this watch list; if not, every change concerns every scanner."""
     snapshot: str = ""
