@@ -78,7 +78,7 @@ def host(cmp: Cmp, tmp_path: Path) -> Iterator[Host]:
 
 
 def _database(server: str, template: str, request: pytest.FixtureRequest) -> Iterator[Cmp]:
-    name = f"omnicdc_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**8}"
+    name = f"omnicdc_{os.getpid()}_{abs(hash((template, request.node.nodeid))) % 10**8}"
     with psycopg.connect(server, autocommit=True) as admin:
         _copy(admin, template, name)
         with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name)) as cmp:

@@ -1,0 +1,170 @@
+"""What a person did wrong is said in one clear line with what to run, exit status 2, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+
+def _one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a refusal consists of."""
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert lines[0].startswith("omnicdc: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", [["run", "--once"], ["run"], ["status"], ["wait"], ["install"], ["uninstall", "--yes"]])
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("host=localhost port=what", "port"),
+        ("postgresql://%", ""),
+        ("this is no dsn", ""),
+    ],
+)
+def test_a_dsn_that_does_not_parse_is_refused(host: Host, command: list[str], dsn: str, said: str) -> None:
+    assert said in _one_line(host.run(*command, OMNICDC_DSN=dsn))
+
+
+@pytest.mark.parametrize("command", [["run", "--once"], ["run"], ["status"], ["wait"], ["install"]])
+def test_a_database_that_is_not_there_is_named(cmp: Cmp, host: Host, command: list[str]) -> None:
+    dsn = re.sub(r"dbname=\S+", "dbname=nowhere", cmp.dsn)
+
+    line = _one_line(host.run(*command, OMNICDC_DSN=dsn))
+
+    assert "nowhere" in line
+    assert "--dsn" in line
+
+
+@pytest.mark.parametrize("command", [["run", "--once"], ["status"], ["wait"], ["install"]])
+def test_a_server_that_is_not_there_is_named(host: Host, tmp_path: Path, command: list[str]) -> None:
+    line = _one_line(host.run(*command, OMNICDC_DSN=f"host={tmp_path} port=5999 dbname=x"))
+
+    assert str(tmp_path) in line
+    assert "is the server up?" in line
+
+
+def test_the_password_is_never_said(host: Host) -> None:
+    done = host.run("status", OMNICDC_DSN="postgresql://me:hunter2@127.0.0.1:1/x")
+
+    assert "hunter2" not in done.stderr + done.stdout
+    assert "127.0.0.1" in _one_line(done)
+
+
+@pytest.mark.parametrize("command", [["run", "--once"], ["run"], ["status"], ["wait"]])
+def test_a_database_without_omnicdc_is_told_to_install(bare: Cmp, host: Host, command: list[str]) -> None:
+    assert "omnicdc install" in _one_line(host.run(*command, OMNICDC_DSN=bare.dsn))
+
+
+@pytest.mark.parametrize("version", [0, 99])
+def test_an_older_or_newer_schema_is_told_which_command_to_run(cmp: Cmp, host: Host, version: int) -> None:
+    cmp.conn.execute("delete from omnicdc.migration")
+    if version:
+        cmp.conn.execute("insert into omnicdc.migration (version, name) values (%s, 'of tomorrow')", [version])
+
+    line = _one_line(host.run("run"))
+
+    assert ("pip install --upgrade omnicdc" if version else "omnicdc install") in line
+
+
+def test_a_missing_table_is_named(cmp: Cmp, host: Host) -> None:
+    cmp.conn.execute("drop table projects")
+
+    assert "projects does not exist" in _one_line(host.run("run"))
+
+
+def test_installing_on_a_missing_table_names_it(bare: Cmp, host: Host) -> None:
+    line = _one_line(host.run("install", "--table", "nowhere", OMNICDC_DSN=bare.dsn))
+
+    assert "nowhere" in line
+    assert "--table" in line
+
+
+def test_installing_on_a_table_without_the_columns_names_them(bare: Cmp, host: Host) -> None:
+    bare.conn.execute("alter table projects drop column metadata_, drop column status")
+
+    assert "metadata_, status" in _one_line(host.run("install", OMNICDC_DSN=bare.dsn))
+
+
+def test_no_root_is_told_how_to_name_one(host: Host) -> None:
+    del host.env["OMNICDC_ROOT"]
+
+    assert "--root" in _one_line(host.run("run"))
+
+
+def test_a_missing_root_is_named(host: Host, tmp_path: Path) -> None:
+    line = _one_line(host.run("run", "--root", str(tmp_path / "nowhere")))
+
+    assert "nowhere" in line
+    assert "mkdir -p" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_root_is_named(host: Host) -> None:
+    host.root.chmod(0o500)
+
+    assert str(host.root) in _one_line(host.run("run"))
+
+
+def test_a_root_whose_registry_is_a_file_is_named(host: Host) -> None:
+    (host.root / "governance").write_text("in the way")
+
+    assert "governance" in _one_line(host.run("run"))
+
+
+def test_a_second_daemon_on_the_same_root_is_told_of_the_first(host: Host) -> None:
+    first = host.daemon()
+
+    line = _one_line(host.run("run", OMNICDC_CONSUMER="another"))
+
+    assert str(first.process.pid) in line
+
+
+def test_a_second_daemon_of_the_same_name_is_told_of_the_first(host: Host, tmp_path: Path) -> None:
+    host.daemon()
+    (tmp_path / "another").mkdir()
+
+    line = _one_line(host.run("run", "--root", str(tmp_path / "another"), "--state-dir", str(tmp_path / "state")))
+
+    assert "--consumer" in line
+
+
+def test_faults_of_the_configuration_are_named_with_their_lines(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "omnicdc.yaml"
+    file.write_text("root: /srv\ntabel: projects\nsweep_s: soon\n")
+
+    done = host.run("run", "--config", str(file))
+
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert len(lines) == 2
+    assert f"{file}:2: " in lines[0]
+    assert "did you mean table?" in lines[0].replace("`", "").replace("'", "")
+    assert f"{file}:3: " in lines[1]
+
+
+def test_a_missing_configuration_file_is_named(host: Host, tmp_path: Path) -> None:
+    assert "nowhere.yaml" in _one_line(host.run("run", "--config", str(tmp_path / "nowhere.yaml")))
+
+
+def test_a_token_that_was_never_given_out_is_refused(host: Host) -> None:
+    assert "hello" in _one_line(host.run("wait", "--token", "hello"))
+    assert "999999999999" in _one_line(host.run("wait", "--token", "999999999999"))
+
+
+def test_a_project_that_is_not_in_cmp_is_named_at_once(host: Host) -> None:
+    assert "'nobody'" in _one_line(host.run("wait", "--project", "nobody", "--timeout", "60"))
