@@ -46,13 +46,15 @@ def session(
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
-    `alive` is called while waiting for the server. Without `wait_for_server` and `wait_for_name`, a server out of reach and a taken name are errors.
+    `alive` is called while waiting for the server. Without `wait_for_server` and `wait_for_name`, a
+    server out of reach and a taken name are errors.
     Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
     conn = _connect(config, stop, alive) if wait_for_server else db.connect(config.conninfo)
     with conn:
         db.check_schema(conn)
         with db.translated("starting"):
+            db.run(conn, "open_session")
             check_table(conn, config)
             _take_name(conn, config, stop, patient=wait_for_name)
             yield conn, _state(conn, config, inputs, stop)

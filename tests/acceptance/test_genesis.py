@@ -1,0 +1,210 @@
+"""GenesisClient: it waits for exactly what was written, and never says success for work that was not done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from omnicdc.clients import GenesisClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+CANONICAL, PROJECT, INVENTORY = "canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml", "repo_inventory.json"
+
+SERVICE = """
+from omnicdc.clients import GenesisClient
+
+class ProjectService:
+    def __init__(self):
+        self.genesis_client = GenesisClient()
+
+    def propagate(self, project_name):
+        return self.genesis_client.propagate_project(project_name)
+
+import json, sys
+print(json.dumps([ProjectService().propagate(name) for name in ("apollo", None)]))
+"""
+
+
+@pytest.fixture
+def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[GenesisClient]:
+    """A client that finds everything in its environment, as Genesis does."""
+    for name, value in host.env.items():
+        monkeypatch.setenv(name, value)
+    yield GenesisClient(timeout=10)
+
+
+def test_what_genesis_has_today_runs_unchanged(cmp: Cmp, host: Host) -> None:
+    host.daemon()
+    cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
+    done = subprocess.run([sys.executable, "-c", SERVICE], env=host.env, capture_output=True, text=True, check=True)
+
+    by_name, everything = __import__("json").loads(done.stdout)
+
+    assert by_name["success"] is True
+    assert by_name["dry_run"] is False
+    assert by_name["project"] == "apollo"
+    assert by_name["registries_updated"] == [CANONICAL, PROJECT, INVENTORY]
+    assert everything["success"] is True
+    assert everything["project"] is None
+
+
+def test_it_needs_no_parser() -> None:
+    """The clients never import pglast, which is GPL."""
+    code = "import sys, omnicdc.clients; print([m for m in sys.modules if m.split('.')[0] == 'pglast'])"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_status_change_names_the_two_registries_that_show_it(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
+    host.daemon()
+    cmp.upsert("apollo", id=project, status="retired", github_url="https://github.com/acme/apollo")
+
+    assert client.propagate_project("apollo")["registries_updated"] == [CANONICAL, PROJECT]
+    assert host.projects()[project]["status"] == "retired"
+
+
+def test_a_batch_is_one_wait_for_all(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    host.daemon()
+    for name in ("apollo", "gemini"):
+        cmp.upsert(name)
+
+    answer = client.propagate_batch(["apollo", "gemini"])
+
+    assert answer["success"] is True
+    assert (answer["count"], answer["projects"]) == (2, ["apollo", "gemini"])
+    assert {entry["name"] for entry in host.canonical().values()} == {"apollo", "gemini"}
+
+
+def test_with_the_daemon_down_it_says_so_within_its_time(cmp: Cmp, client: GenesisClient) -> None:
+    cmp.upsert("apollo")
+    started = time.monotonic()
+
+    answer = client.propagate_project("apollo")
+
+    assert answer["success"] is False
+    assert answer["verdict"] == "no_consumer"
+    assert "no omnicdc daemon is alive" in answer["error"]
+    assert "omnicdc run" in answer["hint"]
+    assert time.monotonic() - started < 10
+
+
+def test_a_name_that_is_not_in_cmp_is_said_at_once(client: GenesisClient) -> None:
+    answer = client.propagate_project("nobody")
+
+    assert answer["success"] is False
+    assert answer["registries_updated"] == []
+    assert "'nobody'" in answer["error"]
+
+
+def test_a_database_that_is_down_is_an_answer_without_its_password(host: Host) -> None:
+    answer = GenesisClient("postgresql://me:hunter2@127.0.0.1:1/x", root=str(host.root)).propagate_project("apollo")
+
+    assert answer["success"] is False
+    assert answer["verdict"] == "unavailable"
+    assert "hunter2" not in str(answer)
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_propagation_commits_and_waits_for_exactly_that_transaction(
+    cmp: Cmp, host: Host, client: GenesisClient, *, autocommit: bool
+) -> None:
+    host.daemon()
+    with psycopg.connect(cmp.dsn, autocommit=autocommit) as conn, client.propagation(conn) as propagation:
+        project = cmp.upsert("apollo", conn=conn)
+
+    assert propagation.result["verdict"] == "published"
+    assert propagation.result["token"] == propagation.token
+    assert propagation.result["milliseconds"] > 0
+    assert project in host.canonical()
+
+
+def test_propagation_of_a_block_that_raises_rolls_back_and_waits_for_nothing(
+    cmp: Cmp, client: GenesisClient
+) -> None:
+    class Oops(Exception):
+        pass
+
+    def write() -> Any:  # noqa: ANN401 - never returns
+        with psycopg.connect(cmp.dsn) as conn, client.propagation(conn) as propagation:
+            cmp.upsert("apollo", conn=conn)
+            outcomes.append(propagation)
+            raise Oops
+
+    outcomes: list[Any] = []
+    with pytest.raises(Oops):
+        write()
+
+    assert outcomes[0].result == {}
+    assert cmp.log() == []
+
+
+def test_a_transaction_that_changes_nothing_watched_has_nothing_to_do(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    cmp.upsert("apollo")
+    host.daemon()
+    with psycopg.connect(cmp.dsn) as conn, client.propagation(conn) as propagation:
+        conn.execute("update projects set updated_at = clock_timestamp()")
+
+    assert propagation.result["verdict"] == "nothing_to_do"
+    assert propagation.result["success"] is True
+
+
+def test_a_rebuild_mends_what_capture_never_saw(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    host.daemon()
+    cmp.conn.execute("alter table projects disable trigger all")
+    project = cmp.upsert("apollo")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_row")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_update")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_truncate")
+
+    answer = client.rebuild_all_registries()
+
+    assert answer["success"] is True
+    assert answer["operation"] == "full_rebuild"
+    assert answer["scanners_run"] == ["cmp_projects", "project", "git"]
+    assert answer["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
+    assert project in host.canonical()
+
+
+def test_verify_propagation_tells_each_registry(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    arrived = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
+    private = cmp.upsert("gemini")
+    host.once()
+    late = cmp.upsert("mercury", github_url="https://github.com/acme/mercury")
+
+    assert client.verify_propagation(arrived)["verified"] is True
+    assert client.verify_propagation(arrived)["checks"] == dict.fromkeys(
+        ["in_canonical_uuids", "in_project_registry", "in_repo_inventory"], True
+    )
+    assert client.verify_propagation(private)["verified"] is True
+    assert client.verify_propagation(private)["not_expected"] == ["in_repo_inventory"]
+    assert client.verify_propagation(late)["verified"] is False
+    assert client.verify_propagation(late)["missing_from"] == [
+        "in_canonical_uuids", "in_project_registry", "in_repo_inventory"
+    ]  # fmt: skip
+
+
+def test_a_dry_run_computes_the_difference_and_writes_nothing(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
+    host.once()
+    before = host.stats()
+    cmp.upsert("apollo", id=project, status="retired", github_url="https://github.com/acme/apollo")
+
+    answer = client.propagate_project("apollo", dry_run=True)
+
+    assert answer["success"] is True
+    assert answer["dry_run"] is True
+    assert answer["registries_updated"] == [CANONICAL, PROJECT]
+    assert client.propagate_project(None, dry_run=True)["registries_updated"] == [CANONICAL, PROJECT]
+    assert client.rebuild_all_registries(dry_run=True)["registries_updated"] == [CANONICAL, PROJECT]
+    assert host.stats() == before
