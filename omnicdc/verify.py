@@ -1,0 +1,190 @@
+"""Has this project arrived, in every registry? Trusts nothing but CMP and the files; needs no daemon.
+
+`audit` does the same for all projects at once.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from omnicdc import capture
+from omnicdc.audit import verify_all
+from omnicdc.contents import Contents, look_into
+from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.expectation import Expectation, expect
+from omnicdc.item import Item, compare
+from omnicdc.layout import Layout, layout_of
+from omnicdc.manifest import read_manifest
+from omnicdc.report import WAIT, AllReport, Check, Report, Status
+from omnicdc.scanners import scanners
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from omnicdc.config import Config
+    from omnicdc.db import Connection
+    from omnicdc.model import Inputs, Published
+
+__all__ = ["AllReport", "Check", "Report", "known_inputs", "registry_names", "verify_all", "verify_project"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, uuid: str) -> Report:
+    """Compare the files with CMP for one project. Writes nothing, and a repeat asks again.
+
+    If a file was replaced meanwhile, and there was something wrong, looks once more. Raises ConfigError
+    for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its check.
+    """
+    project, root = _canonical(uuid), config.require_root()
+    before = _signatures(root)
+    report = _look(conn, config, inputs, inputs_known, project)
+    if report.verified or before == _signatures(root):
+        return report
+    return _look(conn, config, inputs, inputs_known, project)
+
+
+def known_inputs(config: Config) -> tuple[Inputs, bool]:
+    """Return the inputs as the daemon left them, and whether it ever did so where we can read them."""
+    # Here, for whoever brings his own inputs does not need the rest of it.
+    from omnicdc.inputs import workspaces  # noqa: PLC0415
+    from omnicdc.inputs.store import InputSettings, read_only  # noqa: PLC0415
+
+    settings = InputSettings(
+        config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
+    )
+    return read_only(settings), workspaces.load(settings.state_dir, settings.roots) is not None
+
+
+def registry_names() -> Mapping[str, str]:
+    """Return the name of each scanner's file."""
+    return {name: scanner.path.rsplit("/", 1)[-1] for name, scanner in scanners().items()}
+
+
+def _canonical(uuid: str) -> str:
+    text = uuid.strip().lower()
+    if not _UUID.fullmatch(text):
+        raise ConfigError(
+            f"not a UUID: {uuid!r:.100}", hint="8-4-4-4-12 hexadecimal digits, as in CMP's column id"
+        )
+    return text
+
+
+def _signatures(root: Path) -> Sequence[object]:
+    """Return what differs once any registry was replaced or written to."""
+    return [_signature(root / scanner.path) for scanner in scanners().values()]
+
+
+def _signature(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as exc:
+        return exc.errno
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+def _look(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, project: str) -> Report:
+    root = config.require_root()
+    manifest = read_manifest(root)
+    published = manifest.registries if manifest else {}
+    files = {
+        name: _File(root / scanner.path, layout_of(scanner), published.get(scanner.path))
+        for name, scanner in scanners().items()
+    }
+    # Hashing and CMP's answer take about as long as each other, and both leave Python to others.
+    with ThreadPoolExecutor() as pool:
+        looks = {name: pool.submit(file.look, [project.encode()]) for name, file in files.items()}
+        with capture.reading(conn):
+            expected = {
+                name: expect(conn, scanner, config.table, inputs, project)
+                for name, scanner in scanners().items()
+            }
+    checks = [_check(files[name], looks[name], it, project, inputs_known) for name, it in expected.items()]
+    in_cmp = next((it.in_cmp for it in expected.values() if it.in_cmp is not None), None)
+    name = next((it.name for it in expected.values() if it.name is not None), None)
+    return Report(project, name, in_cmp, tuple(checks))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    layout: Layout
+    published: Published | None
+
+    def look(self, needles: Sequence[bytes]) -> Contents | None:
+        return look_into(self.layout, self.path, self.published, needles)
+
+
+def _check(
+    file: _File, look: Future[Contents | None], expected: Expectation, project: str, inputs_known: bool
+) -> Check:
+    """Judge what one file holds of the project."""
+    blank = Check(expected.scanner.name, file.path.name, "unreadable")
+    try:
+        contents = look.result()
+        found = _found(file, contents, expected, project)
+    except RegistryError as exc:
+        return replace(blank, detail=exc.message, hint=exc.hint)
+    if expected.fault:
+        status: Status = "unreadable" if expected.in_cmp is None else "missing"
+        return replace(blank, status=status, detail=expected.fault.reason, hint=expected.fault.hint)
+    if expected.item is None:
+        return _where_none_should_be(blank, expected, [item for item in found if project in item.projects])
+    if contents is None:
+        return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
+    return _where_one_should_be(blank, expected, expected.item, found, inputs_known)
+
+
+def _found(file: _File, contents: Contents | None, expected: Expectation, project: str) -> Sequence[Item]:
+    """Return the entries that concern the project; if it is in none, that which should name it."""
+    needles = [project.encode()]
+    found = contents.items(project, expected.unit, needles) if contents else []
+    if expected.item is None or any(item.unit == expected.unit for item in found):
+        return found
+    if more := expected.layout.needles(expected.item):
+        needles += more
+        contents = file.look(needles)
+        found = contents.items(project, expected.unit, needles) if contents else []
+    return found
+
+
+def _where_none_should_be(blank: Check, expected: Expectation, strays: Sequence[Item]) -> Check:
+    if strays:
+        return replace(blank, status="unexpected", detail=f"it is there, though {expected.why}", hint=WAIT)
+    return replace(blank, status="not_expected", detail=expected.why)
+
+
+def _where_one_should_be(
+    blank: Check, expected: Expectation, wanted: Item, found: Sequence[Item], inputs_known: bool
+) -> Check:
+    here = [item for item in found if item.unit == wanted.unit]
+    strays = [item.unit for item in found if item.unit != wanted.unit]
+    if not here:
+        return replace(blank, status="missing", detail=_elsewhere(strays) or "it has no entry", hint=WAIT)
+    of_inputs = () if inputs_known else tuple(filter(expected.layout.of_inputs, wanted.fields))
+    differing = {
+        name: pair
+        for item in here
+        for name, pair in compare(wanted.fields, item.fields).items()
+        if inputs_known or not expected.layout.of_inputs(name)
+    }
+    if differing:
+        blank = replace(
+            blank, status="stale", detail=f"{', '.join(differing)}: not as CMP has it", differences=differing
+        )
+    elif strays:
+        blank = replace(blank, status="unexpected", detail=_elsewhere(strays))
+    elif len(here) > 1:
+        blank = replace(blank, status="unexpected", detail=f"it is there {len(here)} times")
+    else:
+        return replace(blank, status="current", not_compared=of_inputs)
+    return replace(blank, hint=WAIT, not_compared=of_inputs)
+
+
+def _elsewhere(strays: Sequence[str]) -> str:
+    return f"it is there, but of {', '.join(strays)}" if strays else ""

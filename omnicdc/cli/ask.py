@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from omnicdc.cli import options
 from omnicdc.cli.show import answer, say, table
+
+if TYPE_CHECKING:
+    from omnicdc.report import AllReport, Report
 
 
 @click.command()
@@ -38,7 +41,7 @@ def status(*, as_json: bool, **given: Any) -> None:
             ["consumer", "alive", "generation", "behind", "published", "held", "quarantined", "last error"],
             [
                 (
-                    one["name"], "yes" if one["alive"] else "no", one["generation"], one["behind"], one["published_at"],
+                    one["name"], "yes" if one["alive"] else "no", one["generation"], one["behind"], one["published_at"] and f"{one['published_at']:%Y-%m-%d %H:%M:%S}",
                     ", ".join(one["held"]) or "-", sum(map(len, one["quarantined"].values())) or "-", one["last_error"] or "-",
                 )
                 for one in found["consumers"]
@@ -93,3 +96,68 @@ def wait(
     line = f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else "")
     answer(verdict.as_dict(), as_json=as_json, text=lambda: say(line, good=verdict.arrived))
     sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
+
+
+@click.command()
+@options.registries
+@click.argument("uuid", required=False)
+@click.option("--all", "everything", is_flag=True, help="Compare every project in every registry.")
+@options.as_json
+def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -> None:
+    """Tell whether a project has arrived in every registry, as CMP has it.
+
+    Trusts nothing but CMP and the files below --root; needs no daemon. Exit status 0 yes, 1 no.
+
+    \b
+    omnicdc verify 7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11
+    omnicdc verify --all
+    """
+    from omnicdc import db
+    from omnicdc import verify as verification
+    from omnicdc.cli.progress import scanning
+
+    if bool(uuid) == everything:
+        raise click.UsageError("give a project's UUID, or --all")
+    config = options.load(given)
+    config.require_root()
+    inputs = verification.known_inputs(config)
+    with db.connect(config.conninfo) as conn:
+        if uuid:
+            report = verification.verify_project(conn, config, *inputs, uuid)
+            answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))
+            sys.exit(0 if report.verified else 1)
+        with scanning("comparing") as observe:
+            audit = verification.verify_all(conn, config, *inputs, observe)
+    answer(audit.as_dict(), as_json=as_json, text=lambda: _show_all(audit))
+    sys.exit(0 if audit.verified else 1)
+
+
+def _show_project(report: Report) -> None:
+    say(
+        f"{report.name or report.uuid}: {'verified' if report.verified else 'not verified'}",
+        good=report.verified,
+    )
+    for check in report.checks:
+        say(
+            f"  {check.registry}: {check.status.replace('_', ' ')}",
+            good=check.status in ("current", "not_expected"),
+        )
+        for field, (expected, found) in check.differences.items():
+            say(f"    {field}: CMP has {expected!r}, the file {found!r}")
+        if check.detail:
+            say(f"    {check.detail}" + (f" - {check.hint}" if check.hint else ""))
+        if check.not_compared:
+            say(f"    not compared, as the state directory cannot be read: {', '.join(check.not_compared)}")
+
+
+def _show_all(report: AllReport) -> None:
+    for registry in report.registries:
+        told = registry.as_dict()
+        counts = [
+            f"{told[kind]['count']} {kind}"
+            for kind in ("missing", "stale", "unexpected")
+            if told.get(kind, {}).get("count")
+        ]
+        counts += [f"{len(registry.held)} held back"] if registry.held else []
+        told_why = ", ".join(counts) or registry.detail or registry.status
+        say(f"{registry.registry}: {told_why}" + (f" - {registry.hint}" if registry.hint else ""), good=registry.good)

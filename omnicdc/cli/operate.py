@@ -188,4 +188,24 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
 
 
 def _show_difference(config: Config, *, as_json: bool) -> None:
-    raise NotImplementedError
+    from omnicdc import db, verify
+    from omnicdc.cli.progress import scanning
+    from omnicdc.difference import unified
+
+    inputs = verify.known_inputs(config)
+    with db.connect(config.conninfo) as conn, scanning("comparing") as observe:
+        report = verify.verify_all(conn, config, *inputs, observe)
+    result = {"success": True, "dry_run": True, **report.as_dry_run()}
+
+    def text() -> None:
+        for registry in report.registries:
+            if registry.difference is None:
+                say(f"{registry.registry}: {registry.detail} - {registry.hint}", good=False)
+                continue
+            for line in unified(registry.difference):
+                say(line, good={"+": True, "-": False}.get(line[:1]))
+        if not result["registries_updated"]:
+            say("nothing would change", good=True)
+
+    answer(result, as_json=as_json, text=text)
+    sys.exit(1 if result["registries_updated"] else 0)

@@ -1,0 +1,132 @@
+"""Does every registry hold all that it should, and nothing else? `verify` asks for one project.
+
+Everything is rendered from CMP as the daemon does it; only where bytes differ is a file taken apart.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from omnicdc import capture
+from omnicdc.contents import content
+from omnicdc.difference import EntryDifference, RegistryDifference, differences
+from omnicdc.errors import RegistryError
+from omnicdc.layout import Layout, layout_of
+from omnicdc.model import EVERYTHING
+from omnicdc.registry import Registry
+from omnicdc.report import WAIT, AllReport, RegistryReport
+from omnicdc.scan import select
+from omnicdc.scanners import Scanner, scanners
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from omnicdc.config import Config
+    from omnicdc.db import Connection
+    from omnicdc.model import Inputs
+
+MEND_ROW = "mend the rows in CMP that cannot be shown"
+
+
+def _nobody(_point: str) -> None:
+    """Observe nothing."""
+
+
+def verify_all(
+    conn: Connection,
+    config: Config,
+    inputs: Inputs,
+    inputs_known: bool,
+    progress: Callable[[str], None] = _nobody,
+) -> AllReport:
+    """Compare every registry with CMP, in one snapshot. Writes nothing, and a repeat asks again.
+
+    As a daemon may publish in between, what differs is looked at once more, and told only if it
+    differs both times. Raises DatabaseUnavailable; `progress` is told what is being done.
+    """
+    reports = _look(conn, config, inputs, inputs_known, progress)
+    if not all(report.good for report in reports):
+        again = _look(conn, config, inputs, inputs_known, progress)
+        reports = [_lasting(*both) for both in zip(reports, again, strict=True)]
+    return AllReport(tuple(reports), inputs_known)
+
+
+def _look(
+    conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, progress: Callable[[str], None]
+) -> list[RegistryReport]:
+    with capture.reading(conn), _no_collection():
+        found = {}
+        for name, scanner in scanners().items():
+            progress(name)
+            found[name] = _compared(conn, config, scanner, inputs, inputs_known)
+    return list(found.values())
+
+
+def _compared(
+    conn: Connection, config: Config, scanner: Scanner, inputs: Inputs, inputs_known: bool
+) -> RegistryReport:
+    registry, path = Registry(scanner, inputs), config.require_root() / scanner.path
+    blank = RegistryReport(scanner.name, path.name, "unreadable")
+    try:
+        registry.rebuild(select(conn, scanner, config.table, EVERYTHING))
+        found = differences(registry, content(path))
+    except RegistryError as exc:
+        return replace(blank, detail=exc.message, hint=exc.hint)
+    found = found if inputs_known else _of_cmp_alone(found, layout_of(scanner))
+    return _judged(replace(blank, difference=found, held=dict(registry.quarantined)), found)
+
+
+def _judged(report: RegistryReport, found: RegistryDifference) -> RegistryReport:
+    if found.fault:
+        return replace(report, status="unreadable", detail=found.fault.reason, hint=found.fault.hint)
+    if found.entries or found.header:
+        kinds = {"missing": found.added, "stale": found.changed, "unexpected": found.removed}
+        told = [f"{len(entries)} {kind}" for kind, entries in kinds.items() if entries]
+        told += [f"header: {', '.join(found.header)}"] if found.header else []
+        return replace(report, status="differs", detail="; ".join(told), hint=WAIT)
+    detail = f"{len(report.held)} held back" if report.held else ""
+    if not detail and found.rewritten:
+        detail = "right, but in another order or layout than omnicdc's"
+    return replace(report, status="current", detail=detail, hint=MEND_ROW if report.held else "")
+
+
+def _lasting(first: RegistryReport, second: RegistryReport) -> RegistryReport:
+    """Keep of the second look what the first one saw as well."""
+    before, now = first.difference, second.difference
+    if before is None or now is None or before.fault or now.fault:
+        return second
+    units = {entry.unit for entry in before.entries}
+    entries = tuple(entry for entry in now.entries if entry.unit in units)
+    header = {name: pair for name, pair in now.header.items() if name in before.header}
+    rewritten = bool(entries or header) or (before.rewritten and not (now.entries or now.header) and now.rewritten)
+    lasting = replace(now, entries=entries, header=header, rewritten=rewritten)
+    return _judged(replace(second, difference=lasting), lasting)
+
+
+def _of_cmp_alone(found: RegistryDifference, layout: Layout) -> RegistryDifference:
+    """Leave out what differs only because the inputs are not known here."""
+    if not layout.of_inputs("visibility"):
+        return found
+    entries = tuple(entry for entry in found.entries if _counts(entry, layout))
+    return replace(found, entries=entries, header={}, rewritten=bool(entries or found.fault))
+
+
+def _counts(entry: EntryDifference, layout: Layout) -> bool:
+    if entry.expected and entry.found:
+        return not all(map(layout.of_inputs, entry.fields))
+    return entry.found is None or bool(entry.found.item.projects)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spare the garbage collector: it would look at every row again and again, a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

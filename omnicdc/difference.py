@@ -1,0 +1,228 @@
+"""What a rebuild would change in one registry's file, entry by entry; for people too. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING
+
+from omnicdc.contents import understand
+from omnicdc.errors import RegistryError
+from omnicdc.item import Differences, Item, compare
+from omnicdc.layout import Layout, Split, layout_of
+from omnicdc.model import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from omnicdc.registry import Registry
+
+    _Owned = tuple[str, "Side"]
+    _Compared = tuple[int, tuple["EntryDifference", ...], Differences]
+
+LONGEST = 2000
+"""Lines of an entry beyond which it is not compared line by line."""
+
+WIDEST = 300
+"""Characters of a line beyond which it is cut."""
+
+START = "is the daemon running? `omnicdc status`"
+
+_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """An entry on one side: its core, or what it was parsed to where the file is laid out in another way."""
+
+    layout: Layout
+    core: bytes = b""
+    parsed: Item | None = None
+
+    @property
+    def item(self) -> Item:
+        """The entry, understood."""
+        return self.parsed or self.layout.item(self.core)
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, or JSON in their place."""
+        if self.parsed is None:
+            return self.layout.entry(self.core)
+        return json.dumps(self.parsed.fields, indent=2, ensure_ascii=False, default=str).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDifference:
+    """One entry: missing in the file (`found` is None), too much there (`expected` is None), or another."""
+
+    unit: str
+    expected: Side | None
+    found: Side | None
+
+    @property
+    def fields(self) -> Differences:
+        """Field to what is expected and what was found; empty unless both are there."""
+        both = self.expected and self.found
+        return compare(self.expected.item.fields, self.found.item.fields) if both else {}  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryDifference:
+    """Between what CMP and the inputs ask for and what a file holds; `generated_at` does not matter."""
+
+    name: str
+    """The file's."""
+    expected: int
+    """Entries."""
+    found: int
+    rewritten: bool = False
+    """Whether a rebuild would rewrite the file."""
+    entries: tuple[EntryDifference, ...] = ()
+    header: Differences = field(default_factory=dict)
+    fault: Fault | None = None
+    """Why the file cannot be read as a whole; what could be read of it is compared all the same."""
+
+    @property
+    def added(self) -> tuple[EntryDifference, ...]:
+        """What is missing in the file."""
+        return tuple(entry for entry in self.entries if entry.found is None)
+
+    @property
+    def removed(self) -> tuple[EntryDifference, ...]:
+        """What is in the file and should not be."""
+        return tuple(entry for entry in self.entries if entry.expected is None)
+
+    @property
+    def changed(self) -> tuple[EntryDifference, ...]:
+        """What is in the file, but not as it should be."""
+        return tuple(entry for entry in self.entries if entry.expected and entry.found)
+
+
+def differences(registry: Registry, data: bytes | None) -> RegistryDifference:
+    """Compare what a registry should hold with a file's bytes (None: no file), in time linear in their number."""
+    name, count = registry.scanner.path.rsplit("/", 1)[-1], len(registry.document)
+    layout, wanted = layout_of(registry.scanner), _rendered(registry, data or b"")
+    if data == wanted:
+        return RegistryDifference(name, count, count)
+    expected = layout.split(wanted)
+    try:
+        parsed = _parsed(layout, data)
+    except RegistryError as exc:
+        found, entries = _of_the_broken(layout, expected, data or b"")
+        fault = Fault(exc.message, exc.hint)
+        return RegistryDifference(name, count, found, rewritten=True, entries=entries, fault=fault)
+    try:
+        found, entries, header = _by_bytes(layout, expected, layout.split(data or b""))
+    except ValueError:
+        found, entries, header = _by_value(layout, expected, parsed or layout.parse(data or b""))
+    return RegistryDifference(name, count, found, rewritten=True, entries=entries, header=header)
+
+
+def unified(difference: RegistryDifference, limit: int = 20) -> Iterator[str]:
+    """Return the difference as people read it: lines of the file with `-`, of what it should be with `+`.
+
+    At most `limit` entries, then how many more there are. No line is endless, and none holds what a
+    terminal would obey.
+    """
+    if not difference.rewritten:
+        return
+    yield f"--- {difference.name}, as it is"
+    yield f"+++ {difference.name}, as CMP has it"
+    if difference.fault:
+        yield f"# {difference.fault.reason}"
+    for name, (expected, found) in difference.header.items():
+        yield from (_shown(f"-{name}: {found}"), _shown(f"+{name}: {expected}"))
+    for entry in difference.entries[:limit]:
+        yield _shown(f"@@ {entry.unit} @@")
+        yield from map(_shown, _lines(entry))
+    if more := len(difference.entries) - limit:
+        yield from [f"# {more} more entries differ"] if more > 0 else []
+    if not (difference.fault or difference.header or difference.entries):
+        yield "# the same entries, in another order or layout"
+
+
+def _parsed(layout: Layout, data: bytes | None) -> object:
+    """Return what a file was parsed to, None if its bytes can be relied upon; raises RegistryError."""
+    if data is None:
+        raise RegistryError("the file does not exist", hint=START)
+    return understand(layout, data).parsed
+
+
+def _rendered(registry: Registry, data: bytes) -> bytes:
+    """Return the whole file as it should be, with the time of the one that is there."""
+    stamp = _STAMP.search(data[:400])
+    document = registry.document
+    frame = registry.scanner.frame(len(document), document.tally, stamp[1].decode() if stamp else "")
+    return b"".join(document.parts(frame))
+
+
+def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:
+    """Understand only the entries whose bytes are not on the other side; ValueError if it is not our layout."""
+    header: Differences = {}
+    if (found.head, found.foot) != (expected.head, expected.foot):
+        bare = layout.parse(found.frame)
+        if any(True for _ in layout.items(bare)):
+            raise ValueError("entries where none should be")
+        header = compare(layout.header(layout.parse(expected.frame)), layout.header(bare))
+    missing = Counter(expected.cores) - Counter(found.cores)
+    surplus = Counter(found.cores) - Counter(expected.cores)
+    ours = ((layout.unit(core), Side(layout, core)) for core in missing.elements())
+    theirs = ((layout.item(core).unit, Side(layout, core)) for core in surplus.elements())
+    return len(found.cores), _paired(ours, theirs), header
+
+
+def _by_value(layout: Layout, expected: Split, parsed: object) -> _Compared:
+    items = list(layout.items(parsed))
+    header = compare(layout.header(layout.parse(expected.frame)), layout.header(parsed))
+    ours = (Side(layout, parsed=layout.item(core)) for core in expected.cores)
+    theirs = (Side(layout, parsed=item) for item in items)
+    pairs = _paired(((side.item.unit, side) for side in ours), ((side.item.unit, side) for side in theirs))
+    differing = (pair for pair in pairs if pair.fields or not (pair.expected and pair.found))
+    return len(items), tuple(differing), header
+
+
+def _of_the_broken(layout: Layout, expected: Split, data: bytes) -> tuple[int, tuple[EntryDifference, ...]]:
+    """Compare with all that can be understood of a file that does not parse."""
+    held = set(expected.cores)
+    found = {core: unit for core in layout.split(data).cores if (unit := _understood(layout, core, held))}
+    ours = ((layout.unit(core), Side(layout, core)) for core in expected.cores if core not in found)
+    theirs = ((unit, Side(layout, core)) for core, unit in found.items() if core not in held)
+    return len(found), _paired(ours, theirs)
+
+
+def _understood(layout: Layout, core: bytes, known: Collection[bytes]) -> str:
+    try:
+        return layout.unit(core) if core in known else layout.item(core).unit
+    except ValueError:
+        return ""
+
+
+def _paired(expected: Iterable[_Owned], found: Iterable[_Owned]) -> tuple[EntryDifference, ...]:
+    """Bring both sides of each unit together, in the order of what is expected, then of what is found."""
+    units: dict[str, tuple[list[Side], list[Side]]] = {}
+    for place, sides in enumerate((expected, found)):
+        for unit, side in sides:
+            units.setdefault(unit, ([], []))[place].append(side)
+    return tuple(EntryDifference(unit, *pair) for unit, both in units.items() for pair in zip_longest(*both))
+
+
+def _lines(entry: EntryDifference) -> Iterable[str]:
+    from difflib import unified_diff  # noqa: PLC0415 - only people need it
+
+    found, expected = (
+        side.data.decode(errors="replace").splitlines() if side else []
+        for side in (entry.found, entry.expected)
+    )
+    if max(len(found), len(expected)) > LONGEST:
+        return [f"-{len(found)} lines", f"+{len(expected)} lines"]
+    compared = islice(unified_diff(found, expected, lineterm="", n=1), 2, None)
+    return (line for line in compared if not line.startswith("@@"))
+
+
+def _shown(line: str) -> str:
+    cut = line if len(line) <= WIDEST else f"{line[:WIDEST]}…"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)

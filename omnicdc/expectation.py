@@ -1,0 +1,95 @@
+"""What one project's entry in one registry should be, read from CMP in the reader's snapshot."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import sql as pgsql
+from psycopg.rows import tuple_row
+
+from omnicdc.errors import RegistryError
+from omnicdc.layout import Layout, layout_of
+from omnicdc.model import Fault
+from omnicdc.scan import qualified, select
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omnicdc.db import Connection
+    from omnicdc.item import Item
+    from omnicdc.model import Inputs
+    from omnicdc.scanners import Row, Scanner
+
+_SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %s')
+"""The collation folds A to Z only, in half the time."""
+
+_FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
+"""What lower case may have made of letters that the collation above does not fold; `k` is one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What should be there: `item`, or nothing, for the reason that `why` tells."""
+
+    scanner: Scanner
+    layout: Layout
+    unit: str = ""
+    name: str | None = None
+    """The project's, where the registry sorts by it."""
+    item: Item | None = None
+    why: str = ""
+    in_cmp: bool | None = None
+    """None if CMP could not be read."""
+    fault: Fault | None = None
+    """Why this is not known, or why the project is held back."""
+
+
+def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, project: str) -> Expectation:
+    """Work out what a registry should hold of a project; never raises for what one registry cannot tell."""
+    layout = layout_of(scanner)
+    try:
+        rows: Sequence[Row] = select(conn, scanner, table, [project])
+    except RegistryError as exc:
+        return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
+    if not rows:
+        return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
+    unit = project
+    if scanner.grouped:
+        unit = scanner.key(rows[0])
+        if not unit:
+            return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
+        rows = _sharing(conn, scanner, table, unit)
+    return _rendered(scanner, layout, unit, rows, inputs)
+
+
+def _rendered(
+    scanner: Scanner, layout: Layout, unit: str, rows: Sequence[Row], inputs: Inputs
+) -> Expectation:
+    try:
+        entry = scanner.render(unit, rows, inputs)
+        item = layout.item(layout.core(entry.data)) if entry else None
+    except Exception as exc:  # noqa: BLE001 - as the registry does: a row that cannot be shown is held back
+        fault = Fault(f"held back: {type(exc).__name__}: {exc}", "mend the project's row in CMP")
+        return Expectation(scanner, layout, unit, in_cmp=True, fault=fault)
+    name = entry.sort[0] if entry and not scanner.grouped else None
+    return Expectation(scanner, layout, unit, name, item, "" if item else "it is excluded", in_cmp=True)
+
+
+def _sharing(conn: Connection, scanner: Scanner, table: str, unit: str) -> list[Row]:
+    """Return the rows of all projects of one repository: who is not even like it is not fetched."""
+    query = _SHARED.format(pgsql.SQL(scanner.query).format(table=qualified(table)))
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(query, [_likeness(unit)]).fetchall()
+    return [row for row in rows if scanner.key(row) == unit]
+
+
+def _likeness(key: str) -> str:
+    r"""Return a pattern that matches every URL with this key, and few others.
+
+    Whatever the way to write it, a URL ends in its owner and name; `_` stands for itself among others,
+    and for `k`, which is the lower case of the Kelvin sign too.
+    """
+    owner_and_name = "/".join(key.rsplit("/", 2)[-2:])
+    return f"%{_FOLDED.sub('%', owner_and_name).replace('k', '_')}%"
