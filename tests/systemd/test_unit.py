@@ -1,0 +1,135 @@
+"""The unit as systemd reads it, and the documentation that goes with it. What it does when run: test_boot.py."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from omnicdc import config, conninfo, daemon, wait
+from systemd.page import CHECKOUT, blocks, commands
+
+UNIT = CHECKOUT / "systemd/omnicdc.service"
+
+needs_analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here"
+)
+
+
+def setting(name: str) -> list[str]:
+    """Return what the unit assigns to a setting, in order."""
+    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+
+
+def seconds(span: str) -> float:
+    """Return the length of one of the unit's time spans, in seconds."""
+    units = {"s": 1, "min": 60}
+    found = re.fullmatch(r"(\d+)(s|min)", span)
+    assert found
+    return int(found[1]) * units[found[2]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root directory in which omnicdc is installed, as far as `systemd-analyze verify` looks."""
+    units = next(
+        path for path in (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system")) if path.is_dir()
+    )
+    shutil.copytree(units, tmp_path / "usr/lib/systemd/system", symlinks=True)
+    for program in ("opt/omnicdc/bin/omnicdc", "bin/kill"):
+        (tmp_path / program).parent.mkdir(parents=True)
+        (tmp_path / program).touch(mode=0o755)
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    shutil.copy(UNIT, tmp_path / "etc/systemd/system")
+    return tmp_path
+
+
+def verify(root: Path) -> str:
+    """Return all that systemd has to say against the unit."""
+    command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}", UNIT.name]
+    return subprocess.run(command, check=False, text=True, stdout=-1, stderr=subprocess.STDOUT).stdout
+
+
+@needs_analyze
+def test_systemd_has_nothing_to_say_against_the_unit(root: Path) -> None:
+    assert verify(root) == ""
+
+
+@needs_analyze
+def test_a_mistake_in_the_unit_would_be_noticed(root: Path) -> None:
+    """The test above is not silent for want of looking."""
+    with (root / "etc/systemd/system" / UNIT.name).open("a") as unit:
+        unit.write("WantedBi=multi-user.target\n")
+
+    assert "Unknown key" in verify(root)
+
+
+@needs_analyze
+def test_systemd_has_nothing_to_say_against_the_documented_drop_ins(root: Path) -> None:
+    drop_ins = root / "etc/systemd/system" / f"{UNIT.name}.d"
+    drop_ins.mkdir()
+    documented = blocks("ini")
+    for number, drop_in in enumerate(documented):
+        (drop_ins / f"{number}.conf").write_text(drop_in)
+
+    assert len(documented) == 3
+    assert verify(root) == ""
+
+
+@needs_analyze
+def test_the_daemon_is_exposed_to_no_more_than_1_5_of_10() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)]
+    said = subprocess.run(command, check=True, text=True, capture_output=True).stdout
+
+    exposure = re.search(r"Overall exposure level for omnicdc.service: ([\d.]+)", said)
+    assert exposure
+    assert float(exposure[1]) <= 1.5
+
+
+def test_every_setting_has_its_reason_above_it() -> None:
+    """A run of settings may share one. What a unit is called needs none."""
+    runs = re.findall(r"^(?:\w+=.*\n?)+", UNIT.read_text(), re.MULTILINE)
+    bare = [run for run in runs if not re.search(r"^#.*\n" + re.escape(run), UNIT.read_text(), re.MULTILINE)]
+
+    assert bare == ["Description=omnicdc, keeps the project registries equal to CMP\n"]
+
+
+def test_clients_that_wait_do_not_notice_a_crash() -> None:
+    """They say `no_consumer` only after a while; the service is started again sooner."""
+    assert seconds(setting("RestartSec")[0]) < wait.GRACE_S
+
+
+def test_the_watchdog_is_slower_than_the_longest_wait_for_the_database() -> None:
+    """While the server is away the daemon tells of itself between attempts only; a DSN may name several hosts."""
+    between = daemon.LONGEST_PAUSE_S + 5 * float(conninfo.ROBUST["connect_timeout"])
+
+    assert seconds(setting("WatchdogSec")[0]) > between
+
+
+def test_what_cannot_pass_by_itself_is_not_tried_again() -> None:
+    """2 is the command's exit status for usage and configuration."""
+    assert setting("RestartPreventExitStatus")[0].split() == ["2", "EXEC", "USER", "NAMESPACE", "CREDENTIALS"]
+
+
+def test_the_documented_configuration_is_every_setting_with_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "omnicdc.yaml"
+    file.write_text(blocks("yaml")[0])
+    shown = re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)
+    plain = config.load({}, {"HOME": "/nonexistent", "STATE_DIRECTORY": "/var/lib/omnicdc"}, uid=1)
+
+    documented = config.load({"config": file}, {"HOME": "/nonexistent"}, uid=1)
+
+    assert sorted(shown) == sorted(config.SETTINGS)
+    assert {name for name in shown if getattr(documented, name) != getattr(plain, name)} == {"dsn", "root"}
+
+
+def test_the_installation_takes_ten_commands() -> None:
+    """From `pip install` to a service that runs; test_boot.py types them."""
+    typed = commands()
+
+    assert len(typed) == 10
+    assert "pip install omnicdc" in typed[1]
+    assert "systemctl enable --now omnicdc" in typed[9]
