@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc.capture import Doorbell
-from omnicdc.errors import LockBusy, OmnicdcError
+from omnicdc.errors import LockBusy, OmnicdcError, TransientError
 from omnicdc.housekeeping import Housekeeping, Refresher
 from omnicdc.lock import RootLock
 from omnicdc.log import Repeating
@@ -71,8 +71,6 @@ class Serving:
     standby: bool
     started: bool = False
     """Whether a session of this process has published: from then on, every failure is endured."""
-    ready: bool = False
-    """Whether systemd was told so since the last reload."""
     trouble: Repeating = field(default_factory=lambda: Repeating("session_lost", time.monotonic))
 
 
@@ -92,7 +90,10 @@ def run(
     config, started = load(), False
     while not wishes.stop.requested:
         wishes.reload = False
-        with _root(config, wishes.stop, standby=standby or started), Refresher(config, wishes.stop) as inputs:
+        with (
+            _root(config, wishes.stop, notifier.waiting, standby=standby or started),
+            Refresher(config, wishes.stop) as inputs,
+        ):
             serving = Serving(config, inputs, wishes, notifier, observe, standby, started)
             _survive(serving)
             started = serving.started
@@ -107,7 +108,7 @@ def run_to_the_end(
     config: Config, stop: Stop, observe: Callable[[str], None]
 ) -> tuple[Generation | None, State]:
     """Bring every registry up to date once, for cron. Whatever fails is raised."""
-    with _root(config, stop, standby=False), Refresher(config, stop) as inputs:
+    with _root(config, stop, lambda _for: None, standby=False), Refresher(config, stop) as inputs:
         inputs.refresh_now()
         with session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (
             conn,
@@ -124,7 +125,8 @@ def _survive(serving: Serving) -> None:
         except Exception as exc:
             if not serving.wishes.going_on():
                 return
-            if not serving.started:
+            passing = isinstance(exc, TransientError) and not isinstance(exc, LockBusy)
+            if not (serving.started or passing):
                 raise
             _endure(serving, exc)
 
@@ -136,7 +138,7 @@ def _session(serving: Serving) -> None:
         serving.wishes.stop,
         wait_for_server=True,
         wait_for_name=serving.standby or serving.started,
-        alive=serving.notifier.alive,
+        waiting=serving.notifier.waiting,
     ) as (conn, state):
         _serve(serving, conn, state)
 
@@ -147,7 +149,7 @@ def _endure(serving: Serving, exc: Exception) -> None:
         serving.trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
     else:
         serving.trouble.failed(error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc)
-    serving.notifier.status(f"degraded: {exc}")
+    serving.notifier.tell(f"degraded: {exc}")
     serving.notifier.alive()
     serving.wishes.stop.wait(min(PAUSE_S * 2 ** min(serving.trouble.count, 10), LONGEST_PAUSE_S))
 
@@ -191,30 +193,28 @@ def _tell(serving: Serving, generation: Generation) -> None:
     status = f"generation {generation.number}"
     if generation.held:
         status += f", held: {', '.join(generation.held)}"
-    if serving.ready:
-        serving.notifier.status(status)
-    else:
-        serving.started = serving.ready = True
-        serving.notifier.ready(status)
+    serving.notifier.tell(status)
+    if not serving.started:
+        serving.started = True
         log.info("serving", root=str(serving.config.root), consumer=serving.config.consumer)
 
 
 @contextmanager
-def _root(config: Config, stop: Stop, *, standby: bool) -> Iterator[None]:
-    """Hold the lock on the root; a stand-by waits for it."""
-    said = False
+def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby: bool) -> Iterator[None]:
+    """Hold the lock on the root; a stand-by waits for it, and everybody for a full disk."""
+    busy = Repeating("standing_by", time.monotonic)
     with ExitStack() as held:
         while not stop.requested:
             try:
                 held.enter_context(RootLock(config.require_root()))
                 break
-            except LockBusy:
-                if not standby:
+            except TransientError as exc:
+                if isinstance(exc, LockBusy) and not standby:
                     raise
-                if not said:
-                    log.info("standing_by", root=str(config.root))
-                said = True
-                stop.wait(0.2)
+                busy.failed(error=exc.message, hint=exc.hint)
+                waiting(f"the root {config.root}")
+                stop.wait(PAUSE_S)
+        busy.recovered()
         yield
 
 

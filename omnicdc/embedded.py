@@ -146,5 +146,7 @@ def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path
             shutil.copytree(
                 source, directory / "programs" / source.relative_to(package.parent), dirs_exist_ok=True
             )
+        # They may have been installed for root's eyes only.
+        subprocess.run(["chmod", "-R", "a+rX", directory / "programs"], check=True)
         return directory / "programs" / programs.relative_to(package.parent)
     return programs

@@ -190,7 +190,7 @@ def mend(exc: OSError, place: Path) -> str:
     return {
         errno.ENOSPC: f"free space on {disk}: `df -h {disk}`",
         errno.EDQUOT: f"free space of {_user()} on {disk}: `quota`",
-        errno.EROFS: f"`mount -o remount,rw {disk}`",
+        errno.EROFS: f"`mount -o remount,rw {disk}`; under systemd, ReadWritePaths= (docs/install.md)",
         errno.EACCES: f"`chown -R {_user()} {directory}`",
         errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
         errno.EIO: "look for a failing disk: `dmesg`",

@@ -1,10 +1,11 @@
 -- Every statement that omnicdc sends, by name. What is installed in the database is in sql/.
 
--- open_session: Have the server notice within a minute that this host is gone, and free the consumer's name.
+-- open_session: The server notices within a minute that this host is gone, and frees its name; no lock is waited for in silence.
 select pg_catalog.set_config('tcp_keepalives_idle', '30', false),
        pg_catalog.set_config('tcp_keepalives_interval', '10', false),
        pg_catalog.set_config('tcp_keepalives_count', '3', false),
-       pg_catalog.set_config('tcp_user_timeout', '30000', false);
+       pg_catalog.set_config('tcp_user_timeout', '30000', false),
+       pg_catalog.set_config('lock_timeout', '30s', false);
 
 -- begin_reading: One snapshot for the log and for CMP.
 begin isolation level repeatable read read only;

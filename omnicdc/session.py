@@ -42,46 +42,48 @@ def session(
     *,
     wait_for_server: bool,
     wait_for_name: bool,
-    alive: Callable[[], None] = lambda: None,
+    waiting: Callable[[str], None] = lambda _for: None,
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
-    `alive` is called while waiting for the server. Without `wait_for_server` and `wait_for_name`, a
+    `waiting` is called, again and again, with what is being waited for. Without `wait_for_server` and `wait_for_name`, a
     server out of reach and a taken name are errors.
     Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
-    conn = _connect(config, stop, alive) if wait_for_server else db.connect(config.conninfo)
+    conn = _connect(config, stop, waiting) if wait_for_server else db.connect(config.conninfo)
     with conn:
         db.check_schema(conn)
         with db.translated("starting"):
             db.run(conn, "open_session")
             check_table(conn, config)
-            _take_name(conn, config, stop, patient=wait_for_name)
+            _take_name(conn, config, stop, waiting, patient=wait_for_name)
             yield conn, _state(conn, config, inputs, stop)
 
 
-def _connect(config: Config, stop: Stop, alive: Callable[[], None]) -> db.Connection:
+def _connect(config: Config, stop: Stop, waiting: Callable[[str], None]) -> db.Connection:
     """Connect, however long it takes; only a stop ends it, with DatabaseUnavailable."""
     retrying = Retrying(
         retry=retry_if_exception_type(DatabaseUnavailable),
         wait=wait_random_exponential(multiplier=0.2, max=15),
         sleep=stop.wait,
         stop=lambda _: stop.requested,
-        before_sleep=partial(_say_unreachable, alive),
+        before_sleep=partial(_say_unreachable, waiting),
         reraise=True,
     )
     return retrying(db.connect, config.conninfo)
 
 
-def _say_unreachable(alive: Callable[[], None], attempt: RetryCallState) -> None:
-    alive()
+def _say_unreachable(waiting: Callable[[str], None], attempt: RetryCallState) -> None:
+    waiting("the database")
     # At the first attempt, and then at every doubling.
     number = attempt.attempt_number
     if number & (number - 1) == 0 and attempt.outcome is not None:
         log.warning("database_unavailable", error=str(attempt.outcome.exception()), attempt=number)
 
 
-def _take_name(conn: db.Connection, config: Config, stop: Stop, *, patient: bool) -> None:
+def _take_name(
+    conn: db.Connection, config: Config, stop: Stop, waiting: Callable[[str], None], *, patient: bool
+) -> None:
     """Take the lock that keeps a second daemon of this name out, and tells that this one is alive."""
     waited = 0.0
     while not db.one(conn, "take_name", {"name": config.consumer})["taken"]:
@@ -95,8 +97,10 @@ def _take_name(conn: db.Connection, config: Config, stop: Stop, *, patient: bool
         if stop.requested:
             raise LockBusy("stopped while waiting for the consumer's name")
         stop.wait(0.2)
-        if patient and not waited:
-            log.info("standing_by", consumer=config.consumer)
+        if patient:
+            waiting(f"consumer {config.consumer}")
+            if not waited:
+                log.info("standing_by", consumer=config.consumer)
         waited += 0.2
 
 

@@ -17,21 +17,25 @@ class Notifier:
         address = environ.get("NOTIFY_SOCKET", "")
         # A leading @ stands for the NUL of the abstract namespace.
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._ready = False
 
-    def ready(self, status: str) -> None:
-        """Say that it has started, or reloaded."""
-        self._send(f"READY=1\nSTATUS={status}")
+    def tell(self, status: str) -> None:
+        """Give one line for `systemctl status`; the first since a start or a reload says that it is ready, too."""
+        ready, self._ready = self._ready, True
+        self._send(f"STATUS={status}" if ready else f"READY=1\nSTATUS={status}")
 
-    def status(self, status: str) -> None:
-        """Give one line for `systemctl status`."""
-        self._send(f"STATUS={status}")
+    def waiting(self, what: str) -> None:
+        """Say what is being waited for. Waiting counts as ready: a boot must not wait with us."""
+        self.tell(f"waiting for {what}")
+        self.alive()
 
     def alive(self) -> None:
         """Keep the watchdog quiet; called only when the loop has come round."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """Say that a reload began; `ready` ends it."""
+        """Say that a reload began; `tell` ends it."""
+        self._ready = False
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
