@@ -26,6 +26,13 @@ UNPRIVILEGED = "nobody"
 """PostgreSQL refuses to run as root; this user has no files to lose."""
 
 
+_SETTINGS = {
+    "listen_addresses": "",
+    # Everybody is trusted who gets in, so nobody else gets in; root does.
+    "unix_socket_permissions": "0700",
+}
+
+
 class EmbeddedServer:
     """One server in one directory, reached through a socket in it; TCP only if `settings` ask for it.
 
@@ -71,7 +78,10 @@ class EmbeddedServer:
             str(self._data),
         )
         if made.returncode:
-            raise OmnicdcError(f"initdb failed: {made.stderr.decode().strip()}")
+            said = made.stderr.decode().strip()
+            raise OmnicdcError(
+                f"initdb failed: {said}", hint=f"is {self.directory} open to {UNPRIVILEGED}? see TMPDIR"
+            )
 
     def start(self) -> None:
         """Start and return when connections are taken; raises OmnicdcError with the end of the log."""

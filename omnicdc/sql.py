@@ -33,7 +33,7 @@ class Migration:
 
 @cache
 def _queries() -> dict[str, str]:
-    parts = _NAMED.split((_HERE / "queries.sql").read_text())
+    parts = _NAMED.split((_HERE / "queries.sql").read_text("utf-8"))
     return {name: body.strip().removesuffix(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
@@ -48,7 +48,7 @@ def _installed() -> Path:
 
 
 def _script(path: Path) -> Script:
-    return Script(path.name, path.read_text())
+    return Script(path.name, path.read_text("utf-8"))
 
 
 def roles() -> Script:

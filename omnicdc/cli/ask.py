@@ -160,4 +160,7 @@ def _show_all(report: AllReport) -> None:
         ]
         counts += [f"{len(registry.held)} held back"] if registry.held else []
         told_why = ", ".join(counts) or registry.detail or registry.status
-        say(f"{registry.registry}: {told_why}" + (f" - {registry.hint}" if registry.hint else ""), good=registry.good)
+        say(
+            f"{registry.registry}: {told_why}" + (f" - {registry.hint}" if registry.hint else ""),
+            good=registry.good,
+        )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +17,24 @@ if TYPE_CHECKING:
 
 def answer(result: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
     """Print an answer: `result` as JSON on a pipe or when asked to, else what `text` prints."""
-    if as_json or not sys.stdout.isatty():
-        click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
-    else:
-        text()
+    try:
+        if as_json or not on_terminal():
+            click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+        else:
+            text()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise ConfigError(
+            f"the answer cannot be written: {exc.strerror}", hint="look where stdout leads"
+        ) from exc
+
+
+def on_terminal() -> bool:
+    """Whether stdout is a terminal; it may be closed."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -39,6 +56,4 @@ def say(line: str, *, good: bool | None = None) -> None:
 
 def wants_colour() -> bool:
     """Whether stdout is a terminal and nobody set NO_COLOR."""
-    import os
-
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return on_terminal() and not os.environ.get("NO_COLOR")
