@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 EVERYTHING = None
 """In place of a set of ids: all projects."""
 
+Work = dict[str, set[str] | None]
+"""Scanner to the ids of the projects it must look at; EVERYTHING for all of them."""
+
 
 def _empty() -> Mapping[str, Any]:
     return MappingProxyType({})

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.model import EVERYTHING
+from omnicdc.model import EVERYTHING, Work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from omnicdc.model import Change
     from omnicdc.watch import Watch
-
-Work = dict[str, set[str] | None]
-"""Scanner to the ids of the projects it must look at; None (EVERYTHING) for all of them."""
 
 
 def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:

@@ -1,0 +1,55 @@
+"""Routing: a change runs only the scanners that read what changed, and only for the projects it names."""
+
+from __future__ import annotations
+
+from omnicdc.model import EVERYTHING, Change
+from omnicdc.route import merge, route
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+WATCH = derive(scanners().values())
+ALL = {"cmp_projects", "project", "git"}
+
+
+def _update(project: str, *fields: str) -> Change:
+    return Change(project, "update", fields)
+
+
+def test_a_status_change_never_runs_git() -> None:
+    assert route([_update("a", "status")], WATCH, trusted=True) == {"cmp_projects": {"a"}, "project": {"a"}}
+
+
+def test_a_domain_concerns_the_mirror_alone() -> None:
+    assert route([_update("a", "metadata_.domain")], WATCH, trusted=True) == {"cmp_projects": {"a"}}
+
+
+def test_an_insert_and_a_delete_concern_everyone() -> None:
+    for op in ("insert", "delete"):
+        assert route([Change("a", op, None)], WATCH, trusted=True) == {name: {"a"} for name in ALL}
+
+
+def test_a_truncate_and_a_rebuild_mean_every_project() -> None:
+    for op in ("truncate", "rebuild"):
+        changes = [_update("a", "status"), Change(None, op, None), _update("b", "name")]
+
+        assert route(changes, WATCH, trusted=True) == dict.fromkeys(ALL, EVERYTHING)
+
+
+def test_an_accept_concerns_no_project() -> None:
+    assert route([Change(None, "accept", None)], WATCH, trusted=True) == {}
+
+
+def test_with_a_foreign_watch_list_every_change_concerns_everyone() -> None:
+    assert route([_update("a", "status")], WATCH, trusted=False) == {name: {"a"} for name in ALL}
+
+
+def test_merging_keeps_the_work_of_both_and_alters_neither() -> None:
+    first: dict[str, set[str] | None] = {"project": {"a"}, "git": EVERYTHING}
+    second: dict[str, set[str] | None] = {"project": {"b"}, "git": {"c"}, "cmp_projects": EVERYTHING}
+
+    assert merge(first, second) == {"project": {"a", "b"}, "git": EVERYTHING, "cmp_projects": EVERYTHING}
+    assert first == {"project": {"a"}, "git": EVERYTHING}
+
+
+def test_merging_nothing_is_no_work() -> None:
+    assert merge({}, {"project": set()}) == {}

@@ -1,0 +1,102 @@
+"""`decide`: which verdict follows from what the database shows; None while it may still change by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from omnicdc.wait import Consumer, Delivery, Picture, Transaction, decide, give_up
+
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+COMMITTED = Transaction("committed", 1, ("p",), AT, pruned=False)
+DELIVERY = Delivery(7, ("a.json",), (), AT + timedelta(milliseconds=5))
+HOST = Consumer("host", alive=True, same_cluster=True, covered=True, behind=0, delivery=DELIVERY)
+PICTURE = Picture("42", COMMITTED, [HOST], None)
+
+
+def _with(host: Consumer = HOST, transaction: Transaction | None = COMMITTED, **changed: Any) -> Picture:  # noqa: ANN401
+    return replace(PICTURE, consumers=[host], transaction=transaction, **changed)
+
+
+def test_published_names_generation_registries_and_milliseconds() -> None:
+    verdict = decide(PICTURE)
+
+    assert verdict
+    assert (verdict.status, verdict.generation, verdict.registries, verdict.milliseconds) == (
+        "published",
+        7,
+        ("a.json",),
+        5.0,
+    )
+    assert verdict.arrived
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        _with(replace(HOST, covered=False)),
+        _with(replace(HOST, same_cluster=False)),
+        _with(replace(HOST, alive=False)),
+        _with(transaction=replace(COMMITTED, status="in progress", changes=0)),
+        replace(PICTURE, consumers=[]),
+        replace(PICTURE, consumers=[HOST, replace(HOST, name="late", covered=False)]),
+    ],
+)
+def test_what_may_still_come_is_not_decided(picture: Picture) -> None:
+    assert decide(picture) is None
+
+
+@pytest.mark.parametrize(
+    ("picture", "status", "arrived"),
+    [
+        (_with(transaction=replace(COMMITTED, status="aborted")), "rolled_back", False),
+        (_with(transaction=replace(COMMITTED, changes=0)), "nothing_to_do", True),
+        (_with(transaction=replace(COMMITTED, changes=0), capture_fault="x"), "capture_broken", False),
+        (_with(transaction=replace(COMMITTED, changes=0, pruned=True)), "published", True),
+        (_with(transaction=None), "published", True),
+        (
+            _with(replace(HOST, hidden=("a.json",), held={"a.json": {"reason": "r", "hint": "h"}})),
+            "held",
+            False,
+        ),
+        (_with(replace(HOST, quarantined={"a.json": {"p": "r"}})), "quarantined", False),
+        (_with(replace(HOST, quarantined={"a.json": {"other": "r"}})), "published", True),
+        (
+            replace(PICTURE, consumers=[HOST, replace(HOST, name="dead", alive=False, covered=False)]),
+            "published",
+            True,
+        ),
+    ],
+)
+def test_each_verdict_follows_from_its_cause(picture: Picture, status: str, *, arrived: bool) -> None:
+    verdict = decide(picture)
+
+    assert verdict
+    assert (verdict.status, verdict.arrived) == (status, arrived)
+
+
+@pytest.mark.parametrize(
+    ("picture", "status", "said"),
+    [
+        (
+            _with(replace(HOST, covered=False, behind=3, last_error="boom")),
+            "timeout",
+            "3 changes to publish (boom)",
+        ),
+        (_with(transaction=replace(COMMITTED, status="in progress")), "timeout", "still open"),
+        (_with(replace(HOST, alive=False)), "no_consumer", "host not running"),
+        (replace(PICTURE, consumers=[]), "no_consumer", "none has ever run here"),
+        (_with(replace(HOST, covered=False), capture_fault="trigger gone"), "capture_broken", "trigger gone"),
+    ],
+)
+def test_when_the_time_is_up_the_verdict_says_who_is_missing(
+    picture: Picture, status: str, said: str
+) -> None:
+    verdict = give_up(picture, waited_s=1.5)
+
+    assert verdict.status == status
+    assert said in verdict.detail
+    assert not verdict.arrived
