@@ -22,7 +22,7 @@ from omnicdc.scan import select
 from omnicdc.scanners import Scanner, scanners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from omnicdc.config import Config
     from omnicdc.db import Connection
@@ -47,22 +47,29 @@ def verify_all(
     As a daemon may publish in between, what differs is looked at once more, and told only if it
     differs both times. Raises DatabaseUnavailable; `progress` is told what is being done.
     """
-    reports = _look(conn, config, inputs, inputs_known, progress)
-    if not all(report.good for report in reports):
-        again = _look(conn, config, inputs, inputs_known, progress)
-        reports = [_lasting(*both) for both in zip(reports, again, strict=True)]
-    return AllReport(tuple(reports), inputs_known)
+    reports = _look(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
+    differing = [name for name, report in reports.items() if not report.good]
+    if differing:
+        again = _look(conn, config, inputs, inputs_known, names=differing, progress=progress)
+        reports |= {name: _lasting(reports[name], report) for name, report in again.items()}
+    return AllReport(tuple(reports.values()), inputs_known)
 
 
 def _look(
-    conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, progress: Callable[[str], None]
-) -> list[RegistryReport]:
+    conn: Connection,
+    config: Config,
+    inputs: Inputs,
+    inputs_known: bool,
+    *,
+    names: Iterable[str],
+    progress: Callable[[str], None],
+) -> dict[str, RegistryReport]:
+    found = {}
     with capture.reading(conn), _no_collection():
-        found = {}
-        for name, scanner in scanners().items():
+        for name in names:
             progress(name)
-            found[name] = _compared(conn, config, scanner, inputs, inputs_known)
-    return list(found.values())
+            found[name] = _compared(conn, config, scanners()[name], inputs, inputs_known)
+    return found
 
 
 def _compared(
@@ -101,7 +108,9 @@ def _lasting(first: RegistryReport, second: RegistryReport) -> RegistryReport:
     units = {entry.unit for entry in before.entries}
     entries = tuple(entry for entry in now.entries if entry.unit in units)
     header = {name: pair for name, pair in now.header.items() if name in before.header}
-    rewritten = bool(entries or header) or (before.rewritten and not (now.entries or now.header) and now.rewritten)
+    rewritten = bool(entries or header) or (
+        before.rewritten and not (now.entries or now.header) and now.rewritten
+    )
     lasting = replace(now, entries=entries, header=header, rewritten=rewritten)
     return _judged(replace(second, difference=lasting), lasting)
 

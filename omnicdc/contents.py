@@ -92,10 +92,12 @@ def content(path: Path) -> bytes | None:
 def understand(layout: Layout, data: bytes) -> Contents:
     """Check that a file's bytes parse, and how they are to be searched; raises RegistryError if they do not."""
     try:
-        if isinstance(layout, Items) and _is_ours(data):
-            return Contents(layout, data)
+        if isinstance(layout, Items):
+            _check_end(data)
+            if _is_ours(data):
+                return Contents(layout, data)
         parsed = layout.parse(data)
-        layout.header(parsed)
+        layout.header(parsed), layout.items(parsed)
     except ValueError as exc:
         raise RegistryError(f"the file does not parse: {exc}", hint=MEND) from exc
     return Contents(layout, data, parsed)
@@ -129,6 +131,14 @@ def _published_blocks(file: FileIO, published: Published, needles: Sequence[byte
         if any(buffer.find(needle, 0, length) >= 0 for needle in needles):
             kept.append(bytes(buffer[:length]))
     return b"".join(kept)
+
+
+def _check_end(data: bytes) -> None:
+    """YAML that was cut short often parses all the same; raises ValueError for what cannot be the end of ours."""
+    first, last = data.find(b"\n- ") + 1, data.rfind(b"\n- ") + 1
+    keys, last_keys = _KEY.findall(data, first, _end_of(data, first)), _KEY.findall(data, last)
+    if not data.endswith(b"\n") or (len(last_keys) < len(keys) and last_keys == keys[: len(last_keys)]):
+        raise ValueError("it ends in the middle of an entry or a line")
 
 
 def _is_ours(data: bytes) -> bool:

@@ -164,10 +164,10 @@ def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:
     """Understand only the entries whose bytes are not on the other side; ValueError if it is not our layout."""
     header: Differences = {}
     if (found.head, found.foot) != (expected.head, expected.foot):
-        bare = layout.parse(found.frame)
+        bare = layout.parse(layout.frame(found))
         if any(True for _ in layout.items(bare)):
             raise ValueError("entries where none should be")
-        header = compare(layout.header(layout.parse(expected.frame)), layout.header(bare))
+        header = compare(layout.header(layout.parse(layout.frame(expected))), layout.header(bare))
     missing = Counter(expected.cores) - Counter(found.cores)
     surplus = Counter(found.cores) - Counter(expected.cores)
     ours = ((layout.unit(core), Side(layout, core)) for core in missing.elements())
@@ -177,7 +177,7 @@ def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:
 
 def _by_value(layout: Layout, expected: Split, parsed: object) -> _Compared:
     items = list(layout.items(parsed))
-    header = compare(layout.header(layout.parse(expected.frame)), layout.header(parsed))
+    header = compare(layout.header(layout.parse(layout.frame(expected))), layout.header(parsed))
     ours = (Side(layout, parsed=layout.item(core)) for core in expected.cores)
     theirs = (Side(layout, parsed=item) for item in items)
     pairs = _paired(((side.item.unit, side) for side in ours), ((side.item.unit, side) for side in theirs))

@@ -25,16 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A file in pieces: what stands around the entries, and the *core* of each, the same bytes less."""
+    """A file in pieces: what stands around the entries, and each one's *core*, without what all have."""
 
     head: bytes
     cores: list[bytes] = field(default_factory=list)
     foot: bytes = b""
-
-    @property
-    def frame(self) -> bytes:
-        """The file as it would be without entries; it parses if it is one of ours."""
-        return self.head + b"\n" + self.foot
 
 
 class Layout(ABC):
@@ -44,6 +39,8 @@ class Layout(ABC):
     """What each entry begins with, at the beginning of a line."""
     closing: ClassVar[bytes]
     comma: ClassVar[bytes] = b""
+    nothing: ClassVar[bytes] = b"\n"
+    """What stands in the place of all entries where there are none."""
 
     @property
     def between(self) -> bytes:
@@ -59,6 +56,10 @@ class Layout(ABC):
         end = self._last_end(last, 0)
         return Split(head, [*cores, last[:end]], last[end + len(self.closing) :])
 
+    def frame(self, split: Split) -> bytes:
+        """Return the file as it would be without entries; it parses if it is one of ours."""
+        return split.head + self.nothing + split.foot if split.cores else split.head
+
     def mentioning(self, data: bytes, needles: Iterable[bytes]) -> list[bytes]:
         """Return the cores in which any needle occurs, in their order."""
         found = (place for needle in needles for place in self._places(data, needle))
@@ -69,7 +70,7 @@ class Layout(ABC):
         return self.opening + core + self.closing
 
     def core(self, entry: bytes) -> bytes:
-        """Return the core of what a scanner rendered."""
+        """Return the core of a rendered entry."""
         return entry.removeprefix(self.opening).removesuffix(self.comma).removesuffix(self.closing)
 
     def unit(self, core: bytes) -> str:
@@ -190,22 +191,13 @@ class Items(Layout):
 
     opening = b"- "
     closing = b"\n"
-    _OF_INPUTS = frozenset(
-        {
-            "local_paths",
-            "status",
-            "visibility",
-            "updated_at",
-            "notes",
-            "heart_connected",
-            "heart_import_count",
-        }
-    )
+    nothing = b" []\n"
+    _OF_CMP = frozenset({"uuid", "name", "display_name", "github_url", "classification", "origin"})
     _ID = re.compile(rb"uuid: ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\n")
 
     def of_inputs(self, name: str) -> bool:
         """Tell of overrides, clones, heart and GitHub."""
-        return name in self._OF_INPUTS
+        return name not in self._OF_CMP
 
     def unit(self, core: bytes) -> str:
         """Read it off the first line, where that is ours."""
@@ -226,12 +218,13 @@ class Items(Layout):
         return yaml_value(data)
 
     def items(self, parsed: object) -> Iterator[Item]:
-        """Return all entries of a parsed file; raises ValueError. A list in block style without items is null."""
-        listed = mapping(parsed, "the file").get("projects")
-        return map(self._item, sequence([] if listed is None else listed, "`projects`"))
+        """Return all entries of a parsed file; raises ValueError."""
+        return map(self._item, sequence(mapping(parsed, "the file").get("projects"), "`projects`"))
 
     def header(self, parsed: object) -> Mapping[str, object]:
-        """Return all but the entries and the time."""
+        """Return all but the entries and the time; in another layout, `version` may be what was cut off."""
+        if "version" not in mapping(parsed, "the file"):
+            raise ValueError("it has no version")
         return without(mapping(parsed, "the file"), "projects")
 
     def _last_end(self, data: bytes, at: int) -> int:

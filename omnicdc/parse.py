@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"  (?:([a-z_]+):(?: (.*))?|- (.*))")
 _WORDS: dict[str, object] = {"null": None, "true": True, "false": False}
+_NO_KEYS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+_BREAK = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
 
 _PLAIN = rb"[A-Za-z/_][A-Za-z0-9_./@+~=,()&'!\-]*+(?:[ :][A-Za-z0-9_./@+~=,()&'!\-]++)*+"
 _QUOTED = rb'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]++|\\(?:["\\bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}))*+"'
@@ -44,7 +47,7 @@ def own_entries(data: bytes, start: int, keys: Iterable[bytes]) -> int:
     Quick, and so only for what is ASCII: any other entry ends it, and is to be looked at by itself.
     """
     fields = b"".join(rb"  " + re.escape(key) + rb":" + _VALUE for key in keys)
-    match = re.compile(rb"(?:- " + fields[2:] + rb")*+").match(data, start)
+    match = re.compile(rb"(?:- " + fields[2:] + rb"(?=- |\Z))*+").match(data, start)
     return match.end() if match else start
 
 
@@ -53,6 +56,9 @@ def yaml_value(data: bytes) -> object:
 
     Raises ValueError, with the line, if either cannot read it. Slow: a megabyte takes seconds.
     """
+    if broken := _BREAK.search(data):
+        # PyYAML ends a line here, which the library does in neither version.
+        raise ValueError(f"line {_line_of(data, broken.start())}: a line break of YAML 1.1 only")
     try:
         return _agreed(_loaded(data, (1, 2)), _loaded(data, (1, 1)), {})
     except RecursionError as exc:
@@ -69,8 +75,8 @@ def _fields(lines: Iterable[str]) -> dict[str, object]:
                 raise ValueError("an item of no list")
             listed.append(_scalar(item))
             continue
-        if key in fields or listed == []:
-            raise ValueError("a key twice, or without a value")
+        if key in fields or listed == [] or key in _NO_KEYS:
+            raise ValueError("a key twice, without a value, or not text")
         listed = [] if scalar is None else None
         fields[key] = listed if scalar is None else _scalar(scalar)
     if listed == []:
@@ -111,6 +117,10 @@ def _loaded(data: bytes, version: tuple[int, int]) -> object:
             return yaml.load(data)
     except Exception as exc:  # what a file of another hand does to the library: it does not parse
         raise ValueError(_problem(exc)) from exc
+
+
+def _line_of(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1
 
 
 def _problem(exc: Exception) -> str:

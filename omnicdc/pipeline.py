@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from omnicdc.db import Connection
-    from omnicdc.route import Work
+    from omnicdc.model import Work
     from omnicdc.state import State
 
 

@@ -6,6 +6,7 @@ The decisions are here (equal content, the guard, other hands); how a file is re
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,12 +15,11 @@ import structlog
 
 from omnicdc import drift
 from omnicdc.errors import RegistryError
-from omnicdc.manifest import Manifest, describe, read_manifest, write_manifest
+from omnicdc.manifest import MANIFEST, Manifest, describe, read_manifest, write_manifest
 from omnicdc.model import Fault, Published
-from omnicdc.publish import replace
+from omnicdc.publish import registry_errors, replace
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from pathlib import Path
 
@@ -55,20 +55,22 @@ def publish(state: State, observe: Callable[[str], None]) -> tuple[str, ...]:
         if standing.pending and _settled(state, standing, observe)
     ]
     state.accepted = False
-    state.settle()
     if written:
         state.generation += 1
     if written or state.manifest_due:
         _tell_manifest(state)
         observe("manifest")
+    state.settle()
     return tuple(standing.name for standing in written)
 
 
 def inspect(state: State) -> None:
     """Look whether another hand changed a file; what is to be restored is pending afterwards.
 
-    What was found is kept aside. With `on_drift: alert` it stays until the registry changes again.
+    What was found is kept aside. With `on_drift: alert` it stays until the registry changes again; a file
+    that is gone is put back all the same. A manifest that is gone is due again.
     """
+    state.manifest_due |= not os.path.isfile(state.config.require_root() / MANIFEST)  # noqa: PTH113 - never raises
     for standing in state.standings.values():
         if standing.published and not standing.pending:
             try:
@@ -88,9 +90,9 @@ def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -
     if standing.scan_due:
         return False
     try:
-        if _adopted(state, standing) or _guarded(state, standing):
+        if _adopted(state, standing, observe) or _guarded(state, standing) or _left(state, standing):
             return False
-        _rewrite(state, standing)
+        _rewrite(state, standing, observe)
     except RegistryError as exc:
         _hold(standing, Fault(exc.message, exc.hint), guarded=False)
         return False
@@ -99,22 +101,45 @@ def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -
     return True
 
 
-def _adopted(state: State, standing: Standing) -> bool:
+def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -> bool:
     """Whether the file already holds it. Then it stays as it is, its `generated_at` included."""
     root, last = state.config.require_root(), standing.published
-    if last and _digests(standing, last.stamp) == last.blocks and drift.intact(root, standing.path, last):
-        _release(standing)
-        return True
-    if last and drift.intact(root, standing.path, last):
-        return False
+    if last and _ours(state, standing):
+        same = _digests(standing, last.stamp) == last.blocks
+        if same:
+            _release(standing)
+        return same
     # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
     stamp = _stamp_in(root / standing.path)
     found = _recognised(root, standing.path, _digests(standing, stamp))
     if found is None:
         return False
+    _make_durable(root / standing.path, observe)
     standing.published = describe(_digests(standing, stamp), found, len(standing.registry.document), stamp)
     state.manifest_due = True
     _release(standing)
+    return True
+
+
+def _ours(state: State, standing: Standing) -> bool:
+    """Whether the file is as it was last put there: by its status, and where that is not enough, by reading it."""
+    root, last = state.config.require_root(), standing.published
+    if last is None or not drift.intact(root, standing.path, last):
+        return False
+    if standing.unread:
+        standing.unread = not drift.rehash(root, standing.path, last)
+    return not standing.unread
+
+
+def _left(state: State, standing: Standing) -> bool:
+    """Whether another hand's file stays: with `on_drift: alert`, as long as the registry itself is unchanged."""
+    last, there = standing.published, _signature(state.config.require_root() / standing.path)
+    if state.config.on_drift != "alert" or not (last and there) or _ours(state, standing):
+        return False
+    if _digests(standing, last.stamp) != last.blocks:
+        return False
+    _keep(state, standing)
+    standing.fault, standing.guarded, standing.pending = None, False, False
     return True
 
 
@@ -127,35 +152,38 @@ def _guarded(state: State, standing: Standing) -> bool:
     return True
 
 
-def _rewrite(state: State, standing: Standing) -> None:
+def _rewrite(state: State, standing: Standing, observe: Callable[[str], None]) -> None:
     root, registry = state.config.require_root(), standing.registry
-    if standing.published is None or not drift.intact(root, standing.path, standing.published):
+    if not _ours(state, standing):
         _keep(state, standing)
     stamp = datetime.now(UTC).isoformat(timespec="microseconds")
     frame = registry.scanner.frame(len(registry.document), registry.document.tally, stamp)
-    written = replace(root, standing.path, registry.document.parts(frame))
+    written = replace(root, standing.path, registry.document.parts(frame), observe)
     standing.published = describe(registry.document.digests(frame), written, len(registry.document), stamp)
+    standing.unread = False
 
 
 def _look_at(state: State, standing: Standing) -> None:
     root, last = state.config.require_root(), standing.published
-    if last is None or drift.intact(root, standing.path, last):
+    if last is None or _ours(state, standing):
         return
     if found := _recognised(root, standing.path, last.blocks):
+        _make_durable(root / standing.path)
         standing.published = dataclasses.replace(last, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
-        return
-    if state.config.on_drift == "restore":
+    elif state.config.on_drift == "restore" or not _signature(root / standing.path):
         # Kept aside when it is rewritten, which the next cycle does.
         standing.pending = True
-    elif not standing.alerted:
-        standing.alerted = True
+    else:
         _keep(state, standing)
 
 
 def _keep(state: State, standing: Standing) -> None:
-    """Keep aside a file that is not as it was last published, if there is one."""
+    """Keep aside a file that is not as it was last published, if there is one; once, however often it is met."""
     root = state.config.require_root()
+    if standing.alerted and standing.aside == _signature(root / standing.path):
+        return
     kept = drift.keep_aside(root, standing.path, state.config.state_dir, datetime.now(UTC))
+    standing.alerted, standing.aside = True, _signature(root / standing.path)
     if standing.published is not None:
         standing.drifted += 1
         log.warning(
@@ -168,6 +196,26 @@ def _keep(state: State, standing: Standing) -> None:
         log.info("replaced_foreign_file", registry=standing.name, kept=str(kept))
 
 
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _make_durable(path: Path, observe: Callable[[str], None] = lambda _step: None) -> None:
+    """Sync a file that was found right: who put it there may have ended before that."""
+    with registry_errors(f"sync {path}", path):
+        for step, place in (("fsync", path), ("fsync_directory", path.parent)):
+            observe(step)
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
 def _recognised(root: Path, path: str, blocks: Blocks) -> os.stat_result | None:
     """Return the file's status if it holds exactly these blocks."""
     found = drift.rehash(root, path, Published(0, 0, 0, 0, "", blocks))
@@ -177,11 +225,16 @@ def _recognised(root: Path, path: str, blocks: Blocks) -> os.stat_result | None:
 def _stamp_in(path: Path) -> str:
     """Return the `generated_at` of a file that looks like ours; empty if there is none."""
     try:
-        with path.open("rb") as file:
-            found = _STAMP.search(file.read(400))
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = _STAMP.search(file.read(400) or b"")
     except OSError:
         return ""
     return found[1].decode() if found else ""
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open no symlink, and no pipe that would make us wait for its writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _digests(standing: Standing, stamp: str) -> Blocks:
@@ -211,7 +264,8 @@ def _tell_manifest(state: State) -> None:
         write_manifest(config.require_root(), manifest)
     except RegistryError as exc:
         # It only helps the next start; the files themselves are durable.
-        state.manifest_due, state.last_error = True, str(exc)
-        log.warning("manifest_not_written", error=exc.message, hint=exc.hint)
+        if state.last_error != str(exc):
+            log.warning("manifest_not_written", error=exc.message, hint=exc.hint)
+        state.manifest_due, state.last_error, state.last_error_at = True, str(exc), datetime.now(UTC)
     else:
-        state.manifest_due = False
+        state.manifest_due, state.last_error, state.last_error_at = False, None, None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
-    from omnicdc.route import Work
+    from omnicdc.model import Work
     from omnicdc.scanners import Row, Scanner
     from omnicdc.state import Standing, State
     from omnicdc.stop import Stop
@@ -33,8 +33,10 @@ def scan(reading: Reading, work: Work, state: State) -> None:
     """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on."""
     for name, ids in work.items():
         standing = state.standings[name]
+        # What failed before may have missed more than this change: then these ids are not enough.
+        wanted = EVERYTHING if standing.scan_due else ids
         try:
-            changed = look(reading.conn, standing, state.config.table, ids, state.stop)
+            changed = look(reading.conn, standing, state.config.table, wanted, state.stop)
         except RegistryError as exc:
             standing.fault, standing.scan_due, standing.guarded = Fault(exc.message, exc.hint), True, False
             continue

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from omnicdc.config import Config
-    from omnicdc.model import Change, Fault, Inputs, Published
+    from omnicdc.model import Change, Fault, Inputs, Published, Work
     from omnicdc.registry import Registry
-    from omnicdc.route import Work
     from omnicdc.stop import Stop
     from omnicdc.watch import Watch
 
@@ -37,8 +36,12 @@ class Standing:
     """Why it is held back."""
     guarded: bool = False
     """Whether it is the guard that holds it back."""
+    unread: bool = True
+    """Whether only reading all of the file can tell what it holds: at a start, and in a sweep."""
     alerted: bool = False
     """Whether the change by another hand that is in the file now was told."""
+    aside: tuple[int, int, int] | None = None
+    """Size, time and inode of what was there when it was told and kept aside; None if nothing was."""
     drifted: int = 0
     """How often its file was found changed by another hand."""
 
@@ -88,7 +91,8 @@ class State:
     """Whether the manifest does not tell of the files as they are."""
     last_error: str | None = None
     last_error_at: datetime | None = None
-    _told: Mapping[str, Fault | None] | None = None
+    _told: object = None
+    _news: bool = True
 
     def seen(self, snapshot: str, changes: Iterable[Change]) -> None:
         """Take a reading as read: what was not held back is from this snapshot now."""
@@ -105,17 +109,25 @@ class State:
 
     def pending(self) -> bool:
         """Whether a file may be written now."""
-        return any(standing.pending and self._may_try(standing) for standing in self.standings.values())
+        may = any(standing.pending and self._may_try(standing) for standing in self.standings.values())
+        return may or (self.manifest_due and self.retrying)
 
     def news(self) -> bool:
-        """Whether what is held back, or why, is not what was last told; telling it once is enough."""
-        now = {standing.name: standing.fault for standing in self.held()}
-        told, self._told = self._told, now
-        return told != now
+        """Whether what is held back, or why, is not what was told after the cycle before."""
+        return self._news
 
     def settle(self) -> None:
-        """After a cycle: what is not held back shows this snapshot, and what failed waits for the next try."""
+        """After a cycle: what is not held back shows this snapshot, and what failed waits for the next try.
+
+        What is news is settled here, and not when somebody asks: a cycle with changes tells it unasked.
+        """
         self.retrying = False
+        now = (
+            {standing.name: standing.fault for standing in self.held()},
+            {name: standing.registry.held_projects() for name, standing in self.standings.items()},
+            self.last_error,
+        )
+        self._news, self._told = now != self._told, now
         for standing in self.standings.values():
             if not (standing.pending or standing.scan_due or standing.fault):
                 standing.since = self.snapshot
@@ -123,7 +135,7 @@ class State:
     def sweep(self) -> None:
         """Have the next cycle scan and compare everything, whatever the log says."""
         for standing in self.standings.values():
-            standing.scan_due = True
+            standing.scan_due = standing.unread = True
 
     def owners(self) -> frozenset[str]:
         """Return the owners of all repositories that CMP names."""

@@ -1,0 +1,135 @@
+"""`verify --all` and the dry run: every registry compared with CMP, also while a daemon publishes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from support.files import Files, fresh_files, own_database
+from support.host import PROJECT, REGISTRIES
+
+from omnicdc import db, verify
+from omnicdc.difference import unified
+from omnicdc.model import Inputs
+from omnicdc.scanners import scanners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROCKET = "https://github.com/Acme/Rocket"
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def database(server: str) -> Iterator[str]:
+    yield from own_database(server)
+
+
+@pytest.fixture
+def files(database: str, tmp_path: Path) -> Iterator[Files]:
+    yield from fresh_files(database, tmp_path)
+
+
+@pytest.fixture
+def rocket(files: Files) -> str:
+    """A project among others, published; its id."""
+    files.cmp.fill(5)
+    project = files.cmp.upsert("Rocket", key="rocket", domain="space", github_url=ROCKET)
+    files.publish()
+    return project
+
+
+class TestAll:
+    def test_only_the_first_of_many_are_named(self, files: Files) -> None:
+        files.publish()
+        files.cmp.fill(50)
+
+        missing = files.verify_all().as_dict()["registries"]["project"]["missing"]
+        assert (missing["count"], len(missing["units"])) == (50, 20)
+
+    def test_a_dry_run_tells_what_a_rebuild_would_rewrite(self, files: Files, rocket: str) -> None:
+        files.cmp.upsert("Rocket", id=rocket, key="rocket", domain="sea", github_url=ROCKET)
+        before = {name: (files.root / name).read_bytes() for name in REGISTRIES}
+
+        report = files.verify_all()
+        told = report.as_dry_run()
+        assert told["registries_updated"] == ["canonical_projects_uuids.json"]
+        assert told["results"] == {"cmp_projects": "rewritten", "project": "unchanged", "git": "unchanged"}
+        assert report.registries[0].difference
+        assert '+      "domain": "sea",' in list(unified(report.registries[0].difference))
+        assert {name: (files.root / name).read_bytes() for name in REGISTRIES} == before
+
+    def test_progress_names_each_registry(self, files: Files) -> None:
+        files.publish()
+        told: list[str] = []
+        verify.verify_all(files.conn, files.config, Inputs(), True, told.append)
+
+        assert told == list(scanners())
+
+    def test_the_answers_are_json(self, files: Files, rocket: str) -> None:
+        files.edit(PROJECT, "origin: cmp_db", "origin: 2001-01-01")
+
+        for answer in (
+            files.verify(rocket).as_dict(),
+            files.verify_all().as_dict(),
+            files.verify_all().as_dry_run(),
+        ):
+            assert json.loads(json.dumps(answer, default=str))
+
+
+class TestBesideADaemon:
+    def test_what_is_published_meanwhile_is_looked_at_again(self, files: Files, rocket: str) -> None:
+        """The file shows a later state of CMP than the first look has read."""
+        seen = []
+
+        def publish_in_between(name: str) -> None:
+            seen.append(name)
+            if len(seen) == 1:
+                with db.connect(files.cmp.dsn) as conn:
+                    files.cmp.upsert("Rocket", id=rocket, key="rocket", status="retired", github_url=ROCKET)
+                    Files(files.cmp, conn, files.root, files.inputs).publish()
+
+        report = verify.verify_all(files.conn, files.config, Inputs(), True, publish_in_between)
+        assert report.verified
+        assert seen == [*scanners(), "cmp_projects", "project"]
+
+    def test_only_what_differs_at_both_looks_is_told(self, files: Files) -> None:
+        files.publish()
+        lasting = files.cmp.upsert("Lasting")
+        seen = []
+
+        def write_in_between(name: str) -> None:
+            seen.append(name)
+            if len(seen) == len(scanners()):  # the first look has its snapshot, the second has not
+                files.cmp.upsert("Passing")
+
+        report = verify.verify_all(files.conn, files.config, Inputs(), True, write_in_between)
+        assert [
+            entry.unit for it in report.registries[:1] if it.difference for entry in it.difference.added
+        ] == [lasting]
+
+    def test_a_project_written_and_published_all_the_time_is_never_seen_in_between(
+        self, files: Files, rocket: str
+    ) -> None:
+        """Its files are replaced under the eyes of verify, each time with another whole state."""
+        end = threading.Event()
+
+        def republish() -> None:
+            with db.connect(files.cmp.dsn) as conn:
+                mine = Files(files.cmp, conn, files.root, files.inputs)
+                while not end.is_set():
+                    files.cmp.upsert("Passing", id=NOBODY)
+                    mine.publish()
+                    files.cmp.conn.execute("delete from projects where id = %s", [NOBODY])
+                    mine.publish()
+
+        writer = threading.Thread(target=republish)
+        writer.start()
+        try:
+            assert all(files.verify(rocket).verified for _ in range(30))
+        finally:
+            end.set()
+            writer.join()

@@ -1,0 +1,161 @@
+"""Entries are found by their bytes, in files as the scanners write them, whatever CMP holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.written import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
+
+from omnicdc.item import ABSENT, compare
+from omnicdc.layout import Elements, Items, Layout, Members, layout_of
+from omnicdc.model import Inputs
+from omnicdc.scanners import scanners
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def test_each_scanner_has_the_layout_of_its_registry() -> None:
+    expected = {"cmp_projects": Members, "project": Items, "git": Elements}
+
+    assert {name: type(layout_of(scanner)) for name, scanner in scanners().items()} == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
+def test_a_file_falls_into_its_entries_whatever_they_hold(
+    projects: Mapping[str, Mapping[str, Any]], name: str
+) -> None:
+    registry = registry_of(name, projects)
+    layout, data = layout_of(registry.scanner), written(registry)
+    expected = sorted(registry.document.get(unit) or b"" for unit in registry.document.units())
+
+    split = layout.split(data)
+    assert sorted(layout.entry(core) + layout.comma for core in split.cores) == expected
+    assert (
+        data
+        == split.head
+        + (b"\n" if split.cores else b"")
+        + (layout.comma.join(map(layout.entry, split.cores)))
+        + split.foot
+    )
+    assert list(layout.items(layout.parse(layout.frame(split)))) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
+def test_an_entry_alone_says_what_it_says_in_the_file(
+    projects: Mapping[str, Mapping[str, Any]], name: str
+) -> None:
+    registry = registry_of(name, projects)
+    layout, data = layout_of(registry.scanner), written(registry)
+    cores = layout.split(data).cores
+    expected = read_back(name, data)
+
+    assert [layout.item(core).fields for core in cores] == expected
+    assert [layout.item(core) for core in cores] == list(layout.items(layout.parse(data)))
+    assert {layout.unit(core) for core in cores} == registry.document.units()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS), st.sampled_from(IDS)
+)
+def test_a_project_is_found_by_its_id_where_it_is_and_nowhere_else(
+    projects: Mapping[str, Mapping[str, Any]], name: str, wanted: str
+) -> None:
+    registry = registry_of(name, projects)
+    layout, data = layout_of(registry.scanner), written(registry)
+    expected = [item for item in layout.items(layout.parse(data)) if wanted in item.projects]
+
+    found = [layout.item(core) for core in layout.mentioning(data, [wanted.encode()])]
+    assert [item for item in found if wanted in item.projects] == expected
+
+
+@pytest.mark.parametrize("name", SCANNERS)
+def test_an_entry_is_found_in_a_part_of_the_file(name: str) -> None:
+    """The manifest's blocks hold whole entries; those that do not concern us are left out."""
+    registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
+    layout = layout_of(registry.scanner)
+    entries = list(entries_of(registry).values())
+    expected = [layout.core(entries[4]), layout.core(entries[7])]
+
+    for part in (entries[3:9], entries[4:8], [entries[4], entries[7]]):
+        data = b"\n" + b"".join(part)
+        for end in (data, data.removesuffix(b",\n")):
+            assert layout.mentioning(end, [IDS[4].encode(), IDS[7].encode()]) == expected
+
+
+def test_a_repository_is_found_by_its_url_if_nobody_uses_it() -> None:
+    elements = Inputs(
+        repositories={
+            "https://github.com/acme/rocket": {"name": "rocket", "url": "https://github.com/Acme/Rocket"}
+        }
+    )
+    layout = layout_of(scanners()["git"])
+    [expected] = layout.items(layout.parse(written(registry_of("git", {IDS[0]: project()}, elements))))
+    data = written(registry_of("git", {}, elements))
+
+    [core] = layout.mentioning(data, layout.needles(expected))
+    assert layout.item(core).unit == expected.unit == "https://github.com/acme/rocket"
+    assert compare(expected.fields, layout.item(core).fields) == {"uuid": (IDS[0], ABSENT)}
+
+
+def test_a_repository_names_all_its_projects() -> None:
+    both = {
+        IDS[1]: project("B", url="https://github.com/a/x"),
+        IDS[0]: project("A", url="https://github.com/a/x"),
+    }
+    layout = layout_of(scanners()["git"])
+
+    [item] = layout.items(layout.parse(written(registry_of("git", both, Inputs()))))
+    assert item.projects == (IDS[0], IDS[1])
+    for one in item.projects:
+        assert [
+            layout.item(core)
+            for core in layout.mentioning(written(registry_of("git", both, Inputs())), [one.encode()])
+        ] == [item]
+
+
+@pytest.mark.parametrize("name", SCANNERS)
+def test_a_file_cut_short_gives_the_entries_before_the_cut(name: str) -> None:
+    registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS})
+    layout, data = layout_of(registry.scanner), written(registry)
+    whole = layout.split(data).cores
+    places = range(len(data) // 3, len(data) - 1, 7)
+
+    for place in places:
+        cores = layout.split(data[:place]).cores
+        assert cores[:-1] == whole[: len(cores) - 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "core"),
+    [
+        ("cmp_projects", b'a": 1'),
+        ("cmp_projects", b'a": {},\n    "b": {'),
+        ("cmp_projects", b"\xff"),
+        ("git", b"\n        1"),
+        ("git", b'"a": 1}, {"b": 2'),
+        ("project", b"a"),
+        ("project", b"a: 1\n- b: 2"),
+        ("project", b"a: [\n"),
+        ("project", b"a: \xff"),
+    ],
+)
+def test_what_is_no_entry_is_refused(name: str, core: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        layout_of(scanners()[name]).item(core)
+
+
+@pytest.mark.parametrize("layout", [Members(), Elements(), Items()])
+@pytest.mark.parametrize("parsed", [None, 1, "x", [1], {"uuids": [], "projects": {}}, {"uuids": {"a": 1}}])
+def test_a_file_that_holds_something_else_is_refused(layout: Layout, parsed: object) -> None:
+    def entries() -> Sequence[object]:
+        return list(layout.items(parsed))
+
+    with pytest.raises(ValueError, match="is no"):
+        entries()
