@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 from omnicdc import sql
 from omnicdc.config import describe_dsn
@@ -49,7 +50,9 @@ def connect(conninfo: str) -> Connection:
     server that takes connections refused ours (password, role, database). Else DatabaseUnavailable.
     """
     try:
-        return psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+        conn = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+        # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
+        conn.adapters.register_loader("uuid", TextLoader)
     except psycopg.ProgrammingError as exc:
         raise ConfigError(
             f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
@@ -65,6 +68,7 @@ def connect(conninfo: str) -> Connection:
             f"{where} cannot be reached: {_first_line(exc)}",
             hint="is the server up? check host and port: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",
         ) from exc
+    return conn
 
 
 def one(conn: Connection, name: str, params: Params | None = None) -> Row:

@@ -11,7 +11,7 @@ from omnicdc.cli import options
 from omnicdc.cli.show import answer, say, table
 
 if TYPE_CHECKING:
-    from omnicdc.report import AllReport, Report
+    from omnicdc.verify.report import AllReport, Report
 
 
 @click.command()

@@ -190,7 +190,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
 def _show_difference(config: Config, *, as_json: bool) -> None:
     from omnicdc import db, verify
     from omnicdc.cli.progress import scanning
-    from omnicdc.difference import unified
+    from omnicdc.verify.difference import unified
 
     inputs = verify.known_inputs(config)
     with db.connect(config.conninfo) as conn, scanning("comparing") as observe:

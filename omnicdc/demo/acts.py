@@ -177,7 +177,7 @@ def farewell(scene: Scene) -> Act:
         (Take(f"delete {cast.NEWCOMER.name}", seen, in_full=False),),
         (
             Check("its id is in no registry any more", not found and seen.rewritten == ALL),
-            scene.verified(uuid),
+            scene.gone(uuid),
         ),
     )
 

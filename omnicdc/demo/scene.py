@@ -34,10 +34,14 @@ class Scene:
         places = [
             name.removeprefix("in_").replace("_", " ") for name, holds in result["checks"].items() if holds
         ]
-        claim = (
-            f"verify_propagation() finds it in {', '.join(places)}"
-            if places
-            else "verify_propagation() expects it nowhere"
-        )
         trouble = ", ".join(result["missing_from"]) or result.get("error", "")
-        return Check(claim + (f"; but {trouble}" if trouble else ""), bool(result["verified"]))
+        claim = f"verify_propagation() finds it in {', '.join(places)}" + (
+            f"; but {trouble}" if trouble else ""
+        )
+        return Check(claim, bool(result["verified"]))
+
+    def gone(self, uuid: str) -> Check:
+        """Ask omnicdc's own verification of a project that was deleted."""
+        result = self.client.verify_propagation(uuid)
+        nowhere = result.get("in_cmp") is False and not result["checks"] and bool(result["not_expected"])
+        return Check("verify_propagation() says that it is not in CMP, and in no registry", nowhere)

@@ -61,7 +61,7 @@ class Git(Scanner):
             element["uuid"] = ids[0]
         if len(ids) > 1:
             element["uuids"] = ids
-        text = _usual(element) or json.dumps(element, indent=4, ensure_ascii=False)
+        text = _usual(element) or json.dumps(element, indent=4, ensure_ascii=False, allow_nan=False)
         indented = text.replace("\n", "\n    ")  # no line feed inside a JSON string is raw
         return Entry((unit, ""), f"    {indented},\n".encode())
 

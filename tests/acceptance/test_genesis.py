@@ -40,7 +40,7 @@ def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[GenesisClien
     """A client that finds everything in its environment, as Genesis does."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    yield GenesisClient(timeout=10)
+    return GenesisClient(timeout=10)
 
 
 def test_what_genesis_has_today_runs_unchanged(cmp: Cmp, host: Host) -> None:
@@ -132,17 +132,17 @@ def test_propagation_commits_and_waits_for_exactly_that_transaction(
 def test_propagation_of_a_block_that_raises_rolls_back_and_waits_for_nothing(
     cmp: Cmp, client: GenesisClient
 ) -> None:
-    class Oops(Exception):
+    class OopsError(Exception):
         pass
 
     def write() -> Any:  # noqa: ANN401 - never returns
         with psycopg.connect(cmp.dsn) as conn, client.propagation(conn) as propagation:
             cmp.upsert("apollo", conn=conn)
             outcomes.append(propagation)
-            raise Oops
+            raise OopsError
 
     outcomes: list[Any] = []
-    with pytest.raises(Oops):
+    with pytest.raises(OopsError):
         write()
 
     assert outcomes[0].result == {}

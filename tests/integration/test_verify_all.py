@@ -11,9 +11,9 @@ from support.files import Files, fresh_files, own_database
 from support.host import PROJECT, REGISTRIES
 
 from omnicdc import db, verify
-from omnicdc.difference import unified
 from omnicdc.model import Inputs
 from omnicdc.scanners import scanners
+from omnicdc.verify.difference import unified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from omnicdc.report import AllReport, Check, Report
+    from omnicdc.verify.report import AllReport, Check, Report
 
 STAMP = "2026-11-22T20:59:55.573397+00:00"
 LAYOUTS: dict[str, Callable[[Any], str]] = {

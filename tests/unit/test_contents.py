@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from support.written import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
-from omnicdc.contents import LARGEST, Contents, content, look_into, understand
 from omnicdc.errors import RegistryError
-from omnicdc.item import same
-from omnicdc.layout import Items, layout_of
 from omnicdc.manifest import describe
 from omnicdc.model import Inputs
 from omnicdc.publish import replace
 from omnicdc.scanners import scanners
+from omnicdc.verify.contents import LARGEST, Contents, content, look_into, understand
+from omnicdc.verify.item import same
+from omnicdc.verify.layout import Items, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
 
-from omnicdc.item import ABSENT, compare
-from omnicdc.layout import Elements, Items, Layout, Members, layout_of
 from omnicdc.model import Inputs
 from omnicdc.scanners import scanners
+from omnicdc.verify.item import ABSENT, compare
+from omnicdc.verify.layout import Elements, Items, Layout, Members, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

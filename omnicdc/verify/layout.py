@@ -14,8 +14,8 @@ import orjson
 
 from omnicdc.emit import json_text
 from omnicdc.inputs.urls import url_key
-from omnicdc.item import Item, mapping, sequence, without
-from omnicdc.parse import own_fields, yaml_value
+from omnicdc.verify.item import Item, mapping, sequence, without
+from omnicdc.verify.parse import own_fields, yaml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

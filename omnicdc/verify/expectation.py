@@ -10,17 +10,17 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
-from omnicdc.layout import Layout, layout_of
 from omnicdc.model import Fault
 from omnicdc.scan import qualified, select
+from omnicdc.verify.layout import Layout, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from omnicdc.db import Connection
-    from omnicdc.item import Item
     from omnicdc.model import Inputs
     from omnicdc.scanners import Row, Scanner
+    from omnicdc.verify.item import Item
 
 _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %s')
 """The collation folds A to Z only, in half the time."""

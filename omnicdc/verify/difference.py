@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
-from omnicdc.contents import understand
 from omnicdc.errors import RegistryError
-from omnicdc.item import Differences, Item, compare
-from omnicdc.layout import Layout, Split, layout_of
 from omnicdc.model import Fault
+from omnicdc.verify.contents import understand
+from omnicdc.verify.item import Differences, Item, compare
+from omnicdc.verify.layout import Layout, Split, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -11,15 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc import capture
-from omnicdc.contents import content
-from omnicdc.difference import EntryDifference, RegistryDifference, differences
 from omnicdc.errors import RegistryError
-from omnicdc.layout import Layout, layout_of
 from omnicdc.model import EVERYTHING
 from omnicdc.registry import Registry
-from omnicdc.report import WAIT, AllReport, RegistryReport
 from omnicdc.scan import select
 from omnicdc.scanners import Scanner, scanners
+from omnicdc.verify.contents import content
+from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
+from omnicdc.verify.layout import Layout, layout_of
+from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

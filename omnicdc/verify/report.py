@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from omnicdc.difference import EntryDifference, RegistryDifference
-    from omnicdc.item import Differences
+    from omnicdc.verify.difference import EntryDifference, RegistryDifference
+    from omnicdc.verify.item import Differences
 
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
 
@@ -67,8 +67,10 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether all that should hold it do, as CMP has it, and no other does."""
-        return all(check.status in ("current", "not_expected") for check in self.checks)
+        """Whether all that should hold it do, as CMP has it, and no other does. What is not in CMP has not arrived."""
+        return self.in_cmp is not False and all(
+            check.status in ("current", "not_expected") for check in self.checks
+        )
 
     def stale_registries(self) -> tuple[str, ...]:
         """Return the names of the files that are not right."""

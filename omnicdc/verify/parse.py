@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from omnicdc.emit import yaml_text
-from omnicdc.item import same
+from omnicdc.verify.item import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

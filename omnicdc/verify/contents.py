@@ -14,17 +14,17 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
-from omnicdc.layout import Items, Layout
-from omnicdc.parse import own_entries, own_fields, yaml_value
 from omnicdc.publish import registry_errors
+from omnicdc.verify.layout import Items, Layout
+from omnicdc.verify.parse import own_entries, own_fields, yaml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from io import FileIO
     from pathlib import Path
 
-    from omnicdc.item import Item
     from omnicdc.model import Published
+    from omnicdc.verify.item import Item
 
 LARGEST = 4_000_000
 """Bytes of YAML that is not laid out as ours, beyond which it is not parsed: this much takes ten seconds."""

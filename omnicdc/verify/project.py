@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omnicdc import capture
-from omnicdc.audit import verify_all
-from omnicdc.contents import Contents, look_into
 from omnicdc.errors import ConfigError, RegistryError
-from omnicdc.expectation import Expectation, expect
-from omnicdc.item import Item, compare
-from omnicdc.layout import Layout, layout_of
 from omnicdc.manifest import read_manifest
-from omnicdc.report import WAIT, AllReport, Check, Report, Status
 from omnicdc.scanners import scanners
+from omnicdc.verify.contents import Contents, look_into
+from omnicdc.verify.expectation import Expectation, expect
+from omnicdc.verify.item import Item, compare
+from omnicdc.verify.layout import Layout, layout_of
+from omnicdc.verify.report import WAIT, Check, Report, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from omnicdc.config import Config
     from omnicdc.db import Connection
     from omnicdc.model import Inputs, Published
-
-__all__ = ["AllReport", "Check", "Report", "known_inputs", "registry_names", "verify_all", "verify_project"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
