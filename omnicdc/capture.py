@@ -71,10 +71,20 @@ class Doorbell:
 
     def wait(self, last: str, wishes: GoingOn, at_most_s: float) -> None:
         """Return when the bell rang, after `at_most_s`, or when told to."""
-        with db.translated("waiting for the log"), self._parked():
-            writing = db.one(self._conn, "writers")["writing"]
-            if db.one(self._conn, "changes_waiting", {"last": last})["waiting"]:
+        with db.translated("waiting for the log"):
+            if not db.one(self._conn, "park")["parked"]:
+                # A writer is just looking, or somebody else keeps our lock: nobody will ring.
+                self._listen(wishes, min(at_most_s, self._nap(writing=True)))
                 return
+            try:
+                self._sleep(last, wishes, at_most_s)
+            finally:
+                if not self._conn.closed:
+                    db.run(self._conn, "unpark")
+
+    def _sleep(self, last: str, wishes: GoingOn, at_most_s: float) -> None:
+        writing = db.one(self._conn, "writers")["writing"]
+        if not db.one(self._conn, "changes_waiting", {"last": last})["waiting"]:
             self._listen(wishes, min(at_most_s, self._nap(writing=writing)))
 
     def _nap(self, *, writing: bool) -> float:
@@ -84,15 +94,6 @@ class Doorbell:
         nap = self._nap_s
         self._nap_s = min(nap * 2, LONGEST_NAP_S)
         return nap
-
-    @contextmanager
-    def _parked(self) -> Iterator[None]:
-        db.run(self._conn, "park")
-        try:
-            yield
-        finally:
-            if not self._conn.closed:
-                db.run(self._conn, "unpark")
 
     def _listen(self, wishes: GoingOn, seconds: float) -> None:
         while seconds > 0 and wishes.going_on():

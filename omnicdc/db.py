@@ -50,7 +50,7 @@ def connect(conninfo: str) -> Connection:
     server that takes connections refused ours (password, role, database). Else DatabaseUnavailable.
     """
     try:
-        conn = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+        conn = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8")
         # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
         conn.adapters.register_loader("uuid", TextLoader)
     except psycopg.ProgrammingError as exc:

@@ -42,7 +42,15 @@ def install(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
 
 def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
     with _explained("installing", table), conn.transaction():
+        target = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+        if target is None:
+            raise ConfigError(
+                f"installing: table {table} does not exist in database {conn.info.dbname}",
+                hint="is it this database? --table NAME or --table SCHEMA.NAME",
+            )
         conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+        # The table was found by the installer's own path; from here on nobody's namesakes are.
+        conn.execute("set local search_path = pg_catalog, pg_temp")
         conn.execute(sql.roles().text)
         conn.execute("set local role omnicdc_owner")
         for migration in _pending(conn):
@@ -52,7 +60,7 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
             conn.execute(function.text)
         conn.execute("reset role")
         call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
-            pgsql.Literal(qualified(table).as_string(conn)), list(watched)
+            pgsql.Literal(target), list(watched)
         )
         row = conn.execute(call).fetchone()
         return bool(row and row["changed"])
@@ -65,6 +73,7 @@ def uninstall(conn: db.Connection) -> None:
     ):
         with attempt, _explained("uninstalling", "the watched table"), conn.transaction():
             conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+            conn.execute("set local search_path = pg_catalog, pg_temp")
             conn.execute(sql.uninstall().text)
 
 

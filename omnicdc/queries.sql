@@ -5,7 +5,8 @@ select pg_catalog.set_config('tcp_keepalives_idle', '30', false),
        pg_catalog.set_config('tcp_keepalives_interval', '10', false),
        pg_catalog.set_config('tcp_keepalives_count', '3', false),
        pg_catalog.set_config('tcp_user_timeout', '30000', false),
-       pg_catalog.set_config('lock_timeout', '30s', false);
+       pg_catalog.set_config('lock_timeout', '30s', false),
+       pg_catalog.set_config('client_connection_check_interval', '1s', false);
 
 -- begin_reading: One snapshot for the log and for CMP.
 begin isolation level repeatable read read only;
@@ -17,20 +18,16 @@ select pg_catalog.pg_current_snapshot()::text as snapshot;
 select distinct c.project_id::text as project_id, c.op, c.fields
   from omnicdc.change c
  where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
-   and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot);
+   and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
+   -- Rows that came with a dump of another cluster may lie in this one's future.
+   and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot());
 
 -- changes_waiting: Whether a read would find anything.
 select exists (
   select from omnicdc.change c
    where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
-     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)) as waiting;
-
--- accepts_since: Accepts asked for while no session ran.
-select exists (
-  select from omnicdc.change c
-   where c.op = 'accept'
-     and c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
-     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)) as accepted;
+     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
+     and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())) as waiting;
 
 -- identity: Which cluster this is; snapshots of another mean nothing here.
 select s.system_identifier, c.timeline_id as timeline, pg_catalog.pg_is_in_recovery() as standby
@@ -57,8 +54,8 @@ insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
 -- capture_fault: What is wrong with the capture, or NULL.
 select omnicdc.capture_fault() as fault;
 
--- park: Take S, shared: from now on writers ring.
-select pg_catalog.pg_advisory_lock_shared(1869442665, 2);
+-- park: Take S, shared: from now on writers ring. Not waited for: anybody may hold an advisory lock.
+select pg_catalog.pg_try_advisory_lock_shared(1869442665, 2) as parked;
 
 -- unpark: Release S.
 select pg_catalog.pg_advisory_unlock_shared(1869442665, 2);
@@ -121,7 +118,11 @@ select omnicdc.request_rebuild()::text as token;
 select omnicdc.request_accept()::text as token;
 
 -- transaction: How a transaction ended, what the log holds of it, and whether the log still reaches back to it.
-select pg_catalog.pg_xact_status(%(token)s::xid8) as status,
+-- Its end is read from the commit log and its changes in a snapshot: it has ended when both say so.
+select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
+             and not pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, pg_catalog.pg_current_snapshot())
+            then 'in progress' else pg_catalog.pg_xact_status(%(token)s::xid8) end as status,
+       coalesce(bool_or(c.project_id is null), false) as everything,
        count(c.xid) as changes,
        array_remove(array_agg(distinct c.project_id::text), null) as projects,
        max(c.at) as at,
@@ -138,11 +139,13 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
             else not exists (select from omnicdc.change x
                               where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                                 and x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-                                and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot))
+                                and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
+           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot()))
        end as covered,
        (select count(*) from omnicdc.change x
          where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)) as behind
+           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
+           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as behind
   from omnicdc.consumer c
  order by c.name;
 
@@ -169,10 +172,12 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.g
        c.published_at, c.seen_at, c.started_at,
        (select count(*) from omnicdc.change x
          where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)) as behind,
+           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
+           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as behind,
        (select extract(epoch from clock_timestamp() - min(x.at))::float8 from omnicdc.change x
          where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)) as lag_s,
+           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
+           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as lag_s,
        c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

@@ -17,7 +17,7 @@ from omnicdc.errors import ConfigError
 from omnicdc.scan import qualified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from omnicdc.stop import Stop
@@ -84,6 +84,8 @@ class Transaction:
     projects: tuple[str, ...]
     at: datetime | None
     pruned: bool
+    everything: bool = False
+    """Whether it concerns every project: a rebuild, a truncate, a row whose id could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ def decide(picture: Picture) -> Verdict | None:
             return None
         if not transaction.changes and not transaction.pruned:
             return _unnoted(picture)
+    elif picture.capture_fault:
+        return _capture_broken(picture.capture_fault, token)
     alive = [consumer for consumer in picture.consumers if consumer.alive]
     if not alive or not all(consumer.covered and consumer.same_cluster for consumer in alive):
         return None
@@ -229,7 +233,7 @@ def look(
     """
     transaction = _transaction(conn, token) if token else None
     found = db.rows(conn, "consumers", {"token": token, "barrier": barrier})
-    consumers = [_consumer(conn, row, named) for row in found if consumer in (None, row["name"])]
+    consumers = [_consumer(conn, row, token, named) for row in found if consumer in (None, row["name"])]
     return Picture(token, transaction, consumers, db.one(conn, "capture_fault")["fault"])
 
 
@@ -272,32 +276,43 @@ def _transaction(conn: db.Connection, token: str) -> Transaction:
             hint="a token is what `select pg_current_xact_id()` gave inside the writing transaction",
         ) from exc
     return Transaction(
-        row["status"], row["changes"], tuple(row["projects"] or ()), row["at"], bool(row["pruned"])
+        row["status"],
+        row["changes"],
+        tuple(row["projects"] or ()),
+        row["at"],
+        bool(row["pruned"]),
+        row["everything"],
     )
 
 
-def _consumer(conn: db.Connection, row: db.Row, named: str | None) -> Consumer:
-    delivery: Delivery | None = None
-    hidden: list[str] = []
-    if named and row["covered"]:
-        found = db.maybe(conn, "delivery", {"name": row["name"], "token": named})
-        delivery = (
-            Delivery(found["generation"], tuple(found["registries"]), tuple(found["held"]), found["at"])
-            if found
-            else None
-        )
-        hidden = [
-            registry
-            for registry, held in row["held"].items()
-            if (delivery is None or registry in delivery.held)
-            and not (
-                held["since"] and db.one(conn, "shown", {"token": named, "since": held["since"]})["shown"]
-            )
-        ]
+def _consumer(conn: db.Connection, row: db.Row, token: str | None, named: str | None) -> Consumer:
+    delivery = _delivery(conn, row["name"], named) if named and row["covered"] else None
+    hidden = tuple(
+        registry
+        for registry, held in row["held"].items()
+        # A held file lacks something of "everything so far"; of one transaction only if that concerns it.
+        if token is None or _lacks(conn, token, registry, held["since"], delivery)
+    )
     return Consumer(
         row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
-        row["last_error"], delivery, tuple(hidden),
+        row["last_error"], delivery, hidden,
     )  # fmt: skip
+
+
+def _delivery(conn: db.Connection, consumer: str, token: str) -> Delivery | None:
+    found = db.maybe(conn, "delivery", {"name": consumer, "token": token})
+    if found is None:
+        return None
+    return Delivery(found["generation"], tuple(found["registries"]), tuple(found["held"]), found["at"])
+
+
+def _lacks(
+    conn: db.Connection, token: str, registry: str, since: str | None, delivery: Delivery | None
+) -> bool:
+    """Whether a held registry's file does not show a transaction that concerns it."""
+    if delivery is not None and registry not in delivery.held:
+        return False
+    return not (since and db.one(conn, "shown", {"token": token, "since": since})["shown"])
 
 
 def _unnoted(picture: Picture) -> Verdict:
@@ -326,13 +341,19 @@ def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
             return _verdict(
                 "held", picture, alive, f"{consumer.hidden[0]} is held: {held['reason']}", held["hint"]
             )
-    projects = set(picture.transaction.projects) if picture.transaction else set()
     for consumer in alive:
         for registry, held_back in consumer.quarantined.items():
-            for project in sorted(projects & held_back.keys()):
+            for project in sorted(_concerned(picture.transaction, held_back)):
                 detail = f"project {project} is held back from {registry}: {held_back[project]}"
                 return _verdict("quarantined", picture, alive, detail, "mend the project's row in CMP")
     return _verdict("published", picture, alive, "the registries hold it")
+
+
+def _concerned(transaction: Transaction | None, projects: Iterable[str]) -> set[str]:
+    """Return those of the projects that a transaction may have changed; a barrier means all."""
+    if transaction is None or transaction.everything:
+        return set(projects)
+    return set(projects) & set(transaction.projects)
 
 
 def _verdict(

@@ -2,26 +2,39 @@
 --   omnicdc_owner   owns the schema and the trigger functions
 --   omnicdc_daemon  granted to the login role of a registry host
 --   omnicdc_client  granted to whoever waits and verifies (Genesis)
+-- Often run by a superuser, whose search_path may lead past everybody's `public`: each name says its schema.
 do $roles$
 declare
-  missing text;
+  missing pg_catalog.text;
 begin
+  -- Two installations at once would trip over each other's changes to the catalogs.
+  perform pg_catalog.pg_advisory_xact_lock(1869442665, 3);
   foreach missing in array array['omnicdc_owner', 'omnicdc_daemon', 'omnicdc_client'] loop
-    if to_regrole(missing) is null then
-      execute format('create role %I nologin', missing);
+    if pg_catalog.to_regrole(missing) is null then
+      execute pg_catalog.format('create role %I nologin', missing);
     end if;
   end loop;
   -- Needed to create things in the owner's name; from PostgreSQL 16 on, creating a role does not include using it.
-  if not pg_has_role(current_user, 'omnicdc_owner', 'usage') then
-    execute format('grant omnicdc_owner to %I', current_user);
+  if not pg_catalog.pg_has_role('omnicdc_owner', 'usage') then
+    execute pg_catalog.format('grant omnicdc_owner to %I', current_user::pg_catalog.text);
   end if;
 end
 $roles$;
 
 do $schema$
+declare
+  stranger pg_catalog.text;
 begin
-  if to_regnamespace('omnicdc') is null then
+  if pg_catalog.to_regnamespace('omnicdc') is null then
     create schema omnicdc authorization omnicdc_owner;
+  end if;
+  select pg_catalog.pg_get_userbyid(n.nspowner)::pg_catalog.text into stranger
+    from pg_catalog.pg_namespace n
+   where n.nspname operator(pg_catalog.=) 'omnicdc'
+     and n.nspowner operator(pg_catalog.<>) pg_catalog.to_regrole('omnicdc_owner');
+  if stranger is not null then
+    raise exception 'omnicdc: schema omnicdc belongs to %, who could replace what is in it', stranger
+      using errcode = 'OC001', hint = 'if nothing in it is needed, drop it first: drop schema omnicdc cascade';
   end if;
 end
 $schema$;

@@ -2,14 +2,14 @@
 -- be granted to people. CMP's table is left as it was before.
 do $uninstall$
 declare
-  watched_table text;
+  watched_table pg_catalog.text;
 begin
-  if to_regclass('omnicdc.watch') is null then
+  if pg_catalog.to_regclass('omnicdc.watch') is null then
     return;
   end if;
   select w.target into watched_table from omnicdc.watch w;
-  if to_regclass(watched_table) is not null then
-    perform omnicdc.unwatch(to_regclass(watched_table));
+  if pg_catalog.to_regclass(watched_table) is not null then
+    perform omnicdc.unwatch(pg_catalog.to_regclass(watched_table));
   end if;
 end
 $uninstall$;

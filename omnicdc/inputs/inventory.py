@@ -93,7 +93,7 @@ def _wrong(element: object) -> str:
 def _content(registry_file: Path) -> bytes:
     try:
         return registry_file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return b"[]"
     except OSError as exc:
         raise ConfigError(

@@ -21,8 +21,8 @@ class CmpProjects(Scanner):
     path = "governance/registry/uuid/canonical_projects_uuids.json"
     rank = 10
     query = """
-        select id, name, type, key, metadata_ ->> 'github_url' as github_url,
-               metadata_ ->> 'domain' as domain, status
+        select id, name::text, type::text, key::text, metadata_ ->> 'github_url' as github_url,
+               metadata_ ->> 'domain' as domain, status::text
           from {table}
     """
 

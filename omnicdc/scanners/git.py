@@ -29,7 +29,7 @@ class Git(Scanner):
     path = "governance/registry/git_repos/repo_inventory.json"
     rank = 30
     query = """
-        select id, name, metadata_ ->> 'github_url' as github_url
+        select id, name::text, metadata_ ->> 'github_url' as github_url
           from {table}
     """
     grouped = True

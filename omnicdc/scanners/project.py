@@ -50,7 +50,7 @@ class Project(Scanner):
     path = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
     rank = 20
     query = """
-        select id, name, key, type, status, metadata_ ->> 'github_url' as github_url
+        select id, name::text, key::text, type::text, status::text, metadata_ ->> 'github_url' as github_url
           from {table}
     """
 

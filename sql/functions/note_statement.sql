@@ -5,7 +5,7 @@ create or replace function omnicdc.note_statement() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $note$
 begin
-  insert into omnicdc.change (op) values (lower(tg_op));
+  insert into omnicdc.change (op) values (lower(tg_op collate "C"));
   perform omnicdc.ring();
   return null;
 end

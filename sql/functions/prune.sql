@@ -10,12 +10,10 @@ declare
   below xid8;
   deleted bigint;
 begin
-  select min(pg_snapshot_xmin(c.snapshot)) into below
+  -- Never beyond what is open now: a consumer's row may have come with a dump of another cluster.
+  select least(min(pg_snapshot_xmin(c.snapshot)), pg_snapshot_xmin(pg_current_snapshot())) into below
     from omnicdc.consumer c
    where c.seen_at > clock_timestamp() - silent;
-  if below is null then
-    below := pg_snapshot_xmin(pg_current_snapshot());
-  end if;
   delete from omnicdc.change c where c.xid < below and c.at < clock_timestamp() - history;
   get diagnostics deleted = row_count;
   if deleted > 0 then

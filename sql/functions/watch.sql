@@ -1,21 +1,25 @@
 -- omnicdc.watch(target, watched): captures a table: writes the row trigger's function, sets the triggers, grants reading.
 --
 -- target: a table with a uuid column `id`.   watched: columns, or column.key for a key of a json column.
--- Result: true if anything was changed.   Tables written: omnicdc.watch.
+-- Result: true if anything was changed; OC001 for a table that cannot be captured.   Tables written: omnicdc.watch.
 -- Repeat: harmless; an unchanged capture takes no lock on the table. Watching another table leaves the first.
 -- Runs as its caller, who must own the table. Locks the table against writers for an instant: set lock_timeout.
 create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $watch$
 declare
-  full_name text := (select format('%I.%I', n.nspname, c.relname)
-                       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
+  part regclass;
+  schema_name text := (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
+  full_name text := (select format('%I.%I', schema_name, c.relname) from pg_class c where c.oid = target);
   columns text := (select string_agg(distinct format('%I', split_part(item, '.', 1)), ', ')
                      from unnest(watched || array['id']) as item);
   source text := omnicdc.watch_source(watched);
   previous omnicdc.watch;
   missing text;
 begin
+  if (select c.relkind not in ('r', 'p') or c.relpersistence = 't' from pg_class c where c.oid = target) then
+    raise exception 'omnicdc: % is not an ordinary table', full_name using errcode = 'OC001';
+  end if;
   if (select a.atttypid from pg_attribute a where a.attrelid = target and a.attname = 'id' and not a.attisdropped)
      is distinct from 'uuid'::regtype then
     raise exception 'omnicdc: table % needs a column "id" of type uuid', full_name using errcode = 'OC001';
@@ -26,6 +30,14 @@ begin
                       where a.attrelid = target and a.attname = wanted.name and not a.attisdropped);
   if missing is not null then
     raise exception 'omnicdc: table % has no column %', full_name, missing using errcode = 'OC001';
+  end if;
+  select string_agg(quote_ident(a.attname), ', ' order by a.attname) into missing
+    from pg_attribute a
+   where a.attrelid = target and a.attgenerated = 'v'
+     and a.attname in (select split_part(item, '.', 1) from unnest(watched) as item);
+  if missing is not null then
+    raise exception 'omnicdc: column % of table % is virtual: no trigger sees what it holds', missing, full_name
+      using errcode = 'OC001';
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched
@@ -44,17 +56,29 @@ begin
   -- UPDATE has a trigger of its own for its WHEN, which spares a write that changes nothing the call. It compares
   -- whole rows byte by byte: naming a column would make CMP's DROP COLUMN fail, and IS DISTINCT FROM would make every
   -- UPDATE fail once the table has a column whose type has no equality (json, xml, point).
+  -- The constant in each WHEN makes the triggers depend on the log: dropped by hand, it would fail CMP's every write.
+  -- So PostgreSQL refuses to drop it alone, and drops the triggers with it if told to CASCADE.
   execute format('create or replace trigger omnicdc_note_row after insert or delete on %s '
-                 'for each row execute function omnicdc.note_row()', full_name);
+                 'for each row when (null::omnicdc.change is null) execute function omnicdc.note_row()', full_name);
   execute format('create or replace trigger omnicdc_note_update after update on %s '
-                 'for each row when (old.* operator(pg_catalog.*<>) new.*) execute function omnicdc.note_row()', full_name);
-  execute format('create or replace trigger omnicdc_note_truncate after truncate on %s '
-                 'for each statement execute function omnicdc.note_statement()', full_name);
+                 'for each row when (old.* operator(pg_catalog.*<>) new.* and null::omnicdc.change is null) '
+                 'execute function omnicdc.note_row()', full_name);
   -- ALWAYS: the apply workers of logical replication fire no other triggers.
-  execute format('alter table %s enable always trigger omnicdc_note_row, enable always trigger omnicdc_note_update, '
-                 'enable always trigger omnicdc_note_truncate', full_name);
-  execute format('grant usage on schema %I to omnicdc_daemon, omnicdc_client',
-                 (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target));
+  execute format('alter table %s enable always trigger omnicdc_note_row, enable always trigger omnicdc_note_update', full_name);
+  -- PostgreSQL hands row triggers down to every partition, also to those of tomorrow, but not statement triggers.
+  for part in select target union select t.relid from pg_partition_tree(target) t loop
+    execute format('create or replace trigger omnicdc_note_truncate after truncate on %s '
+                   'for each statement when (null::omnicdc.change is null) execute function omnicdc.note_statement()', part);
+    execute format('alter table %s enable always trigger omnicdc_note_truncate', part);
+  end loop;
+  execute format('grant usage on schema %I to omnicdc_daemon, omnicdc_client', schema_name);
+  if not (has_schema_privilege('omnicdc_daemon', schema_name, 'usage')
+          and has_schema_privilege('omnicdc_client', schema_name, 'usage')) then
+    -- Of a schema that belongs to somebody else, PostgreSQL only warns.
+    raise exception 'omnicdc: schema % is closed to omnicdc_daemon and omnicdc_client', quote_ident(schema_name)
+      using errcode = 'OC001',
+            hint = format('as its owner: grant usage on schema %I to omnicdc_daemon, omnicdc_client', schema_name);
+  end if;
   execute format('grant select (%s) on %s to omnicdc_daemon, omnicdc_client', columns, full_name);
 
   insert into omnicdc.watch (target, watched, source_hash)

@@ -24,9 +24,9 @@ begin
   exception when others then
     changed := null;
   end;
-  insert into omnicdc.change (project_id, op, fields) values (coalesce(new_id, old_id), lower(tg_op), changed);
+  insert into omnicdc.change (project_id, op, fields) values (coalesce(new_id, old_id), lower(tg_op collate "C"), changed);
   if old_id <> new_id then
-    insert into omnicdc.change (project_id, op) values (old_id, lower(tg_op));
+    insert into omnicdc.change (project_id, op) values (old_id, lower(tg_op collate "C"));
   end if;
   -- Asked here as well as in ring(): one call a transaction, not one a row.
   if current_setting('omnicdc.rung', true) is distinct from pg_current_xact_id()::text then
@@ -39,7 +39,7 @@ $body$,
       -- Compared as text byte by byte: a collation or a type that takes two spellings for equal would hide a change.
       format('case when (%s) collate "C" is distinct from (%s) collate "C" then %L end',
              format(reading, 'old', column_name, key), format(reading, 'new', column_name, key), item),
-      E',\n        ' order by item))
+      E',\n        ' order by item collate "C"))
   from (
     select item,
            split_part(item, '.', 1) as column_name,

@@ -8,7 +8,7 @@
 create table omnicdc.migration (
   version integer primary key,
   name text not null,
-  applied_at timestamptz not null default clock_timestamp()
+  applied_at timestamptz not null default pg_catalog.clock_timestamp()
 );
 comment on table omnicdc.migration is 'Which numbered files of sql/migrations have been applied.';
 
@@ -18,7 +18,7 @@ create table omnicdc.watch (
   watched text[] not null,
   source_hash text not null,
   pruned_below xid8 not null default '0',
-  installed_at timestamptz not null default clock_timestamp(),
+  installed_at timestamptz not null default pg_catalog.clock_timestamp(),
   constraint there_is_one_row check (only_row)
 );
 comment on table omnicdc.watch is 'What is captured. The table is kept by name, so that it survives being dropped and created again.';
@@ -28,14 +28,16 @@ comment on column omnicdc.watch.pruned_below is 'Rows of the log below this tran
 
 -- No primary key: rows are only appended, read by xid, and deleted by xid.
 create table omnicdc.change (
-  xid xid8 not null default pg_current_xact_id(),
+  xid xid8 not null default pg_catalog.pg_current_xact_id(),
   project_id uuid,
   op text not null,
   fields text[],
-  at timestamptz not null default clock_timestamp(),
+  at timestamptz not null default pg_catalog.clock_timestamp(),
   constraint op_is_known check (op in ('insert', 'update', 'delete', 'truncate', 'rebuild', 'accept')),
   constraint fields_belong_to_an_update check (fields is null or op = 'update')
 );
+-- Else PostgreSQL would refuse to delete from it where CMP has a publication of all tables.
+alter table omnicdc.change replica identity full;
 create index change_xid_idx on omnicdc.change (xid);
 -- For retention; a BRIN index costs writers next to nothing.
 create index change_at_idx on omnicdc.change using brin (at);
@@ -59,9 +61,9 @@ create table omnicdc.consumer (
   version text not null,
   last_error text,
   last_error_at timestamptz,
-  started_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz not null default pg_catalog.clock_timestamp(),
   published_at timestamptz,
-  seen_at timestamptz not null default clock_timestamp(),
+  seen_at timestamptz not null default pg_catalog.clock_timestamp(),
   constraint generations_count_up check (generation >= 0)
 );
 comment on table omnicdc.consumer is 'Where each registry host stands. Written only after its files are durable.';
@@ -81,7 +83,7 @@ create table omnicdc.history (
   registries text[] not null,
   held text[] not null default '{}',
   stages jsonb not null default '{}',
-  at timestamptz not null default clock_timestamp()
+  at timestamptz not null default pg_catalog.clock_timestamp()
 );
 create index history_consumer_idx on omnicdc.history (consumer, id);
 comment on table omnicdc.history is 'One row for each acknowledged batch: what was rewritten, what was held back, where the time went.';

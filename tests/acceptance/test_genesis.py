@@ -13,7 +13,6 @@ import pytest
 from omnicdc.clients import GenesisClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from support.cmp import Cmp
     from support.host import Host
@@ -36,7 +35,7 @@ print(json.dumps([ProjectService().propagate(name) for name in ("apollo", None)]
 
 
 @pytest.fixture
-def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[GenesisClient]:
+def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> GenesisClient:
     """A client that finds everything in its environment, as Genesis does."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)

@@ -4,9 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from support.cmp import undo
+from support.host import CANONICAL, PROJECT, REGISTRIES, Host
+
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import LiteralString
+
     from support.cmp import Cmp
-    from support.host import Host
+
+ALL = set(REGISTRIES)
+A, B = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
+
+STEPS: list[tuple[str, LiteralString, set[str]]] = [
+    ("status", "update projects set status = 'paused' where name = 'one'", {CANONICAL, PROJECT}),
+    ("type", "update projects set type = 'LIBRARY' where name = 'one'", {CANONICAL, PROJECT}),
+    ("key", "update projects set key = 'uno' where name = 'one'", {CANONICAL, PROJECT}),
+    ("name", "update projects set name = 'first' where name = 'one'", {CANONICAL, PROJECT}),
+    (
+        "domain",
+        """update projects set metadata_ = metadata_ || '{"domain": "d"}' where name = 'first'""",
+        {CANONICAL},
+    ),
+    (
+        "url",
+        """update projects set metadata_ = metadata_ || '{"github_url": "https://github.com/acme/first"}'
+            where name = 'first'""",
+        ALL,
+    ),
+    (
+        "url spelt differently, the same repository",
+        """update projects set metadata_ = metadata_ || '{"github_url": "git@github.com:acme/first.git"}'
+            where name = 'first'""",
+        {CANONICAL, PROJECT},
+    ),
+    ("url gone", "update projects set metadata_ = metadata_ - 'github_url' where name = 'first'", ALL),
+    ("id", "update projects set id = gen_random_uuid() where name = 'two'", ALL),
+    ("insert without a repository", "insert into projects (name) values ('three')", {CANONICAL, PROJECT}),
+    ("copied rows", "insert into projects (name) select name || '-copy' from projects", {CANONICAL, PROJECT}),
+    ("delete without a repository", "delete from projects where name = 'three'", {CANONICAL, PROJECT}),
+    ("delete with a repository", "delete from projects where name = 'two'", ALL),
+    (
+        "insert with a repository",
+        """insert into projects (name, metadata_) values ('four', '{"github_url": "https://github.com/acme/four"}')""",
+        ALL,
+    ),
+    ("truncate", "truncate projects", ALL),
+]
+
+SILENT: list[LiteralString] = [
+    "update projects set updated_at = clock_timestamp()",
+    "update projects set description = 'longer'",
+    """update projects set metadata_ = metadata_ || '{"stars": 5}'""",
+    "update projects set name = name, metadata_ = metadata_",
+    "update projects set status = 'gone' where false",
+]
 
 
 def test_an_upsert_alone_brings_every_registry_up_to_date(cmp: Cmp, host: Host) -> None:
@@ -17,3 +69,161 @@ def test_an_upsert_alone_brings_every_registry_up_to_date(cmp: Cmp, host: Host) 
     assert host.canonical()[project]["name"] == "apollo"
     assert host.projects()[project]["display_name"] == "apollo"
     assert [element["uuid"] for element in host.inventory()] == [project]
+
+
+def test_a_change_rewrites_the_registries_it_concerns_and_no_other(
+    cmp: Cmp, host: Host, tmp_path: Path
+) -> None:
+    """P1: inode and time of the files that a change does not concern stay what they were."""
+    cmp.upsert("one", github_url="https://github.com/acme/one")
+    cmp.upsert("two", github_url="https://github.com/acme/two")
+    daemon = host.daemon()
+    rewritten, looked = {}, {}
+    for what, statement, _ in STEPS:
+        before, seen = host.stats(), len(daemon.events)
+        cmp.conn.execute(statement)
+        cmp.arrived()
+        rewritten[what] = host.rewritten(before)
+        looked[what] = daemon.wait_for("published", after=seen)["scanners"]
+    fresh = Host(tmp_path / "fresh", cmp.dsn)
+    fresh.once()
+
+    assert rewritten == {what: expected for what, _, expected in STEPS}
+    assert looked["status"] == ["cmp_projects", "project"]
+    assert looked["domain"] == ["cmp_projects"]
+    assert looked["url"] == ["cmp_projects", "project", "git"]
+    assert host.content() == fresh.content()
+
+
+def test_what_no_registry_shows_leaves_no_trace(cmp: Cmp, host: Host) -> None:
+    """P1: nothing is logged and no file is touched for columns that nobody reads, and for equal values."""
+    project = cmp.upsert("quiet", github_url="https://github.com/acme/quiet")
+    host.daemon()
+    before, logged = host.stats(), cmp.log()
+    for statement in SILENT:
+        cmp.conn.execute(statement)
+    cmp.upsert("quiet", id=project, github_url="https://github.com/acme/quiet")
+    with cmp.transaction() as (conn, token):
+        conn.execute(SILENT[0])
+
+    assert cmp.wait(token).status == "nothing_to_do"
+    assert cmp.log() == logged
+    assert host.rewritten(before) == set()
+
+
+def test_what_was_rolled_back_is_never_published(cmp: Cmp, host: Host) -> None:
+    """P1: neither a transaction rolled back, nor the savepoint rolled back inside one that was committed."""
+    host.daemon()
+    with cmp.transaction() as (conn, _):
+        cmp.upsert("never", conn=conn)
+        undo()
+    with cmp.transaction() as (conn, token):
+        kept = cmp.upsert("kept", conn=conn)
+        with conn.transaction():
+            cmp.upsert("nor this", conn=conn)
+            cmp.upsert("spoilt", id=kept, conn=conn)
+            undo()
+        also_kept = cmp.upsert("kept as well", conn=conn)
+    cmp.arrived(token)
+
+    assert {project: entry["name"] for project, entry in host.canonical().items()} == {
+        kept: "kept",
+        also_kept: "kept as well",
+    }
+
+
+def test_a_writer_that_commits_late_is_published_and_nobody_waits_for_it(cmp: Cmp, host: Host) -> None:
+    """P1: the transaction that began first commits last; a reader that only looks forward would lose it."""
+    host.daemon()
+    with cmp.transaction() as (conn, late):
+        first = cmp.upsert("began first", conn=conn)
+        with cmp.transaction() as (other, early):
+            second = cmp.upsert("committed first", conn=other)
+        cmp.arrived(early)
+        between = set(host.canonical())
+        third = cmp.upsert("in between")
+        cmp.arrived()
+    verdict = cmp.arrived(late)
+
+    assert int(late) < int(early)
+    assert between == {second}
+    assert verdict.status == "published"
+    assert set(host.canonical()) == set(host.projects()) == {first, second, third}
+
+
+def test_a_late_writer_survives_a_restart_in_between(cmp: Cmp, host: Host) -> None:
+    """P1: open while one daemon ends and the next one starts, committed after that."""
+    daemon = host.daemon()
+    with cmp.transaction() as (conn, late):
+        first = cmp.upsert("open for long", conn=conn)
+        cmp.upsert("another")
+        cmp.arrived()
+        daemon.stop()
+        host.daemon()
+        cmp.upsert("a third")
+        cmp.arrived()
+    cmp.arrived(late)
+
+    assert first in host.canonical()
+    assert len(host.projects()) == 3
+
+
+def test_what_was_written_without_a_daemon_is_published_by_the_next_start(
+    cmp: Cmp, host: Host, tmp_path: Path
+) -> None:
+    daemon = host.daemon()
+    cmp.fill(300)
+    cmp.arrived()
+    daemon.stop()
+    cmp.conn.execute("update projects set status = 'archived' where name like '%7'")
+    cmp.conn.execute("delete from projects where name like '%3'")
+    cmp.conn.execute("update projects set id = gen_random_uuid() where name like '%9'")
+    late = [cmp.upsert(f"written alone {number}") for number in range(20)]
+    host.daemon()
+    cmp.arrived()
+    fresh = Host(tmp_path / "fresh", cmp.dsn)
+    fresh.once()
+
+    assert set(late) <= host.canonical().keys()
+    assert host.content() == fresh.content()
+
+
+def test_projects_that_share_a_repository_share_its_element(cmp: Cmp, host: Host) -> None:
+    """P1: `uuid` is the first by name, then id; `uuids` has all in that order, and goes with the second last."""
+    url = "https://github.com/acme/shared"
+    cmp.upsert("same", id=B, github_url=url)
+    host.daemon()
+    alone = host.inventory()
+    cmp.upsert("same", id=A, github_url=f"{url}.git")
+    cmp.arrived()
+    both = host.inventory()
+    cmp.set(A, name="zebra")
+    cmp.arrived()
+    renamed = host.inventory()
+    cmp.set(B, github_url="https://github.com/acme/own")
+    cmp.arrived()
+    parted = host.inventory()
+
+    assert [(element["uuid"], element.get("uuids")) for element in alone] == [(B, None)]
+    assert [(element["uuid"], element.get("uuids")) for element in both] == [(A, [A, B])]
+    assert [(element["uuid"], element.get("uuids")) for element in renamed] == [(B, [B, A])]
+    assert [(element["url"], element["uuid"], element.get("uuids")) for element in parted] == [
+        ("https://github.com/acme/own", B, None),
+        ("https://github.com/acme/shared", A, None),
+    ]
+
+
+def test_a_prepared_transaction_is_published_once_it_is_committed(cmp: Cmp, host: Host) -> None:
+    """P1: with `wake: poll`, as PREPARE TRANSACTION refuses whoever has rung."""
+    host.daemon(OMNICDC_WAKE="poll", OMNICDC_POLL_S="0.05")
+    cmp.conn.execute("begin")
+    project = cmp.upsert("in two phases")
+    cmp.conn.execute("prepare transaction 'omnicdc_p1'")
+    cmp.upsert("meanwhile")
+    cmp.arrived()
+    before = set(host.canonical())
+    cmp.conn.execute("commit prepared 'omnicdc_p1'")
+    cmp.arrived()
+
+    assert project not in before
+    assert project in host.canonical()

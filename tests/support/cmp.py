@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
+from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
+from omnicdc import db
+from omnicdc import wait as waits
+from omnicdc.stop import Stop
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import LiteralString
 
 TABLE: LiteralString = """
@@ -33,6 +40,11 @@ on conflict (id) do update
        metadata_ = excluded.metadata_, updated_at = clock_timestamp()
 returning id::text
 """
+
+
+def undo() -> None:
+    """Roll back the innermost `with` of a transaction or a savepoint, and go on after it."""
+    raise psycopg.Rollback
 
 
 class Cmp:
@@ -70,12 +82,49 @@ class Cmp:
         assert row
         return str(row[0])
 
+    def set(self, project: str, **columns: str | None) -> None:
+        """Update one project's columns; `github_url` and `domain` are keys of `metadata_`."""
+        for column, value in columns.items():
+            new = pgsql.SQL("{} = %s").format(pgsql.Identifier(column))
+            if column in ("github_url", "domain"):
+                new = pgsql.SQL("metadata_ = metadata_ || jsonb_build_object({}, %s::text)").format(column)
+            self.conn.execute(
+                pgsql.SQL("update projects set {}, updated_at = clock_timestamp() where id = %s").format(new),
+                [value, project],
+            )
+
+    @contextmanager
+    def transaction(self) -> Iterator[tuple[psycopg.Connection[tuple[Any, ...]], str]]:
+        """Open a transaction on a connection of its own; gives both the connection and the token."""
+        with self.connect() as conn, conn.transaction():
+            row = conn.execute("select pg_current_xact_id()::text").fetchone()
+            assert row
+            yield conn, row[0]
+
+    def wait(self, token: str | None = None, *, timeout_s: float = 20.0) -> waits.Verdict:
+        """Wait as `omnicdc wait` does, without the start of a process."""
+        with db.connect(self.dsn) as conn:
+            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())
+
+    def arrived(self, token: str | None = None) -> waits.Verdict:
+        """Wait, and insist that the files hold it."""
+        verdict = self.wait(token)
+        assert verdict.arrived, verdict
+        return verdict
+
+    def consumer(self, name: str) -> dict[str, Any]:
+        """Return a consumer's row."""
+        with db.connect(self.dsn) as conn:
+            row = conn.execute("select * from omnicdc.consumer where name = %s", [name]).fetchone()
+        assert row
+        return row
+
     def fill(self, count: int) -> None:
         """Insert `count` ordinary projects in one statement."""
         self.conn.execute(
             """insert into projects (name, key, type, status, metadata_)
                select 'project-' || i, 'key-' || i, 'SERVICE', 'active',
-                      jsonb_build_object('github_url', 'https://github.com/acme/project-' || i, 'domain', 'd' || i % 7)
+                      jsonb_build_object('github_url', 'https://github.com/acme/project-' || i, 'domain', 'd' || mod(i, 7))
                  from generate_series(1, %s) i""",
             [count],
         )

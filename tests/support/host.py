@@ -11,9 +11,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from omnicdc import config as configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omnicdc.config import Config
 
 CANONICAL = "governance/registry/uuid/canonical_projects_uuids.json"
 PROJECT = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
@@ -24,6 +31,14 @@ COMMAND = str(Path(sys.executable).with_name("omnicdc"))
 DEADLINE_S = 20.0
 
 _STAMP = re.compile(rb'(generated_at"?: ["\'])[^"\']*')
+
+
+def until(claim: Callable[[], object], what: str) -> None:
+    """Look again and again until the claim holds."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not claim():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
+        time.sleep(0.01)
 
 
 class Daemon:
@@ -168,6 +183,14 @@ class Host:
     def stats(self) -> dict[str, tuple[int, int]]:
         """Return inode and time of every registry: what changes when a file is rewritten."""
         return {name: ((found := (self.root / name).stat()).st_ino, found.st_mtime_ns) for name in REGISTRIES}
+
+    def rewritten(self, before: dict[str, tuple[int, int]]) -> set[str]:
+        """Return the registries whose files are not those of `before`, which `stats` gave."""
+        return {name for name, found in self.stats().items() if found != before[name]}
+
+    def config(self, **env: str) -> Config:
+        """Return the configuration that the command would have."""
+        return configuration.load({}, self.env | env, uid=os.getuid())
 
     def close(self) -> None:
         """End every daemon that still runs."""

@@ -1,0 +1,44 @@
+"""What the tests of the capture stand on, besides a real PostgreSQL."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from capture.sessions import Ear, People
+
+from omnicdc.embedded import EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+
+
+@pytest.fixture
+def people(cmp: Cmp) -> Iterator[People]:
+    """Who can log in to `cmp`."""
+    people = People(cmp)
+    yield people
+    people.close()
+
+
+@pytest.fixture
+def ear(cmp: Cmp) -> Iterator[Ear]:
+    """Hears the doorbell of `cmp`."""
+    with Ear(cmp) as ear:
+        yield ear
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[str]:
+    """A superuser's connection string to a cluster of the module's own, which has never seen omnicdc, with the smallest NOTIFY queue."""
+    server = EmbeddedServer(
+        Path(tempfile.mkdtemp(prefix="omnicdc-small-")), {"fsync": "off", "max_notify_queue_pages": "64"}
+    )
+    server.create()
+    server.start()
+    yield server.dsn()
+    server.delete()

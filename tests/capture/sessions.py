@@ -1,0 +1,142 @@
+"""Other sessions of the database: who may log in, what they hear, and waiting for what they do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg import sql as pgsql
+
+from omnicdc.embedded import bundled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.cmp import Cmp
+
+DEADLINE_S = 20.0
+
+
+def until(holds: Callable[[], object], what: str) -> None:
+    """Return as soon as something holds; fail at the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.002)
+
+
+def dump(cmp: Cmp) -> list[str]:
+    """Return the database's definitions, rights included, as pg_dump writes them."""
+    done = subprocess.run(
+        [bundled() / "pg_dump", "--schema-only", cmp.dsn], capture_output=True, text=True, check=True
+    )
+    # Newer releases put a random word around the dump.
+    return [line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
+
+
+def psql(dsn: str, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as its header says."""
+    return subprocess.run(
+        [bundled() / "psql", "--no-psqlrc", "--quiet", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-f", "-", dsn],
+        input=script, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def backend(conn: psycopg.Connection[Any]) -> int:
+    """Return the id of a connection's backend."""
+    return conn.info.backend_pid
+
+
+def waits_for_a_lock(cmp: Cmp, pid: int) -> bool:
+    """Whether a backend stands in the queue for a lock."""
+    return bool(cmp.value("select exists (select from pg_locks where pid = %s and not granted)", pid))
+
+
+@contextmanager
+def prepared(cmp: Cmp) -> Iterator[str]:
+    """Yield the name of a prepared transaction that has written a project; undo it if it is still there."""
+    name = f"prepared_{os.getpid()}"
+    with cmp.connect() as conn:
+        conn.execute("begin")
+        cmp.upsert("prepared", conn=conn)
+        conn.execute(f"prepare transaction '{name}'")
+    try:
+        yield name
+    finally:
+        if cmp.value("select exists (select from pg_prepared_xacts where gid = %s)", name):
+            cmp.conn.execute(f"rollback prepared '{name}'")
+
+
+class Ear:
+    """Listens on the doorbell beside the consumer."""
+
+    def __init__(self, cmp: Cmp) -> None:
+        self._conn = cmp.connect()
+        self._conn.execute("listen omnicdc_change; listen silence")
+
+    def rings(self) -> int:
+        """Return how often the bell rang since the last call. Notifications come in the order of commits,
+        so once our own has come, none that was sent before is still under way."""
+        self._conn.execute("notify silence")
+        for rings, notification in enumerate(self._conn.notifies(timeout=DEADLINE_S)):
+            if notification.channel == "silence":
+                return rings
+        raise AssertionError("our own notification never came")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._conn.close()
+
+
+class People:
+    """Login roles of one test; they go with it."""
+
+    _numbers = count()
+
+    def __init__(self, cmp: Cmp) -> None:
+        self._cmp = cmp
+        self._names: list[str] = []
+
+    def add(self, *groups: str, options: str = "") -> str:
+        """Create a login role in some groups; returns its name."""
+        name = f"person_{os.getpid()}_{next(self._numbers)}"
+        self._cmp.conn.execute(f"create role {name} login {options}")
+        for group in groups:
+            self._cmp.conn.execute(
+                pgsql.SQL("grant {} to {}").format(pgsql.Identifier(group), pgsql.Identifier(name))
+            )
+        self._names.append(name)
+        return name
+
+    def dsn(self, name: str) -> str:
+        """Return how this person reaches CMP."""
+        return psycopg.conninfo.make_conninfo(self._cmp.dsn, user=name)
+
+    def connect(self, name: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """Log in; in autocommit mode."""
+        return psycopg.connect(self.dsn(name), autocommit=True)
+
+    def writer(self) -> str:
+        """Add somebody who may write the projects and has no rights on omnicdc."""
+        name = self.add()
+        self._cmp.conn.execute(
+            pgsql.SQL("grant select, insert, update, delete, truncate on projects to {}").format(
+                pgsql.Identifier(name)
+            )
+        )
+        return name
+
+    def close(self) -> None:
+        """Take away what they own and may do here, and then themselves."""
+        with self._cmp.connect() as conn:
+            for name in map(pgsql.Identifier, reversed(self._names)):
+                conn.execute(pgsql.SQL("drop owned by {} cascade").format(name))
+            for name in map(pgsql.Identifier, reversed(self._names)):
+                conn.execute(pgsql.SQL("drop role {}").format(name))

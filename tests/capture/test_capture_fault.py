@@ -1,0 +1,88 @@
+"""P5: whoever switches the capture off, or changes it, is noticed, and the next install mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from omnicdc import db, install
+from omnicdc.errors import SchemaMismatch
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+    from support.cmp import Cmp
+
+SOUND = None
+
+FAULTS: dict[LiteralString, str] = {
+    "alter table projects disable trigger omnicdc_note_row": "trigger omnicdc_note_row is disabled on public.projects",
+    "alter table projects disable trigger user": "trigger omnicdc_note_row is disabled on public.projects",
+    "alter table projects disable trigger all": "trigger omnicdc_note_row is disabled on public.projects",
+    # What a restore with --disable-triggers ends with; from then on replication's writes would be missed.
+    "alter table projects enable trigger user": "trigger omnicdc_note_row on public.projects does not fire always",
+    "alter table projects enable replica trigger omnicdc_note_update": (
+        "trigger omnicdc_note_update on public.projects does not fire always"
+    ),
+    "drop trigger omnicdc_note_update on projects": "trigger omnicdc_note_update is missing on public.projects",
+    "drop trigger omnicdc_note_truncate on projects": "trigger omnicdc_note_truncate is missing on public.projects",
+    """create function mine() returns trigger language plpgsql as 'begin return null; end';
+       create or replace trigger omnicdc_note_row after insert on projects for each row execute function mine();
+       alter table projects enable always trigger omnicdc_note_row""": (
+        "trigger omnicdc_note_row on public.projects calls another function"
+    ),
+    """create or replace function omnicdc.note_row() returns trigger language plpgsql
+       security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'""": (
+        "function omnicdc.note_row() was edited"
+    ),
+    "alter function omnicdc.note_row() security invoker": "function omnicdc.note_row() was edited",
+    "alter function omnicdc.note_row() reset search_path": "function omnicdc.note_row() was edited",
+    "alter function omnicdc.note_row() owner to current_user": "function omnicdc.note_row() was edited",
+    "drop function omnicdc.note_row() cascade": "trigger omnicdc_note_row is missing on public.projects",
+    "truncate omnicdc.watch": "no table is watched",
+    "create table fresh (like projects including all); drop table projects; alter table fresh rename to projects": (
+        "trigger omnicdc_note_row is missing on public.projects"
+    ),
+}
+
+
+def test_a_fresh_capture_is_sound(cmp: Cmp) -> None:
+    assert fault(cmp) is SOUND
+
+
+def test_every_way_to_break_the_capture_is_told_and_mended(cmp: Cmp) -> None:
+    for deed, expected in FAULTS.items():
+        cmp.conn.execute(deed)
+        told = fault(cmp)
+        with db.connect(cmp.dsn) as conn:
+            mended = install.install(conn, "projects", derive(scanners().values()).fields)
+        cmp.upsert("apollo")
+
+        assert told == expected, deed
+        assert mended, deed
+        assert fault(cmp) is SOUND, deed
+        assert [op for _, op, _ in cmp.log()] == ["insert"], deed
+        cmp.conn.execute("truncate omnicdc.change")
+
+
+def test_a_table_that_is_gone_is_told_by_its_name(cmp: Cmp) -> None:
+    cmp.conn.execute("alter table projects rename to ventures")
+
+    assert fault(cmp) == "table public.projects does not exist"
+
+
+def test_without_the_schema_it_is_said_what_to_run(cmp: Cmp) -> None:
+    cmp.conn.execute("drop schema omnicdc cascade")
+
+    with pytest.raises(SchemaMismatch, match="omnicdc install"), db.connect(cmp.dsn) as conn:
+        db.check_schema(conn)
+
+
+def fault(cmp: Cmp) -> str | None:
+    """Return what is wrong with the capture."""
+    with db.connect(cmp.dsn) as conn:
+        found: str | None = db.one(conn, "capture_fault")["fault"]
+        return found

@@ -1,0 +1,208 @@
+"""The doorbell's promises, one at a time: it rings once for a sleeper, and never for nobody."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from capture.sessions import prepared
+
+from omnicdc import db
+from omnicdc.capture import Doorbell
+from omnicdc.daemon import Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from capture.sessions import Ear
+    from support.cmp import Cmp
+
+NEVER_S = 30.0
+
+
+class Acting:
+    """Acts once the sleeper has parked and looked: that is when it first asks whether to sleep on."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._acts = [act]
+
+    def going_on(self) -> bool:
+        while self._acts:
+            self._acts.pop()()
+        return True
+
+
+def sleep(conn: db.Connection, last: str, wishes: Wishes | Acting) -> None:
+    """Sleep until something wakes; fail if nothing did."""
+    started = time.monotonic()
+    Doorbell(conn).wait(last, wishes, NEVER_S)
+
+    assert time.monotonic() - started < NEVER_S
+
+
+def now(conn: db.Connection) -> str:
+    """Return what is visible now."""
+    return str(db.one(conn, "snapshot")["snapshot"])
+
+
+@pytest.fixture
+def parked(cmp: Cmp) -> Iterator[None]:
+    """Somebody sleeps: S is held, shared."""
+    with db.connect(cmp.dsn) as conn:
+        db.run(conn, "park")
+        yield
+
+
+def test_nobody_is_rung_for_while_nobody_sleeps(cmp: Cmp, ear: Ear) -> None:
+    for _ in range(20):
+        cmp.upsert("apollo")
+    cmp.conn.execute("truncate projects; select omnicdc.request_rebuild()")
+
+    assert ear.rings() == 0
+
+
+@pytest.mark.usefixtures("parked")
+def test_a_transaction_rings_once_however_much_it_writes(cmp: Cmp, ear: Ear) -> None:
+    with cmp.conn.transaction():
+        cmp.fill(100)
+        project = cmp.upsert("apollo")
+        cmp.upsert("artemis", id=project)
+        cmp.conn.execute("truncate projects; select omnicdc.request_rebuild()")
+
+    assert ear.rings() == 1
+
+
+@pytest.mark.usefixtures("parked")
+def test_each_transaction_rings(cmp: Cmp, ear: Ear) -> None:
+    for _ in range(5):
+        cmp.upsert("apollo")
+
+    assert ear.rings() == 5
+
+
+@pytest.mark.usefixtures("parked")
+def test_a_write_that_is_not_logged_does_not_ring(cmp: Cmp, ear: Ear) -> None:
+    project = cmp.upsert("apollo")
+    assert ear.rings() == 1
+
+    cmp.upsert("apollo", id=project)
+    with cmp.conn.transaction(force_rollback=True):
+        cmp.upsert("artemis")
+
+    assert ear.rings() == 0
+
+
+@pytest.mark.usefixtures("parked")
+def test_a_savepoint_that_takes_the_first_ring_back_does_not_silence_the_second(cmp: Cmp, ear: Ear) -> None:
+    with cmp.conn.transaction():
+        with cmp.conn.transaction(force_rollback=True):
+            cmp.upsert("undone")
+        cmp.upsert("kept")
+
+    assert ear.rings() == 1
+
+
+def test_after_such_a_savepoint_the_writer_is_seen_again_by_who_parks(cmp: Cmp) -> None:
+    """The rollback releases W, so the second write must take it again."""
+    with cmp.connect() as writer, db.connect(cmp.dsn) as consumer, writer.transaction():
+        with writer.transaction(force_rollback=True):
+            cmp.upsert("undone", conn=writer)
+        assert not db.one(consumer, "writers")["writing"]
+        cmp.upsert("kept", conn=writer)
+        assert db.one(consumer, "writers")["writing"]
+
+    with db.connect(cmp.dsn) as consumer:
+        assert not db.one(consumer, "writers")["writing"]
+
+
+@pytest.mark.usefixtures("parked")
+def test_a_note_that_the_bell_has_rung_is_believed_only_of_this_transaction(cmp: Cmp, ear: Ear) -> None:
+    """Anyone may set `omnicdc.rung`: to nonsense, or as another transaction left it."""
+    old = str(cmp.value("select pg_current_xact_id()::text"))
+    for nonsense in ("", "0", "18446744073709551616", "'; drop table projects", old):
+        cmp.conn.execute("select set_config('omnicdc.rung', %s, false)", [nonsense])
+        cmp.upsert("apollo")
+
+        assert ear.rings() == 1, nonsense
+
+
+def test_who_claims_to_have_rung_already_is_logged_all_the_same(cmp: Cmp) -> None:
+    with cmp.conn.transaction():
+        cmp.conn.execute("select set_config('omnicdc.rung', pg_current_xact_id()::text, true)")
+        project = cmp.upsert("apollo")
+
+    assert cmp.log() == [(project, "insert", None)]
+
+
+def test_a_sleeper_leaves_no_lock_behind(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn:
+        Doorbell(conn).wait(now(conn), Wishes(), 0.0)
+
+        assert locks(cmp) == 0
+
+
+def test_a_sleeper_returns_at_once_if_the_log_already_holds_something(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn:
+        last = now(conn)
+        cmp.upsert("apollo")
+
+        sleep(conn, last, Wishes())
+
+
+def test_a_sleeper_wakes_when_a_transaction_commits(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn:
+        last = now(conn)
+        sleep(conn, last, Acting(lambda: cmp.upsert("apollo")))
+
+        assert db.one(conn, "changes_waiting", {"last": last})["waiting"]
+
+
+def test_a_stop_ends_a_sleep(cmp: Cmp) -> None:
+    wishes = Wishes()
+    wishes.stop()
+    with db.connect(cmp.dsn) as conn:
+        sleep(conn, now(conn), wishes)
+
+
+def test_a_sleeper_beside_an_open_writer_comes_back_by_itself(cmp: Cmp) -> None:
+    """That writer tested S before the sleeper took it, and will not ring."""
+    with cmp.connect() as writer, writer.transaction(), db.connect(cmp.dsn) as conn:
+        cmp.upsert("apollo", conn=writer)
+
+        sleep(conn, now(conn), Wishes())
+
+
+def test_a_sleeper_beside_a_prepared_writer_comes_back_by_itself(cmp: Cmp) -> None:
+    with prepared(cmp), db.connect(cmp.dsn) as conn:
+        sleep(conn, now(conn), Wishes())
+
+
+def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
+    """P4: anybody may take an advisory lock, also ours, and exclusively."""
+    with cmp.connect() as meddler:
+        meddler.execute("select pg_advisory_lock(1869442665, 1), pg_advisory_lock(1869442665, 2)")
+        cmp.conn.execute("set statement_timeout = '5s'")
+
+        cmp.upsert("apollo")
+
+    assert len(cmp.log()) == 1
+
+
+def test_a_sleep_ends_in_time_though_somebody_keeps_the_lock_to_park_with(cmp: Cmp) -> None:
+    """P1: the backstop must hold whoever holds S."""
+    with cmp.connect() as meddler, db.connect(cmp.dsn) as conn:
+        meddler.execute("select pg_advisory_lock(1869442665, 2)")
+        conn.execute("set statement_timeout = '2s'")  # so that the test ends
+
+        Doorbell(conn).wait(now(conn), Wishes(), 0.1)
+
+
+def locks(cmp: Cmp) -> int:
+    """Return how many advisory locks are held in this database."""
+    return int(
+        cmp.value(
+            """select count(*) from pg_locks l join pg_database d on d.oid = l.database
+                where l.locktype = 'advisory' and d.datname = current_database()"""
+        )
+    )

@@ -1,0 +1,116 @@
+"""P1: beside writers of every kind, and one that stays open, a consumer that sleeps misses nothing and reads nothing twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+from psycopg import IsolationLevel
+
+from omnicdc import db
+from omnicdc.capture import Doorbell, reading
+from omnicdc.daemon import Wishes
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+
+WRITERS = 6
+TRANSACTIONS = 40
+NEVER_S = 60.0
+"""The backstop is far beyond the deadline: whatever is read in time was rung for."""
+DEADLINE_S = 30.0
+
+
+class Writer(threading.Thread):
+    """Commits projects at random delays; some transactions are undone, in part or as a whole."""
+
+    def __init__(self, cmp: Cmp, number: int, *, open_s: float) -> None:
+        super().__init__(daemon=True)
+        self._cmp = cmp
+        self._random = random.Random(number)
+        self._level = list(IsolationLevel)[number % 4]
+        self._open_s = open_s
+        self.committed: list[str] = []
+        self.failed: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with self._cmp.connect() as conn:
+                conn.isolation_level = self._level
+                for _ in range(TRANSACTIONS if not self._open_s else 4):
+                    self._transaction(conn)
+        except BaseException as exc:  # noqa: BLE001 - handed to the test
+            self.failed = exc
+
+    def _transaction(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
+        time.sleep(self._random.random() * 0.01)
+        projects: list[str] = []
+        undo = self._random.random() < 0.1
+        try:
+            with conn.transaction(force_rollback=undo):
+                projects.append(self._cmp.upsert("kept", conn=conn))
+                with conn.transaction(force_rollback=True):
+                    self._cmp.upsert("undone", conn=conn)
+                time.sleep(self._open_s or self._random.random() * 0.02)
+                projects.append(self._cmp.upsert("kept", conn=conn))
+        except psycopg.errors.SerializationFailure:
+            return
+        if not undo:
+            self.committed += projects
+
+
+class Last(threading.Thread):
+    """Commits one project more once all writers have ended: who has read it has had time to read the others."""
+
+    def __init__(self, cmp: Cmp, writers: list[Writer]) -> None:
+        super().__init__(daemon=True)
+        self._cmp = cmp
+        self._writers = writers
+        self.project = str(uuid4())
+
+    def run(self) -> None:
+        for writer in self._writers:
+            writer.start()
+        for writer in self._writers:
+            writer.join()
+        with self._cmp.connect() as conn:
+            self._cmp.upsert("the end", id=self.project, conn=conn)
+
+
+def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
+    """Read and sleep until the last project has come; returns how often each was read, and how often it slept."""
+    found: Counter[str | None] = Counter()
+    bell, sleeps = Doorbell(conn), 0
+    snapshot = str(db.one(conn, "snapshot")["snapshot"])
+    last.start()
+    deadline = time.monotonic() + DEADLINE_S
+    while last.project not in found and time.monotonic() < deadline:
+        with reading(conn) as current:
+            changes = current.changes(snapshot)
+            snapshot = current.snapshot
+        found.update(change.project_id for change in changes)
+        if not changes:
+            bell.wait(snapshot, Wishes(), NEVER_S)
+            sleeps += 1
+    return found, sleeps
+
+
+def test_nothing_is_lost_and_nothing_comes_twice(cmp: Cmp) -> None:
+    writers = [Writer(cmp, number, open_s=0.0) for number in range(WRITERS)]
+    writers.append(Writer(cmp, WRITERS, open_s=0.4))
+    last = Last(cmp, writers)
+    started = time.monotonic()
+    with db.connect(cmp.dsn) as conn:
+        found, sleeps = consume(conn, last)
+
+    written = [project for writer in writers for project in writer.committed] + [last.project]
+    assert [writer.failed for writer in writers if writer.failed] == []
+    assert found == Counter(written)
+    assert len(written) > 200
+    assert time.monotonic() - started < NEVER_S, "slept through a commit until the backstop"
+    assert sleeps > 20

@@ -1,0 +1,105 @@
+"""A table of any name, in any schema, is captured, read by the daemon, and let go again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from capture.sessions import People
+from psycopg import sql as pgsql
+
+from omnicdc import db, install
+from omnicdc.scan import qualified
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+
+NAMES = [
+    '"Cms"."Projects"',
+    '"it\'s ""quoted"""."dotted.name"',
+    '"проекты"."プロジェクト"',
+    '"%s"."%1$I %"',
+    '"select"."table"',
+    '" "."$$"',
+    '"back\\slash"."new\nline"',
+    f'"{"s" * 63}"."{"t" * 63}"',
+    "CMS.Projects",
+]
+
+
+def test_a_table_of_any_name_is_captured_and_let_go(bare: Cmp) -> None:
+    people = People(bare)
+    daemon = people.add()
+    try:
+        for name in NAMES:
+            capture_and_let_go(bare, people, daemon, name)
+    finally:
+        people.close()
+
+
+def capture_and_let_go(bare: Cmp, people: People, daemon: str, name: str) -> None:
+    """Install for this table, write it, read it as the daemon, uninstall."""
+    table = qualified(name)
+    bare.conn.execute(pgsql.SQL("create schema {}").format(pgsql.Identifier(table._obj[0])))
+    bare.conn.execute(pgsql.SQL("create table {} (like projects including all)").format(table))
+    with db.connect(bare.dsn) as conn:
+        changed = [install.install(conn, name, WATCHED) for _ in range(2)]
+        fault = db.one(conn, "capture_fault")["fault"]
+        target = db.one(conn, "watch")["target"]
+        bare.conn.execute(pgsql.SQL("grant omnicdc_daemon to {}").format(pgsql.Identifier(daemon)))
+        bare.conn.execute(pgsql.SQL("insert into {} (name) values ('apollo')").format(table))
+        with people.connect(daemon) as reader:
+            found = reader.execute(pgsql.SQL("select name, metadata_ from {}").format(table)).fetchall()
+            told = reader.execute("select omnicdc.capture_fault()").fetchall()
+        resolved = db.one(conn, "resolve", {"table": table.as_string()})["target"]
+        logged = bare.log()
+        install.uninstall(conn)
+
+    assert (changed, fault, told) == ([True, False], None, [(None,)]), name
+    assert target == resolved, name
+    assert found == [("apollo", None)], name
+    assert [op for _, op, _ in logged] == ["insert"], name
+    assert bare.value("select count(*) from pg_trigger where starts_with(tgname, 'omnicdc')") == 0, name
+
+
+def test_watched_columns_of_any_name_are_compared(bare: Cmp) -> None:
+    columns = ['it\'s "quoted"', "Upper", "%s", "select", "имя", "$body$", " "]
+    for column in columns:
+        bare.conn.execute(pgsql.SQL("alter table projects add {} text").format(pgsql.Identifier(column)))
+    with db.connect(bare.dsn) as conn:
+        install.install(conn, "projects", tuple(columns))
+    bare.upsert("apollo")
+    for column in columns:
+        bare.conn.execute(pgsql.SQL("update projects set {} = 'x'").format(pgsql.Identifier(column)))
+
+    assert [fields for _, op, fields in bare.log() if op == "update"] == [(column,) for column in columns]
+
+
+def test_a_table_found_through_the_search_path_is_captured_by_its_full_name(bare: Cmp) -> None:
+    bare.conn.execute("create schema cms; create table cms.projects (like public.projects including all)")
+    with db.connect(bare.dsn) as conn:
+        conn.execute("set search_path = cms, public")
+        install.install(conn, "projects", ("name",))
+        target = db.one(conn, "watch")["target"]
+    bare.conn.execute("insert into public.projects (name) values ('not watched')")
+    bare.conn.execute("insert into cms.projects (name) values ('watched')")
+
+    assert target == "cms.projects"
+    assert len(bare.log()) == 1
+
+
+def test_watching_another_table_leaves_the_first_as_it_was(bare: Cmp) -> None:
+    bare.conn.execute("create schema cms; create table cms.projects (like public.projects including all)")
+    with db.connect(bare.dsn) as conn:
+        for table in ("public.projects", "cms.projects"):
+            install.install(conn, table, ("name",))
+    bare.conn.execute("insert into public.projects (name) values ('no longer watched')")
+    bare.conn.execute("insert into cms.projects (name) values ('watched')")
+
+    assert len(bare.log()) == 1
+    assert bare.value(
+        "select attacl is null from pg_attribute where attrelid = 'projects'::regclass and attname = 'name'"
+    )

@@ -1,0 +1,156 @@
+"""Installing twice is harmless, holds up nobody for long, and is the same from Python and from psql."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from capture.sessions import backend, dump, psql, until, waits_for_a_lock
+
+from omnicdc import db, install
+from omnicdc.errors import LockBusy, SchemaMismatch
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+
+
+def installed(cmp: Cmp, watched: tuple[str, ...] = WATCHED) -> bool:
+    """Install; returns whether the capture was changed."""
+    with db.connect(cmp.dsn) as conn:
+        return install.install(conn, "projects", watched)
+
+
+def test_a_second_install_changes_nothing(bare: Cmp) -> None:
+    first = installed(bare)
+    before = dump(bare)
+    second = installed(bare)
+
+    assert (first, second) == (True, False)
+    assert dump(bare) == before
+
+
+def test_a_second_install_waits_for_no_lock_on_the_table(cmp: Cmp) -> None:
+    with cmp.connect() as other, other.transaction():
+        other.execute("lock table projects in access exclusive mode")
+
+        assert installed(cmp) is False
+
+
+def test_another_watch_list_replaces_the_trigger_function(cmp: Cmp) -> None:
+    changed = installed(cmp, ("name", "description"))
+    project = cmp.upsert("apollo")
+    cmp.conn.execute("update projects set description = 'x', status = 'y'")
+
+    assert changed
+    assert cmp.log() == [(project, "insert", None), (project, "update", ("description",))]
+
+
+def test_psql_runs_the_printed_script_to_the_same_end(bare: Cmp) -> None:
+    installed(bare)
+    by_python = dump(bare)
+    migrations = bare.value("select array_agg(row (version, name)::text) from omnicdc.migration")
+    watch = bare.value("select row (target, watched, source_hash)::text from omnicdc.watch")
+    with db.connect(bare.dsn) as conn:
+        install.uninstall(conn)
+
+    said = psql(bare.dsn, install.script("projects", WATCHED))
+
+    assert said.returncode == 0, said.stderr
+    assert dump(bare) == by_python
+    assert bare.value("select array_agg(row (version, name)::text) from omnicdc.migration") == migrations
+    assert bare.value("select row (target, watched, source_hash)::text from omnicdc.watch") == watch
+    assert installed(bare) is False
+
+
+def test_a_script_that_fails_leaves_nothing(bare: Cmp) -> None:
+    said = psql(bare.dsn, install.script("no_such_table", WATCHED))
+
+    assert said.returncode != 0
+    assert bare.value("select to_regnamespace('omnicdc')") is None
+
+
+def test_two_installations_at_once_both_succeed(bare: Cmp) -> None:
+    together = threading.Barrier(3)
+
+    def one() -> bool:
+        together.wait()
+        return installed(bare)
+
+    with ThreadPoolExecutor(3) as pool:
+        changed = sorted(done.result() for done in [pool.submit(one) for _ in range(3)])
+
+    assert changed == [False, False, True]
+
+
+def test_a_table_that_stays_locked_is_told_in_good_time(bare: Cmp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(install, "ATTEMPTS", 2)
+    with bare.connect() as writer, writer.transaction():
+        bare.upsert("apollo", conn=writer)
+        with pytest.raises(LockBusy, match="long transaction"):
+            installed(bare)
+
+    assert bare.value("select to_regnamespace('omnicdc')") is None
+
+
+def test_waiting_for_the_table_s_lock_holds_up_writers_no_longer_than_the_lock_timeout(
+    bare: Cmp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: behind an installation that waits, every writer waits."""
+    monkeypatch.setattr(install, "LOCK_TIMEOUT", "200ms")
+    with ThreadPoolExecutor(1) as pool, bare.connect() as long, db.connect(bare.dsn) as conn:
+        long.execute("begin")
+        bare.upsert("long", conn=long)
+        installing = pool.submit(install.install, conn, "projects", WATCHED)
+        until(lambda: waits_for_a_lock(bare, backend(conn)), "the installation waits behind the long writer")
+        with bare.connect() as writer:
+            started = time.monotonic()
+            bare.upsert("apollo", conn=writer)
+            held_up_s = time.monotonic() - started
+        long.execute("commit")
+
+        assert installing.result() is True
+    assert held_up_s < 0.5
+    bare.upsert("artemis")
+    assert len(bare.log()) == 1
+
+
+def test_what_a_writer_began_before_the_capture_and_wrote_after_it_is_logged(bare: Cmp) -> None:
+    with bare.connect() as writer, writer.transaction():
+        writer.execute("select pg_current_xact_id()")
+        installed(bare)
+        project = bare.upsert("apollo", conn=writer)
+
+    assert bare.log() == [(project, "insert", None)]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [(-1, "is at 0, this omnicdc needs 1"), (1, "is at 2, newer than this omnicdc knows")]
+)
+def test_a_schema_of_another_version_is_told_with_what_to_run(cmp: Cmp, step: int, said: str) -> None:
+    cmp.conn.execute("update omnicdc.migration set version = version + %s", [step])
+    with pytest.raises(SchemaMismatch, match=said) as raised, db.connect(cmp.dsn) as conn:
+        db.check_schema(conn)
+
+    assert ("pip install --upgrade" if step > 0 else "omnicdc install") in raised.value.hint
+
+
+def test_a_newer_schema_is_not_installed_over(cmp: Cmp) -> None:
+    cmp.conn.execute("insert into omnicdc.migration (version, name) values (999, 'of the future')")
+    before = dump(cmp)
+
+    with pytest.raises(SchemaMismatch, match="newer"):
+        installed(cmp)
+    assert dump(cmp) == before
+
+
+def test_a_database_without_omnicdc_is_told_what_to_run(bare: Cmp) -> None:
+    with pytest.raises(SchemaMismatch, match="omnicdc install"), db.connect(bare.dsn) as conn:
+        db.check_schema(conn)

@@ -1,0 +1,179 @@
+"""P1: every committed change is read exactly once by each reader, whatever the order of commits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from capture.sessions import prepared
+
+from omnicdc import db
+from omnicdc.capture import reading
+from omnicdc.errors import OmnicdcError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+
+
+class Reader:
+    """One consumer: reads, and remembers the snapshot that it has read up to."""
+
+    def __init__(self, cmp: Cmp) -> None:
+        self.conn = db.connect(cmp.dsn)
+        self.last = str(db.one(self.conn, "snapshot")["snapshot"])
+
+    def read(self) -> list[str | None]:
+        """Return the projects of every change since the last read, sorted."""
+        with reading(self.conn) as found:
+            changes = found.changes(self.last)
+            self.last = found.snapshot
+        return sorted((change.project_id for change in changes), key=str)
+
+    def waiting(self) -> bool:
+        """Whether a read would find anything."""
+        return bool(db.one(self.conn, "changes_waiting", {"last": self.last})["waiting"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.conn.close()
+
+
+@pytest.fixture
+def reader(cmp: Cmp) -> Iterator[Reader]:
+    """A consumer that is up to date."""
+    with Reader(cmp) as reader:
+        yield reader
+
+
+def test_what_was_read_once_is_not_read_again(cmp: Cmp, reader: Reader) -> None:
+    project = cmp.upsert("apollo")
+
+    assert reader.waiting()
+    assert reader.read() == [project]
+    assert not reader.waiting()
+    assert reader.read() == []
+
+
+def test_a_transaction_that_commits_late_is_read_when_it_commits(cmp: Cmp, reader: Reader) -> None:
+    """A reader of `id > last_seen` would never see it; one that waits for it would see nothing else."""
+    with cmp.connect() as slow:
+        with slow.transaction():
+            late = cmp.upsert("late", conn=slow)
+            early = cmp.upsert("early")
+            assert reader.read() == [early]
+            assert reader.read() == []
+        assert reader.read() == [late]
+        assert reader.read() == []
+
+
+def test_a_change_under_an_older_id_than_the_last_read_is_found(cmp: Cmp, reader: Reader) -> None:
+    """Its id was given out long before the reader's snapshot; what it wrote, after."""
+    with cmp.connect() as slow:
+        with slow.transaction():
+            slow.execute("select pg_current_xact_id()")
+            cmp.upsert("early")
+            reader.read()
+            late = cmp.upsert("late", conn=slow)
+        assert reader.read() == [late]
+
+
+def test_many_open_writers_are_each_read_once(cmp: Cmp, reader: Reader) -> None:
+    writers = [cmp.connect() for _ in range(8)]
+    projects = []
+    for writer in writers:
+        writer.execute("begin")
+        projects.append(cmp.upsert("open", conn=writer))
+    found = []
+    for writer in writers[::2] + writers[1::2]:
+        writer.execute("commit")
+        found.append(reader.read())
+        writer.close()
+
+    assert found == [[project] for project in projects[::2] + projects[1::2]]
+
+
+def test_what_is_undone_is_never_read(cmp: Cmp, reader: Reader) -> None:
+    with cmp.conn.transaction(force_rollback=True):
+        cmp.upsert("undone")
+    with cmp.conn.transaction():
+        kept = cmp.upsert("kept")
+        with cmp.conn.transaction(force_rollback=True):
+            cmp.upsert("undone")
+        with cmp.conn.transaction():
+            nested = cmp.upsert("kept, in a savepoint")
+
+    assert reader.read() == sorted([kept, nested])
+    assert reader.read() == []
+
+
+def test_a_prepared_transaction_is_read_once_it_is_committed(cmp: Cmp, reader: Reader) -> None:
+    with prepared(cmp) as name:
+        early = cmp.upsert("early")
+        assert reader.read() == [early]
+
+        cmp.conn.execute(f"commit prepared '{name}'")
+        assert len(reader.read()) == 1
+        assert reader.read() == []
+
+
+def test_a_prepared_transaction_that_is_rolled_back_is_never_read(cmp: Cmp, reader: Reader) -> None:
+    with prepared(cmp):
+        assert reader.read() == []
+
+    assert reader.read() == []
+
+
+def test_readers_do_not_take_from_each_other(cmp: Cmp, reader: Reader) -> None:
+    with Reader(cmp) as other:
+        first = cmp.upsert("first")
+        assert reader.read() == [first]
+        second = cmp.upsert("second")
+
+        assert reader.read() == [second]
+        assert other.read() == sorted([first, second])
+
+
+def test_a_transaction_is_read_whole_or_not_at_all(cmp: Cmp, reader: Reader) -> None:
+    with cmp.connect() as slow:
+        with slow.transaction():
+            projects = [cmp.upsert("one", conn=slow)]
+            assert reader.read() == []
+            projects.append(cmp.upsert("two", conn=slow))
+            assert reader.read() == []
+
+        assert reader.read() == sorted(projects)
+
+
+def test_the_log_and_cmp_are_read_in_one_snapshot(cmp: Cmp, reader: Reader) -> None:
+    """What commits in the middle of a reading belongs to the next, both its change and its content."""
+    project = cmp.upsert("apollo")
+    with reading(reader.conn) as found:
+        cmp.upsert("artemis", id=project)
+        changes = found.changes(reader.last)
+        name = reader.conn.execute("select name from projects").fetchone()
+        reader.last = found.snapshot
+
+    assert [change.op for change in changes] == ["insert"]
+    assert name == {"name": "apollo"}
+    assert reader.read() == [project]
+
+
+def test_a_reading_cannot_write(reader: Reader) -> None:
+    with pytest.raises(OmnicdcError, match="read-only"), reading(reader.conn):
+        reader.conn.execute("insert into projects (name) values ('x')")
+
+
+def test_changes_that_came_with_a_dump_of_another_cluster_do_not_keep_the_reader_busy(
+    cmp: Cmp, reader: Reader
+) -> None:
+    """P8: restored into a young cluster, their transaction ids lie in its future: never in any snapshot."""
+    cmp.conn.execute("insert into omnicdc.change (xid, op) values ('9000000000000', 'truncate')")
+
+    reader.read()
+
+    assert reader.read() == []
+    assert not reader.waiting()

@@ -1,0 +1,185 @@
+"""The log is pruned below what every live consumer has read, and not before its time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from support.cmp import Cmp
+
+from omnicdc import db
+
+AT_ONCE = "-1 second"
+"""An age that everything has, the change of this instant included."""
+
+
+def prune(cmp: Cmp, *, history: str = AT_ONCE, silent: str = "1 day") -> int:
+    """Prune; returns how many changes were deleted."""
+    return int(cmp.value("select omnicdc.prune(%s::interval, %s::interval)", history, silent))
+
+
+def consumer(cmp: Cmp, name: str, snapshot: str | None = None, *, seen: str = "0 seconds ago") -> None:
+    """Say where a consumer stands: by default, at what is visible now."""
+    cmp.conn.execute(
+        """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root, version,
+                                         seen_at)
+           values (%s, coalesce(%s, pg_current_snapshot()::text)::pg_snapshot, 1, 1, 1, 'h', 'r', 'v',
+                   clock_timestamp() + %s::interval)
+           on conflict (name) do update set snapshot = excluded.snapshot, seen_at = excluded.seen_at""",
+        [name, snapshot, seen],
+    )
+
+
+def snapshot(cmp: Cmp) -> str:
+    """Return what is visible now."""
+    return str(cmp.value("select pg_current_snapshot()::text"))
+
+
+def test_what_every_live_consumer_has_read_goes(cmp: Cmp) -> None:
+    cmp.upsert("apollo")
+    consumer(cmp, "one")
+    consumer(cmp, "two")
+
+    assert prune(cmp) == 1
+    assert prune(cmp) == 0
+
+
+def test_what_a_live_consumer_has_yet_to_read_stays(cmp: Cmp) -> None:
+    cmp.upsert("read by both")
+    before = snapshot(cmp)
+    kept = cmp.upsert("read by one")
+    consumer(cmp, "behind", before)
+    consumer(cmp, "ahead")
+
+    assert prune(cmp) == 1
+    assert cmp.log() == [(kept, "insert", None)]
+
+
+def test_what_was_committed_late_stays_until_it_was_read(cmp: Cmp) -> None:
+    """It has an id below others that were read long ago."""
+    with cmp.connect() as slow:
+        with slow.transaction():
+            late = cmp.upsert("late", conn=slow)
+            cmp.upsert("early")
+            consumer(cmp, "here")
+        assert prune(cmp) == 0
+        assert {project for project, _, _ in cmp.log()} > {late}
+
+        with db.connect(cmp.dsn) as conn:
+            last = cmp.value("select snapshot::text from omnicdc.consumer")
+            assert [row["project_id"] for row in db.rows(conn, "changes", {"last": last})] == [late]
+
+
+def test_a_consumer_silent_past_its_limit_holds_nothing_back(cmp: Cmp) -> None:
+    before = snapshot(cmp)
+    cmp.upsert("apollo")
+    consumer(cmp, "silent", before, seen="2 days ago")
+    consumer(cmp, "alive")
+
+    assert prune(cmp, silent="3 days") == 0
+    assert prune(cmp, silent="1 day") == 1
+
+
+def test_without_any_consumer_what_is_visible_to_all_goes(cmp: Cmp) -> None:
+    with cmp.connect() as other, other.transaction():
+        other.execute("select pg_current_xact_id()")
+        cmp.upsert("committed beside an older transaction")
+        assert prune(cmp) == 0
+
+    assert prune(cmp) == 1
+
+
+def test_what_is_younger_than_the_history_stays(cmp: Cmp) -> None:
+    old = cmp.upsert("old")
+    cmp.conn.execute("update omnicdc.change set at = at - interval '8 days'")
+    young = cmp.upsert("young")
+    consumer(cmp, "here")
+
+    assert prune(cmp, history="7 days") == 1
+    assert old
+    assert cmp.log() == [(young, "insert", None)]
+
+
+def test_age_is_judged_by_the_clock_and_not_by_the_start_of_the_transaction(cmp: Cmp) -> None:
+    """now() stands still: by it, what was written since would not be old, nor a consumer alive."""
+    with cmp.connect() as long, long.transaction():
+        long.execute("select now()")
+        before = snapshot(cmp)
+        cmp.upsert("apollo")
+        consumer(cmp, "alive", seen="1 second ago")
+        consumer(cmp, "just silent", before, seen="2 seconds ago")
+        deleted = long.execute("select omnicdc.prune('0', '1.9 seconds')").fetchone()
+
+    assert deleted == (1,)
+
+
+def test_the_generations_history_is_kept_as_long_as_the_log(cmp: Cmp) -> None:
+    consumer(cmp, "here")
+    for age in ("8 days", "6 days"):
+        cmp.conn.execute(
+            """insert into omnicdc.history (consumer, generation, snapshot, changes, registries, at)
+               values ('here', 1, '1:1:', 0, '{}', clock_timestamp() - %s::interval)""",
+            [age],
+        )
+    prune(cmp, history="7 days")
+
+    assert cmp.value("select count(*) from omnicdc.history") == 1
+
+
+def test_how_far_the_log_was_pruned_is_remembered(cmp: Cmp) -> None:
+    """Else a wait for an older transaction would be told that it changed nothing."""
+    with cmp.conn.transaction():
+        token = cmp.value("select pg_current_xact_id()::text")
+        cmp.upsert("apollo")
+    with db.connect(cmp.dsn) as conn:
+        before = db.one(conn, "transaction", {"token": token})
+        prune(cmp)
+        after = db.one(conn, "transaction", {"token": token})
+
+    assert (before["changes"], before["pruned"]) == (1, False)
+    assert (after["changes"], after["pruned"]) == (0, True)
+
+
+def test_a_snapshot_from_another_cluster_s_future_prunes_nothing_that_is_still_open(cmp: Cmp) -> None:
+    """P8: it came with a restored dump."""
+    consumer(cmp, "restored", "9000000000000:9000000000000:")
+    with cmp.connect() as slow, slow.transaction():
+        slow.execute("select pg_current_xact_id()")
+        cmp.upsert("early")
+        assert prune(cmp) == 0
+    assert prune(cmp) == 1
+
+    assert cmp.value("select pruned_below <= pg_snapshot_xmax(pg_current_snapshot()) from omnicdc.watch")
+
+
+def test_daemons_that_prune_at_once_delete_each_change_once(cmp: Cmp) -> None:
+    cmp.fill(1000)
+
+    def one() -> int:
+        with Cmp(cmp.dsn) as own:
+            return prune(own)
+
+    with ThreadPoolExecutor(3) as pool:
+        deleted = [done.result() for done in [pool.submit(one) for _ in range(3)]]
+
+    assert sum(deleted) == 1000
+
+
+def test_a_publication_of_all_tables_does_not_stop_pruning(cmp: Cmp) -> None:
+    """PostgreSQL refuses to delete from a published table that has no replica identity."""
+    cmp.conn.execute("set client_min_messages = error; create publication everything for all tables")
+    cmp.upsert("apollo")
+    consumer(cmp, "here")
+
+    assert prune(cmp) == 1
+
+
+def test_pruning_holds_up_no_writer(cmp: Cmp) -> None:
+    """P4."""
+    project = cmp.upsert("apollo")
+    with cmp.connect() as daemon:
+        daemon.execute("begin; select omnicdc.prune('-1 second', '1 day')")
+        cmp.conn.execute("set lock_timeout = '1 s'")
+        cmp.upsert("artemis", id=project)
+        daemon.execute("commit")
+
+    assert cmp.log() == [(project, "update", ("name",))]

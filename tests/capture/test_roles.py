@@ -1,0 +1,163 @@
+"""Who may do what in omnicdc's schema, tried from the outside by people who log in; and that CMP's writers need nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+    from capture.sessions import People
+    from support.cmp import Cmp
+
+CONSUMER: LiteralString = """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation,
+    host, root, version) values ('x', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""
+
+NOBODY: LiteralString = ""
+DAEMON: LiteralString = "daemon"
+BOTH: LiteralString = "daemon client"
+
+MAY: dict[LiteralString, LiteralString] = {
+    # CMP
+    "select id, name, key, type, status, metadata_ from projects": BOTH,
+    "select description from projects": NOBODY,
+    "select * from projects": NOBODY,
+    "update projects set name = 'x'": NOBODY,
+    "insert into projects (name) values ('x')": NOBODY,
+    "delete from projects": NOBODY,
+    "truncate projects": NOBODY,
+    "lock table projects in share mode": NOBODY,
+    "alter table projects disable trigger user": NOBODY,
+    "drop trigger omnicdc_note_row on projects": NOBODY,
+    # the log
+    "select * from omnicdc.change": BOTH,
+    "insert into omnicdc.change (op) values ('truncate')": NOBODY,
+    "update omnicdc.change set op = 'truncate'": NOBODY,
+    "delete from omnicdc.change": NOBODY,
+    "truncate omnicdc.change": NOBODY,
+    "lock table omnicdc.change in access exclusive mode": NOBODY,
+    # what is captured
+    "select * from omnicdc.watch": BOTH,
+    "update omnicdc.watch set target = 'x'": NOBODY,
+    "select * from omnicdc.migration": BOTH,
+    "insert into omnicdc.migration values (99, 'x')": NOBODY,
+    # the consumers
+    "select * from omnicdc.consumer": BOTH,
+    CONSUMER: DAEMON,
+    "update omnicdc.consumer set generation = 2": DAEMON,
+    "delete from omnicdc.consumer": NOBODY,
+    "select * from omnicdc.history": BOTH,
+    """insert into omnicdc.history (consumer, generation, snapshot, changes, registries)
+       values ('here', 1, '1:1:', 0, '{}')""": DAEMON,
+    "delete from omnicdc.history": NOBODY,
+    # the functions
+    "select omnicdc.capture_fault()": BOTH,
+    "select omnicdc.is_alive('x')": BOTH,
+    "select omnicdc.request_rebuild()": BOTH,
+    "select omnicdc.request_accept()": DAEMON,
+    "select omnicdc.prune('1 day', '1 day')": DAEMON,
+    "select omnicdc.ring()": NOBODY,
+    "select omnicdc.watch('projects', '{name}')": NOBODY,
+    "select omnicdc.unwatch('projects')": NOBODY,
+    "select omnicdc.watch_source('{name}')": NOBODY,
+    "create trigger mine after insert on pg_temp.mine for each row execute function omnicdc.note_row()": NOBODY,
+    # the schema
+    "create table omnicdc.mine (a integer)": NOBODY,
+    "create function omnicdc.mine() returns integer language sql as 'select 1'": NOBODY,
+    "drop schema omnicdc cascade": NOBODY,
+    "set role omnicdc_owner": NOBODY,
+    # cluster-wide facts that a daemon and a client read
+    "select system_identifier from pg_control_system()": BOTH,
+}
+
+
+@pytest.mark.parametrize("group", ["daemon", "client", "nobody", "writer"])
+def test_each_may_do_what_it_is_for_and_nothing_else(cmp: Cmp, people: People, group: LiteralString) -> None:
+    cmp.upsert("apollo")
+    cmp.conn.execute(CONSUMER.replace("'x'", "'here'"))
+    members = {"daemon": ["omnicdc_daemon"], "client": ["omnicdc_client"]}.get(group, [])
+    name = people.writer() if group == "writer" else people.add(*members)
+
+    with people.connect(name) as conn:
+        conn.execute("create temp table mine (a integer)")
+        allowed = {deed for deed in MAY if may(conn, deed)}
+
+    writes = ("select", "insert into p", "update p", "delete from p", "truncate p", "lock table p")
+    cmps = {deed for deed in MAY if "projects" in deed and deed.startswith(writes) and "omnicdc" not in deed}
+    expected = cmps if group == "writer" else {deed for deed, groups in MAY.items() if group in groups}
+    assert allowed - PUBLICLY == expected - PUBLICLY
+
+
+PUBLICLY = {"select system_identifier from pg_control_system()"}
+"""PostgreSQL lets everybody ask."""
+
+
+def may(conn: psycopg.Connection[Any], deed: LiteralString) -> bool:
+    """Whether it is allowed; it is undone in any case."""
+    with conn.transaction(force_rollback=True):
+        try:
+            conn.execute(deed)
+        except pg.InsufficientPrivilege:
+            return False
+    return True
+
+
+def test_a_writer_without_any_right_on_omnicdc_is_logged(cmp: Cmp, people: People) -> None:
+    with people.connect(people.writer()) as conn:
+        project = cmp.upsert("apollo", conn=conn)
+        cmp.upsert("artemis", id=project, conn=conn)
+        conn.execute("truncate projects")
+
+    assert cmp.log() == [(project, "insert", None), (project, "update", ("name",)), (None, "truncate", None)]
+
+
+def test_a_writer_who_inherits_nothing_and_sees_no_schema_is_logged(cmp: Cmp, people: People) -> None:
+    with people.connect(people.writer()) as conn:
+        conn.execute("set search_path = ''; set row_security = off; set check_function_bodies = off")
+        conn.execute("insert into public.projects (name) values ('apollo')")
+
+    assert [op for _, op, _ in cmp.log()] == ["insert"]
+
+
+def test_none_of_the_roles_can_log_in(cmp: Cmp) -> None:
+    can = cmp.value(
+        "select count(*) from pg_roles where starts_with(rolname, 'omnicdc_') and (rolcanlogin or rolsuper or rolcreaterole)"
+    )
+
+    assert can == 0
+
+
+def test_the_owner_of_everything_that_runs_as_its_owner_cannot_log_in(cmp: Cmp) -> None:
+    owners = cmp.value(
+        """select array_agg(distinct pg_get_userbyid(p.proowner)) from pg_proc p
+            where p.pronamespace = 'omnicdc'::regnamespace"""
+    )
+    tables = cmp.value(
+        """select array_agg(distinct pg_get_userbyid(c.relowner)) from pg_class c
+            where c.relnamespace = 'omnicdc'::regnamespace"""
+    )
+
+    assert (owners, tables) == (["omnicdc_owner"], ["omnicdc_owner"])
+
+
+def test_everything_that_runs_as_its_owner_has_its_search_path_pinned(cmp: Cmp) -> None:
+    loose = cmp.value(
+        """select array_agg(p.proname) from pg_proc p
+            where p.pronamespace = 'omnicdc'::regnamespace
+              and p.proconfig is distinct from array['search_path=pg_catalog, pg_temp']"""
+    )
+
+    assert loose is None
+
+
+def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
+    public = cmp.value(
+        """select array_agg(p.proname) from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+            where p.pronamespace = 'omnicdc'::regnamespace and a.grantee = 0"""
+    )
+
+    assert public is None

@@ -1,0 +1,117 @@
+"""Nobody who may create things in CMP's database gets their code run as omnicdc_owner, or as who installs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg import sql as pgsql
+
+from omnicdc import db, install
+from omnicdc.errors import ConfigError
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import LiteralString
+
+    import psycopg
+    from capture.sessions import People
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+
+NAMESAKES: list[LiteralString] = [
+    # Better matches than PostgreSQL's own, for the calls that omnicdc's SQL makes.
+    "create function public.format(text, text) returns text language plpgsql as {trap}",
+    "create function public.format(text, name) returns text language plpgsql as {trap}",
+    "create function public.to_regrole(name) returns regrole language plpgsql as {trap}",
+    "create function public.pg_has_role(name, text, text) returns boolean language plpgsql as {trap}",
+    "create function public.set_config(text, text, boolean) returns text language plpgsql as {trap}",
+    "create function public.current_setting(text, boolean) returns text language plpgsql as {trap}",
+    "create function public.lower(name) returns text language plpgsql as {trap}",
+    "create function public.pg_try_advisory_lock(integer, integer) returns boolean language plpgsql as {trap}",
+    "create function public.parse_ident(text) returns text[] language plpgsql as {trap}",
+    "create function public.md5(text) returns text language plpgsql as {trap}",
+    "create function public.distinct_uuid(uuid, uuid) returns boolean language plpgsql as {trap}",
+    "create function public.distinct_text(text, text) returns boolean language plpgsql as {trap}",
+    "create function public.key_of(jsonb, text) returns text language plpgsql as {trap}",
+    "create operator public.<> (leftarg = uuid, rightarg = uuid, function = public.distinct_uuid)",
+    "create operator public.= (leftarg = uuid, rightarg = uuid, function = public.distinct_uuid)",
+    "create operator public.= (leftarg = text, rightarg = text, function = public.distinct_text)",
+    "create operator public.->> (leftarg = jsonb, rightarg = text, function = public.key_of)",
+]
+TRAP = """begin
+  insert into public.caught values (current_user, session_user);
+  raise exception 'caught';
+end"""
+
+
+@pytest.fixture
+def mallory(cmp: Cmp, people: People) -> Iterator[psycopg.Connection[Any]]:
+    """A writer of CMP who may create in `public`, and has set every trap there and in pg_temp."""
+    name = people.writer()
+    cmp.conn.execute(pgsql.SQL("grant create, usage on schema public to {}").format(pgsql.Identifier(name)))
+    cmp.conn.execute("create table caught (as_whom text, session text); grant all on caught to public")
+    with people.connect(name) as conn:
+        for namesake in NAMESAKES:
+            for schema in ("public", "pg_temp"):
+                trap = namesake.replace("public.", f"{schema}.").replace("{trap}", "$trap$" + TRAP + "$trap$")
+                conn.execute(trap.encode())
+        conn.execute("create temp table change (project_id uuid, op text, fields text[])")
+        conn.execute("create temp table watch (target text, watched text[], source_hash text)")
+        conn.execute("create temp table projects (id uuid)")
+        conn.execute("create temp table pg_class (oid oid)")
+        yield conn
+
+
+def test_a_writer_s_namesakes_are_not_called_by_the_triggers(
+    cmp: Cmp, mallory: psycopg.Connection[Any]
+) -> None:
+    for path in ("public, pg_catalog", "pg_temp, public, pg_catalog", ""):
+        mallory.execute("select pg_catalog.set_config('search_path', %s, false)", [path])
+        mallory.execute("insert into public.projects (name) values ('apollo')")
+        mallory.execute("update public.projects set name = 'artemis', metadata_ = '{\"domain\": \"moon\"}'")
+        mallory.execute("update public.projects set id = '00000000-0000-0000-0000-00000000000a'")
+        mallory.execute("truncate public.projects")
+
+    assert cmp.value("select count(*) from caught") == 0
+    assert len(cmp.log()) == 3 * 5
+
+
+@pytest.mark.parametrize("path", ["public", "public, pg_catalog"])
+def test_a_writer_s_namesakes_are_not_called_by_who_installs(
+    cmp: Cmp, mallory: psycopg.Connection[Any], path: LiteralString
+) -> None:
+    """The installer is often a superuser, and `public` is often open to everybody."""
+    with db.connect(cmp.dsn) as conn:
+        conn.execute("select set_config('search_path', %s, false)", [path])
+        install.install(conn, "projects", WATCHED)
+        install.uninstall(conn)
+        install.install(conn, "projects", WATCHED)
+    cmp.upsert("apollo")
+    cmp.conn.execute("truncate projects")
+
+    assert not mallory.closed
+    assert cmp.value("select count(*) from caught") == 0
+
+
+def test_a_writer_s_namesakes_are_not_called_by_the_functions_of_daemon_and_client(
+    cmp: Cmp, mallory: psycopg.Connection[Any]
+) -> None:
+    cmp.conn.execute("set search_path = public, pg_catalog")
+    cmp.conn.execute(
+        """select omnicdc.capture_fault(), omnicdc.is_alive('x'), omnicdc.request_rebuild(), omnicdc.request_accept(),
+                  omnicdc.prune('1 day', '1 day')"""
+    )
+
+    assert not mallory.closed
+    assert cmp.value("select count(*) from public.caught") == 0
+
+
+def test_a_schema_of_somebody_else_is_not_installed_into(bare: Cmp) -> None:
+    """Its owner could drop and replace whatever is in it."""
+    bare.conn.execute("create schema omnicdc")
+    with db.connect(bare.dsn) as conn, pytest.raises(ConfigError, match="schema omnicdc belongs to"):
+        install.install(conn, "projects", WATCHED)

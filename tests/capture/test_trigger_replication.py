@@ -1,0 +1,62 @@
+"""P1: what logical replication writes into CMP's table is captured, like anybody's writes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from capture.sessions import Ear, until
+from psycopg import sql as pgsql
+from support.cmp import TABLE, Cmp
+
+from omnicdc import db
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = f"omnicdc_origin_{os.getpid()}"
+
+
+@pytest.fixture
+def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
+    """Another CMP, whose projects are replicated into `cmp`."""
+    if cmp.value("select current_setting('wal_level')") != "logical":
+        pytest.skip("the server's wal_level is not logical")
+    name = pgsql.Identifier(NAME)
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(pgsql.SQL("create database {}").format(name))
+        with Cmp(psycopg.conninfo.make_conninfo(server, dbname=NAME)) as origin:
+            origin.conn.execute(TABLE)
+            origin.conn.execute("create publication everything for all tables")
+            # In one server, creating the subscription would wait for itself to create the slot.
+            origin.conn.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [NAME])
+            cmp.conn.execute(
+                pgsql.SQL(
+                    "create subscription {} connection {} publication everything with (create_slot = false, copy_data = false)"
+                ).format(name, origin.dsn)
+            )
+            yield origin
+            cmp.conn.execute(pgsql.SQL("drop subscription {}").format(name))
+        admin.execute(pgsql.SQL("drop database {} with (force)").format(name))
+
+
+def test_replicated_writes_are_logged_and_ring(cmp: Cmp, origin: Cmp) -> None:
+    with Ear(cmp) as ear, db.connect(cmp.dsn) as consumer:
+        db.run(consumer, "park")
+        project = origin.upsert("apollo", status="active")
+        origin.upsert("apollo", id=project, status="archived")
+        origin.upsert("apollo", id=project, status="archived")
+        origin.conn.execute("delete from projects")
+        origin.conn.execute("truncate projects")
+        until(lambda: (None, "truncate", None) in cmp.log(), "the replicated truncate has come")
+        rings = ear.rings()
+
+    assert cmp.log() == [
+        (project, "insert", None),
+        (project, "update", ("status",)),
+        (project, "delete", None),
+        (None, "truncate", None),
+    ]
+    assert rings == 4

@@ -1,0 +1,123 @@
+"""Uninstall takes out what install put in, and leaves CMP's table as it was before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from capture.sessions import dump, psql
+
+from omnicdc import db, install, sql
+from omnicdc.errors import LockBusy
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+OWN_TRIGGERS: LiteralString = """
+create function touch() returns trigger language plpgsql as 'begin return new; end';
+create trigger touch before update on projects for each row execute function touch();
+alter table projects disable trigger touch;
+grant select on projects to public;
+comment on table projects is 'CMP''s own'
+"""
+
+
+def install_in(cmp: Cmp) -> bool:
+    """Install; returns whether the capture was changed."""
+    with db.connect(cmp.dsn) as conn:
+        return install.install(conn, "projects", WATCHED)
+
+
+def uninstall_from(cmp: Cmp) -> None:
+    """Uninstall."""
+    with db.connect(cmp.dsn) as conn:
+        install.uninstall(conn)
+
+
+def test_the_database_is_as_it_was_before(bare: Cmp) -> None:
+    bare.conn.execute(OWN_TRIGGERS)
+    before = dump(bare)
+    install_in(bare)
+    assert dump(bare) != before
+
+    uninstall_from(bare)
+
+    assert dump(bare) == before
+
+
+def test_the_file_for_psql_does_the_same(bare: Cmp) -> None:
+    before = dump(bare)
+    install_in(bare)
+
+    said = psql(bare.dsn, sql.uninstall().text)
+
+    assert said.returncode == 0, said.stderr
+    assert dump(bare) == before
+
+
+def test_a_repeat_is_harmless(bare: Cmp) -> None:
+    before = dump(bare)
+    uninstall_from(bare)
+    install_in(bare)
+    uninstall_from(bare)
+    uninstall_from(bare)
+
+    assert dump(bare) == before
+
+
+GONE: list[LiteralString] = [
+    "drop table projects",
+    "alter table projects rename to ventures",
+    "alter table projects drop name",
+    "drop table omnicdc.change cascade",
+    "truncate omnicdc.watch",
+    "drop trigger omnicdc_note_row on projects",
+    "drop schema omnicdc cascade",
+]
+
+
+def test_what_is_no_longer_there_stands_in_nobody_s_way(cmp: Cmp) -> None:
+    for deed in GONE:
+        with db.connect(cmp.dsn) as conn, conn.transaction(force_rollback=True):
+            conn.execute(deed)
+            install.uninstall(conn)
+            left = conn.execute(
+                """select to_regnamespace('omnicdc') as schema,
+                          (select count(*) from pg_trigger where starts_with(tgname, 'omnicdc')) as triggers"""
+            ).fetchone()
+
+            assert left == {"schema": None, "triggers": 0}, deed
+
+
+def test_install_after_uninstall_starts_afresh(cmp: Cmp) -> None:
+    cmp.upsert("apollo")
+    uninstall_from(cmp)
+    cmp.upsert("artemis")
+    again = install_in(cmp)
+
+    assert again
+    assert cmp.log() == []
+
+
+def test_the_roles_stay(cmp: Cmp) -> None:
+    uninstall_from(cmp)
+
+    assert cmp.value("select count(*) from pg_roles where starts_with(rolname, 'omnicdc_')") == 3
+
+
+def test_a_table_that_stays_locked_is_told_and_stays_captured(
+    cmp: Cmp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(install, "ATTEMPTS", 2)
+    with cmp.connect() as writer, writer.transaction():
+        cmp.upsert("apollo", conn=writer)
+        with pytest.raises(LockBusy):
+            uninstall_from(cmp)
+
+    assert [op for _, op, _ in cmp.log()] == ["insert"]

@@ -1,0 +1,115 @@
+"""P2: at every instant each file is complete, parses, and equals a full rebuild at one committed snapshot."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from support.host import CANONICAL, PROJECT, Host
+from support.reader import Reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.cmp import Cmp
+
+PROJECTS = 500
+WAVES = 50
+SWAPS = 1000
+
+WAVE = """
+update projects
+   set status = %(wave)s,
+       metadata_ = jsonb_build_object('github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+"""
+"""One transaction that alters every entry of every registry."""
+
+SWAP = """
+update projects p set status = o.status from projects o
+ where (p.key, o.key) in (('key-' || %(one)s, 'key-' || %(other)s), ('key-' || %(other)s, 'key-' || %(one)s))
+"""
+"""One transaction that exchanges two statuses."""
+
+
+def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """P2: two readers read all files without a pause while every entry of every file changes in waves."""
+    cmp.fill(PROJECTS)
+    cmp.conn.execute(WAVE, {"wave": "w000"})
+    host.daemon()
+    readers = [Reader(host.root, "waves") for _ in range(2)]
+    for number in range(1, WAVES + 1):
+        cmp.conn.execute(WAVE, {"wave": f"w{number:03}"})
+    cmp.arrived()
+    found = [reader.end() for reader in readers]
+    fresh = Host(tmp_path / "fresh", cmp.dsn)
+    fresh.once()
+
+    assert [it["wrong"] for it in found] == [[], []]
+    assert all(it["reads"] > 50 for it in found)
+    assert host.raw(CANONICAL).count(f"w{WAVES:03}-".encode()) == PROJECTS
+    assert host.content() == fresh.content()
+
+
+def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Host) -> None:
+    """P2: statuses are exchanged, two at a time; at every instant each is in exactly one project."""
+    dice = random.Random(20261122)
+    cmp.fill(8)
+    cmp.conn.execute("update projects set status = substr(key, 5)::int - 1")
+    host.daemon()
+    reader = Reader(host.root, "swaps")
+    for _ in range(SWAPS):
+        one, other = dice.sample(range(1, 9), 2)
+        cmp.conn.execute(SWAP, {"one": str(one), "other": str(other)})
+    cmp.arrived()
+    found = reader.end()
+
+    assert found["wrong"] == []
+    assert found["reads"] > 50
+    assert len({entry["status"] for entry in host.canonical().values()}) == 8
+
+
+def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """P2: incremental == full, after single rows, after a batch beyond the bulk limit, and after one that is not."""
+    dice = random.Random(20261122)
+    cmp.fill(3000)
+    host.daemon()
+    for statement in (
+        "update projects set name = 'A' || name where key like '%%5'",
+        "update projects set type = 'LIBRARY' where length(key) = 7",
+        "update projects set status = null, key = null where name like '%%1'",
+        "delete from projects where name like '%%22'",
+    ):
+        cmp.conn.execute(statement, [])
+        for _ in range(25):
+            cmp.conn.execute(
+                """update projects set name = %s, metadata_ = metadata_ || jsonb_build_object('github_url', %s::text)
+                    where id = (select id from projects order by id offset %s limit 1)""",
+                [
+                    dice.choice(["z", "Ä", "no", "0x1", "- x", "tab\there", "😀", ""]),
+                    dice.choice(["", "x", "https://github.com/acme/project-1", None]),
+                    dice.randrange(2000),
+                ],
+            )
+    cmp.arrived()
+    fresh = Host(tmp_path / "fresh", cmp.dsn)
+    fresh.once()
+
+    assert host.content() == fresh.content()
+    assert len(host.canonical()) == len(host.projects()) == cmp.value("select count(*) from projects")
+
+
+def test_an_empty_cmp_has_whole_files_as_well(cmp: Cmp, host: Host) -> None:
+    """P2: from nothing to one project and back, each file parses and says how many it holds."""
+    daemon = host.daemon()
+    nothing = host.content()
+    project = cmp.upsert("only one", github_url="https://github.com/acme/only")
+    cmp.arrived()
+    one = set(host.projects())
+    cmp.conn.execute("delete from projects")
+    cmp.arrived()
+    daemon.stop()
+
+    assert one == {project}
+    assert host.content() == nothing
+    assert (host.canonical(), host.projects(), host.inventory()) == ({}, {}, [])
+    assert b"\n  total: 0\n" in nothing[PROJECT]

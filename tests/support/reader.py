@@ -1,0 +1,107 @@
+"""A program that reads a root's registries over and over until its input ends, as tools of others do.
+
+It prints one JSON object: how often it read, and what was wrong. Most reads look only whether the file is
+whole; every so often it is parsed, and its statuses must be those of one transaction:
+
+waves: every project has the same one, and it never goes back (w000, w001, ...).
+swaps: each number below the count of the projects is there once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.host import CANONICAL, INVENTORY, PROJECT
+
+LOOKS = 15
+"""How often a file is looked at before it is parsed."""
+
+
+class Reader:
+    """The program as a process; it reads from when this is made."""
+
+    def __init__(self, root: Path, kind: str) -> None:
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(root), kind],
+            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "reading\n"
+
+    def end(self) -> dict[str, Any]:
+        """End it, and return what it found."""
+        said, _ = self._process.communicate(timeout=20)
+        found = json.loads(said)
+        assert isinstance(found, dict)
+        return found
+
+
+def look(name: str, data: bytes) -> None:
+    """Tell whether a file is whole by its header, its entries' number and its end."""
+    if name == CANONICAL:
+        counted, entries, end = re.search(rb'"count": (\d+)', data), data.count(b'"source": "cmp_db"'), b"}"
+    elif name == PROJECT:
+        counted, entries, end = re.search(rb"total: (\d+)", data), data.count(b"\n- uuid: "), b"\n"
+    else:
+        counted, entries, end = None, 0, b"]"
+    assert data.endswith(end), f"{len(data)} bytes end with {data[-20:]!r}"
+    assert name == INVENTORY or (counted and int(counted[1]) == entries), (
+        f"{counted} entries, found {entries}"
+    )
+
+
+def statuses(name: str, data: bytes) -> list[str]:
+    """Parse a file; an element of the inventory has its status in its name, before the first dash."""
+    if name == PROJECT:
+        read = yaml.load(data, yaml.CSafeLoader)
+        assert read["stats"]["github"] == sum(bool(entry["github_url"]) for entry in read["projects"]), (
+            "stats"
+        )
+        return [entry["status"] for entry in read["projects"]]
+    parsed = json.loads(data)
+    if name == INVENTORY:
+        return [element["name"].partition("-")[0] for element in parsed]
+    names = [(entry["name"], project) for project, entry in parsed["uuids"].items()]
+    assert names == sorted(names), "order"
+    return [entry["status"] for entry in parsed["uuids"].values()]
+
+
+def main(root: Path, kind: str) -> None:
+    """Read until the input ends."""
+    registries = (CANONICAL, PROJECT, INVENTORY) if kind == "waves" else (CANONICAL, PROJECT)
+    reads, last, wrong = 0, dict.fromkeys(registries, ""), []
+    sys.stdout.write("reading\n")
+    sys.stdout.flush()
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        name, parse = registries[reads % len(registries)], reads // len(registries) % LOOKS == 0
+        reads += 1
+        try:
+            data = (root / name).read_bytes()
+            look(name, data)
+            seen = statuses(name, data) if parse or kind == "swaps" else []
+        except (OSError, ValueError, KeyError, AssertionError, yaml.YAMLError) as exc:
+            wrong.append(f"{name}: {type(exc).__name__}: {exc}")
+            continue
+        if kind == "swaps" and sorted(seen, key=int) != [str(number) for number in range(len(seen))]:
+            wrong.append(f"{name}: parts of a transaction: {sorted(seen)}")
+        if kind == "waves" and seen:
+            if len({*seen}) != 1 or seen[0] < last[name]:
+                wrong.append(
+                    f"{name}: parts of several transactions, or back: {last[name]}, {sorted({*seen})}"
+                )
+            last[name] = max(seen)
+    json.dump({"reads": reads, "wrong": wrong[:5]}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
