@@ -13,11 +13,14 @@ import pytest
 from omnicdc.clients import GenesisClient
 
 if TYPE_CHECKING:
-
     from support.cmp import Cmp
     from support.host import Host
 
-CANONICAL, PROJECT, INVENTORY = "canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml", "repo_inventory.json"
+CANONICAL, PROJECT, INVENTORY = (
+    "canonical_projects_uuids.json",
+    "PROJECT_REGISTRY_V1.yaml",
+    "repo_inventory.json",
+)
 
 SERVICE = """
 from omnicdc.clients import GenesisClient
@@ -45,7 +48,9 @@ def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> GenesisClient:
 def test_what_genesis_has_today_runs_unchanged(cmp: Cmp, host: Host) -> None:
     host.daemon()
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
-    done = subprocess.run([sys.executable, "-c", SERVICE], env=host.env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SERVICE], env=host.env, capture_output=True, text=True, check=True
+    )
 
     by_name, everything = __import__("json").loads(done.stdout)
 
@@ -61,10 +66,15 @@ def test_it_needs_no_parser() -> None:
     """The clients never import pglast, which is GPL."""
     code = "import sys, omnicdc.clients; print([m for m in sys.modules if m.split('.')[0] == 'pglast'])"
 
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
-def test_a_status_change_names_the_two_registries_that_show_it(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_a_status_change_names_the_two_registries_that_show_it(
+    cmp: Cmp, host: Host, client: GenesisClient
+) -> None:
     project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     host.daemon()
     cmp.upsert("apollo", id=project, status="retired", github_url="https://github.com/acme/apollo")
@@ -107,7 +117,9 @@ def test_a_name_that_is_not_in_cmp_is_said_at_once(client: GenesisClient) -> Non
 
 
 def test_a_database_that_is_down_is_an_answer_without_its_password(host: Host) -> None:
-    answer = GenesisClient("postgresql://me:hunter2@127.0.0.1:1/x", root=str(host.root)).propagate_project("apollo")
+    answer = GenesisClient("postgresql://me:hunter2@127.0.0.1:1/x", root=str(host.root)).propagate_project(
+        "apollo"
+    )
 
     assert answer["success"] is False
     assert answer["verdict"] == "unavailable"
@@ -148,7 +160,9 @@ def test_propagation_of_a_block_that_raises_rolls_back_and_waits_for_nothing(
     assert cmp.log() == []
 
 
-def test_a_transaction_that_changes_nothing_watched_has_nothing_to_do(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_a_transaction_that_changes_nothing_watched_has_nothing_to_do(
+    cmp: Cmp, host: Host, client: GenesisClient
+) -> None:
     cmp.upsert("apollo")
     host.daemon()
     with psycopg.connect(cmp.dsn) as conn, client.propagation(conn) as propagation:
@@ -193,7 +207,9 @@ def test_verify_propagation_tells_each_registry(cmp: Cmp, host: Host, client: Ge
     ]  # fmt: skip
 
 
-def test_a_dry_run_computes_the_difference_and_writes_nothing(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_a_dry_run_computes_the_difference_and_writes_nothing(
+    cmp: Cmp, host: Host, client: GenesisClient
+) -> None:
     project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     host.once()
     before = host.stats()

@@ -27,7 +27,9 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("command", [["run", "--once"], ["run"], ["status"], ["wait"], ["install"], ["uninstall", "--yes"]])
+@pytest.mark.parametrize(
+    "command", [["run", "--once"], ["run"], ["status"], ["wait"], ["install"], ["uninstall", "--yes"]]
+)
 @pytest.mark.parametrize(
     ("dsn", "said"),
     [
@@ -74,7 +76,9 @@ def test_a_database_without_omnicdc_is_told_to_install(bare: Cmp, host: Host, co
 def test_an_older_or_newer_schema_is_told_which_command_to_run(cmp: Cmp, host: Host, version: int) -> None:
     cmp.conn.execute("delete from omnicdc.migration")
     if version:
-        cmp.conn.execute("insert into omnicdc.migration (version, name) values (%s, 'of tomorrow')", [version])
+        cmp.conn.execute(
+            "insert into omnicdc.migration (version, name) values (%s, 'of tomorrow')", [version]
+        )
 
     line = _one_line(host.run("run"))
 
@@ -138,7 +142,9 @@ def test_a_second_daemon_of_the_same_name_is_told_of_the_first(host: Host, tmp_p
     host.daemon()
     (tmp_path / "another").mkdir()
 
-    line = _one_line(host.run("run", "--root", str(tmp_path / "another"), "--state-dir", str(tmp_path / "state")))
+    line = _one_line(
+        host.run("run", "--root", str(tmp_path / "another"), "--state-dir", str(tmp_path / "state"))
+    )
 
     assert "--consumer" in line
 

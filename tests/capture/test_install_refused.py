@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
 
 REFUSED: dict[LiteralString, tuple[str, str]] = {
-    "drop table projects": ('table projects does not exist', "--table"),
-    "alter table projects set schema information_schema": ('table projects does not exist', "--table"),
+    "drop table projects": ("table projects does not exist", "--table"),
+    "alter table projects set schema information_schema": ("table projects does not exist", "--table"),
     "alter table projects drop id": ('needs a column "id" of type uuid', "--table"),
     "alter table projects alter id drop default, alter id type text": (
         'needs a column "id" of type uuid',

@@ -133,7 +133,9 @@ class TestWhatIsRight:
 
 class TestWhatIsNotExpected:
     @pytest.mark.usefixtures("rocket")
-    def test_a_project_that_is_not_in_cmp_has_not_arrived_though_every_file_is_right(self, files: Files) -> None:
+    def test_a_project_that_is_not_in_cmp_has_not_arrived_though_every_file_is_right(
+        self, files: Files
+    ) -> None:
         report = files.verify(NOBODY)
 
         assert (report.verified, report.in_cmp, report.name) == (False, False, None)
