@@ -7,23 +7,34 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from omnicdc.model import Published
 from omnicdc.publish import TEMPORARY, registry_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
 
-    from omnicdc.model import Published
+
+Blocks = tuple[tuple[int, str], ...]
+"""Length and SHA-256 of each block of a file, in order."""
+
+_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
 
 _NOT_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
 """Something else stands there, or nothing."""
+
+
+def _nobody(_step: str) -> None:
+    """Observe nothing."""
 
 
 def intact(root: Path, relative: Path | str, published: Published) -> bool:
@@ -69,6 +80,43 @@ def _same(file: BinaryIO, published: Published) -> bool:
         return False
     blocks = (sha256(file.read(length)).hexdigest() == digest for length, digest in published.blocks)
     return all(blocks) and not file.read(1)
+
+
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return size, time and inode of what stands there; None if nothing does, or the disk does not say."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def make_durable(path: Path, observe: Callable[[str], None] = _nobody) -> None:
+    """Sync a file that was found right: who put it there may have ended before that."""
+    with registry_errors(f"sync {path}", path):
+        for step, place in (("fsync", path), ("fsync_directory", path.parent)):
+            observe(step)
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def recognised(root: Path, path: str, blocks: Blocks) -> os.stat_result | None:
+    """Return the file's status if it holds exactly these blocks."""
+    found = rehash(root, path, Published(0, 0, 0, 0, "", blocks))
+    return (root / path).lstat() if found else None
+
+
+def stamp_in(path: Path) -> str:
+    """Return the `generated_at` of a file that looks like ours; empty if there is none."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = _STAMP.search(file.read(400) or b"")
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
 
 
 def keep_aside(

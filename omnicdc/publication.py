@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,21 +15,16 @@ import structlog
 from omnicdc import drift
 from omnicdc.errors import RegistryError
 from omnicdc.manifest import MANIFEST, Manifest, describe, read_manifest, write_manifest
-from omnicdc.model import Fault, Published
-from omnicdc.publish import registry_errors, replace
+from omnicdc.model import Fault
+from omnicdc.publish import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from omnicdc.config import Config
     from omnicdc.state import Standing, State
 
 log = structlog.get_logger()
-
-Blocks = tuple[tuple[int, str], ...]
-
-_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
 
 
 def recall(state: State) -> None:
@@ -110,11 +104,11 @@ def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -
             _release(standing)
         return same
     # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
-    stamp = _stamp_in(root / standing.path)
-    found = _recognised(root, standing.path, _digests(standing, stamp))
+    stamp = drift.stamp_in(root / standing.path)
+    found = drift.recognised(root, standing.path, _digests(standing, stamp))
     if found is None:
         return False
-    _make_durable(root / standing.path, observe)
+    drift.make_durable(root / standing.path, observe)
     standing.published = describe(_digests(standing, stamp), found, len(standing.registry.document), stamp)
     state.manifest_due = True
     _release(standing)
@@ -133,7 +127,7 @@ def _ours(state: State, standing: Standing) -> bool:
 
 def _left(state: State, standing: Standing) -> bool:
     """Whether another hand's file stays: with `on_drift: alert`, as long as the registry itself is unchanged."""
-    last, there = standing.published, _signature(state.config.require_root() / standing.path)
+    last, there = standing.published, drift.signature(state.config.require_root() / standing.path)
     if state.config.on_drift != "alert" or not (last and there) or _ours(state, standing):
         return False
     if _digests(standing, last.stamp) != last.blocks:
@@ -167,10 +161,10 @@ def _look_at(state: State, standing: Standing) -> None:
     root, last = state.config.require_root(), standing.published
     if last is None or _ours(state, standing):
         return
-    if found := _recognised(root, standing.path, last.blocks):
-        _make_durable(root / standing.path)
+    if found := drift.recognised(root, standing.path, last.blocks):
+        drift.make_durable(root / standing.path)
         standing.published = dataclasses.replace(last, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
-    elif state.config.on_drift == "restore" or not _signature(root / standing.path):
+    elif state.config.on_drift == "restore" or not drift.signature(root / standing.path):
         # Kept aside when it is rewritten, which the next cycle does.
         standing.pending = True
     else:
@@ -180,10 +174,10 @@ def _look_at(state: State, standing: Standing) -> None:
 def _keep(state: State, standing: Standing) -> None:
     """Keep aside a file that is not as it was last published, if there is one; once, however often it is met."""
     root = state.config.require_root()
-    if standing.alerted and standing.aside == _signature(root / standing.path):
+    if standing.alerted and standing.aside == drift.signature(root / standing.path):
         return
     kept = drift.keep_aside(root, standing.path, state.config.state_dir, datetime.now(UTC))
-    standing.alerted, standing.aside = True, _signature(root / standing.path)
+    standing.alerted, standing.aside = True, drift.signature(root / standing.path)
     if standing.published is not None:
         standing.drifted += 1
         log.warning(
@@ -196,48 +190,7 @@ def _keep(state: State, standing: Standing) -> None:
         log.info("replaced_foreign_file", registry=standing.name, kept=str(kept))
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def _make_durable(path: Path, observe: Callable[[str], None] = lambda _step: None) -> None:
-    """Sync a file that was found right: who put it there may have ended before that."""
-    with registry_errors(f"sync {path}", path):
-        for step, place in (("fsync", path), ("fsync_directory", path.parent)):
-            observe(step)
-            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _recognised(root: Path, path: str, blocks: Blocks) -> os.stat_result | None:
-    """Return the file's status if it holds exactly these blocks."""
-    found = drift.rehash(root, path, Published(0, 0, 0, 0, "", blocks))
-    return (root / path).lstat() if found else None
-
-
-def _stamp_in(path: Path) -> str:
-    """Return the `generated_at` of a file that looks like ours; empty if there is none."""
-    try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            found = _STAMP.search(file.read(400) or b"")
-    except OSError:
-        return ""
-    return found[1].decode() if found else ""
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open no symlink, and no pipe that would make us wait for its writer."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
-def _digests(standing: Standing, stamp: str) -> Blocks:
+def _digests(standing: Standing, stamp: str) -> drift.Blocks:
     document = standing.registry.document
     return document.digests(standing.registry.scanner.frame(len(document), document.tally, stamp))
 
