@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql as pgsql
@@ -20,6 +21,11 @@ from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# The same examples at every run, so that a green run stays green; EXPLORE=1 looks for new ones.
+hypothesis.settings.register_profile("steady", derandomize=True)
+hypothesis.settings.register_profile("explore", print_blob=True)
+hypothesis.settings.load_profile("explore" if os.environ.get("EXPLORE") else "steady")
 
 WATCHED = derive(scanners().values()).fields
 

@@ -105,6 +105,8 @@ def test_yaml_that_is_accepted_is_read_by_every_reader_as_we_do(seed: int, reade
     ours = items(found)
     assert len(ours) == len(expected)
     for entry, theirs in zip(ours, expected, strict=True):
+        if "to YAML 1.2" in entry:
+            continue  # the two versions disagree on all of it, and we say so
         agreed = {name: value for name, value in entry.items() if "to YAML 1.1" not in str(value)}
         assert all(same(value, theirs[name]) for name, value in agreed.items())
 

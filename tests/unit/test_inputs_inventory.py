@@ -169,7 +169,7 @@ def test_damage_to_what_was_adopted_is_told_and_mended_from_the_published_file(t
 
 def test_an_inventory_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     unreadable = tmp_path / "repo_inventory.json"
-    unreadable.mkdir()
+    unreadable.symlink_to(unreadable)
 
     with pytest.raises(ConfigError, match="what it holds cannot be kept"):
         adopt(unreadable, tmp_path)
