@@ -12,7 +12,7 @@ help: ## list the targets
 demo: .venv/demo ## watch a write propagate, on a PostgreSQL of its own
 	@$(BIN)/omnicdc demo
 
-test: check ## lint, types, layers, and all tests
+test: lint types ## lint, types, layers, and all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: lint types unit ## what to run before every commit: seconds
