@@ -38,6 +38,9 @@ LONGEST_PAUSE_S = 15.0
 """Between two sessions, doubling from the first to the longest until one succeeds."""
 
 
+STAYS = "the configuration from before stays in force"
+
+
 class Wishes:
     """What signals ask for: SIGTERM and SIGINT a stop, SIGHUP a reload. Handlers set flags and nothing else."""
 
@@ -87,21 +90,42 @@ def run(
     What only a person can mend (ConfigError, SchemaMismatch, a second daemon) ends it at its start;
     once it has published, everything is retried. `standby` waits for the root and the name.
     """
-    config, started = load(), False
+    config, proven = load(), None
     while not wishes.stop.requested:
         wishes.reload = False
-        with (
-            _root(config, wishes.stop, notifier.waiting, standby=standby or started),
-            Refresher(config, wishes.stop) as inputs,
-        ):
-            serving = Serving(config, inputs, wishes, notifier, observe, standby, started)
-            _survive(serving)
-            started = serving.started
+        try:
+            if _served(config, wishes, notifier, observe, standby=standby, started=proven is not None):
+                proven = config
+        except OmnicdcError as exc:
+            if proven is None or config is proven:
+                raise
+            log.error("reload_failed", error=exc.message, hint=exc.hint or STAYS)
+            config = proven
+            continue
         if wishes.reload:
             notifier.reloading()
             config = _reloaded(load, config)
     notifier.stopping()
     log.info("stopped")
+
+
+def _served(
+    config: Config,
+    wishes: Wishes,
+    notifier: Notifier,
+    observe: Callable[[str], None],
+    *,
+    standby: bool,
+    started: bool,
+) -> bool:
+    """Serve with one configuration until a stop or a reload; returns whether a session ever published."""
+    with (
+        _root(config, wishes.stop, notifier.waiting, standby=standby or started),
+        Refresher(config, wishes.stop) as inputs,
+    ):
+        serving = Serving(config, inputs, wishes, notifier, observe, standby, started)
+        _survive(serving)
+        return serving.started
 
 
 def run_to_the_end(
@@ -224,7 +248,7 @@ def _reloaded(load: Callable[[], Config], config: Config) -> Config:
         fresh = load()
         fresh.require_root()
     except OmnicdcError as exc:
-        log.error("reload_failed", error=exc.message, hint="the configuration from before stays in force")
+        log.error("reload_failed", error=exc.message, hint=STAYS)
         return config
     log.info("reloaded")
     return fresh

@@ -13,6 +13,7 @@ from omnicdc.acknowledge import acknowledge
 from omnicdc.errors import OmnicdcError
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.publication import inspect
+from omnicdc.session import look_at_capture
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -57,17 +58,19 @@ class Housekeeping:
             self._sign()
 
     def _sign(self) -> None:
-        with db.translated("pruning the log"):
-            fault = db.one(self._conn, "capture_fault")["fault"]
-            config = self._state.config
-            deleted = db.one(self._conn, "prune", {"history": config.history, "silent": config.silent_limit})[
-                "deleted"
-            ]
-        if fault:
-            log.warning("capture_broken", fault=fault, hint="run `omnicdc install` as the table's owner")
+        """Look at the capture, forget what nobody needs, and say where we stand."""
+        state, config = self._state, self._state.config
+        with db.translated("looking after the log"):
+            fault, state.trusted = look_at_capture(self._conn, state.watch)
+            keep = {"history": config.history, "silent": config.silent_limit}
+            deleted = db.one(self._conn, "prune", keep)["deleted"]
+        if fault != state.capture_fault:
+            # Broken, or mended: what was written in between may not have been noted.
+            state.capture_fault = fault
+            state.sweep()
         if deleted:
             log.info("pruned", changes=deleted)
-        acknowledge(self._conn, self._state)
+        acknowledge(self._conn, state)
 
 
 class Refresher:

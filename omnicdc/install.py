@@ -69,7 +69,10 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
 def uninstall(conn: db.Connection) -> None:
     """Remove the triggers, the log and everything else but the roles. A repeat is harmless."""
     for attempt in Retrying(
-        retry=retry_if_exception_type(LockBusy), stop=stop_after_attempt(ATTEMPTS), reraise=True
+        retry=retry_if_exception_type(LockBusy),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(max=3),
+        reraise=True,
     ):
         with attempt, _explained("uninstalling", "the watched table"), conn.transaction():
             conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
@@ -132,8 +135,7 @@ def _explained(doing: str, table: str) -> Iterator[None]:
                     hint="run it as a superuser, or as the table's owner with CREATEROLE and CREATE on the database; "
                     "or give `omnicdc install --print` to your DBA",
                 ) from exc
-            case psycopg.Error(sqlstate="OC001"):
-                raise ConfigError(
-                    exc.message, hint="is it CMP's table? --table NAME or --table SCHEMA.NAME"
-                ) from exc
+            case psycopg.Error(sqlstate="OC001") as refused:
+                mend = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
+                raise ConfigError(exc.message, hint=mend) from exc
         raise

@@ -112,6 +112,7 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
             "CMP's server is a read-only standby",
             hint="target_session_attrs=read-write in the DSN finds the primary",
         )
+    fault, trusted = look_at_capture(conn, watch)
     standings = {name: Standing(Registry(scanner, inputs)) for name, scanner in scanners().items()}
     state = State(
         config=config,
@@ -121,7 +122,8 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         standings=standings,
         started_at=datetime.now(UTC),
         stop=stop,
-        trusted=_trusted(conn, watch),
+        trusted=trusted,
+        capture_fault=fault,
         snapshot=db.one(conn, "snapshot")["snapshot"],
     )
     _remember(conn, state)
@@ -144,22 +146,22 @@ def _remember(conn: db.Connection, state: State) -> None:
         )
 
 
-def _trusted(conn: db.Connection, watch: Watch) -> bool:
+def look_at_capture(conn: db.Connection, watch: Watch) -> tuple[str | None, bool]:
+    """Return what is wrong with the capture, if anything, and whether it knows this watch list; logs both.
+
+    Raises SchemaMismatch if nothing is captured at all.
+    """
     installed = db.maybe(conn, "watch")
     if installed is None:
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
-    fault = db.one(conn, "capture_fault")["fault"]
+    fault: str | None = db.one(conn, "capture_fault")["fault"]
     if fault:
         log.warning("capture_broken", fault=fault, hint="run `omnicdc install` as the table's owner")
     same = tuple(sorted(installed["watched"])) == watch.fields
     if not same:
-        log.warning(
-            "watch_list_differs",
-            installed=installed["watched"],
-            wanted=watch.fields,
-            hint="run `omnicdc install`",
-        )
-    return same
+        lacking = sorted({*watch.fields} - {*installed["watched"]})
+        log.warning("watch_list_differs", lacking=lacking, hint="run `omnicdc install`")
+    return fault, same
 
 
 def check_table(conn: db.Connection, config: Config) -> None:

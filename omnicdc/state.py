@@ -79,6 +79,8 @@ class State:
     """Long work looks at it."""
     trusted: bool = True
     """Whether the installed capture has this watch list; if not, every change concerns every scanner."""
+    capture_fault: str | None = None
+    """What was wrong with the capture when it was last looked at."""
     snapshot: str = ""
     generation: int = 0
     accepted: bool = False

@@ -295,6 +295,23 @@ def test_a_reload_takes_the_new_configuration(cmp: Cmp, host: Host) -> None:
     assert host.canonical()[project]["status"] == "published there"
 
 
+def test_a_reload_to_a_root_that_cannot_be_used_goes_on_with_the_old_one(cmp: Cmp, host: Host) -> None:
+    """P8: the file is fine, what it names is not; the daemon ended then."""
+    file = host.root.parent / "omnicdc.yaml"
+    del host.env["OMNICDC_ROOT"]
+    host.env["OMNICDC_CONFIG"] = str(file)
+    file.write_text(f"root: {host.root}\n")
+    daemon = host.daemon()
+    file.write_text(f"root: {host.root}/nowhere\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    failed = daemon.wait_for("reload_failed")
+    project = cmp.upsert("one")
+    cmp.arrived()
+
+    assert "nowhere" in failed["error"]
+    assert project in host.canonical()
+
+
 def test_a_lost_connection_is_opened_again(cmp: Cmp, host: Host) -> None:
     """P8: the server ends the daemon's backend, asleep and at work; what was written meanwhile is published."""
     daemon = host.daemon()
