@@ -187,13 +187,12 @@ def _serve(serving: Serving, conn: Connection, state: State) -> None:
         if generation:
             _tell(serving, generation)
         serving.notifier.alive()
-        housekeeping.run()
-        if generation:
+        if housekeeping.run() or generation:
             continue
         if doorbell:
-            doorbell.wait(state.snapshot, serving.wishes, serving.config.poll_s)
+            doorbell.wait(state.snapshot, serving.wishes, housekeeping.due_in_s)
         else:
-            serving.wishes.stop.wait(serving.config.poll_s)
+            serving.wishes.stop.wait(housekeeping.due_in_s)
 
 
 def _tell(serving: Serving, generation: Generation) -> None:

@@ -41,11 +41,11 @@ class Housekeeping:
         self._next_sign = now + SIGN_OF_LIFE_S
         self._next_sweep = now + state.config.sweep_s
 
-    def run(self) -> None:
-        """Do what is due; whatever it finds is left in the state for the next cycle."""
+    def run(self) -> bool:
+        """Do what is due; returns whether anything was, for then the next cycle may find work in the state."""
+        if self.due_in_s > 0:
+            return False
         now = time.monotonic()
-        if now < self._next_look:
-            return
         self._next_look = now + self._state.config.poll_s
         self._state.retrying = True
         self._inputs.hand_over(self._state)
@@ -56,6 +56,12 @@ class Housekeeping:
         if now >= self._next_sign:
             self._next_sign = now + SIGN_OF_LIFE_S
             self._sign()
+        return True
+
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until something is due."""
+        return max(0.0, self._next_look - time.monotonic())
 
     def _sign(self) -> None:
         """Look at the capture, forget what nobody needs, and say where we stand."""
