@@ -17,7 +17,7 @@ _LETTERS = r"A-Za-z\u00a1-\u167f\u1681-\u1fff\u3001-\ud7ff\U00010000-\U0010ffff"
 _INSIDE = rf"{_LETTERS}0-9_./@+~=,()&'!\-"
 
 _PLAIN = re.compile(
-    rf"(?!(?:{_WORDS})\Z)[{_LETTERS}/_][{_INSIDE}]*+(?:[ :][{_INSIDE}]++)*+"
+    rf"(?!(?:{_WORDS})\Z)[{_LETTERS}/_][{_INSIDE}]*+(?:[ :][{_INSIDE}]++)*"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     re.ASCII | re.IGNORECASE,
 )
@@ -56,7 +56,7 @@ def yaml_text(value: str | None) -> str:
     """
     if value is None:
         return "null"
-    if _PLAIN.fullmatch(value):
+    if len(value) <= LONGEST_PLAIN and _PLAIN.fullmatch(value):
         return value
     return _UNREADABLE.sub(_escape, json_text(value))
 

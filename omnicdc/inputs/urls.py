@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _HEAD = re.compile(
-    r"git@(?:www\.)*+(?P<host>[^/:@\s]+):/*|(?:https?://|ssh://git@|(?=www\.))(?:www\.)*",
+    r"git@(?:www\.)*(?!www\.)(?P<host>[^/:@\s]+):/*|(?:https?://|ssh://git@|(?=www\.))(?:www\.)*",
     re.ASCII | re.IGNORECASE,
 )
 _GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)", re.ASCII | re.IGNORECASE)

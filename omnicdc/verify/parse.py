@@ -23,11 +23,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 _BREAK = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
 
-_PLAIN = rb"[A-Za-z/_][A-Za-z0-9_./@+~=,()&'!\-]*+(?:[ :][A-Za-z0-9_./@+~=,()&'!\-]++)*+"
+_PLAIN = rb"[A-Za-z/_][A-Za-z0-9_./@+~=,()&'!\-]*+(?:[ :][A-Za-z0-9_./@+~=,()&'!\-]++)*"
 _QUOTED = rb'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]++|\\(?:["\\bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}))*+"'
 _UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SCALAR = rb"(?:" + rb"|".join([_PLAIN, _QUOTED, _UUID, rb"0|[1-9][0-9]{0,17}+"]) + rb")\n"
-_VALUE = rb"(?: " + _SCALAR + rb"| \[\]\n|\n(?:  - " + _SCALAR + rb")++)"
+_VALUE = rb"(?: " + _SCALAR + rb"| \[\]\n|\n(?:  - " + _SCALAR + rb")+)"
 
 
 def own_fields(entry: bytes) -> dict[str, object] | None:
@@ -47,8 +47,11 @@ def own_entries(data: bytes, start: int, keys: Iterable[bytes]) -> int:
     Quick, and so only for what is ASCII: any other entry ends it, and is to be looked at by itself.
     """
     fields = b"".join(rb"  " + re.escape(key) + rb":" + _VALUE for key in keys)
-    match = re.compile(rb"(?:- " + fields[2:] + rb"(?=- |\Z))*+").match(data, start)
-    return match.end() if match else start
+    entry = re.compile(rb"- " + fields[2:] + rb"(?=- |\Z)")
+    # One match an entry: early 3.11 releases get possessive groups wrong, and any other group remembers every turn.
+    while match := entry.match(data, start):
+        start = match.end()
+    return start
 
 
 def yaml_value(data: bytes) -> object:
