@@ -25,9 +25,13 @@ _PLAIN = re.compile(
 
 Every number, date and special value of both versions begins with a digit, a sign, a dot, `~`, `=`
 or `<`, or is one of `_WORDS`; a UUID's second dash rules numbers and dates out. A colon or a blank
-inside is harmless between two others of these characters, as `#` is not among them; nor are the
-blanks of other scripts. The quantifiers are possessive: one pass, however long the text.
+inside is harmless between two others of these characters, as `#` is not among them. Each class is
+possessive, so it is one pass. The group is not: early releases of Python 3.11, Debian 12's among them,
+get possessive groups wrong.
 """
+
+LONGEST_PLAIN = 4096
+"""Characters. A group that is not possessive remembers each of its turns."""
 
 _UNREADABLE = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves raw and YAML must not: not printable, or a line break to YAML 1.1, or a BOM.
