@@ -25,9 +25,9 @@ _PLAIN = re.compile(
 
 Every number, date and special value of both versions begins with a digit, a sign, a dot, `~`, `=`
 or `<`, or is one of `_WORDS`; a UUID's second dash rules numbers and dates out. A colon or a blank
-inside is harmless between two others of these characters, as `#` is not among them. Each class is
-possessive, so it is one pass. The group is not: early releases of Python 3.11, Debian 12's among them,
-get possessive groups wrong.
+inside is harmless between two others of these characters, as `#` is not among them; nor are the
+blanks of other scripts. Each class is possessive, so it is one pass. The group is not: early releases of
+Python 3.11, Debian 12's among them, get possessive groups wrong.
 """
 
 LONGEST_PLAIN = 4096

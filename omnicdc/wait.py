@@ -1,13 +1,12 @@
 """Waits until the files hold a transaction, and says how that ended: never a bare time-out.
 
-`decide` is pure; `wait` asks the database, decides, and sleeps until a daemon says that it published.
+It asks the database, has `verdict` decide, and sleeps until a daemon says that it published.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from psycopg import errors as pg
 from psycopg import sql as pgsql
@@ -15,10 +14,10 @@ from psycopg import sql as pgsql
 from omnicdc import db, sql
 from omnicdc.errors import ConfigError
 from omnicdc.scan import qualified
+from omnicdc.verdict import Consumer, Delivery, Picture, Transaction, Verdict, decide, give_up, no_consumer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from omnicdc.stop import Stop
 
@@ -27,169 +26,6 @@ GRACE_S = 2.0
 
 SLICE_S = 0.5
 """Between two looks when no notification comes."""
-
-Status = Literal[
-    "published",
-    "nothing_to_do",
-    "rolled_back",
-    "held",
-    "quarantined",
-    "no_consumer",
-    "capture_broken",
-    "timeout",
-]
-CERTAIN: frozenset[str] = frozenset({"published", "nothing_to_do"})
-"""The verdicts that mean: the files are right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a wait ended. `registries` are the files that the transaction's generation rewrote."""
-
-    status: Status
-    detail: str
-    hint: str = ""
-    token: str | None = None
-    generation: int | None = None
-    milliseconds: float | None = None
-    """From the write (the barrier: from the call) to the publication."""
-    registries: tuple[str, ...] = ()
-    consumers: tuple[str, ...] = ()
-
-    @property
-    def arrived(self) -> bool:
-        """Whether the files hold all that was waited for."""
-        return self.status in CERTAIN
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the verdict as the CLI prints it."""
-        return {
-            "verdict": self.status,
-            "detail": self.detail,
-            "hint": self.hint,
-            "token": self.token,
-            "generation": self.generation,
-            "milliseconds": self.milliseconds,
-            "registries": list(self.registries),
-            "consumers": list(self.consumers),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What the database knows of the transaction waited for."""
-
-    status: str | None
-    changes: int
-    projects: tuple[str, ...]
-    at: datetime | None
-    pruned: bool
-    everything: bool = False
-    """Whether it concerns every project: a rebuild, a truncate, a row whose id could not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The generation of one consumer that first held the transaction."""
-
-    generation: int
-    registries: tuple[str, ...]
-    held: tuple[str, ...]
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """One registry host, as its row and its lock show it."""
-
-    name: str
-    alive: bool
-    same_cluster: bool
-    covered: bool
-    behind: int
-    held: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    quarantined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    last_error: str | None = None
-    delivery: Delivery | None = None
-    hidden: tuple[str, ...] = ()
-    """Registries held now whose files do not show the transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """Everything that a decision depends on, at one moment. `transaction` is None for a barrier."""
-
-    token: str | None
-    transaction: Transaction | None
-    consumers: Sequence[Consumer]
-    capture_fault: str | None
-
-
-def decide(picture: Picture) -> Verdict | None:
-    """Return the verdict; None while it may still change by itself within a moment."""
-    transaction, token = picture.transaction, picture.token
-    if transaction is not None:
-        if transaction.status == "aborted":
-            return Verdict(
-                "rolled_back",
-                f"transaction {token} was rolled back: there is nothing to publish",
-                token=token,
-            )
-        if transaction.status == "in progress":
-            return None
-        if not transaction.changes and not transaction.pruned:
-            return _unnoted(picture)
-    elif picture.capture_fault:
-        return _capture_broken(picture.capture_fault, token)
-    alive = [consumer for consumer in picture.consumers if consumer.alive]
-    if not alive or not all(consumer.covered and consumer.same_cluster for consumer in alive):
-        return None
-    return _arrived(picture, alive)
-
-
-def give_up(picture: Picture, *, waited_s: float) -> Verdict:
-    """Return the verdict once the time is up: who is missing, or at which stage it stands."""
-    names = tuple(consumer.name for consumer in picture.consumers)
-    if picture.capture_fault:
-        return _capture_broken(picture.capture_fault, picture.token)
-    if picture.transaction and picture.transaction.status == "in progress":
-        return Verdict(
-            "timeout",
-            f"transaction {picture.token} is still open after {waited_s:.1f} s",
-            token=picture.token,
-        )
-    if not any(consumer.alive for consumer in picture.consumers):
-        return no_consumer(picture)
-    late = [
-        consumer
-        for consumer in picture.consumers
-        if consumer.alive and not (consumer.covered and consumer.same_cluster)
-    ]
-    stages = "; ".join(
-        f"{consumer.name} has {consumer.behind} changes to publish"
-        + (f" ({consumer.last_error})" if consumer.last_error else "")
-        for consumer in late
-    )
-    return Verdict(
-        "timeout",
-        f"not published after {waited_s:.1f} s: {stages}",
-        "`omnicdc status` on the registry host",
-        token=picture.token,
-        consumers=names,
-    )
-
-
-def no_consumer(picture: Picture) -> Verdict:
-    """Return the verdict that no daemon is running."""
-    names = tuple(consumer.name for consumer in picture.consumers)
-    known = f": {', '.join(names)} not running" if names else "; none has ever run here"
-    return Verdict(
-        "no_consumer",
-        f"no omnicdc daemon is alive{known}",
-        "on the registry host: `systemctl start omnicdc`, or `omnicdc run`",
-        token=picture.token,
-        consumers=names,
-    )
 
 
 def wait(
@@ -313,59 +149,3 @@ def _lacks(
     if delivery is not None and registry not in delivery.held:
         return False
     return not (since and db.one(conn, "shown", {"token": token, "since": since})["shown"])
-
-
-def _unnoted(picture: Picture) -> Verdict:
-    if picture.capture_fault:
-        return _capture_broken(picture.capture_fault, picture.token)
-    return Verdict(
-        "nothing_to_do",
-        f"transaction {picture.token} changed nothing that a registry shows",
-        token=picture.token,
-    )
-
-
-def _capture_broken(fault: str, token: str | None) -> Verdict:
-    return Verdict(
-        "capture_broken",
-        f"changes are not noted: {fault}",
-        "run `omnicdc install` as the table's owner",
-        token=token,
-    )
-
-
-def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
-    for consumer in alive:
-        if consumer.hidden:
-            held = consumer.held[consumer.hidden[0]]
-            return _verdict(
-                "held", picture, alive, f"{consumer.hidden[0]} is held: {held['reason']}", held["hint"]
-            )
-    for consumer in alive:
-        for registry, held_back in consumer.quarantined.items():
-            for project in sorted(_concerned(picture.transaction, held_back)):
-                detail = f"project {project} is held back from {registry}: {held_back[project]}"
-                return _verdict("quarantined", picture, alive, detail, "mend the project's row in CMP")
-    return _verdict("published", picture, alive, "the registries hold it")
-
-
-def _concerned(transaction: Transaction | None, projects: Iterable[str]) -> set[str]:
-    """Return those of the projects that a transaction may have changed; a barrier means all."""
-    if transaction is None or transaction.everything:
-        return set(projects)
-    return set(projects) & set(transaction.projects)
-
-
-def _verdict(
-    status: Status, picture: Picture, alive: Sequence[Consumer], detail: str, hint: str = ""
-) -> Verdict:
-    deliveries = [consumer.delivery for consumer in alive if consumer.delivery]
-    since = picture.transaction.at if picture.transaction else None
-    last = max((delivery.at for delivery in deliveries), default=None)
-    return Verdict(
-        status, detail, hint, picture.token,
-        max((delivery.generation for delivery in deliveries), default=None),
-        (last - since).total_seconds() * 1000 if last and since else None,
-        tuple(dict.fromkeys(name for delivery in deliveries for name in delivery.registries)),
-        tuple(consumer.name for consumer in alive),
-    )  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from omnicdc.config import Config
-    from omnicdc.wait import Verdict
+    from omnicdc.verdict import Verdict
 
 Result = dict[str, Any]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from omnicdc.demo.daemon import Daemon, Event
     from omnicdc.demo.house import House
     from omnicdc.stop import Stop
-    from omnicdc.wait import Verdict
+    from omnicdc.verdict import Verdict
 
 PATIENCE_S = 10.0
 TOLD: LiteralString = """

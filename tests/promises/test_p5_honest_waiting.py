@@ -14,6 +14,7 @@ from support.host import CANONICAL, INVENTORY, PROJECT, Host
 from omnicdc import db
 from omnicdc import wait as waits
 from omnicdc.stop import Stop
+from omnicdc.verdict import decide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,7 +259,7 @@ def test_a_commit_in_the_middle_of_the_look_is_not_called_nothing_to_do(cmp: Cmp
         looking.execute("select 1 from projects")
         token = write(cmp)
         barrier = db.one(looking, "snapshot")["snapshot"]
-        verdict = waits.decide(waits.look(looking, token, barrier, token, None))
+        verdict = decide(waits.look(looking, token, barrier, token, None))
 
     assert verdict is None or verdict.status == "published"
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import LiteralString
 
+    from omnicdc.verdict import Verdict
+
 TABLE: LiteralString = """
 create table projects (
   id uuid primary key default gen_random_uuid(),
@@ -101,12 +103,12 @@ class Cmp:
             assert row
             yield conn, row[0]
 
-    def wait(self, token: str | None = None, *, timeout_s: float = 20.0) -> waits.Verdict:
+    def wait(self, token: str | None = None, *, timeout_s: float = 20.0) -> Verdict:
         """Wait as `omnicdc wait` does, without the start of a process."""
         with db.connect(self.dsn) as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())
 
-    def arrived(self, token: str | None = None) -> waits.Verdict:
+    def arrived(self, token: str | None = None) -> Verdict:
         """Wait, and insist that the files hold it."""
         verdict = self.wait(token)
         assert verdict.arrived, verdict
