@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.cmp import TABLE, Cmp
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
 
 from omnicdc.daemon import run_to_the_end
+from omnicdc.embedded import EmbeddedServer
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    from support.cmp import Cmp
 
 MANIFEST = "governance/registry/omnicdc_manifest.json"
 
@@ -330,6 +331,31 @@ def test_a_lost_connection_is_opened_again(cmp: Cmp, host: Host) -> None:
 
     assert daemon.process.poll() is None
     assert len(host.canonical()) == len(host.projects()) == 502
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+def test_a_server_that_goes_down_and_comes_back_is_served_again(tmp_path: Path, how: signal.Signals) -> None:
+    """P8: by the same daemon, which says that the server is lost, and that it is back."""
+    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
+    host = Host(tmp_path / "host", server.dsn())
+    try:
+        server.create()
+        server.start()
+        with Cmp(server.dsn()) as cmp:
+            cmp.conn.execute(TABLE)
+        assert host.run("install").returncode == 0
+        daemon = host.daemon()
+        server.stop(how)
+        daemon.wait_for("session_lost")
+        server.start()
+        with Cmp(server.dsn()) as cmp:
+            project = cmp.upsert("while nobody listened")
+            daemon.wait_for("recovered")
+            cmp.arrived()
+        assert project in host.canonical()
+    finally:
+        host.close()
+        server.delete()
 
 
 def test_killed_while_a_lock_of_cmp_s_blocks_it_the_next_one_takes_its_name(cmp: Cmp, host: Host) -> None:
