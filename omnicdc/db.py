@@ -116,4 +116,5 @@ def check_schema(conn: Connection) -> None:
 
 
 def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().split("\n", 1)[0]
+    line = str(exc).strip().split("\n", 1)[0]
+    return line.removeprefix("connection is bad: ").removeprefix("connection failed: ")
