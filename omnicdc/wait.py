@@ -67,7 +67,7 @@ def look(
 
     `named` is the transaction whose generation is told: the token, or the newest one before the barrier.
     """
-    transaction = _transaction(conn, token) if token else None
+    transaction = _transaction(conn, token) if token is not None else None
     found = db.rows(conn, "consumers", {"token": token, "barrier": barrier})
     consumers = [_consumer(conn, row, token, named) for row in found if consumer in (None, row["name"])]
     return Picture(token, transaction, consumers, db.one(conn, "capture_fault")["fault"])
@@ -104,13 +104,16 @@ def last_change(conn: db.Connection, projects: Sequence[str]) -> str | None:
 
 
 def _transaction(conn: db.Connection, token: str) -> Transaction:
+    refusal = ConfigError(
+        f"{token!r} is not a transaction of this cluster",
+        hint="a token is what `select pg_current_xact_id()` gave inside the writing transaction",
+    )
+    if not (token.isascii() and token.isdecimal()):  # before PostgreSQL 16, xid8 takes any text for a number
+        raise refusal
     try:
         row = db.one(conn, "transaction", {"token": token})
-    except (pg.InvalidParameterValue, pg.InvalidTextRepresentation, pg.NumericValueOutOfRange) as exc:
-        raise ConfigError(
-            f"{token!r} is not a transaction of this cluster",
-            hint="a token is what `select pg_current_xact_id()` gave inside the writing transaction",
-        ) from exc
+    except (pg.InvalidParameterValue, pg.NumericValueOutOfRange) as exc:
+        raise refusal from exc
     return Transaction(
         row["status"],
         row["changes"],
