@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 import yaml
-from support.files import LAYOUTS, STAMP, Files, fresh_files, own_database
+from support.files import LAYOUTS, NOBODY, ROCKET, STAMP, Files
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES
 
 from omnicdc import verify
@@ -18,32 +17,7 @@ from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.model import Inputs, Override
 from omnicdc.verify.item import ABSENT
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-ROCKET = "https://github.com/Acme/Rocket"
-NOBODY = "00000000-0000-4000-8000-000000000000"
 CHECKS = ["in_canonical_uuids", "in_project_registry", "in_repo_inventory"]
-
-
-@pytest.fixture(scope="module")
-def database(server: str) -> Iterator[str]:
-    yield from own_database(server)
-
-
-@pytest.fixture
-def files(database: str, tmp_path: Path) -> Iterator[Files]:
-    yield from fresh_files(database, tmp_path)
-
-
-@pytest.fixture
-def rocket(files: Files) -> str:
-    """A project among others, published; its id."""
-    files.cmp.fill(5)
-    project = files.cmp.upsert("Rocket", key="rocket", domain="space", github_url=ROCKET)
-    files.publish()
-    return project
 
 
 class TestWhatIsRight:

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING
 
-import pytest
-from support.files import Files, fresh_files, own_database
+from support.files import NOBODY, ROCKET, Files
 from support.host import PROJECT, REGISTRIES
 
 from omnicdc import db, verify
 from omnicdc.model import Inputs
 from omnicdc.scanners import scanners
 from omnicdc.verify.difference import unified
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-ROCKET = "https://github.com/Acme/Rocket"
-NOBODY = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(scope="module")
-def database(server: str) -> Iterator[str]:
-    yield from own_database(server)
-
-
-@pytest.fixture
-def files(database: str, tmp_path: Path) -> Iterator[Files]:
-    yield from fresh_files(database, tmp_path)
-
-
-@pytest.fixture
-def rocket(files: Files) -> str:
-    """A project among others, published; its id."""
-    files.cmp.fill(5)
-    project = files.cmp.upsert("Rocket", key="rocket", domain="space", github_url=ROCKET)
-    files.publish()
-    return project
 
 
 class TestAll:
