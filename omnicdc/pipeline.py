@@ -41,7 +41,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = _n
             state.snapshot = reading.snapshot
             return None
         with stages("scan"):
-            scan(reading, work, state)
+            scan(reading, work, state, observe)
         state.seen(reading.snapshot, changes)
     observe("scanned")
     with stages("publish"):

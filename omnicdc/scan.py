@@ -13,7 +13,7 @@ from omnicdc.errors import ConfigError, Interrupted, RegistryError
 from omnicdc.model import EVERYTHING, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
@@ -29,12 +29,16 @@ _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
 
 
-def scan(reading: Reading, work: Work, state: State) -> None:
-    """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on."""
-    for name, ids in work.items():
-        standing = state.standings[name]
+def scan(reading: Reading, work: Work, state: State, observe: Callable[[str], None]) -> None:
+    """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on.
+
+    `observe` is told `scanned NAME` after each.
+    """
+    for name, standing in state.standings.items():
+        if name not in work:
+            continue
         # What failed before may have missed more than this change: then these ids are not enough.
-        wanted = EVERYTHING if standing.scan_due else ids
+        wanted = EVERYTHING if standing.scan_due else work[name]
         try:
             changed = look(reading.conn, standing, state.config.table, wanted, state.stop)
         except RegistryError as exc:
@@ -43,6 +47,7 @@ def scan(reading: Reading, work: Work, state: State) -> None:
         standing.scan_due = False
         standing.pending |= changed
         state.rescan.pop(name, None)
+        observe(f"scanned {name}")
 
 
 def look(conn: Connection, standing: Standing, table: str, ids: Collection[str] | None, stop: Stop) -> bool:

@@ -114,7 +114,7 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
     """
     from omnicdc import db
     from omnicdc import verify as verification
-    from omnicdc.cli.progress import scanning
+    from omnicdc.cli.progress import through
 
     if bool(uuid) == everything:
         raise click.UsageError("give a project's UUID, or --all")
@@ -126,7 +126,7 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
             report = verification.verify_project(conn, config, *inputs, uuid)
             answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))
             sys.exit(0 if report.verified else 1)
-        with scanning("comparing") as observe:
+        with through("comparing", list(verification.registry_names())) as observe:
             audit = verification.verify_all(conn, config, *inputs, observe)
     answer(audit.as_dict(), as_json=as_json, text=lambda: _show_all(audit))
     sys.exit(0 if audit.verified else 1)

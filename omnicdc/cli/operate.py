@@ -100,11 +100,13 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
 
 def _once(config: Config, *, as_json: bool) -> None:
     from omnicdc import daemon
-    from omnicdc.cli.progress import scanning
+    from omnicdc.cli.progress import through
+    from omnicdc.scanners import scanners
 
+    points = [f"{what} {name}" for what in ("scanned", "published") for name in scanners()]
     wishes = daemon.Wishes()
     wishes.listen()
-    with scanning("publishing") as observe:
+    with through("publishing", points) as observe:
         generation, state = daemon.run_to_the_end(config, wishes.stop, observe)
     held = {
         standing.name: {"reason": standing.fault.reason, "hint": standing.fault.hint}
@@ -189,11 +191,11 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
 
 def _show_difference(config: Config, *, as_json: bool) -> None:
     from omnicdc import db, verify
-    from omnicdc.cli.progress import scanning
+    from omnicdc.cli.progress import through
     from omnicdc.verify.difference import unified
 
     inputs = verify.known_inputs(config)
-    with db.connect(config.conninfo) as conn, scanning("comparing") as observe:
+    with db.connect(config.conninfo) as conn, through("comparing", list(verify.registry_names())) as observe:
         report = verify.verify_all(conn, config, *inputs, observe)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}
 

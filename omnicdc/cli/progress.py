@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 @contextmanager
-def scanning(title: str) -> Iterator[Callable[[str], None]]:
-    """Show which point of the pipeline was passed last; gives what `run_once` observes with."""
+def through(title: str, points: Sequence[str] = ()) -> Iterator[Callable[[str], None]]:
+    """Show how many of these points were passed, and which was last; gives what long work observes with.
+
+    Without points the bar only shows that something goes on.
+    """
     if not sys.stderr.isatty():
         yield lambda _point: None
         return
@@ -24,12 +27,17 @@ def scanning(title: str) -> Iterator[Callable[[str], None]]:
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
     with bar:
-        task = bar.add_task(title, total=None, point="")
-        yield lambda point: bar.update(task, point=point)
+        task = bar.add_task(title, total=len(points) or None, point="")
+
+        def observe(point: str) -> None:
+            if point in points:
+                bar.update(task, completed=points.index(point) + 1, point=point)
+
+        yield observe
 
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
     """Show that something is being waited for, and for how long."""
-    with scanning(title):
+    with through(title):
         yield

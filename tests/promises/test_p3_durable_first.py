@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STEPS = ["open", "write", "fsync", "rename", "fsync_directory"]
 POINTS = [
+    "scanned cmp_projects", "scanned project", "scanned git",
     "scanned",
     *STEPS, "published cmp_projects",
     *STEPS, "published project",
@@ -193,4 +194,4 @@ def test_a_file_that_is_only_recognised_is_made_durable_before_it_is_acknowledge
     points = cycle(host)
 
     assert host.stats()[REGISTRIES[0]] == right
-    assert points[:3] == ["scanned", "fsync", "fsync_directory"]
+    assert points[3:6] == ["scanned", "fsync", "fsync_directory"]
