@@ -88,9 +88,9 @@ def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -
             return False
         _rewrite(state, standing, observe)
     except RegistryError as exc:
-        _hold(standing, Fault(exc.message, exc.hint), guarded=False)
+        standing.hold(Fault(exc.message, exc.hint))
         return False
-    _release(standing)
+    standing.release()
     observe(f"published {standing.registry.scanner.name}")
     return True
 
@@ -101,7 +101,7 @@ def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -
     if last and _ours(state, standing):
         same = _digests(standing, last.stamp) == last.blocks
         if same:
-            _release(standing)
+            standing.release()
         return same
     # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
     stamp = drift.stamp_in(root / standing.path)
@@ -111,7 +111,7 @@ def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -
     drift.make_durable(root / standing.path, observe)
     standing.published = describe(_digests(standing, stamp), found, len(standing.registry.document), stamp)
     state.manifest_due = True
-    _release(standing)
+    standing.release()
     return True
 
 
@@ -142,7 +142,7 @@ def _guarded(state: State, standing: Standing) -> bool:
     if state.accepted or not loses_too_much(before, after, state.config):
         return False
     reason = f"it would lose {before - after} of its {before} entries at once"
-    _hold(standing, Fault(reason, "look at CMP; if it is meant, run `omnicdc accept`"), guarded=True)
+    standing.hold(Fault(reason, "look at CMP; if it is meant, run `omnicdc accept`"), guarded=True)
     return True
 
 
@@ -193,18 +193,6 @@ def _keep(state: State, standing: Standing) -> None:
 def _digests(standing: Standing, stamp: str) -> drift.Blocks:
     document = standing.registry.document
     return document.digests(standing.registry.scanner.frame(len(document), document.tally, stamp))
-
-
-def _hold(standing: Standing, fault: Fault, *, guarded: bool) -> None:
-    if fault != standing.fault:
-        log.warning("held", registry=standing.name, reason=fault.reason, hint=fault.hint)
-    standing.fault, standing.guarded = fault, guarded
-
-
-def _release(standing: Standing) -> None:
-    if standing.fault:
-        log.info("released", registry=standing.name, was=standing.fault.reason)
-    standing.fault, standing.guarded, standing.pending, standing.alerted = None, False, False, False
 
 
 def _tell_manifest(state: State) -> None:

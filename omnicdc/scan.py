@@ -42,7 +42,8 @@ def scan(reading: Reading, work: Work, state: State, observe: Callable[[str], No
         try:
             changed = look(reading.conn, standing, state.config.table, wanted, state.stop)
         except RegistryError as exc:
-            standing.fault, standing.scan_due, standing.guarded = Fault(exc.message, exc.hint), True, False
+            standing.hold(Fault(exc.message, exc.hint))
+            standing.scan_due = True
             continue
         standing.scan_due = False
         standing.pending |= changed

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from omnicdc.inputs.urls import github
 from omnicdc.model import EVERYTHING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from omnicdc.registry import Registry
     from omnicdc.stop import Stop
     from omnicdc.watch import Watch
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -54,6 +58,18 @@ class Standing:
     def name(self) -> str:
         """The registry's name in logs and answers: its file's."""
         return self.path.rsplit("/", 1)[-1]
+
+    def hold(self, fault: Fault, *, guarded: bool = False) -> None:
+        """Keep the last good file, and say why; the same reason is said once."""
+        if fault != self.fault:
+            log.warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
+        self.fault, self.guarded = fault, guarded
+
+    def release(self) -> None:
+        """Take the file as holding what it should, and say so if it was held."""
+        if self.fault:
+            log.info("released", registry=self.name, was=self.fault.reason)
+        self.fault, self.guarded, self.pending, self.alerted = None, False, False, False
 
 
 @dataclass(frozen=True, slots=True)
