@@ -14,8 +14,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from omnicdc.model import Published
-from omnicdc.publish import TEMPORARY, registry_errors
+from omnicdc.publish import TEMPORARY, nobody, registry_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +22,19 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from omnicdc.model import Published
+
 
 Blocks = tuple[tuple[int, str], ...]
 """Length and SHA-256 of each block of a file, in order."""
 
 _STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
 
+_HEAD = 400
+"""Bytes within which it stands."""
+
 _NOT_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
 """Something else stands there, or nothing."""
-
-
-def _nobody(_step: str) -> None:
-    """Observe nothing."""
 
 
 def intact(root: Path, relative: Path | str, published: Published) -> bool:
@@ -57,15 +57,20 @@ def rehash(root: Path, relative: Path | str, published: Published) -> bool:
 
     Raises RegistryError if it cannot be read.
     """
+    return recognised(root, relative, published.blocks) is not None
+
+
+def recognised(root: Path, relative: Path | str, blocks: Blocks) -> os.stat_result | None:
+    """Return the file's status if it holds exactly these blocks; raises RegistryError if it cannot be read."""
     target = root / relative
     with registry_errors(f"read {target}", target):
         try:
             with open(target, "rb", opener=_without_waiting) as file:
-                return _same(file, published)
+                return os.fstat(file.fileno()) if _same(file, blocks) else None
         except OSError as exc:
             if exc.errno not in _NOT_OURS:
                 raise
-            return False
+            return None
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -73,13 +78,13 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _same(file: BinaryIO, published: Published) -> bool:
+def _same(file: BinaryIO, blocks: Blocks) -> bool:
     status = os.fstat(file.fileno())
-    size = sum(length for length, _ in published.blocks)
+    size = sum(length for length, _ in blocks)
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
         return False
-    blocks = (sha256(file.read(length)).hexdigest() == digest for length, digest in published.blocks)
-    return all(blocks) and not file.read(1)
+    equal = (sha256(file.read(length)).hexdigest() == digest for length, digest in blocks)
+    return all(equal) and not file.read(1)
 
 
 def signature(path: Path) -> tuple[int, int, int] | None:
@@ -91,31 +96,26 @@ def signature(path: Path) -> tuple[int, int, int] | None:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def make_durable(path: Path, observe: Callable[[str], None] = _nobody) -> None:
+def make_durable(path: Path, observe: Callable[[str], None] = nobody) -> None:
     """Sync a file that was found right: who put it there may have ended before that."""
     with registry_errors(f"sync {path}", path):
         for step, place in (("fsync", path), ("fsync_directory", path.parent)):
             observe(step)
-            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def recognised(root: Path, path: str, blocks: Blocks) -> os.stat_result | None:
-    """Return the file's status if it holds exactly these blocks."""
-    found = rehash(root, path, Published(0, 0, 0, 0, "", blocks))
-    return (root / path).lstat() if found else None
+            _sync(place)
 
 
 def stamp_in(path: Path) -> str:
     """Return the `generated_at` of a file that looks like ours; empty if there is none."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            found = _STAMP.search(file.read(400) or b"")
+            return stamp_of(file.read(_HEAD) or b"")
     except OSError:
         return ""
+
+
+def stamp_of(data: bytes) -> str:
+    """Return the `generated_at` of what begins like one of our files; empty if there is none."""
+    found = _STAMP.search(data[:_HEAD])
     return found[1].decode() if found else ""
 
 

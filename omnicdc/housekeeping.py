@@ -86,11 +86,7 @@ class Refresher:
     """
 
     def __init__(self, config: Config, stop: Stop) -> None:
-        self._store = InputStore(
-            InputSettings(
-                config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
-            )
-        )
+        self._store = InputStore(InputSettings.of(config))
         self._every_s = config.refresh_s
         self._stop = stop
         self._end = Stop()

@@ -11,6 +11,7 @@ from omnicdc import capture
 from omnicdc.acknowledge import acknowledge
 from omnicdc.model import Generation
 from omnicdc.publication import publish
+from omnicdc.publish import nobody
 from omnicdc.route import merge, route
 from omnicdc.scan import scan
 
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
     from omnicdc.state import State
 
 
-def _nobody(_point: str) -> None:
-    """Observe nothing."""
-
-
-def run_once(conn: Connection, state: State, observe: Callable[[str], None] = _nobody) -> Generation | None:
+def run_once(conn: Connection, state: State, observe: Callable[[str], None] = nobody) -> Generation | None:
     """Publish what the log holds beyond the last read; None if there was nothing to do.
 
     Raises TransientError, keeping nothing: the next session scans in full. A registry that cannot be

@@ -105,11 +105,12 @@ def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -
         return same
     # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
     stamp = drift.stamp_in(root / standing.path)
-    found = drift.recognised(root, standing.path, _digests(standing, stamp))
+    blocks = _digests(standing, stamp)
+    found = drift.recognised(root, standing.path, blocks)
     if found is None:
         return False
     drift.make_durable(root / standing.path, observe)
-    standing.published = describe(_digests(standing, stamp), found, len(standing.registry.document), stamp)
+    standing.published = describe(blocks, found, len(standing.registry.document), stamp)
     state.manifest_due = True
     standing.release()
     return True
@@ -151,7 +152,7 @@ def _rewrite(state: State, standing: Standing, observe: Callable[[str], None]) -
     if not _ours(state, standing):
         _keep(state, standing)
     stamp = datetime.now(UTC).isoformat(timespec="microseconds")
-    frame = registry.scanner.frame(len(registry.document), registry.document.tally, stamp)
+    frame = registry.frame(stamp)
     written = replace(root, standing.path, registry.document.parts(frame), observe)
     standing.published = describe(registry.document.digests(frame), written, len(registry.document), stamp)
     standing.unread = False
@@ -191,8 +192,7 @@ def _keep(state: State, standing: Standing) -> None:
 
 
 def _digests(standing: Standing, stamp: str) -> drift.Blocks:
-    document = standing.registry.document
-    return document.digests(standing.registry.scanner.frame(len(document), document.tally, stamp))
+    return standing.registry.document.digests(standing.registry.frame(stamp))
 
 
 def _tell_manifest(state: State) -> None:

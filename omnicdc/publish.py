@@ -36,7 +36,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def _nobody(_step: str) -> None:
+def nobody(_step: str) -> None:
     """Observe nothing."""
 
 
@@ -44,7 +44,7 @@ def replace(
     root: Path,
     relative: Path | str,
     parts: Sequence[bytes | memoryview],
-    observe: Callable[[str], None] = _nobody,
+    observe: Callable[[str], None] = nobody,
 ) -> os.stat_result:
     """Make `parts` the content of a file below `root`, durably, and return its size, time and inode.
 

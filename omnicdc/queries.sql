@@ -140,7 +140,7 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
                               where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                                 and x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
                                 and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
-           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot()))
+                                and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot()))
        end as covered,
        (select count(*) from omnicdc.change x
          where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
@@ -169,18 +169,16 @@ select count(*) as changes, min(c.at) as oldest from omnicdc.change c;
 
 -- status_consumers: Every consumer, how far behind it is, and where the time of its last batch went.
 select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
-       c.published_at, c.seen_at, c.started_at,
-       (select count(*) from omnicdc.change x
-         where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
-           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as behind,
-       (select extract(epoch from clock_timestamp() - min(x.at))::float8 from omnicdc.change x
-         where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
-           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as lag_s,
+       c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
        c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c
+ cross join lateral (
+   select count(*) as behind, extract(epoch from clock_timestamp() - min(x.at))::float8 as lag_s
+     from omnicdc.change x
+    where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
+      and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
+      and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as unread
  order by c.name;
 
 -- named: The projects of these names; where a name is not known, those that have it as their key.

@@ -12,6 +12,7 @@ from omnicdc.document import Document
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from omnicdc.document import Frame
     from omnicdc.model import Entry, Inputs
     from omnicdc.scanners import Row, Scanner
 
@@ -65,6 +66,10 @@ class Registry:
             shown = [self._show(key, self._rows(key)) for key in concerned]
             return any(shown), ()
         return False, [project for key in concerned for project in self._rows_of.get(key, ())]
+
+    def frame(self, stamp: str) -> Frame:
+        """Return what stands around the entries as they are now."""
+        return self.scanner.frame(len(self.document), self.document.tally, stamp)
 
     def known_keys(self) -> Collection[str]:
         """Return the keys of all projects seen."""

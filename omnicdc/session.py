@@ -46,9 +46,8 @@ def session(
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
-    `waiting` is called, again and again, with what is being waited for. Without `wait_for_server` and `wait_for_name`, a
-    server out of reach and a taken name are errors.
-    Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
+    `waiting` is called, again and again, with what is being waited for. Without `wait_for_server` and
+    `wait_for_name`, a server out of reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
     conn = _connect(config, stop, waiting) if wait_for_server else db.connect(config.conninfo)
     with conn:

@@ -57,7 +57,7 @@ class Standing:
     @property
     def name(self) -> str:
         """The registry's name in logs and answers: its file's."""
-        return self.path.rsplit("/", 1)[-1]
+        return self.registry.scanner.registry
 
     def hold(self, fault: Fault, *, guarded: bool = False) -> None:
         """Keep the last good file, and say why; the same reason is said once."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from omnicdc import config as configuration
-from omnicdc import db, verify
+from omnicdc import db, sql, verify
 from omnicdc import wait as waits
 from omnicdc.errors import OmnicdcError
 from omnicdc.log import scrubbed
@@ -112,7 +112,7 @@ class GenesisClient:
         Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any
         DB-API driver for PostgreSQL.
         """
-        return _scalar(conn, "select pg_catalog.pg_current_xact_id()::text")
+        return _scalar(conn, sql.query("token"))
 
     def wait(self, token: str | None = None, timeout: float | None = None) -> Result:
         """Wait until a transaction is published; without a token, everything committed so far."""

@@ -127,7 +127,7 @@ def _on_github(row: Row) -> bool:
 
 
 def _bytes(paths: Mapping[str, Path], scanner: str) -> bytes:
-    return paths[scanners()[scanner].path.rsplit("/", 1)[-1]].read_bytes()
+    return paths[scanners()[scanner].registry].read_bytes()
 
 
 def _ruamel(version: tuple[int, int] | None) -> Callable[[bytes], Any]:

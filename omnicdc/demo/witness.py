@@ -90,7 +90,7 @@ class Witness:
         self._asker = asker
         self._stop = stop
         self.paths: Mapping[str, Path] = {
-            scanner.path.rsplit("/", 1)[-1]: home.root / scanner.path for scanner in scanners().values()
+            scanner.registry: home.root / scanner.path for scanner in scanners().values()
         }
 
     def look(self) -> dict[str, File]:

@@ -20,6 +20,7 @@ from omnicdc.model import Inputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from omnicdc.config import Config
     from omnicdc.inputs.inventory import Elements
     from omnicdc.inputs.workspaces import Workspaces
     from omnicdc.model import Override
@@ -42,6 +43,13 @@ class InputSettings:
     """Owners on GitHub whose repositories are listed even where nothing else names them."""
     gh: bool
     """Whether GitHub is asked at all."""
+
+    @classmethod
+    def of(cls, config: Config) -> InputSettings:
+        """Return what the configuration says; raises ConfigError without a root."""
+        return cls(
+            config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
+        )
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -36,6 +36,11 @@ class Scanner(ABC):
     grouped: ClassVar[bool] = False
     """Whether the projects that share a key share one entry."""
 
+    @property
+    def registry(self) -> str:
+        """The registry's name in logs and answers: its file's."""
+        return self.path.rsplit("/", 1)[-1]
+
     @abstractmethod
     def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
         """Return the entry of a unit; None if it has none. `rows` has one row unless grouped."""

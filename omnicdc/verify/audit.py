@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from omnicdc import capture
 from omnicdc.errors import RegistryError
 from omnicdc.model import EVERYTHING
+from omnicdc.publish import nobody
 from omnicdc.registry import Registry
 from omnicdc.scan import select
 from omnicdc.scanners import Scanner, scanners
@@ -31,16 +32,12 @@ if TYPE_CHECKING:
 MEND_ROW = "mend the rows in CMP that cannot be shown"
 
 
-def _nobody(_point: str) -> None:
-    """Observe nothing."""
-
-
 def verify_all(
     conn: Connection,
     config: Config,
     inputs: Inputs,
     inputs_known: bool,
-    progress: Callable[[str], None] = _nobody,
+    progress: Callable[[str], None] = nobody,
 ) -> AllReport:
     """Compare every registry with CMP, in one snapshot. Writes nothing, and a repeat asks again.
 

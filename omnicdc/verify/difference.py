@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
+from omnicdc.drift import stamp_of
 from omnicdc.errors import RegistryError
 from omnicdc.model import Fault
 from omnicdc.verify.contents import understand
@@ -30,8 +30,6 @@ WIDEST = 300
 """Characters of a line beyond which it is cut."""
 
 START = "is the daemon running? `omnicdc status`"
-
-_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class RegistryDifference:
 
 def differences(registry: Registry, data: bytes | None) -> RegistryDifference:
     """Compare what a registry should hold with a file's bytes (None: no file), in time linear in their number."""
-    name, count = registry.scanner.path.rsplit("/", 1)[-1], len(registry.document)
+    name, count = registry.scanner.registry, len(registry.document)
     layout, wanted = layout_of(registry.scanner), _rendered(registry, data or b"")
     if data == wanted:
         return RegistryDifference(name, count, count)
@@ -154,10 +152,7 @@ def _parsed(layout: Layout, data: bytes | None) -> object:
 
 def _rendered(registry: Registry, data: bytes) -> bytes:
     """Return the whole file as it should be, with the time of the one that is there."""
-    stamp = _STAMP.search(data[:400])
-    document = registry.document
-    frame = registry.scanner.frame(len(document), document.tally, stamp[1].decode() if stamp else "")
-    return b"".join(document.parts(frame))
+    return b"".join(registry.document.parts(registry.frame(stamp_of(data))))
 
 
 def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:

@@ -52,15 +52,13 @@ def known_inputs(config: Config) -> tuple[Inputs, bool]:
     from omnicdc.inputs import workspaces  # noqa: PLC0415
     from omnicdc.inputs.store import InputSettings, read_only  # noqa: PLC0415
 
-    settings = InputSettings(
-        config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
-    )
+    settings = InputSettings.of(config)
     return read_only(settings), workspaces.load(settings.state_dir, settings.roots) is not None
 
 
 def registry_names() -> Mapping[str, str]:
     """Return the name of each scanner's file."""
-    return {name: scanner.path.rsplit("/", 1)[-1] for name, scanner in scanners().items()}
+    return {name: scanner.registry for name, scanner in scanners().items()}
 
 
 def _canonical(uuid: str) -> str:
