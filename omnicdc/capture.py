@@ -24,29 +24,48 @@ LONGEST_NAP_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One snapshot: which transactions it sees, and the connection to scan CMP with."""
+    """One snapshot, which transactions it sees, and what it sees that the last one did not.
+
+    The connection is in that snapshot, to scan CMP with.
+    """
 
     conn: db.Connection
     snapshot: str
+    changes: tuple[Change, ...]
+    waited_ms: float | None
+    """From the writing of the newest change to this reading; None without changes.
 
-    def changes(self, last: str) -> list[Change]:
-        """Return what is visible here and was not visible in `last`."""
-        return [
-            Change(row["project_id"], row["op"], None if row["fields"] is None else tuple(row["fields"]))
-            for row in db.rows(self.conn, "changes", {"last": last})
-        ]
+    Writing and not committing: PostgreSQL keeps no time of a commit. One upsert by itself is
+    committed as soon as it is written.
+    """
 
 
 @contextmanager
-def reading(conn: db.Connection) -> Iterator[Reading]:
-    """Open one REPEATABLE READ transaction; the log and CMP are read in the same snapshot."""
+def reading(conn: db.Connection, last: str) -> Iterator[Reading]:
+    """Read what is visible now and was not visible in `last`, and stay in this snapshot.
+
+    One REPEATABLE READ transaction, begun and read in one round trip.
+    """
     with db.translated("reading the log"):
-        db.run(conn, "begin_reading")
         try:
-            yield Reading(conn, db.one(conn, "snapshot")["snapshot"])
+            with conn.pipeline():
+                db.run(conn, "begin_reading")
+                snapshot = db.start(conn, "snapshot")
+                changes = db.start(conn, "changes", {"last": last})
+            found = changes.fetchall()
+            yield Reading(
+                conn,
+                db.only(snapshot)["snapshot"],
+                tuple(_change(row) for row in found),
+                min((row["waited_ms"] for row in found), default=None),
+            )
         finally:
             if not conn.closed:
                 conn.rollback()
+
+
+def _change(row: db.Row) -> Change:
+    return Change(row["project_id"], row["op"], None if row["fields"] is None else tuple(row["fields"]))
 
 
 class GoingOn(Protocol):

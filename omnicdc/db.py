@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
+Cursor = psycopg.Cursor[Row]
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
@@ -73,25 +74,48 @@ def connect(conninfo: str) -> Connection:
 
 def one(conn: Connection, name: str, params: Params | None = None) -> Row:
     """Run a query of queries.sql that gives exactly one row."""
-    row = maybe(conn, name, params)
+    return only(start(conn, name, params))
+
+
+def only(cursor: Cursor) -> Row:
+    """Return the one row of a query."""
+    row = cursor.fetchone()
     if row is None:
-        raise OmnicdcError(f"query {name} gave no row")
+        raise OmnicdcError("a query that always gives a row gave none")
     return row
+
+
+def start(conn: Connection, name: str, params: Params | None = None) -> Cursor:
+    """Send a query of queries.sql; in a pipeline, its rows come when that ends."""
+    return conn.execute(sql.query(name), params)
 
 
 def maybe(conn: Connection, name: str, params: Params | None = None) -> Row | None:
     """Run a query of queries.sql that gives one row or none."""
-    return conn.execute(sql.query(name), params).fetchone()
+    return start(conn, name, params).fetchone()
 
 
 def rows(conn: Connection, name: str, params: Params | None = None) -> list[Row]:
     """Run a query of queries.sql."""
-    return conn.execute(sql.query(name), params).fetchall()
+    return start(conn, name, params).fetchall()
 
 
 def run(conn: Connection, name: str, params: Mapping[str, Any] | None = None) -> None:
     """Run a statement of queries.sql for its effect."""
-    conn.execute(sql.query(name), params)
+    start(conn, name, params)
+
+
+@contextmanager
+def one_snapshot(conn: Connection) -> Iterator[None]:
+    """Have all that is read inside be read in one snapshot, which is taken now."""
+    with translated("reading CMP"):
+        run(conn, "begin_reading")
+        try:
+            run(conn, "snapshot")  # PostgreSQL takes it at the first query
+            yield
+        finally:
+            if not conn.closed:
+                conn.rollback()
 
 
 def check_schema(conn: Connection) -> None:

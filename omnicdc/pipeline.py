@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from omnicdc import capture
 from omnicdc.acknowledge import acknowledge
 from omnicdc.model import Generation
-from omnicdc.publication import publish
+from omnicdc.publication import publish, record
 from omnicdc.publish import nobody
 from omnicdc.route import merge, route
 from omnicdc.scan import scan
+from omnicdc.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from omnicdc.capture import Reading
     from omnicdc.db import Connection
     from omnicdc.model import Work
     from omnicdc.state import State
@@ -30,57 +32,46 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
     scanned or written is held by itself. `observe` is told each point that was passed.
     """
     stages = Stages()
-    with capture.reading(conn) as reading:
-        with stages("read"):
-            changes = reading.changes(state.snapshot)
-            work = merge(route(changes, state.watch, trusted=state.trusted), state.overdue())
-        if not changes and not work and not state.pending():
-            state.snapshot = reading.snapshot
-            return None
-        with stages("scan"):
-            scan(reading, work, state, observe)
-        state.seen(reading.snapshot, changes)
-    observe("scanned")
-    with stages("publish"):
-        written = publish(state, observe)
-    observe("published")
-    if not (changes or written or state.news()):
-        return None
-    with stages("acknowledge"):
-        generation = _generation(state, len(changes), work, written, stages)
-        acknowledge(conn, state, generation)
-    observe("acknowledged")
-    return generation
-
-
-class Stages:
-    """Milliseconds spent in each stage of a cycle, by a monotonic clock."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time what is done inside."""
-        started = time.perf_counter()
-        yield
-        self.ms[stage] = (time.perf_counter() - started) * 1000
+    with ExitStack() as replaced:
+        with ExitStack() as transaction:
+            with stages("read"):
+                reading = transaction.enter_context(capture.reading(conn, state.snapshot))
+                stages.add("wake", reading.waited_ms or 0.0)
+            work = merge(route(reading.changes, state.watch, trusted=state.trusted), state.overdue())
+            if not (reading.changes or work or state.pending() or state.news()):
+                state.snapshot = reading.snapshot
+                return None
+            scan(reading, work, state, stages, observe)
+        state.seen(reading.snapshot, reading.changes)
+        observe("scanned")
+        with stages("publish"):
+            written = publish(state, replaced, observe)
+        observe("published")
+        generation = None
+        if reading.changes or written or state.news():
+            generation = _generation(state, reading, work, written, stages)
+            with stages("acknowledge"):
+                acknowledge(conn, state, generation)
+            state.told(stages.ms["acknowledge"])
+            observe("acknowledged")
+    record(state, observe)
+    return generation and replace(generation, stages=stages.ms)
 
 
 def _generation(
-    state: State, changes: int, work: Work, written: tuple[str, ...], stages: Stages
+    state: State, reading: Reading, work: Work, written: tuple[str, ...], stages: Stages
 ) -> Generation:
     standings = state.standings.values()
     named = [ids for ids in work.values() if ids is not None]
     return Generation(
         number=state.generation,
         snapshot=state.snapshot,
-        changes=changes,
+        changes=len(reading.changes),
         projects=len(set().union(*named)) if len(named) == len(work) else None,
         scanners=tuple(name for name in state.standings if name in work),
         registries=written,
         held={s.name: s.fault for s in standings if s.fault and s.registry.scanner.name in work},
         quarantined={s.name: found for s in standings if (found := s.registry.held_projects())},
-        stages=stages.ms,  # the same object: the acknowledgement's own time comes after its row
+        stages=stages.ms,
         at=datetime.now(UTC),
     )

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -16,15 +19,22 @@ from omnicdc import drift
 from omnicdc.errors import RegistryError
 from omnicdc.manifest import MANIFEST, Manifest, describe, read_manifest, write_manifest
 from omnicdc.model import Fault
-from omnicdc.publish import replace
+from omnicdc.publish import Staged, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
 
     from omnicdc.config import Config
+    from omnicdc.scanners import Frame
     from omnicdc.state import Standing, State
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_DISK = ThreadPoolExecutor(thread_name_prefix="disk")
+"""Started when first needed; for what waits in the kernel, decisions stay in one thread."""
 
 
 def recall(state: State) -> None:
@@ -37,25 +47,37 @@ def recall(state: State) -> None:
         standing.published = manifest.registries.get(standing.path)
 
 
-def publish(state: State, observe: Callable[[str], None]) -> tuple[str, ...]:
+def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:
     """Write every pending registry whose file differs; returns the names of those rewritten.
 
-    A registry that cannot be written, or that the guard holds, keeps its last good file, says why in
-    its fault, and stays pending. A repeat writes nothing.
+    All are written and synced side by side, then swapped one after the other. A registry that cannot be
+    written, or that the guard holds, keeps its last good file, says why in its fault, and stays pending.
+    The files replaced are freed when `replaced` ends. A repeat writes nothing.
     """
-    written = [
+    due = [
         standing
         for standing in state.standings.values()
-        if standing.pending and _settled(state, standing, observe)
+        if standing.pending and not _settled(state, standing, observe)
     ]
+    drafts = [draft for draft in _side_by_side(partial(_drafted, state, replaced, observe), due) if draft]
+    swapped = [draft for draft in drafts if _done(draft, Staged.swap, observe)]
+    written = [draft for draft in swapped if _done(draft, Staged.sync, observe)]
+    for draft in written:
+        draft.settle()
+        observe(f"published {draft.standing.registry.scanner.name}")
     state.accepted = False
     if written:
         state.generation += 1
-    if written or state.manifest_due:
+        state.manifest_due = True
+    state.settle()
+    return tuple(draft.standing.name for draft in written)
+
+
+def record(state: State, observe: Callable[[str], None]) -> None:
+    """Write the manifest, if it is due. Nobody waits for it: it helps the next start, and is no promise."""
+    if state.manifest_due:
         _tell_manifest(state)
         observe("manifest")
-    state.settle()
-    return tuple(standing.name for standing in written)
 
 
 def inspect(state: State) -> None:
@@ -80,25 +102,85 @@ def loses_too_much(before: int, after: int, config: Config) -> bool:
 
 
 def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -> bool:
-    """Make one file right; returns whether it was rewritten."""
+    """Whether there is nothing to write, now."""
     if standing.scan_due:
-        return False
+        return True
     try:
-        if _adopted(state, standing, observe) or _guarded(state, standing) or _left(state, standing):
-            return False
-        _rewrite(state, standing, observe)
+        ours = _ours(state, standing)
+        settled = (
+            _adopted(state, standing, observe, ours=ours)
+            or _guarded(state, standing)
+            or _left(state, standing, ours=ours)
+        )
+        if not (settled or ours):
+            _keep(state, standing)
     except RegistryError as exc:
         standing.hold(Fault(exc.message, exc.hint))
+        return True
+    return settled
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A registry's next file, beside the present one."""
+
+    standing: Standing
+    file: Staged
+    frame: Frame
+    stamp: str
+
+    def settle(self) -> None:
+        """Take it as published."""
+        document = self.standing.registry.document
+        self.standing.published = describe(
+            document.digests(self.frame), self.file.status, len(document), self.stamp
+        )
+        self.standing.unread = False
+        self.standing.release()
+
+
+def _side_by_side(deed: Callable[[Standing], T], standings: Sequence[Standing]) -> list[T]:
+    """Do it to all at once: the first here, the others in threads, which wait for the disk together."""
+    others = [_DISK.submit(deed, standing) for standing in standings[1:]]
+    return [*map(deed, standings[:1]), *(other.result() for other in others)]
+
+
+def _drafted(
+    state: State, replaced: ExitStack, observe: Callable[[str], None], standing: Standing
+) -> _Draft | None:
+    """Write and sync a registry's next file; None if that failed."""
+    registry, stamp = standing.registry, datetime.now(UTC).isoformat(timespec="microseconds")
+    frame = registry.frame(stamp)
+    parts = registry.document.parts(frame)
+    try:
+        file = stage(state.config.require_root(), standing.path, parts, _of(standing, observe))
+    except RegistryError as exc:
+        standing.hold(Fault(exc.message, exc.hint))
+        return None
+    return _Draft(standing, replaced.enter_context(file), frame, stamp)
+
+
+def _done(
+    draft: _Draft, step: Callable[[Staged, Callable[[str], None]], None], observe: Callable[[str], None]
+) -> bool:
+    """Take a step with a file; returns whether it could be taken."""
+    try:
+        step(draft.file, _of(draft.standing, observe))
+    except RegistryError as exc:
+        draft.standing.hold(Fault(exc.message, exc.hint))
         return False
-    standing.release()
-    observe(f"published {standing.registry.scanner.name}")
     return True
 
 
-def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -> bool:
+def _of(standing: Standing, observe: Callable[[str], None]) -> Callable[[str], None]:
+    """Name the registry in the steps of writing it."""
+    return lambda step: observe(f"{step} {standing.registry.scanner.name}")
+
+
+def _adopted(state: State, standing: Standing, observe: Callable[[str], None], *, ours: bool) -> bool:
     """Whether the file already holds it. Then it stays as it is, its `generated_at` included."""
     root, last = state.config.require_root(), standing.published
-    if last and _ours(state, standing):
+    if last and ours:
         same = _digests(standing, last.stamp) == last.blocks
         if same:
             standing.release()
@@ -109,7 +191,7 @@ def _adopted(state: State, standing: Standing, observe: Callable[[str], None]) -
     found = drift.recognised(root, standing.path, blocks)
     if found is None:
         return False
-    drift.make_durable(root / standing.path, observe)
+    drift.make_durable(root / standing.path, _of(standing, observe))
     standing.published = describe(blocks, found, len(standing.registry.document), stamp)
     state.manifest_due = True
     standing.release()
@@ -126,10 +208,12 @@ def _ours(state: State, standing: Standing) -> bool:
     return not standing.unread
 
 
-def _left(state: State, standing: Standing) -> bool:
+def _left(state: State, standing: Standing, *, ours: bool) -> bool:
     """Whether another hand's file stays: with `on_drift: alert`, as long as the registry itself is unchanged."""
-    last, there = standing.published, drift.signature(state.config.require_root() / standing.path)
-    if state.config.on_drift != "alert" or not (last and there) or _ours(state, standing):
+    last = standing.published
+    if state.config.on_drift != "alert" or last is None or ours:
+        return False
+    if not drift.signature(state.config.require_root() / standing.path):
         return False
     if _digests(standing, last.stamp) != last.blocks:
         return False
@@ -145,17 +229,6 @@ def _guarded(state: State, standing: Standing) -> bool:
     reason = f"it would lose {before - after} of its {before} entries at once"
     standing.hold(Fault(reason, "look at CMP; if it is meant, run `omnicdc accept`"), guarded=True)
     return True
-
-
-def _rewrite(state: State, standing: Standing, observe: Callable[[str], None]) -> None:
-    root, registry = state.config.require_root(), standing.registry
-    if not _ours(state, standing):
-        _keep(state, standing)
-    stamp = datetime.now(UTC).isoformat(timespec="microseconds")
-    frame = registry.frame(stamp)
-    written = replace(root, standing.path, registry.document.parts(frame), observe)
-    standing.published = describe(registry.document.digests(frame), written, len(registry.document), stamp)
-    standing.unread = False
 
 
 def _look_at(state: State, standing: Standing) -> None:

@@ -11,7 +11,8 @@ import os
 import pwd
 import shlex
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from omnicdc.errors import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Self
 
 REGISTRY = Path("governance/registry")
 """The directory below the root that holds all registries."""
@@ -33,6 +35,7 @@ MOST_PARTS = 1024
 """What Linux takes in one writev (IOV_MAX)."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -55,46 +58,112 @@ def replace(
     Tests make a step fail, or end the process before it, through `observe`: it is told `open`, `write`,
     `fsync`, `rename` and `fsync_directory` just before each.
     """
+    with stage(root, relative, parts, observe) as staged:
+        staged.swap(observe)
+        staged.sync(observe)
+        return staged.status
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that is written and synced beside the one it will replace; a context manager, which tidies up.
+
+    Whoever replaces several files stages them side by side, for the disk syncs several at once in
+    the time of one, and then swaps them one after the other, for that takes no time.
+    """
+
+    target: Path
+    status: os.stat_result
+    _directory: int
+    _temporary: str
+    _left: ExitStack
+
+    def swap(self, observe: Callable[[str], None] = nobody) -> None:
+        """Have readers find it; a power cut may still take it back. Raises RegistryError."""
+        with registry_errors(f"write {self.target}", self.target):
+            observe("rename")
+            os.rename(
+                self._temporary, self.target.name, src_dir_fd=self._directory, dst_dir_fd=self._directory
+            )
+
+    def sync(self, observe: Callable[[str], None] = nobody) -> None:
+        """Make that last. Raises RegistryError."""
+        with registry_errors(f"sync the directory of {self.target}", self.target):
+            observe("fsync_directory")
+            os.fsync(self._directory)
+
+    def __enter__(self) -> Self:
+        """Nothing is left to do."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Free the file that was replaced, or remove the one that was not swapped; later is soon enough."""
+        self._left.close()
+
+
+def stage(
+    root: Path,
+    relative: Path | str,
+    parts: Sequence[bytes | memoryview],
+    observe: Callable[[str], None] = nobody,
+) -> Staged:
+    """Write and sync what `replace` is to put in place. Raises RegistryError."""
     target = root / relative
     temporary = f".{target.name}{TEMPORARY}"
-    with registry_errors(f"write {target}", target), directory_below(root, target.parent) as directory:
+    with registry_errors(f"write {target}", target), ExitStack() as left:
+        directory = left.enter_context(directory_below(root, target.parent))
         old = _to_be_replaced(directory, target.name)
         _remove(directory, temporary)
-        try:
-            observe("open")
-            new = _write_file(directory, temporary, parts, old, observe)
-            observe("rename")
-            os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with suppress(OSError):  # the first error is the one to tell
-                _remove(directory, temporary)
-            raise
-        observe("fsync_directory")
-        os.fsync(directory)
-    return new
+        left.callback(_remove, directory, temporary)
+        observe("open")
+        new = _write_file(directory, temporary, parts, old, observe)
+        if old:
+            _free_later(directory, target.name, left)
+        return Staged(target, new, directory, temporary, left.pop_all())
 
 
 @contextmanager
 def directory_below(root: Path, wanted: Path) -> Iterator[int]:
-    """Open a directory below `root`, making what is missing of it.
+    """Open a directory below `root`, making what is missing of it; symlinks are followed while they stay below."""
+    try:
+        directory = _opened(root, _plain(root, wanted))
+    except OSError as exc:
+        if exc.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        directory = _opened(*_resolved(root, wanted))
+    try:
+        yield directory
+    finally:
+        os.close(directory)
 
-    Symlinks are resolved first and not followed afterwards, so that none put there meanwhile counts.
-    """
+
+def _plain(root: Path, wanted: Path) -> Sequence[str]:
+    names = wanted.relative_to(root).parts
+    if ".." in names:
+        raise OSError(errno.ELOOP, "not a plain path")
+    return names
+
+
+def _resolved(root: Path, wanted: Path) -> tuple[Path, Sequence[str]]:
+    """Resolve the symlinks once: what is opened then follows none, so that none put there meanwhile counts."""
     top, bottom = Path(os.path.realpath(root)), Path(os.path.realpath(wanted))
     if not bottom.is_relative_to(top):
         raise RegistryError(
             f"{wanted} leads out of {root}, to {bottom}",
             hint="put a directory in the place of the symlink, or name another root",
         )
-    directory = os.open(top, _DIRECTORY)
-    try:
-        for name in bottom.relative_to(top).parts:
-            below = _entered(directory, name)
-            os.close(directory)
-            directory = below
-        yield directory
-    finally:
-        os.close(directory)
+    return top, bottom.relative_to(top).parts
+
+
+def _opened(top: Path, names: Sequence[str]) -> int:
+    directory = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in names:
+        above = directory
+        try:
+            directory = _entered(above, name)
+        finally:
+            os.close(above)
+    return directory
 
 
 def _entered(above: int, name: str) -> int:
@@ -143,6 +212,12 @@ def _write_file(
         return os.fstat(file)
     finally:
         os.close(file)
+
+
+def _free_later(directory: int, name: str, left: ExitStack) -> None:
+    """Keep what will be replaced until `left` is closed: to free its blocks takes a quarter as long as to write them."""
+    with suppress(OSError):  # one that we may not read is freed by the rename
+        left.callback(os.close, os.open(name, _OLD_FILE, dir_fd=directory))
 
 
 def _write_parts(file: int, parts: Sequence[bytes | memoryview]) -> None:

@@ -1,7 +1,9 @@
 -- Every statement that omnicdc sends, by name. What is installed in the database is in sql/.
 
 -- open_session: The server notices within a minute that this host is gone, and frees its name; no lock is waited for in silence.
-select pg_catalog.set_config('tcp_keepalives_idle', '30', false),
+-- What the daemon writes need not reach the server's disk at once: lost in a crash, it is said again after the full scan that follows.
+select pg_catalog.set_config('synchronous_commit', 'off', false),
+       pg_catalog.set_config('tcp_keepalives_idle', '30', false),
        pg_catalog.set_config('tcp_keepalives_interval', '10', false),
        pg_catalog.set_config('tcp_keepalives_count', '3', false),
        pg_catalog.set_config('tcp_user_timeout', '30000', false),
@@ -14,13 +16,15 @@ begin isolation level repeatable read read only;
 -- snapshot: Which transactions this transaction sees.
 select pg_catalog.pg_current_snapshot()::text as snapshot;
 
--- changes: What is visible now and was not at the last read (PgQ's pair of snapshots).
-select distinct c.project_id::text as project_id, c.op, c.fields
+-- changes: What is visible now and was not at the last read (PgQ's pair of snapshots), each kind of change of a project once.
+select c.project_id::text as project_id, c.op, c.fields,
+       extract(epoch from clock_timestamp() - max(c.at))::float8 * 1000 as waited_ms
   from omnicdc.change c
  where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
    and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
    -- Rows that came with a dump of another cluster may lie in this one's future.
-   and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot());
+   and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())
+ group by c.project_id, c.op, c.fields;
 
 -- changes_waiting: Whether a read would find anything.
 select exists (
@@ -85,7 +89,7 @@ select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeli
 -- comparable: Whether a stored snapshot can belong to this cluster's past.
 select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) as comparable;
 
--- acknowledge: The files are durable; say so. The commit may be lost in a crash of the server: then it is said again.
+-- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
@@ -101,6 +105,12 @@ on conflict (name) do update
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
      values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(stages)s);
+
+-- begin: A transaction of several statements.
+begin;
+
+-- commit: Its end.
+commit;
 
 -- tell: Wake whoever waits.
 select pg_catalog.pg_notify('omnicdc_published', '');

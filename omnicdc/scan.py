@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -13,12 +14,13 @@ from omnicdc.errors import ConfigError, Interrupted, RegistryError
 from omnicdc.model import EVERYTHING, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
     from omnicdc.model import Work
     from omnicdc.scanners import Row, Scanner
+    from omnicdc.stages import Stages
     from omnicdc.state import Standing, State
     from omnicdc.stop import Stop
 
@@ -26,66 +28,101 @@ BULK = 1000
 """From here on a batch that names a quarter of a registry is a full scan: replacing an entry in its block costs
 about ten times what building it into a new one does (34 to 3 microseconds among 100,000)."""
 
+_NOT_AS_EXPECTED = (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError)
+"""What PostgreSQL answers if CMP's table is not what a scanner reads."""
+
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
 
 
-def scan(reading: Reading, work: Work, state: State, observe: Callable[[str], None]) -> None:
+def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
     """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on.
 
     `observe` is told `scanned NAME` after each.
     """
-    for name, standing in state.standings.items():
-        if name not in work:
-            continue
-        # What failed before may have missed more than this change: then these ids are not enough.
-        wanted = EVERYTHING if standing.scan_due else work[name]
+    conn, table = reading.conn, state.config.table
+    wanted = {name: _wanted(state.standings[name], work[name]) for name in state.standings if name in work}
+    with stages("scan"):
+        found = _together(conn, state, {name: ids for name, ids in wanted.items() if ids is not EVERYTHING})
+    for name, ids in wanted.items():
+        standing = state.standings[name]
         try:
-            changed = look(reading.conn, standing, state.config.table, wanted, state.stop)
+            if ids is EVERYTHING:
+                _rebuild(conn, standing, table, state.stop, stages)
+            else:
+                if name not in found:
+                    with stages("scan"):
+                        found[name] = select(conn, standing.registry.scanner, table, ids)
+                with stages("render"):
+                    standing.pending |= standing.registry.update(ids, found.pop(name))
         except RegistryError as exc:
             standing.hold(Fault(exc.message, exc.hint))
             standing.scan_due = True
             continue
         standing.scan_due = False
-        standing.pending |= changed
         state.rescan.pop(name, None)
         observe(f"scanned {name}")
 
 
-def look(conn: Connection, standing: Standing, table: str, ids: Collection[str] | None, stop: Stop) -> bool:
-    """Have one registry take what CMP now holds of these projects; returns whether it may differ.
+def _wanted(standing: Standing, ids: set[str] | None) -> set[str] | None:
+    """Return which projects to look at, for those that a change named."""
+    # What failed before may have missed more than this change: then these ids are not enough.
+    if ids is EVERYTHING or standing.scan_due:
+        return EVERYTHING
+    return EVERYTHING if len(ids) > BULK and 4 * len(ids) > len(standing.registry.document) else ids
 
-    Raises RegistryError, or Interrupted if a stop is asked for in the middle of a full scan.
-    """
+
+def _together(conn: Connection, state: State, wanted: Mapping[str, set[str]]) -> dict[str, list[Row]]:
+    """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself."""
+    cursors = {}
+    try:
+        with conn.pipeline():
+            conn.execute("savepoint scan")
+            for name, ids in wanted.items():
+                query = _statement(state.standings[name].registry.scanner, state.config.table, targeted=True)
+                cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
+            conn.execute("release scan")
+    except _NOT_AS_EXPECTED:
+        conn.execute("rollback to scan")
+        return {}
+    return {name: cursor.fetchall() for name, cursor in cursors.items()}
+
+
+def _rebuild(conn: Connection, standing: Standing, table: str, stop: Stop, stages: Stages) -> None:
+    """Have a registry start over from all of CMP. Raises RegistryError, or Interrupted if a stop is asked for."""
     registry = standing.registry
-    if ids is not EVERYTHING and len(ids) > BULK and 4 * len(ids) > len(registry.document):
-        ids = EVERYTHING
-    rows = select(conn, registry.scanner, table, ids)
-    if ids is EVERYTHING:
+    with stages("scan"):
+        rows = select(conn, registry.scanner, table, EVERYTHING)
+    with stages("render"):
         registry.rebuild(_until(stop, rows))
-        return True
-    return registry.update(ids, rows)
+    standing.pending = True
 
 
 def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None) -> list[Row]:
     """Run a scanner's SELECT, for all projects or for some.
 
-    The targeted form is the same SELECT, wrapped: PostgreSQL pushes the condition down. Raises
-    RegistryError if CMP's table is not what the scanner expects.
+    Raises RegistryError if CMP's table is not what the scanner expects.
     """
-    query = pgsql.SQL(scanner.query).format(table=qualified(table))
-    if ids is not EVERYTHING:
-        query = pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query)
+    query = _statement(scanner, table, targeted=ids is not EVERYTHING)
     try:
         # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
         with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
             return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
-    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as exc:
+    except _NOT_AS_EXPECTED as exc:
         reason = str(exc).split("\n", 1)[0]
         hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
         if isinstance(exc, psycopg.errors.InsufficientPrivilege):
             hint = "run `omnicdc install` as the table's owner: it renews the grants"
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {reason}", hint=hint) from exc
+
+
+@cache
+def _statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed:
+    """Return a scanner's SELECT; the targeted form is the same, wrapped: PostgreSQL pushes the condition down."""
+    query = pgsql.SQL(scanner.query).format(table=qualified(table))
+    return (
+        pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query) if targeted else query
+    )
 
 
 def _until(stop: Stop, rows: Iterable[Row]) -> Iterator[Row]:

@@ -109,8 +109,9 @@ class State:
     """Whether the manifest does not tell of the files as they are."""
     last_error: str | None = None
     last_error_at: datetime | None = None
+    acknowledge_ms: float = 0.0
+    """How long the last acknowledgement took."""
     _told: object = None
-    _news: bool = True
 
     def seen(self, snapshot: str, changes: Iterable[Change]) -> None:
         """Take a reading as read: what was not held back is from this snapshot now."""
@@ -131,21 +132,23 @@ class State:
         return may or (self.manifest_due and self.retrying)
 
     def news(self) -> bool:
-        """Whether what is held back, or why, is not what was told after the cycle before."""
-        return self._news
+        """Whether what is held back, or why, is not what was told last."""
+        return self._told != self._to_tell()
 
-    def settle(self) -> None:
-        """After a cycle: what is not held back shows this snapshot, and what failed waits for the next try.
+    def told(self, ms: float) -> None:
+        """Take what is held back as told, in so many milliseconds."""
+        self._told, self.acknowledge_ms = self._to_tell(), ms
 
-        What is news is settled here, and not when somebody asks: a cycle with changes tells it unasked.
-        """
-        self.retrying = False
-        now = (
+    def _to_tell(self) -> object:
+        return (
             {standing.name: standing.fault for standing in self.held()},
             {name: standing.registry.held_projects() for name, standing in self.standings.items()},
             self.last_error,
         )
-        self._news, self._told = now != self._told, now
+
+    def settle(self) -> None:
+        """After a publication: what is not held back shows this snapshot, and what failed waits for the next try."""
+        self.retrying = False
         for standing in self.standings.values():
             if not (standing.pending or standing.scan_due or standing.fault):
                 standing.since = self.snapshot

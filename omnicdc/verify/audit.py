@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from omnicdc import capture
+from omnicdc import db
 from omnicdc.errors import RegistryError
 from omnicdc.model import EVERYTHING
 from omnicdc.publish import nobody
@@ -62,7 +62,7 @@ def _look(
     progress: Callable[[str], None],
 ) -> dict[str, RegistryReport]:
     found = {}
-    with capture.reading(conn), _no_collection():
+    with db.one_snapshot(conn), _no_collection():
         for name in names:
             progress(name)
             found[name] = _compared(conn, config, scanners()[name], inputs, inputs_known)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from omnicdc import capture
+from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.manifest import read_manifest
 from omnicdc.scanners import scanners
@@ -94,7 +94,7 @@ def _look(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, 
     # Hashing and CMP's answer take about as long as each other, and both leave Python to others.
     with ThreadPoolExecutor() as pool:
         looks = {name: pool.submit(file.look, [project.encode()]) for name, file in files.items()}
-        with capture.reading(conn):
+        with db.one_snapshot(conn):
             expected = {
                 name: expect(conn, scanner, config.table, inputs, project)
                 for name, scanner in scanners().items()

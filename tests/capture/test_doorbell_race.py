@@ -90,9 +90,8 @@ def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
     last.start()
     deadline = time.monotonic() + DEADLINE_S
     while last.project not in found and time.monotonic() < deadline:
-        with reading(conn) as current:
-            changes = current.changes(snapshot)
-            snapshot = current.snapshot
+        with reading(conn, snapshot) as current:
+            changes, snapshot = current.changes, current.snapshot
         found.update(change.project_id for change in changes)
         if not changes:
             bell.wait(snapshot, Wishes(), NEVER_S)

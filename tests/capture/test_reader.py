@@ -26,10 +26,9 @@ class Reader:
 
     def read(self) -> list[str | None]:
         """Return the projects of every change since the last read, sorted."""
-        with reading(self.conn) as found:
-            changes = found.changes(self.last)
+        with reading(self.conn, self.last) as found:
             self.last = found.snapshot
-        return sorted((change.project_id for change in changes), key=str)
+        return sorted((change.project_id for change in found.changes), key=str)
 
     def waiting(self) -> bool:
         """Whether a read would find anything."""
@@ -151,19 +150,18 @@ def test_a_transaction_is_read_whole_or_not_at_all(cmp: Cmp, reader: Reader) -> 
 def test_the_log_and_cmp_are_read_in_one_snapshot(cmp: Cmp, reader: Reader) -> None:
     """What commits in the middle of a reading belongs to the next, both its change and its content."""
     project = cmp.upsert("apollo")
-    with reading(reader.conn) as found:
+    with reading(reader.conn, reader.last) as found:
         cmp.upsert("artemis", id=project)
-        changes = found.changes(reader.last)
         name = reader.conn.execute("select name from projects").fetchone()
         reader.last = found.snapshot
 
-    assert [change.op for change in changes] == ["insert"]
+    assert [change.op for change in found.changes] == ["insert"]
     assert name == {"name": "apollo"}
     assert reader.read() == [project]
 
 
 def test_a_reading_cannot_write(reader: Reader) -> None:
-    with pytest.raises(OmnicdcError, match="read-only"), reading(reader.conn):
+    with pytest.raises(OmnicdcError, match="read-only"), reading(reader.conn, reader.last):
         reader.conn.execute("insert into projects (name) values ('x')")
 
 
