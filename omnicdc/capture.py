@@ -65,7 +65,8 @@ def reading(conn: db.Connection, last: str) -> Iterator[Reading]:
 
 
 def _change(row: db.Row) -> Change:
-    return Change(row["project_id"], row["op"], None if row["fields"] is None else tuple(row["fields"]))
+    fields = None if row["fields"] is None else tuple(row["fields"])
+    return Change(row["op"], fields, row["projects"], row["rows"])
 
 
 class GoingOn(Protocol):
@@ -89,7 +90,7 @@ class Doorbell:
         conn.execute("listen omnicdc_change")
 
     def wait(self, last: str, wishes: GoingOn, at_most_s: float) -> None:
-        """Return when the bell rang, after `at_most_s`, or when told to."""
+        """Return when something waits already, when the bell rang, after `at_most_s`, or when told to."""
         with db.translated("waiting for the log"):
             if not db.one(self._conn, "park")["parked"]:
                 # A writer is just looking, or somebody else keeps our lock: nobody will ring.
@@ -108,7 +109,7 @@ class Doorbell:
 
     def _nap(self, *, writing: bool) -> float:
         if not writing:
-            self._nap_s = FIRST_NAP_S
+            self.found()
             return float("inf")
         nap = self._nap_s
         self._nap_s = min(nap * 2, LONGEST_NAP_S)
@@ -118,5 +119,10 @@ class Doorbell:
         while seconds > 0 and wishes.going_on():
             # In slices: `notifies` does not end for a signal handler.
             if list(self._conn.notifies(timeout=min(seconds, SLICE_S), stop_after=1)):
+                self.found()
                 return
             seconds -= SLICE_S
+
+    def found(self) -> None:
+        """Take it that writers are busy: the next nap beside one of them is short again."""
+        self._nap_s = FIRST_NAP_S

@@ -187,11 +187,13 @@ def _serve(serving: Serving, conn: Connection, state: State) -> None:
         if generation:
             _tell(serving, generation)
         serving.notifier.alive()
-        if housekeeping.run() or generation:
+        if housekeeping.run():
             continue
         if doorbell:
+            if generation:
+                doorbell.found()
             doorbell.wait(state.snapshot, serving.wishes, housekeeping.due_in_s)
-        else:
+        elif not generation:
             serving.wishes.stop.wait(housekeeping.due_in_s)
 
 

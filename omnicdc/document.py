@@ -108,10 +108,15 @@ class Document:
     def from_entries(cls, entries: Iterable[tuple[str, Entry]], block_size: int = BLOCK_SIZE) -> Document:
         """Build a document; of several entries of a unit the last counts. ValueError if tallies differ in length."""
         document = cls(block_size)
-        rows = [document._row(unit, entry) for unit, entry in dict(entries).items()]
-        document._keys = {key[2]: key for key, _, _ in rows}
+        tallies = document._tallies
+        by_unit = {
+            # Entries are many and alike: keep one copy of an id that is also the unit, and of each tally.
+            unit: ((name, unit if ident == unit else ident, unit), data, tallies.setdefault(tally, tally))
+            for unit, ((name, ident), data, tally) in entries
+        }
+        document._keys = {unit: key for unit, (key, _, _) in by_unit.items()}
+        rows = sorted(by_unit.values(), key=itemgetter(0))
         document._sums = _sums([tally for _, _, tally in rows])
-        rows.sort(key=itemgetter(0))
         document._fill(rows)
         return document
 
@@ -188,16 +193,16 @@ class Document:
         return len(frame.separator) if self._blocks else 0
 
     def _row(self, unit: str, entry: Entry) -> _Row:
-        # Entries are many and alike: keep one copy of an id that is also the unit, and of each tally.
-        name, ident = entry.sort
-        key = (name, unit if ident == unit else ident, unit)
-        return key, entry.data, self._tallies.setdefault(entry.tally, entry.tally)
+        (name, ident), data, tally = entry
+        return (name, unit if ident == unit else ident, unit), data, self._tallies.setdefault(tally, tally)
 
     def _fill(self, rows: Sequence[_Row]) -> None:
-        ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key) or end == len(rows)]
-        for start, end in pairwise([0, *ends]):
-            self._blocks.append(_Block())
-            self._blocks[-1].splice(0, 0, rows[start:end])
+        ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key)]
+        for start, end in pairwise([0, *ends, len(rows)]):
+            if start < end:
+                keys, data, tallies = zip(*rows[start:end], strict=True)
+                lengths = array("L", map(len, data))
+                self._blocks.append(_Block([*keys], [*tallies], lengths, b"".join(data)))
 
     def _find(self, key: _Key) -> tuple[int, int]:
         """Return the block whose range holds `key`, and the place in it."""

@@ -7,8 +7,12 @@ what makes a registry slow; one scalar on one line is little enough to be proven
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _WORDS = "null|true|false|yes|no|on|off|y|n"
 """What YAML 1.1 or 1.2 reads as something other than text, of all that begins with a letter."""
@@ -47,6 +51,17 @@ def json_text(value: str | None) -> str:
     """
     try:
         return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as exc:
+        raise ValueError(f"not text that UTF-8 can hold: {value!a:.100}") from exc
+
+
+def json_lines(value: Mapping[str, object]) -> bytes:
+    """Return an object as `json.dumps(value, indent=2, ensure_ascii=False)` does; raises ValueError as above.
+
+    What it holds is text, null, and lists and objects of these: numbers may come out otherwise.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except orjson.JSONEncodeError as exc:
         raise ValueError(f"not text that UTF-8 can hold: {value!a:.100}") from exc
 

@@ -17,6 +17,7 @@ from omnicdc.session import look_at_capture
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from typing import Self
 
     from omnicdc.config import Config
@@ -90,7 +91,7 @@ class Refresher:
         self._every_s = config.refresh_s
         self._stop = stop
         self._end = Stop()
-        self._owners: frozenset[str] = frozenset()
+        self._owners: Callable[[], Collection[str]] = frozenset
         self._said: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
 
@@ -114,14 +115,14 @@ class Refresher:
 
     def refresh_now(self) -> None:
         """Look at once, in the foreground."""
-        self._store.refresh(self._stop, self._owners)
+        self._store.refresh(self._stop, self._owners())
         self._say_faults()
 
     def hand_over(self, state: State) -> None:
         """Give new inputs to the registries, if there are any."""
         self._store.reread_people()
         self._say_faults()
-        self._owners = state.owners()
+        self._owners = state.owners
         if self.current is not state.inputs:
             state.take_inputs(self.current)
 
@@ -129,7 +130,7 @@ class Refresher:
         while not self._end.requested:
             self._end.wait(self._every_s)
             try:
-                self._store.refresh(self._end, self._owners)
+                self._store.refresh(self._end, self._owners())
             except OmnicdcError as exc:
                 log.warning("inputs_not_refreshed", error=exc.message, hint=exc.hint)
 

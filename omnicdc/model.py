@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 EVERYTHING = None
@@ -23,19 +23,20 @@ def _empty() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of the log: which project to look at, not what it holds.
+    """All changes of one kind in a reading: which projects to look at, not what they hold.
 
-    `project_id` is None when the log could not tell (truncate, or a table whose id column is
-    gone): then every project is meant. `fields` is None when the whole row is meant.
+    `projects` is None when the log could not tell (truncate, or a table whose id column is gone): then
+    every project is meant. `fields` is None when the whole row is meant.
     """
 
-    project_id: str | None
     op: str
     fields: tuple[str, ...] | None
+    projects: Sequence[str] | None
+    rows: int = 1
+    """How many rows of the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One project (or repository) in one registry: where it sorts, its bytes, what it counts for."""
 
     sort: tuple[str, str]

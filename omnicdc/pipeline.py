@@ -66,7 +66,7 @@ def _generation(
     return Generation(
         number=state.generation,
         snapshot=state.snapshot,
-        changes=len(reading.changes),
+        changes=sum(change.rows for change in reading.changes),
         projects=len(set().union(*named)) if len(named) == len(work) else None,
         scanners=tuple(name for name in state.standings if name in work),
         registries=written,

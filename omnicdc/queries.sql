@@ -16,15 +16,20 @@ begin isolation level repeatable read read only;
 -- snapshot: Which transactions this transaction sees.
 select pg_catalog.pg_current_snapshot()::text as snapshot;
 
--- changes: What is visible now and was not at the last read (PgQ's pair of snapshots), each kind of change of a project once.
-select c.project_id::text as project_id, c.op, c.fields,
-       extract(epoch from clock_timestamp() - max(c.at))::float8 * 1000 as waited_ms
-  from omnicdc.change c
- where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
-   and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
-   -- Rows that came with a dump of another cluster may lie in this one's future.
-   and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())
- group by c.project_id, c.op, c.fields;
+-- changes: What is visible now and was not at the last read (PgQ's pair of snapshots), by kind of change.
+with unread as (
+  select c.project_id, c.op, c.fields, count(*) as rows, max(c.at) as at
+    from omnicdc.change c
+   where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
+     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
+     -- Rows that came with a dump of another cluster may lie in this one's future.
+     and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())
+   group by c.project_id, c.op, c.fields)
+select u.op, u.fields, case when bool_and(u.project_id is not null) then array_agg(u.project_id::text) end as projects,
+       sum(u.rows)::bigint as rows,
+       extract(epoch from clock_timestamp() - max(u.at))::float8 * 1000 as waited_ms
+  from unread u
+ group by u.op, u.fields, u.project_id is null;
 
 -- changes_waiting: Whether a read would find anything.
 select exists (

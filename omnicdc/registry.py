@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omnicdc.document import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from omnicdc.document import Frame
     from omnicdc.model import Entry, Inputs
@@ -30,16 +30,20 @@ class Registry:
         """Unit to the reason why it has no entry."""
         self._inputs = inputs
         self._key_of: dict[str, str] = {}
-        self._rows_of: dict[str, dict[str, Row | None]] = {}
+        """Project to its key, if it has one."""
+        self._sharing: dict[str, dict[str, Row] | Row] = {}
+        """If grouped: key to its row, or to the rows of those that share it, by project."""
 
     def rebuild(self, rows: Iterable[Row]) -> None:
-        """Start over from all rows of CMP."""
+        """Start over from all rows of CMP. If it fails midway, only another one makes it whole."""
+        self.document = Document()  # the old one makes room first
         self._key_of.clear()
-        self._rows_of.clear()
+        self._sharing.clear()
         self.quarantined.clear()
-        units = self._place_all(rows)
-        rendered = ((unit, self._render(unit, found)) for unit, found in units)
-        self.document = Document.from_entries((unit, entry) for unit, entry in rendered if entry is not None)
+        units = self._grouped(rows) if self.scanner.grouped else self._single(rows)
+        self.document = Document.from_entries(
+            (unit, entry) for unit, found in units if (entry := self._render(unit, found)) is not None
+        )
 
     def update(self, ids: Iterable[str], rows: Iterable[Row]) -> bool:
         """Take what CMP now holds of these projects; one without a row is gone. False if nothing differs."""
@@ -60,56 +64,69 @@ class Registry:
         """Take new inputs; returns whether anything changed at once, and the projects that CMP must be asked for."""
         before, self._inputs = self._inputs, inputs
         view, standing = self.scanner.view, self.scanner.standing
-        keys = {*self._rows_of, *standing(before), *standing(inputs)}
-        concerned = [key for key in sorted(keys) if view(before, key) != view(inputs, key)]
+        keys = {*self._key_of.values(), *standing(before), *standing(inputs)}
+        concerned = {key for key in keys if view(before, key) != view(inputs, key)}
         if self.scanner.grouped:
-            shown = [self._show(key, self._rows(key)) for key in concerned]
+            shown = [self._show(key, self._rows(key)) for key in sorted(concerned)]
             return any(shown), ()
-        return False, [project for key in concerned for project in self._rows_of.get(key, ())]
+        return False, [project for project, key in self._key_of.items() if key in concerned]
 
     def frame(self, stamp: str) -> Frame:
         """Return what stands around the entries as they are now."""
         return self.scanner.frame(len(self.document), self.document.tally, stamp)
 
     def known_keys(self) -> Collection[str]:
-        """Return the keys of all projects seen."""
-        return self._rows_of.keys()
+        """Return the keys of all projects seen; any thread may ask."""
+        return list(self._key_of.values())
 
     def held_projects(self) -> dict[str, str]:
         """Return project id to the reason for which it has no entry."""
         if not self.scanner.grouped:
             return dict(self.quarantined)
-        return {
-            project: why for unit, why in self.quarantined.items() for project in self._rows_of.get(unit, ())
-        }
+        return {str(row[0]): why for unit, why in self.quarantined.items() for row in self._rows(unit)}
 
-    def _place_all(self, rows: Iterable[Row]) -> Iterable[tuple[str, Sequence[Row]]]:
-        if not self.scanner.grouped:
-            for row in rows:
-                self._place(str(row[0]), row)
-                yield str(row[0]), [row]
-            return
+    def _single(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
         for row in rows:
             self._place(str(row[0]), row)
-        for key in {*self._rows_of, *self.scanner.standing(self._inputs)}:
+            yield str(row[0]), [row]
+
+    def _grouped(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
+        for row in rows:
+            self._place(str(row[0]), row)
+        for key in {*self._sharing, *self.scanner.standing(self._inputs)}:
             yield key, self._rows(key)
 
     def _rows(self, key: str) -> list[Row]:
-        return [row for row in self._rows_of.get(key, {}).values() if row is not None]
+        found = self._sharing.get(key, {})
+        return list(found.values()) if isinstance(found, dict) else [found]
 
     def _place(self, project: str, row: Row) -> str:
         if key := self.scanner.key(row):
             self._key_of[project] = key
-            self._rows_of.setdefault(key, {})[project] = row if self.scanner.grouped else None
+            if self.scanner.grouped:
+                self._join(key, project, row)
         return key
+
+    def _join(self, key: str, project: str, row: Row) -> None:
+        found = self._sharing.setdefault(key, row)
+        if found is row:
+            return
+        if not isinstance(found, dict):
+            found = self._sharing[key] = {str(found[0]): found}
+        found[project] = row
+
+    def _leave(self, key: str, project: str) -> None:
+        found = self._sharing[key]
+        if isinstance(found, dict):
+            del found[project]
+        if not isinstance(found, dict) or not found:
+            del self._sharing[key]
 
     def _move(self, project: str, row: Row | None) -> set[str]:
         """Put a project where its row belongs now; returns the keys it left and came to."""
         left = self._key_of.pop(project, "")
-        if left:
-            del self._rows_of[left][project]
-            if not self._rows_of[left]:
-                del self._rows_of[left]
+        if left and self.scanner.grouped:
+            self._leave(left, project)
         came = self._place(project, row) if row is not None else ""
         return {key for key in (left, came) if key}
 

@@ -21,18 +21,14 @@ def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
     every scanner, as a field missing from an old list would go unnoticed.
     """
     work: Work = {}
-    of_fields: dict[tuple[str, ...], frozenset[str]] = {}
-    everyone = frozenset(watch.by_scanner)
     for change in changes:
         if change.op == "accept":
             continue
-        concerned = everyone
+        concerned: Collection[str] = watch.by_scanner
         if trusted and change.fields is not None:
-            concerned = of_fields.get(change.fields) or of_fields.setdefault(
-                change.fields, watch.scanners_of(change.fields)
-            )
+            concerned = watch.scanners_of(change.fields)
         for name in concerned:
-            _add(work, name, change.project_id)
+            _add(work, name, change.projects)
     return work
 
 
@@ -47,8 +43,8 @@ def merge(work: Work, more: Mapping[str, Collection[str] | None]) -> Work:
     return {name: ids for name, ids in merged.items() if ids is EVERYTHING or ids}
 
 
-def _add(work: Work, name: str, project_id: str | None) -> None:
-    if project_id is None:
+def _add(work: Work, name: str, projects: Collection[str] | None) -> None:
+    if projects is EVERYTHING:
         work[name] = EVERYTHING
     elif (ids := work.setdefault(name, set())) is not EVERYTHING:
-        ids.add(project_id)
+        ids.update(projects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc.errors import ConfigError, Interrupted, RegistryError
+from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from psycopg import ServerCursor
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 BULK = 1000
 """From here on a batch that names a quarter of a registry is a full scan: replacing an entry in its block costs
 about ten times what building it into a new one does (34 to 3 microseconds among 100,000)."""
+
+ROWS = 2000
+"""How many a full scan fetches at once."""
 
 _NOT_AS_EXPECTED = (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError)
 """What PostgreSQL answers if CMP's table is not what a scanner reads."""
@@ -89,12 +96,22 @@ def _together(conn: Connection, state: State, wanted: Mapping[str, set[str]]) ->
 
 
 def _rebuild(conn: Connection, standing: Standing, table: str, stop: Stop, stages: Stages) -> None:
-    """Have a registry start over from all of CMP. Raises RegistryError, or Interrupted if a stop is asked for."""
-    registry = standing.registry
-    with stages("scan"):
-        rows = select(conn, registry.scanner, table, EVERYTHING)
-    with stages("render"):
-        registry.rebuild(_until(stop, rows))
+    """Have a registry start over from all of CMP, row by row, rendered as they come.
+
+    Raises RegistryError, or Interrupted if a stop is asked for.
+    """
+    scanner = standing.registry.scanner
+    query = _statement(scanner, table, targeted=False)
+    with (
+        stages("render"),
+        _explained(scanner),
+        uncollected(freeze=True),
+        conn.transaction(),
+        # A cursor on the server: what is not rendered yet need not be held here as well.
+        conn.cursor("omnicdc_scan", row_factory=tuple_row) as cursor,
+    ):
+        cursor.execute(query)
+        standing.registry.rebuild(_fetched(cursor, stop, stages))
     standing.pending = True
 
 
@@ -104,10 +121,15 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
     Raises RegistryError if CMP's table is not what the scanner expects.
     """
     query = _statement(scanner, table, targeted=ids is not EVERYTHING)
+    # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
+    with _explained(scanner), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
+
+
+@contextmanager
+def _explained(scanner: Scanner) -> Iterator[None]:
     try:
-        # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
-        with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
-            return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
+        yield
     except _NOT_AS_EXPECTED as exc:
         reason = str(exc).split("\n", 1)[0]
         hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
@@ -125,11 +147,15 @@ def _statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Compose
     )
 
 
-def _until(stop: Stop, rows: Iterable[Row]) -> Iterator[Row]:
-    for row in rows:
+def _fetched(cursor: ServerCursor[Row], stop: Stop, stages: Stages) -> Iterator[Row]:
+    while True:
         if stop.requested:
             raise Interrupted("stopped in the middle of a full scan")
-        yield row
+        with stages("scan"):
+            rows = cursor.fetchmany(ROWS)
+        if not rows:
+            return
+        yield from rows
 
 
 def qualified(table: str) -> pgsql.Identifier:

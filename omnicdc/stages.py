@@ -19,6 +19,7 @@ class Stages:
 
     def __init__(self) -> None:
         self._ms: dict[str, float] = {}
+        self._within = 0.0
 
     @property
     def ms(self) -> dict[str, float]:
@@ -27,10 +28,13 @@ class Stages:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Time what is done inside, unless it fails."""
+        """Time what is done inside, unless it fails; a stage within it counts for itself alone."""
+        before, self._within = self._within, 0.0
         started = time.perf_counter()
         yield
-        self.add(stage, (time.perf_counter() - started) * 1000)
+        took = (time.perf_counter() - started) * 1000
+        self.add(stage, took - self._within)
+        self._within = before + took
 
     def add(self, stage: str, ms: float) -> None:
         """Add what was measured elsewhere."""

@@ -15,6 +15,8 @@ _HEAD = re.compile(
     r"git@(?:www\.)*(?!www\.)(?P<host>[^/:@\s]+):/*|(?:https?://|ssh://git@|(?=www\.))(?:www\.)*",
     re.ASCII | re.IGNORECASE,
 )
+_USUAL = re.compile(r"https://(?!www\.)[a-z0-9.-]++/[\w./-]*[\w-]", re.ASCII | re.IGNORECASE)
+"""What is already as it should be, but for `.git` at its end: most are."""
 _GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)", re.ASCII | re.IGNORECASE)
 
 
@@ -54,6 +56,8 @@ def trimmed(text: str) -> str:
 
 def _cased(url: str) -> str:
     """Bring the ways to write a URL to one, but for the case."""
+    if _USUAL.fullmatch(url) and url[-4:].lower() != ".git":
+        return url
     text = url.strip()
     head = _HEAD.match(text)
     if head:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.emit import json_text
+from omnicdc.emit import json_lines
 from omnicdc.model import Entry
 from omnicdc.scanners.scanner import Frame, Row, Scanner
 
@@ -29,18 +29,20 @@ class CmpProjects(Scanner):
     def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror
         """Return the project's entry; NULL is null."""
         [(_id, name, kind, key, github_url, domain, status)] = rows
-        text = (
-            f'    "{unit}": {{\n'
-            f'      "name": {json_text(name)},\n'
-            f'      "type": {json_text(kind)},\n'
-            f'      "key": {json_text(key)},\n'
-            f'      "github_url": {json_text(github_url)},\n'
-            f'      "domain": {json_text(domain)},\n'
-            f'      "status": {json_text(status)},\n'
-            '      "source": "cmp_db"\n'
-            "    },\n"
+        lines = json_lines(
+            {
+                "name": name,
+                "type": kind,
+                "key": key,
+                "github_url": github_url,
+                "domain": domain,
+                "status": status,
+                "source": "cmp_db",
+            }
         )
-        return Entry((name or "", unit), text.encode())
+        # No line feed inside a JSON string is raw.
+        text = b'    "%b": %b,\n' % (unit.encode(), lines.replace(b"\n", b"\n    "))
+        return Entry((name or "", unit), text)
 
     def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries only
         """Return the header with the count."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from omnicdc.emit import json_text
+from omnicdc.emit import json_lines
 from omnicdc.inputs.urls import github, github_cased, url_key
 from omnicdc.model import Entry
 from omnicdc.scanners.scanner import Frame, Row, Scanner
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from omnicdc.model import Inputs
 
+_TEXT = frozenset({str, type(None), bool})
 _KNOWN = ("description", "name", "owner", "updatedAt", "url", "visibility")
 
 
@@ -41,7 +42,7 @@ class Git(Scanner):
 
     def view(self, inputs: Inputs, key: str) -> str:
         """Return the repository's element, as text that can be compared."""
-        return json.dumps(inputs.repositories.get(key), default=str)
+        return repr(inputs.repositories.get(key))
 
     def standing(self, inputs: Inputs) -> Iterable[str]:
         """Return every repository known without CMP."""
@@ -49,21 +50,24 @@ class Git(Scanner):
 
     def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
         """Return the repository's element; None if neither CMP nor GitHub nor the inventory knows it."""
-        users = sorted(rows, key=lambda row: (row[1] or "", row[0] or ""))
-        if unit in inputs.repositories:
-            element = _complete(unit, inputs.repositories[unit])
+        users = sorted(rows, key=lambda row: (row[1] or "", row[0] or "")) if len(rows) > 1 else rows
+        known = inputs.repositories.get(unit)
+        if known is not None:
+            element = _complete(unit, known)
         elif users:
             element = _vouched_by_cmp(users[0])
         else:
             return None
-        ids = [str(row[0]) for row in users]
-        if ids:
-            element["uuid"] = ids[0]
-        if len(ids) > 1:
-            element["uuids"] = ids
-        text = _usual(element) or json.dumps(element, indent=4, ensure_ascii=False, allow_nan=False)
-        indented = text.replace("\n", "\n    ")  # no line feed inside a JSON string is raw
-        return Entry((unit, ""), f"    {indented},\n".encode())
+        if users:
+            element["uuid"] = users[0][0]
+        if len(users) > 1:
+            element["uuids"] = [row[0] for row in users]
+        if known is None or _is_text(known):
+            lines = _four_for_two(json_lines(element))
+        else:
+            lines = json.dumps(element, indent=4, ensure_ascii=False, allow_nan=False).encode()
+        # No line feed inside a JSON string is raw.
+        return Entry((unit, ""), b"    %b,\n" % lines.replace(b"\n", b"\n    "))
 
     def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - a bare list
         """Return the brackets; this registry has no header."""
@@ -89,25 +93,16 @@ def _complete(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
     return element | {field: value for field, value in found.items() if field not in _KNOWN}
 
 
-def _usual(element: Mapping[str, Any]) -> str | None:
-    """Emit the common shape directly; None for any other (the library needs 30 times as long)."""
-    owner = element["owner"]
-    texts = [element[field] for field in ("description", "name", "updatedAt", "url", "visibility")]
-    if (
-        len(element) - ("uuid" in element) != len(_KNOWN)
-        or not isinstance(owner, dict)
-        or [*owner] != ["id", "login"]
-    ):
-        return None
-    if not all(text is None or isinstance(text, str) for text in (*texts, *owner.values())):
-        return None
-    description, name, updated_at, url, visibility = map(json_text, texts)
-    uuid = f',\n    "uuid": "{element["uuid"]}"' if "uuid" in element else ""
-    return (
-        f'{{\n    "description": {description},\n    "name": {name},\n'
-        f'    "owner": {{\n        "id": {json_text(owner["id"])},\n        "login": {json_text(owner["login"])}\n    }},\n'
-        f'    "updatedAt": {updated_at},\n    "url": {url},\n    "visibility": {visibility}{uuid}\n}}'
-    )
+def _is_text(element: Mapping[str, Any]) -> bool:
+    """Whether it holds text and what is made of text: then both libraries write it alike."""
+    inner = (value.values() if type(value) is dict else [value] for value in element.values())
+    return all(type(value) in _TEXT for values in inner for value in values)
+
+
+def _four_for_two(lines: bytes) -> bytes:
+    """Indent by four what is indented by two, which is all that the quick library can. JSON has no raw tab."""
+    lines = lines.replace(b"\n    ", b"\n\t\t").replace(b"\n  ", b"\n\t")
+    return lines.replace(b"\t", b"    ")
 
 
 SCANNER = Git()

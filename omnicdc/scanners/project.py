@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from omnicdc.emit import yaml_text
@@ -43,6 +44,10 @@ class Surroundings:
     """How often the heart is imported; None if the project is not connected."""
 
 
+_UNKNOWN = tuple(Surroundings(excluded, (), None, None, "private", None, None) for excluded in (False, True))
+"""Of a project that no input knows, by whether it is excluded."""
+
+
 class Project(Scanner):
     """Scanner `project`; needs overrides, exclusions, clones, heart and the repositories' metadata."""
 
@@ -60,6 +65,8 @@ class Project(Scanner):
 
     def view(self, inputs: Inputs, key: str) -> Surroundings:
         """Return what the inputs say of a URL key."""
+        if not (key in inputs.overrides or key in inputs.repositories or key in inputs.clones):
+            return _UNKNOWN[is_excluded(key, inputs.excluded)]
         override = inputs.overrides.get(key, _NO_OVERRIDE)
         repository = inputs.repositories.get(key, {})
         paths = override.local_paths or ((inputs.clones[key],) if key in inputs.clones else ())
@@ -84,22 +91,25 @@ class Project(Scanner):
         if around.excluded:
             return None
         status = around.status or (status if status is not None else "active")
+        display_name = yaml_text(name)
         text = (
-            f"- uuid: {yaml_text(unit)}\n"
-            f"  name: {yaml_text(name if key is None else key)}\n"
-            f"  display_name: {yaml_text(name)}\n"
+            f"- uuid: {unit}\n"  # as PostgreSQL writes a uuid, which is plain
+            f"  name: {display_name if key is None else yaml_text(key)}\n"
+            f"  display_name: {display_name}\n"
             f"  github_url: {yaml_text(github_url)}\n"
             f"  local_paths:{_list(around.local_paths)}\n"
-            f"  classification: {yaml_text('project' if kind is None else kind.lower())}\n"
-            f"  status: {yaml_text(status)}\n"
+            f"  classification: {_word('project' if kind is None else kind.lower())}\n"
+            f"  status: {_word(status)}\n"
             "  origin: cmp_db\n"
-            f"  visibility: {yaml_text(around.visibility)}\n"
+            f"  visibility: {around.visibility}\n"
             f"  updated_at: {yaml_text(around.updated_at)}\n"
             f"  notes: {yaml_text(around.notes)}\n"
             f"  heart_connected: {'false' if around.heart is None else 'true'}\n"
             f"  heart_import_count: {around.heart or 0}\n"
         )
-        return Entry((name, unit), text.encode(), _tally(status, bool(github_url), around))
+        connected = around.heart is not None
+        tally = _tally(status == "snapshot", bool(github_url), bool(around.local_paths), connected)
+        return Entry((name, unit), text.encode(), tally)
 
     def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:
         """Return the header with the statistics."""
@@ -113,12 +123,16 @@ class Project(Scanner):
         return Frame(f"{header}projects:{'' if count else ' []'}\n".encode(), b"")
 
 
+_word = lru_cache(maxsize=256)(yaml_text)
+"""For what takes few values."""
+
+
 def _list(texts: tuple[str, ...]) -> str:
-    return "".join(f"\n  - {yaml_text(text)}" for text in texts) or " []"
+    return "".join(f"\n  - {yaml_text(text)}" for text in texts) if texts else " []"
 
 
-def _tally(status: str, on_github: bool, around: Surroundings) -> tuple[int, ...]:
-    snapshot, local, connected = status == "snapshot", bool(around.local_paths), around.heart is not None
+@cache
+def _tally(snapshot: bool, on_github: bool, local: bool, connected: bool) -> tuple[int, ...]:
     return (
         int(on_github),
         0,

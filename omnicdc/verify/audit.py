@@ -5,13 +5,12 @@ Everything is rendered from CMP as the daemon does it; only where bytes differ i
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import RegistryError
+from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING
 from omnicdc.publish import nobody
 from omnicdc.registry import Registry
@@ -23,7 +22,7 @@ from omnicdc.verify.layout import Layout, layout_of
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from omnicdc.config import Config
     from omnicdc.db import Connection
@@ -62,7 +61,7 @@ def _look(
     progress: Callable[[str], None],
 ) -> dict[str, RegistryReport]:
     found = {}
-    with db.one_snapshot(conn), _no_collection():
+    with db.one_snapshot(conn), uncollected():
         for name in names:
             progress(name)
             found[name] = _compared(conn, config, scanners()[name], inputs, inputs_known)
@@ -124,15 +123,3 @@ def _counts(entry: EntryDifference, layout: Layout) -> bool:
     if entry.expected and entry.found:
         return not all(map(layout.of_inputs, entry.fields))
     return entry.found is None or bool(entry.found.item.projects)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Spare the garbage collector: it would look at every row again and again, a fifth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

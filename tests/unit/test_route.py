@@ -12,7 +12,7 @@ ALL = {"cmp_projects", "project", "git"}
 
 
 def _update(project: str, *fields: str) -> Change:
-    return Change(project, "update", fields)
+    return Change("update", fields, [project])
 
 
 def test_a_status_change_never_runs_git() -> None:
@@ -25,18 +25,18 @@ def test_a_domain_concerns_the_mirror_alone() -> None:
 
 def test_an_insert_and_a_delete_concern_everyone() -> None:
     for op in ("insert", "delete"):
-        assert route([Change("a", op, None)], WATCH, trusted=True) == {name: {"a"} for name in ALL}
+        assert route([Change(op, None, ["a"])], WATCH, trusted=True) == {name: {"a"} for name in ALL}
 
 
 def test_a_truncate_and_a_rebuild_mean_every_project() -> None:
     for op in ("truncate", "rebuild"):
-        changes = [_update("a", "status"), Change(None, op, None), _update("b", "name")]
+        changes = [_update("a", "status"), Change(op, None, None), _update("b", "name")]
 
         assert route(changes, WATCH, trusted=True) == dict.fromkeys(ALL, EVERYTHING)
 
 
 def test_an_accept_concerns_no_project() -> None:
-    assert route([Change(None, "accept", None)], WATCH, trusted=True) == {}
+    assert route([Change("accept", None, None)], WATCH, trusted=True) == {}
 
 
 def test_with_a_foreign_watch_list_every_change_concerns_everyone() -> None:
