@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types unit format build clean
+.PHONY: help demo test check lint types unit format build bench bench-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +35,14 @@ format: .venv/dev ## put the code into shape
 build: .venv/dev ## wheel and sdist, into dist/
 	$(BIN)/python -m build
 
+bench: .venv/bench ## measure every promise about speed, on a PostgreSQL of its own: 15 minutes
+	@PYTHONPATH=tests $(BIN)/python -m bench
+
+bench-quick: .venv/bench ## the same, roughly: 2 minutes
+	@PYTHONPATH=tests $(BIN)/python -m bench --quick
+
 clean: ## remove what was built
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Debian's Python may come without ensurepip: then pip installs itself into the new environment.
 .venv/bin/python:
@@ -49,3 +55,7 @@ clean: ## remove what was built
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/demo
+
+.venv/bench: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@

@@ -92,7 +92,7 @@ def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
     while last.project not in found and time.monotonic() < deadline:
         with reading(conn, snapshot) as current:
             changes, snapshot = current.changes, current.snapshot
-        found.update(project for change in changes for project in change.projects or [None])
+        found.update(project for change in changes for project in change.projects or (None,))
         if not changes:
             bell.wait(snapshot, Wishes(), NEVER_S)
             sleeps += 1

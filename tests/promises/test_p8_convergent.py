@@ -91,7 +91,7 @@ def leftovers(host: Host) -> None:
 
 
 def no_tree(host: Host) -> None:
-    shutil.rmtree(host.root / "governance")
+    away(host.root / "governance", host)
 
 
 def no_manifest(host: Host) -> None:
@@ -111,8 +111,13 @@ def garbled_manifest(host: Host) -> None:
 
 def of_another_day(host: Host) -> None:
     """Files, manifest and state as they were before the last change: a backup put back."""
-    shutil.rmtree(host.root)
+    away(host.root, host)
     shutil.copytree(host.root.parent / "backup", host.root, symlinks=True)
+
+
+def away(tree: Path, host: Host) -> None:
+    """Take it away at once: the daemon may be writing its manifest there."""
+    tree.rename(host.root.parent / f"away{len([*host.root.parent.iterdir()])}")
 
 
 HARMS: list[Callable[[Host], None]] = [

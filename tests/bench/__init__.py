@@ -1,0 +1,1 @@
+"""What omnicdc costs, measured against what it stands on: `make bench`, `make bench-quick`."""

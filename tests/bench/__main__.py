@@ -1,0 +1,89 @@
+"""The benchmark: `make bench`, or `python -m bench` with tests/ on PYTHONPATH and the `bench` extra installed."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import psycopg
+
+from bench import document, plots, table
+from bench.effort import FULL, QUICK, Run
+from bench.ground import Ground
+from bench.machine import examine
+from bench.measure import Results
+from omnicdc.cli.progress import through
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+PARTS = (
+    "latency", "batches", "starts", "sustained", "writers", "statements", "resources", "commands", "contenders", "growth",
+)  # fmt: skip
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Under two minutes: whether all works, and roughly how fast.")
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="A part; may be given again.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("bench"),
+    show_default=True,
+    help="For JSON and plots.",
+)
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, exists=True),
+    help="A page between whose markers to put the tables.",
+)
+def main(*, quick: bool, parts: tuple[str, ...], out: Path, page: Path | None) -> None:
+    """Measure what omnicdc promises, on a PostgreSQL of its own; exit 1 if a target is missed."""
+    effort = QUICK if quick else FULL
+    out.mkdir(parents=True, exist_ok=True)
+    results, machine = Results(), None
+    ground = Ground()
+    try:
+        with psycopg.connect(ground.server.dsn()) as conn:
+            machine = examine(conn, ground.directory)
+        with through("measuring") as observe:
+            run = Run(ground, results, effort, _teller(observe))
+            for part in parts or PARTS:
+                _measure(part, run)
+    finally:
+        ground.close()
+    for draw, name in ((plots.latency, "latency.svg"), (plots.writers, "writers.svg")):
+        draw(results, out / name)
+    (out / "results.json").write_bytes(document.as_json(results, machine, effort, datetime.now(UTC)))
+    if page:
+        document.update(page, document.markdown(results, machine))
+    table.show(results)
+    sys.exit(not all(figure.met for figure in results.figures))
+
+
+def _measure(part: str, run: Run) -> None:
+    """Have one part measured; if it fails, the others are worth having all the same."""
+    try:
+        import_module(f"bench.{part}").measure(run)
+    except Exception as exc:  # noqa: BLE001 - as above
+        traceback.print_exc()
+        run.results.remarks.append(f"{part} could not be measured: {type(exc).__name__}: {exc}")
+
+
+def _teller(observe: Callable[[str], None]) -> Callable[[str], None]:
+    """Say each step on a line of its own, beside the bar on a terminal."""
+
+    def tell(step: str) -> None:
+        sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {step}\n")
+        observe(step)
+
+    return tell
+
+
+main()

@@ -1,0 +1,173 @@
+"""What the daemon takes from its host: memory at rest and over many generations, and next to nothing while idle."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+
+from bench import upserts
+from bench.latency import CONSUMER, Propagation
+from bench.measure import Curve, Figure, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.effort import Run
+    from bench.ground import Estate, Running
+
+RESIDENT_MB = 350.0
+UPSERTS = 20
+
+FEW = 100
+GENERATIONS = 10_000
+QUICK_GENERATIONS = 500
+SAMPLES = 10
+GROWTH_MB = 2.0
+"""Over the 9,000 generations after the first 1,000 that is 220 bytes each, less than the smallest thing that a
+generation could leave behind; and Python takes memory in arenas of one megabyte, of which one may come late."""
+
+PATIENCE_S = 20.0
+
+IDLE_SHARE = 0.2
+IDLE_S = 20.0
+QUICK_IDLE_S = 6.0
+SETTLING_S = 6.0
+"""Longer than poll_s: the first look at files and inputs is over."""
+
+
+def measure(run: Run) -> None:
+    """Measure one daemon with many projects, full and then idle, and one with few for ten thousand generations."""
+    _with_many(run)
+    _over_time(run)
+
+
+def _with_many(run: Run) -> None:
+    projects = run.effort.sizes[-1]
+    with run.ground.estate("resources_many", projects) as estate, estate.daemon(estate.host()) as daemon:
+        run.tell(
+            f"resources: memory, N = {projects:,}, from the start, after {UPSERTS} upserts, and after one of all"
+        )
+        resident = Series(tuple(_resident(estate, daemon)), "MB")
+        run.results.figures.append(
+            Figure(f"daemon memory at N = {projects:,}", resident, RESIDENT_MB, statistic="highest")
+        )
+        _idle(run, daemon, projects)
+
+
+def _resident(estate: Estate, daemon: Running) -> Iterator[float]:
+    """Yield the resident memory whenever it may have grown."""
+    yield daemon.resident_mb()
+    with Propagation(estate) as propagation:
+        for _ in range(UPSERTS):
+            propagation.once()
+    yield daemon.resident_mb()
+    estate.cmp.conn.execute("update projects set status = 'renewed'")
+    estate.cmp.arrived()
+    yield daemon.resident_mb()
+
+
+def _idle(run: Run, daemon: Running, projects: int) -> None:
+    """Watch it do nothing; the hourly sweep and the look at the clones each quarter of an hour are not in it."""
+    seconds = QUICK_IDLE_S if run.effort.quick else IDLE_S
+    run.tell(f"resources: an idle daemon for {seconds:.0f} s, N = {projects:,}")
+    time.sleep(SETTLING_S)
+    try:
+        before = Used.by(daemon)
+        time.sleep(seconds)
+        after = Used.by(daemon)
+    except OSError as exc:
+        run.results.remarks.append(f"what an idle daemon takes was not measured: {exc}")
+        return
+    share = (after.cpu_ns - before.cpu_ns) / (after.at_ns - before.at_ns) * 100
+    written = after.written_bytes - before.written_bytes
+    run.results.figures += [
+        Figure(f"idle daemon, N = {projects:,}: share of one core", Series((share,), "%"), IDLE_SHARE),
+        Figure(f"idle daemon, N = {projects:,}: handed to the disk", Series((float(written),), "bytes"), 0.0),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a process has taken since its start."""
+
+    at_ns: int
+    cpu_ns: int
+    written_bytes: int
+
+    @classmethod
+    def by(cls, daemon: Running) -> Used:
+        """Read it in nanoseconds, for a tick of 10 ms is a quarter of what is allowed in 20 s.
+
+        Raises OSError where the kernel does not tell.
+        """
+        threads = list(Path(f"/proc/{daemon.process.pid}/task").glob("*/schedstat"))
+        if not threads:
+            raise FileNotFoundError("this kernel keeps no schedstat")
+        cpu_ns = sum(int(thread.read_text().split()[0]) for thread in threads)
+        return cls(time.monotonic_ns(), cpu_ns, daemon.written_bytes())
+
+
+def _over_time(run: Run) -> None:
+    generations = QUICK_GENERATIONS if run.effort.quick else GENERATIONS
+    run.tell(f"resources: memory over {generations:,} generations, N = {FEW}")
+    with (
+        run.ground.estate("resources_growth", FEW) as estate,
+        estate.daemon(estate.host()) as daemon,
+        Generations(estate) as driven,
+    ):
+        resident = []
+        for _ in range(SAMPLES):
+            driven.drive(generations // SAMPLES)
+            resident.append(daemon.resident_mb())
+    growth = Series(tuple(later - resident[0] for later in resident[1:]), "MB")
+    run.results.figures.append(
+        Figure(f"memory growth over {generations:,} generations", growth, GROWTH_MB, statistic="highest")
+    )
+    run.results.curves.append(
+        Curve(
+            "memory", f"resident, N = {FEW}", "generations",
+            {(number + 1) * generations // SAMPLES: Series((mb,), "MB") for number, mb in enumerate(resident)},
+        )
+    )  # fmt: skip
+
+
+class Generations:
+    """Has the daemon publish one generation after another, each for one upsert of a project that is there."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._rows = _known(estate)
+        self._writer = psycopg.connect(estate.cmp.dsn, autocommit=True)
+        self._listener = psycopg.connect(estate.cmp.dsn, autocommit=True)
+        self._listener.execute("listen omnicdc_published")
+
+    def drive(self, generations: int) -> None:
+        """Return when so many more have been published."""
+        wanted = self._number() + generations
+        while self._number() < wanted:
+            upserts.upsert(self._writer, next(self._rows))
+            told = list(self._listener.notifies(timeout=PATIENCE_S, stop_after=1))
+            assert told, f"nothing was published within {PATIENCE_S} s"
+
+    def _number(self) -> int:
+        [[number]] = self._listener.execute(
+            "select generation from omnicdc.consumer where name = %s", [CONSUMER]
+        ).fetchall()
+        return int(number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._writer.close()
+        self._listener.close()
+
+
+def _known(estate: Estate) -> Iterator[dict[str, Any]]:
+    """Yield upserts of what is there: a registry that grows is no leak."""
+    ids = upserts.projects(estate.cmp)
+    there = frozenset(ids)
+    return (row for row in upserts.values(ids) if row["id"] in there)

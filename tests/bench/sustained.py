@@ -1,0 +1,74 @@
+"""Whether the daemon keeps up: eight connections that write as fast as they can, and how far the files are behind."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from bench import upserts
+from bench.latency import CONSUMER
+from bench.measure import Figure, Series
+from bench.writers import IDS, rate_in, script
+
+if TYPE_CHECKING:
+    from bench.effort import Run
+    from bench.ground import Estate
+
+PROJECTS = 10_000
+CLIENTS = 8
+EVERY_S = 0.05
+LAG_MS = 250.0
+GROWTH = 1.5
+"""The last third's median beside the first third's."""
+
+
+def measure(run: Run) -> None:
+    """Let pgbench write, and every few milliseconds send one upsert more, whose arrival is looked up at the end."""
+    seconds = run.effort.sustained_s
+    run.tell(f"sustained: {CLIENTS} connections for {seconds} s, N = {PROJECTS:,}")
+    with run.ground.estate("sustained", PROJECTS) as estate:
+        estate.cmp.conn.execute(IDS)
+        with estate.daemon(estate.host(CONSUMER)):
+            pgbench = subprocess.Popen(
+                [
+                    run.ground.program("pgbench"), "--no-vacuum", "--protocol=prepared", f"--time={seconds}",
+                    f"--client={CLIENTS}", "--jobs=2", f"--file={script(run.ground)}", estate.cmp.dsn,
+                ],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            sent = _sent(estate, pgbench)
+            rate = rate_in(pgbench.communicate()[0])
+            estate.cmp.arrived()
+            lags = [(_published(estate, token) - began) * 1000 for token, began in sent]
+    third = len(lags) // 3
+    what = f"{CLIENTS} connections for {seconds} s ({rate:,.0f} upserts/s), N = {PROJECTS:,}"
+    first, last = (Series(tuple(part), "ms") for part in (lags[:third], lags[-third:]))
+    run.results.figures += [
+        Figure(f"{what}: lag, p99", Series(tuple(lags), "ms"), LAG_MS, statistic="p99"),
+        Figure(f"{what}: lag of the last third", last, GROWTH, first, "the first third"),
+    ]
+
+
+def _sent(estate: Estate, pgbench: subprocess.Popen[str]) -> list[tuple[str, float]]:
+    """Upsert until pgbench ends; returns each token, and when its commit was asked for."""
+    sent = []
+    rows = upserts.values(upserts.projects(estate.cmp))
+    while pgbench.poll() is None:
+        with estate.cmp.transaction() as (conn, token):
+            upserts.upsert(conn, next(rows))
+            began = time.time()
+        sent.append((token, began))
+        time.sleep(EVERY_S)
+    return sent
+
+
+def _published(estate: Estate, token: str) -> float:
+    return float(
+        estate.cmp.value(
+            """select extract(epoch from h.at) from omnicdc.history h
+                where h.consumer = %s and pg_visible_in_snapshot(%s::text::xid8, h.snapshot) order by h.id limit 1""",
+            CONSUMER,
+            token,
+        )
+    )

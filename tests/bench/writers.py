@@ -1,0 +1,193 @@
+"""What Genesis pays for the capture: pgbench's upserts beside no capture, and beside the triggers that one might write."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from support.cmp import UPSERT
+
+from bench.measure import Curve, Figure, Series, alternated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from typing import LiteralString
+
+    import psycopg
+
+    from bench.effort import Run
+    from bench.ground import Estate
+
+PROJECTS = 10_000
+CLIENTS = (1, 8, 32)
+SATURATED = 32
+
+NO_CAPTURE = "no capture"
+OURS = "omnicdc"
+EMPTY = "empty trigger"
+NOTIFY = "pg_notify row trigger"
+
+SHARE = 0.72
+LEAD = 2.5
+QUICK_ROUNDS = 3
+
+IDS: LiteralString = """
+update projects p set id = md5(k.n::text)::uuid
+  from (select id, row_number() over () as n from projects) k where k.id = p.id;
+"""
+"""Ids that pgbench can derive from a number, spread over the index like random ones."""
+
+DRAW = f"""
+\\set n random(1, {PROJECTS})
+\\set v random(1, 1000000000)
+\\set domain :v % 7
+\\set stage :v % 100
+"""
+
+VALUES = {
+    "id": "md5(:n::text)",
+    "name": "'bench-' || :v::text",
+    "key": "'bench-key-' || :v::text",
+    "type": "'SERVICE'",
+    "status": "'stage-' || :stage::text",
+    "metadata": """('{"github_url": "https://github.com/bench/repo-' || :v::text || '", "domain": "d' || :domain::text || '"}')""",
+}
+
+TRIGGERS: Mapping[str, LiteralString] = {
+    EMPTY: """
+create function bench_row() returns trigger language plpgsql as $$ begin return null; end $$;
+create trigger bench_row after insert or update on projects for each row execute function bench_row();
+""",
+    NOTIFY: """
+create function bench_row() returns trigger language plpgsql
+as $$ begin perform pg_notify('bench', row_to_json(new)::text); return null; end $$;
+create trigger bench_row after insert or update on projects for each row execute function bench_row();
+""",
+}
+
+_RATE = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)
+
+
+def measure(run: Run) -> None:
+    """Let everybody write in an estate of its own, with few and with many clients; ours has a daemon that publishes."""
+    script = run.ground.directory / "upsert.pgbench"
+    script.write_text(DRAW + UPSERT.strip() % VALUES + ";\n")
+    names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, EMPTY, NOTIFY)
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(_writer(run, name, script)) for name in names}
+        found = {clients: _rates(run, writers, clients) for clients in CLIENTS}
+    run.results.figures += _figures(found)
+    run.results.curves += _curves(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """pgbench, which sends Genesis's upsert of one random project to one estate."""
+
+    program: str
+    script: Path
+    seconds: int
+    estate: Estate
+    settle: Callable[[], object]
+    """Returns when nothing of what was written is left to do, so that nobody works on another's time."""
+
+    def rate(self, clients: int) -> Iterator[float]:
+        """Yield the upserts a second. Everybody starts without bloat, and far from the next checkpoint."""
+        for command in ("vacuum projects", "checkpoint"):
+            self.estate.cmp.conn.execute(command)
+        said = subprocess.run(
+            [
+                self.program, "--no-vacuum", "--protocol=prepared", f"--time={self.seconds}", f"--client={clients}",
+                "--jobs=2", f"--file={self.script}", self.estate.cmp.dsn,
+            ],
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        self.settle()
+        rate = _RATE.search(said)
+        assert rate, said
+        yield float(rate[1])
+
+
+@contextmanager
+def _writer(run: Run, name: str, script: Path) -> Iterator[Writer]:
+    """Give one contender's estate what it is to bear."""
+    ours = name == OURS
+    with ExitStack() as stack:
+        estate = stack.enter_context(
+            run.ground.estate(f"writers_{name.replace(' ', '_')}", PROJECTS, captured=ours)
+        )
+        estate.cmp.conn.execute(IDS + TRIGGERS.get(name, ""))
+        if ours:
+            stack.enter_context(estate.daemon(estate.host()))
+        if name == NOTIFY:
+            stack.enter_context(_drained(estate))
+        settle = estate.cmp.arrived if ours else lambda: None
+        yield Writer(run.ground.program("pgbench"), script, run.effort.pgbench_s, estate, settle)
+
+
+@contextmanager
+def _drained(estate: Estate) -> Iterator[None]:
+    """Listen to the rows, and do nothing with them."""
+    ended = threading.Event()
+    with estate.cmp.connect() as listener:
+        listener.execute("listen bench")
+        thread = threading.Thread(target=_drain, args=(listener, ended))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _drain(listener: psycopg.Connection[tuple[object, ...]], ended: threading.Event) -> None:
+    while not ended.is_set():
+        for _ in listener.notifies(timeout=0.2):
+            pass
+
+
+def _rates(run: Run, writers: Mapping[str, Writer], clients: int) -> dict[str, Series]:
+    """Return upserts a second; in a hurry, only what a figure stands on."""
+    rounds, among = run.effort.rounds, writers
+    if run.effort.quick:
+        rounds = QUICK_ROUNDS
+        among = {name: it for name, it in writers.items() if name != NOTIFY or clients == SATURATED}
+    run.tell(
+        f"writers: {clients} clients of pgbench, {rounds} rounds of {run.effort.pgbench_s} s: {', '.join(among)}"
+    )
+    found = alternated(rounds, {name: partial(writer.rate, clients) for name, writer in among.items()})
+    return {name: Series(tuple(rates), "upserts/s") for name, rates in found.items()}
+
+
+def _figures(found: Mapping[int, Mapping[str, Series]]) -> list[Figure]:
+    shares = [
+        Figure(
+            f"writer's throughput, {clients} client{'s' if clients > 1 else ''}, capture on",
+            rates[OURS], SHARE, rates[NO_CAPTURE], NO_CAPTURE, at_least=True,
+        )
+        for clients, rates in found.items()
+    ]  # fmt: skip
+    rates = found[SATURATED]
+    lead = Figure(
+        f"writer's throughput, {SATURATED} clients, against a row trigger with pg_notify",
+        rates[OURS], LEAD, rates[NOTIFY], NOTIFY, at_least=True,
+    )  # fmt: skip
+    return [*shares, lead]
+
+
+def _curves(found: Mapping[int, Mapping[str, Series]]) -> list[Curve]:
+    return [
+        Curve(
+            "writers",
+            name,
+            "clients",
+            {clients: rates[name] for clients, rates in found.items() if name in rates},
+        )
+        for name in found[SATURATED]
+    ]
