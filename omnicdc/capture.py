@@ -6,6 +6,8 @@ then (PgQ's pair of snapshots): a transaction that commits late is neither lost 
 
 from __future__ import annotations
 
+import select
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -116,12 +118,19 @@ class Doorbell:
         return nap
 
     def _listen(self, wishes: GoingOn, seconds: float) -> None:
-        while seconds > 0 and wishes.going_on():
-            # In slices: `notifies` does not end for a signal handler.
-            if list(self._conn.notifies(timeout=min(seconds, SLICE_S), stop_after=1)):
+        """Wait on the connection's socket: the driver's own way to wait wakes ten times a second."""
+        arrival = select.poll()
+        arrival.register(self._conn.fileno(), select.POLLIN)
+        end = time.monotonic() + seconds
+        while wishes.going_on():
+            if list(self._conn.notifies(timeout=0)):
                 self.found()
                 return
-            seconds -= SLICE_S
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            # In slices: a signal's handler does not end a system call.
+            arrival.poll(min(left, SLICE_S) * 1000)
 
     def found(self) -> None:
         """Take it that writers are busy: the next nap beside one of them is short again."""

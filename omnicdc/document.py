@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
-from operator import add, itemgetter, sub
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, KeysView, Sequence
+    from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 
     from omnicdc.model import Entry
 
@@ -28,6 +28,9 @@ _Key = tuple[str, str, str]
 """An entry's sort, and its unit, so that no two are equal."""
 
 _Row = tuple[_Key, bytes, tuple[int, ...]]
+
+_Edit = tuple[int, _Row | None, _Row | None]
+"""A place in a block, what it holds that must go, and what must stand there instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Frame:
 
 @dataclass(slots=True)
 class _Block:
-    """Neighbours: their bytes joined, what else is known of each in columns, to save memory."""
+    """Neighbours, for good: their bytes joined, what else is known of each in columns, to save memory."""
 
     keys: list[_Key] = field(default_factory=list)
     tallies: list[tuple[int, ...]] = field(default_factory=list)
@@ -50,41 +53,49 @@ class _Block:
     digests: dict[int, str] = field(default_factory=dict)
     """By how many bytes the end is trimmed."""
 
-    def entry(self, at: int) -> bytes:
+    def row(self, at: int) -> _Row:
         start = sum(self.lengths[:at])
-        return self.data[start : start + self.lengths[at]]
-
-    def splice(self, at: int, gone: int, rows: Sequence[_Row]) -> None:
-        """Put `rows` in place of `gone` entries."""
-        start = sum(self.lengths[:at])
-        end = start + sum(self.lengths[at : at + gone])
-        view = memoryview(self.data)
-        self.data = b"".join((view[:start], *(data for _, data, _ in rows), view[end:]))
-        self.keys[at : at + gone] = [key for key, _, _ in rows]
-        self.tallies[at : at + gone] = [tally for _, _, tally in rows]
-        self.lengths[at : at + gone] = array("L", [len(data) for _, data, _ in rows])
-        self.digests.clear()
-
-    def split(self, at: int) -> _Block:
-        """Keep the entries before `at` and return the others."""
-        cut = sum(self.lengths[:at])
-        rest = _Block(self.keys[at:], self.tallies[at:], self.lengths[at:], self.data[cut:])
-        self.splice(at, len(rest.keys), ())
-        return rest
-
-    def absorb(self, other: _Block) -> None:
-        self.keys += other.keys
-        self.tallies += other.tallies
-        self.lengths += other.lengths
-        self.data += other.data
-        self.digests.clear()
+        return self.keys[at], self.data[start : start + self.lengths[at]], self.tallies[at]
 
     def digest(self, trim: int) -> tuple[int, str]:
-        """Return length and SHA-256 without the last `trim` bytes; hashed once, until the block changes."""
+        """Return length and SHA-256 without the last `trim` bytes; hashed once."""
         length = len(self.data) - trim
         if trim not in self.digests:
             self.digests[trim] = sha256(memoryview(self.data)[:length]).hexdigest()
         return length, self.digests[trim]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A block in the making: runs of older ones, and new rows between them."""
+
+    keys: list[_Key] = field(default_factory=list)
+    tallies: list[tuple[int, ...]] = field(default_factory=list)
+    lengths: array[int] = field(default_factory=lambda: array("L"))
+    pieces: list[bytes | memoryview] = field(default_factory=list)
+
+    def keep(self, block: _Block, start: int, end: int, offset: int) -> int:
+        """Add the block's entries from `start` to `end`; they begin at byte `offset`. Returns where they end."""
+        lengths = block.lengths[start:end]
+        past = offset + sum(lengths)
+        self.keys += block.keys[start:end]
+        self.tallies += block.tallies[start:end]
+        self.lengths += lengths
+        self.pieces.append(memoryview(block.data)[offset:past])
+        return past
+
+    def add(self, row: _Row) -> None:
+        key, data, tally = row
+        self.keys.append(key)
+        self.tallies.append(tally)
+        self.lengths.append(len(data))
+        self.pieces.append(data)
+
+    def finish(self) -> _Block:
+        """Return the block and start over."""
+        block = _Block(self.keys, self.tallies, self.lengths, b"".join(self.pieces))
+        self.keys, self.tallies, self.lengths, self.pieces = [], [], array("L"), []
+        return block
 
 
 class Document:
@@ -116,45 +127,43 @@ class Document:
         }
         document._keys = {unit: key for unit, (key, _, _) in by_unit.items()}
         rows = sorted(by_unit.values(), key=itemgetter(0))
-        document._sums = _sums([tally for _, _, tally in rows])
+        document._sums = _sums(Counter(tally for _, _, tally in rows))
         document._fill(rows)
         return document
 
-    def put(self, unit: str, entry: Entry) -> bool:
-        """Insert the unit's entry, or replace it, moving it if it now sorts elsewhere.
+    def update(self, entries: Mapping[str, Entry | None]) -> bool:
+        """Insert or replace the entry of each unit, moving it if it now sorts elsewhere; None takes it out.
 
-        Returns False, having touched nothing, if it is already there and equal. Raises ValueError if
-        its tally differs in length from the others'.
+        Each block concerned is built anew once, however many of its entries change. Returns False if
+        nothing differs; what is equal already is not touched. Raises ValueError, before anything
+        changes, if tallies would differ in length.
         """
-        if self._keys and len(entry.tally) != len(self._sums):
-            raise ValueError(f"a tally of {len(entry.tally)} among tallies of {len(self._sums)}: {unit}")
-        row = self._row(unit, entry)
-        if self._keys.get(unit) == row[0]:
-            return self._replace(row)
-        self.remove(unit)
-        self._insert(row)
-        return True
+        self._refuse_unequal(entries)
+        if places := self._places(entries):
+            edits = [edit for found in places.values() for edit in found]
+            gone = [old for _, old, _ in edits if old]
+            came = [new for _, _, new in edits if new]
+            self._count(gone, came)
+            for key, _, _ in gone:
+                del self._keys[key[2]]
+            self._keys.update((key[2], key) for key, _, _ in came)
+            self._rebuild(places)
+        return bool(places)
+
+    def put(self, unit: str, entry: Entry) -> bool:
+        """Do what `update` does, for one unit."""
+        return self.update({unit: entry})
 
     def remove(self, unit: str) -> bool:
         """Take the unit's entry out; False if there is none."""
-        if (key := self._keys.pop(unit, None)) is None:
-            return False
-        index, at = self._find(key)
-        block = self._blocks[index]
-        self._sums = tuple(map(sub, self._sums, block.tallies[at]))
-        block.splice(at, 1, ())
-        if self._ends_block(key) and index + 1 < len(self._blocks):
-            block.absorb(self._blocks.pop(index + 1))
-        if not block.keys:
-            del self._blocks[index]
-        return True
+        return self.update({unit: None})
 
     def get(self, unit: str) -> bytes | None:
         """Return the bytes of the unit's entry, separator included."""
         if (key := self._keys.get(unit)) is None:
             return None
         index, at = self._find(key)
-        return self._blocks[index].entry(at)
+        return self._blocks[index].row(at)[1]
 
     def units(self) -> KeysView[str]:
         """Return a live view of the units, in no particular order; it compares and subtracts like a set."""
@@ -192,9 +201,20 @@ class Document:
             raise ValueError(f"the last entry does not end with the separator {frame.separator!r}")
         return len(frame.separator) if self._blocks else 0
 
+    def _refuse_unequal(self, entries: Mapping[str, Entry | None]) -> None:
+        others_stay = sum(unit in self._keys for unit in entries) < len(self._keys)
+        lengths = {len(self._sums): ""} if others_stay else {}
+        for unit, entry in entries.items():
+            if entry is not None:
+                lengths.setdefault(len(entry.tally), unit)
+        if len(lengths) > 1:
+            (expected, _), (found, unit), *_ = lengths.items()
+            raise ValueError(f"a tally of {found} among tallies of {expected}: {unit}")
+
     def _row(self, unit: str, entry: Entry) -> _Row:
         (name, ident), data, tally = entry
-        return (name, unit if ident == unit else ident, unit), data, self._tallies.setdefault(tally, tally)
+        key, old = (name, unit if ident == unit else ident, unit), self._keys.get(unit)
+        return old if old == key else key, data, self._tallies.setdefault(tally, tally)
 
     def _fill(self, rows: Sequence[_Row]) -> None:
         ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key)]
@@ -212,27 +232,60 @@ class Document:
         at = bisect_left(self._blocks[index].keys, key) if index < len(self._blocks) else 0
         return index, at
 
-    def _replace(self, row: _Row) -> bool:
-        key, data, tally = row
-        index, at = self._find(key)
-        block = self._blocks[index]
-        old = block.tallies[at]
-        if differs := tally != old or data != block.entry(at):
-            self._sums = tuple(map(add, map(sub, self._sums, old), tally))
-            block.splice(at, 1, [row])
-        return differs
+    def _places(self, entries: Mapping[str, Entry | None]) -> dict[int, list[_Edit]]:
+        """Return what differs, in order, by the index of the block that holds the place now."""
+        wanted: dict[_Key, _Row | None] = {}
+        for unit, entry in entries.items():
+            if old_key := self._keys.get(unit):
+                wanted[old_key] = None
+            if entry is not None:
+                row = self._row(unit, entry)
+                wanted[row[0]] = row
+        places: dict[int, list[_Edit]] = {}
+        for key in sorted(wanted):
+            index, at = self._find(key)
+            old = self._blocks[index].row(at) if self._keys.get(key[2]) == key else None
+            if old != wanted[key]:
+                places.setdefault(index, []).append((at, old, wanted[key]))
+        return places
 
-    def _insert(self, row: _Row) -> None:
-        key, _, tally = row
-        index, at = self._find(key)
-        if index == len(self._blocks):
-            self._blocks.append(_Block())
-        block = self._blocks[index]
-        block.splice(at, 0, [row])
-        if self._ends_block(key) and at + 1 < len(block.keys):
-            self._blocks.insert(index + 1, block.split(at + 1))
-        self._sums = tuple(map(add, self._sums, tally)) if self._keys else tally
-        self._keys[key[2]] = key
+    def _count(self, gone: Sequence[_Row], came: Sequence[_Row]) -> None:
+        counts = Counter(tally for _, _, tally in came)
+        if len(gone) < len(self._keys):
+            counts.subtract(tally for _, _, tally in gone)
+            counts[self._sums] += 1
+        self._sums = _sums(counts)
+
+    def _rebuild(self, places: Mapping[int, Sequence[_Edit]]) -> None:
+        first, last = min(places), max(places)
+        index, draft, blocks = first, _Draft(), list[_Block]()
+        # A block that lost its end goes on into the next one.
+        while index <= last or (draft.keys and index < len(self._blocks)):
+            block = self._blocks[index] if index < len(self._blocks) else _Block()
+            if draft.keys or index in places:
+                blocks += self._edited(draft, block, places.get(index, ()))
+            else:
+                blocks.append(block)
+            index += 1
+        if draft.keys:
+            blocks.append(draft.finish())
+        self._blocks[first:index] = blocks
+
+    def _edited(self, draft: _Draft, block: _Block, edits: Iterable[_Edit]) -> Iterator[_Block]:
+        """Add a block to the draft; yields the draft whenever it comes to an end. Only new rows bring new ends."""
+        start = offset = 0
+        for at, old, new in edits:
+            offset = draft.keep(block, start, at, offset)
+            if old:
+                offset += len(old[1])
+            start = at + bool(old)
+            if new:
+                draft.add(new)
+                if self._ends_block(new[0]):
+                    yield draft.finish()
+        draft.keep(block, start, len(block.keys), offset)
+        if draft.keys and self._ends_block(draft.keys[-1]):
+            yield draft.finish()
 
     def _ends_block(self, key: _Key) -> bool:
         return crc32(key[2].encode("utf-8", "surrogatepass")) % self._block_size == 0
@@ -246,7 +299,7 @@ def _digest(part: bytes) -> tuple[int, str]:
     return len(part), sha256(part).hexdigest()
 
 
-def _sums(tallies: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+def _sums(counts: Mapping[tuple[int, ...], int]) -> tuple[int, ...]:
     # Few tallies differ: multiplying is several times faster than adding up columns of all.
-    columns = zip(*([n * count for n in tally] for tally, count in Counter(tallies).items()), strict=True)
+    columns = zip(*([n * count for n in tally] for tally, count in counts.items()), strict=True)
     return tuple(map(sum, columns))

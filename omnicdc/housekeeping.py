@@ -91,6 +91,7 @@ class Refresher:
         self._every_s = config.refresh_s
         self._stop = stop
         self._end = Stop()
+        self._ended = threading.Event()
         self._owners: Callable[[], Collection[str]] = frozenset
         self._said: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
@@ -107,6 +108,7 @@ class Refresher:
     def __exit__(self, *_exc: object) -> None:
         """Ask the thread to end; it may still be walking, and harms nobody."""
         self._end()
+        self._ended.set()
 
     @property
     def current(self) -> Inputs:
@@ -127,8 +129,7 @@ class Refresher:
             state.take_inputs(self.current)
 
     def _run(self) -> None:
-        while not self._end.requested:
-            self._end.wait(self._every_s)
+        while not self._ended.wait(self._every_s):
             try:
                 self._store.refresh(self._end, self._owners())
             except OmnicdcError as exc:

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 EVERYTHING = None
 """In place of a set of ids: all projects."""
 
-Work = dict[str, set[str] | None]
+NOBODY: frozenset[str] = frozenset()
+
+Ids = frozenset[str] | None
+"""Of projects."""
+
+Work = dict[str, Ids]
 """Scanner to the ids of the projects it must look at; EVERYTHING for all of them."""
 
 

@@ -48,7 +48,6 @@ class Registry:
     def update(self, ids: Iterable[str], rows: Iterable[Row]) -> bool:
         """Take what CMP now holds of these projects; one without a row is gone. False if nothing differs."""
         fresh = {str(row[0]): row for row in rows}
-        changed = False
         if self.scanner.grouped:
             keys = {key for project in ids for key in self._move(project, fresh.get(project))}
             units = [(key, self._rows(key)) for key in sorted(keys)]
@@ -56,9 +55,7 @@ class Registry:
             units = [(project, [fresh[project]] if project in fresh else []) for project in sorted(ids)]
             for project, found in units:
                 self._move(project, found[0] if found else None)
-        for unit, found in units:
-            changed |= self._show(unit, found)
-        return changed
+        return self._show(units)
 
     def take_inputs(self, inputs: Inputs) -> tuple[bool, Collection[str]]:
         """Take new inputs; returns whether anything changed at once, and the projects that CMP must be asked for."""
@@ -67,8 +64,7 @@ class Registry:
         keys = {*self._key_of.values(), *standing(before), *standing(inputs)}
         concerned = {key for key in keys if view(before, key) != view(inputs, key)}
         if self.scanner.grouped:
-            shown = [self._show(key, self._rows(key)) for key in sorted(concerned)]
-            return any(shown), ()
+            return self._show((key, self._rows(key)) for key in sorted(concerned)), ()
         return False, [project for project, key in self._key_of.items() if key in concerned]
 
     def frame(self, stamp: str) -> Frame:
@@ -130,11 +126,12 @@ class Registry:
         came = self._place(project, row) if row is not None else ""
         return {key for key in (left, came) if key}
 
-    def _show(self, unit: str, rows: Sequence[Row]) -> bool:
-        self.quarantined.pop(unit, None)
-        wanted = rows or self.scanner.grouped
-        entry = self._render(unit, rows) if wanted else None
-        return self.document.remove(unit) if entry is None else self.document.put(unit, entry)
+    def _show(self, units: Iterable[tuple[str, Sequence[Row]]]) -> bool:
+        entries: dict[str, Entry | None] = {}
+        for unit, rows in units:
+            self.quarantined.pop(unit, None)
+            entries[unit] = self._render(unit, rows) if rows or self.scanner.grouped else None
+        return self.document.update(entries)
 
     def _render(self, unit: str, rows: Sequence[Row]) -> Entry | None:
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.model import EVERYTHING, Work
+from omnicdc.model import EVERYTHING, NOBODY, Ids, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from omnicdc.model import Change
     from omnicdc.watch import Watch
@@ -27,24 +27,18 @@ def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
         concerned: Collection[str] = watch.by_scanner
         if trusted and change.fields is not None:
             concerned = watch.scanners_of(change.fields)
-        for name in concerned:
-            _add(work, name, change.projects)
+        projects = EVERYTHING if change.projects is EVERYTHING else frozenset(change.projects)
+        work = merge(work, dict.fromkeys(concerned, projects))
     return work
 
 
-def merge(work: Work, more: Mapping[str, Collection[str] | None]) -> Work:
-    """Return the work of both."""
-    merged: Work = {name: None if ids is None else set(ids) for name, ids in work.items()}
-    for name, ids in more.items():
-        if ids is EVERYTHING:
-            merged[name] = EVERYTHING
-        elif (known := merged.setdefault(name, set())) is not EVERYTHING:
-            known.update(ids)
-    return {name: ids for name, ids in merged.items() if ids is EVERYTHING or ids}
+def merge(work: Work, more: Work) -> Work:
+    """Return the work of both; sets that are in one only are shared and not copied."""
+    both = {name: _united(work.get(name, NOBODY), more.get(name, NOBODY)) for name in work | more}
+    return {name: ids for name, ids in both.items() if ids is EVERYTHING or ids}
 
 
-def _add(work: Work, name: str, projects: Collection[str] | None) -> None:
-    if projects is EVERYTHING:
-        work[name] = EVERYTHING
-    elif (ids := work.setdefault(name, set())) is not EVERYTHING:
-        ids.update(projects)
+def _united(some: Ids, others: Ids) -> Ids:
+    if some is EVERYTHING or others is EVERYTHING:
+        return EVERYTHING
+    return (some | others) if some and others else (some or others)

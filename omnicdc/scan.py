@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
-    from omnicdc.model import Work
+    from omnicdc.model import Ids, Work
     from omnicdc.scanners import Row, Scanner
     from omnicdc.stages import Stages
     from omnicdc.state import Standing, State
@@ -71,7 +71,7 @@ def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Ca
         observe(f"scanned {name}")
 
 
-def _wanted(standing: Standing, ids: set[str] | None) -> set[str] | None:
+def _wanted(standing: Standing, ids: Ids) -> Ids:
     """Return which projects to look at, for those that a change named."""
     # What failed before may have missed more than this change: then these ids are not enough.
     if ids is EVERYTHING or standing.scan_due:
@@ -79,7 +79,7 @@ def _wanted(standing: Standing, ids: set[str] | None) -> set[str] | None:
     return EVERYTHING if len(ids) > BULK and 4 * len(ids) > len(standing.registry.document) else ids
 
 
-def _together(conn: Connection, state: State, wanted: Mapping[str, set[str]]) -> dict[str, list[Row]]:
+def _together(conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]) -> dict[str, list[Row]]:
     """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself."""
     cursors = {}
     try:

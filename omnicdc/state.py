@@ -120,7 +120,7 @@ class State:
 
     def overdue(self) -> Work:
         """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
-        work: Work = {name: set(ids) for name, ids in self.rescan.items()}
+        work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
         due = (
             name for name, standing in self.standings.items() if standing.scan_due and self._may_try(standing)
         )

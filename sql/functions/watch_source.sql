@@ -28,8 +28,8 @@ begin
   if old_id <> new_id then
     insert into omnicdc.change (project_id, op) values (old_id, lower(tg_op collate "C"));
   end if;
-  -- Asked here as well as in ring(): one call a transaction, not one a row.
-  if current_setting('omnicdc.rung', true) is distinct from pg_current_xact_id()::text then
+  -- Asked here as well as in ring(): a call costs more than the answer.
+  if omnicdc.someone_may_sleep() and not omnicdc.has_rung() then
     perform omnicdc.ring();
   end if;
   return null;

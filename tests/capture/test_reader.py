@@ -28,7 +28,9 @@ class Reader:
         """Return the projects of every change since the last read, sorted."""
         with reading(self.conn, self.last) as found:
             self.last = found.snapshot
-        return sorted((project for change in found.changes for project in change.projects or (None,)), key=str)
+        return sorted(
+            (project for change in found.changes for project in change.projects or (None,)), key=str
+        )
 
     def waiting(self) -> bool:
         """Whether a read would find anything."""

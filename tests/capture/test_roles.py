@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -148,10 +149,23 @@ def test_everything_that_runs_as_its_owner_has_its_search_path_pinned(cmp: Cmp) 
     loose = cmp.value(
         """select array_agg(p.proname) from pg_proc p
             where p.pronamespace = 'omnicdc'::regnamespace
+              and (p.prosecdef or p.prolang = (select l.oid from pg_language l where l.lanname = 'plpgsql'))
               and p.proconfig is distinct from array['search_path=pg_catalog, pg_temp']"""
     )
 
     assert loose is None
+
+
+def test_an_expression_that_stands_in_for_its_call_names_the_schema_of_all_it_uses(cmp: Cmp) -> None:
+    """The others are inlined into callers that pin the path; by themselves they look nowhere else either."""
+    bodies = cmp.value(
+        """select array_agg(p.prosrc) from pg_proc p
+            where p.pronamespace = 'omnicdc'::regnamespace and p.proconfig is null"""
+    )
+    used = {call for body in bodies for call in re.findall(r"([\w.]+)\(", body)} - {"coalesce"}
+
+    assert used
+    assert all(call.startswith(("pg_catalog.", "operator")) for call in used)
 
 
 def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
