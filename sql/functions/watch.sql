@@ -1,4 +1,4 @@
--- omnicdc.watch(target, watched): captures a table: writes the row trigger's function, sets the triggers, grants reading.
+-- omnicdc.watch(target, watched): captures a table: writes the function for UPDATE, sets the triggers, grants reading.
 --
 -- target: a table with a uuid column `id`.   watched: columns, or column.key for a key of a json column.
 -- Result: true if anything was changed; OC001 for a table that cannot be captured.   Tables written: omnicdc.watch.
@@ -41,17 +41,17 @@ begin
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched
-     and previous.source_hash = md5(source) and omnicdc.capture_fault() is null then
+     and split_part(previous.source_hash, ' ', 2) = md5(source) and omnicdc.capture_fault() is null then
     return false;
   end if;
 
   if previous.target <> full_name and to_regclass(previous.target) is not null then
     perform omnicdc.unwatch(to_regclass(previous.target));
   end if;
-  execute format('create or replace function omnicdc.note_row() returns trigger language plpgsql '
+  execute format('create or replace function omnicdc.note_update() returns trigger language plpgsql '
                  'security definer set search_path = pg_catalog, pg_temp as %L', source);
-  alter function omnicdc.note_row() owner to omnicdc_owner;
-  revoke all on function omnicdc.note_row() from public;
+  alter function omnicdc.note_update() owner to omnicdc_owner;
+  revoke all on function omnicdc.note_update() from public;
 
   -- UPDATE has a trigger of its own for its WHEN, which spares a write that changes nothing the call. It compares
   -- whole rows byte by byte: naming a column would make CMP's DROP COLUMN fail, and IS DISTINCT FROM would make every
@@ -62,7 +62,7 @@ begin
                  'for each row when (null::omnicdc.change is null) execute function omnicdc.note_row()', full_name);
   execute format('create or replace trigger omnicdc_note_update after update on %s '
                  'for each row when (old.* operator(pg_catalog.*<>) new.* and null::omnicdc.change is null) '
-                 'execute function omnicdc.note_row()', full_name);
+                 'execute function omnicdc.note_update()', full_name);
   -- ALWAYS: the apply workers of logical replication fire no other triggers.
   execute format('alter table %s enable always trigger omnicdc_note_row, enable always trigger omnicdc_note_update', full_name);
   -- PostgreSQL hands row triggers down to every partition, also to those of tomorrow, but not statement triggers.
@@ -82,7 +82,9 @@ begin
   execute format('grant select (%s) on %s to omnicdc_daemon, omnicdc_client', columns, full_name);
 
   insert into omnicdc.watch (target, watched, source_hash)
-       values (full_name, watch.watched, md5((select p.prosrc from pg_proc p where p.oid = 'omnicdc.note_row()'::regprocedure)))
+       values (full_name, watch.watched,
+               (select string_agg(md5(p.prosrc), ' ' order by p.proname) from pg_proc p
+                 where p.oid in ('omnicdc.note_row()'::regprocedure, 'omnicdc.note_update()'::regprocedure)))
   on conflict (only_row) do update
      set target = excluded.target, watched = excluded.watched, source_hash = excluded.source_hash,
          installed_at = clock_timestamp();

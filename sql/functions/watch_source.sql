@@ -1,4 +1,4 @@
--- omnicdc.watch_source(watched): the text of the row trigger's function for a watch list.
+-- omnicdc.watch_source(watched): the text of the trigger function for UPDATE, for a watch list.
 --
 -- watched: columns, or column.key for a key of a json column.   Result: a plpgsql body.   Tables written: none.
 create or replace function omnicdc.watch_source(watched text[]) returns text
@@ -13,22 +13,23 @@ begin
   -- The one thing that a change of CMP's schema can break is looking into the row, so that alone is guarded.
   -- Nothing is written in here: a block that writes would cost a subtransaction id for each row.
   begin
-    if tg_op <> 'INSERT' then old_id := old.id; end if;
-    if tg_op <> 'DELETE' then new_id := new.id; end if;
-    if tg_op = 'UPDATE' and old_id = new_id then
-      changed := array_remove(array[
+    old_id := old.id;
+    new_id := new.id;
+    changed := array_remove(array[
         %s
       ], null);
-      if changed = '{}' then return null; end if;
-    end if;
   exception when others then
     changed := null;
   end;
-  insert into omnicdc.change (project_id, op, fields) values (coalesce(new_id, old_id), lower(tg_op collate "C"), changed);
-  if old_id <> new_id then
-    insert into omnicdc.change (project_id, op) values (old_id, lower(tg_op collate "C"));
+  if changed = '{}' and old_id = new_id then
+    return null;
   end if;
-  -- Asked here as well as in ring(): a call costs more than the answer.
+  if old_id <> new_id then
+    insert into omnicdc.change (project_id, op) values (new_id, 'update'), (old_id, 'update');
+  else
+    insert into omnicdc.change (project_id, op, fields) values (new_id, 'update', changed);
+  end if;
+  -- As in note_row().
   if omnicdc.someone_may_sleep() and not omnicdc.has_rung() then
     perform omnicdc.ring();
   end if;

@@ -5,3 +5,4 @@ alter table omnicdc.change
   drop constraint fields_belong_to_an_update;
 comment on column omnicdc.change.op is 'insert, update, delete, truncate, rebuild or accept.';
 comment on column omnicdc.change.fields is 'The watched columns that an update changed. NULL: the whole row.';
+comment on column omnicdc.watch.source_hash is 'md5 of note_row() and of the generated note_update(): an edited one is noticed.';
