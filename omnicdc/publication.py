@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 _DISK = ThreadPoolExecutor(thread_name_prefix="disk")
@@ -50,7 +51,7 @@ def recall(state: State) -> None:
 def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:
     """Write every pending registry whose file differs; returns the names of those rewritten.
 
-    All are written and synced side by side, then swapped one after the other. A registry that cannot be
+    All are written and synced side by side, then swapped one after the other, then their directories synced. A registry that cannot be
     written, or that the guard holds, keeps its last good file, says why in its fault, and stays pending.
     The files replaced are freed when `replaced` ends. A repeat writes nothing.
     """
@@ -60,8 +61,9 @@ def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -
         if standing.pending and not _settled(state, standing, observe)
     ]
     drafts = [draft for draft in _side_by_side(partial(_drafted, state, replaced, observe), due) if draft]
-    swapped = [draft for draft in drafts if _done(draft, Staged.swap, observe)]
-    written = [draft for draft in swapped if _done(draft, Staged.sync, observe)]
+    swapped = [draft for draft in drafts if _done(Staged.swap, observe, draft)]
+    synced = _side_by_side(partial(_done, Staged.sync, observe), swapped)
+    written = [draft for draft, lasting in zip(swapped, synced, strict=True) if lasting]
     for draft in written:
         draft.settle()
         observe(f"published {draft.standing.registry.scanner.name}")
@@ -139,10 +141,10 @@ class _Draft:
         self.standing.release()
 
 
-def _side_by_side(deed: Callable[[Standing], T], standings: Sequence[Standing]) -> list[T]:
+def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Do it to all at once: the first here, the others in threads, which wait for the disk together."""
-    others = [_DISK.submit(deed, standing) for standing in standings[1:]]
-    return [*map(deed, standings[:1]), *(other.result() for other in others)]
+    others = [_DISK.submit(deed, item) for item in items[1:]]
+    return [*map(deed, items[:1]), *(other.result() for other in others)]
 
 
 def _drafted(
@@ -161,7 +163,7 @@ def _drafted(
 
 
 def _done(
-    draft: _Draft, step: Callable[[Staged, Callable[[str], None]], None], observe: Callable[[str], None]
+    step: Callable[[Staged, Callable[[str], None]], None], observe: Callable[[str], None], draft: _Draft
 ) -> bool:
     """Take a step with a file; returns whether it could be taken."""
     try:

@@ -95,11 +95,16 @@ def test_a_cycle_passes_its_points_in_this_order(cmp: Cmp, host: Host) -> None:
     write(cmp, project, 2)
 
     points = cycle(host)
-    staged = points[len(SCANNED) : -len(TOLD)]
+    staged, told = points[len(SCANNED) : -len(TOLD)], points[-len(TOLD) :]
+    told[3:6] = by_registry(told[3:6])
 
-    assert (points[: len(SCANNED)], points[-len(TOLD) :]) == (SCANNED, TOLD)
-    assert sorted(staged, key=lambda point: NAMES.index(point.split()[1])) == STAGED
+    assert (points[: len(SCANNED)], by_registry(staged), told) == (SCANNED, STAGED, TOLD)
     assert [point for point, told in ahead.items() if told] == ["acknowledged", "manifest"]
+
+
+def by_registry(points: list[str]) -> list[str]:
+    """What is done side by side, put in order; each registry's own steps stay as they came."""
+    return sorted(points, key=lambda point: NAMES.index(point.split()[1]))
 
 
 def test_ended_at_any_point_the_word_is_not_ahead_and_the_next_start_mends_it(cmp: Cmp, host: Host) -> None:
