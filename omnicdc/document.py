@@ -8,29 +8,24 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from omnicdc.block import Block, Key, Row
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, KeysView, Mapping, Sequence
+
+    from omnicdc.block import Edit
     from omnicdc.model import Entry
 
 BLOCK_SIZE = 256
 """Entries in a block on average: the fewer, the less is hashed after a change, the more is listed."""
-
-_Key = tuple[str, str, str]
-"""An entry's sort, and its unit, so that no two are equal."""
-
-_Row = tuple[_Key, bytes, tuple[int, ...]]
-
-_Edit = tuple[int, _Row | None, _Row | None]
-"""A place in a block, what it holds that must go, and what must stand there instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,62 +35,6 @@ class Frame:
     header: bytes
     footer: bytes
     separator: bytes = b""
-
-
-@dataclass(slots=True)
-class _Block:
-    """Neighbours, for good: their bytes joined, what else is known of each in columns, to save memory."""
-
-    keys: list[_Key] = field(default_factory=list)
-    tallies: list[tuple[int, ...]] = field(default_factory=list)
-    lengths: array[int] = field(default_factory=lambda: array("L"))
-    data: bytes = b""
-    digests: dict[int, str] = field(default_factory=dict)
-    """By how many bytes the end is trimmed."""
-
-    def row(self, at: int) -> _Row:
-        start = sum(self.lengths[:at])
-        return self.keys[at], self.data[start : start + self.lengths[at]], self.tallies[at]
-
-    def digest(self, trim: int) -> tuple[int, str]:
-        """Return length and SHA-256 without the last `trim` bytes; hashed once."""
-        length = len(self.data) - trim
-        if trim not in self.digests:
-            self.digests[trim] = sha256(memoryview(self.data)[:length]).hexdigest()
-        return length, self.digests[trim]
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A block in the making: runs of older ones, and new rows between them."""
-
-    keys: list[_Key] = field(default_factory=list)
-    tallies: list[tuple[int, ...]] = field(default_factory=list)
-    lengths: array[int] = field(default_factory=lambda: array("L"))
-    pieces: list[bytes | memoryview] = field(default_factory=list)
-
-    def keep(self, block: _Block, start: int, end: int, offset: int) -> int:
-        """Add the block's entries from `start` to `end`; they begin at byte `offset`. Returns where they end."""
-        lengths = block.lengths[start:end]
-        past = offset + sum(lengths)
-        self.keys += block.keys[start:end]
-        self.tallies += block.tallies[start:end]
-        self.lengths += lengths
-        self.pieces.append(memoryview(block.data)[offset:past])
-        return past
-
-    def add(self, row: _Row) -> None:
-        key, data, tally = row
-        self.keys.append(key)
-        self.tallies.append(tally)
-        self.lengths.append(len(data))
-        self.pieces.append(data)
-
-    def finish(self) -> _Block:
-        """Return the block and start over."""
-        block = _Block(self.keys, self.tallies, self.lengths, b"".join(self.pieces))
-        self.keys, self.tallies, self.lengths, self.pieces = [], [], array("L"), []
-        return block
 
 
 class Document:
@@ -110,8 +49,8 @@ class Document:
 
     def __init__(self, block_size: int = BLOCK_SIZE) -> None:
         self._block_size = block_size
-        self._blocks: list[_Block] = []
-        self._keys: dict[str, _Key] = {}
+        self._blocks: list[Block] = []
+        self._keys: dict[str, Key] = {}
         self._sums: tuple[int, ...] = ()
         self._tallies: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -134,21 +73,16 @@ class Document:
     def update(self, entries: Mapping[str, Entry | None]) -> bool:
         """Insert or replace the entry of each unit, moving it if it now sorts elsewhere; None takes it out.
 
-        Each block concerned is built anew once, however many of its entries change. Returns False if
-        nothing differs; what is equal already is not touched. Raises ValueError, before anything
-        changes, if tallies would differ in length.
+        Each block is built anew once, however many of its entries change. Returns False, having touched
+        nothing, if all is so already. Raises ValueError, before anything changes, if tallies would
+        differ in length.
         """
         self._refuse_unequal(entries)
-        if places := self._places(entries):
-            edits = [edit for found in places.values() for edit in found]
-            gone = [old for _, old, _ in edits if old]
-            came = [new for _, _, new in edits if new]
-            self._count(gone, came)
-            for key, _, _ in gone:
-                del self._keys[key[2]]
-            self._keys.update((key[2], key) for key, _, _ in came)
-            self._rebuild(places)
-        return bool(places)
+        if found := self._compare(entries):
+            self._account([edit for _, edits in found for edit in edits])
+        for index, edits in reversed(found):
+            self._apply(index, edits)
+        return bool(found)
 
     def put(self, unit: str, entry: Entry) -> bool:
         """Do what `update` does, for one unit."""
@@ -162,8 +96,7 @@ class Document:
         """Return the bytes of the unit's entry, separator included."""
         if (key := self._keys.get(unit)) is None:
             return None
-        index, at = self._find(key)
-        return self._blocks[index].row(at)[1]
+        return self._blocks[self._index(key)].entry(key)
 
     def units(self) -> KeysView[str]:
         """Return a live view of the units, in no particular order; it compares and subtracts like a set."""
@@ -201,6 +134,21 @@ class Document:
             raise ValueError(f"the last entry does not end with the separator {frame.separator!r}")
         return len(frame.separator) if self._blocks else 0
 
+    def _fill(self, rows: Sequence[Row]) -> None:
+        ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key)]
+        for start, end in pairwise([0, *ends, len(rows)]):
+            if start < end:
+                keys, data, tallies = zip(*rows[start:end], strict=True)
+                lengths = array("L", map(len, data))
+                self._blocks.append(Block([*keys], [*tallies], lengths, b"".join(data)))
+
+    def _index(self, key: Key) -> int:
+        """Return the block whose range holds `key`; one past the last if a new one must be begun."""
+        index = bisect_left(self._blocks, key, key=_last)
+        if index == len(self._blocks) and index and not self._ends_block(_last(self._blocks[-1])):
+            index -= 1
+        return index
+
     def _refuse_unequal(self, entries: Mapping[str, Entry | None]) -> None:
         others_stay = sum(unit in self._keys for unit in entries) < len(self._keys)
         lengths = {len(self._sums): ""} if others_stay else {}
@@ -211,87 +159,64 @@ class Document:
             (expected, _), (found, unit), *_ = lengths.items()
             raise ValueError(f"a tally of {found} among tallies of {expected}: {unit}")
 
-    def _row(self, unit: str, entry: Entry) -> _Row:
+    def _row(self, unit: str, entry: Entry) -> Row:
         (name, ident), data, tally = entry
-        key, old = (name, unit if ident == unit else ident, unit), self._keys.get(unit)
+        if old := self._keys.get(unit):
+            unit = old[2]
+        key = (name, unit if ident == unit else ident, unit)
         return old if old == key else key, data, self._tallies.setdefault(tally, tally)
 
-    def _fill(self, rows: Sequence[_Row]) -> None:
-        ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key)]
-        for start, end in pairwise([0, *ends, len(rows)]):
-            if start < end:
-                keys, data, tallies = zip(*rows[start:end], strict=True)
-                lengths = array("L", map(len, data))
-                self._blocks.append(_Block([*keys], [*tallies], lengths, b"".join(data)))
-
-    def _find(self, key: _Key) -> tuple[int, int]:
-        """Return the block whose range holds `key`, and the place in it."""
-        index = bisect_left(self._blocks, key, key=_last)
-        if index == len(self._blocks) and index and not self._ends_block(_last(self._blocks[-1])):
-            index -= 1
-        at = bisect_left(self._blocks[index].keys, key) if index < len(self._blocks) else 0
-        return index, at
-
-    def _places(self, entries: Mapping[str, Entry | None]) -> dict[int, list[_Edit]]:
-        """Return what differs, in order, by the index of the block that holds the place now."""
-        wanted: dict[_Key, _Row | None] = {}
+    def _compare(self, entries: Mapping[str, Entry | None]) -> list[tuple[int, list[Edit]]]:
+        """Return the blocks that must change, by index, in order, and how; nothing changes yet."""
+        wanted: dict[Key, Row | None] = {}
         for unit, entry in entries.items():
-            if old_key := self._keys.get(unit):
-                wanted[old_key] = None
+            if old := self._keys.get(unit):
+                wanted[old] = None
             if entry is not None:
                 row = self._row(unit, entry)
                 wanted[row[0]] = row
-        places: dict[int, list[_Edit]] = {}
-        for key in sorted(wanted):
-            index, at = self._find(key)
-            old = self._blocks[index].row(at) if self._keys.get(key[2]) == key else None
-            if old != wanted[key]:
-                places.setdefault(index, []).append((at, old, wanted[key]))
-        return places
+        found = []
+        for index, keys in groupby(sorted(wanted), self._index):
+            block = self._blocks[index] if index < len(self._blocks) else Block()
+            if edits := block.compare((key, wanted[key]) for key in keys):
+                found.append((index, edits))
+        return found
 
-    def _count(self, gone: Sequence[_Row], came: Sequence[_Row]) -> None:
-        counts = Counter(tally for _, _, tally in came)
-        if len(gone) < len(self._keys):
-            counts.subtract(tally for _, _, tally in gone)
-            counts[self._sums] += 1
+    def _account(self, edits: Sequence[Edit]) -> None:
+        """Bring the sums and the keys up to date."""
+        gone = [row for edit in edits for row in edit.gone]
+        came = [row for edit in edits for row in edit.came]
+        others_stay = len(gone) < len(self._keys)
+        counts = defaultdict(int, {self._sums: 1} if others_stay else {})
+        for _, _, tally in gone if others_stay else ():
+            counts[tally] -= 1
+        for _, _, tally in came:
+            counts[tally] += 1
         self._sums = _sums(counts)
+        keys = {key[2]: key for key, _, _ in came}
+        for key, _, _ in gone:
+            if key[2] not in keys:
+                del self._keys[key[2]]
+        self._keys.update(keys)
 
-    def _rebuild(self, places: Mapping[int, Sequence[_Edit]]) -> None:
-        first, last = min(places), max(places)
-        index, draft, blocks = first, _Draft(), list[_Block]()
-        # A block that lost its end goes on into the next one.
-        while index <= last or (draft.keys and index < len(self._blocks)):
-            block = self._blocks[index] if index < len(self._blocks) else _Block()
-            if draft.keys or index in places:
-                blocks += self._edited(draft, block, places.get(index, ()))
-            else:
-                blocks.append(block)
-            index += 1
-        if draft.keys:
-            blocks.append(draft.finish())
-        self._blocks[first:index] = blocks
+    def _apply(self, index: int, edits: Sequence[Edit]) -> None:
+        """Edit a block. Only new rows bring new ends; without its own, it goes on into the next block."""
+        block = self._blocks[index] if index < len(self._blocks) else Block()
+        block.apply(edits)
+        came = [key for edit in edits for key, _, _ in edit.came if self._ends_block(key)]
+        ends = [bisect_left(block.keys, key) + 1 for key in came]
+        blocks = block.cut(ends) if ends else [block] if block.keys else []
+        after = index + 1
+        if blocks and after < len(self._blocks) and not self._ends_block(_last(blocks[-1])):
+            blocks[-1].absorb(self._blocks[after])
+            after += 1
+        self._blocks[index:after] = blocks
 
-    def _edited(self, draft: _Draft, block: _Block, edits: Iterable[_Edit]) -> Iterator[_Block]:
-        """Add a block to the draft; yields the draft whenever it comes to an end. Only new rows bring new ends."""
-        start = offset = 0
-        for at, old, new in edits:
-            offset = draft.keep(block, start, at, offset)
-            if old:
-                offset += len(old[1])
-            start = at + bool(old)
-            if new:
-                draft.add(new)
-                if self._ends_block(new[0]):
-                    yield draft.finish()
-        draft.keep(block, start, len(block.keys), offset)
-        if draft.keys and self._ends_block(draft.keys[-1]):
-            yield draft.finish()
-
-    def _ends_block(self, key: _Key) -> bool:
+    def _ends_block(self, key: Key) -> bool:
         return crc32(key[2].encode("utf-8", "surrogatepass")) % self._block_size == 0
 
 
-def _last(block: _Block) -> _Key:
+def _last(block: Block) -> Key:
     return block.keys[-1]
 
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 BULK = 1000
-"""From here on a batch that names a quarter of a registry is a full scan: replacing an entry in its block costs
-about ten times what building it into a new one does (34 to 3 microseconds among 100,000)."""
+"""From here on a batch that names half of a registry is a full scan: it costs half as much an entry (docs/performance.md)."""
 
 ROWS = 2000
 """How many a full scan fetches at once."""
@@ -76,7 +75,7 @@ def _wanted(standing: Standing, ids: Ids) -> Ids:
     # What failed before may have missed more than this change: then these ids are not enough.
     if ids is EVERYTHING or standing.scan_due:
         return EVERYTHING
-    return EVERYTHING if len(ids) > BULK and 4 * len(ids) > len(standing.registry.document) else ids
+    return EVERYTHING if len(ids) > BULK and 2 * len(ids) > len(standing.registry.document) else ids
 
 
 def _together(conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]) -> dict[str, list[Row]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,25 @@ if TYPE_CHECKING:
 LIMIT = 1.8
 
 BATCH: LiteralString = """
+select array_agg(p.id::text), array_agg(p.name), array_agg(p.key), array_agg(p.type), array_agg(p.metadata_::text)
+  from projects p
+"""
+
+STAGED: LiteralString = """
 create table batch as
-select v.version, p.id, p.name || '-' || v.version as name, p.key, p.type, 'stage-' || v.version as status,
-       p.metadata_ || jsonb_build_object('domain', 'domain-' || v.version) as metadata_
-  from generate_series(0, 1) v (version), projects p;
+select p.id, p.name, p.key, p.type, p.metadata_ from projects p;
 analyze batch;
 """
-"""Two versions of every project: each statement brings the one that is not there."""
+
+SENT: LiteralString = (
+    "unnest(%(id)s::uuid[], %(name)s::text[], %(key)s::text[], %(type)s::text[], %(metadata_)s::jsonb[])"
+)
 
 UPSERT: LiteralString = """
 insert into projects as p (id, name, key, type, status, metadata_)
-select id, name, key, type, status, metadata_ from batch where version = %s
+select id, name || ' ' || %(round)s, key, type, 'stage ' || %(round)s,
+       metadata_ || jsonb_build_object('domain', 'domain ' || %(round)s)
+  from {} as batch (id, name, key, type, metadata_)
 on conflict (id) do update
    set name = excluded.name, key = excluded.key, type = excluded.type, status = excluded.status,
        metadata_ = excluded.metadata_, updated_at = clock_timestamp()
@@ -43,27 +52,38 @@ def measure(run: Run) -> None:
         run.ground.estate("statement_plain", rows, captured=False) as plain,
         run.ground.estate("statement_captured", rows) as captured,
     ):
-        statements = {"no capture": Statement(plain), "omnicdc": Statement(captured)}
-        alternated(1, {name: it.once for name, it in statements.items()})  # the tables reach their size
-        found = alternated(run.effort.rounds, {name: it.once for name, it in statements.items()})
-    ours, plainly = (Series(tuple(found[name]), "s") for name in ("omnicdc", "no capture"))
-    run.results.figures.append(
-        Figure(f"one statement upserting {rows:,} rows, capture on", ours, LIMIT, plainly, "no capture")
-    )
+        both = {"no capture": Statement(plain), "omnicdc": Statement(captured)}
+        for form, how in (("sent as arrays", SENT), ("staged in a table before", "batch")):
+            each = {name: partial(statement.once, how) for name, statement in both.items()}
+            alternated(1, each)  # the tables reach their size
+            found = alternated(run.effort.rounds, each)
+            ours, plainly = (Series(tuple(found[name]), "s") for name in ("omnicdc", "no capture"))
+            run.results.figures.append(
+                Figure(
+                    f"one statement upserting {rows:,} rows, {form}, capture on",
+                    ours,
+                    LIMIT,
+                    plainly,
+                    "no capture",
+                )
+            )
 
 
 class Statement:
-    """One estate, and the statement that alters all of its projects."""
+    """One estate, and the statement that alters all of its projects: as an application sends it, or within the server."""
 
     def __init__(self, estate: Estate) -> None:
         self._conn = estate.cmp.conn
-        self._conn.execute(BATCH)
-        self._version = count()
+        [columns] = self._conn.execute(BATCH).fetchall()
+        self._values = dict(zip(("id", "name", "key", "type", "metadata_"), columns, strict=True))
+        self._conn.execute(STAGED)
+        self._round = count()
 
-    def once(self) -> Iterator[float]:
+    def once(self, rows: LiteralString) -> Iterator[float]:
         """Yield the seconds that it took. Everybody starts without bloat, and far from the next checkpoint."""
         for command in ("vacuum", "checkpoint"):
             self._conn.execute(command)
+        values = {"round": str(next(self._round))} | (self._values if rows == SENT else {})
         began = time.perf_counter()
-        self._conn.execute(UPSERT, [next(self._version) % 2])
+        self._conn.execute(UPSERT.format(rows), values)
         yield time.perf_counter() - began

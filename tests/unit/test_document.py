@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from omnicdc.model import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from omnicdc.block import Block
 
 FRAME = Frame(b"[\n", b"\n]", b",\n")
 BARE = Frame(b"head\n", b"")
@@ -30,6 +33,7 @@ entries = st.builds(
     st.tuples(st.integers(0, 1), st.integers(-3, 3)),
 )
 contents = st.dictionaries(units, entries)
+changes = st.dictionaries(units, st.none() | entries)
 block_sizes = st.integers(1, 5)
 
 
@@ -46,6 +50,16 @@ def expected_file(content: Mapping[str, Entry]) -> bytes:
 
 def hashed(document: Document, frame: Frame = FRAME) -> tuple[tuple[int, str], ...]:
     return tuple((len(part), sha256(part).hexdigest()) for part in document.parts(frame))
+
+
+def applied(content: Mapping[str, Entry], changes: Mapping[str, Entry | None]) -> dict[str, Entry]:
+    return {unit: entry for unit, entry in {**content, **changes}.items() if entry is not None}
+
+
+def apart_from(touched: set[tuple[str, str, str]], document: Document) -> list[Block]:
+    """The blocks with none of these keys in their range, nor in that of the one before, whose end may go."""
+    indexes = {document._index(key) for key in touched}
+    return [block for at, block in enumerate(document._blocks) if at not in indexes and at - 1 not in indexes]
 
 
 def entry(name: str, body: str = "body", tally: tuple[int, ...] = ()) -> Entry:
@@ -94,10 +108,23 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.document.put(unit, self.content[unit]) is False
         assert all(new is old for new, old in zip(self.document.parts(BARE)[1:-2], parts[1:-2], strict=True))
 
+    @rule(new=changes, data=st.data())
+    def update(self, new: dict[str, Entry | None], data: st.DataObject) -> None:
+        """Many at once, some of them equal already."""
+        same = data.draw(st.sets(st.sampled_from(sorted(self.content)))) if self.content else set()
+        new |= {unit: self.content[unit] for unit in same}
+        differing = {unit for unit, entry in new.items() if self.content.get(unit) != entry}
+        touched = {(*e.sort, unit) for unit in differing for e in (self.content.get(unit), new[unit]) if e}
+        alone = apart_from(touched, self.document)
+
+        assert self.document.update(new) is bool(differing)
+        self.content = applied(self.content, new)
+        assert {id(block) for block in alone} <= {id(block) for block in self.document._blocks}
+
     @rule()
     def remove_everything(self) -> None:
-        for unit in list(self.content):
-            self.remove(unit)
+        assert self.document.update(dict.fromkeys(self.content)) is bool(self.content)
+        self.content = {}
 
     @invariant()
     def is_what_its_entries_make_it(self) -> None:
@@ -138,6 +165,54 @@ def test_the_order_of_arrival_leaves_no_trace(
         document.put(unit, content[unit])
 
     assert document.digests(FRAME) == expected.digests(FRAME)
+
+
+@given(contents, changes, block_sizes)
+def test_many_changes_at_once_leave_no_trace(
+    content: dict[str, Entry], new: dict[str, Entry | None], block_size: int
+) -> None:
+    expected = Document.from_entries(applied(content, new).items(), block_size)
+    document = Document.from_entries(content.items(), block_size)
+    parts = document.parts(FRAME)
+    parts_before = [bytes(part) for part in parts]
+    document.update(new)
+
+    assert document._blocks == [replace(block, digests={}) for block in expected._blocks]
+    assert document._keys == expected._keys
+    assert document.tally == expected.tally
+    assert file(document) == expected_file(applied(content, new))
+    assert parts == parts_before
+
+
+@given(contents, changes, block_sizes, units)
+def test_one_bad_tally_among_many_changes_nothing(
+    content: dict[str, Entry], new: dict[str, Entry | None], block_size: int, bad: str
+) -> None:
+    content["stays"] = entry("m", tally=(1, 1))
+    document = Document.from_entries(content.items(), block_size)
+    digests, blocks, keys = document.digests(FRAME), [*document._blocks], dict(document._keys)
+
+    with pytest.raises(ValueError, match=f"a tally of 3 among tallies of 2: {bad}$"):
+        document.update({**new, bad: entry("n", tally=(1, 1, 1))})
+    assert document.digests(FRAME) == hashed(document) == digests
+    assert all(one is other for one, other in zip(document._blocks, blocks, strict=True))
+    assert document._keys == keys
+    assert document.tally == Document.from_entries(content.items()).tally
+
+
+def test_entries_without_bytes_keep_their_place() -> None:
+    document = Document.from_entries([("u1", Entry(("a", ""), b""))], block_size=1)
+    document.update({"u0": Entry(("a", ""), b""), "u2": Entry(("b", ""), b"2")})
+
+    assert document.get("u1") == b""
+    assert [len(block.keys) for block in document._blocks] == [1, 1, 1]
+
+
+def test_tallies_may_take_another_length_once_no_entry_of_the_old_is_left() -> None:
+    document = Document.from_entries([("u1", entry("a", tally=(1, 2))), ("u2", entry("b", tally=(3, 4)))])
+    document.update({"u1": None, "u2": entry("c", tally=(5,)), "u3": entry("d", tally=(6,))})
+
+    assert document.tally == (11,)
 
 
 def test_an_empty_document_is_its_frame() -> None:

@@ -17,7 +17,9 @@ def _update(project: str, *fields: str) -> Change:
 
 
 def test_a_status_change_never_runs_git() -> None:
-    assert route([_update("a", "status")], WATCH, trusted=True) == dict.fromkeys(("cmp_projects", "project"), A)
+    assert route([_update("a", "status")], WATCH, trusted=True) == dict.fromkeys(
+        ("cmp_projects", "project"), A
+    )
 
 
 def test_a_domain_concerns_the_mirror_alone() -> None:

@@ -1,0 +1,108 @@
+"""A block of a document: neighbouring entries, their bytes joined. `document` knows where one ends.
+
+Nothing here does I/O, and bytes that were handed out stay as they are.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Key = tuple[str, str, str]
+"""An entry's sort, and its unit, so that no two are equal."""
+
+Row = tuple[Key, bytes, tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class Edit:
+    """A place in a block, also in bytes; the entry that goes there, if any, and the ones that come instead."""
+
+    at: int
+    offset: int
+    gone: list[Row]
+    came: list[Row]
+
+
+@dataclass(slots=True)
+class Block:
+    """Neighbours: their bytes joined, what else is known of each in columns, to save memory."""
+
+    keys: list[Key] = field(default_factory=list)
+    tallies: list[tuple[int, ...]] = field(default_factory=list)
+    lengths: array[int] = field(default_factory=lambda: array("L"))
+    data: bytes = b""
+    digests: dict[int, str] = field(default_factory=dict)
+    """By how many bytes the end is trimmed."""
+
+    def entry(self, key: Key) -> bytes:
+        """Return the bytes of the entry at a key, which is here."""
+        at = bisect_left(self.keys, key)
+        start = sum(self.lengths[:at])
+        return self.data[start : start + self.lengths[at]]
+
+    def compare(self, wanted: Iterable[tuple[Key, Row | None]]) -> list[Edit]:
+        """Return what must change, in order, so that the block holds at each key, ascending, what is wanted there."""
+        edits: list[Edit] = []
+        at = offset = 0
+        for key, new in wanted:
+            passed, at = at, bisect_left(self.keys, key, at)
+            offset += sum(self.lengths[passed:at])
+            old = None
+            if self.keys[at : at + 1] == [key]:
+                old = key, self.data[offset : offset + self.lengths[at]], self.tallies[at]
+            if old != new:
+                gone, came = [old] if old else [], [new] if new else []
+                if edits and edits[-1].at == at:
+                    edits[-1].gone += gone
+                    edits[-1].came += came
+                else:
+                    edits.append(Edit(at, offset, gone, came))
+        return edits
+
+    def apply(self, edits: Sequence[Edit]) -> None:
+        """Copy the bytes between the edits once, however many there are."""
+        view, pieces, done = memoryview(self.data), list[bytes | memoryview](), 0
+        for edit in edits:
+            pieces += view[done : edit.offset], *(data for _, data, _ in edit.came)
+            done = edit.offset + sum(len(data) for _, data, _ in edit.gone)
+        self.data = b"".join((*pieces, view[done:]))
+        for edit in reversed(edits):
+            place = slice(edit.at, edit.at + len(edit.gone))
+            self.keys[place] = [key for key, _, _ in edit.came]
+            self.tallies[place] = [tally for _, _, tally in edit.came]
+            self.lengths[place] = array("L", [len(data) for _, data, _ in edit.came])
+        self.digests.clear()
+
+    def cut(self, ends: Iterable[int]) -> list[Block]:
+        """Return the block in pieces, each up to an end, the last with what remains."""
+        blocks, offset = [], 0
+        for start, end in pairwise([0, *ends, len(self.keys)]):
+            lengths = self.lengths[start:end]
+            data = self.data[offset : offset + sum(lengths)]
+            offset += len(data)
+            if start < end:
+                blocks.append(Block(self.keys[start:end], self.tallies[start:end], lengths, data))
+        return blocks
+
+    def absorb(self, other: Block) -> None:
+        """Take in what comes after it."""
+        self.keys += other.keys
+        self.tallies += other.tallies
+        self.lengths += other.lengths
+        self.data += other.data
+        self.digests.clear()
+
+    def digest(self, trim: int) -> tuple[int, str]:
+        """Return length and SHA-256 without the last `trim` bytes; hashed once, until the block changes."""
+        length = len(self.data) - trim
+        if trim not in self.digests:
+            self.digests[trim] = sha256(memoryview(self.data)[:length]).hexdigest()
+        return length, self.digests[trim]
