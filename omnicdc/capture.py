@@ -43,15 +43,17 @@ class Reading:
 
 
 @contextmanager
-def reading(conn: db.Connection, last: str) -> Iterator[Reading]:
+def reading(conn: db.Connection, last: str, *, parked: bool = False) -> Iterator[Reading]:
     """Read what is visible now and was not visible in `last`, and stay in this snapshot.
 
-    One REPEATABLE READ transaction, begun and read in one round trip.
+    One REPEATABLE READ transaction, begun and read in one round trip, which ends a sleep if we are `parked`.
     """
     with db.translated("reading the log"):
         try:
             with conn.pipeline():
                 db.run(conn, "begin_reading")
+                if parked:
+                    db.run(conn, "unpark")
                 snapshot = db.start(conn, "snapshot")
                 changes = db.start(conn, "changes", {"last": last})
             found = changes.fetchall()
@@ -89,25 +91,23 @@ class Doorbell:
     def __init__(self, conn: db.Connection) -> None:
         self._conn = conn
         self._nap_s = FIRST_NAP_S
+        self.slept = True
+        """Whether there was nothing to read when we last came."""
         conn.execute("listen omnicdc_change")
 
-    def wait(self, last: str, wishes: GoingOn, at_most_s: float) -> None:
-        """Return when something waits already, when the bell rang, after `at_most_s`, or when told to."""
-        with db.translated("waiting for the log"):
-            if not db.one(self._conn, "park")["parked"]:
-                # A writer is just looking, or somebody else keeps our lock: nobody will ring.
-                self._listen(wishes, min(at_most_s, self._nap(writing=True)))
-                return
-            try:
-                self._sleep(last, wishes, at_most_s)
-            finally:
-                if not self._conn.closed:
-                    db.run(self._conn, "unpark")
+    def wait(self, last: str, wishes: GoingOn, at_most_s: float) -> bool:
+        """Return when something waits already, when the bell rang, after `at_most_s`, or when told to.
 
-    def _sleep(self, last: str, wishes: GoingOn, at_most_s: float) -> None:
-        writing = db.one(self._conn, "writers")["writing"]
-        if not db.one(self._conn, "changes_waiting", {"last": last})["waiting"]:
-            self._listen(wishes, min(at_most_s, self._nap(writing=writing)))
+        Returns whether we are parked, which the next reading ends: until then every writer rings.
+        """
+        with db.translated("waiting for the log"):
+            parked = bool(db.one(self._conn, "park")["parked"])
+            # If not, somebody keeps our lock, or a writer is just looking: nobody will ring.
+            writing = not parked or bool(db.one(self._conn, "writers")["writing"])
+            self.slept = not db.one(self._conn, "changes_waiting", {"last": last})["waiting"]
+            if self.slept:
+                self._listen(wishes, min(at_most_s, self._nap(writing=writing)))
+            return parked
 
     def _nap(self, *, writing: bool) -> float:
         if not writing:

@@ -36,9 +36,10 @@ log = structlog.get_logger()
 
 MANY = 16
 REST_S = 0.1
-"""After a batch of so many changes the next may gather for so long. Under a stream of writes this halves what the
-daemon takes of the disk and the processors from the writers, and somebody who writes, waits and writes again never
-meets it."""
+FIRST_REST_S = 0.002
+"""Under a stream of writes the next changes may gather for so long: at once after a batch of so many, else doubling
+from the first while there is always something to read. The writers get the disk and the processors meanwhile, and
+seldom ring. Who writes, waits and writes again never meets it."""
 
 PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
@@ -189,6 +190,7 @@ def _serve(serving: Serving, conn: Connection, state: State) -> None:
     """Work until the log is dry, then sleep until it rings; returns when asked to stop or reload."""
     doorbell = None if serving.config.wake == "poll" else Doorbell(conn)
     housekeeping = Housekeeping(conn, state, serving.inputs)
+    streak = 0
     while serving.wishes.going_on():
         generation = run_once(conn, state, serving.observe)
         if generation:
@@ -196,14 +198,21 @@ def _serve(serving: Serving, conn: Connection, state: State) -> None:
         serving.notifier.alive()
         if housekeeping.run():
             continue
-        if generation and generation.changes >= MANY:
-            serving.wishes.stop.wait(REST_S)
-        if doorbell:
-            if generation:
-                doorbell.found()
-            doorbell.wait(state.snapshot, serving.wishes, housekeeping.due_in_s)
-        elif not generation:
-            serving.wishes.stop.wait(housekeeping.due_in_s)
+        if doorbell is None:
+            serving.wishes.stop.wait(0 if generation else housekeeping.due_in_s)
+            continue
+        if generation:
+            doorbell.found()
+            serving.wishes.stop.wait(rest_s(generation.changes, streak))
+        state.parked = doorbell.wait(state.snapshot, serving.wishes, housekeeping.due_in_s)
+        streak = 0 if doorbell.slept else streak + 1
+
+
+def rest_s(changes: int, streak: int) -> float:
+    """Return how long to let changes gather, after so many of them, and readings without a sleep between them."""
+    if changes >= MANY:
+        return REST_S
+    return min(FIRST_REST_S * 2 ** (streak - 2), REST_S) if streak > 1 else 0.0
 
 
 def _tell(serving: Serving, generation: Generation) -> None:

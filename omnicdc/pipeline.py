@@ -35,7 +35,10 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
     with ExitStack() as replaced:
         with ExitStack() as transaction:
             with stages("read"):
-                reading = transaction.enter_context(capture.reading(conn, state.snapshot))
+                reading = transaction.enter_context(
+                    capture.reading(conn, state.snapshot, parked=state.parked)
+                )
+                state.parked = False
                 stages.add("wake", reading.waited_ms or 0.0)
             work = merge(route(reading.changes, state.watch, trusted=state.trusted), state.overdue())
             if not (reading.changes or work or state.pending() or state.news()):

@@ -69,12 +69,9 @@ select pg_catalog.pg_try_advisory_lock_shared(1869442665, 2) as parked;
 -- unpark: Release S.
 select pg_catalog.pg_advisory_unlock_shared(1869442665, 2);
 
--- writers: Whether anyone holds W, and so may have looked at S before we took it.
-select exists (
-  select from pg_catalog.pg_locks l
-   where l.locktype = 'advisory' and l.classid = 1869442665 and l.objid = 1 and l.objsubid = 2
-     and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))
-  as writing;
+-- writers: Whether anyone holds W, and so may have looked at S before we took it. One who comes while we try notifies.
+select case when pg_catalog.pg_try_advisory_lock(1869442665, 1)
+            then not pg_catalog.pg_advisory_unlock(1869442665, 1) else true end as writing;
 
 -- take_name: One daemon a consumer name. Held by the session, so it also tells who is alive.
 select pg_catalog.pg_try_advisory_lock(1869442666, pg_catalog.hashtext(%(name)s)) as taken;

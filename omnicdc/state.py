@@ -109,6 +109,8 @@ class State:
     """Whether the manifest does not tell of the files as they are."""
     last_error: str | None = None
     last_error_at: datetime | None = None
+    parked: bool = False
+    """Whether writers ring, until the next reading."""
     acknowledge_ms: float = 0.0
     """How long the last acknowledgement took."""
     _told: object = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from bench.effort import Run
-    from bench.ground import Estate
+    from bench.ground import Estate, Ground
 
 PROJECTS = 10_000
 CLIENTS = (1, 8, 32)
@@ -76,14 +76,27 @@ _RATE = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)
 
 def measure(run: Run) -> None:
     """Let everybody write in an estate of its own, with few and with many clients; ours has a daemon that publishes."""
-    script = run.ground.directory / "upsert.pgbench"
-    script.write_text(DRAW + UPSERT.strip() % VALUES + ";\n")
+    path = script(run.ground)
     names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, EMPTY, NOTIFY)
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(_writer(run, name, script)) for name in names}
+        writers = {name: stack.enter_context(_writer(run, name, path)) for name in names}
         found = {clients: _rates(run, writers, clients) for clients in CLIENTS}
     run.results.figures += _figures(found)
     run.results.curves += _curves(found)
+
+
+def script(ground: Ground) -> Path:
+    """Write down what pgbench sends: Genesis's upsert of one random project, whose id is made of a number."""
+    path = ground.directory / "upsert.pgbench"
+    path.write_text(DRAW + UPSERT.strip() % VALUES + ";\n")
+    return path
+
+
+def rate_in(said: str) -> float:
+    """Return the transactions a second that pgbench told."""
+    rate = _RATE.search(said)
+    assert rate, said
+    return float(rate[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +122,7 @@ class Writer:
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         self.settle()
-        rate = _RATE.search(said)
-        assert rate, said
-        yield float(rate[1])
+        yield rate_in(said)
 
 
 @contextmanager

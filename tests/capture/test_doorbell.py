@@ -9,7 +9,7 @@ import pytest
 from capture.sessions import prepared
 
 from omnicdc import db
-from omnicdc.capture import Doorbell
+from omnicdc.capture import Doorbell, reading
 from omnicdc.daemon import Wishes
 
 if TYPE_CHECKING:
@@ -135,11 +135,24 @@ def test_who_claims_to_have_rung_already_is_logged_all_the_same(cmp: Cmp) -> Non
     assert cmp.log() == [(project, "insert", None)]
 
 
-def test_a_sleeper_leaves_no_lock_behind(cmp: Cmp) -> None:
+def test_the_reading_after_a_sleep_leaves_no_lock_behind(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        Doorbell(conn).wait(now(conn), Wishes(), 0.0)
+        last = now(conn)
+        parked = Doorbell(conn).wait(last, Wishes(), 0.0)
+        during = locks(cmp)
+        with reading(conn, last, parked=parked):
+            after = locks(cmp)
 
-        assert locks(cmp) == 0
+        assert (during, after) == (1, 0)
+
+
+def test_looking_for_writers_leaves_no_lock_behind(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn, cmp.connect() as writer, writer.transaction():
+        before = db.one(conn, "writers")["writing"], locks(cmp)
+        cmp.upsert("apollo", conn=writer)
+        beside = db.one(conn, "writers")["writing"], locks(cmp)
+
+        assert (before, beside) == ((False, 0), (True, 1))
 
 
 def test_a_sleeper_returns_at_once_if_the_log_already_holds_something(cmp: Cmp) -> None:

@@ -85,16 +85,17 @@ class Last(threading.Thread):
 def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
     """Read and sleep until the last project has come; returns how often each was read, and how often it slept."""
     found: Counter[str | None] = Counter()
-    bell, sleeps = Doorbell(conn), 0
+    bell, sleeps, parked = Doorbell(conn), 0, False
     snapshot = str(db.one(conn, "snapshot")["snapshot"])
     last.start()
     deadline = time.monotonic() + DEADLINE_S
     while last.project not in found and time.monotonic() < deadline:
-        with reading(conn, snapshot) as current:
+        with reading(conn, snapshot, parked=parked) as current:
             changes, snapshot = current.changes, current.snapshot
+        parked = False
         found.update(project for change in changes for project in change.projects or (None,))
         if not changes:
-            bell.wait(snapshot, Wishes(), NEVER_S)
+            parked = bell.wait(snapshot, Wishes(), NEVER_S)
             sleeps += 1
     return found, sleeps
 

@@ -1,0 +1,44 @@
+"""omnicdc's capture alone, and a consumer that only records arrival: like for like with the others, for no file is written.
+
+It reads, parks, and rests after a batch of many, as the daemon does.
+"""
+
+from __future__ import annotations
+
+import time
+
+from bench.contenders.recorder import Recorder
+from omnicdc import db
+from omnicdc.capture import Doorbell, reading
+from omnicdc.daemon import rest_s
+
+FOR_EVER_S = 3600.0
+
+
+class Always:
+    """Nobody asks this consumer to stop: it is ended."""
+
+    def going_on(self) -> bool:
+        return True
+
+
+def main() -> None:
+    recorder = Recorder()
+    with db.connect(recorder.dsn) as conn:
+        doorbell = Doorbell(conn)
+        last, parked, streak = db.one(conn, "snapshot")["snapshot"], False, 0
+        while True:
+            with reading(conn, last, parked=parked) as now:
+                for change in now.changes:
+                    for project in change.projects or ():
+                        recorder.arrived(project)
+            last = now.snapshot
+            if now.changes:
+                doorbell.found()
+                time.sleep(rest_s(sum(change.rows for change in now.changes), streak))
+            parked = doorbell.wait(last, Always(), FOR_EVER_S)
+            streak = 0 if doorbell.slept else streak + 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Debezium's engine in this process through pydbzengine; pgoutput, so no trigger.
+
+Set up for latency as its pages advise: no snapshot, plain JSON without schemas, and a short poll.interval.ms: that long
+it waits for more events before it hands over what there is, and that long it pauses when there is nothing to read
+(500 by default: no consumer that minds latency would leave it so). At 1 its idle cost is what the remark says.
+Offsets are kept in memory and the slot is dropped when it stops, for it rests between its turns: a slot that waits
+would have the server decode what is written for the others. Java's driver knows no unix sockets, so it comes by TCP.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+from psycopg.conninfo import conninfo_to_dict
+from pydbzengine import BasePythonChangeHandler, ChangeEvent, DebeziumEngine
+
+from bench.contenders.recorder import Recorder
+
+SLOT = "bench"
+POLL_MS = 1
+
+
+class Arrivals(BasePythonChangeHandler):  # type: ignore[misc] # Any to mypy
+    """Records every row that is changed."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def handleJsonBatch(self, records: list[ChangeEvent]) -> None:  # noqa: N802 - Debezium's name
+        for record in records:
+            self._recorder.arrived(json.loads(str(record.value()))["after"]["id"])
+
+
+def properties(dsn: str) -> dict[str, str]:
+    where = conninfo_to_dict(dsn)
+    return {
+        "name": "bench",
+        "topic.prefix": "bench",
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "database.hostname": "127.0.0.1",
+        "database.port": str(where["port"]),
+        "database.user": str(where["user"]),
+        "database.password": os.environ["PGPASSWORD"],
+        "database.dbname": str(where["dbname"]),
+        "database.sslmode": "disable",
+        "plugin.name": "pgoutput",
+        "slot.name": SLOT,
+        "slot.drop.on.stop": "true",
+        "publication.autocreate.mode": "filtered",
+        "table.include.list": "public.projects",
+        "snapshot.mode": "no_data",
+        "poll.interval.ms": str(POLL_MS),
+        "tombstones.on.delete": "false",
+        "key.converter.schemas.enable": "false",
+        "value.converter.schemas.enable": "false",
+        "offset.storage": "org.apache.kafka.connect.storage.MemoryOffsetBackingStore",
+    }
+
+
+def main() -> None:
+    """Start an engine for each line `attach`, and end it for each line `detach`; one Java machine for all."""
+    recorder = Recorder()
+    handler = Arrivals(recorder)
+    engine: DebeziumEngine | None = None
+    for line in sys.stdin:
+        if engine:
+            engine.close()
+            engine = None
+        if line.strip() == "attach":
+            engine = DebeziumEngine(properties(recorder.dsn), handler)
+            threading.Thread(target=engine.run, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

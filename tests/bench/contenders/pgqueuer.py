@@ -1,0 +1,48 @@
+"""pgqueuer: a row trigger puts a job into its queue, its own trigger notifies, its own worker runs the entrypoint.
+
+As its pages on performance and drivers advise: one direct asyncpg connection for the queue manager, uvloop (which its
+own command takes where it is there), autovacuum settings applied, everything else as it comes. Its way of putting a
+job in from SQL also writes a row into pgqueuer_log, for its statistics; here it is spared that, which favours it.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+import uvloop
+from pgqueuer import Job, PgQueuer, Queries
+from psycopg.conninfo import conninfo_to_dict
+
+from bench.contenders.recorder import Recorder
+
+TRIGGER = """
+create function bench_row() returns trigger language plpgsql as $$
+begin
+  insert into pgqueuer (priority, entrypoint, payload, status)
+       values (0, 'project', convert_to(new.id::text, 'utf8'), 'queued');
+  return null;
+end $$;
+create trigger bench_row after insert or update on projects for each row execute function bench_row();
+"""
+
+
+async def main() -> None:
+    recorder = Recorder()
+    where = conninfo_to_dict(recorder.dsn)
+    conn = await asyncpg.connect(
+        host=where["host"], port=where["port"], database=where["dbname"], user=where["user"]
+    )
+    queries = Queries.from_asyncpg_connection(conn)
+    await queries.install()
+    await queries.optimize_autovacuum()
+    await conn.execute(TRIGGER)
+    worker = PgQueuer.from_asyncpg_connection(conn)
+
+    async def project(job: Job) -> None:
+        recorder.arrived(job.payload.decode())
+
+    worker.entrypoint("project")(project)
+    await worker.run()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

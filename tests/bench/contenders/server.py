@@ -1,0 +1,68 @@
+"""The one server of all contenders: each has a database of its own on it, with the same projects."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql as pgsql
+
+from bench.ground import Ground
+from bench.writers import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.ground import Estate
+
+PROJECTS = 1_000
+
+LOGICAL = {"wal_level": "logical", "max_replication_slots": "10", "max_wal_senders": "10"}
+"""Debezium cannot do without; so that it is the same for all, all do with."""
+
+ACCESS = """
+local all all trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A ground that can also be reached by TCP, with a password: Java's driver knows no unix sockets."""
+
+    ground: Ground
+    password: str
+
+    @contextmanager
+    def estate(self, name: str, *, captured: bool) -> Iterator[Estate]:
+        """Give a CMP whose ids pgbench can derive from a number."""
+        with self.ground.estate(name, PROJECTS, captured=captured) as estate:
+            estate.cmp.conn.execute(IDS)
+            yield estate
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Give a server, and remove it."""
+    port = _free_port()
+    ground = Ground({**LOGICAL, "listen_addresses": "127.0.0.1", "port": str(port)})
+    try:
+        ground.server.port = port
+        (ground.directory / "server/data/pg_hba.conf").write_text(ACCESS)
+        password = secrets.token_hex()
+        with psycopg.connect(ground.server.dsn(), autocommit=True) as conn:
+            conn.execute(pgsql.SQL("alter role postgres password {}").format(password))
+            conn.execute("select pg_reload_conf()")
+        yield Server(ground, password)
+    finally:
+        ground.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
