@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 BULK = 1000
-"""From here on a batch that names half of a registry is a full scan: it costs half as much an entry (docs/performance.md)."""
+"""From here on a batch that names a third of a registry is a full scan, which costs a third as much an entry: 2,500
+of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
 
 ROWS = 2000
 """How many a full scan fetches at once."""
@@ -75,7 +76,7 @@ def _wanted(standing: Standing, ids: Ids) -> Ids:
     # What failed before may have missed more than this change: then these ids are not enough.
     if ids is EVERYTHING or standing.scan_due:
         return EVERYTHING
-    return EVERYTHING if len(ids) > BULK and 2 * len(ids) > len(standing.registry.document) else ids
+    return EVERYTHING if len(ids) > BULK and 3 * len(ids) > len(standing.registry.document) else ids
 
 
 def _together(conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]) -> dict[str, list[Row]]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROJECTS = 10_000
 CLIENTS = 8
+RATE = 1_000
+"""Upserts a second: every one of ten thousand projects each ten seconds."""
 EVERY_S = 0.05
 LAG_MS = 250.0
 GROWTH = 1.5
@@ -24,30 +26,37 @@ GROWTH = 1.5
 
 
 def measure(run: Run) -> None:
-    """Let pgbench write, and every few milliseconds send one upsert more, whose arrival is looked up at the end."""
-    seconds = run.effort.sustained_s
-    run.tell(f"sustained: {CLIENTS} connections for {seconds} s, N = {PROJECTS:,}")
-    with run.ground.estate("sustained", PROJECTS) as estate:
-        estate.cmp.conn.execute(IDS)
-        with estate.daemon(estate.host(CONSUMER)):
-            pgbench = subprocess.Popen(
-                [
-                    run.ground.program("pgbench"), "--no-vacuum", "--protocol=prepared", f"--time={seconds}",
-                    f"--client={CLIENTS}", "--jobs=2", f"--file={script(run.ground)}", estate.cmp.dsn,
-                ],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
-            sent = _sent(estate, pgbench)
-            rate = rate_in(pgbench.communicate()[0])
-            estate.cmp.arrived()
-            lags = [(_published(estate, token) - began) * 1000 for token, began in sent]
-    third = len(lags) // 3
-    what = f"{CLIENTS} connections for {seconds} s ({rate:,.0f} upserts/s), N = {PROJECTS:,}"
-    first, last = (Series(tuple(part), "ms") for part in (lags[:third], lags[-third:]))
-    run.results.figures += [
-        Figure(f"{what}: lag, p99", Series(tuple(lags), "ms"), LAG_MS, statistic="p99"),
-        Figure(f"{what}: lag of the last third", last, GROWTH, first, "the first third"),
-    ]
+    """Let pgbench write, steadily and then as fast as it can, and send an upsert of our own now and again."""
+    for rate in (RATE, None):
+        how = f"{rate:,} upserts/s" if rate else "as fast as they can"
+        run.tell(f"sustained: {CLIENTS} connections, {how}, for {run.effort.sustained_s} s, N = {PROJECTS:,}")
+        with run.ground.estate(f"sustained_{rate}", PROJECTS) as estate:
+            estate.cmp.conn.execute(IDS)
+            with estate.daemon(estate.host(CONSUMER)):
+                lags, reached = _lags(run, estate, rate)
+        what = f"{CLIENTS} connections, {how} ({reached:,.0f}/s), N = {PROJECTS:,}"
+        third = len(lags) // 3
+        first, last = (Series(tuple(part), "ms") for part in (lags[:third], lags[-third:]))
+        run.results.figures += [
+            Figure(f"{what}: lag", Series(tuple(lags), "ms"), LAG_MS, statistic="p99"),
+            Figure(f"{what}: lag of the last third", last, GROWTH, first, "the first third"),
+        ]
+
+
+def _lags(run: Run, estate: Estate, rate: int | None) -> tuple[list[float], float]:
+    """Return how many milliseconds after its commit each of our upserts was published, and pgbench's own rate."""
+    pgbench = subprocess.Popen(
+        [
+            run.ground.program("pgbench"), "--no-vacuum", "--protocol=prepared", f"--time={run.effort.sustained_s}",
+            f"--client={CLIENTS}", "--jobs=2", f"--file={script(run.ground)}", *([f"--rate={rate}"] if rate else []),
+            estate.cmp.dsn,
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    sent = _sent(estate, pgbench)
+    reached = rate_in(pgbench.communicate()[0])
+    estate.cmp.arrived()
+    return [(_published(estate, token) - began) * 1000 for token, began in sent], reached
 
 
 def _sent(estate: Estate, pgbench: subprocess.Popen[str]) -> list[tuple[str, float]]:
