@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 MANY = 16
-REST_S = 0.15
+REST_S = 0.1
 FIRST_REST_S = 0.002
 """Under a stream of writes the next changes may gather for so long: at once after a batch of so many, else doubling
 from the first while there is always something to read. The writers get the disk and the processors meanwhile, and

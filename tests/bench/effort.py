@@ -27,7 +27,7 @@ class Effort:
     """Seconds of steady writing."""
 
 
-FULL = Effort(quick=False, sizes=(100, 10_000, 100_000), rounds=5, pgbench_s=3, sustained_s=60)
+FULL = Effort(quick=False, sizes=(100, 10_000, 100_000), rounds=5, pgbench_s=2, sustained_s=60)
 QUICK = Effort(quick=True, sizes=(100, 10_000), rounds=5, pgbench_s=1, sustained_s=5)
 
 

@@ -27,13 +27,13 @@ GROWTH = 1.5
 
 def measure(run: Run) -> None:
     """Let pgbench write, steadily and then as fast as it can, and send an upsert of our own now and again."""
-    for rate in (RATE, None):
+    for rate, seconds in ((RATE, run.effort.sustained_s), (None, max(run.effort.sustained_s // 4, 5))):
         how = f"{rate:,} upserts/s" if rate else "as fast as they can"
-        run.tell(f"sustained: {CLIENTS} connections, {how}, for {run.effort.sustained_s} s, N = {PROJECTS:,}")
+        run.tell(f"sustained: {CLIENTS} connections, {how}, for {seconds} s, N = {PROJECTS:,}")
         with run.ground.estate(f"sustained_{rate}", PROJECTS) as estate:
             estate.cmp.conn.execute(IDS)
             with estate.daemon(estate.host(CONSUMER)):
-                lags, reached = _lags(run, estate, rate)
+                lags, reached = _lags(run, estate, rate, seconds)
         what = f"{CLIENTS} connections, {how} ({reached:,.0f}/s), N = {PROJECTS:,}"
         third = len(lags) // 3
         first, last = (Series(tuple(part), "ms") for part in (lags[:third], lags[-third:]))
@@ -43,11 +43,11 @@ def measure(run: Run) -> None:
         ]
 
 
-def _lags(run: Run, estate: Estate, rate: int | None) -> tuple[list[float], float]:
+def _lags(run: Run, estate: Estate, rate: int | None, seconds: int) -> tuple[list[float], float]:
     """Return how many milliseconds after its commit each of our upserts was published, and pgbench's own rate."""
     pgbench = subprocess.Popen(
         [
-            run.ground.program("pgbench"), "--no-vacuum", "--protocol=prepared", f"--time={run.effort.sustained_s}",
+            run.ground.program("pgbench"), "--no-vacuum", "--protocol=prepared", f"--time={seconds}",
             f"--client={CLIENTS}", "--jobs=2", f"--file={script(run.ground)}", *([f"--rate={rate}"] if rate else []),
             estate.cmp.dsn,
         ],
