@@ -212,7 +212,7 @@ def rest_s(changes: int, streak: int) -> float:
     """Return how long to let changes gather, after so many of them, and readings without a sleep between them."""
     if changes >= MANY:
         return REST_S
-    return min(FIRST_REST_S * 2 ** (streak - 2), REST_S) if streak > 1 else 0.0
+    return min(FIRST_REST_S * 2 ** min(streak - 2, 10), REST_S) if streak > 1 else 0.0
 
 
 def _tell(serving: Serving, generation: Generation) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from support.cmp import undo
 from support.host import CANONICAL, PROJECT, REGISTRIES, Host
+
+from omnicdc.stages import ORDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +97,22 @@ def test_a_change_rewrites_the_registries_it_concerns_and_no_other(
     assert looked["domain"] == ["cmp_projects"]
     assert looked["url"] == ["cmp_projects", "project", "git"]
     assert host.content() == fresh.content()
+
+
+def test_a_generation_tells_where_its_time_went(cmp: Cmp, host: Host) -> None:
+    """In the log and in `status`: each stage, in the order in which a change passes them."""
+    daemon = host.daemon()
+    cmp.upsert("timed", github_url="https://github.com/acme/timed")
+    cmp.arrived()
+    line = daemon.wait_for("published", generation=cmp.consumer("host")["generation"])
+    [consumer] = host.ask("status")["consumers"]
+
+    assert tuple(line["ms"]) == ORDER
+    assert all(ms > 0 for ms in line["ms"].values())
+    assert consumer["stages_ms"].keys() == set(ORDER)
+    assert [consumer["stages_ms"][stage] for stage in ORDER[:-1]] == pytest.approx(
+        [line["ms"][stage] for stage in ORDER[:-1]], abs=0.01
+    )
 
 
 def test_what_no_registry_shows_leaves_no_trace(cmp: Cmp, host: Host) -> None:

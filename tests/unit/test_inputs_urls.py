@@ -70,6 +70,13 @@ def test_what_has_nothing_to_bring_to_one_form_stays(url: str | None, expected: 
 
 
 @given(URLISH)
+def test_what_needs_no_change_is_recognised_as_what_the_long_way_gives(url: str) -> None:
+    """A blank at the end sends it the long way."""
+    assert url_key(f"{url} ") == url_key(url)
+    assert github_cased(f"{url} ") == github_cased(url)
+
+
+@given(URLISH)
 def test_the_key_of_a_key_is_the_key(url: str) -> None:
     key = url_key(url)
 

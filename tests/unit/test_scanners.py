@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omnicdc import scanners as package
 from omnicdc.model import Inputs, Override
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 STAMP = "2026-11-22T20:59:55.573397+00:00"
 A, B = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 URL = "https://github.com/acme/apollo"
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
 
 
 def _file(name: str, rows: Sequence[Row], inputs: Inputs | None = None) -> bytes:
@@ -226,6 +235,17 @@ def test_the_quick_way_and_the_library_write_the_same_bytes() -> None:
         "url": URL,
         "visibility": "PUBLIC",
     }
+    inputs = Inputs(repositories={"https://github.com/acme/apollo": known})
+
+    assert _file("git", [], inputs).decode() == json.dumps([known], indent=4, ensure_ascii=False)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_whatever_a_repository_holds_is_written_as_the_library_would(more: dict[str, Any]) -> None:
+    """Numbers, deep nesting and odd text go the library's own way; the result is the same."""
+    known = {"description": None, "name": "n", "owner": {"id": "1", "login": "l"}} | {
+        "updatedAt": "u", "url": URL, "visibility": "PUBLIC", **{f"x{name}": value for name, value in more.items()},
+    }  # fmt: skip
     inputs = Inputs(repositories={"https://github.com/acme/apollo": known})
 
     assert _file("git", [], inputs).decode() == json.dumps([known], indent=4, ensure_ascii=False)
