@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -51,9 +51,9 @@ def recall(state: State) -> None:
 def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:
     """Write every pending registry whose file differs; returns the names of those rewritten.
 
-    All are written and synced side by side, then swapped one after the other, then their directories synced. A registry that cannot be
-    written, or that the guard holds, keeps its last good file, says why in its fault, and stays pending.
-    The files replaced are freed when `replaced` ends. A repeat writes nothing.
+    All are written and synced side by side, then swapped one after the other, then their directories synced.
+    A registry that cannot be written, or that the guard holds, keeps its last good file, says why in its
+    fault, and stays pending. The files replaced are freed when `replaced` ends. A repeat writes nothing.
     """
     due = [
         standing
@@ -144,7 +144,11 @@ class _Draft:
 def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Do it to all at once: the first here, the others in threads, which wait for the disk together."""
     others = [_DISK.submit(deed, item) for item in items[1:]]
-    return [*map(deed, items[:1]), *(other.result() for other in others)]
+    try:
+        first = [deed(item) for item in items[:1]]
+    finally:
+        wait(others)  # none of them may still be writing when the next cycle begins
+    return [*first, *(other.result() for other in others)]
 
 
 def _drafted(
