@@ -50,22 +50,27 @@ def reading(conn: db.Connection, last: str, *, parked: bool = False) -> Iterator
     """
     with db.translated("reading the log"):
         try:
-            with conn.pipeline():
-                db.run(conn, "begin_reading")
-                if parked:
-                    db.run(conn, "unpark")
-                snapshot = db.start(conn, "snapshot")
-                changes = db.start(conn, "changes", {"last": last})
-            found = changes.fetchall()
-            yield Reading(
-                conn,
-                db.only(snapshot)["snapshot"],
-                tuple(_change(row) for row in found),
-                min((row["waited_ms"] for row in found), default=None),
-            )
+            yield _read(conn, last, parked=parked)
         finally:
             if not conn.closed:
                 conn.rollback()
+
+
+def _read(conn: db.Connection, last: str, *, parked: bool) -> Reading:
+    # A function of its own, so that what came from the server is not kept while CMP is scanned.
+    with conn.pipeline():
+        db.run(conn, "begin_reading")
+        if parked:
+            db.run(conn, "unpark")
+        snapshot = db.start(conn, "snapshot")
+        changes = db.start(conn, "changes", {"last": last})
+    found = changes.fetchall()
+    return Reading(
+        conn,
+        db.only(snapshot)["snapshot"],
+        tuple(_change(row) for row in found),
+        min((row["waited_ms"] for row in found), default=None),
+    )
 
 
 def _change(row: db.Row) -> Change:

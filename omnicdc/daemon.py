@@ -36,10 +36,10 @@ log = structlog.get_logger()
 
 MANY = 16
 REST_S = 0.1
-FIRST_REST_S = 0.002
-"""Under a stream of writes the next changes may gather for so long: at once after a batch of so many, else doubling
-from the first while there is always something to read. The writers get the disk and the processors meanwhile, and
-seldom ring. Who writes, waits and writes again never meets it."""
+SHORT_REST_S = 0.01
+"""Under a stream of writes the next changes may gather for so long: after a batch of many, or shortly if several come
+while there is always something to read. The writers get the disk and the processors meanwhile, and seldom ring. Who
+writes one project, waits and writes the next never meets it, however quick."""
 
 PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
@@ -212,7 +212,7 @@ def rest_s(changes: int, streak: int) -> float:
     """Return how long to let changes gather, after so many of them, and readings without a sleep between them."""
     if changes >= MANY:
         return REST_S
-    return min(FIRST_REST_S * 2 ** min(streak - 2, 10), REST_S) if streak > 1 else 0.0
+    return SHORT_REST_S if changes > 1 and streak > 1 else 0.0
 
 
 def _tell(serving: Serving, generation: Generation) -> None:

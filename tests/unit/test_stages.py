@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from omnicdc.daemon import FIRST_REST_S, MANY, REST_S, rest_s
+from omnicdc.daemon import MANY, REST_S, SHORT_REST_S, rest_s
 from omnicdc.garbage import uncollected
 from omnicdc.stages import ORDER, Stages
 
@@ -45,15 +45,13 @@ def test_a_stage_that_fails_is_not_counted() -> None:
 
 
 def test_who_writes_waits_and_writes_again_never_meets_a_rest() -> None:
-    assert [rest_s(1, streak) for streak in (0, 1)] == [0, 0]
+    """However quick: the next change may be there before the daemon looks again."""
+    assert {rest_s(1, streak) for streak in (0, 1, 2, 10, 10**6)} == {0}
 
 
-def test_under_a_stream_of_writes_the_rest_grows_to_its_limit() -> None:
-    rests = [rest_s(1, streak) for streak in range(2, 2000)]
-
-    assert rests[0] == FIRST_REST_S
-    assert rests == sorted(rests)
-    assert rests[-1] == rest_s(MANY, 0) == REST_S
+def test_under_a_stream_of_writes_changes_gather() -> None:
+    assert [rest_s(MANY - 1, streak) for streak in (0, 1, 2, 10**6)] == [0, 0, SHORT_REST_S, SHORT_REST_S]
+    assert rest_s(MANY, 0) == REST_S
 
 
 def test_the_collector_is_kept_away_and_comes_back() -> None:
