@@ -43,27 +43,29 @@ class Reading:
 
 
 @contextmanager
-def reading(conn: db.Connection, last: str, *, parked: bool = False) -> Iterator[Reading]:
+def reading(
+    conn: db.Connection, last: str, *, most: int | None = None, parked: bool = False
+) -> Iterator[Reading]:
     """Read what is visible now and was not visible in `last`, and stay in this snapshot.
 
-    One REPEATABLE READ transaction, begun and read in one round trip, which ends a sleep if we are `parked`.
+    A change of more than `most` projects means every project: they are not named. One REPEATABLE READ transaction, begun and read in one round trip, which ends a sleep if we are `parked`.
     """
     with db.translated("reading the log"):
         try:
-            yield _read(conn, last, parked=parked)
+            yield _read(conn, last, most, parked=parked)
         finally:
             if not conn.closed:
                 conn.rollback()
 
 
-def _read(conn: db.Connection, last: str, *, parked: bool) -> Reading:
+def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> Reading:
     # A function of its own, so that what came from the server is not kept while CMP is scanned.
     with conn.pipeline():
         db.run(conn, "begin_reading")
         if parked:
             db.run(conn, "unpark")
         snapshot = db.start(conn, "snapshot")
-        changes = db.start(conn, "changes", {"last": last})
+        changes = db.start(conn, "changes", {"last": last, "most": most})
     found = changes.fetchall()
     return Reading(
         conn,

@@ -30,8 +30,8 @@ def _empty() -> Mapping[str, Any]:
 class Change:
     """All changes of one kind in a reading: which projects to look at, not what they hold.
 
-    `projects` is None when the log could not tell (truncate, or a table whose id column is gone): then
-    every project is meant. `fields` is None when the whole row is meant.
+    `projects` is None when the log could not tell (truncate, or a table whose id column is gone), or
+    they are too many to be named: then every project is meant. `fields` is None when the whole row is meant.
     """
 
     op: str

@@ -13,7 +13,7 @@ from omnicdc.model import Generation
 from omnicdc.publication import publish, record
 from omnicdc.publish import nobody
 from omnicdc.route import merge, route
-from omnicdc.scan import scan
+from omnicdc.scan import most_by_name, scan
 from omnicdc.stages import Stages
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
         with ExitStack() as transaction:
             with stages("read"):
                 reading = transaction.enter_context(
-                    capture.reading(conn, state.snapshot, parked=state.parked)
+                    capture.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
                 )
                 state.parked = False
                 stages.add("wake", reading.waited_ms or 0.0)

@@ -17,6 +17,7 @@ begin isolation level repeatable read read only;
 select pg_catalog.pg_current_snapshot()::text as snapshot;
 
 -- changes: What is visible now and was not at the last read (PgQ's pair of snapshots), by kind of change.
+-- Of a kind that concerns more than so many projects, none is named.
 with unread as (
   select c.project_id, c.op, c.fields, count(*) as rows, max(c.at) as at
     from omnicdc.change c
@@ -25,7 +26,9 @@ with unread as (
      -- Rows that came with a dump of another cluster may lie in this one's future.
      and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())
    group by c.project_id, c.op, c.fields)
-select u.op, u.fields, case when bool_and(u.project_id is not null) then array_agg(u.project_id::text) end as projects,
+select u.op, u.fields,
+       case when bool_and(u.project_id is not null) and (%(most)s::bigint is null or count(*) <= %(most)s)
+            then array_agg(u.project_id::text) end as projects,
        sum(u.rows)::bigint as rows,
        extract(epoch from clock_timestamp() - max(u.at))::float8 * 1000 as waited_ms
   from unread u

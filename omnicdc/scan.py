@@ -76,7 +76,16 @@ def _wanted(standing: Standing, ids: Ids) -> Ids:
     # What failed before may have missed more than this change: then these ids are not enough.
     if ids is EVERYTHING or standing.scan_due:
         return EVERYTHING
-    return EVERYTHING if len(ids) > BULK and 3 * len(ids) > len(standing.registry.document) else ids
+    return ids if len(ids) <= _most(standing) else EVERYTHING
+
+
+def most_by_name(state: State) -> int:
+    """Return how many projects a change may concern to be looked at by name; beyond, everything is."""
+    return max(map(_most, state.standings.values()))
+
+
+def _most(standing: Standing) -> int:
+    return max(BULK, len(standing.registry.document) // 3)
 
 
 def _together(conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]) -> dict[str, list[Row]]:

@@ -162,6 +162,18 @@ def test_the_log_and_cmp_are_read_in_one_snapshot(cmp: Cmp, reader: Reader) -> N
     assert reader.read() == [project]
 
 
+def test_of_too_many_projects_none_is_named(cmp: Cmp, reader: Reader) -> None:
+    """By kind of change: then all are looked at, which is quicker than looking for each."""
+    cmp.fill(20)
+    cmp.conn.execute("update projects set status = 'few' where name in ('project-1', 'project-2')")
+    with reading(reader.conn, reader.last, most=19) as found:
+        named = {change.op: change.projects and len(change.projects) for change in found.changes}
+        rows = {change.op: change.rows for change in found.changes}
+
+    assert named == {"insert": None, "update": 2}
+    assert rows == {"insert": 20, "update": 2}
+
+
 def test_a_reading_cannot_write(reader: Reader) -> None:
     with pytest.raises(OmnicdcError, match="read-only"), reading(reader.conn, reader.last):
         reader.conn.execute("insert into projects (name) values ('x')")
