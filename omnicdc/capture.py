@@ -48,7 +48,8 @@ def reading(
 ) -> Iterator[Reading]:
     """Read what is visible now and was not visible in `last`, and stay in this snapshot.
 
-    A change of more than `most` projects means every project: they are not named. One REPEATABLE READ transaction, begun and read in one round trip, which ends a sleep if we are `parked`.
+    A change of more than `most` projects means every project: they are not named. One REPEATABLE READ
+    transaction, begun and read in one round trip, which ends a sleep if we are `parked`.
     """
     with db.translated("reading the log"):
         try:

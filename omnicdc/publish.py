@@ -125,23 +125,22 @@ def stage(
 @contextmanager
 def directory_below(root: Path, wanted: Path) -> Iterator[int]:
     """Open a directory below `root`, making what is missing of it; symlinks are followed while they stay below."""
-    try:
-        directory = _opened(root, _plain(root, wanted))
-    except OSError as exc:
-        if exc.errno not in (errno.ELOOP, errno.ENOTDIR):
-            raise
-        directory = _opened(*_resolved(root, wanted))
+    directory = _opened_below(root, wanted)
     try:
         yield directory
     finally:
         os.close(directory)
 
 
-def _plain(root: Path, wanted: Path) -> Sequence[str]:
+def _opened_below(root: Path, wanted: Path) -> int:
     names = wanted.relative_to(root).parts
-    if ".." in names:
-        raise OSError(errno.ELOOP, "not a plain path")
-    return names
+    if ".." not in names:
+        try:
+            return _opened(root, names)
+        except OSError as exc:  # a symlink is in the way
+            if exc.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+    return _opened(*_resolved(root, wanted))
 
 
 def _resolved(root: Path, wanted: Path) -> tuple[Path, Sequence[str]]:

@@ -90,6 +90,8 @@ def _most(standing: Standing) -> int:
 
 def _together(conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]) -> dict[str, list[Row]]:
     """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself."""
+    if not wanted:
+        return {}
     cursors = {}
     try:
         with conn.pipeline():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -129,11 +128,6 @@ class Running:
     def resident_mb(self) -> float:
         """Return the resident memory, in MB of a million bytes."""
         return self._status("VmRSS") * 1024 / 1e6
-
-    def cpu_s(self) -> float:
-        """Return the seconds of processor time used since the start."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def written_bytes(self) -> int:
         """Return how many bytes it has handed to the disk."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench import upserts
 from bench.latency import CONSUMER
 from bench.measure import Figure, Series
-from bench.writers import IDS, rate_in, script
+from bench.pgbench import IDS, command, rate_in, script
 
 if TYPE_CHECKING:
     from bench.effort import Run
@@ -45,12 +45,9 @@ def measure(run: Run) -> None:
 
 def _lags(run: Run, estate: Estate, rate: int | None, seconds: int) -> tuple[list[float], float]:
     """Return how many milliseconds after its commit each of our upserts was published, and pgbench's own rate."""
+    program, path = run.ground.program("pgbench"), script(run.ground, PROJECTS)
     pgbench = subprocess.Popen(
-        [
-            run.ground.program("pgbench"), "--no-vacuum", "--protocol=prepared", f"--time={seconds}",
-            f"--client={CLIENTS}", "--jobs=2", f"--file={script(run.ground)}", *([f"--rate={rate}"] if rate else []),
-            estate.cmp.dsn,
-        ],
+        command(program, path, estate.cmp.dsn, clients=CLIENTS, seconds=seconds, rate=rate),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     sent = _sent(estate, pgbench)

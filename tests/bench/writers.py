@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import threading
 from contextlib import ExitStack, contextmanager
@@ -10,9 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from support.cmp import UPSERT
-
 from bench.measure import Curve, Figure, Series, alternated
+from bench.pgbench import IDS, command, rate_in, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from bench.effort import Run
-    from bench.ground import Estate, Ground
+    from bench.ground import Estate
 
 PROJECTS = 10_000
 CLIENTS = (1, 8, 32)
@@ -37,28 +35,6 @@ SHARE = 0.72
 LEAD = 2.5
 QUICK_ROUNDS = 3
 
-IDS: LiteralString = """
-update projects p set id = md5(k.n::text)::uuid
-  from (select id, row_number() over () as n from projects) k where k.id = p.id;
-"""
-"""Ids that pgbench can derive from a number, spread over the index like random ones."""
-
-DRAW = f"""
-\\set n random(1, {PROJECTS})
-\\set v random(1, 1000000000)
-\\set domain :v % 7
-\\set stage :v % 100
-"""
-
-VALUES = {
-    "id": "md5(:n::text)",
-    "name": "'bench-' || :v::text",
-    "key": "'bench-key-' || :v::text",
-    "type": "'SERVICE'",
-    "status": "'stage-' || :stage::text",
-    "metadata": """('{"github_url": "https://github.com/bench/repo-' || :v::text || '", "domain": "d' || :domain::text || '"}')""",
-}
-
 TRIGGERS: Mapping[str, LiteralString] = {
     EMPTY: """
 create function bench_row() returns trigger language plpgsql as $$ begin return null; end $$;
@@ -71,32 +47,16 @@ create trigger bench_row after insert or update on projects for each row execute
 """,
 }
 
-_RATE = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)
-
 
 def measure(run: Run) -> None:
     """Let everybody write in an estate of its own, with few and with many clients; ours has a daemon that publishes."""
-    path = script(run.ground)
+    path = script(run.ground, PROJECTS)
     names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, EMPTY, NOTIFY)
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_writer(run, name, path)) for name in names}
         found = {clients: _rates(run, writers, clients) for clients in CLIENTS}
     run.results.figures += _figures(found)
     run.results.curves += _curves(found)
-
-
-def script(ground: Ground) -> Path:
-    """Write down what pgbench sends: Genesis's upsert of one random project, whose id is made of a number."""
-    path = ground.directory / "upsert.pgbench"
-    path.write_text(DRAW + UPSERT.strip() % VALUES + ";\n")
-    return path
-
-
-def rate_in(said: str) -> float:
-    """Return the transactions a second that pgbench told."""
-    rate = _RATE.search(said)
-    assert rate, said
-    return float(rate[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +72,12 @@ class Writer:
 
     def rate(self, clients: int) -> Iterator[float]:
         """Yield the upserts a second. Everybody starts without bloat, and far from the next checkpoint."""
-        for command in ("vacuum projects", "checkpoint"):
-            self.estate.cmp.conn.execute(command)
-        said = subprocess.run(
-            [
-                self.program, "--no-vacuum", "--protocol=prepared", f"--time={self.seconds}", f"--client={clients}",
-                "--jobs=2", f"--file={self.script}", self.estate.cmp.dsn,
-            ],
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
+        for chore in ("vacuum projects", "checkpoint"):
+            self.estate.cmp.conn.execute(chore)
+        pgbench = command(
+            self.program, self.script, self.estate.cmp.dsn, clients=clients, seconds=self.seconds
+        )
+        said = subprocess.run(pgbench, check=True, capture_output=True, text=True).stdout
         self.settle()
         yield rate_in(said)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-from support.cmp import UPSERT
 from support.host import until
 
 from bench.contenders.delivery import Consumer, Decoder, Delivery, Hearing, Publisher
 from bench.contenders.program import Program
 from bench.contenders.server import PROJECTS
-from bench.writers import VALUES, Writer
+from bench.pgbench import script
+from bench.writers import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
 NOBODY = "no capture"
 OMNICDC = "omnicdc"
 CAPTURE = "omnicdc's capture"
-
-DRAW = f"""
-\\set n random(1, {PROJECTS})
-\\set v random(1, 1000000000)
-\\set domain :v % 7
-\\set stage :v % 100
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +71,7 @@ class Entry:
     def __init__(self, run: Run, server: Server) -> None:
         self._run = run
         self._server = server
-        self._script = server.ground.directory / "upsert.pgbench"
-        self._script.write_text(DRAW + UPSERT.strip() % VALUES + ";\n")
+        self._script = script(server.ground, PROJECTS)
 
     def openings(self) -> dict[str, Opening]:
         """Return how to open each that can be measured here; what the others lack is remarked upon."""

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql as pgsql
 
 from bench.ground import Ground
-from bench.writers import IDS
+from bench.pgbench import IDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,62 @@
+"""pgbench, which sends Genesis's upsert of one random project, again and again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from support.cmp import UPSERT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import LiteralString
+
+    from bench.ground import Ground
+
+IDS: LiteralString = """
+update projects p set id = md5(k.n::text)::uuid
+  from (select id, row_number() over () as n from projects) k where k.id = p.id;
+"""
+"""Ids that pgbench can derive from a number, spread over the index like random ones."""
+
+DRAW = """
+\\set n random(1, {projects})
+\\set v random(1, 1000000000)
+\\set domain :v % 7
+\\set stage :v % 100
+"""
+
+VALUES = {
+    "id": "md5(:n::text)",
+    "name": "'bench-' || :v::text",
+    "key": "'bench-key-' || :v::text",
+    "type": "'SERVICE'",
+    "status": "'stage-' || :stage::text",
+    "metadata": """('{"github_url": "https://github.com/bench/repo-' || :v::text || '", "domain": "d' || :domain::text || '"}')""",
+}
+
+_RATE = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)
+
+
+def script(ground: Ground, projects: int) -> Path:
+    """Write down the upsert of one of so many projects, whose id is made of a number (IDS)."""
+    path = ground.directory / "upsert.pgbench"
+    path.write_text(DRAW.format(projects=projects) + UPSERT.strip() % VALUES + ";\n")
+    return path
+
+
+def command(
+    program: str, path: Path, dsn: str, *, clients: int, seconds: int, rate: int | None = None
+) -> list[str]:
+    """Return how to run it, at a rate of so many a second, or as fast as it can."""
+    return [
+        program, "--no-vacuum", "--protocol=prepared", f"--time={seconds}", f"--client={clients}", "--jobs=2",
+        f"--file={path}", *([f"--rate={rate}"] if rate else []), dsn,
+    ]  # fmt: skip
+
+
+def rate_in(said: str) -> float:
+    """Return the transactions a second that it told."""
+    rate = _RATE.search(said)
+    assert rate, said
+    return float(rate[1])
