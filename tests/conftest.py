@@ -27,6 +27,8 @@ hypothesis.settings.register_profile("steady", derandomize=True)
 hypothesis.settings.register_profile("explore", print_blob=True)
 hypothesis.settings.load_profile("explore" if os.environ.get("EXPLORE") else "steady")
 
+pytest_plugins = ["support.evidence"]
+
 WATCHED = derive(scanners().values()).fields
 
 

@@ -18,7 +18,7 @@ import yaml
 from omnicdc import config as configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from omnicdc.config import Config
 
@@ -44,12 +44,14 @@ def until(claim: Callable[[], object], what: str) -> None:
 class Daemon:
     """`omnicdc run` as a process; its log is read as it comes."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], env: dict[str, str], program: Sequence[str] = (COMMAND,)
+    ) -> None:
         self.events: list[dict[str, Any]] = []
         self.noise: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [COMMAND, *arguments], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*program, *arguments], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -123,6 +125,8 @@ class Host:
             "OMNICDC_GH": "no",
             "OMNICDC_POLL_S": "0.5",
         }
+        self.program: tuple[str, ...] = (COMMAND,)
+        """What starts a daemon: the installed command, or `support.faulty` in its place."""
         self._daemons: list[Daemon] = []
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -149,7 +153,7 @@ class Host:
 
     def starting(self, *arguments: str, **env: str) -> Daemon:
         """Start the daemon and wait for nothing."""
-        daemon = Daemon(["run", *arguments], self.env | env)
+        daemon = Daemon(["run", *arguments], self.env | env, self.program)
         self._daemons.append(daemon)
         return daemon
 

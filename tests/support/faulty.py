@@ -1,0 +1,72 @@
+"""The command `omnicdc`, whose daemon meets faults at named points: a program, started as the command is.
+
+The file that FAULTS names holds lines `POINT: DEED`; each time the daemon passes a point, the file is read, and a deed
+found there is done. A point is what `pipeline.run_once` tells its observer (`rename git`, `acknowledged`); `*` stands for
+the rest of a name. Deeds: `kill` (SIGKILL), `hang`, or the name of an errno, raised as the system would. Without
+the file nothing happens: removing it mends everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omnicdc import cli, daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omnicdc.config import Config
+    from omnicdc.daemon import Wishes
+    from omnicdc.systemd import Notifier
+
+PROGRAM = (sys.executable, __file__)
+FAULTS = "FAULTS"
+
+_run = daemon.run
+
+
+def meet(faults: Path, point: str) -> None:
+    """Do what is to be done at a point."""
+    try:
+        lines = faults.read_text().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        at, _, deed = line.partition(": ")
+        if fnmatchcase(point, at):
+            do(deed)
+
+
+def do(deed: str) -> None:
+    """Kill, hang, or fail."""
+    if deed == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if deed == "hang":
+        time.sleep(3600)
+    number = getattr(errno, deed)
+    raise OSError(number, os.strerror(number))
+
+
+def run(
+    load: Callable[[], Config],
+    wishes: Wishes,
+    notifier: Notifier,
+    observe: Callable[[str], None],  # noqa: ARG001 - the command's own, which observes nothing
+    *,
+    standby: bool = False,
+) -> None:
+    """Run the daemon with an observer that meets faults."""
+    _run(load, wishes, notifier, partial(meet, Path(os.environ[FAULTS])), standby=standby)
+
+
+if __name__ == "__main__":
+    daemon.run = run
+    cli.main()
