@@ -17,7 +17,7 @@ from omnicdc.model import Change
 from omnicdc.stop import SLICE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FIRST_NAP_S = 0.001
 LONGEST_NAP_S = 0.25
@@ -101,20 +101,33 @@ class Doorbell:
         self._nap_s = FIRST_NAP_S
         self.slept = True
         """Whether there was nothing to read when we last came."""
+        self.calm = True
+        """Whether nobody wrote then, either, so that only the bell could wake us."""
+        self.rung = False
+        """Whether it was the bell that woke us."""
         conn.execute("listen omnicdc_change")
 
-    def wait(self, last: str, wishes: GoingOn, at_most_s: float) -> bool:
+    def wait(
+        self,
+        last: str,
+        wishes: GoingOn,
+        at_most_s: float,
+        when_calm: Callable[[], float | None] = lambda: None,
+    ) -> bool:
         """Return when something waits already, when the bell rang, after `at_most_s`, or when told to.
 
-        Returns whether we are parked, which the next reading ends: until then every writer rings.
+        `when_calm` is called just before sleeping if nobody writes and whoever comes will ring; it may set how long
+        to listen. Returns whether we are parked, which the next reading ends: until then every writer rings.
         """
         with db.translated("waiting for the log"):
             parked = bool(db.one(self._conn, "park")["parked"])
             # If not, somebody keeps our lock, or a writer is just looking: nobody will ring.
             writing = not parked or bool(db.one(self._conn, "writers")["writing"])
             self.slept = not db.one(self._conn, "changes_waiting", {"last": last})["waiting"]
+            self.calm, self.rung = self.slept and not writing, False
             if self.slept:
-                self._listen(wishes, min(at_most_s, self._nap(writing=writing)))
+                seconds = min(at_most_s, self._nap(writing=writing))
+                self.rung = self._listen(wishes, (when_calm() if self.calm else None) or seconds)
             return parked
 
     def _nap(self, *, writing: bool) -> float:
@@ -125,20 +138,21 @@ class Doorbell:
         self._nap_s = min(nap * 2, LONGEST_NAP_S)
         return nap
 
-    def _listen(self, wishes: GoingOn, seconds: float) -> None:
-        """Wait on the connection's socket: the driver's own way to wait wakes ten times a second."""
+    def _listen(self, wishes: GoingOn, seconds: float) -> bool:
+        """Wait on the connection's socket, for the driver's own way to wait wakes ten times a second; whether it rang."""
         arrival = select.poll()
         arrival.register(self._conn.fileno(), select.POLLIN)
         end = time.monotonic() + seconds
         while wishes.going_on():
             if list(self._conn.notifies(timeout=0)):
                 self.found()
-                return
+                return True
             left = end - time.monotonic()
             if left <= 0:
-                return
+                return False
             # In slices: a signal's handler does not end a system call.
             arrival.poll(min(left, SLICE_S) * 1000)
+        return False
 
     def found(self) -> None:
         """Take it that writers are busy: the next nap beside one of them is short again."""

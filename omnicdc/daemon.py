@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from omnicdc.canary import Canary
 from omnicdc.capture import Doorbell
 from omnicdc.errors import LockBusy, OmnicdcError, TransientError
 from omnicdc.housekeeping import Housekeeping, Refresher
@@ -82,6 +83,8 @@ class Serving:
     standby: bool
     started: bool = False
     """Whether a session of this process has published: from then on, every failure is endured."""
+    status: str = ""
+    """One line on the last generation, for `systemctl status`."""
     trouble: Repeating = field(default_factory=lambda: Repeating("session_lost", time.monotonic))
 
 
@@ -189,23 +192,37 @@ def _endure(serving: Serving, exc: Exception) -> None:
 def _serve(serving: Serving, conn: Connection, state: State) -> None:
     """Work until the log is dry, then sleep until it rings; returns when asked to stop or reload."""
     doorbell = None if serving.config.wake == "poll" else Doorbell(conn)
-    housekeeping = Housekeeping(conn, state, serving.inputs)
     streak = 0
-    while serving.wishes.going_on():
-        generation = run_once(conn, state, serving.observe)
-        if generation:
-            _tell(serving, generation)
+    with Canary(conn, state) as canary:
+        housekeeping = Housekeeping(conn, state, serving.inputs, canary)
+        while serving.wishes.going_on():
+            generation = run_once(conn, state, serving.observe)
+            if generation:
+                _tell(serving, generation)
+            canary.settle(rung=doorbell is None or doorbell.rung)
+            _notify(serving, canary, busy=doorbell is not None and not doorbell.calm)
+            if housekeeping.run():
+                continue
+            if doorbell is None:
+                canary.release()
+                serving.wishes.stop.wait(0 if generation or canary.out else housekeeping.due_in_s)
+                continue
+            if generation:
+                doorbell.found()
+                serving.wishes.stop.wait(rest_s(generation.changes, streak))
+            state.parked = doorbell.wait(
+                state.snapshot, serving.wishes, housekeeping.due_in_s, canary.release
+            )
+            streak = 0 if doorbell.slept else streak + 1
+
+
+def _notify(serving: Serving, canary: Canary, *, busy: bool) -> None:
+    """Tell systemd how we are: ready once a canary was followed, or while writers leave no time for one; alive while we hear."""
+    if not canary.deaf:
         serving.notifier.alive()
-        if housekeeping.run():
-            continue
-        if doorbell is None:
-            serving.wishes.stop.wait(0 if generation else housekeeping.due_in_s)
-            continue
-        if generation:
-            doorbell.found()
-            serving.wishes.stop.wait(rest_s(generation.changes, streak))
-        state.parked = doorbell.wait(state.snapshot, serving.wishes, housekeeping.due_in_s)
-        streak = 0 if doorbell.slept else streak + 1
+    if canary.tried or busy:
+        fault = f"; {canary.fault.reason}" if canary.fault else ""
+        serving.notifier.tell(serving.status + fault)
 
 
 def rest_s(changes: int, streak: int) -> float:
@@ -236,7 +253,7 @@ def _tell(serving: Serving, generation: Generation) -> None:
     status = f"generation {generation.number}"
     if generation.held:
         status += f", held: {', '.join(generation.held)}"
-    serving.notifier.tell(status)
+    serving.status = status
     if not serving.started:
         serving.started = True
         log.info("serving", root=str(serving.config.root), consumer=serving.config.consumer)

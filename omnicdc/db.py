@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
 from omnicdc import sql
 from omnicdc.config import describe_dsn
+from omnicdc.connection import Connection, Row
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from psycopg.abc import Params
 
-Row = dict[str, Any]
-Connection = psycopg.Connection[Row]
+__all__ = ["Connection", "Row"]
+
 Cursor = psycopg.Cursor[Row]
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
@@ -51,7 +51,7 @@ def connect(conninfo: str) -> Connection:
     server that takes connections refused ours (password, role, database). Else DatabaseUnavailable.
     """
     try:
-        conn = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8")
+        conn = Connection.open(conninfo)
         # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
         conn.adapters.register_loader("uuid", TextLoader)
     except psycopg.ProgrammingError as exc:
@@ -60,7 +60,8 @@ def connect(conninfo: str) -> Connection:
         ) from exc
     except psycopg.OperationalError as exc:
         where = describe_dsn(conninfo)
-        if psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
+        late = isinstance(exc, pg.ConnectionTimeout)
+        if not late and psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
             raise ConfigError(
                 f"{where} refused the connection: {_first_line(exc)}",
                 hint="check user, password and database: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Self
 
+    from omnicdc.canary import Canary
     from omnicdc.config import Config
     from omnicdc.model import Inputs
     from omnicdc.state import State
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SIGN_OF_LIFE_S = 60.0
-"""How often a consumer with nothing to publish tells where it stands."""
+"""How often a consumer with nothing to publish tells where it stands, and sends a canary."""
 
 
 class Housekeeping:
     """Looks after one session, whenever its loop comes round."""
 
-    def __init__(self, conn: db.Connection, state: State, inputs: Refresher) -> None:
+    def __init__(self, conn: db.Connection, state: State, inputs: Refresher, canary: Canary) -> None:
         self._conn = conn
+        self._canary = canary
         self._state = state
         self._inputs = inputs
         now = time.monotonic()
@@ -78,6 +80,7 @@ class Housekeeping:
         if deleted:
             log.info("pruned", changes=deleted)
         acknowledge(self._conn, state)
+        self._canary.due = True
 
 
 class Refresher:

@@ -10,21 +10,36 @@ select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('lock_timeout', '30s', false),
        pg_catalog.set_config('client_connection_check_interval', '1s', false);
 
+-- backend: Whether a backend works on a query, rather than waits for its client; and who answers.
+select pg_catalog.pg_backend_pid() as pid,
+       exists (select from pg_catalog.pg_stat_activity a
+                where a.pid = %(pid)s and a.state = 'active' and a.wait_event_type is distinct from 'Client') as works;
+
+-- backend: Who answers, and whether some backend works on a query rather than waits for its client.
+select pg_catalog.pg_backend_pid() as pid,
+       exists (select from pg_catalog.pg_stat_activity a
+                where a.pid = %(pid)s and a.state = 'active' and a.wait_event_type is distinct from 'Client') as works;
+
+-- release_canary: Send a change of nothing on its way.
+select omnicdc.release_canary()::text as token;
+
+-- canary: How far it came: noted in the log, and acknowledged; and how full the queue of notifications is.
+select exists (select from omnicdc.change c where c.xid = %(token)s::xid8 and c.project_id = omnicdc.canary_id()) as noted,
+       coalesce((select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
+                   from omnicdc.consumer c where c.name = %(name)s), false) as acknowledged,
+       pg_catalog.pg_notification_queue_usage() as queue_usage;
+
 -- begin_reading: One snapshot for the log and for CMP.
 begin isolation level repeatable read read only;
 
 -- snapshot: Which transactions this transaction sees.
 select pg_catalog.pg_current_snapshot()::text as snapshot;
 
--- changes: What is visible now and was not at the last read (PgQ's pair of snapshots), by kind of change.
+-- changes: What is visible now and was not at the last read, by kind of change.
 -- Of a kind that concerns more than so many projects, none is named.
 with unread as (
   select c.project_id, c.op, c.fields, count(*) as rows, max(c.at) as at
-    from omnicdc.change c
-   where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
-     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
-     -- Rows that came with a dump of another cluster may lie in this one's future.
-     and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())
+    from omnicdc.unread(%(last)s) c
    group by c.project_id, c.op, c.fields)
 select u.op, u.fields,
        case when bool_and(u.project_id is not null) and (%(most)s::bigint is null or count(*) <= %(most)s)
@@ -35,11 +50,7 @@ select u.op, u.fields,
  group by u.op, u.fields, u.project_id is null;
 
 -- changes_waiting: Whether a read would find anything.
-select exists (
-  select from omnicdc.change c
-   where c.xid >= pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot)
-     and not pg_catalog.pg_visible_in_snapshot(c.xid, %(last)s::pg_snapshot)
-     and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())) as waiting;
+select exists (select from omnicdc.unread(%(last)s)) as waiting;
 
 -- identity: Which cluster this is; snapshots of another mean nothing here.
 select s.system_identifier, c.timeline_id as timeline, pg_catalog.pg_is_in_recovery() as standby
@@ -151,16 +162,10 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
        omnicdc.is_alive(c.name) as alive,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
-            else not exists (select from omnicdc.change x
-                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
-                                and x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-                                and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
-                                and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot()))
+            else not exists (select from omnicdc.unread(c.snapshot) x
+                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
        end as covered,
-       (select count(*) from omnicdc.change x
-         where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-           and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
-           and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as behind
+       (select count(*) from omnicdc.unread(c.snapshot)) as behind
   from omnicdc.consumer c
  order by c.name;
 
@@ -176,11 +181,13 @@ select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot
 -- newest_change: The last transaction in the log, or of some projects.
 select c.xid::text as token
   from omnicdc.change c
- where %(projects)s::uuid[] is null or c.project_id = any (%(projects)s::uuid[])
+ where (%(projects)s::uuid[] is null or c.project_id = any (%(projects)s::uuid[]))
+   and c.project_id is distinct from omnicdc.canary_id()
  order by c.xid desc limit 1;
 
 -- log_size: How many rows the log holds, and the oldest.
-select count(*) as changes, min(c.at) as oldest from omnicdc.change c;
+select count(*) as changes, min(c.at) as oldest
+  from omnicdc.change c where c.project_id is distinct from omnicdc.canary_id();
 
 -- status_consumers: Every consumer, how far behind it is, and where the time of its last batch went.
 select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
@@ -190,10 +197,7 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.g
   from omnicdc.consumer c
  cross join lateral (
    select count(*) as behind, extract(epoch from clock_timestamp() - min(x.at))::float8 as lag_s
-     from omnicdc.change x
-    where x.xid >= pg_catalog.pg_snapshot_xmin(c.snapshot)
-      and not pg_catalog.pg_visible_in_snapshot(x.xid, c.snapshot)
-      and pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) as unread
+     from omnicdc.unread(c.snapshot) x) as unread
  order by c.name;
 
 -- named: The projects of these names; where a name is not known, those that have it as their key.

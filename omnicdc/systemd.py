@@ -18,10 +18,16 @@ class Notifier:
         # A leading @ stands for the NUL of the abstract namespace.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._ready = False
+        self._said = ""
 
     def tell(self, status: str) -> None:
-        """Give one line for `systemctl status`; the first since a start or a reload says that it is ready, too."""
-        ready, self._ready = self._ready, True
+        """Give one line for `systemctl status`; the first since a start or a reload says that it is ready, too.
+
+        A repeat says nothing.
+        """
+        if self._ready and status == self._said:
+            return
+        ready, self._ready, self._said = self._ready, True, status
         self._send(f"STATUS={status}" if ready else f"READY=1\nSTATUS={status}")
 
     def waiting(self, what: str) -> None:

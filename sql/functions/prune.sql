@@ -1,7 +1,7 @@
 -- omnicdc.prune(history, silent): deletes what no live consumer needs and nobody will ask about any more.
 --
 -- history: how long the log and the history are kept.   silent: a consumer not seen for longer holds nothing back.
--- Result: how many rows of the log were deleted.   Tables written: omnicdc.change, omnicdc.history, omnicdc.watch.
+-- Result: how many rows of the log were deleted, canaries not counted.   Tables written: omnicdc.change, omnicdc.history, omnicdc.watch.
 -- Ages are measured by clock_timestamp(): now() stands still in a long transaction.   Repeat: harmless.
 create or replace function omnicdc.prune(history interval, silent interval) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -19,6 +19,9 @@ begin
   if deleted > 0 then
     update omnicdc.watch set pruned_below = greatest(pruned_below, below);
   end if;
+  -- Canaries go at once, those of a moment ago, whom the index on `at` finds: nobody waits for one.
+  delete from omnicdc.change c
+   where c.at > clock_timestamp() - interval '10 minutes' and c.xid < below and c.project_id = omnicdc.canary_id();
   delete from omnicdc.history h where h.at < clock_timestamp() - history;
   return deleted;
 end

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from omnicdc import install
+from omnicdc import db, install
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 def watch(cmp: Cmp, *watched: str) -> None:
     """Install the capture for these columns."""
-    with psycopg.connect(cmp.dsn, autocommit=True, row_factory=dict_row) as conn:
+    with db.connect(cmp.dsn) as conn:
         install.install(conn, "projects", watched)
 
 

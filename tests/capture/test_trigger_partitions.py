@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from omnicdc import db, install
 
@@ -41,7 +39,7 @@ def parted(bare: Cmp) -> Cmp:
 
 def watch(cmp: Cmp) -> bool:
     """Install the capture; returns whether it changed anything."""
-    with psycopg.connect(cmp.dsn, autocommit=True, row_factory=dict_row) as conn:
+    with db.connect(cmp.dsn) as conn:
         return install.install(conn, "projects", ("name", "status"))
 
 

@@ -1,0 +1,162 @@
+"""A change of nothing that the daemon sends itself: what it tells of its health rests on canaries that come home.
+
+Each travels as a change of CMP does: written through another connection, noted by the real trigger function, rung for,
+heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is found here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+
+from omnicdc import db
+from omnicdc.acknowledge import acknowledge
+from omnicdc.errors import DatabaseUnavailable, OmnicdcError
+from omnicdc.model import Fault
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from omnicdc.state import State
+
+log = structlog.get_logger()
+
+HEARD_S = 5.0
+"""How long a bell may take. It takes a millisecond, and beside saturating writers some hundred."""
+
+FULL = 0.5
+"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/ring.sql has the same number)."""
+
+NOT_NOTED = Fault(
+    "changes are not noted: the trigger function leaves no trace of them", "run `omnicdc install`"
+)
+QUEUE_FULL = Fault(
+    "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by polling",
+    "somebody who listens is in a long transaction: `select pid, xact_start, query from pg_stat_activity order by xact_start`",
+)
+DEAF = Fault(
+    "notifications do not arrive here; changes arrive by polling",
+    "connect to PostgreSQL itself, or to a pool in session mode; or set `wake: poll`",
+)
+NOT_ACKNOWLEDGED = Fault(
+    "what is acknowledged does not show in the database", "look whether two servers answer to this DSN"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """How far a canary came."""
+
+    noted: bool
+    rung: bool
+    acknowledged: bool
+    queue_usage: float
+
+
+def diagnose(flight: Flight) -> Fault | None:
+    """Return what a canary's flight tells; None if it came home."""
+    if not flight.noted:
+        return NOT_NOTED
+    if not flight.rung:
+        return QUEUE_FULL if flight.queue_usage >= FULL else DEAF
+    return None if flight.acknowledged else NOT_ACKNOWLEDGED
+
+
+@dataclass(slots=True)
+class Canary:
+    """Sends them, one at a time, for one session; a context manager, which calls off the one that is out."""
+
+    conn: db.Connection
+    state: State
+    due: bool = True
+    """Whether one should be sent; set again and again by the clock."""
+    tried: bool = False
+    """Whether one has been sent, and what became of it is known."""
+    fault: Fault | None = None
+    """What the last one told."""
+    _home: int = 0
+    _sender: db.Connection | None = None
+    _token: str = field(default="", repr=False)
+
+    @property
+    def out(self) -> bool:
+        """Whether one is under way."""
+        return self._sender is not None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether this session no longer hears: it or its connection is to blame, not the database."""
+        return self.fault is DEAF
+
+    def release(self) -> float | None:
+        """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
+
+        A server that lets nobody else in is no fault that a canary could tell.
+        """
+        if not self.due:
+            return None
+        self.due = False
+        try:
+            self._sender = db.connect(self.state.config.conninfo)
+            self._token = db.one(self._sender, "release_canary")["token"]
+        except (psycopg.OperationalError, OmnicdcError) as exc:
+            self._call_off()
+            log.debug("canary_not_sent", error=str(exc))
+            return None
+        except psycopg.Error as exc:
+            self._call_off()
+            self._found(
+                Fault(f"changes cannot be noted: {str(exc).splitlines()[0]}", "run `omnicdc install`")
+            )
+            return None
+        return HEARD_S
+
+    def settle(self, *, rung: bool) -> None:
+        """After the reading that followed, acknowledge it and see how far it came; nothing if none is out.
+
+        Raises DatabaseUnavailable if a session that did hear is deaf, twice in a row: a new connection may hear.
+        """
+        if self._sender is None:
+            return
+        acknowledge(self.conn, self.state)
+        with db.translated("following a canary"):
+            asked = {"token": self._token, "name": self.state.config.consumer}
+            found = db.one(self._sender, "canary", asked)
+        self._call_off()
+        self._found(diagnose(Flight(rung=rung, **found)))
+
+    def _found(self, fault: Fault | None) -> None:
+        before, self.fault = self.fault, fault
+        self.tried = True
+        if fault is None:
+            self._home += 1
+        if fault != before:
+            self._say(before, fault)
+        if fault is DEAF and before is not DEAF:
+            self.conn.execute("listen omnicdc_change")
+            self.due = True
+        elif fault is DEAF and self._home:
+            raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
+
+    def _say(self, before: Fault | None, fault: Fault | None) -> None:
+        self.state.trouble = fault
+        if fault:
+            log.warning("canary_lost", reason=fault.reason, hint=fault.hint)
+        elif before:
+            log.info("canary_home", was=before.reason)
+
+    def _call_off(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender:
+            sender.close()
+
+    def __enter__(self) -> Self:
+        """None is out yet."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Call off the one that is out."""
+        self._call_off()
