@@ -45,11 +45,17 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "host": socket.gethostname(),
         "root": str(config.root),
         "version": __version__,
-        "last_error": state.last_error,
-        "last_error_at": state.last_error_at,
+        **_last_error(state),
         "started_at": state.started_at,
         "published_at": generation.at if generation and generation.registries else None,
     }
+
+
+def _last_error(state: State) -> dict[str, Any]:
+    if state.trouble:
+        said = f"{state.trouble.reason} - {state.trouble.hint}"
+        return {"last_error": said, "last_error_at": state.trouble_since}
+    return {"last_error": state.last_error, "last_error_at": state.last_error_at}
 
 
 def _on_disk(standing: Standing) -> dict[str, Any]:

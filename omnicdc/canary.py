@@ -7,6 +7,7 @@ heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is fo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -142,7 +143,7 @@ class Canary:
             raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
 
     def _say(self, before: Fault | None, fault: Fault | None) -> None:
-        self.state.trouble = fault
+        self.state.trouble, self.state.trouble_since = fault, datetime.now(UTC) if fault else None
         if fault:
             log.warning("canary_lost", reason=fault.reason, hint=fault.hint)
         elif before:

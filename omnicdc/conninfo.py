@@ -49,7 +49,7 @@ def assemble(dsn: str | None, secret: str | None, environ: Mapping[str, str]) ->
         raise ValueError(f"the port is not a number - {ESCAPES}")
     if secret and not (dsn and given.get("password")):
         given["password"] = secret
-    return make_conninfo("", **(_robust(environ) | given))
+    return make_conninfo("", **(_robust(environ) | _the_primary(given, environ) | given))
 
 
 def credential(environ: Mapping[str, str]) -> Path | None:
@@ -83,6 +83,13 @@ def _robust(environ: Mapping[str, str]) -> dict[str, str | int | None]:
     """Leave the time-out to libpq's own variable where there is one."""
     own = {"connect_timeout"} if environ.get("PGCONNECT_TIMEOUT") else set()
     return {key: value for key, value in ROBUST.items() if key not in own}
+
+
+def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, str | int | None]:
+    """Of several servers, look for the one that takes writes: the daemon acknowledges, and waiters must not lag."""
+    several = any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
+    own = "PGTARGETSESSIONATTRS" in environ
+    return {"target_session_attrs": "read-write"} if several and not own else {}
 
 
 def _harmless(complaint: str) -> str:

@@ -38,7 +38,8 @@ def translated(doing: str) -> Iterator[None]:
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
-    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+    except (psycopg.OperationalError, psycopg.InterfaceError, pg.ReadOnlySqlTransaction) as exc:
+        # Only reading is allowed after a failover that left the connection where it was.
         raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", hint="it is tried again by itself") from exc
     except psycopg.Error as exc:
         raise OmnicdcError(f"{doing}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc

@@ -53,6 +53,8 @@ class Housekeeping:
         self._state.retrying = True
         self._inputs.hand_over(self._state)
         inspect(self._state)
+        # While something is wrong with the way, find out soon that it is mended.
+        self._canary.due |= self._canary.fault is not None
         if now >= self._next_sweep:
             self._next_sweep = now + self._state.config.sweep_s
             self._state.sweep()

@@ -20,6 +20,12 @@ select pg_catalog.pg_backend_pid() as pid,
        exists (select from pg_catalog.pg_stat_activity a
                 where a.pid = %(pid)s and a.state = 'active' and a.wait_event_type is distinct from 'Client') as works;
 
+-- leave_mark: Set something in this session.
+select pg_catalog.set_config('omnicdc.mark', %(mark)s, false);
+
+-- mark: What this session has of it.
+select pg_catalog.current_setting('omnicdc.mark', true) as mark;
+
 -- release_canary: Send a change of nothing on its way.
 select omnicdc.release_canary()::text as token;
 
@@ -53,7 +59,8 @@ select u.op, u.fields,
 select exists (select from omnicdc.unread(%(last)s)) as waiting;
 
 -- identity: Which cluster this is; snapshots of another mean nothing here.
-select s.system_identifier, c.timeline_id as timeline, pg_catalog.pg_is_in_recovery() as standby
+select s.system_identifier, c.timeline_id as timeline, pg_catalog.pg_is_in_recovery() as standby,
+       pg_catalog.current_setting('transaction_read_only')::boolean as read_only
   from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c;
 
 -- watch: What is captured, and which migration the schema is at.

@@ -15,6 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, SchemaMismatch
+from omnicdc.pooler import check_session
 from omnicdc.publication import recall
 from omnicdc.registry import Registry
 from omnicdc.scanners import scanners
@@ -51,6 +52,7 @@ def session(
     """
     conn = _connect(config, stop, waiting) if wait_for_server else db.connect(config.conninfo)
     with conn:
+        check_session(conn, config.conninfo)
         db.check_schema(conn)
         with db.translated("starting"):
             db.run(conn, "open_session")
@@ -109,7 +111,12 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
     if found["standby"]:
         raise DatabaseUnavailable(
             "CMP's server is a read-only standby",
-            hint="target_session_attrs=read-write in the DSN finds the primary",
+            hint="it is tried again by itself, until it is promoted; name all servers in the DSN (host=a,b), and the primary is found",
+        )
+    if found["read_only"]:
+        raise DatabaseUnavailable(
+            "CMP's server lets this role only read: default_transaction_read_only is on",
+            hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its maintenance ends",
         )
     fault, trusted = look_at_capture(conn, watch)
     standings = {name: Standing(Registry(scanner, inputs)) for name, scanner in scanners().items()}

@@ -109,6 +109,7 @@ class State:
     """Whether the manifest does not tell of the files as they are."""
     trouble: Fault | None = None
     """What is wrong with the way that changes take to us."""
+    trouble_since: datetime | None = None
     last_error: str | None = None
     last_error_at: datetime | None = None
     parked: bool = False
@@ -147,6 +148,7 @@ class State:
         return (
             {standing.name: standing.fault for standing in self.held()},
             {name: standing.registry.held_projects() for name, standing in self.standings.items()},
+            self.trouble,
             self.last_error,
         )
 

@@ -34,6 +34,7 @@ def _faults(consumer: db.Row) -> list[str]:
         if consumer["alive"]
         else [f"{name}: no daemon is running - on {consumer['host']}: `systemctl start omnicdc`"]
     )
+    lines += [f"{name}: {consumer['last_error']}"] if consumer["last_error"] else []
     lines += [
         f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
         for registry, held in consumer["held"].items()

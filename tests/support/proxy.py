@@ -6,21 +6,37 @@ import select
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PIECE = 65536
+NOTIFICATION = b"A"
+"""The type of the message that carries one: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
+
+
+class _Messages:
+    """Cuts what a server sends into messages, and keeps the beginning of one until the rest of it comes."""
+
+    def __init__(self) -> None:
+        self._left = b""
+
+    def without_notifications(self, piece: bytes, *, drop: bool) -> bytes:
+        """Return the messages that are complete now."""
+        data, passed = self._left + piece, []
+        while len(data) >= 5 and len(data) > (length := int.from_bytes(data[1:5])):
+            message, data = data[: length + 1], data[length + 1 :]
+            if not (drop and message[:1] == NOTIFICATION):
+                passed.append(message)
+        self._left = data
+        return b"".join(passed)
 
 
 class Proxy:
     """Forwards each connection to the server of a connection string; a context manager.
 
-    Deaf, it still takes connections and bytes, as the kernel acknowledges them for it, and passes none on.
+    Deaf, it still takes connections and bytes, as the kernel acknowledges them for it, and passes none on. Mute, it
+    loses notifications and nothing else.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -30,8 +46,15 @@ class Proxy:
         self._passing = threading.Event()
         self._passing.set()
         self._ended = False
+        self.mute = False
         self._open: list[socket.socket] = []
-        self.dsn = make_conninfo(dsn, host="127.0.0.1", port=self._listener.getsockname()[1])
+        self.dsn = make_conninfo(
+            dsn,
+            host="127.0.0.1",
+            port=self._listener.getsockname()[1],
+            sslmode="disable",
+            gssencmode="disable",
+        )
         threading.Thread(target=self._accept, daemon=True).start()
 
     def go_deaf(self) -> None:
@@ -60,11 +83,14 @@ class Proxy:
             server.connect(self._server)
             self._open += [client, server]
             other = {client: server, server: client}
+            messages = _Messages()
             while True:
                 for end in select.select([client, server], [], [])[0]:
                     self._passing.wait()
                     if self._ended or not (piece := end.recv(PIECE)):
                         return
+                    if end is server:
+                        piece = messages.without_notifications(piece, drop=self.mute)
                     other[end].sendall(piece)
 
     def __enter__(self) -> Self:
