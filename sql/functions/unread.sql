@@ -9,6 +9,8 @@ as $unread$
   select c.*
     from omnicdc.change c
    where c.xid operator(pg_catalog.>=) pg_catalog.pg_snapshot_xmin(since)
+     -- Visible now, so below this. Two bounds are what makes the planner expect few rows, whatever `since` will be.
+     and c.xid operator(pg_catalog.<) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
      and not pg_catalog.pg_visible_in_snapshot(c.xid, since)
      and pg_catalog.pg_visible_in_snapshot(c.xid, pg_catalog.pg_current_snapshot())
      and c.project_id is distinct from omnicdc.canary_id()

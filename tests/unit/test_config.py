@@ -335,3 +335,15 @@ def test_importing_it_loads_neither_the_driver_nor_the_yaml_reader() -> None:
 
 def test_every_setting_explains_itself() -> None:
     assert [setting.name for setting in SETTINGS.values() if not setting.meaning] == []
+
+
+def test_of_several_servers_the_one_that_takes_writes_is_looked_for() -> None:
+    several = connection(read({"dsn": "host=a,b"}))
+    own = connection(read({"dsn": "host=a,b target_session_attrs=any"}))
+    one = connection(read({"dsn": "host=a"}))
+    in_the_environment = connection(read({"dsn": "host=a,b"}, PGTARGETSESSIONATTRS="any"))
+
+    assert several["target_session_attrs"] == "read-write"
+    assert own["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in one
+    assert "target_session_attrs" not in in_the_environment

@@ -1,0 +1,108 @@
+"""The canary's way through the database: noted by the real trigger function, and in nobody's way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from omnicdc import db, sql
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+    from support.host import Host
+
+
+def release(cmp: Cmp) -> str:
+    """Send a canary; returns its transaction."""
+    return str(cmp.value("select omnicdc.release_canary()::text"))
+
+
+def noted(cmp: Cmp) -> int:
+    """Return how many canaries the log holds."""
+    return int(cmp.value("select count(*) from omnicdc.change where project_id = omnicdc.canary_id()"))
+
+
+def test_it_is_noted_and_leaves_nothing_but_that(cmp: Cmp) -> None:
+    release(cmp)
+
+    assert noted(cmp) == 1
+    assert cmp.value("select count(*) from omnicdc.canary") == 0
+
+
+def test_it_rings_for_whoever_sleeps(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn:
+        conn.execute("listen omnicdc_change")
+        db.one(conn, "park")
+        release(cmp)
+        rung = list(conn.notifies(timeout=5, stop_after=1))
+
+    assert len(rung) == 1
+
+
+def test_nobody_reads_it_waits_for_it_or_counts_it(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn:
+        before = db.one(conn, "snapshot")["snapshot"]
+        release(cmp)
+        changes = db.rows(conn, "changes", {"last": before, "most": 10})
+        waiting = db.one(conn, "changes_waiting", {"last": before})["waiting"]
+        newest = db.maybe(conn, "newest_change", {"projects": None})
+        size = db.one(conn, "log_size")["changes"]
+
+    assert (changes, waiting, newest, size) == ([], False, None, 0)
+
+
+def test_it_is_pruned_at_once_whatever_the_history(cmp: Cmp, host: Host) -> None:
+    """Thousands a week would be noise in the log; a change of CMP's stays."""
+    kept = cmp.upsert("kept")
+    host.once()
+    release(cmp)
+    host.once()
+    cmp.value("select omnicdc.prune('7 days', '1 day')")
+
+    assert noted(cmp) == 0
+    assert cmp.log() == [(kept, "insert", None)]
+
+
+def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host: Host) -> None:
+    """P1: the catalogs look fine, owner and hash put right by whoever edited it; what it does is not."""
+    cmp.conn.execute(
+        """create or replace function omnicdc.note_row() returns trigger language plpgsql security definer
+           set search_path = pg_catalog, pg_temp as $$ begin return null; end $$"""
+    )
+    cmp.conn.execute(
+        """update omnicdc.watch set source_hash = (select md5(prosrc) from pg_proc where proname = 'note_row')
+                                                  || ' ' || split_part(source_hash, ' ', 2)"""
+    )
+    daemon = host.daemon()
+    lost = daemon.wait_for("canary_lost")
+    status = host.run("status")
+    install = host.run("install")
+    daemon.wait_for("canary_home")
+
+    assert "not noted" in lost["reason"]
+    assert status.returncode == 1
+    assert lost["reason"] in status.stdout
+    assert install.returncode == 0
+
+
+def test_who_may_not_send_one_cannot(cmp: Cmp) -> None:
+    cmp.conn.execute("set role omnicdc_client")
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        release(cmp)
+
+
+def test_a_read_is_answered_from_the_index_however_long_the_log(cmp: Cmp) -> None:
+    """A plan for any snapshot must not expect a third of the log: it would read all of it, every time."""
+    cmp.fill(20_000)
+    cmp.conn.execute("analyze omnicdc.change")
+    with db.connect(cmp.dsn) as conn:
+        conn.execute("set plan_cache_mode = force_generic_plan")
+        conn.execute(
+            f"prepare waiting (pg_snapshot) as {sql.query('changes_waiting').replace('%(last)s', '$1')}"
+        )
+        plan = conn.execute("explain execute waiting (pg_current_snapshot())").fetchall()
+
+    assert any("Index Scan using change_xid_idx" in row["QUERY PLAN"] for row in plan)
