@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types unit format build bench bench-quick clean
+.PHONY: help demo test faults coverage check lint types unit format build bench bench-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,15 @@ types: .venv/dev ## mypy, strict, tests as well
 
 unit: .venv/dev ## the tests that need nothing
 	$(BIN)/python -m pytest -q tests/unit
+
+faults: .venv/dev ## break it on purpose, for half an hour, and write the table of docs/guarantees.md
+	$(BIN)/python -m pytest tests/faults --campaign --guarantees docs/guarantees.md -n $(JOBS) --dist worksteal
+
+coverage: .venv/dev ## which branches the tests pass, in what they start as well
+	$(BIN)/coverage erase
+	-$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist loadgroup
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under 95
 
 format: .venv/dev ## put the code into shape
 	$(BIN)/ruff check --quiet --fix

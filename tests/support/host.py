@@ -30,6 +30,9 @@ REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
 COMMAND = str(Path(sys.executable).with_name("omnicdc"))
 DEADLINE_S = 20.0
 
+COVERAGE = "COVERAGE_PROCESS_CONFIG"
+"""Set by `make coverage`: what tests start is counted, too."""
+
 _STAMP = re.compile(rb'(generated_at"?: ["\'])[^"\']*')
 
 
@@ -125,6 +128,8 @@ class Host:
             "OMNICDC_GH": "no",
             "OMNICDC_POLL_S": "0.5",
         }
+        if counted := os.environ.get(COVERAGE):
+            self.env[COVERAGE] = counted
         self.program: tuple[str, ...] = (COMMAND,)
         """What starts a daemon: the installed command, or `support.faulty` in its place."""
         self._daemons: list[Daemon] = []
