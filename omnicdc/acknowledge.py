@@ -47,6 +47,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "version": __version__,
         **_last_error(state),
         "started_at": state.started_at,
+        "place": state.place,
         "published_at": generation.at if generation and generation.registries else None,
     }
 

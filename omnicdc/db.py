@@ -23,6 +23,9 @@ __all__ = ["Connection", "Row"]
 
 Cursor = psycopg.Cursor[Row]
 
+_NOBODY_WRITES = ("session is read-only", "server is in hot standby mode")
+"""What the driver says where target_session_attrs finds no server that takes writes: none is promoted yet."""
+
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
 
@@ -45,11 +48,12 @@ def translated(doing: str) -> Iterator[None]:
         raise OmnicdcError(f"{doing}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
 
 
-def connect(conninfo: str) -> Connection:
+def connect(conninfo: str, *, once_more: bool = True) -> Connection:
     """Open a connection in autocommit mode.
 
     Raises ConfigError where trying again cannot help: the connection string does not parse, or a
-    server that takes connections refused ours (password, role, database). Else DatabaseUnavailable.
+    server that takes connections refused ours (password, role, database), twice: it may have begun to
+    take them just after it had none for us, so unless told otherwise we try `once_more`. Else DatabaseUnavailable.
     """
     try:
         conn = Connection.open(conninfo)
@@ -61,8 +65,10 @@ def connect(conninfo: str) -> Connection:
         ) from exc
     except psycopg.OperationalError as exc:
         where = describe_dsn(conninfo)
-        late = isinstance(exc, pg.ConnectionTimeout)
-        if not late and psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
+        passing = isinstance(exc, pg.ConnectionTimeout) or any(said in str(exc) for said in _NOBODY_WRITES)
+        if not passing and psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
+            if once_more:
+                return connect(conninfo, once_more=False)
             raise ConfigError(
                 f"{where} refused the connection: {_first_line(exc)}",
                 hint="check user, password and database: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",

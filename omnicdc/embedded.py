@@ -121,7 +121,10 @@ class EmbeddedServer:
 
     def _status(self) -> str:
         try:
-            return (self._data / "postmaster.pid").read_text().splitlines()[7]
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            # One that was killed leaves the file behind.
+            ours = self._process is not None and lines[0] == str(self._process.pid)
+            return lines[7] if ours else ""
         except (OSError, IndexError):
             return ""
 
@@ -151,11 +154,12 @@ def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path
                        check=True, capture_output=True)  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         package = programs.parent.parent
-        # The programs find their libraries by the way from one to the other, so both keep their places.
+        # The programs find their libraries by the way from one to the other, so both keep their places; some bring theirs along.
         for source in (programs.parent, package.with_name(f"{package.name}.libs")):
-            shutil.copytree(
-                source, directory / "programs" / source.relative_to(package.parent), dirs_exist_ok=True
-            )
+            if source.is_dir():
+                shutil.copytree(
+                    source, directory / "programs" / source.relative_to(package.parent), dirs_exist_ok=True
+                )
         # They may have been installed for root's eyes only.
         subprocess.run(["chmod", "-R", "a+rX", directory / "programs"], check=True)
         return directory / "programs" / programs.relative_to(package.parent)

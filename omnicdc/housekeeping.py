@@ -10,7 +10,7 @@ import structlog
 
 from omnicdc import db
 from omnicdc.acknowledge import acknowledge
-from omnicdc.errors import OmnicdcError
+from omnicdc.errors import DatabaseUnavailable, OmnicdcError
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.publication import inspect
 from omnicdc.session import look_at_capture
@@ -53,6 +53,8 @@ class Housekeeping:
         self._state.retrying = True
         self._inputs.hand_over(self._state)
         inspect(self._state)
+        with db.translated("looking where we are"):
+            insist(db.one(self._conn, "place")["place"], self._state.place)
         # While something is wrong with the way, find out soon that it is mended.
         self._canary.due |= self._canary.fault is not None
         if now >= self._next_sweep:
@@ -83,6 +85,19 @@ class Housekeeping:
             log.info("pruned", changes=deleted)
         acknowledge(self._conn, state)
         self._canary.due = True
+
+
+def insist(here: str, place: str) -> None:
+    """Raise DatabaseUnavailable if `here` are other tables than those of `place`: no log tells what they hold.
+
+    That one is not there at all is found out by whoever reads it.
+    """
+    pairs = zip(here.split(), place.split(), strict=True)
+    if any(now != then and "-" not in (now, then) for now, then in pairs):
+        raise DatabaseUnavailable(
+            "CMP's table, or the log, is another than before: dropped and created again, or restored",
+            hint="everything is scanned afresh, by itself",
+        )
 
 
 class Refresher:

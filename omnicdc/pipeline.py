@@ -39,7 +39,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
                     capture.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
                 )
                 state.parked = False
-                stages.add("wake", reading.waited_ms or 0.0)
+                stages.add("wake", max(0.0, reading.waited_ms or 0.0))
             work = merge(route(reading.changes, state.watch, trusted=state.trusted), state.overdue())
             if not (reading.changes or work or state.pending() or state.news()):
                 state.snapshot = reading.snapshot

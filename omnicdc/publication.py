@@ -38,14 +38,18 @@ _DISK = ThreadPoolExecutor(thread_name_prefix="disk")
 """Started when first needed; for what waits in the kernel, decisions stay in one thread."""
 
 
-def recall(state: State) -> None:
-    """Learn from the manifest what was published before this start; without one, everything is compared."""
+def recall(state: State) -> str | None:
+    """Learn from the manifest what was published before this start; without one, everything is compared.
+
+    Returns the snapshot that the manifest tells of.
+    """
     manifest = read_manifest(state.config.require_root())
     if manifest is None:
-        return
+        return None
     state.generation = max(state.generation, manifest.generation)
     for standing in state.standings.values():
         standing.published = manifest.registries.get(standing.path)
+    return manifest.snapshot
 
 
 def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:

@@ -41,8 +41,11 @@ begin isolation level repeatable read read only;
 -- snapshot: Which transactions this transaction sees.
 select pg_catalog.pg_current_snapshot()::text as snapshot;
 
+-- place: Which tables the log and CMP's are.
+select omnicdc.place() as place;
+
 -- changes: What is visible now and was not at the last read, by kind of change.
--- Of a kind that concerns more than so many projects, none is named.
+-- Of a kind that concerns more than so many projects, none is named. If changes were pruned that we have not read: everything.
 with unread as (
   select c.project_id, c.op, c.fields, count(*) as rows, max(c.at) as at
     from omnicdc.unread(%(last)s) c
@@ -53,13 +56,18 @@ select u.op, u.fields,
        sum(u.rows)::bigint as rows,
        extract(epoch from clock_timestamp() - max(u.at))::float8 * 1000 as waited_ms
   from unread u
- group by u.op, u.fields, u.project_id is null;
+ group by u.op, u.fields, u.project_id is null
+ union all
+select 'rebuild', null, null, 0, 0
+  from omnicdc.watch w where w.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot);
 
 -- changes_waiting: Whether a read would find anything.
 select exists (select from omnicdc.unread(%(last)s)) as waiting;
 
--- identity: Which cluster this is; snapshots of another mean nothing here.
-select s.system_identifier, c.timeline_id as timeline, pg_catalog.pg_is_in_recovery() as standby,
+-- identity: Which cluster this is; snapshots of another mean nothing here. A promotion is in the control file only after a checkpoint.
+select s.system_identifier,
+       case when pg_catalog.pg_is_in_recovery() then c.timeline_id
+            else ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::integer end as timeline, pg_catalog.pg_is_in_recovery() as standby,
        pg_catalog.current_setting('transaction_read_only')::boolean as read_only
   from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c;
 
@@ -99,31 +107,33 @@ select pg_catalog.pg_try_advisory_lock(1869442666, pg_catalog.hashtext(%(name)s)
 
 -- name_holder: Who holds a consumer's name.
 select a.pid, a.client_addr::text as address, a.backend_start as since
-  from pg_catalog.pg_locks l
-  join pg_catalog.pg_stat_activity a on a.pid = l.pid
- where l.locktype = 'advisory' and l.classid = 1869442666 and l.objsubid = 2
-   and l.objid = (pg_catalog.hashtext(%(name)s)::bigint & 4294967295)::oid
-   and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database());
+  from pg_catalog.pg_stat_activity a
+ where a.pid = omnicdc.holder(%(name)s);
 
 -- consumer: Where this consumer stood when it last acknowledged.
 select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline
   from omnicdc.consumer c where c.name = %(name)s;
+
+-- forget_other_cluster: Forget what came with a dump of another cluster.
+select omnicdc.forget_other_cluster() as forgotten;
 
 -- comparable: Whether a stored snapshot can belong to this cluster's past.
 select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) as comparable;
 
 -- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
-                                   host, root, version, last_error, last_error_at, started_at, published_at, seen_at)
+                                   host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
+                                   backend, place)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
-             %(published_at)s, clock_timestamp())
+             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
        quarantined = excluded.quarantined, host = excluded.host, root = excluded.root, version = excluded.version,
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
-       published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at;
+       published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
+       backend = excluded.backend, place = excluded.place;
 
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
@@ -162,7 +172,8 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
        (select %(token)s::xid8 < w.pruned_below from omnicdc.watch w) as pruned
   from omnicdc.change c where c.xid = %(token)s::xid8;
 
--- consumers: Every consumer, whether it is alive, and whether its files hold what is waited for.
+-- consumers: Every consumer, whether it is alive, and whether its files hold what is waited for: the row is taken at its word
+-- only if it is that of the session which is alive, on the tables that are there.
 select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
@@ -171,7 +182,9 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
             else not exists (select from omnicdc.unread(c.snapshot) x
                               where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
-       end as covered,
+                 and not exists (select from omnicdc.watch w
+                                  where w.pruned_below > pg_catalog.pg_snapshot_xmin(c.snapshot))
+       end and coalesce(omnicdc.holder(c.name) = c.backend and c.place = omnicdc.place(), false) as covered,
        (select count(*) from omnicdc.unread(c.snapshot)) as behind
   from omnicdc.consumer c
  order by c.name;

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import psycopg
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
@@ -131,25 +132,40 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         trusted=trusted,
         capture_fault=fault,
         snapshot=db.one(conn, "snapshot")["snapshot"],
+        place=db.one(conn, "place")["place"],
     )
     _remember(conn, state)
-    recall(state)
+    shown = recall(state)
+    if shown and not _comparable(conn, shown):
+        log.warning(
+            "database_went_back", shown=shown, found=state.snapshot, hint="everything is scanned afresh"
+        )
     return state
 
 
 def _remember(conn: db.Connection, state: State) -> None:
     """Go on from the stored snapshot, if it can belong to this cluster's past. The scan is full either way."""
     stored = db.maybe(conn, "consumer", {"name": state.config.consumer})
+    if db.one(conn, "forget_other_cluster")["forgotten"]:
+        log.warning("log_of_another_cluster", hint="it came with a dump, and is forgotten")
     if stored is None:
         return
     state.generation = stored["generation"]
     known = Identity(stored["system_identifier"], stored["timeline"])
-    if known == state.identity and db.one(conn, "comparable", {"last": stored["snapshot"]})["comparable"]:
+    if known == state.identity and _comparable(conn, stored["snapshot"]):
         state.snapshot = stored["snapshot"]
     else:
         log.warning(
             "snapshot_of_another_cluster", stored=stored["snapshot"], hint="everything is scanned afresh"
         )
+
+
+def _comparable(conn: db.Connection, snapshot: str) -> bool:
+    """Whether a snapshot can belong to this cluster's past; one that somebody garbled cannot."""
+    try:
+        return bool(db.one(conn, "comparable", {"last": snapshot})["comparable"])
+    except psycopg.DataError:
+        return False
 
 
 def look_at_capture(conn: db.Connection, watch: Watch) -> tuple[str | None, bool]:

@@ -107,6 +107,8 @@ class State:
     """Whether what failed is tried again in the next cycle."""
     manifest_due: bool = False
     """Whether the manifest does not tell of the files as they are."""
+    place: str = ""
+    """Which tables the log and CMP's are."""
     trouble: Fault | None = None
     """What is wrong with the way that changes take to us."""
     trouble_since: datetime | None = None

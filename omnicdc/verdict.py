@@ -147,7 +147,11 @@ def give_up(picture: Picture, *, waited_s: float) -> Verdict:
         if consumer.alive and not (consumer.covered and consumer.same_cluster)
     ]
     stages = "; ".join(
-        f"{consumer.name} has {consumer.behind} changes to publish"
+        (
+            f"{consumer.name} has {consumer.behind} changes to publish"
+            if consumer.behind
+            else f"{consumer.name} has yet to compare its files with CMP"
+        )
         + (f" ({consumer.last_error})" if consumer.last_error else "")
         for consumer in late
     )
@@ -223,7 +227,8 @@ def _verdict(
     return Verdict(
         status, detail, hint, picture.token,
         max((delivery.generation for delivery in deliveries), default=None),
-        (last - since).total_seconds() * 1000 if last and since else None,
+        # Clocks are set back.
+        max(0.0, (last - since).total_seconds() * 1000) if last and since else None,
         tuple(dict.fromkeys(name for delivery in deliveries for name in delivery.registries)),
         tuple(consumer.name for consumer in alive),
     )  # fmt: skip

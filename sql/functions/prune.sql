@@ -11,9 +11,12 @@ declare
   deleted bigint;
 begin
   -- Never beyond what is open now: a consumer's row may have come with a dump of another cluster.
-  select least(min(pg_snapshot_xmin(c.snapshot)), pg_snapshot_xmin(pg_current_snapshot())) into below
-    from omnicdc.consumer c
-   where c.seen_at > clock_timestamp() - silent;
+  -- The first in order, as PostgreSQL 14 has no min() of transaction ids.
+  select least((select pg_snapshot_xmin(c.snapshot)
+                  from omnicdc.consumer c
+                 where c.seen_at > clock_timestamp() - silent
+                 order by pg_snapshot_xmin(c.snapshot) limit 1),
+               pg_snapshot_xmin(pg_current_snapshot())) into below;
   delete from omnicdc.change c where c.xid < below and c.at < clock_timestamp() - history;
   get diagnostics deleted = row_count;
   if deleted > 0 then

@@ -46,6 +46,9 @@ def test_a_database_of_another_encoding_is_captured(server: str, encoding: Liter
 
 def test_a_database_in_turkish_is_captured(server: str) -> None:
     """There the lower case of INSERT is with a dotless i, which the log's constraint does not know."""
+    with psycopg.connect(server) as conn:
+        if conn.info.server_version < 150000:
+            pytest.skip("a database's own ICU locale came with PostgreSQL 15")
     try:
         with captured(server, "locale_provider icu icu_locale 'tr' locale 'C.UTF-8' encoding 'UTF8'") as cmp:
             project = cmp.upsert("apollo")

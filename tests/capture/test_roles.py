@@ -58,9 +58,12 @@ MAY: dict[LiteralString, LiteralString] = {
     # the functions
     "select omnicdc.capture_fault()": BOTH,
     "select omnicdc.is_alive('x')": BOTH,
+    "select omnicdc.holder('x')": BOTH,
+    "select omnicdc.place()": BOTH,
     "select omnicdc.request_rebuild()": BOTH,
     "select omnicdc.request_accept()": DAEMON,
     "select omnicdc.prune('1 day', '1 day')": DAEMON,
+    "select omnicdc.forget_other_cluster()": DAEMON,
     "select omnicdc.ring()": NOBODY,
     "select omnicdc.watch('projects', '{name}')": NOBODY,
     "select omnicdc.unwatch('projects')": NOBODY,
