@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -76,16 +76,18 @@ class Serving:
     """What lasts longer than a session, and shorter than the process: until a reload."""
 
     config: Config
+    root: RootLock
     inputs: Refresher
     wishes: Wishes
     notifier: Notifier
     observe: Callable[[str], None]
+    trouble: Repeating
+    """What is endured, until a session publishes."""
     standby: bool
     started: bool = False
     """Whether a session of this process has published: from then on, every failure is endured."""
     status: str = ""
     """One line on the last generation, for `systemctl status`."""
-    trouble: Repeating = field(default_factory=lambda: Repeating("session_lost", time.monotonic))
 
 
 def run(
@@ -102,17 +104,22 @@ def run(
     once it has published, everything is retried. `standby` waits for the root and the name.
     """
     config, proven = load(), None
+    trouble = Repeating("session_lost", time.monotonic)
     while not wishes.stop.requested:
         wishes.reload = False
         try:
-            if _served(config, wishes, notifier, observe, standby=standby, started=proven is not None):
+            if _served(
+                config, wishes, notifier, observe, trouble, standby=standby, started=proven is not None
+            ):
                 proven = config
         except OmnicdcError as exc:
-            if proven is None or config is proven:
+            if proven not in (None, config):
+                log.error("reload_failed", error=exc.message, hint=exc.hint or STAYS)
+                config = proven
+            elif proven or _passes(exc):
+                _endure(trouble, wishes.stop, notifier, exc)
+            else:
                 raise
-            log.error("reload_failed", error=exc.message, hint=exc.hint or STAYS)
-            config = proven
-            continue
         if wishes.reload:
             notifier.reloading()
             config = _reloaded(load, config)
@@ -125,16 +132,20 @@ def _served(
     wishes: Wishes,
     notifier: Notifier,
     observe: Callable[[str], None],
+    trouble: Repeating,
     *,
     standby: bool,
     started: bool,
 ) -> bool:
-    """Serve with one configuration until a stop or a reload; returns whether a session ever published."""
+    """Serve with one configuration until a stop, a reload, or another daemon's taking the root.
+
+    Returns whether a session ever published.
+    """
     with (
-        _root(config, wishes.stop, notifier.waiting, standby=standby or started),
+        _root(config, wishes.stop, notifier.waiting, standby=standby or started) as root,
         Refresher(config, wishes.stop) as inputs,
     ):
-        serving = Serving(config, inputs, wishes, notifier, observe, standby, started)
+        serving = Serving(config, root, inputs, wishes, notifier, observe, trouble, standby, started)
         _survive(serving)
         return serving.started
 
@@ -154,16 +165,20 @@ def run_to_the_end(
 
 def _survive(serving: Serving) -> None:
     """Open one session after another; at the start failures are raised, later on they are endured."""
-    while serving.wishes.going_on():
+    while serving.wishes.going_on() and serving.root.kept():
         try:
             _session(serving)
         except Exception as exc:
             if not serving.wishes.going_on():
                 return
-            passing = isinstance(exc, TransientError) and not isinstance(exc, LockBusy)
-            if not (serving.started or passing):
+            if not (serving.started or _passes(exc)):
                 raise
-            _endure(serving, exc)
+            _endure(serving.trouble, serving.wishes.stop, serving.notifier, exc)
+
+
+def _passes(exc: Exception) -> bool:
+    """Whether waiting may mend what failed at a start."""
+    return isinstance(exc, TransientError) and not isinstance(exc, LockBusy)
 
 
 def _session(serving: Serving) -> None:
@@ -178,24 +193,24 @@ def _session(serving: Serving) -> None:
         _serve(serving, conn, state)
 
 
-def _endure(serving: Serving, exc: Exception) -> None:
+def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
     """Say what failed, and wait before the next session, which starts from nothing known."""
     if isinstance(exc, OmnicdcError):
-        serving.trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
+        trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
     else:
-        serving.trouble.failed(error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc)
-    serving.notifier.tell(f"degraded: {exc}")
-    serving.notifier.alive()
-    serving.wishes.stop.wait(min(PAUSE_S * 2 ** min(serving.trouble.count, 10), LONGEST_PAUSE_S))
+        trouble.failed(error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc)
+    notifier.tell(f"degraded: {exc}")
+    notifier.alive()
+    stop.wait(min(PAUSE_S * 2 ** min(trouble.count, 10), LONGEST_PAUSE_S))
 
 
 def _serve(serving: Serving, conn: Connection, state: State) -> None:
-    """Work until the log is dry, then sleep until it rings; returns when asked to stop or reload."""
+    """Work until the log is dry, then sleep until it rings; returns when asked to stop or reload, or without the root."""
     doorbell = None if serving.config.wake == "poll" else Doorbell(conn)
     streak = 0
     with Canary(conn, state) as canary:
         housekeeping = Housekeeping(conn, state, serving.inputs, canary)
-        while serving.wishes.going_on():
+        while serving.wishes.going_on() and serving.root.kept():
             generation = run_once(conn, state, serving.observe)
             if generation:
                 _tell(serving, generation)
@@ -260,13 +275,14 @@ def _tell(serving: Serving, generation: Generation) -> None:
 
 
 @contextmanager
-def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby: bool) -> Iterator[None]:
+def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby: bool) -> Iterator[RootLock]:
     """Hold the lock on the root; a stand-by waits for it, and everybody for a full disk."""
     busy = Repeating("standing_by", time.monotonic)
+    lock = RootLock(config.require_root())
     with ExitStack() as held:
         while not stop.requested:
             try:
-                held.enter_context(RootLock(config.require_root()))
+                held.enter_context(lock)
                 break
             except TransientError as exc:
                 if isinstance(exc, LockBusy) and not standby:
@@ -275,7 +291,7 @@ def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby
                 waiting(f"the root {config.root}")
                 stop.wait(PAUSE_S)
         busy.recovered()
-        yield
+        yield lock
 
 
 def _reloaded(load: Callable[[], Config], config: Config) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ Cursor = psycopg.Cursor[Row]
 
 _NOBODY_WRITES = ("session is read-only", "server is in hot standby mode")
 """What the driver says where target_session_attrs finds no server that takes writes: none is promoted yet."""
+
+_NO_ROOM = re.compile(
+    "too many (clients|connections)|connection slots are reserved|no more connections allowed"
+)
+"""The words of PostgreSQL and pgbouncer: of a connection that was refused, libpq gives no SQLSTATE."""
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
@@ -65,6 +71,11 @@ def connect(conninfo: str, *, once_more: bool = True) -> Connection:
         ) from exc
     except psycopg.OperationalError as exc:
         where = describe_dsn(conninfo)
+        if _NO_ROOM.search(str(exc)):
+            raise DatabaseUnavailable(
+                f"{where} lets nobody else in: {_first_line(exc)}",
+                hint="it is tried again by itself; see max_connections, and who is there: `select usename, count(*) from pg_stat_activity group by 1`",
+            ) from exc
         passing = isinstance(exc, pg.ConnectionTimeout) or any(said in str(exc) for said in _NOBODY_WRITES)
         if not passing and psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
             if once_more:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from omnicdc.publish import TEMPORARY, nobody, registry_errors
+from omnicdc.publish import TEMPORARY, directory_below, nobody, registry_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,8 @@ def keep_aside(
 
     A file or a symlink is copied to `drift/` in the state directory, so that the place is never empty;
     all but the newest `keep` copies of its name are removed. Anything else, such as a directory, is
-    renamed beside itself and never removed. Raises RegistryError: then nothing must be put there.
+    renamed beside itself and never removed. Raises RegistryError: then nothing must be put there, as
+    where a symlink leads out of the root.
     """
     target = root / relative
     with registry_errors(f"keep a copy of {target}", target):
@@ -134,11 +135,18 @@ def keep_aside(
         if found is None:
             return None
         stamp = at.strftime("%Y%m%dT%H%M%S.%fZ")
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            return _renamed(target, target.with_name(f".{target.name}.{stamp}.omnicdc-aside"))
+        with directory_below(root, target.parent) as directory:
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+                return _set_aside(directory, target, f".{target.name}.{stamp}.omnicdc-aside")
         kept = _copied(target, state_dir / "drift" / f"{target.name}.{stamp}")
         _prune(kept, target.name, keep)
         return kept
+
+
+def _set_aside(directory: int, target: Path, aside: str) -> Path:
+    os.rename(target.name, aside, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+    return target.with_name(aside)
 
 
 def _found(target: Path) -> os.stat_result | None:
@@ -156,17 +164,13 @@ def _copied(target: Path, kept: Path) -> Path:
         shutil.copy2(target, temporary, follow_symlinks=False)
         if not temporary.is_symlink():
             _sync(temporary)
-        return _renamed(temporary, kept)
+        temporary.rename(kept)
+        _sync(kept.parent)
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-
-
-def _renamed(old: Path, new: Path) -> Path:
-    old.rename(new)
-    _sync(new.parent)
-    return new
+    return kept
 
 
 def _sync(path: Path) -> None:
@@ -178,8 +182,9 @@ def _sync(path: Path) -> None:
 
 
 def _prune(kept: Path, name: str, keep: int) -> None:
-    """Remove the oldest copies; never the one just made, even if the clock went back."""
+    """Remove the oldest copies that can be removed; never the one just made, even if the clock went back."""
     copies = (it for it in kept.parent.iterdir() if it.name.startswith(f"{name}.") and it.name.endswith("Z"))
     older = sorted(it for it in copies if it != kept)
     for copy in older[: max(len(older) + 1 - keep, 0)]:
-        copy.unlink()
+        with suppress(OSError):
+            copy.unlink()

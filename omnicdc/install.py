@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from omnicdc import db, sql
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
-from omnicdc.scan import qualified
+from omnicdc.rows import qualified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,9 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
         conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
         # The table was found by the installer's own path; from here on nobody's namesakes are.
         conn.execute("set local search_path = pg_catalog, pg_temp")
+        if db.one(conn, "schema_state")["installed"] and db.one(conn, "schema_is_hollow")["hollow"]:
+            # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
+            conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
         conn.execute("set local role omnicdc_owner")
         for migration in _pending(conn):

@@ -1,28 +1,37 @@
 """What was published, beside the files: for people, for tools, and for the guard after a restart.
 
-A help and never a source: a manifest that is missing or does not fit is as good as none.
+A help and never a source: without one, or with one that does not fit, the files are read instead.
 """
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from omnicdc import plain
+from omnicdc.errors import RegistryError
 from omnicdc.model import Published
-from omnicdc.publish import REGISTRY, replace
+from omnicdc.publish import REGISTRY, directory_below, replace
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
 
 MANIFEST = REGISTRY / "omnicdc_manifest.json"
+ANNOUNCED = REGISTRY / ".omnicdc_announced.json"
 VERSION = 1
+
+Signatures = list[tuple[int, int, int] | None]
+"""Of one file, as `drift.signature` gives them."""
+
+_NOTE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,38 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
 def read_manifest(root: Path) -> Manifest | None:
     """Return the manifest beside the files; None if it is missing, unreadable or not of this version."""
     try:
-        return _decoded(orjson.loads((root / MANIFEST).read_bytes()))
+        return _decoded(orjson.loads(plain.read(root / MANIFEST)))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def announce(root: Path, files: Mapping[str, Signatures]) -> None:
+    """Note which files are ours, just before they are put there: the manifest tells of them only afterwards.
+
+    Whoever is killed in between leaves it to the next, who would take them for another hand's. One line, written in
+    place and not synced: lost in a power cut, they are kept aside like another hand's.
+    """
+    with suppress(OSError, RegistryError), directory_below(root, root / REGISTRY) as directory:
+        file = os.open(ANNOUNCED.name, _NOTE, 0o644, dir_fd=directory)
+        try:
+            os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
+        finally:
+            os.close(file)
+
+
+def read_announced(root: Path) -> dict[str, Signatures]:
+    """Return what was announced last, by the file's path below the root; nothing if that cannot be read."""
+    try:
+        told = orjson.loads((root / ANNOUNCED).read_bytes().partition(b"\n")[0])
+        return {
+            path: [found and _signature(*found) for found in signatures] for path, signatures in told.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _signature(size: int, mtime_ns: int, inode: int) -> tuple[int, int, int]:
+    return size, mtime_ns, inode
 
 
 def _encoded(manifest: Manifest) -> bytes:
@@ -92,7 +130,7 @@ def _decoded(told: dict[str, Any]) -> Manifest:
         raise ValueError(f"version {VERSION} expected")
     return Manifest(
         consumer=_a(str, told["consumer"]),
-        generation=_a(int, told["generation"]),
+        generation=_counted(told["generation"]),
         snapshot=_a(str, told["snapshot"]),
         published_at=datetime.fromisoformat(told["published_at"]),
         registries={path: _published(it) for path, it in _a(dict, told["registries"]).items()},
@@ -108,6 +146,14 @@ def _published(told: dict[str, Any]) -> Published:
         stamp=_a(str, told["generated_at"]),
         blocks=tuple((_a(int, length), _a(str, digest)) for length, digest in _a(list, told["blocks"])),
     )
+
+
+def _counted(value: object) -> int:
+    """Return a generation; one that leaves the database no room to count on is nobody's."""
+    generation = _a(int, value)
+    if not 0 <= generation < 1 << 62:
+        raise ValueError("a generation expected")
+    return generation
 
 
 def _a(kind: type[T], value: object) -> T:

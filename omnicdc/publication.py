@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,13 +18,24 @@ import structlog
 
 from omnicdc import drift
 from omnicdc.errors import RegistryError
-from omnicdc.manifest import MANIFEST, Manifest, describe, read_manifest, write_manifest
+from omnicdc.manifest import (
+    MANIFEST,
+    Manifest,
+    announce,
+    describe,
+    read_announced,
+    read_manifest,
+    write_manifest,
+)
 from omnicdc.model import Fault
 from omnicdc.publish import Staged, stage
+from omnicdc.verify.contents import content
+from omnicdc.verify.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack
+    from pathlib import Path
 
     from omnicdc.config import Config
     from omnicdc.scanners import Frame
@@ -43,13 +55,14 @@ def recall(state: State) -> str | None:
 
     Returns the snapshot that the manifest tells of.
     """
-    manifest = read_manifest(state.config.require_root())
-    if manifest is None:
-        return None
-    state.generation = max(state.generation, manifest.generation)
+    root = state.config.require_root()
+    state.announced, manifest = read_announced(root), read_manifest(root)
+    state.generation = max(state.generation, manifest.generation if manifest else 0)
     for standing in state.standings.values():
-        standing.published = manifest.registries.get(standing.path)
-    return manifest.snapshot
+        standing.published = manifest.registries.get(standing.path) if manifest else None
+        if standing.published is None:
+            standing.found = _entries_in(root, standing)
+    return manifest.snapshot if manifest else None
 
 
 def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:
@@ -65,7 +78,11 @@ def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -
         if standing.pending and not _settled(state, standing, observe)
     ]
     drafts = [draft for draft in _side_by_side(partial(_drafted, state, replaced, observe), due) if draft]
-    swapped = [draft for draft in drafts if _done(Staged.swap, observe, draft)]
+    ready = [draft for draft in drafts if _kept(state, draft)]
+    _announce(state, ready)
+    swapped = [draft for draft in ready if _done(Staged.swap, observe, draft)]
+    for draft in swapped:
+        draft.seen()
     synced = _side_by_side(partial(_done, Staged.sync, observe), swapped)
     written = [draft for draft, lasting in zip(swapped, synced, strict=True) if lasting]
     for draft in written:
@@ -97,8 +114,8 @@ def inspect(state: State) -> None:
         if standing.published and not standing.pending:
             try:
                 _look_at(state, standing)
-            except RegistryError as exc:
-                log.warning("not_inspected", registry=standing.name, error=exc.message, hint=exc.hint)
+            except RegistryError:
+                standing.pending = True  # the next cycle meets it as well, and holds it
 
 
 def loses_too_much(before: int, after: int, config: Config) -> bool:
@@ -113,12 +130,13 @@ def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -
         return True
     try:
         ours = _ours(state, standing)
+        foreign = not (ours or _announced(state, standing))
         settled = (
             _adopted(state, standing, observe, ours=ours)
             or _guarded(state, standing)
-            or _left(state, standing, ours=ours)
+            or (foreign and _left(state, standing))
         )
-        if not (settled or ours):
+        if foreign and not settled:
             _keep(state, standing)
     except RegistryError as exc:
         standing.hold(Fault(exc.message, exc.hint))
@@ -135,14 +153,22 @@ class _Draft:
     frame: Frame
     stamp: str
 
-    def settle(self) -> None:
-        """Take it as published."""
+    def seen(self) -> None:
+        """Take it as what readers see."""
         document = self.standing.registry.document
-        self.standing.published = describe(
+        self.standing.unsynced = describe(
             document.digests(self.frame), self.file.status, len(document), self.stamp
         )
         self.standing.unread = False
-        self.standing.release()
+
+    def settle(self) -> None:
+        """Take it as published."""
+        _lasts(self.standing)
+
+
+def _lasts(standing: Standing) -> None:
+    standing.published, standing.unsynced = standing.unsynced, None
+    standing.release()
 
 
 def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -182,6 +208,17 @@ def _done(
     return True
 
 
+def _kept(state: State, draft: _Draft) -> bool:
+    """Keep aside what another hand put in the place while the file was written; returns whether that could be done."""
+    try:
+        if not (_ours(state, draft.standing) or _announced(state, draft.standing)):
+            _keep(state, draft.standing)
+    except RegistryError as exc:
+        draft.standing.hold(Fault(exc.message, exc.hint))
+        return False
+    return True
+
+
 def _of(standing: Standing, observe: Callable[[str], None]) -> Callable[[str], None]:
     """Name the registry in the steps of writing it."""
     return lambda step: observe(f"{step} {standing.registry.scanner.name}")
@@ -190,9 +227,13 @@ def _of(standing: Standing, observe: Callable[[str], None]) -> Callable[[str], N
 def _adopted(state: State, standing: Standing, observe: Callable[[str], None], *, ours: bool) -> bool:
     """Whether the file already holds it. Then it stays as it is, its `generated_at` included."""
     root, last = state.config.require_root(), standing.published
+    if standing.unsynced:
+        return False
     if last and ours:
         same = _digests(standing, last.stamp) == last.blocks
         if same:
+            # The manifest's count may be anybody's.
+            standing.published = dataclasses.replace(last, count=len(standing.registry.document))
             standing.release()
         return same
     # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
@@ -201,16 +242,16 @@ def _adopted(state: State, standing: Standing, observe: Callable[[str], None], *
     found = drift.recognised(root, standing.path, blocks)
     if found is None:
         return False
+    standing.unsynced = describe(blocks, found, len(standing.registry.document), stamp)
     drift.make_durable(root / standing.path, _of(standing, observe))
-    standing.published = describe(blocks, found, len(standing.registry.document), stamp)
     state.manifest_due = True
-    standing.release()
+    _lasts(standing)
     return True
 
 
 def _ours(state: State, standing: Standing) -> bool:
     """Whether the file is as it was last put there: by its status, and where that is not enough, by reading it."""
-    root, last = state.config.require_root(), standing.published
+    root, last = state.config.require_root(), standing.unsynced or standing.published
     if last is None or not drift.intact(root, standing.path, last):
         return False
     if standing.unread:
@@ -218,10 +259,30 @@ def _ours(state: State, standing: Standing) -> bool:
     return not standing.unread
 
 
-def _left(state: State, standing: Standing, *, ours: bool) -> bool:
+def _announce(state: State, drafts: Sequence[_Draft]) -> None:
+    """Have who comes after us know these files as ours, and those in whose place they come."""
+    root = state.config.require_root()
+    for draft in drafts:
+        path, new = draft.standing.path, draft.file.status
+        next_one = (new.st_size, new.st_mtime_ns, new.st_ino)
+        state.announced[path] = [drift.signature(root / path), next_one]
+    if drafts:
+        announce(root, state.announced)
+
+
+def _announced(state: State, standing: Standing) -> bool:
+    """Whether the file is ours, although the manifest does not tell of it: put there by one who was then killed."""
+    root, last = state.config.require_root(), standing.published
+    if last and drift.intact(root, standing.path, last):
+        return False  # it tells of it: only reading the file showed that it was edited
+    found = drift.signature(root / standing.path)
+    return found is not None and found in state.announced.get(standing.path, ())
+
+
+def _left(state: State, standing: Standing) -> bool:
     """Whether another hand's file stays: with `on_drift: alert`, as long as the registry itself is unchanged."""
     last = standing.published
-    if state.config.on_drift != "alert" or last is None or ours:
+    if state.config.on_drift != "alert" or last is None:
         return False
     if not drift.signature(state.config.require_root() / standing.path):
         return False
@@ -232,9 +293,19 @@ def _left(state: State, standing: Standing, *, ours: bool) -> bool:
     return True
 
 
+def _entries_in(root: Path, standing: Standing) -> int:
+    """Count the entries of a file that no manifest tells of, for the guard; none if it is not laid out as ours."""
+    with suppress(RegistryError):
+        data = content(root / standing.path) or b""
+        return len(layout_of(standing.registry.scanner).split(data).cores)
+    return 0
+
+
 def _guarded(state: State, standing: Standing) -> bool:
-    before, after = standing.published.count if standing.published else 0, len(standing.registry.document)
-    if state.accepted or not loses_too_much(before, after, state.config):
+    before = standing.published.count if standing.published else standing.found
+    after = len(standing.registry.document)
+    # What was accepted is what somebody could see held; a loss that came with the acceptance is another one.
+    if (state.accepted and standing.guarded) or not loses_too_much(before, after, state.config):
         return False
     reason = f"it would lose {before - after} of its {before} entries at once"
     standing.hold(Fault(reason, "look at CMP; if it is meant, run `omnicdc accept`"), guarded=True)
@@ -245,11 +316,9 @@ def _look_at(state: State, standing: Standing) -> None:
     root, last = state.config.require_root(), standing.published
     if last is None or _ours(state, standing):
         return
-    if found := drift.recognised(root, standing.path, last.blocks):
-        drift.make_durable(root / standing.path)
-        standing.published = dataclasses.replace(last, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
-    elif state.config.on_drift == "restore" or not drift.signature(root / standing.path):
-        # Kept aside when it is rewritten, which the next cycle does.
+    put_back = drift.recognised(root, standing.path, last.blocks)
+    if put_back or state.config.on_drift == "restore" or not drift.signature(root / standing.path):
+        # The next cycle syncs what was put back, and keeps aside what it rewrites.
         standing.pending = True
     else:
         _keep(state, standing)
@@ -258,10 +327,12 @@ def _look_at(state: State, standing: Standing) -> None:
 def _keep(state: State, standing: Standing) -> None:
     """Keep aside a file that is not as it was last published, if there is one; once, however often it is met."""
     root = state.config.require_root()
-    if standing.alerted and standing.aside == drift.signature(root / standing.path):
+    seen = drift.signature(root / standing.path)
+    if standing.alerted and standing.aside == seen:
         return
     kept = drift.keep_aside(root, standing.path, state.config.state_dir, datetime.now(UTC))
-    standing.alerted, standing.aside = True, drift.signature(root / standing.path)
+    # As it was before it was copied: what came since is another.
+    standing.alerted, standing.aside = True, drift.signature(root / standing.path) and seen
     if standing.published is not None:
         standing.drifted += 1
         log.warning(

@@ -114,7 +114,7 @@ def stage(
         directory = left.enter_context(directory_below(root, target.parent))
         old = _to_be_replaced(directory, target.name)
         _remove(directory, temporary)
-        left.callback(_remove, directory, temporary)
+        left.callback(_tidy, directory, temporary)
         observe("open")
         new = _write_file(directory, temporary, parts, old, observe)
         if old:
@@ -191,6 +191,12 @@ def _remove(directory: int, name: str) -> None:
         os.unlink(name, dir_fd=directory)
 
 
+def _tidy(directory: int, name: str) -> None:
+    """Remove what was not swapped; where the disk refuses even that, the next writer does it."""
+    with suppress(OSError):
+        os.unlink(name, dir_fd=directory)
+
+
 def _write_file(
     directory: int,
     name: str,
@@ -249,11 +255,17 @@ def registry_errors(deed: str, place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        named = exc.filename2 or exc.filename
-        where = Path(named) if isinstance(named, str) and named.startswith("/") else place
+        where = _refused(exc, place)
         raise RegistryError(
             f"cannot {deed}: {exc.strerror or exc}", hint=mend(exc, where), path=str(where), errno=exc.errno
         ) from exc
+
+
+def _refused(exc: OSError, place: Path) -> Path:
+    """Return what the system refused to touch: what it names in full, a temporary file beside `place`, or `place`."""
+    named = exc.filename2 or exc.filename
+    known = isinstance(named, str) and (named.startswith("/") or named.endswith(TEMPORARY))
+    return place.parent / named if known else place
 
 
 def mend(exc: OSError, place: Path) -> str:
@@ -262,15 +274,17 @@ def mend(exc: OSError, place: Path) -> str:
     mount = next(it for it in (above, *above.parents) if os.path.ismount(it))
     directory, disk, file = (shlex.quote(str(it)) for it in (above, mount, place))
     return {
-        errno.ENOSPC: f"free space on {disk}: `df -h {disk}`",
+        errno.ENOSPC: f"free space on {disk}: `df -h {disk}`; inodes: `df -i {disk}`",
         errno.EDQUOT: f"free space of {_user()} on {disk}: `quota`",
         errno.EROFS: f"`mount -o remount,rw {disk}`; under systemd, ReadWritePaths= (docs/install.md)",
-        errno.EACCES: f"`chown -R {_user()} {directory}`",
+        errno.EACCES: f"`chown -R {_user()} {directory}`, `chmod -R u+rwX {directory}`",
         errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
         errno.EIO: "look for a failing disk: `dmesg`",
         errno.EISDIR: f"`mv {file} {file}.aside`",
         errno.EFBIG: "raise the limit for files: `ulimit -f`",
         errno.ENOTDIR: f"remove the file that stands in a directory's place: `ls -ld {directory}`",
+        errno.ELOOP: f"remove the symlink that leads back to itself: `ls -ld {directory} {file}`",
+        errno.ESTALE: f"mount {disk} again",
         errno.ENOENT: f"make or mount the root, which is not in {directory}",
     }.get(exc.errno or 0, "")
 

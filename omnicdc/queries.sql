@@ -83,6 +83,9 @@ select (select pg_catalog.format('%%I.%%I', n.nspname, c.relname)
 -- schema_state: Whether omnicdc is installed, and the newest migration.
 select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 
+-- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`.
+select not exists (select from omnicdc.migration) as hollow;
+
 -- schema_version: The newest migration applied.
 select coalesce(max(m.version), 0) as version from omnicdc.migration m;
 
@@ -111,7 +114,7 @@ select a.pid, a.client_addr::text as address, a.backend_start as since
  where a.pid = omnicdc.holder(%(name)s);
 
 -- consumer: Where this consumer stood when it last acknowledged.
-select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline
+select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline, c.held
   from omnicdc.consumer c where c.name = %(name)s;
 
 -- forget_other_cluster: Forget what came with a dump of another cluster.
@@ -145,8 +148,8 @@ begin;
 -- commit: Its end.
 commit;
 
--- tell: Wake whoever waits.
-select pg_catalog.pg_notify('omnicdc_published', '');
+-- tell: Wake whoever waits. A full queue would undo the acknowledgement; who waits looks by himself, too.
+select pg_catalog.pg_notify('omnicdc_published', '') where pg_catalog.pg_notification_queue_usage() < 0.5;
 
 -- prune: Delete what nobody needs any more.
 select omnicdc.prune(%(history)s, %(silent)s) as deleted;

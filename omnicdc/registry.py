@@ -5,16 +5,20 @@ Its neighbours: `document` keeps the bytes in order, `publish` puts them on disk
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from omnicdc.document import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from omnicdc.document import Frame
     from omnicdc.model import Entry, Inputs
     from omnicdc.scanners import Row, Scanner
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Registry:
@@ -28,14 +32,19 @@ class Registry:
         self.document = Document()
         self.quarantined: dict[str, str] = {}
         """Unit to the reason why it has no entry."""
+        self.unreadable: dict[str, str] = {}
+        """Project to the reason why PostgreSQL cannot give its row; which unit it belongs to is not known."""
         self._inputs = inputs
         self._key_of: dict[str, str] = {}
         """Project to its key, if it has one."""
         self._sharing: dict[str, dict[str, Row] | Row] = {}
         """If grouped: key to its row, or to the rows of those that share it, by project."""
 
-    def rebuild(self, rows: Iterable[Row]) -> None:
-        """Start over from all rows of CMP. If it fails midway, only another one makes it whole."""
+    def rebuild(self, rows: Iterable[Row], unreadable: Mapping[str, str] = NOTHING) -> None:
+        """Start over from all rows of CMP. If it fails midway, only another one makes it whole.
+
+        `unreadable` is looked at when the rows are at their end: who reads them may find out on the way.
+        """
         self.document = Document()  # the old one makes room first
         self._key_of.clear()
         self._sharing.clear()
@@ -44,10 +53,16 @@ class Registry:
         self.document = Document.from_entries(
             (unit, entry) for unit, found in units if (entry := self._render(unit, found)) is not None
         )
+        self.unreadable = dict(unreadable)
 
-    def update(self, ids: Iterable[str], rows: Iterable[Row]) -> bool:
+    def update(
+        self, ids: Iterable[str], rows: Iterable[Row], unreadable: Mapping[str, str] = NOTHING
+    ) -> bool:
         """Take what CMP now holds of these projects; one without a row is gone. False if nothing differs."""
         fresh = {str(row[0]): row for row in rows}
+        for project in ids if self.unreadable else ():
+            self.unreadable.pop(project, None)
+        self.unreadable |= unreadable
         if self.scanner.grouped:
             keys = {key for project in ids for key in self._move(project, fresh.get(project))}
             units = [(key, self._rows(key)) for key in sorted(keys)]
@@ -78,8 +93,9 @@ class Registry:
     def held_projects(self) -> dict[str, str]:
         """Return project id to the reason for which it has no entry."""
         if not self.scanner.grouped:
-            return dict(self.quarantined)
-        return {str(row[0]): why for unit, why in self.quarantined.items() for row in self._rows(unit)}
+            return self.quarantined | self.unreadable
+        rows = ((row, why) for unit, why in self.quarantined.items() for row in self._rows(unit))
+        return {str(row[0]): why for row, why in rows} | self.unreadable
 
     def _single(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
         for row in rows:

@@ -151,6 +151,9 @@ def _remember(conn: db.Connection, state: State) -> None:
     if stored is None:
         return
     state.generation = stored["generation"]
+    for standing in state.standings.values():
+        # An acceptance that no daemon has read yet is good for what was held then.
+        standing.guarded = stored["held"].get(standing.name, {}).get("guard", False)
     known = Identity(stored["system_identifier"], stored["timeline"])
     if known == state.identity and _comparable(conn, stored["snapshot"]):
         state.snapshot = stored["snapshot"]

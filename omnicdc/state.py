@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from omnicdc.config import Config
+    from omnicdc.manifest import Signatures
     from omnicdc.model import Change, Fault, Inputs, Published, Work
     from omnicdc.registry import Registry
     from omnicdc.stop import Stop
@@ -30,6 +31,11 @@ class Standing:
     registry: Registry
     published: Published | None = None
     """The file as it was last put there; None while that is not known."""
+    unsynced: Published | None = None
+    """What was put there and could not be synced: ours, and to be put there anew, for another sync would not tell what
+    the failed one lost."""
+    found: int = 0
+    """How many entries the file had that was there at the start, where `published` is not known."""
     pending: bool = True
     """Whether the file may differ from what it should hold."""
     scan_due: bool = True
@@ -39,7 +45,7 @@ class Standing:
     fault: Fault | None = None
     """Why it is held back."""
     guarded: bool = False
-    """Whether it is the guard that holds it back."""
+    """Whether it is the guard that holds it back, or held it when this was last told."""
     unread: bool = True
     """Whether only reading all of the file can tell what it holds: at a start, and in a sweep."""
     alerted: bool = False
@@ -100,7 +106,7 @@ class State:
     snapshot: str = ""
     generation: int = 0
     accepted: bool = False
-    """Whether the guard is off for the next publication."""
+    """Whether what the guard holds is let through by the next publication."""
     rescan: dict[str, set[str]] = field(default_factory=dict)
     """Projects that an input concerns, by scanner."""
     retrying: bool = False
@@ -112,6 +118,8 @@ class State:
     trouble: Fault | None = None
     """What is wrong with the way that changes take to us."""
     trouble_since: datetime | None = None
+    announced: dict[str, Signatures] = field(default_factory=dict)
+    """Files that are ours although the manifest may not tell of them, by their path below the root."""
     last_error: str | None = None
     last_error_at: datetime | None = None
     parked: bool = False

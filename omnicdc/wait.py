@@ -13,7 +13,8 @@ from psycopg import sql as pgsql
 
 from omnicdc import db, sql
 from omnicdc.errors import ConfigError
-from omnicdc.scan import qualified
+from omnicdc.inputs.reading import is_unicode
+from omnicdc.rows import qualified
 from omnicdc.verdict import Consumer, Delivery, Picture, Transaction, Verdict, decide, give_up, no_consumer
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
 
     Raises ConfigError for a name that CMP does not have.
     """
+    # What PostgreSQL cannot hold is no project's name.
+    possible = [name for name in names if is_unicode(name) and "\0" not in name]
     with db.translated("looking for the project"):
         found = conn.execute(
-            pgsql.SQL(sql.query("named")).format(table=qualified(table)), {"names": list(names)}
+            pgsql.SQL(sql.query("named")).format(table=qualified(table)), {"names": possible}
         ).fetchall()
     ids: list[str] = []
     for name in names:

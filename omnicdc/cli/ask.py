@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ def wait(
     with waiting("waiting"), db.connect(config.conninfo) as conn:
         db.check_schema(conn)
         if project:
+            # A name is UTF-8, whatever the locale.
+            project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
             token = waits.last_change(conn, ids)
         verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop(), consumer=consumer)

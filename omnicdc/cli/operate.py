@@ -159,7 +159,7 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @options.as_json
 def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
-    """Let through, once, what the guard holds back, and wait until it is published.
+    """Let through, once, what the guard holds back now, and wait until it is published.
 
     The guard holds a registry that would lose more than half of its entries at once (and at least
     ten). Look at CMP first: a truncated table is published just as faithfully as a full one.
@@ -174,8 +174,10 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
         with db.translated("accepting"):
             token = db.one(conn, "request_accept")["token"]
         verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop())
+    # A row that cannot be shown is another matter, and `status` tells of it.
+    accepted = verdict.arrived or verdict.status == "quarantined"
     result = {
-        "accepted": verdict.arrived,
+        "accepted": accepted,
         "verdict": verdict.status,
         "detail": verdict.detail,
         "registries": list(verdict.registries),
@@ -184,9 +186,9 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     answer(
         result,
         as_json=as_json,
-        text=lambda: say(done if verdict.arrived else verdict.detail, good=verdict.arrived),
+        text=lambda: say(done if accepted else verdict.detail, good=accepted),
     )
-    sys.exit(0 if verdict.arrived else 3)
+    sys.exit(0 if accepted else 3 if verdict.status in ("timeout", "no_consumer") else 1)
 
 
 def _show_difference(config: Config, *, as_json: bool) -> None:

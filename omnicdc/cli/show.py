@@ -14,6 +14,9 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+WIDEST = 2000
+"""Characters of a line beyond which it is cut."""
+
 
 def answer(result: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
     """Print an answer: `result` as JSON on a pipe or when asked to, else what `text` prints."""
@@ -49,9 +52,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 
 
 def say(line: str, *, good: bool | None = None) -> None:
-    """Print one line of an answer, green or red where it is a verdict."""
+    """Print one line of an answer, green or red where it is a verdict.
+
+    It may quote CMP: nothing in it is obeyed by a terminal, and it is not endless.
+    """
     colour = {True: "green", False: "red", None: None}[good]
-    click.secho(line, fg=colour if wants_colour() else None)
+    cut = line if len(line) <= WIDEST else f"{line[:WIDEST]}…"
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
+    click.secho(shown, fg=colour if wants_colour() else None)
 
 
 def wants_colour() -> bool:

@@ -8,14 +8,18 @@ import pwd
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from omnicdc.errors import ConfigError
+from omnicdc import plain
+from omnicdc.errors import ConfigError, OmnicdcError, TransientError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""What nobody configured: it may pass without a person at this program."""
+
 
 def prepare(state_dir: Path) -> None:
-    """Make the directory, its parents too; raises `ConfigError` where it cannot be written to."""
+    """Make the directory, its parents too; raises as `write` where it cannot be written to."""
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -27,7 +31,7 @@ def prepare(state_dir: Path) -> None:
 def read(path: Path) -> bytes | None:
     """Return a file's bytes; None where there are none to be had."""
     try:
-        return path.read_bytes()
+        return plain.read(path)
     except OSError:
         return None
 
@@ -35,13 +39,15 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, data: bytes) -> None:
     """Put a file on disk for good, whole or not at all; equal bytes are not written again.
 
-    One writer a file. Raises `ConfigError`; the file is then as it was.
+    A directory in its place is renamed beside it. One writer a file. Raises `ConfigError`, or `TransientError` for a full or failing disk; the file is then as it was.
     """
     if read(path) == data:
         return
     beside = path.with_name(f".{path.name}.new")
     try:
         _write_through(beside, data)
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f"{path.name}.aside"))
         beside.replace(path)
         _sync_directory(path.parent)
     except OSError as exc:
@@ -51,7 +57,8 @@ def write(path: Path, data: bytes) -> None:
 
 
 def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)  # half a file that was killed, or a link of somebody's
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -65,12 +72,15 @@ def _sync_directory(path: Path) -> None:
         os.close(directory)
 
 
-def _unwritable(state_dir: Path, exc: OSError) -> ConfigError:
+def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
+    kind = TransientError if exc.errno in _PASSING else ConfigError
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         mend = f"make room: df {state_dir}"
+    elif exc.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        mend = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:
         mend = f"run: install -d -o {_user()} {state_dir}"
-    return ConfigError(
+    return kind(
         f"the state directory {state_dir} cannot be written to ({exc.strerror})",
         hint=f"{mend}, or set OMNICDC_STATE_DIR",
         state_dir=str(state_dir),

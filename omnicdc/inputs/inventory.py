@@ -6,10 +6,12 @@ state directory. `github.py` asks GitHub.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from omnicdc import plain
 from omnicdc.errors import ConfigError
 from omnicdc.inputs import cache
 from omnicdc.inputs.reading import Reading, is_unicode
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 Element = Mapping[str, Any]
 Elements = Mapping[str, Element]
+
+_NOTHING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
+"""What holds no element that could be lost: no file stands there."""
 
 _ADOPTED = "adopted_inventory.json"
 _OURS = ("uuid", "uuids")
@@ -92,10 +97,10 @@ def _wrong(element: object) -> str:
 
 def _content(registry_file: Path) -> bytes:
     try:
-        return registry_file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return b"[]"
+        return plain.read(registry_file)
     except OSError as exc:
+        if exc.errno in _NOTHING:
+            return b"[]"
         raise ConfigError(
             f"{registry_file} cannot be read ({exc.strerror}), so what it holds cannot be kept",
             hint=f"make it readable: ls -l {registry_file}",

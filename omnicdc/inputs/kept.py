@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.errors import OmnicdcError, RegistryError
 from omnicdc.inputs import cache
 from omnicdc.inputs.reading import Reading
 from omnicdc.inputs.written import content
@@ -42,9 +43,9 @@ class KeptFile(Generic[T]):
         """As `read`, and a good text is copied, so that the next start has it; a fault where it cannot be."""
         reading, good = self._read(before)
         try:
-            if good or (good is not None and self.copy.exists()):
+            if good or (good is not None and os.path.exists(self.copy)):  # noqa: PTH110 - never raises
                 cache.write(self.copy, good)
-        except ConfigError as exc:
+        except OmnicdcError as exc:
             return Reading(reading.value, (*reading.faults, str(exc)))
         return reading
 

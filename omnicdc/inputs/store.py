@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from omnicdc.errors import ConfigError
+from omnicdc.errors import OmnicdcError
 from omnicdc.inputs import cache, github, inventory, workspaces
 from omnicdc.inputs.kept import KeptFile, Signature
 from omnicdc.inputs.people import parse_exclusions, parse_overrides
@@ -236,6 +236,6 @@ def _fault_of(save: Callable[[], None]) -> tuple[str, ...]:
     """Save; where that fails the inputs hold all the same, and only a restart would not have them."""
     try:
         save()
-    except ConfigError as exc:
+    except OmnicdcError as exc:
         return (str(exc),)
     return ()

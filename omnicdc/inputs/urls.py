@@ -17,6 +17,7 @@ _HEAD = re.compile(
 )
 _USUAL = re.compile(r"https://(?!www\.)[a-z0-9.-]++/[\w./-]*[\w-]", re.ASCII | re.IGNORECASE)
 """What is already as it should be, but for `.git` at its end: most are."""
+_SLASHES = re.compile(r"[/\s]*")
 _GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)", re.ASCII | re.IGNORECASE)
 
 
@@ -47,11 +48,18 @@ def is_excluded(key: str, excluded: Collection[str]) -> bool:
 
 
 def trimmed(text: str) -> str:
-    """Drop blanks around, and slashes and `.git` at the end, as often as they come."""
-    text = text.strip()
-    while text.endswith("/") or text[-4:].lower() == ".git":
-        text = (text[:-1] if text.endswith("/") else text[:-4]).rstrip()
-    return text
+    """Drop blanks around, and slashes and `.git` at the end, as often as they come; of megabytes of them, too."""
+    backwards = text[::-1]
+    dropped = _run_from(backwards, 0)
+    while backwards[dropped : dropped + 4].lower() == "tig.":
+        dropped = _run_from(backwards, dropped + 4)
+    return text[: len(text) - dropped].lstrip()
+
+
+def _run_from(text: str, start: int) -> int:
+    """Return where the slashes and blanks end that begin there."""
+    found = _SLASHES.match(text, start)
+    return found.end() if found else start
 
 
 def _cased(url: str) -> str:

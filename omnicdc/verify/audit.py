@@ -14,7 +14,7 @@ from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING
 from omnicdc.publish import nobody
 from omnicdc.registry import Registry
-from omnicdc.scan import select
+from omnicdc.rows import readable
 from omnicdc.scanners import Scanner, scanners
 from omnicdc.verify.contents import content
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
@@ -74,12 +74,13 @@ def _compared(
     registry, path = Registry(scanner, inputs), config.require_root() / scanner.path
     blank = RegistryReport(scanner.name, path.name, "unreadable")
     try:
-        registry.rebuild(select(conn, scanner, config.table, EVERYTHING))
+        registry.rebuild(*readable(conn, scanner, config.table, EVERYTHING))
         found = differences(registry, content(path))
     except RegistryError as exc:
         return replace(blank, detail=exc.message, hint=exc.hint)
     found = found if inputs_known else _of_cmp_alone(found, layout_of(scanner))
-    return _judged(replace(blank, difference=found, held=dict(registry.quarantined)), found)
+    held = registry.quarantined | registry.unreadable
+    return _judged(replace(blank, difference=found, held=held), found)
 
 
 def _judged(report: RegistryReport, found: RegistryDifference) -> RegistryReport:

@@ -10,8 +10,8 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
-from omnicdc.model import Fault
-from omnicdc.scan import qualified, select
+from omnicdc.model import EVERYTHING, Fault
+from omnicdc.rows import NOT_AS_EXPECTED, qualified, readable
 from omnicdc.verify.layout import Layout, layout_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %s')
 """The collation folds A to Z only, in half the time."""
+
+LIKENESS = 200
+"""Characters. GitHub's owners and names have 139 at most."""
 
 _FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
 """What lower case may have made of letters that the collation above does not fold; `k` is one more."""
@@ -50,18 +53,24 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
     """Work out what a registry should hold of a project; never raises for what one registry cannot tell."""
     layout = layout_of(scanner)
     try:
-        rows: Sequence[Row] = select(conn, scanner, table, [project])
+        rows, unreadable = readable(conn, scanner, table, [project])
+        if unreadable:
+            return Expectation(scanner, layout, in_cmp=True, fault=_held_back(unreadable[project]))
+        if not rows:
+            return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
+        unit = project
+        if scanner.grouped:
+            unit = scanner.key(rows[0])
+            if not unit:
+                return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
+            rows = _sharing(conn, scanner, table, unit)
     except RegistryError as exc:
         return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
-    if not rows:
-        return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
-    unit = project
-    if scanner.grouped:
-        unit = scanner.key(rows[0])
-        if not unit:
-            return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
-        rows = _sharing(conn, scanner, table, unit)
     return _rendered(scanner, layout, unit, rows, inputs)
+
+
+def _held_back(why: str) -> Fault:
+    return Fault(f"held back: {why}", "mend the project's row in CMP")
 
 
 def _rendered(
@@ -71,7 +80,7 @@ def _rendered(
         entry = scanner.render(unit, rows, inputs)
         item = layout.item(layout.core(entry.data)) if entry else None
     except Exception as exc:  # noqa: BLE001 - as the registry does: a row that cannot be shown is held back
-        fault = Fault(f"held back: {type(exc).__name__}: {exc}", "mend the project's row in CMP")
+        fault = _held_back(f"{type(exc).__name__}: {exc}")
         return Expectation(scanner, layout, unit, in_cmp=True, fault=fault)
     name = entry.sort[0] if entry and not scanner.grouped else None
     return Expectation(scanner, layout, unit, name, item, "" if item else "it is excluded", in_cmp=True)
@@ -80,8 +89,11 @@ def _rendered(
 def _sharing(conn: Connection, scanner: Scanner, table: str, unit: str) -> list[Row]:
     """Return the rows of all projects of one repository: who is not even like it is not fetched."""
     query = _SHARED.format(pgsql.SQL(scanner.query).format(table=qualified(table)))
-    with conn.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(query, [_likeness(unit)]).fetchall()
+    try:
+        with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+            rows = cursor.execute(query, [_likeness(unit)]).fetchall()
+    except NOT_AS_EXPECTED:  # one that cannot be read is in the way
+        rows, _ = readable(conn, scanner, table, EVERYTHING)
     return [row for row in rows if scanner.key(row) == unit]
 
 
@@ -89,7 +101,8 @@ def _likeness(key: str) -> str:
     r"""Return a pattern that matches every URL with this key, and few others.
 
     Whatever the way to write it, a URL ends in its owner and name; `_` stands for itself among others,
-    and for `k`, which is the lower case of the Kelvin sign too.
+    and for `k`, which is the lower case of the Kelvin sign too. For megabytes the end has to do: each `%`
+    takes its part of the server's stack.
     """
     owner_and_name = "/".join(key.rsplit("/", 2)[-2:])
-    return f"%{_FOLDED.sub('%', owner_and_name).replace('k', '_')}%"
+    return f"%{_FOLDED.sub('%', owner_and_name[-LIKENESS:]).replace('k', '_')}%"

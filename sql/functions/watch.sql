@@ -1,7 +1,8 @@
 -- omnicdc.watch(target, watched): captures a table: writes the function for UPDATE, sets the triggers, grants reading.
 --
 -- target: a table with a uuid column `id`.   watched: columns, or column.key for a key of a json column.
--- Result: true if anything was changed; OC001 for a table that cannot be captured.   Tables written: omnicdc.watch.
+-- Result: true if anything was changed; OC001 for a table that cannot be captured.   Tables written: omnicdc.watch,
+-- and omnicdc.change, by which consumers look at everything if anything was changed.
 -- Repeat: harmless; an unchanged capture takes no lock on the table. Watching another table leaves the first.
 -- Runs as its caller, who must own the table. Locks the table against writers for an instant: set lock_timeout.
 create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
@@ -88,6 +89,10 @@ begin
   on conflict (only_row) do update
      set target = excluded.target, watched = excluded.watched, source_hash = excluded.source_hash,
          installed_at = clock_timestamp();
+  -- What was written while nothing was noted, or less, concerns whoever has read the log up to here.
+  if exists (select from omnicdc.consumer) then
+    perform omnicdc.request_rebuild();
+  end if;
   return true;
 end
 $watch$;

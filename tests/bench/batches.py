@@ -13,7 +13,7 @@ from bench.measure import Curve, Figure, Series, alternated
 from omnicdc import db
 from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING, Inputs
-from omnicdc.scan import select
+from omnicdc.rows import select
 from omnicdc.scanners import scanners
 
 if TYPE_CHECKING:

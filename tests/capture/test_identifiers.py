@@ -8,7 +8,7 @@ from capture.sessions import People
 from psycopg import sql as pgsql
 
 from omnicdc import db, install
-from omnicdc.scan import qualified
+from omnicdc.rows import qualified
 from omnicdc.scanners import scanners
 from omnicdc.watch import derive
 

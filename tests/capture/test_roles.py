@@ -165,7 +165,7 @@ def test_an_expression_that_stands_in_for_its_call_names_the_schema_of_all_it_us
         """select array_agg(p.prosrc) from pg_proc p
             where p.pronamespace = 'omnicdc'::regnamespace and p.proconfig is null"""
     )
-    used = {call for body in bodies for call in re.findall(r"([\w.]+)\(", body)} - {"coalesce"}
+    used = {call for body in bodies for call in re.findall(r"([\w.]+)\(", body)} - {"coalesce", "array"}
 
     assert used
     assert all(call.startswith(("pg_catalog.", "operator", "omnicdc.")) for call in used)

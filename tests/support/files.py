@@ -17,7 +17,7 @@ from omnicdc.config import Config
 from omnicdc.manifest import Manifest, describe, write_manifest
 from omnicdc.model import Inputs
 from omnicdc.registry import Registry
-from omnicdc.scan import select
+from omnicdc.rows import select
 from omnicdc.scanners import scanners
 from support.cmp import TABLE, Cmp
 from support.host import CANONICAL, INVENTORY, PROJECT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -369,16 +370,35 @@ def test_inputs_that_cannot_be_cached_hold_all_the_same_and_it_is_told(host: Hos
     assert host.store().current.clones == {ROCKET: path}
 
 
-def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
     cache.write(tmp_path / "a", b"before")
-    (tmp_path / ".a.new").symlink_to("/dev/full")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, before[1]))
 
-    with pytest.raises(ConfigError) as caught:
-        cache.write(tmp_path / "a", b"after")
+    try:
+        with pytest.raises(ConfigError, match="File too large"):
+            cache.write(tmp_path / "a", b"after")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    assert caught.value.hint.startswith(f"make room: df {tmp_path}")
     assert (tmp_path / "a").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_where_the_new_file_is_written_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / ".a.new").symlink_to(tmp_path / "precious")
+
+    cache.write(tmp_path / "a", b"after")
+
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "a").read_bytes() == b"after"
+
+
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+
+    assert cache.read(tmp_path / "a") is None
 
 
 def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:

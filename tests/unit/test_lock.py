@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -65,6 +66,37 @@ def test_it_can_be_taken_again_after_it_was_left(tmp_path: Path) -> None:
         pass
     with RootLock(tmp_path):
         pass
+
+
+def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:
+    with RootLock(tmp_path) as lock:
+        (tmp_path / LOCK).unlink()
+
+        assert lock.kept()
+        assert (tmp_path / LOCK).exists()
+        with pytest.raises(LockBusy), RootLock(tmp_path):
+            pass
+
+
+def test_a_lock_whose_file_was_removed_is_lost_to_who_was_quicker(tmp_path: Path) -> None:
+    with RootLock(tmp_path) as lock:
+        (tmp_path / LOCK).unlink()
+        with RootLock(tmp_path) as other:
+            assert (lock.kept(), other.kept(), lock.kept()) == (False, True, False)
+        assert lock.kept()
+
+
+def test_a_lock_is_kept_where_nobody_can_take_it(tmp_path: Path) -> None:
+    """The directory is gone, and a file stands in its place: nobody else publishes there, either."""
+    with RootLock(tmp_path) as lock:
+        shutil.rmtree(tmp_path / "governance")
+        (tmp_path / "governance").touch()
+        assert lock.kept()
+        (tmp_path / "governance").unlink()
+        assert lock.kept()
+
+        with pytest.raises(LockBusy), RootLock(tmp_path):
+            pass
 
 
 def test_a_lock_file_with_nonsense_in_it_is_no_obstacle(tmp_path: Path) -> None:

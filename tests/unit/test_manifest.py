@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from omnicdc.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from omnicdc.manifest import (
+    ANNOUNCED,
+    MANIFEST,
+    Manifest,
+    announce,
+    read_announced,
+    read_manifest,
+    write_manifest,
+)
 from omnicdc.model import Published
 
 if TYPE_CHECKING:
@@ -115,3 +123,28 @@ def test_writing_it_again_replaces_it_whole(tmp_path: Path) -> None:
 
     assert read_manifest(tmp_path) == Manifest("b", 8, "", AT, {})
     assert list((tmp_path / MANIFEST).parent.iterdir()) == [tmp_path / MANIFEST]
+
+
+def test_what_is_announced_comes_back(tmp_path: Path) -> None:
+    """Also after more was announced: it is written in place."""
+    (tmp_path / MANIFEST).parent.mkdir(parents=True)
+    announce(tmp_path, {"a.json": [(1, 2, 3), (4, 5, 2**63)], "b.json": [None, (7, 8, 9)]})
+    announce(tmp_path, {"a.json": [None, (4, 5, 2**63)]})
+
+    assert read_announced(tmp_path) == {"a.json": [None, (4, 5, 2**63)]}
+
+
+@pytest.mark.parametrize("found", [b"", b"[]", b'{"a": 1}', b'{"a": [[1, 2]]}', b"\xff", b'{"a": [[1, 2, 3]'])
+def test_what_was_not_announced_as_it_is_now_is_as_good_as_nothing(tmp_path: Path, found: bytes) -> None:
+    (tmp_path / ANNOUNCED).parent.mkdir(parents=True)
+    (tmp_path / ANNOUNCED).write_bytes(found)
+
+    assert read_announced(tmp_path) == {}
+
+
+def test_where_nothing_can_be_announced_the_work_goes_on(tmp_path: Path) -> None:
+    """It only helps the next start."""
+    (tmp_path / ANNOUNCED).mkdir(parents=True)
+    announce(tmp_path, {"a.json": [None]})
+
+    assert read_announced(tmp_path) == {}
