@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults coverage check lint types unit format build bench bench-quick clean
+.PHONY: help demo test test-pg faults coverage check lint types unit format build bench bench-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ unit: .venv/dev ## the tests that need nothing
 faults: .venv/dev ## break it on purpose, for half an hour, and write the table of docs/guarantees.md
 	$(BIN)/python -m pytest tests/faults --campaign --guarantees docs/guarantees.md -n $(JOBS) --dist worksteal
 
+POSTGRES ?= 14 15 16 17 18
+test-pg: .venv/dev ## the database tests on PostgreSQL 14 to 18, fetched into .cache where missing
+	@PYTHONPATH=tests $(BIN)/python -m support.servers $(POSTGRES) -- tests/promises tests/capture tests/integration
+
 coverage: .venv/dev ## which branches the tests pass, in what they start as well
 	$(BIN)/coverage erase
 	-$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist loadgroup
@@ -51,7 +55,7 @@ bench-quick: .venv/bench ## the same, roughly: 2 minutes
 	@PYTHONPATH=tests $(BIN)/python -m bench --quick
 
 clean: ## remove what was built
-	rm -rf .venv dist bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .cache dist bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Debian's Python may come without ensurepip: then pip installs itself into the new environment.
 .venv/bin/python:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from omnicdc import db
+from omnicdc.errors import DatabaseUnavailable
 from omnicdc.model import Change
 from omnicdc.stop import SLICE_S
 
@@ -74,6 +75,19 @@ def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> 
         tuple(_change(row) for row in found),
         min((row["waited_ms"] for row in found), default=None),
     )
+
+
+def insist(here: str, place: str) -> None:
+    """Raise DatabaseUnavailable if `here` are other tables than those of `place`: no log tells what they hold.
+
+    That one is not there at all is found out by whoever reads it.
+    """
+    pairs = zip(here.split(), place.split(), strict=True)
+    if any(now != then and "-" not in (now, then) for now, then in pairs):
+        raise DatabaseUnavailable(
+            "CMP's table, or the log, is another than before: dropped and created again, or restored",
+            hint="everything is scanned afresh, by itself",
+        )
 
 
 def _change(row: db.Row) -> Change:

@@ -2,7 +2,7 @@
 
 A proxy that forwards nothing any more still acknowledges every packet, keepalives included: TCP sees no fault, and an
 answer would be waited for until somebody restarts something. So a silence is looked into, over another connection. A
-query that the server works on, or that waits for a lock, may take as long as it takes.
+query that the server works on, or that waits for a lock, may take as long as it takes; unless a stop is asked for.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from omnicdc import sql
-from omnicdc.errors import DatabaseUnavailable
+from omnicdc.errors import DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:
     from psycopg.abc import RV, PQGen
+
+    from omnicdc.stop import Stop
 
 Row = dict[str, Any]
 
@@ -30,11 +32,18 @@ PROBE_S = 3.0
 """How long connecting to ask that may take, and as long the answer."""
 
 
+LEAVE_S = 0.5
+"""How long a server may owe an answer to who was asked to stop: CMP may keep its table locked for hours."""
+
+
 class Connection(psycopg.Connection[Row]):
     """In autocommit mode, and its rows are dicts."""
 
     conninfo: str | None = None
     """What another connection is opened with, to look into a silence; None: a silence is the end."""
+
+    stop: Stop | None = None
+    """Ends the waiting for an answer."""
 
     @classmethod
     def open(cls, conninfo: str) -> Self:
@@ -44,7 +53,10 @@ class Connection(psycopg.Connection[Row]):
         return conn
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
-        """Wait as the driver does. Raises DatabaseUnavailable if nobody is there, and then the connection is closed."""
+        """Wait as the driver does. Raises DatabaseUnavailable if nobody is there, and Interrupted if a stop is asked for.
+
+        Then the connection is closed.
+        """
         return super().wait(self._attended(gen), *args, **kwargs)
 
     def _attended(self, gen: PQGen[RV]) -> PQGen[RV]:
@@ -60,6 +72,9 @@ class Connection(psycopg.Connection[Row]):
             ready = yield wish
             if ready:
                 heard = time.monotonic()
+            elif self.stop and self.stop.requested and time.monotonic() - heard > LEAVE_S:
+                self.close()
+                raise Interrupted("stopped while the server worked on a query, or waited for a lock")
             elif time.monotonic() - heard > patience:
                 self._look_into_silence(patience)
                 heard = time.monotonic()

@@ -52,6 +52,24 @@ def assemble(dsn: str | None, secret: str | None, environ: Mapping[str, str]) ->
     return make_conninfo("", **(_robust(environ) | _the_primary(given, environ) | given))
 
 
+def holds_secret(dsn: str | None) -> bool:
+    """Whether a connection string says what libpq itself would not show; one that does not parse may."""
+    if not dsn:
+        return False
+    from psycopg import ProgrammingError  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+    from psycopg.pq import Conninfo  # noqa: PLC0415
+
+    options = Conninfo.get_defaults()
+    hidden = {
+        it.keyword.decode() for it in options if it.dispchar == b"*" or it.keyword.startswith(b"scram_")
+    }
+    try:
+        return any(conninfo_to_dict(dsn).get(option) for option in hidden)
+    except ProgrammingError:
+        return False  # `assemble` refuses it
+
+
 def credential(environ: Mapping[str, str]) -> Path | None:
     """Find the password that systemd's `LoadCredential=cmp_password:FILE` hands to the service."""
     file = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "cmp_password")

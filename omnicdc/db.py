@@ -130,11 +130,22 @@ def one_snapshot(conn: Connection) -> Iterator[None]:
     with translated("reading CMP"):
         run(conn, "begin_reading")
         try:
-            run(conn, "snapshot")  # PostgreSQL takes it at the first query
+            run(conn, "confine", {"local": True})  # PostgreSQL takes the snapshot at the first query
             yield
         finally:
             if not conn.closed:
                 conn.rollback()
+
+
+@contextmanager
+def confined(conn: Connection) -> Iterator[None]:
+    """Have what is run inside find nothing of other people's by a bare name: one transaction that only reads, in a pipeline.
+
+    CMP's table is named in full there: see `scan.located`.
+    """
+    with conn.pipeline(), conn.transaction():
+        run(conn, "confine", {"local": True})
+        yield
 
 
 def check_schema(conn: Connection) -> None:

@@ -138,9 +138,20 @@ def keep_aside(
         with directory_below(root, target.parent) as directory:
             if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                 return _set_aside(directory, target, f".{target.name}.{stamp}.omnicdc-aside")
-        kept = _copied(target, state_dir / "drift" / f"{target.name}.{stamp}")
+        temporary = _half(target.name, state_dir)
+        kept = _copied(target, temporary, temporary.with_name(f"{target.name}.{stamp}"))
         _prune(kept, target.name, keep)
         return kept
+
+
+def discard_copy(name: str, state_dir: Path) -> None:
+    """Remove what a killed process left of a copy of a file of this name."""
+    with suppress(OSError):
+        _half(name, state_dir).unlink()
+
+
+def _half(name: str, state_dir: Path) -> Path:
+    return state_dir / "drift" / f".{name}{TEMPORARY}"
 
 
 def _set_aside(directory: int, target: Path, aside: str) -> Path:
@@ -156,9 +167,8 @@ def _found(target: Path) -> os.stat_result | None:
         return None
 
 
-def _copied(target: Path, kept: Path) -> Path:
+def _copied(target: Path, temporary: Path, kept: Path) -> Path:
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = kept.with_name(f".{target.name}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     try:
         shutil.copy2(target, temporary, follow_symlinks=False)

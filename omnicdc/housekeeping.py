@@ -10,7 +10,8 @@ import structlog
 
 from omnicdc import db
 from omnicdc.acknowledge import acknowledge
-from omnicdc.errors import DatabaseUnavailable, OmnicdcError
+from omnicdc.capture import insist
+from omnicdc.errors import OmnicdcError
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.publication import inspect
 from omnicdc.session import look_at_capture
@@ -85,19 +86,6 @@ class Housekeeping:
             log.info("pruned", changes=deleted)
         acknowledge(self._conn, state)
         self._canary.due = True
-
-
-def insist(here: str, place: str) -> None:
-    """Raise DatabaseUnavailable if `here` are other tables than those of `place`: no log tells what they hold.
-
-    That one is not there at all is found out by whoever reads it.
-    """
-    pairs = zip(here.split(), place.split(), strict=True)
-    if any(now != then and "-" not in (now, then) for now, then in pairs):
-        raise DatabaseUnavailable(
-            "CMP's table, or the log, is another than before: dropped and created again, or restored",
-            hint="everything is scanned afresh, by itself",
-        )
 
 
 class Refresher:

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from omnicdc import plain
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, RegistryError, TransientError
 from omnicdc.publish import REGISTRY, directory_below, mend
 
@@ -23,7 +24,8 @@ NAMED_S = 0.02
 
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _LASTING = {
-    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENOLCK,
 }  # fmt: skip
 """What no waiting mends."""
 
@@ -101,6 +103,8 @@ class RootLock:
                 hint=f"`systemctl stop omnicdc` or `kill {pid or 'PID'}` there, or wait until it ends",
                 pid=pid,
             ) from exc
+        if not plain.alone(os.fstat(self._file)):
+            return
         with suppress(OSError):  # on a full disk the lock holds all the same, without a name on it
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)

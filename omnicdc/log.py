@@ -93,7 +93,12 @@ _SECRETS = [
     # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends it
     (re.compile(r"(\w://[^\s/:@]*):[^\s/]*@"), rf"\1:{HIDDEN}@"),
     # as libpq, a URI, Python or JSON assign it, or as SQL says it
-    (re.compile(rf"""(?is)(passw(?:or)?d["']?\s*[=:]\s*)(?:{_QUOTED}|{_BARE})"""), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            rf"""(?is)((?:passw(?:or)?d|client_secret|scram_\w+_key)["']?\s*[=:]\s*)(?:{_QUOTED}|{_BARE})"""
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(rf"(?is)(passw(?:or)?d\s+)(?:{_QUOTED})"), rf"\1{HIDDEN}"),
     (re.compile(r"\b(?:gh[a-z]_|github_pat_)\w+"), HIDDEN),
 ]

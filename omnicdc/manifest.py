@@ -80,6 +80,7 @@ def announce(root: Path, files: Mapping[str, Signatures]) -> None:
     place and not synced: lost in a power cut, they are kept aside like another hand's.
     """
     with suppress(OSError, RegistryError), directory_below(root, root / REGISTRY) as directory:
+        _make_room(directory)
         file = os.open(ANNOUNCED.name, _NOTE, 0o644, dir_fd=directory)
         try:
             os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
@@ -87,10 +88,17 @@ def announce(root: Path, files: Mapping[str, Signatures]) -> None:
             os.close(file)
 
 
+def _make_room(directory: int) -> None:
+    """Remove what another hand put there to be written to: a link, a pipe, a second name of some other file."""
+    with suppress(FileNotFoundError):
+        if not plain.alone(os.stat(ANNOUNCED.name, dir_fd=directory, follow_symlinks=False)):
+            os.unlink(ANNOUNCED.name, dir_fd=directory)
+
+
 def read_announced(root: Path) -> dict[str, Signatures]:
     """Return what was announced last, by the file's path below the root; nothing if that cannot be read."""
     try:
-        told = orjson.loads((root / ANNOUNCED).read_bytes().partition(b"\n")[0])
+        told = orjson.loads(plain.read(root / ANNOUNCED).partition(b"\n")[0])
         return {
             path: [found and _signature(*found) for found in signatures] for path, signatures in told.items()
         }

@@ -19,6 +19,11 @@ def read(path: Path) -> bytes:
         return file.read()
 
 
+def alone(status: os.stat_result) -> bool:
+    """Whether it is a plain file of one name: only such a one may be written in place, another name may be precious."""
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
 def without_waiting(path: str, flags: int) -> int:
     """Open no pipe that would make us wait for its writer."""
     return os.open(path, flags | os.O_NONBLOCK)

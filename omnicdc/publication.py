@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -28,14 +29,13 @@ from omnicdc.manifest import (
     write_manifest,
 )
 from omnicdc.model import Fault
-from omnicdc.publish import Staged, stage
+from omnicdc.publish import Staged, discard, stage
 from omnicdc.verify.contents import content
 from omnicdc.verify.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack
-    from pathlib import Path
 
     from omnicdc.config import Config
     from omnicdc.scanners import Frame
@@ -53,10 +53,15 @@ _DISK = ThreadPoolExecutor(thread_name_prefix="disk")
 def recall(state: State) -> str | None:
     """Learn from the manifest what was published before this start; without one, everything is compared.
 
+    What a killed process left half written is removed: it may be long until the same file is written again.
     Returns the snapshot that the manifest tells of.
     """
     root = state.config.require_root()
+    for path in (MANIFEST, *(Path(standing.path) for standing in state.standings.values())):
+        discard(root, path)
+        drift.discard_copy(path.name, state.config.state_dir)
     state.announced, manifest = read_announced(root), read_manifest(root)
+    state.manifest_seen = _manifest_there(state) if manifest else None
     state.generation = max(state.generation, manifest.generation if manifest else 0)
     for standing in state.standings.values():
         standing.published = manifest.registries.get(standing.path) if manifest else None
@@ -107,9 +112,9 @@ def inspect(state: State) -> None:
     """Look whether another hand changed a file; what is to be restored is pending afterwards.
 
     What was found is kept aside. With `on_drift: alert` it stays until the registry changes again; a file
-    that is gone is put back all the same. A manifest that is gone is due again.
+    that is gone is put back all the same. A manifest that is not as it was put there is due again.
     """
-    state.manifest_due |= not os.path.isfile(state.config.require_root() / MANIFEST)  # noqa: PTH113 - never raises
+    state.manifest_due |= state.manifest_seen is None or _manifest_there(state) != state.manifest_seen
     for standing in state.standings.values():
         if standing.published and not standing.pending:
             try:
@@ -353,10 +358,12 @@ def _tell_manifest(state: State) -> None:
     registries = {
         standing.path: standing.published for standing in state.standings.values() if standing.published
     }
-    config = state.config
+    config, root = state.config, state.config.require_root()
     manifest = Manifest(config.consumer, state.generation, state.snapshot, datetime.now(UTC), registries)
     try:
-        write_manifest(config.require_root(), manifest)
+        if os.path.isdir(root / MANIFEST):  # noqa: PTH112 - never raises
+            drift.keep_aside(root, MANIFEST, config.state_dir, datetime.now(UTC))
+        write_manifest(root, manifest)
     except RegistryError as exc:
         # It only helps the next start; the files themselves are durable.
         if state.last_error != str(exc):
@@ -364,3 +371,8 @@ def _tell_manifest(state: State) -> None:
         state.manifest_due, state.last_error, state.last_error_at = True, str(exc), datetime.now(UTC)
     else:
         state.manifest_due, state.last_error, state.last_error_at = False, None, None
+        state.manifest_seen = _manifest_there(state)
+
+
+def _manifest_there(state: State) -> tuple[int, int, int] | None:
+    return drift.signature(state.config.require_root() / MANIFEST)

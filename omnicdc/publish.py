@@ -122,6 +122,13 @@ def stage(
         return Staged(target, new, directory, temporary, left.pop_all())
 
 
+def discard(root: Path, relative: Path | str) -> None:
+    """Remove what a killed process left half written. If that fails, who writes the file next does it."""
+    target = root / relative
+    with suppress(OSError, RegistryError), directory_below(root, target.parent) as directory:
+        _remove(directory, f".{target.name}{TEMPORARY}")
+
+
 @contextmanager
 def directory_below(root: Path, wanted: Path) -> Iterator[int]:
     """Open a directory below `root`, making what is missing of it; symlinks are followed while they stay below."""
@@ -283,7 +290,8 @@ def mend(exc: OSError, place: Path) -> str:
         errno.EISDIR: f"`mv {file} {file}.aside`",
         errno.EFBIG: "raise the limit for files: `ulimit -f`",
         errno.ENOTDIR: f"remove the file that stands in a directory's place: `ls -ld {directory}`",
-        errno.ELOOP: f"remove the symlink that leads back to itself: `ls -ld {directory} {file}`",
+        errno.ENXIO: f"remove what is no file: `ls -ld {file}`",
+        errno.ELOOP: f"remove the symlink: `ls -ld {directory} {file}`",
         errno.ESTALE: f"mount {disk} again",
         errno.ENOENT: f"make or mount the root, which is not in {directory}",
     }.get(exc.errno or 0, "")

@@ -10,15 +10,11 @@ select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('lock_timeout', '30s', false),
        pg_catalog.set_config('client_connection_check_interval', '1s', false);
 
--- backend: Whether a backend works on a query, rather than waits for its client; and who answers.
-select pg_catalog.pg_backend_pid() as pid,
-       exists (select from pg_catalog.pg_stat_activity a
-                where a.pid = %(pid)s and a.state = 'active' and a.wait_event_type is distinct from 'Client') as works;
-
 -- backend: Who answers, and whether some backend works on a query rather than waits for its client.
 select pg_catalog.pg_backend_pid() as pid,
        exists (select from pg_catalog.pg_stat_activity a
-                where a.pid = %(pid)s and a.state = 'active' and a.wait_event_type is distinct from 'Client') as works;
+                where a.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4 and a.state operator(pg_catalog.=) 'active'
+                  and coalesce(a.wait_event_type, '') operator(pg_catalog.<>) 'Client') as works;
 
 -- leave_mark: Set something in this session.
 select pg_catalog.set_config('omnicdc.mark', %(mark)s, false);
@@ -30,10 +26,23 @@ select pg_catalog.current_setting('omnicdc.mark', true) as mark;
 select omnicdc.release_canary()::text as token;
 
 -- canary: How far it came: noted in the log, and acknowledged; and how full the queue of notifications is.
-select exists (select from omnicdc.change c where c.xid = %(token)s::xid8 and c.project_id = omnicdc.canary_id()) as noted,
-       coalesce((select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
-                   from omnicdc.consumer c where c.name = %(name)s), false) as acknowledged,
+select exists (select from omnicdc.change c
+                where c.xid operator(pg_catalog.=) %(token)s::pg_catalog.xid8
+                  and c.project_id operator(pg_catalog.=) omnicdc.canary_id()) as noted,
+       coalesce((select pg_catalog.pg_visible_in_snapshot(%(token)s::pg_catalog.xid8, c.snapshot)
+                   from omnicdc.consumer c where c.name operator(pg_catalog.=) %(name)s), false) as acknowledged,
        pg_catalog.pg_notification_queue_usage() as queue_usage;
+
+-- confine: From here on a bare name is PostgreSQL's own, and a row policy is an error: it would hide projects, and run in our name.
+-- For the session, or for a transaction that only reads: where a pooler stands between, others inherit a session's settings.
+select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', %(local)s),
+       pg_catalog.set_config('row_security', 'off', %(local)s),
+       case when %(local)s then pg_catalog.set_config('transaction_read_only', 'on', true) end;
+
+-- limit_statements: No statement of this transaction takes longer, unless the role, the database or the DSN set a limit.
+select pg_catalog.set_config('statement_timeout',
+         case pg_catalog.current_setting('statement_timeout')
+              when '0' then %(limit)s else pg_catalog.current_setting('statement_timeout') end, true);
 
 -- begin_reading: One snapshot for the log and for CMP.
 begin isolation level repeatable read read only;
@@ -75,10 +84,10 @@ select s.system_identifier,
 select w.target, w.watched, (select max(m.version) from omnicdc.migration m) as version
   from omnicdc.watch w;
 
--- resolve: The full name of a table, or NULL.
-select (select pg_catalog.format('%%I.%%I', n.nspname, c.relname)
-          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-         where c.oid = pg_catalog.to_regclass(%(table)s)) as target;
+-- resolve: The full name of a table, or NULL. It is found by the search_path of whoever connects, and nothing else is.
+select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)
+          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
+         where c.oid operator(pg_catalog.=) pg_catalog.to_regclass(%(table)s::pg_catalog.text)::pg_catalog.oid) as target;
 
 -- schema_state: Whether omnicdc is installed, and the newest migration.
 select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
@@ -87,7 +96,7 @@ select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 select not exists (select from omnicdc.migration) as hollow;
 
 -- schema_version: The newest migration applied.
-select coalesce(max(m.version), 0) as version from omnicdc.migration m;
+select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;
 
 -- migrated: Note that a numbered file has been applied.
 insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);

@@ -16,6 +16,7 @@ from psycopg import errors as pg
 from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
+from omnicdc import db
 from omnicdc.errors import ConfigError, Interrupted, RegistryError
 from omnicdc.model import EVERYTHING
 
@@ -38,8 +39,11 @@ NOT_AS_EXPECTED = (
 )  # fmt: skip
 """What PostgreSQL answers if CMP's table is not what a scanner reads, or holds a row that cannot be read."""
 
-_OF_THE_TABLE = {"42", "0A", "3F"}
-"""Classes of SQLSTATE that no single row is to blame for: a column, table, function or right is missing."""
+_OF_THE_TABLE = {"42", "0A", "3F", "57"}
+"""Classes of SQLSTATE that no single row is to blame for: a column, table, function or right is missing, or it took too long."""
+
+LIMIT = "45s"
+"""For one statement over CMP's table: longer than a lock is waited for, and three of them are shorter than the watchdog."""
 
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -53,6 +57,7 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
     query = statement(scanner, table, targeted=ids is not EVERYTHING)
     # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
     with explained(scanner), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+        limit(conn)
         return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
 
 
@@ -122,6 +127,21 @@ def explained(scanner: Scanner) -> Iterator[None]:
         if isinstance(exc, pg.InsufficientPrivilege):
             hint = "run `omnicdc install` as the table's owner: it renews the grants"
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {_first_line(exc)}", hint=hint) from exc
+    except pg.QueryCanceled as exc:
+        raise too_slow(exc) from exc
+
+
+def limit(conn: Connection) -> None:
+    """Have no statement of this transaction take longer than LIMIT, or than was set for the role, the database or the DSN."""
+    db.run(conn, "limit_statements", {"limit": LIMIT})
+
+
+def too_slow(exc: pg.QueryCanceled) -> RegistryError:
+    """Explain a statement that was cut off."""
+    return RegistryError(
+        f"CMP cannot be read in time: {_first_line(exc)}",
+        hint=f"look at the server; the limit is {LIMIT}, unless `alter role ... set statement_timeout = '5min'` says otherwise",
+    )
 
 
 @cache
@@ -131,6 +151,13 @@ def statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed
     return (
         pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query) if targeted else query
     )
+
+
+def located(conn: Connection, table: str) -> str:
+    """Return a table's full name, found by the search_path of whoever connects; as given if there is none."""
+    with db.translated("looking for CMP's table"):
+        found: str | None = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+    return found or table
 
 
 def qualified(table: str) -> pgsql.Identifier:
@@ -150,6 +177,7 @@ def _unquoted(quoted: str | None, plain: str | None) -> str | None:
 
 def _ids(conn: Connection, scanner: Scanner, table: str) -> list[str]:
     with explained(scanner), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+        limit(conn)
         query = pgsql.SQL("select id from {table}").format(table=qualified(table))
         return [project for (project,) in cursor.execute(query)]
 

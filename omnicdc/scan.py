@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from psycopg.errors import QueryCanceled
 from psycopg.rows import tuple_row
 
+from omnicdc import db
+from omnicdc.capture import insist
 from omnicdc.errors import Interrupted, RegistryError
 from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING, Fault
-from omnicdc.rows import NOT_AS_EXPECTED, ROWS, explained, of_a_row, readable, search, statement
+from omnicdc.rows import (
+    NOT_AS_EXPECTED,
+    ROWS,
+    explained,
+    limit,
+    of_a_row,
+    readable,
+    search,
+    statement,
+    too_slow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,17 +46,25 @@ of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
 def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
     """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on.
 
-    `observe` is told `scanned NAME` after each.
+    `observe` is told `scanned NAME` after each. Raises DatabaseUnavailable if a table was made anew meanwhile.
     """
     conn, table = reading.conn, state.config.table
+    found: dict[str, tuple[list[Row], dict[str, str]]] = {}
+    late: RegistryError | None = None
     wanted = {name: _wanted(state.standings[name], work[name]) for name in state.standings if name in work}
     with stages("scan"):
-        found = _together(conn, state, {name: ids for name, ids in wanted.items() if ids is not EVERYTHING})
+        by_name = {name: ids for name, ids in wanted.items() if ids is not EVERYTHING}
+        try:
+            found = _together(conn, state, by_name)
+        except RegistryError as exc:
+            late = exc
     for name, ids in wanted.items():
         standing = state.standings[name]
         try:
             if ids is EVERYTHING:
                 _rebuild(conn, standing, table, state.stop, stages)
+            elif late:
+                raise late
             else:
                 if name not in found:
                     with stages("scan"):
@@ -57,6 +78,9 @@ def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Ca
         standing.scan_due = False
         state.rescan.pop(name, None)
         observe(f"scanned {name}")
+    if EVERYTHING in wanted.values():
+        with stages("scan"):
+            insist(db.one(conn, "place")["place"], state.place)
 
 
 def _wanted(standing: Standing, ids: Ids) -> Ids:
@@ -79,20 +103,30 @@ def _most(standing: Standing) -> int:
 def _together(
     conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]
 ) -> dict[str, tuple[list[Row], dict[str, str]]]:
-    """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself."""
+    """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself.
+
+    Raises RegistryError if one takes too long: by themselves they would take as long again.
+    Of a table that was created after the snapshot nothing is seen: so which one it was is asked afterwards, as in `scan`.
+    """
     if not wanted:
         return {}
     cursors = {}
     try:
         with conn.pipeline():
             conn.execute("savepoint scan")
+            limit(conn)
             for name, ids in wanted.items():
                 query = statement(state.standings[name].registry.scanner, state.config.table, targeted=True)
                 cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
             conn.execute("release scan")
+            here = db.start(conn, "place")
     except NOT_AS_EXPECTED:
         conn.execute("rollback to scan")
         return {}
+    except QueryCanceled as exc:
+        conn.execute("rollback to scan")
+        raise too_slow(exc) from exc
+    insist(db.only(here)["place"], state.place)
     return {name: (cursor.fetchall(), {}) for name, cursor in cursors.items()}
 
 
@@ -125,6 +159,7 @@ def _rebuild_at_once(conn: Connection, registry: Registry, table: str, stop: Sto
         # A cursor on the server: what is not rendered yet need not be held here as well.
         conn.cursor("omnicdc_scan", row_factory=tuple_row) as cursor,
     ):
+        limit(conn)
         cursor.execute(query)
         registry.rebuild(_fetched(cursor, stop, stages))
 

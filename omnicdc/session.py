@@ -6,6 +6,7 @@ Its neighbour `daemon` opens sessions for ever; this module never does twice wha
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, SchemaMis
 from omnicdc.pooler import check_session
 from omnicdc.publication import recall
 from omnicdc.registry import Registry
+from omnicdc.rows import located
 from omnicdc.scanners import scanners
 from omnicdc.state import Identity, Standing, State
 from omnicdc.watch import Watch, derive
@@ -52,11 +54,15 @@ def session(
     `wait_for_name`, a server out of reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
     conn = _connect(config, stop, waiting) if wait_for_server else db.connect(config.conninfo)
+    conn.stop = stop
     with conn:
         check_session(conn, config.conninfo)
         db.check_schema(conn)
         with db.translated("starting"):
+            full_name = located(conn, config.table)
             db.run(conn, "open_session")
+            db.run(conn, "confine", {"local": False})
+            config = replace(config, table=full_name)
             check_table(conn, config)
             _take_name(conn, config, stop, waiting, patient=wait_for_name)
             yield conn, _state(conn, config, inputs, stop)

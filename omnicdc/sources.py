@@ -7,6 +7,7 @@ read all three alike and name the place of a fault.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +103,11 @@ def _from_file(file: Path, faults: list[str]) -> list[Given]:
     return []
 
 
+def unquoted(problem: str) -> str:
+    """Leave out what a YAML reader quotes of the file: a piece of a password, or of a file that somebody linked to."""
+    return re.sub(r"\b(alias|anchor|handle|directive|tag) .*", r"\1", problem)
+
+
 def _composed(file: Path, source: str) -> MappingNode | None:
     """Parse as far as nodes, which still know their lines; None for an empty file."""
     from ruamel.yaml import YAML  # noqa: PLC0415 - most starts have no file to parse
@@ -111,7 +117,7 @@ def _composed(file: Path, source: str) -> MappingNode | None:
     try:
         top = YAML(typ="safe", pure=True).compose(source)
     except MarkedYAMLError as exc:
-        raise ValueError(f"{file}:{exc.problem_mark.line + 1}: {exc.problem}") from exc
+        raise ValueError(f"{file}:{exc.problem_mark.line + 1}: {unquoted(exc.problem)}") from exc
     except YAMLError as exc:
         line = source.count(NEWLINE, 0, getattr(exc, "position", 0)) + 1
         raise ValueError(f"{file}:{line}: a character that YAML does not allow") from exc

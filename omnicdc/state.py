@@ -113,6 +113,8 @@ class State:
     """Whether what failed is tried again in the next cycle."""
     manifest_due: bool = False
     """Whether the manifest does not tell of the files as they are."""
+    manifest_seen: tuple[int, int, int] | None = None
+    """Size, time and inode of the one that does; None if none does."""
     place: str = ""
     """Which tables the log and CMP's are."""
     trouble: Fault | None = None

@@ -9,7 +9,7 @@ from omnicdc import db
 
 def status(conn: db.Connection) -> dict[str, Any]:
     """Return capture, log and consumers, and in `faults` one line for all that needs a look."""
-    with db.translated("asking for the status"):
+    with db.translated("asking for the status"), db.confined(conn):
         watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
         fault = db.one(conn, "capture_fault")["fault"]
         log = db.one(conn, "log_size")

@@ -14,7 +14,7 @@ from psycopg import sql as pgsql
 from omnicdc import db, sql
 from omnicdc.errors import ConfigError
 from omnicdc.inputs.reading import is_unicode
-from omnicdc.rows import qualified
+from omnicdc.rows import located, qualified
 from omnicdc.verdict import Consumer, Delivery, Picture, Transaction, Verdict, decide, give_up, no_consumer
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def wait(
     with db.translated("waiting for the publication"):
         conn.execute("listen omnicdc_published")
         barrier = db.one(conn, "snapshot")["snapshot"]
-        named = token or (db.maybe(conn, "newest_change", {"projects": None}) or {}).get("token")
+        named = token or last_change(conn, None)
         while True:
             picture = look(conn, token, barrier, named, consumer)
             waited = time.monotonic() - started
@@ -68,10 +68,11 @@ def look(
 
     `named` is the transaction whose generation is told: the token, or the newest one before the barrier.
     """
-    transaction = _transaction(conn, token) if token is not None else None
-    found = db.rows(conn, "consumers", {"token": token, "barrier": barrier})
-    consumers = [_consumer(conn, row, token, named) for row in found if consumer in (None, row["name"])]
-    return Picture(token, transaction, consumers, db.one(conn, "capture_fault")["fault"])
+    with db.confined(conn):
+        transaction = _transaction(conn, token) if token is not None else None
+        found = db.rows(conn, "consumers", {"token": token, "barrier": barrier})
+        consumers = [_consumer(conn, row, token, named) for row in found if consumer in (None, row["name"])]
+        return Picture(token, transaction, consumers, db.one(conn, "capture_fault")["fault"])
 
 
 def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> list[str]:
@@ -82,9 +83,10 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
     # What PostgreSQL cannot hold is no project's name.
     possible = [name for name in names if is_unicode(name) and "\0" not in name]
     with db.translated("looking for the project"):
-        found = conn.execute(
-            pgsql.SQL(sql.query("named")).format(table=qualified(table)), {"names": possible}
-        ).fetchall()
+        full_name = qualified(located(conn, table))
+        with db.confined(conn):
+            query = pgsql.SQL(sql.query("named")).format(table=full_name)
+            found = conn.execute(query, {"names": possible}).fetchall()
     ids: list[str] = []
     for name in names:
         of_name = [row["id"] for row in found if row["name"] == name] or [
@@ -99,10 +101,10 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
     return ids
 
 
-def last_change(conn: db.Connection, projects: Sequence[str]) -> str | None:
-    """Return the last transaction in the log that changed any of these projects; None if it holds none."""
-    with db.translated("looking for the last change"):
-        row = db.maybe(conn, "newest_change", {"projects": list(projects)})
+def last_change(conn: db.Connection, projects: Sequence[str] | None) -> str | None:
+    """Return the last transaction in the log, or that changed any of these projects; None if it holds none."""
+    with db.translated("looking for the last change"), db.confined(conn):
+        row = db.maybe(conn, "newest_change", {"projects": None if projects is None else list(projects)})
     return row["token"] if row else None
 
 

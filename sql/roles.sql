@@ -14,6 +14,11 @@ begin
       execute pg_catalog.format('create role %I nologin', missing);
     end if;
   end loop;
+  -- Whoever may create roles could have made it before us, with a password of theirs.
+  if (select r.rolcanlogin from pg_catalog.pg_roles r where r.rolname operator(pg_catalog.=) 'omnicdc_owner') then
+    raise exception 'omnicdc: role omnicdc_owner can log in, and could replace what others run'
+      using errcode = 'OC001', hint = 'alter role omnicdc_owner nologin';
+  end if;
   -- Needed to create things in the owner's name; from PostgreSQL 16 on, creating a role does not include using it.
   if not pg_catalog.pg_has_role('omnicdc_owner', 'usage') then
     execute pg_catalog.format('grant omnicdc_owner to %I', current_user::pg_catalog.text);

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from omnicdc import config as configuration
+from omnicdc import conninfo
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +48,15 @@ def registries(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(given: dict[str, Any]) -> Config:
-    """Make the configuration of the flags given, the environment and the file; raises ConfigError."""
+    """Make the configuration of the flags given, the environment and the file; raises ConfigError.
+
+    A password among the flags is refused: while the command runs, every user of this host can read it.
+    """
+    if conninfo.holds_secret(given.get("dsn")):
+        raise ConfigError(
+            "--dsn: a password on the command line is shown to every user of this host by `ps`",
+            hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if others were here",
+        )
     return configuration.load(given, os.environ, uid=os.getuid())
 
 

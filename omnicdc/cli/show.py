@@ -47,19 +47,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 
     shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*("" if cell is None else _shown(str(cell)) for cell in row))
     Console().print(shown, markup=False)
 
 
 def say(line: str, *, good: bool | None = None) -> None:
-    """Print one line of an answer, green or red where it is a verdict.
-
-    It may quote CMP: nothing in it is obeyed by a terminal, and it is not endless.
-    """
+    """Print one line of an answer, green or red where it is a verdict."""
     colour = {True: "green", False: "red", None: None}[good]
-    cut = line if len(line) <= WIDEST else f"{line[:WIDEST]}…"
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
-    click.secho(shown, fg=colour if wants_colour() else None)
+    click.secho(_shown(line), fg=colour if wants_colour() else None)
+
+
+def _shown(text: str) -> str:
+    """Return what may quote CMP, or another host, as nothing that a terminal obeys, and not endless."""
+    cut = text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
 
 
 def wants_colour() -> bool:

@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What nobody configured: it may pass without a person at this program."""
 
+_NEW = ".new"
+"""Ends the hidden name of a file that is being written."""
+
 
 def prepare(state_dir: Path) -> None:
-    """Make the directory, its parents too; raises as `write` where it cannot be written to."""
+    """Make the directory, its parents too, and remove what a killed process left half written.
+
+    Raises as `write` where it cannot be written to.
+    """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
+        for left in state_dir.glob(f".*{_NEW}"):
+            with suppress(OSError):
+                left.unlink()
     except OSError as exc:
         raise _unwritable(state_dir, exc) from exc
     if not os.access(state_dir, os.W_OK | os.X_OK):
@@ -39,11 +48,12 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, data: bytes) -> None:
     """Put a file on disk for good, whole or not at all; equal bytes are not written again.
 
-    A directory in its place is renamed beside it. One writer a file. Raises `ConfigError`, or `TransientError` for a full or failing disk; the file is then as it was.
+    A directory in its place is renamed beside it. One writer a file. Raises `ConfigError`, or
+    `TransientError` for a full or failing disk; the file is then as it was.
     """
     if read(path) == data:
         return
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}{_NEW}")
     try:
         _write_through(beside, data)
         if path.is_dir() and not path.is_symlink():
@@ -76,6 +86,8 @@ def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
     kind = TransientError if exc.errno in _PASSING else ConfigError
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         mend = f"make room: df {state_dir}"
+    elif exc.errno == errno.EIO:
+        mend = "look for a failing disk: dmesg"
     elif exc.errno in (errno.EISDIR, errno.ENOTEMPTY):
         mend = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:

@@ -33,6 +33,9 @@ _LOGGED_OUT = 4  # gh's exit code: `gh help exit-codes`
 _OWNER = re.compile(r"[a-z0-9][\w-]*", re.ASCII)
 _SECRET = re.compile(r"\b(gh[a-z]_|github_pat_)\w+", re.ASCII)
 _QUIET = {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1", "GH_PAGER": "cat"}
+_OURS = ("OMNICDC_", "CMP_DB_", "PG", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET")
+"""How the variables begin that are none of its business, the database's password among them."""
+
 _TALKATIVE = ("GH_DEBUG", "DEBUG", "GH_FORCE_TTY", "CLICOLOR_FORCE")
 
 
@@ -151,7 +154,8 @@ def _reason(code: int, talk: bytes) -> str:
 
 
 def _env() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _TALKATIVE} | _QUIET
+    ours = {name for name in os.environ if name.startswith(_OURS) or name in _TALKATIVE}
+    return {name: value for name, value in os.environ.items() if name not in ours} | _QUIET
 
 
 def _text(file: IO[bytes]) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from omnicdc.errors import RegistryError
 from omnicdc.inputs.reading import is_unicode
+from omnicdc.sources import unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,8 @@ def _refuse(name: str, line: int, what: str) -> NoReturn:
 
 
 def _problem(exc: YAMLError) -> str:
-    return str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or exc).splitlines()[0]
+    said = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or exc).splitlines()[0]
+    return unquoted(said)
 
 
 def _error_line(exc: YAMLError, data: bytes) -> int:

@@ -14,7 +14,7 @@ from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING
 from omnicdc.publish import nobody
 from omnicdc.registry import Registry
-from omnicdc.rows import readable
+from omnicdc.rows import located, readable
 from omnicdc.scanners import Scanner, scanners
 from omnicdc.verify.contents import content
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
@@ -43,6 +43,7 @@ def verify_all(
     As a daemon may publish in between, what differs is looked at once more, and told only if it
     differs both times. Raises DatabaseUnavailable; `progress` is told what is being done.
     """
+    config = replace(config, table=located(conn, config.table))
     reports = _look(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
     differing = [name for name, report in reports.items() if not report.good]
     if differing:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.manifest import read_manifest
+from omnicdc.rows import located
 from omnicdc.scanners import scanners
 from omnicdc.verify.contents import Contents, look_into
 from omnicdc.verify.expectation import Expectation, expect
@@ -39,6 +40,7 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its check.
     """
     project, root = _canonical(uuid), config.require_root()
+    config = replace(config, table=located(conn, config.table))
     before = _signatures(root)
     report = _look(conn, config, inputs, inputs_known, project)
     if report.verified or before == _signatures(root):

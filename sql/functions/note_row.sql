@@ -1,6 +1,7 @@
 -- omnicdc.note_row(): trigger function for INSERT and DELETE, after each row. For UPDATE there is note_update(), which
 -- watch() writes: what a function has in it costs each transaction that calls it, used or not.
 --
+-- An id whose type is not PostgreSQL's own is not looked at: its owner could have given it a cast, to be run as omnicdc_owner.
 -- Tables written: omnicdc.change.
 create or replace function omnicdc.note_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -9,7 +10,9 @@ declare
   project uuid;
 begin
   begin
-    if tg_op = 'INSERT' then project := new.id; else project := old.id; end if;
+    if tg_op = 'INSERT' then
+      if pg_typeof(new.id)::oid < '16384'::oid then project := new.id; end if;
+    elsif pg_typeof(old.id)::oid < '16384'::oid then project := old.id; end if;
   exception when others then
     project := null;  -- the column is gone: every project is meant
   end;

@@ -3,6 +3,9 @@
 -- A writer takes W for the rest of its transaction, then looks whether anyone holds S. A consumer about to
 -- sleep takes S, then looks whether anyone holds W. So either the writer sees the sleeper and notifies, or the
 -- sleeper sees the writer and comes back by itself. Advisory locks ignore isolation levels and snapshots.
+-- S may be refused only because another writer is looking at it just now. A needless notification is worse than waste: PREPARE
+-- TRANSACTION refuses a transaction that sent one. Where S can be had neither alone nor shared, a writer has it and nobody sleeps;
+-- where it can be had shared, look again: that another one comes along each time is not to be expected.
 -- The note that this transaction has rung is undone with the savepoint that undoes the lock and the notification.
 --
 -- Result: nothing.   Tables written: none.   Repeat: harmless.   Locks: advisory (1869442665, 1) and (1869442665, 2).
@@ -10,12 +13,22 @@ create or replace function omnicdc.ring() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $ring$
 begin
-  if omnicdc.someone_may_sleep() and not omnicdc.has_rung() then
-    perform set_config('omnicdc.rung', pg_current_xact_id()::text, true);
-    if pg_notification_queue_usage() < 0.5 then
-      -- A full queue would fail the application's commit. The payload stays empty: it has a limit as well.
-      perform pg_notify('omnicdc_change', '');
-    end if;
+  if omnicdc.has_rung() or not omnicdc.someone_may_sleep() then
+    return;
+  end if;
+  if pg_try_advisory_xact_lock_shared(1869442665, 1) then
+    for attempt in 1..3 loop
+      if (case when pg_try_advisory_lock(1869442665, 2) then pg_advisory_unlock(1869442665, 2)
+               when pg_try_advisory_lock_shared(1869442665, 2) then not pg_advisory_unlock_shared(1869442665, 2)
+               else true end) then
+        return;
+      end if;
+    end loop;
+  end if;
+  perform set_config('omnicdc.rung', pg_current_xact_id()::text, true);
+  if pg_notification_queue_usage() < 0.5 then
+    -- A full queue would fail the application's commit. The payload stays empty: it has a limit as well.
+    perform pg_notify('omnicdc_change', '');
   end if;
 end
 $ring$;

@@ -1,6 +1,8 @@
 -- omnicdc.watch_source(watched): the text of the trigger function for UPDATE, for a watch list.
 --
 -- watched: columns, or column.key for a key of a json column.   Result: a plpgsql body.   Tables written: none.
+-- Whoever owns the table may give a column a type of their own (an oid from 16384 on), and that type casts of their own.
+-- So of such a type no cast is used: not even in a branch that is not taken, for the planner looks into all of them.
 create or replace function omnicdc.watch_source(watched text[]) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $source$
@@ -10,14 +12,22 @@ declare
   new_id uuid;
   changed text[];
 begin
-  -- The one thing that a change of CMP's schema can break is looking into the row, so that alone is guarded.
+  -- The one thing that a change of CMP's schema, or a damaged value, can break is looking into the row, so that alone is guarded.
   -- Nothing is written in here: a block that writes would cost a subtransaction id for each row.
   begin
-    old_id := old.id;
-    new_id := new.id;
-    changed := array_remove(array[
-        %s
+    if pg_typeof(old.id)::oid < '16384'::oid then
+      old_id := old.id;
+      new_id := new.id;
+    end if;
+    if %1$s then
+      changed := array_remove(array[
+        %2$s
       ], null);
+    else
+      changed := array_remove(array[
+        %3$s
+      ], null);
+    end if;
   exception when others then
     changed := null;
   end;
@@ -36,10 +46,16 @@ begin
   return null;
 end
 $body$,
+    string_agg(distinct format($own$pg_typeof(old.%I)::oid < '16384'::oid$own$, column_name), ' and '),
     string_agg(
       -- Compared as text byte by byte: a collation or a type that takes two spellings for equal would hide a change.
       format('case when (%s) collate "C" is distinct from (%s) collate "C" then %L end',
              format(reading, 'old', column_name, key), format(reading, 'new', column_name, key), item),
+      E',\n        ' order by item collate "C"),
+    string_agg(
+      -- What the type's own output function says, of the whole column.
+      format($shown$case when format('%%L', old.%1$I) collate "C" is distinct from format('%%L', new.%1$I) collate "C" then %2$L end$shown$,
+             column_name, item),
       E',\n        ' order by item collate "C"))
   from (
     select item,

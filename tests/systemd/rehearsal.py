@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,18 @@ ROOT = Path("/srv/infrastructure")
 SECRET = "correct horse"
 OUTAGE_S = 1.5
 
+WATCHDOG = """[Service]
+WatchdogSec=2s
+# By the unit's own rules: memory that can be written to and run.
+ExecStartPre={python} /opt/omnicdc/probe.py
+"""
+PROBE = """import mmap
+try:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    print("memory that can be written to and run: refused")
+"""
+
 Scene = dict[str, object]
 
 
@@ -47,11 +60,13 @@ def main() -> None:
         seen["confined"] = played(confined)
         seen["reloaded"] = played(lambda: reloaded(cmp))
         seen["killed"] = played(lambda: killed(cmp))
+        seen["hung"] = played(lambda: hung(cmp))
     seen["outage"] = played(lambda: outage(server))
     seen["stopped"] = played(stopped)
     seen["refused"] = played(refused)
     seen["moved"] = played(moved)
-    seen["journal"] = {"lines": said("journalctl", "--no-pager", "--output=cat").splitlines()[-200:]}
+    journal = said("journalctl", "--no-pager", "--output=cat")
+    seen["journal"] = {"lines": journal.splitlines()[-200:], "password": SECRET in journal}
     json.dump(seen, sys.stdout, indent=2)
 
 
@@ -105,6 +120,8 @@ def confined() -> Scene:
     return {
         **{key: status[key] for key in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")},
         "user": Path(f"/proc/{pid}").owner(),
+        "password_shown": SECRET in Path(f"/proc/{pid}/environ").read_text() + Path(f"/proc/{pid}/cmdline").read_text(),
+        "in_force": said("systemctl", "show", "omnicdc").splitlines(),
         "writable": [
             path
             for path in ("/etc", str(ROOT), str(ROOT / "governance/registry"), "/var/lib/omnicdc", "/home")
@@ -152,6 +169,24 @@ def killed(cmp: Cmp) -> Scene:
         "mode": oct(canonical.stat().st_mode & 0o777),
         **service(),
     }
+
+
+def hung(cmp: Cmp) -> Scene:
+    """Stop the daemon's process in its tracks, so that it says nothing any more, under a watchdog that bites soon."""
+    (PREFIX / "probe.py").write_text(PROBE)
+    watchdog = drop_in("watchdog", WATCHDOG.format(python=sys.executable))
+    subprocess.run(["systemctl", "restart", "omnicdc"], check=True)
+    before, began = service(), time.monotonic()
+    os.kill(int(before["MainPID"]), signal.SIGSTOP)
+    cmp.upsert("while it hung")
+    back = until(lambda: service()["MainPID"] not in ("0", before["MainPID"]) and active())
+    seconds = time.monotonic() - began
+    caught_up = until(lambda: arrived(cmp, "while it hung") and arrived(cmp, "after the hang"))
+    after, lines = service(), said("journalctl", "--no-pager", "--output=cat", "--since=-20s")
+    watchdog.unlink()
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    subprocess.run(["systemctl", "restart", "omnicdc"], check=True)
+    return {"back": back, "seconds": seconds, "caught_up": caught_up, "said": lines, **after}
 
 
 def outage(server: EmbeddedServer) -> Scene:

@@ -93,11 +93,13 @@ def until(condition: Callable[[], bool]) -> bool:
     return False
 
 
-def drop_in(name: str, lines: str) -> None:
-    """Change the unit as `systemctl edit` does."""
+def drop_in(name: str, lines: str) -> Path:
+    """Change the unit as `systemctl edit` does; returns the file."""
     DROP_INS.mkdir(parents=True, exist_ok=True)
-    (DROP_INS / f"{name}.conf").write_text(lines)
+    file = DROP_INS / f"{name}.conf"
+    file.write_text(lines)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
+    return file
 
 
 def said(*command: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def day() -> Scene:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     seen: Scene = json.loads(done.stdout)
-    print("\n".join(seen.pop("journal")["lines"]))  # noqa: T201 - shown when a test fails
+    print("\n".join(seen["journal"].pop("lines")))  # noqa: T201 - shown when a test fails
     return seen
 
 
@@ -108,6 +109,38 @@ def test_a_rewritten_registry_keeps_its_group_and_mode(day: Scene) -> None:
 
     assert scene["rewritten"]
     assert (scene["group"], scene["mode"]) == ("people", "0o660")
+
+
+def test_a_daemon_that_hangs_is_killed_by_the_watchdog_tells_where_and_is_right_afterwards(
+    day: Scene,
+) -> None:
+    """Its process is stopped, so that it says nothing: as a deadlock would, or a disk that does not answer."""
+    scene = day["hung"]
+
+    assert scene["back"]
+    assert scene["seconds"] < 10
+    assert int(scene["NRestarts"]) >= 1
+    assert "Fatal Python error: Aborted" in scene["said"]
+    assert scene["caught_up"]
+
+
+def test_memory_that_can_be_written_to_and_run_is_refused(day: Scene) -> None:
+    """MemoryDenyWriteExecute, tried by a program that runs by the unit's own rules."""
+    assert "memory that can be written to and run: refused" in day["hung"]["said"]
+
+
+def test_every_restriction_of_the_unit_is_in_force(day: Scene) -> None:
+    """An older systemd ignores what it does not know; this one knew it all."""
+    in_force = dict(line.split("=", 1) for line in day["confined"]["in_force"])
+    switched_on = re.findall(r"^(\w+)=yes$", (CHECKOUT / "systemd/omnicdc.service").read_text(), re.MULTILINE)
+
+    assert len(switched_on) > 15
+    assert {name: in_force.get(name) for name in switched_on} == dict.fromkeys(switched_on, "yes")
+
+
+def test_the_password_is_shown_neither_by_ps_nor_in_the_journal(day: Scene) -> None:
+    assert not day["confined"]["password_shown"]
+    assert not day["journal"]["password"]
 
 
 def test_a_daemon_outlives_an_outage_of_the_database(day: Scene) -> None:

@@ -200,7 +200,7 @@ def test_bombs_neither_hang_nor_escape(bomb: bytes) -> None:
         (b"exclusions:\n- {repo: x\n", "F:3: not YAML (expected ',' or '}'"),
         (b"exclusions: []\n---\n{}\n", "F:2: not YAML (but found another document"),
         (b"exclusions: []\nx: \xff\n", "F:2: not YAML ("),
-        (b"exclusions: []\nx: *nobody\n", "F:2: not YAML (found undefined alias 'nobody'"),
+        (b"exclusions: []\nx: *nobody\n", "F:2: not YAML (found undefined alias)"),
         (b"- repo: x\n", "F:1: not a mapping with a list exclusions"),
         (b"just words\n", "F:1: not a mapping with a list exclusions"),
         (b"exclusion:\n- repo: x\n", "F:1: exclusions stands here nowhere"),
