@@ -17,8 +17,9 @@ from omnicdc.rows import qualified
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOCK_TIMEOUT = "1s"
-"""Waiting for the table's lock holds up every writer behind it, so not for long, and then again."""
+LOCK_TIMEOUT = "500ms"
+"""Waiting for the table's lock holds up every writer behind it, so not for long, and then again. Shorter than
+PostgreSQL's deadlock_timeout: where a writer and we wait for each other, it is we who give up."""
 
 ATTEMPTS = 8
 
@@ -55,8 +56,13 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
             # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
+        pending = _pending(conn)
+        if 0 < len(pending) < len(sql.migrations()):
+            # A migration locks the log, which writers come to from the table: taken the other way round, we would
+            # wait for each other, and PostgreSQL would make one of CMP's writes fail.
+            conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(pgsql.SQL(target)))
         conn.execute("set local role omnicdc_owner")
-        for migration in _pending(conn):
+        for migration in pending:
             conn.execute(migration.script.text)
             db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
         for function in sql.functions():

@@ -1,6 +1,7 @@
 -- Every statement that omnicdc sends, by name. What is installed in the database is in sql/.
 
 -- open_session: The server notices within a minute that this host is gone, and frees its name; no lock is waited for in silence.
+-- A daemon that hangs in a reading holds up whoever alters CMP's table, and every writer behind that: not for long.
 -- What the daemon writes need not reach the server's disk at once: lost in a crash, it is said again after the full scan that follows.
 select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('tcp_keepalives_idle', '30', false),
@@ -8,6 +9,7 @@ select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('tcp_keepalives_count', '3', false),
        pg_catalog.set_config('tcp_user_timeout', '30000', false),
        pg_catalog.set_config('lock_timeout', '30s', false),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', false),
        pg_catalog.set_config('client_connection_check_interval', '1s', false);
 
 -- backend: Who answers, and whether some backend works on a query rather than waits for its client.
@@ -49,6 +51,9 @@ begin isolation level repeatable read read only;
 
 -- snapshot: Which transactions this transaction sees.
 select pg_catalog.pg_current_snapshot()::text as snapshot;
+
+-- rewritten: Whether CMP's table was written anew since the transaction's snapshot, to which it then looks empty.
+select omnicdc.rewritten() as rewritten;
 
 -- place: Which tables the log and CMP's are.
 select omnicdc.place() as place;

@@ -8,8 +8,7 @@ from psycopg.errors import QueryCanceled
 from psycopg.rows import tuple_row
 
 from omnicdc import db
-from omnicdc.capture import insist
-from omnicdc.errors import Interrupted, RegistryError
+from omnicdc.errors import DatabaseUnavailable, Interrupted, RegistryError
 from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING, Fault
 from omnicdc.rows import (
@@ -46,7 +45,7 @@ of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
 def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
     """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on.
 
-    `observe` is told `scanned NAME` after each. Raises DatabaseUnavailable if a table was made anew meanwhile.
+    `observe` is told `scanned NAME` after each. Raises DatabaseUnavailable if the table is younger than the snapshot.
     """
     conn, table = reading.conn, state.config.table
     found: dict[str, tuple[list[Row], dict[str, str]]] = {}
@@ -80,7 +79,7 @@ def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Ca
         observe(f"scanned {name}")
     if EVERYTHING in wanted.values():
         with stages("scan"):
-            insist(db.one(conn, "place")["place"], state.place)
+            _insist(db.start(conn, "rewritten"))
 
 
 def _wanted(standing: Standing, ids: Ids) -> Ids:
@@ -106,7 +105,7 @@ def _together(
     """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself.
 
     Raises RegistryError if one takes too long: by themselves they would take as long again.
-    Of a table that was created after the snapshot nothing is seen: so which one it was is asked afterwards, as in `scan`.
+    Of a table that was made or written anew after the snapshot nothing is seen: so that is asked afterwards, as in `scan`.
     """
     if not wanted:
         return {}
@@ -119,15 +118,24 @@ def _together(
                 query = statement(state.standings[name].registry.scanner, state.config.table, targeted=True)
                 cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
             conn.execute("release scan")
-            here = db.start(conn, "place")
+            rewritten = db.start(conn, "rewritten")
     except NOT_AS_EXPECTED:
         conn.execute("rollback to scan")
         return {}
     except QueryCanceled as exc:
         conn.execute("rollback to scan")
         raise too_slow(exc) from exc
-    insist(db.only(here)["place"], state.place)
+    _insist(rewritten)
     return {name: (cursor.fetchall(), {}) for name, cursor in cursors.items()}
+
+
+def _insist(rewritten: db.Cursor) -> None:
+    """Raise DatabaseUnavailable if what was read is not to be believed: to an older snapshot the table looks empty."""
+    if db.only(rewritten)["rewritten"]:
+        raise DatabaseUnavailable(
+            "CMP's table was written anew while its lock was waited for",
+            hint="everything is scanned afresh, by itself",
+        )
 
 
 def _rebuild(conn: Connection, standing: Standing, table: str, stop: Stop, stages: Stages) -> None:

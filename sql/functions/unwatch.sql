@@ -8,6 +8,8 @@ as $unwatch$
 declare
   part regclass;
 begin
+  -- In the order in which writers come to them: DROP TRIGGER locks the partitions before their table.
+  execute format('lock table %s in access exclusive mode', target);
   execute format('drop trigger if exists omnicdc_note_row on %s', target);
   execute format('drop trigger if exists omnicdc_note_update on %s', target);
   for part in select target union select t.relid from pg_partition_tree(target) t loop

@@ -60,6 +60,8 @@ MAY: dict[LiteralString, LiteralString] = {
     "select omnicdc.is_alive('x')": BOTH,
     "select omnicdc.holder('x')": BOTH,
     "select omnicdc.place()": BOTH,
+    "select omnicdc.rewritten()": DAEMON,
+    "select omnicdc.watched_parts()": DAEMON,
     "select omnicdc.request_rebuild()": BOTH,
     "select omnicdc.request_accept()": DAEMON,
     "select omnicdc.prune('1 day', '1 day')": DAEMON,

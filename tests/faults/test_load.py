@@ -1,0 +1,704 @@
+"""Faults 7: many writers, a transaction that stays open, a full NOTIFY queue, many consumers, a server without room."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from bench.pgbench import DRAW, IDS, VALUES, command
+from psycopg import sql as pgsql
+from support.cmp import TABLE, UPSERT, Cmp
+from support.host import INVENTORY, Host, until
+
+from omnicdc import db, install
+from omnicdc.daemon import run_to_the_end
+from omnicdc.embedded import EmbeddedServer, bundled
+from omnicdc.housekeeping import SIGN_OF_LIFE_S
+from omnicdc.publish import nobody
+from omnicdc.scanners import scanners
+from omnicdc.stop import Stop
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Sequence
+
+    from support.evidence import Evidence, Scale
+    from support.host import Daemon
+
+pytestmark = pytest.mark.timeout(900)
+
+LONGEST_WRITE_S = 1.0
+HISTORY_S = 20
+SLACK_S = 15
+BURST_S = 5
+BURST_CLIENTS = 20
+BURSTS_EVERY_S = 60
+NOTIFICATION = "x" * 7000
+AT_ONCE = "-1 second"
+"""An age that everything has, the change of this instant included."""
+
+MOST_GROWTH_MB = 10.0
+
+
+@pytest.fixture(scope="module")
+def small_queue() -> Iterator[EmbeddedServer]:
+    """A server of the module's own: room for 250 connections, and the smallest NOTIFY queue."""
+    server = EmbeddedServer(
+        Path(tempfile.mkdtemp(prefix="omnicdc-load-")),
+        {"max_connections": "250", "max_notify_queue_pages": "64", "fsync": "off"},
+    )
+    server.create()
+    server.start()
+    yield server
+    server.delete()
+
+
+@pytest.fixture
+def own(small_queue: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[Cmp]:
+    """A captured CMP on that server."""
+    name = f"cmp_{abs(hash(request.node.nodeid)) % 10**8}"
+    dsn = small_queue.dsn(name)
+    with psycopg.connect(small_queue.dsn(), autocommit=True) as admin:
+        admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(name)))
+        with Cmp(dsn) as cmp:
+            cmp.conn.execute(TABLE)
+            with db.connect(dsn) as conn:
+                install.install(conn, "projects", derive(scanners().values()).fields)
+            yield cmp
+        admin.execute(pgsql.SQL("drop database {} with (force)").format(pgsql.Identifier(name)))
+
+
+@pytest.fixture
+def own_host(own: Cmp, tmp_path: Path) -> Iterator[Host]:
+    """A registry host for it."""
+    host = Host(tmp_path / "host", own.dsn)
+    yield host
+    host.close()
+
+
+def rebuilt(cmp: Cmp, where: Path) -> dict[str, bytes]:
+    """Return what a first start elsewhere writes."""
+    fresh = Host(where, cmp.dsn)
+    run_to_the_end(fresh.config(), Stop(), nobody)
+    cmp.conn.execute("delete from omnicdc.consumer where name = %s", [where.name])
+    return fresh.content()
+
+
+def resident_mb(daemon: Daemon) -> float:
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time of all threads, so far."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(it.read_text().split()[0]) for it in threads) / 1e9
+
+
+class Effort:
+    """The processor time of a daemon, and of its backend, which no other load alters."""
+
+    def __init__(self, cmp: Cmp, daemon: Daemon) -> None:
+        query = "select pid from pg_locks where locktype = 'advisory' and classid = 1869442666"
+        self._pids = daemon.process.pid, int(cmp.value(query))
+
+    def shares(self, seconds: float) -> list[float]:
+        """Return which share of a processor each takes for so long."""
+        before, began = [cpu_s(pid) for pid in self._pids], time.monotonic()
+        time.sleep(seconds)  # what is measured
+        lasted = time.monotonic() - began
+        return [(cpu_s(pid) - used) / lasted for pid, used in zip(self._pids, before, strict=True)]
+
+    def of_changes(self, cmp: Cmp, host: Host, project: str, times: int) -> tuple[float, float]:
+        """Return the median lag, and the milliseconds that each change takes both."""
+        before = sum(map(cpu_s, self._pids))
+        lag = statistics.median(lag_ms(cmp, host, project) for _ in range(times))
+        return lag, (sum(map(cpu_s, self._pids)) - before) * 1000 / times
+
+
+def timed_upsert(cmp: Cmp, name: str) -> float:
+    """Write a project; returns the seconds that it took."""
+    started = time.perf_counter()
+    cmp.upsert(name)
+    return time.perf_counter() - started
+
+
+def timed_arrival(cmp: Cmp) -> float:
+    """Return for how many seconds what was written was not in the files."""
+    started = time.perf_counter()
+    cmp.arrived()
+    return time.perf_counter() - started
+
+
+def lag_ms(cmp: Cmp, host: Host, project: str) -> float:
+    """Change a project; returns for how long after its commit it was not acknowledged."""
+    with cmp.transaction() as (conn, token):
+        cmp.upsert(f"sentinel {token}", id=project, conn=conn)
+        began = time.time()
+    cmp.arrived(token)
+    acknowledged = cmp.value(
+        """select extract(epoch from min(h.at))::float8 from omnicdc.history h
+            where h.consumer = %s and pg_visible_in_snapshot(%s::text::xid8, h.snapshot)""",
+        host.env["OMNICDC_CONSUMER"],
+        token,
+    )
+    return (float(acknowledged) - began) * 1000
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[int(share * (len(values) - 1))]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How it stands at one moment of the load."""
+
+    lag_ms: float
+    resident_mb: float
+    log_mb: float
+    overdue: int
+    """Rows of the log that retention should have deleted."""
+
+
+class Writers:
+    """pgbench: many connections at a bounded rate, and bursts of some more as fast as they can."""
+
+    def __init__(self, cmp: Cmp, where: Path, projects: int) -> None:
+        self._dsn = cmp.dsn
+        self._path = where / "upsert.pgbench"
+        self._path.write_text(DRAW.format(projects=projects) + UPSERT.strip() % VALUES + ";\n")
+        self._started: list[subprocess.Popen[str]] = []
+        self._bursts = 0
+        self._began = time.monotonic()
+
+    def start(self, clients: int, seconds: int, rate: int | None = None) -> subprocess.Popen[str]:
+        """Begin to write."""
+        pgbench = str(bundled() / "pgbench")
+        run = command(pgbench, self._path, self._dsn, clients=clients, seconds=seconds, rate=rate)
+        process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._started.append(process)
+        return process
+
+    def burst_if_due(self) -> None:
+        """Write as fast as some can, every minute."""
+        if time.monotonic() - self._began >= self._bursts * BURSTS_EVERY_S:
+            self._bursts += 1
+            self.start(BURST_CLIENTS, BURST_S)
+
+    def end(self) -> int:
+        """Wait for all; returns how many transactions they made. Fails if any of them failed."""
+        written = 0
+        for process in self._started:
+            said, noise = process.communicate(timeout=60)
+            assert process.returncode == 0, noise
+            assert "number of failed transactions: 0 (" in said, said
+            written += int(said.partition("actually processed: ")[2].split("/")[0].split()[0])
+        return written
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+class LongTransaction:
+    """One that writes a project and then stays open."""
+
+    def __init__(self, cmp: Cmp) -> None:
+        self._cmp = cmp
+        self._conn = cmp.connect()
+        self._began = self.lasted_s = 0.0
+        self.token = ""
+
+    def begin(self) -> None:
+        """Write, and do not commit."""
+        self._conn.execute("begin")
+        self.project = self._cmp.upsert("open for long", conn=self._conn)
+        row = self._conn.execute("select pg_current_xact_id()::text").fetchone()
+        assert row
+        self.token, self._began = row[0], time.monotonic()
+
+    def commit(self) -> None:
+        """End it at last."""
+        self._conn.execute("commit")
+        self.lasted_s = time.monotonic() - self._began
+
+    def close(self) -> None:
+        self._conn.close()
+
+
+def sample(cmp: Cmp, host: Host, daemon: Daemon, allowed_s: float) -> Sample:
+    """Send a change of our own, and look around."""
+    project = cmp.value("select id::text from projects order by id limit 1")
+    lag = lag_ms(cmp, host, project)
+    overdue = cmp.value(
+        "select count(*) from omnicdc.change where at < clock_timestamp() - make_interval(secs => %s)",
+        allowed_s,
+    )
+    log_mb = cmp.value("select pg_total_relation_size('omnicdc.change')") / 2**20
+    return Sample(lag, resident_mb(daemon), log_mb, overdue)
+
+
+def test_many_connections_write_for_long_and_nothing_grows(
+    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P1, P4: no write fails; neither lag nor memory grows, nor the log beyond what is kept; in the middle third one
+    transaction stays open, which delays nobody but itself.
+    """
+    clients, seconds, projects = scale(40, 200), scale(5, 600), scale(500, 10_000)
+    own.fill(projects)
+    own.conn.execute(IDS)
+    daemon = own_host.daemon(OMNICDC_HISTORY=f"{HISTORY_S}s", OMNICDC_POLL_S="5")
+    writers, long = Writers(own, tmp_path, projects), LongTransaction(own)
+    thirds: list[list[Sample]] = [[], [], []]
+    try:
+        steady = writers.start(clients - BURST_CLIENTS, seconds, rate=scale(200, 400))
+        began = time.monotonic()
+        while steady.poll() is None:
+            third = min(int((time.monotonic() - began) / seconds * 3), 2)
+            if third == 1 and not long.token:
+                long.begin()
+            if third == 2 and not long.lasted_s:
+                long.commit()
+            # What was written beside it is kept until the prune that follows its end.
+            allowed_s = HISTORY_S + SIGN_OF_LIFE_S + SLACK_S + (seconds if third else 0)
+            thirds[third].append(sample(own, own_host, daemon, allowed_s))
+            writers.burst_if_due()
+        written = writers.end()
+    finally:
+        writers.close()
+        long.close()
+    own.arrived(long.token)
+    own.arrived()
+    lags = [[it.lag_ms for it in part] for part in thirds]
+    median = [statistics.median(part) for part in lags]
+    memory = [max(it.resident_mb for it in part) for part in thirds]
+    log_mb = [max(it.log_mb for it in part) for part in thirds]
+    every = [lag for part in lags for lag in part]
+
+    assert long.project in own_host.canonical()
+    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert [it.overdue for part in thirds for it in part if it.overdue] == []
+    # Of few samples, beside whatever else the machine does, a short run can only tell that none was lost.
+    assert max(median[1:]) < 2 * median[0] + scale(5000, 250)
+    assert memory[2] < memory[0] + MOST_GROWTH_MB
+    evidence(
+        "P1 P4",
+        f"{clients} connections wrote for {seconds} s, at a bounded rate and {BURST_S} s of every minute as fast as they could; "
+        f"{projects:,} projects; history kept for {HISTORY_S} s",
+        times=written,
+        found=f"no write failed; commit to acknowledged {median[0]:,.0f} ms at the median of the first third, {median[2]:,.0f} ms of the "
+        f"last, p99 {percentile(every, 0.99):,.0f} ms, at most {max(every):,.0f} ms ({len(every)} samples); daemon at most "
+        f"{memory[0]:.0f} MB in the first third, {memory[2]:.0f} MB in the last; log at most {log_mb[0]:.0f}, {log_mb[1]:.0f}, {log_mb[2]:.0f} MB by thirds; "
+        "files = full rebuild",
+    )
+    evidence(
+        "P1 P4",
+        f"beside these {clients} connections a transaction that had changed a project stayed open for {long.lasted_s:,.0f} s",
+        times=1,
+        found=f"others' changes took {median[1]:,.0f} ms at the median meanwhile; its own arrived when it was committed; the log was pruned after its end",
+    )
+
+
+def test_a_transaction_left_open_costs_next_to_nothing(
+    cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
+) -> None:
+    """P1, P4: beside it lies what others committed since it began, which must not be read again with each change."""
+    changes, seconds, times = scale(100_000, 1_000_000), scale(1, 10), scale(10, 50)
+    cmp.fill(200)
+    daemon, long = host.daemon(OMNICDC_POLL_S="5"), LongTransaction(cmp)
+    effort, project = Effort(cmp, daemon), next(iter(host.canonical()))
+    alone = effort.of_changes(cmp, host, project, times)
+    long.begin()
+    for _ in range(100):
+        cmp.conn.execute(
+            "insert into omnicdc.change (project_id, op, fields) select %s, 'update', '{status}' from generate_series(1, %s)",
+            [project, changes // 100],
+        )
+    cmp.conn.execute("analyze omnicdc.change")  # as autovacuum does within a minute
+    cmp.arrived()
+    beside = effort.of_changes(cmp, host, project, times)
+    idle = effort.shares(seconds)
+    unseen, missing = cmp.wait(long.token, timeout_s=0.0), long.project not in host.canonical()
+    long.commit()
+    cmp.arrived(long.token)
+    long.close()
+
+    assert (unseen.status, missing) == ("timeout", True)
+    assert long.project in host.canonical()
+    assert beside[1] < 3 * alone[1] + 5
+    assert max(idle) < 0.1
+    evidence(
+        "P1 P4",
+        f"a transaction left open while {changes:,} changes were committed beside it, as in an hour at {changes / 3600:,.0f} a second",
+        times=1,
+        found=f"others' changes took {beside[0]:.0f} ms at the median ({alone[0]:.0f} ms without it) and {beside[1]:.1f} ms of a processor "
+        f"({alone[1]:.1f} ms); idle beside it the daemon took {idle[0]:.1%} of one and its backend {idle[1]:.1%}; its own change "
+        "arrived when it was committed",
+    )
+
+
+@contextmanager
+def deaf(cmp: Cmp) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Somebody else's: it listens, and stays in a transaction, so that nothing of the queue can be thrown away."""
+    with cmp.connect() as conn:
+        conn.execute("listen noise")
+        conn.execute("begin; select 1")
+        yield conn
+
+
+def flood(cmp: Cmp) -> None:
+    """Fill the queue until nobody can notify any more."""
+    with suppress(psycopg.errors.ProgramLimitExceeded):
+        while True:
+            cmp.conn.execute("select pg_notify('noise', %s)", [NOTIFICATION])
+
+
+def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
+    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P1, P4, P5: filled by somebody else: no write fails or waits, changes arrive by polling and are acknowledged."""
+    rounds = scale(1, 10)
+    own.fill(30)
+    daemon = own_host.daemon(OMNICDC_POLL_S="0.5")
+    own.arrived()
+    slowest = latest = 0.0
+    for number in range(rounds):
+        with deaf(own) as conn:
+            flood(own)
+            for write in range(3):
+                slowest = max(slowest, timed_upsert(own, f"in silence {number} {write}"))
+                latest = max(latest, timed_arrival(own))
+            conn.execute("commit")
+        own.upsert(f"heard again {number}")
+        own.arrived()
+
+    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert not [event for event in daemon.events if event["event"] == "session_lost"]
+    assert slowest < LONGEST_WRITE_S
+    evidence(
+        "P1 P4 P5",
+        "the server's NOTIFY queue filled to the brim by somebody else's notifications, beside a listener that stays in a transaction",
+        times=rounds,
+        found=f"no write failed, the slowest took {slowest * 1000:.0f} ms; changes arrived by polling, {latest:.1f} s after they were written at "
+        "most (poll_s: 0.5), and were acknowledged; emptied, it rang again",
+    )
+
+
+@pytest.mark.campaign
+def test_a_full_notify_queue_is_told_and_so_is_its_end(
+    own: Cmp, own_host: Host, scale: Scale, evidence: Evidence
+) -> None:
+    """P5: in the log and by `status`: what is wrong, and how to find who keeps it full."""
+    rounds = scale(1, 2)
+    own.fill(30)
+    daemon = own_host.daemon(OMNICDC_POLL_S="0.5")
+    for number in range(rounds):
+        with deaf(own) as conn:
+            flood(own)
+            seen = len(daemon.events)
+            terminate(own)  # a new session sends a canary at once; without it, one is sent every minute
+            lost = daemon.wait_for("canary_lost", after=seen)
+            own.upsert(f"in silence {number}")
+            own.arrived()
+            until(lambda: "queue of notifications" in str(own_host.ask("status")["faults"]), "status tells")
+            conn.execute("commit")
+        daemon.wait_for("canary_home", after=seen)
+        until(lambda: own_host.ask("status")["faults"] == [], "status has forgotten it")
+
+        assert "queue of notifications is more than half full" in lost["reason"]
+        assert "pg_stat_activity" in lost["hint"]
+    evidence(
+        "P5",
+        "the server's NOTIFY queue kept full by somebody else, and emptied again",
+        times=rounds,
+        found="the log and `status` named the queue and the query that finds the culprit, and its end",
+    )
+
+
+def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_when_it_returns(
+    cmp: Cmp, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P1, P8: the log is kept for it as long as `silent_limit`; then it goes, and a start scans in full."""
+    count, writes = scale(3, 16), scale(30, 300)
+    cmp.fill(100)
+    hosts = [Host(tmp_path / f"consumer{number}", cmp.dsn) for number in range(count)]
+    try:
+        daemons = [host.daemon() for host in hosts]
+        dead = hosts[0]
+        cmp.arrived()
+        daemons[0].kill()
+        for number in range(writes):
+            cmp.upsert(f"while it was dead {number}")
+        cmp.arrived()
+        prune(cmp)
+        kept = log_rows(cmp)
+        cmp.conn.execute(
+            "update omnicdc.consumer set seen_at = seen_at - interval '1 day' where name = 'consumer0'"
+        )
+        gone = prune(cmp)
+        left = log_rows(cmp)
+        behind = dead.content() != hosts[1].content()
+        dead.daemon()
+        cmp.arrived()
+        right = rebuilt(cmp, tmp_path / "fresh")
+
+        # Of the last ones the others read, some began before others had ended.
+        assert (kept, gone > writes - 10, left < 10, behind) == (writes, True, True, True)
+        assert [host.content() == right for host in hosts] == [True] * count
+    finally:
+        for host in hosts:
+            host.close()
+    evidence(
+        "P1 P8",
+        f"{count} consumers of one database, one of them dead; {writes} changes; a day later (its last sign of life set back)",
+        times=count,
+        found=f"until then all it had not read was kept; after that {gone} were pruned, {left} left; returned, it scanned in full, and all {count} had the files of a full rebuild",
+    )
+
+
+def prune(cmp: Cmp, silent: str = "1 day") -> int:
+    """Do what every daemon does once a minute, of changes of any age; returns how many were deleted."""
+    return int(cmp.value("select omnicdc.prune(%s::interval, %s::interval)", AT_ONCE, silent))
+
+
+def log_rows(cmp: Cmp) -> int:
+    """Return how many changes the log holds, canaries aside."""
+    return int(
+        cmp.value("select count(*) from omnicdc.change where project_id is distinct from omnicdc.canary_id()")
+    )
+
+
+def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
+    cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P1, P5, P8: alive and silent, it holds nothing back; continued, it must not take for published what was deleted unread."""
+    rounds = scale(1, 10)
+    cmp.fill(30)
+    daemon = host.daemon(OMNICDC_POLL_S="5")
+    cmp.arrived()
+    for number in range(rounds):
+        daemon.process.send_signal(signal.SIGSTOP)
+        with cmp.transaction() as (conn, token):
+            cmp.upsert(f"while it stood {number}", conn=conn)
+        deleted = prune(cmp, silent=AT_ONCE)
+        daemon.process.send_signal(signal.SIGCONT)
+        cmp.arrived()
+        verdict = cmp.wait(token)
+
+        assert deleted > 0
+        assert f"while it stood {number}" in str(host.canonical())
+        assert verdict.status == "published", verdict
+    assert host.content() == rebuilt(cmp, tmp_path / "fresh")
+    evidence(
+        "P1 P5 P8",
+        "a daemon stopped (SIGSTOP) for longer than `silent_limit` and `history`, and continued: what it had not read was deleted",
+        times=rounds,
+        found="it noticed, scanned in full, and only then was the change called published",
+    )
+
+
+def test_a_consumer_that_is_held_holds_no_log_back(
+    cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P6, P8: alive, with a registry that cannot be written for long; mended, it shows what was pruned meanwhile, too."""
+    rounds = scale(1, 10)
+    cmp.fill(30)
+    host.daemon(OMNICDC_POLL_S="0.1")
+    in_the_way = (host.root / INVENTORY).with_name(f".{Path(INVENTORY).name}.omnicdc-tmp")
+    for number in range(rounds):
+        cmp.arrived()
+        (in_the_way / "full").mkdir(parents=True)
+        for write in range(20):
+            cmp.upsert(
+                f"while it was held {number} {write}", github_url=f"https://github.com/held/{number}-{write}"
+            )
+        status = cmp.wait().status
+        deleted = prune(cmp)
+        left = log_rows(cmp)
+        lacking = (
+            b"while it was held" not in host.raw(INVENTORY)
+            and f"held/{number}-" not in host.raw(INVENTORY).decode()
+        )
+        shutil.rmtree(in_the_way)
+        until(lambda: cmp.wait().status == "published", "it is written")
+
+        assert (status, left, deleted >= 20, lacking) == ("held", 0, True, True)
+        assert host.content() == rebuilt(cmp, tmp_path / f"fresh{number}")
+    evidence(
+        "P6 P8",
+        "a registry held for long (nothing can be written in its directory), and the log pruned meanwhile",
+        times=rounds,
+        found="the log was pruned all the same; mended, the registry was scanned in full; files = full rebuild",
+    )
+
+
+def test_pruning_takes_nothing_from_readers_in_the_middle(
+    cmp: Cmp, host: Host, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
+) -> None:
+    """P1: pruned over and over, whatever its age, while two daemons read and four connections write."""
+    rounds = scale(2, 20)
+    ids = [f"00000000-0000-0000-0000-{number:012}" for number in range(40)]
+    second = Host(tmp_path / "second", cmp.dsn)
+    pruned = 0
+    try:
+        host.daemon(OMNICDC_POLL_S="0.2")
+        second.daemon(OMNICDC_POLL_S="0.2")
+        for _ in range(rounds):
+            plans = [[(dice.choice(ids), str(dice.random())) for _ in range(100)] for _ in range(4)]
+            threads = [threading.Thread(target=write_all, args=(cmp, plan)) for plan in plans]
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                pruned += prune(cmp)
+            cmp.arrived()
+            right = rebuilt(cmp, tmp_path / f"fresh{pruned}")
+
+            assert host.content() == right
+            assert second.content() == right
+    finally:
+        second.close()
+    assert pruned > 0
+    evidence(
+        "P1",
+        "the log pruned over and over, of changes of any age, while two daemons read it and four connections wrote",
+        times=rounds * 400,
+        found=f"{pruned:,} changes deleted; after each of {rounds} quiet moments the files of both = full rebuild",
+    )
+
+
+def write_all(cmp: Cmp, plan: Sequence[tuple[str, str]]) -> None:
+    with cmp.connect() as conn:
+        for project, status in plan:
+            cmp.upsert(f"project {project}", id=project, status=status, conn=conn)
+
+
+@contextmanager
+def no_room(cmp: Cmp) -> Iterator[None]:
+    """Take every connection that the server has, and each that becomes free."""
+    taken: list[psycopg.Connection[tuple[object, ...]]] = []
+    full, done = threading.Event(), threading.Event()
+
+    def take() -> None:
+        while not done.is_set():
+            try:
+                taken.append(psycopg.connect(cmp.dsn))
+            except psycopg.OperationalError:
+                full.set()
+                done.wait(0.01)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        assert full.wait(20)
+        yield
+    finally:
+        done.set()
+        thread.join()
+        for conn in taken:
+            conn.close()
+        until(lambda: cmp.value("select count(*) from pg_stat_activity") < 100, "there is room again")
+
+
+def shut_out(cmp: Cmp, daemon: Daemon, seen: int) -> dict[str, object]:
+    """Cut a daemon's connection until it gets no other one; returns what it says."""
+
+    def said() -> bool:
+        terminate(cmp)
+        return any(event["event"] == "database_unavailable" for event in daemon.events[seen:])
+
+    until(said, "it gets no connection")
+    return daemon.wait_for("database_unavailable", after=seen)
+
+
+def test_a_server_without_room_is_waited_for(
+    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P4, P8: the daemon lost its connection and gets none, another one starts: both say so, wait, and go on by themselves."""
+    rounds = scale(1, 5)
+    own.fill(30)
+    daemon = own_host.daemon(OMNICDC_POLL_S="0.5")
+    slowest = 0.0
+    for number in range(rounds):
+        seen = len(daemon.events)
+        other = Host(tmp_path / f"other{number}", own.dsn)
+        with no_room(own):
+            said = [shut_out(own, daemon, seen)]
+            starting = other.starting()
+            said.append(starting.wait_for("database_unavailable"))
+            refused = own_host.run("status")
+            slowest = max(slowest, timed_upsert(own, f"without room {number}"))
+        starting.wait_for("serving")
+        daemon.wait_for("recovered", after=seen)
+        own.arrived()
+        right = rebuilt(own, tmp_path / f"fresh{number}")
+
+        assert all("too many clients" in str(line["error"]) for line in said)
+        assert "too many clients" in refused.stderr
+        assert [own_host.content(), other.content()] == [right, right]
+        other.close()
+    assert slowest < LONGEST_WRITE_S
+    evidence(
+        "P4 P8",
+        "every connection that the server has (max_connections) taken by somebody else, and the daemon's own cut; a second daemon started meanwhile",
+        times=rounds,
+        found="both said that the server lets nobody in and waited; no write of CMP waited; with room again both published, files = full rebuild",
+    )
+
+
+def terminate(cmp: Cmp) -> None:
+    """Cut the daemons' connections."""
+    cmp.conn.execute(
+        """select pg_terminate_backend(l.pid) from pg_locks l
+            where l.locktype = 'advisory' and l.classid = 1869442666
+              and l.database = (select oid from pg_database where datname = current_database())"""
+    )
+
+
+def test_one_statement_that_changes_everything_passes_under_load(
+    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+) -> None:
+    """P1, P2: a bulk update of all projects, while eight connections write single ones; both arrive."""
+    projects, seconds = scale(3_000, 100_000), scale(2, 20)
+    own.fill(projects)
+    own.conn.execute(IDS)
+    own_host.daemon()
+    writers = Writers(own, tmp_path, projects)
+    try:
+        writers.start(8, seconds, rate=100)
+        with own.transaction() as (conn, token):
+            conn.execute("update projects set type = 'RENEWED'")
+            began = time.monotonic()
+        own.arrived(token)
+        took = time.monotonic() - began
+        renewed = sum(entry["type"] == "RENEWED" for entry in own_host.canonical().values())
+        written = writers.end()
+    finally:
+        writers.close()
+    own.arrived()
+
+    assert renewed > projects * 0.9
+    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    evidence(
+        "P1 P2",
+        f"all of {projects:,} projects changed in one statement, while eight connections wrote single ones",
+        times=written,
+        found=f"published {took:.1f} s after its commit; no other write failed; at the end files = full rebuild",
+    )

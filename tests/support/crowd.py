@@ -1,0 +1,249 @@
+"""Eight connections that write into CMP and two programs that parse every registry, all until they are told to end.
+
+What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED ROOT...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import yaml
+
+from support.cmp import UPSERT, undo
+from support.host import REGISTRIES
+from support.ledger import WRITERS, Ledger, Project, deed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import LiteralString
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+READERS = 2
+
+PAUSE_S = 0.06
+"""The longest that a writer rests between two transactions: a machine that only writes has no time left for faults."""
+
+LOCK_TIMEOUT = "1s"
+"""A write that waits for a lock for so long fails, and the test with it."""
+
+SWITCH_S = 0.0005
+"""How soon a thread lets another go on: ten threads at Python's own 5 ms would measure one another."""
+
+WRITE: LiteralString = UPSERT + ", pg_current_xact_id()::text"
+SPOILT = {"name": "spoilt", "key": "spoilt", "type": "spoilt", "status": "-1", "metadata": "{}"}
+
+
+class Writer(threading.Thread):
+    """One connection; `through` the end of its server as well, if that is foreseen: then it connects again."""
+
+    def __init__(self, dsn: str, seed: str, writer: int, *, through: bool) -> None:
+        super().__init__(daemon=True)
+        self.confirmed = 0
+        """Its last transaction that CMP said was committed, or was found to hold."""
+        self.tokens: list[tuple[int, int]] = []
+        """Transaction ids of what CMP said was committed, each with its number."""
+        self.failure: Exception | None = None
+        self.longest_s = 0.0
+        self.lost = self.doubtful = 0
+        """How often its connection broke, and how often what it was committing then was committed."""
+        self._dsn, self._seed, self._writer, self._through = dsn, seed, writer, through
+        self._pace = random.Random(f"{seed} {writer}")
+        self._number = 1
+        self._end = threading.Event()
+
+    def end(self) -> None:
+        """Finish the transaction and close; raises what went wrong."""
+        self._end.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+    def run(self) -> None:
+        """Write until told to end."""
+        try:
+            while not self._end.is_set():
+                self._session()
+        except Exception as exc:  # noqa: BLE001 - `end` raises it
+            self.failure = exc
+
+    def _session(self) -> None:
+        try:
+            conn = psycopg.connect(self._dsn, autocommit=True)
+        except psycopg.OperationalError:
+            if not self._through:
+                raise
+            self._end.wait(0.01)
+            return
+        try:
+            with closing(conn):
+                conn.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+                self._go_on_from(conn)
+                while not self._end.wait(self._pace.random() * PAUSE_S):
+                    self._write(conn)
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.Rollback):
+            if not (self._through and conn.closed):
+                raise
+            self.lost += 1
+
+    def _go_on_from(self, conn: Connection) -> None:
+        """Find out whether the transaction in doubt was committed; what was confirmed is there."""
+        first = Project(self._writer, 0, 0).id
+        row = conn.execute("select status::int from projects where id = %s", [first]).fetchone()
+        found = row[0] if row else 0
+        assert found in (self.confirmed, self._number), f"confirmed {self.confirmed}, the server has {found}"
+        if found == self._number:
+            self.confirmed = found
+            self.doubtful += 1
+            self._number += 1
+
+    def _write(self, conn: Connection) -> None:
+        done, started = deed(self._seed, self._writer, self._number), time.perf_counter()
+        token = self._upsert(conn, 0) if done.single else self._transaction(conn)
+        self.longest_s = max(self.longest_s, time.perf_counter() - started)
+        if not done.undone:
+            self.tokens.append((int(token), self._number))
+            self.confirmed = self._number
+        self._number += 1
+
+    def _transaction(self, conn: Connection) -> str:
+        done, token = deed(self._seed, self._writer, self._number), ""
+        with conn.transaction():
+            if done.spoilt:
+                with conn.transaction():
+                    for row in done.spoilt:
+                        conn.execute(UPSERT, {"id": Project(self._writer, row, 0).id, **SPOILT})
+                    undo()
+            for row in done.written:
+                token = self._upsert(conn, row)
+            deleted = [Project(self._writer, row, 0).id for row in done.deleted]
+            conn.execute("delete from projects where id = any(%s::uuid[])", [deleted])
+            if done.undone:
+                undo()
+        return token
+
+    def _upsert(self, conn: Connection, row: int) -> str:
+        """Write a project as of this transaction; returns the token."""
+        project = Project(self._writer, row, self._number)
+        columns = project.columns
+        metadata = json.dumps({key: columns.pop(key) for key in ("github_url", "domain")})
+        found = conn.execute(WRITE, {"id": project.id, **columns, "metadata": metadata}).fetchone()
+        assert found
+        return str(found[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the crowd met."""
+
+    transactions: int
+    longest_s: float
+    lost: int
+    doubtful: int
+    reads: int
+    wrong: list[str]
+
+
+class Crowd:
+    """Eight writers and two readers, from `start` to `end` or `close`."""
+
+    def __init__(self, dsn: str, seed: str, roots: Sequence[Path], *, through: bool = False) -> None:
+        self._writers = [Writer(dsn, seed, writer, through=through) for writer in range(WRITERS)]
+        self._reading = [sys.executable, __file__, seed, *map(str, roots)]
+        self._readers: list[subprocess.Popen[str]] = []
+        self._switch_s = sys.getswitchinterval()
+
+    def start(self) -> None:
+        """Begin to read and to write."""
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        pipe = subprocess.PIPE
+        self._readers = [
+            subprocess.Popen(self._reading, env=env, stdin=pipe, stdout=pipe, text=True)
+            for _ in range(READERS)
+        ]
+        sys.setswitchinterval(SWITCH_S)
+        for writer in self._writers:
+            writer.start()
+
+    def close(self) -> None:
+        """End whatever still goes on."""
+        sys.setswitchinterval(self._switch_s)
+        for reader in self._readers:
+            reader.kill()
+            reader.communicate()
+        with suppress(Exception):  # `rest` told of it
+            self.rest()
+
+    @property
+    def confirmed(self) -> list[int]:
+        """Each writer's last transaction that it knows to be committed."""
+        return [writer.confirmed for writer in self._writers]
+
+    def rest(self) -> list[int]:
+        """Have the writers end; returns their last transactions."""
+        for writer in self._writers:
+            writer.end()
+        return self.confirmed
+
+    def told(self, snapshot: str) -> list[int]:
+        """Return each writer's last transaction that a snapshot sees."""
+        xmin, xmax, running = snapshot.split(":")
+        horizon, beyond, open_ = int(xmin), int(xmax), {int(it) for it in running.split(",") if it}
+
+        def seen(token: int) -> bool:
+            return token < horizon or (token < beyond and token not in open_)
+
+        return [
+            next((number for token, number in reversed([*writer.tokens]) if seen(token)), 0)
+            for writer in self._writers
+        ]
+
+    def end(self) -> Found:
+        """Have the readers end as well; returns what all of them met."""
+        self.rest()
+        said = [json.loads(reader.communicate()[0]) for reader in self._readers]
+        self._readers = []
+        return Found(
+            transactions=sum(len(writer.tokens) for writer in self._writers),
+            longest_s=max(writer.longest_s for writer in self._writers),
+            lost=sum(writer.lost for writer in self._writers),
+            doubtful=sum(writer.doubtful for writer in self._writers),
+            reads=sum(it["reads"] for it in said),
+            wrong=[wrong for it in said for wrong in it["wrong"]],
+        )
+
+
+def read(seed: str, roots: Sequence[Path]) -> None:
+    """Parse every registry of every root over and over, until the input ends; print how often, and what was wrong."""
+    # Readers are people's tools: they take what is left of the processors.
+    os.nice(5)
+    ledgers = {root / name: Ledger(seed, name) for root in roots for name in REGISTRIES}
+    seen: set[Path] = set()
+    reads, wrong = 0, []
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        for path, ledger in ledgers.items():
+            if path not in seen and not path.exists():
+                continue  # before the very first publication; from then on it is always there
+            seen.add(path)
+            reads += 1
+            try:
+                ledger.look(path.read_bytes())
+            except (AssertionError, LookupError, TypeError, ValueError, OSError, yaml.YAMLError) as exc:
+                wrong.append(f"{path}: {type(exc).__name__}: {exc}")
+    json.dump({"reads": reads, "wrong": wrong[:5]}, sys.stdout)
+
+
+if __name__ == "__main__":
+    read(sys.argv[1], [Path(root) for root in sys.argv[2:]])
