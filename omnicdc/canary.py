@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
+from psycopg.conninfo import make_conninfo
 
 from omnicdc import db
 from omnicdc.acknowledge import acknowledge
+from omnicdc.connection import PROBE_S
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError
 from omnicdc.model import Fault
 
@@ -27,6 +29,9 @@ log = structlog.get_logger()
 
 HEARD_S = 5.0
 """How long a bell may take. It takes a millisecond, and beside saturating writers some hundred."""
+
+AT_ONCE_S = 0.001
+"""To listen for as good as no time."""
 
 FULL = 0.5
 """Of the server's queue of notifications; beyond it writers do not ring (sql/functions/ring.sql has the same number)."""
@@ -95,18 +100,24 @@ class Canary:
     def release(self) -> float | None:
         """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
 
-        A server that lets nobody else in is no fault that a canary could tell.
+        A server that lets nobody else in is no fault that a canary could tell, but a reason to look at once whether it
+        is still there for us.
         """
         if not self.due:
             return None
         self.due = False
         try:
-            self._sender = db.connect(self.state.config.conninfo)
+            self._sender = db.connect(
+                make_conninfo(self.state.config.conninfo, connect_timeout=int(PROBE_S)), once_more=False
+            )
+            self._sender.conninfo = (
+                None  # a silence is no riddle here: this one gives up, and we look ourselves
+            )
             self._token = db.one(self._sender, "release_canary")["token"]
         except (psycopg.OperationalError, OmnicdcError) as exc:
             self._call_off()
             log.debug("canary_not_sent", error=str(exc))
-            return None
+            return AT_ONCE_S
         except psycopg.Error as exc:
             self._call_off()
             self._found(

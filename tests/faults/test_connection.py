@@ -96,6 +96,24 @@ def test_a_server_gone_silent_is_noticed_and_left(
 
 
 @pytest.mark.campaign
+def test_a_server_that_goes_silent_while_a_canary_is_sent_is_noticed_as_soon(
+    host: Host, proxy: Proxy, evidence: Evidence
+) -> None:
+    """P8: the canary's own connection must not be waited for at length; it was, and this took 23 s."""
+    daemon, took = host.daemon(OMNICDC_POLL_S="5"), 0.0
+    proxy.go_deaf()
+    took = lost_after_s(daemon, time.monotonic(), 0)
+    proxy.heal()
+    daemon.wait_for("recovered")
+
+    assert took < NOTICED_S
+    evidence(
+        "P8", "a proxy goes deaf as soon as the daemon serves, while it sends its first canary",
+        times=1, found=f"noticed after {took:.0f} s",
+    )  # fmt: skip
+
+
+@pytest.mark.campaign
 def test_a_query_that_takes_long_is_not_taken_for_silence(cmp: Cmp, host: Host, evidence: Evidence) -> None:
     """P8: the daemon waits behind CMP's lock for longer than a silence may last, and keeps its connection."""
     daemon = host.daemon()
