@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg faults coverage check lint types unit format build bench bench-quick clean
+.PHONY: help demo test test-pg faults coverage audit check lint types unit format build bench bench-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,11 @@ demo: .venv/demo ## watch a write propagate, on a PostgreSQL of its own
 test: lint types ## lint, types, layers, and all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-check: lint types unit ## what to run before every commit: seconds
+check: lint types unit audit ## what to run before every commit: seconds
+
+audit: .venv/dev ## known holes in what omnicdc stands on, and secrets in the repository
+	$(BIN)/python tests/support/audit.py
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
 
 lint: .venv/dev ## format, style and layers
 	$(BIN)/ruff format --check --quiet
