@@ -415,7 +415,7 @@ def beside_a_stopped_one(
     with waves(cmp):
         time.sleep(dice.random() * 0.1)  # the moment is the fault
         serving.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)  # and so is its length
+        time.sleep(0.3)  # and so is its length
     before, started = host.stats(), time.monotonic()
     write_wave(cmp, 999_999)
     took = time.monotonic() - started
