@@ -49,6 +49,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "started_at": state.started_at,
         "place": state.place,
         "published_at": generation.at if generation and generation.registries else None,
+        "capture": state.proven,
     }
 
 

@@ -14,7 +14,7 @@ from omnicdc.capture import insist
 from omnicdc.errors import OmnicdcError
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.publication import inspect
-from omnicdc.session import look_at_capture
+from omnicdc.session import look_at_capture, say
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ log = structlog.get_logger()
 SIGN_OF_LIFE_S = 60.0
 """How often a consumer with nothing to publish tells where it stands, and sends a canary."""
 
+NOTICE_S = 5.0
+"""How often the capture is looked at, if `poll_s` is longer; it takes half a millisecond."""
+
 
 class Housekeeping:
     """Looks after one session, whenever its loop comes round."""
@@ -42,6 +45,7 @@ class Housekeeping:
         self._inputs = inputs
         now = time.monotonic()
         self._next_look = now
+        self._next_notice = now
         self._next_sign = now + SIGN_OF_LIFE_S
         self._next_sweep = now + state.config.sweep_s
 
@@ -50,7 +54,20 @@ class Housekeeping:
         if self.due_in_s > 0:
             return False
         now = time.monotonic()
-        self._next_look = now + self._state.config.poll_s
+        self._next_notice = now + NOTICE_S
+        self._look_at_capture()
+        if now >= self._next_look:
+            self._next_look = now + self._state.config.poll_s
+            self._look_around(now)
+        return True
+
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until something is due."""
+        return max(0.0, min(self._next_look, self._next_notice) - time.monotonic())
+
+    def _look_around(self, now: float) -> None:
+        """Do what is due with every look at the log, and what is due less often."""
         self._state.retrying = True
         self._inputs.hand_over(self._state)
         inspect(self._state)
@@ -64,24 +81,26 @@ class Housekeeping:
         if now >= self._next_sign:
             self._next_sign = now + SIGN_OF_LIFE_S
             self._sign()
-        return True
 
-    @property
-    def due_in_s(self) -> float:
-        """Seconds until something is due."""
-        return max(0.0, self._next_look - time.monotonic())
+    def _look_at_capture(self) -> None:
+        """Read everything again if the capture is another: what was written meanwhile may not have been noted."""
+        state = self._state
+        with db.translated("looking at the capture"):
+            found = look_at_capture(self._conn, state.watch)
+            known = db.one(self._conn, "known", {"name": state.config.consumer})["known"]
+        if found != state.capture:
+            say(found)
+            state.altered(found)
+        if not known:
+            acknowledge(self._conn, state)
 
     def _sign(self) -> None:
-        """Look at the capture, forget what nobody needs, and say where we stand."""
+        """Forget what nobody needs, and say where we stand."""
         state, config = self._state, self._state.config
+        say(state.capture)
         with db.translated("looking after the log"):
-            fault, state.trusted = look_at_capture(self._conn, state.watch)
             keep = {"history": config.history, "silent": config.silent_limit}
             deleted = db.one(self._conn, "prune", keep)["deleted"]
-        if fault != state.capture_fault:
-            # Broken, or mended: what was written in between may not have been noted.
-            state.capture_fault = fault
-            state.sweep()
         if deleted:
             log.info("pruned", changes=deleted)
         acknowledge(self._conn, state)

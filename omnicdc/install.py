@@ -67,6 +67,7 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
             db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
         for function in sql.functions():
             conn.execute(function.text)
+        conn.execute(sql.grants().text)
         conn.execute("reset role")
         call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
             pgsql.Literal(target), list(watched)
@@ -102,6 +103,7 @@ def script(table: str, watched: tuple[str, ...]) -> str:
         )
         parts += [migration.script.text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
+    parts += ["\n" + sql.grants().text]
     watch = pgsql.SQL(
         "\nreset role;\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n"
     ).format(LOCK_TIMEOUT, qualified(table).as_string(), list(watched))

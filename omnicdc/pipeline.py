@@ -40,7 +40,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
                 )
                 state.parked = False
                 stages.add("wake", max(0.0, reading.waited_ms or 0.0))
-            work = merge(route(reading.changes, state.watch, trusted=state.trusted), state.overdue())
+            work = merge(route(reading.changes, state.watch, trusted=state.capture.trusted), state.overdue())
             if not (reading.changes or work or state.pending() or state.news()):
                 state.snapshot = reading.snapshot
                 return None

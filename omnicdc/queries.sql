@@ -55,6 +55,10 @@ select pg_catalog.pg_current_snapshot()::text as snapshot;
 -- rewritten: Whether CMP's table was written anew since the transaction's snapshot, to which it then looks empty.
 select omnicdc.rewritten() as rewritten;
 
+-- hidden: Whether row-level security hides rows of a table from us, and what lets us see them.
+select pg_catalog.row_security_active(%(table)s::pg_catalog.text) as hidden,
+       pg_catalog.format('alter role %%I bypassrls'::pg_catalog.text, current_user) as mend;
+
 -- place: Which tables the log and CMP's are.
 select omnicdc.place() as place;
 
@@ -85,6 +89,9 @@ select s.system_identifier,
        pg_catalog.current_setting('transaction_read_only')::boolean as read_only
   from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c;
 
+-- known: Whether this consumer has its row.
+select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
+
 -- watch: What is captured, and which migration the schema is at.
 select w.target, w.watched, (select max(m.version) from omnicdc.migration m) as version
   from omnicdc.watch w;
@@ -106,8 +113,9 @@ select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration 
 -- migrated: Note that a numbered file has been applied.
 insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
 
--- capture_fault: What is wrong with the capture, or NULL.
-select omnicdc.capture_fault() as fault;
+-- capture_fault: What is wrong with the capture, or NULL; what mends it; and its mark, another one when it may have missed something.
+select f.fault, case when f.fault is null then '' else omnicdc.capture_mend() end as mend, omnicdc.capture_mark() as mark
+  from omnicdc.capture_fault() as f (fault);
 
 -- park: Take S, shared: from now on writers ring. Not waited for: anybody may hold an advisory lock.
 select pg_catalog.pg_try_advisory_lock_shared(1869442665, 2) as parked;
@@ -140,17 +148,17 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, place)
+                                   backend, place, capture)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
-             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s)
+             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
        quarantined = excluded.quarantined, host = excluded.host, root = excluded.root, version = excluded.version,
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
-       backend = excluded.backend, place = excluded.place;
+       backend = excluded.backend, place = excluded.place, capture = excluded.capture;
 
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
@@ -190,11 +198,12 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
   from omnicdc.change c where c.xid = %(token)s::xid8;
 
 -- consumers: Every consumer, whether it is alive, and whether its files hold what is waited for: the row is taken at its word
--- only if it is that of the session which is alive, on the tables that are there.
+-- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
 select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
+       coalesce(c.capture = %(mark)s, false) as proven,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
             else not exists (select from omnicdc.unread(c.snapshot) x
@@ -230,6 +239,7 @@ select count(*) as changes, min(c.at) as oldest
 select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
        c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
+       coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c
  cross join lateral (

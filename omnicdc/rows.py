@@ -56,7 +56,7 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
     """
     query = statement(scanner, table, targeted=ids is not EVERYTHING)
     # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
-    with explained(scanner), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+    with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
         limit(conn)
         return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
 
@@ -118,14 +118,14 @@ def search(
 
 
 @contextmanager
-def explained(scanner: Scanner) -> Iterator[None]:
+def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
     """Turn what PostgreSQL answers to a scanner's SELECT into RegistryError."""
     try:
         yield
     except NOT_AS_EXPECTED as exc:
         hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
         if isinstance(exc, pg.InsufficientPrivilege):
-            hint = "run `omnicdc install` as the table's owner: it renews the grants"
+            hint = _permission(conn, table)
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {_first_line(exc)}", hint=hint) from exc
     except pg.QueryCanceled as exc:
         raise too_slow(exc) from exc
@@ -142,6 +142,13 @@ def too_slow(exc: pg.QueryCanceled) -> RegistryError:
         f"CMP cannot be read in time: {_first_line(exc)}",
         hint=f"look at the server; the limit is {LIMIT}, unless `alter role ... set statement_timeout = '5min'` says otherwise",
     )
+
+
+def _permission(conn: Connection, table: str) -> str:
+    found = db.one(conn, "hidden", {"table": qualified(table).as_string(conn)})
+    if found["hidden"]:
+        return f"as a superuser: `{found['mend']}`"
+    return "run `omnicdc install` as the table's owner: it renews the grants"
 
 
 @cache
@@ -176,7 +183,7 @@ def _unquoted(quoted: str | None, plain: str | None) -> str | None:
 
 
 def _ids(conn: Connection, scanner: Scanner, table: str) -> list[str]:
-    with explained(scanner), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+    with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
         limit(conn)
         query = pgsql.SQL("select id from {table}").format(table=qualified(table))
         return [project for (project,) in cursor.execute(query)]

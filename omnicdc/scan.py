@@ -71,7 +71,7 @@ def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Ca
                 with stages("render"):
                     standing.pending |= standing.registry.update(ids, *found.pop(name))
         except RegistryError as exc:
-            standing.hold(Fault(exc.message, exc.hint))
+            standing.hold(Fault(exc.message, state.capture.mend if state.capture.fault else exc.hint))
             standing.scan_due = True
             continue
         standing.scan_due = False
@@ -117,15 +117,15 @@ def _together(
             for name, ids in wanted.items():
                 query = statement(state.standings[name].registry.scanner, state.config.table, targeted=True)
                 cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
-            conn.execute("release scan")
-            rewritten = db.start(conn, "rewritten")
     except NOT_AS_EXPECTED:
         conn.execute("rollback to scan")
         return {}
     except QueryCanceled as exc:
         conn.execute("rollback to scan")
         raise too_slow(exc) from exc
-    _insist(rewritten)
+    # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a transaction no
+    # longer counts for how long. What hangs after this is ended after idle_in_transaction_session_timeout.
+    _insist(db.start(conn, "rewritten"))
     return {name: (cursor.fetchall(), {}) for name, cursor in cursors.items()}
 
 
@@ -161,7 +161,7 @@ def _rebuild_at_once(conn: Connection, registry: Registry, table: str, stop: Sto
     query = statement(registry.scanner, table, targeted=False)
     with (
         stages("render"),
-        explained(registry.scanner),
+        explained(conn, registry.scanner, table),
         uncollected(freeze=True),
         conn.transaction(),
         # A cursor on the server: what is not rendered yet need not be held here as well.

@@ -22,7 +22,7 @@ from omnicdc.publication import recall
 from omnicdc.registry import Registry
 from omnicdc.rows import located
 from omnicdc.scanners import scanners
-from omnicdc.state import Identity, Standing, State
+from omnicdc.state import Capture, Identity, Standing, State
 from omnicdc.watch import Watch, derive
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
             "CMP's server lets this role only read: default_transaction_read_only is on",
             hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its maintenance ends",
         )
-    fault, trusted = look_at_capture(conn, watch)
+    capture = look_at_capture(conn, watch)
+    say(capture)
     standings = {name: Standing(Registry(scanner, inputs)) for name, scanner in scanners().items()}
     state = State(
         config=config,
@@ -135,8 +136,7 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         standings=standings,
         started_at=datetime.now(UTC),
         stop=stop,
-        trusted=trusted,
-        capture_fault=fault,
+        capture=capture,
         snapshot=db.one(conn, "snapshot")["snapshot"],
         place=db.one(conn, "place")["place"],
     )
@@ -177,22 +177,22 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
         return False
 
 
-def look_at_capture(conn: db.Connection, watch: Watch) -> tuple[str | None, bool]:
-    """Return what is wrong with the capture, if anything, and whether it knows this watch list; logs both.
-
-    Raises SchemaMismatch if nothing is captured at all.
-    """
+def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
+    """Ask how the capture is, and whether it knows this watch list; raises SchemaMismatch if nothing is captured at all."""
     installed = db.maybe(conn, "watch")
     if installed is None:
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
-    fault: str | None = db.one(conn, "capture_fault")["fault"]
-    if fault:
-        log.warning("capture_broken", fault=fault, hint="run `omnicdc install` as the table's owner")
+    lacking = sorted({*watch.fields} - {*installed["watched"]})
     same = tuple(sorted(installed["watched"])) == watch.fields
-    if not same:
-        lacking = sorted({*watch.fields} - {*installed["watched"]})
-        log.warning("watch_list_differs", lacking=lacking, hint="run `omnicdc install`")
-    return fault, same
+    return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
+
+
+def say(capture: Capture) -> None:
+    """Log what is wrong with it, if anything."""
+    if capture.fault:
+        log.warning("capture_broken", fault=capture.fault, hint=capture.mend)
+    if not capture.trusted:
+        log.warning("watch_list_differs", lacking=capture.lacking, hint="run `omnicdc install`")
 
 
 def check_table(conn: db.Connection, config: Config) -> None:

@@ -67,6 +67,11 @@ def functions() -> list[Script]:
     return [_script(path) for path in sorted((_installed() / "functions").glob("*.sql"))]
 
 
+def grants() -> Script:
+    """Rights on omnicdc's tables; renewed at every install."""
+    return _script(_installed() / "grants.sql")
+
+
 def uninstall() -> Script:
     """Remove everything but the roles; harmless when nothing is there."""
     return _script(_installed() / "uninstall.sql")

@@ -86,6 +86,20 @@ class Identity:
     timeline: int
 
 
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What the database says of the capture."""
+
+    mark: str
+    """Alters when changes may have been missed."""
+    fault: str | None = None
+    mend: str = ""
+    trusted: bool = True
+    """Whether it has our watch list; if not, every change concerns every scanner."""
+    lacking: tuple[str, ...] = ()
+    """What our watch list has and the installed one has not."""
+
+
 @dataclass(slots=True)
 class State:
     """One session's view; `snapshot` is the one of the last read, "" before the first."""
@@ -99,10 +113,10 @@ class State:
     started_at: datetime
     stop: Stop
     """Long work looks at it."""
-    trusted: bool = True
-    """Whether the installed capture has this watch list; if not, every change concerns every scanner."""
-    capture_fault: str | None = None
-    """What was wrong with the capture when it was last looked at."""
+    capture: Capture
+    """As it was last looked at."""
+    proven: str | None = None
+    """The capture's mark when everything was last read: what it missed before is in the registries all the same."""
     snapshot: str = ""
     generation: int = 0
     accepted: bool = False
@@ -134,6 +148,8 @@ class State:
         """Take a reading as read: what was not held back is from this snapshot now."""
         self.snapshot = snapshot
         self.accepted = any(change.op == "accept" for change in changes)
+        if all(standing.fault or not standing.scan_due for standing in self.standings.values()):
+            self.proven = self.capture.mark
 
     def overdue(self) -> Work:
         """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
@@ -162,6 +178,7 @@ class State:
             {name: standing.registry.held_projects() for name, standing in self.standings.items()},
             self.trouble,
             self.last_error,
+            self.proven,
         )
 
     def settle(self) -> None:
@@ -170,6 +187,13 @@ class State:
         for standing in self.standings.values():
             if not (standing.pending or standing.scan_due or standing.fault):
                 standing.since = self.snapshot
+
+    def altered(self, capture: Capture) -> None:
+        """Take the capture as it is now: what CMP wrote before may have been missed, so have everything scanned."""
+        self.capture = capture
+        self.sweep()
+        for standing in self.standings.values():
+            standing.since = ""
 
     def sweep(self) -> None:
         """Have the next cycle scan and compare everything, whatever the log says."""

@@ -11,17 +11,17 @@ def status(conn: db.Connection) -> dict[str, Any]:
     """Return capture, log and consumers, and in `faults` one line for all that needs a look."""
     with db.translated("asking for the status"), db.confined(conn):
         watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
-        fault = db.one(conn, "capture_fault")["fault"]
+        capture = db.one(conn, "capture_fault")
         log = db.one(conn, "log_size")
         consumers = db.rows(conn, "status_consumers")
-    faults = [f"capture is broken: {fault} - run `omnicdc install` as the table's owner"] if fault else []
+    faults = [f"capture is broken: {capture['fault']} - {capture['mend']}"] if capture["fault"] else []
     if not consumers:
         faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
     faults += [line for consumer in consumers for line in _faults(consumer)]
     return {
         "healthy": not faults,
         "faults": faults,
-        "capture": {"table": watch["target"], "watched": watch["watched"], "fault": fault},
+        "capture": {"table": watch["target"], "watched": watch["watched"], "fault": capture["fault"]},
         "log": {"changes": log["changes"], "oldest": log["oldest"]},
         "consumers": consumers,
     }
@@ -32,8 +32,14 @@ def _faults(consumer: db.Row) -> list[str]:
     lines = (
         []
         if consumer["alive"]
-        else [f"{name}: no daemon is running - on {consumer['host']}: `systemctl start omnicdc`"]
+        else [
+            f"{name}: no daemon is serving - on {consumer['host']}: `systemctl start omnicdc`; `journalctl -u omnicdc` says why"
+        ]
     )
+    lines += [
+        f"{name}: it waits for a lock that backend {pid} holds - let that end, or `select pg_terminate_backend({pid})`"
+        for pid in consumer["blocked_by"]
+    ]
     lines += [f"{name}: {consumer['last_error']}"] if consumer["last_error"] else []
     lines += [
         f"{name}: {registry} is held: {held['reason']} - {held['hint']}"

@@ -68,6 +68,11 @@ class Transaction:
     everything: bool = False
     """Whether it concerns every project: a rebuild, a truncate, a row whose id could not be read."""
 
+    @property
+    def unnoted(self) -> bool:
+        """Whether the log has no trace of it, and had none."""
+        return not self.changes and not self.pruned
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -94,6 +99,13 @@ class Consumer:
     delivery: Delivery | None = None
     hidden: tuple[str, ...] = ()
     """Registries held now whose files do not show the transaction."""
+    proven: bool = True
+    """Whether everything was read since the capture was last altered: before that it may have missed changes."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether a registry that is held was not written since then."""
+        return any(held.get("since") is None for held in self.held.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,7 @@ class Picture:
     transaction: Transaction | None
     consumers: Sequence[Consumer]
     capture_fault: str | None
+    capture_mend: str = ""
 
 
 def decide(picture: Picture) -> Verdict | None:
@@ -118,12 +131,16 @@ def decide(picture: Picture) -> Verdict | None:
             )
         if transaction.status == "in progress":
             return None
-        if not transaction.changes and not transaction.pruned:
-            return _unnoted(picture)
-    elif picture.capture_fault:
-        return _capture_broken(picture.capture_fault, token)
+    if picture.capture_fault:
+        return _capture_broken(picture)
     alive = [consumer for consumer in picture.consumers if consumer.alive]
-    if not alive or not all(consumer.covered and consumer.same_cluster for consumer in alive):
+    if transaction is not None and transaction.unnoted and _nothing_missed(alive or picture.consumers):
+        return Verdict(
+            "nothing_to_do",
+            f"of transaction {token} there is nothing to publish: the registries hold all that CMP shows",
+            token=token,
+        )
+    if not alive or not all(_up_to_date(consumer) for consumer in alive):
         return None
     return _arrived(picture, alive)
 
@@ -132,7 +149,7 @@ def give_up(picture: Picture, *, waited_s: float) -> Verdict:
     """Return the verdict once the time is up: who is missing, or at which stage it stands."""
     names = tuple(consumer.name for consumer in picture.consumers)
     if picture.capture_fault:
-        return _capture_broken(picture.capture_fault, picture.token)
+        return _capture_broken(picture)
     if picture.transaction and picture.transaction.status == "in progress":
         return Verdict(
             "timeout",
@@ -141,11 +158,7 @@ def give_up(picture: Picture, *, waited_s: float) -> Verdict:
         )
     if not any(consumer.alive for consumer in picture.consumers):
         return no_consumer(picture)
-    late = [
-        consumer
-        for consumer in picture.consumers
-        if consumer.alive and not (consumer.covered and consumer.same_cluster)
-    ]
+    late = [consumer for consumer in picture.consumers if consumer.alive and not _up_to_date(consumer)]
     stages = "; ".join(
         (
             f"{consumer.name} has {consumer.behind} changes to publish"
@@ -177,22 +190,21 @@ def no_consumer(picture: Picture) -> Verdict:
     )
 
 
-def _unnoted(picture: Picture) -> Verdict:
-    if picture.capture_fault:
-        return _capture_broken(picture.capture_fault, picture.token)
-    return Verdict(
-        "nothing_to_do",
-        f"transaction {picture.token} changed nothing that a registry shows",
-        token=picture.token,
-    )
+def _up_to_date(consumer: Consumer) -> bool:
+    return consumer.covered and consumer.same_cluster and consumer.proven
 
 
-def _capture_broken(fault: str, token: str | None) -> Verdict:
+def _nothing_missed(consumers: Sequence[Consumer]) -> bool:
+    """Whether what left no trace in the log is in the files all the same, if it changed anything."""
+    return bool(consumers) and all(consumer.proven and not consumer.unread for consumer in consumers)
+
+
+def _capture_broken(picture: Picture) -> Verdict:
     return Verdict(
         "capture_broken",
-        f"changes are not noted: {fault}",
-        "run `omnicdc install` as the table's owner",
-        token=token,
+        f"changes may be missed: {picture.capture_fault}",
+        picture.capture_mend,
+        token=picture.token,
     )
 
 

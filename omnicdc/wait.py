@@ -70,9 +70,13 @@ def look(
     """
     with db.confined(conn):
         transaction = _transaction(conn, token) if token is not None else None
-        found = db.rows(conn, "consumers", {"token": token, "barrier": barrier})
+        if transaction is not None and transaction.unnoted:
+            named = None
+        # Looked at after the transaction's end and before the consumers: in between it can only make us wait longer.
+        capture = db.one(conn, "capture_fault")
+        found = db.rows(conn, "consumers", {"token": token, "barrier": barrier, "mark": capture["mark"]})
         consumers = [_consumer(conn, row, token, named) for row in found if consumer in (None, row["name"])]
-        return Picture(token, transaction, consumers, db.one(conn, "capture_fault")["fault"])
+        return Picture(token, transaction, consumers, capture["fault"], capture["mend"])
 
 
 def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> list[str]:
@@ -139,7 +143,7 @@ def _consumer(conn: db.Connection, row: db.Row, token: str | None, named: str | 
     )
     return Consumer(
         row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
-        row["last_error"], delivery, hidden,
+        row["last_error"], delivery, hidden, row["proven"],
     )  # fmt: skip
 
 

@@ -1,41 +1,43 @@
 -- omnicdc.capture_fault(): what is wrong with the capture, in a sentence; NULL when nothing is.
 --
--- Looks at the table, the three triggers (on every partition, too), whether they fire always, and the trigger
--- functions' text, rights and owner.   Tables written: none.
--- The table is looked up in the catalogs: to_regclass() fails in a schema that omnicdc_owner may not use.
+-- Looks at the table, the three triggers (on every partition, too), whether they fire always, the trigger functions' text,
+-- rights and owner, and what the daemon may read and write. omnicdc.capture_mend() tells what to do.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $fault$
 declare
   installed omnicdc.watch;
   target regclass;
+  kind "char";
   fault text;
 begin
   select * into installed from omnicdc.watch;
   if not found then
     return 'no table is watched';
   end if;
-  select c.oid into target
-    from parse_ident(installed.target) as name
-    join pg_namespace n on n.nspname = name[1]
-    join pg_class c on c.relnamespace = n.oid and c.relname = name[2];
+  select p.part, c.relkind into target, kind
+    from omnicdc.watched_parts() p join pg_class c on c.oid = p.part where p.whole;
   if target is null then
-    return format('table %s does not exist', installed.target);
+    return format('table %s does not exist', installed.target) || coalesce('; its triggers are on ' || omnicdc.triggered(), '');
+  elsif kind not in ('r', 'p') then
+    return format('%s is no table', installed.target) || coalesce('; its triggers are on ' || omnicdc.triggered(), '');
   end if;
   select case
-           when t.tgname is null then format('trigger %s is missing on %s', wanted.name, part)
-           when t.tgfoid <> wanted.function then format('trigger %s on %s calls another function', wanted.name, part)
-           when t.tgenabled = 'D' then format('trigger %s is disabled on %s', wanted.name, part)
-           else format('trigger %s on %s does not fire always', wanted.name, part)
+           when t.tgname is null then format('trigger %s is missing on %s', wanted.name, p.part)
+           when t.tgfoid <> wanted.function then format('trigger %s on %s calls another function', wanted.name, p.part)
+           when t.tgenabled = 'D' then format('trigger %s is disabled on %s', wanted.name, p.part)
+           else format('trigger %s on %s does not fire always', wanted.name, p.part)
          end
     into fault
-    from (select target union select p.relid from pg_partition_tree(target) p) as parts (part)
+    from omnicdc.watched_parts() p
    cross join (values ('omnicdc_note_row', to_regprocedure('omnicdc.note_row()')),
                       ('omnicdc_note_update', to_regprocedure('omnicdc.note_update()')),
                       ('omnicdc_note_truncate', to_regprocedure('omnicdc.note_statement()'))) as wanted (name, function)
-    left join pg_trigger t on t.tgrelid = part and t.tgname = wanted.name
-   where t.tgname is null or t.tgenabled <> 'A' or t.tgfoid <> wanted.function
-   order by part, wanted.name
+    left join pg_trigger t on t.tgrelid = p.part and t.tgname = wanted.name
+   where (t.tgname is null or t.tgenabled <> 'A' or t.tgfoid <> wanted.function)
+     -- Of a partition that came later, a truncate is found by the capture's mark.
+     and (p.whole or t.tgname is not null or wanted.name <> 'omnicdc_note_truncate')
+   order by p.part, wanted.name
    limit 1;
   if fault is null then
     select format('function omnicdc.%s() was edited', wanted.name) into fault
@@ -46,6 +48,27 @@ begin
                           and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp']
                           and p.proowner = to_regrole('omnicdc_owner'))
      order by wanted.place
+     limit 1;
+  end if;
+  if fault is null then
+    select format('role omnicdc_daemon has no %s on %s', lacking.privilege, lacking.thing) into fault
+      from (select 1 as place, 'USAGE' as privilege, format('schema %I', n.nspname) as thing
+              from pg_namespace n
+             where n.oid in ('omnicdc'::regnamespace, (select c.relnamespace from pg_class c where c.oid = target))
+               and not has_schema_privilege('omnicdc_daemon', n.oid, 'usage')
+            union all
+            select 2, wanted.privilege, 'omnicdc.' || wanted.name
+              from (values ('migration', 'SELECT'), ('watch', 'SELECT'), ('change', 'SELECT'),
+                           ('consumer', 'SELECT'), ('consumer', 'INSERT'), ('consumer', 'UPDATE'),
+                           ('history', 'SELECT'), ('history', 'INSERT')) as wanted (name, privilege)
+             where not has_table_privilege('omnicdc_daemon', to_regclass('omnicdc.' || wanted.name), wanted.privilege)
+            union all
+            select 3, 'SELECT', format('column %I of %s', a.attname, target)
+              from pg_attribute a
+             where a.attrelid = target and a.attnum > 0 and not a.attisdropped
+               and a.attname in (select split_part(item, '.', 1) from unnest(installed.watched || array['id']) as item)
+               and not has_column_privilege('omnicdc_daemon', target, a.attnum, 'select')) as lacking
+     order by lacking.place, lacking.thing, lacking.privilege
      limit 1;
   end if;
   return fault;

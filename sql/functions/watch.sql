@@ -3,17 +3,16 @@
 -- target: a table with a uuid column `id`.   watched: columns, or column.key for a key of a json column.
 -- Result: true if anything was changed; OC001 for a table that cannot be captured.   Tables written: omnicdc.watch,
 -- and omnicdc.change, by which consumers look at everything if anything was changed.
--- Repeat: harmless; an unchanged capture takes no lock on the table. Watching another table leaves the first.
+-- Repeat: harmless; an unchanged capture takes no lock on the table, and has its grants renewed. Watching another table
+-- leaves the first.
 -- Runs as its caller, who must own the table. Locks the table against writers for an instant: set lock_timeout.
 create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $watch$
 declare
   part regclass;
-  schema_name text := (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
-  full_name text := (select format('%I.%I', schema_name, c.relname) from pg_class c where c.oid = target);
-  columns text := (select string_agg(distinct format('%I', split_part(item, '.', 1)), ', ')
-                     from unnest(watched || array['id']) as item);
+  full_name text := (select format('%I.%I', n.nspname, c.relname)
+                       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
   source text := omnicdc.watch_source(watched);
   previous omnicdc.watch;
   missing text;
@@ -42,13 +41,24 @@ begin
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched
-     and split_part(previous.source_hash, ' ', 2) = md5(source) and omnicdc.capture_fault() is null then
+     and split_part(previous.source_hash, ' ', 2) = md5(source) and omnicdc.capture_fault() is null
+     and not exists (select from omnicdc.watched_parts() p
+                      where not exists (select from pg_trigger t
+                                         where t.tgrelid = p.part and t.tgname = 'omnicdc_note_truncate')) then
+    perform omnicdc.grant_reading(target, watched);
     return false;
   end if;
 
   if previous.target <> full_name and to_regclass(previous.target) is not null then
     perform omnicdc.unwatch(to_regclass(previous.target));
   end if;
+  -- A table that was renamed took its triggers along; PostgreSQL would refuse it as a partition of its successor.
+  for part in select c.oid from pg_trigger t join pg_class c on c.oid = t.tgrelid
+               where t.tgfoid = 'omnicdc.note_row()'::regprocedure and t.tgparentid = 0 and c.oid <> target
+                 and c.oid not in (select p.relid from pg_partition_tree(target) p)
+                 and c.relnamespace <> 'omnicdc'::regnamespace and pg_has_role(c.relowner, 'usage') loop
+    perform omnicdc.unwatch(part);
+  end loop;
   execute format('create or replace function omnicdc.note_update() returns trigger language plpgsql '
                  'security definer set search_path = pg_catalog, pg_temp as %L', source);
   alter function omnicdc.note_update() owner to omnicdc_owner;
@@ -71,15 +81,7 @@ begin
                    'for each statement when (null::omnicdc.change is null) execute function omnicdc.note_statement()', part);
     execute format('alter table %s enable always trigger omnicdc_note_truncate', part);
   end loop;
-  execute format('grant usage on schema %I to omnicdc_daemon, omnicdc_client', schema_name);
-  if not (has_schema_privilege('omnicdc_daemon', schema_name, 'usage')
-          and has_schema_privilege('omnicdc_client', schema_name, 'usage')) then
-    -- Of a schema that belongs to somebody else, PostgreSQL only warns.
-    raise exception 'omnicdc: schema % is closed to omnicdc_daemon and omnicdc_client', quote_ident(schema_name)
-      using errcode = 'OC001',
-            hint = format('as its owner: grant usage on schema %I to omnicdc_daemon, omnicdc_client', schema_name);
-  end if;
-  execute format('grant select (%s) on %s to omnicdc_daemon, omnicdc_client', columns, full_name);
+  perform omnicdc.grant_reading(target, watched);
 
   insert into omnicdc.watch (target, watched, source_hash)
        values (full_name, watch.watched,

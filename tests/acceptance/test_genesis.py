@@ -185,7 +185,7 @@ def test_a_rebuild_mends_what_capture_never_saw(cmp: Cmp, host: Host, client: Ge
     assert answer["success"] is True
     assert answer["operation"] == "full_rebuild"
     assert answer["scanners_run"] == ["cmp_projects", "project", "git"]
-    assert answer["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
+    assert answer["results"].keys() == {"cmp_projects", "project", "git"}
     assert project in host.canonical()
 
 

@@ -77,6 +77,12 @@ def test_every_way_to_break_the_capture_is_told_and_mended(cmp: Cmp) -> None:
 def test_a_table_that_is_gone_is_told_by_its_name(cmp: Cmp) -> None:
     cmp.conn.execute("alter table projects rename to ventures")
 
+    assert fault(cmp) == "table public.projects does not exist; its triggers are on public.ventures"
+
+
+def test_of_a_table_that_is_gone_for_good_only_that_is_told(cmp: Cmp) -> None:
+    cmp.conn.execute("drop table projects")
+
     assert fault(cmp) == "table public.projects does not exist"
 
 

@@ -57,6 +57,10 @@ MAY: dict[LiteralString, LiteralString] = {
     "delete from omnicdc.history": NOBODY,
     # the functions
     "select omnicdc.capture_fault()": BOTH,
+    "select omnicdc.capture_mark()": BOTH,
+    "select omnicdc.capture_mend()": BOTH,
+    "select omnicdc.triggered()": NOBODY,
+    "select omnicdc.grant_reading('projects', '{name}')": NOBODY,
     "select omnicdc.is_alive('x')": BOTH,
     "select omnicdc.holder('x')": BOTH,
     "select omnicdc.place()": BOTH,

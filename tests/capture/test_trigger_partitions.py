@@ -98,12 +98,13 @@ def test_a_partition_attached_later_is_captured(parted: Cmp) -> None:
 
 
 def test_only_the_truncate_of_a_partition_attached_later_needs_another_install(parted: Cmp) -> None:
+    """It is no fault: until then, the capture's mark tells of it."""
     parted.conn.execute(LATE)
     told = fault(parted)
     installed = watch(parted)
     parted.conn.execute("truncate late")
 
-    assert told == "trigger omnicdc_note_truncate is missing on public.late"
+    assert told is None
     assert installed
     assert fault(parted) is None
     assert parted.log() == [(None, "truncate", None)]

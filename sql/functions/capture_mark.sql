@@ -1,0 +1,28 @@
+-- omnicdc.capture_mark(): another text whenever CMP may have changed without a trigger having seen it.
+--
+-- No trigger fires for what alters a table: triggers switched off (and on again), another table in its place, a column
+-- of another name or type, a table written anew, a partition attached, detached or dropped, the log emptied by hand. All
+-- this leaves its mark in the catalogs: what is there, which transaction put it there (xmin), and where the rows lie.
+-- Who has read everything at this mark has missed nothing.   Tables written: none.   Locks: none.
+create or replace function omnicdc.capture_mark() returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $mark$
+declare
+  parts oid[] := array(select p.part from omnicdc.watched_parts() p);  -- the whole first
+  columns text[] := array(select split_part(item, '.', 1) from omnicdc.watch w, unnest(w.watched || array['id']) as item);
+begin
+  return md5(concat_ws(' ',
+    (select string_agg(concat_ws(',', c.oid, c.relkind, c.relfilenode), ' ' order by c.oid)
+       from pg_class c where c.oid = any (parts) or c.oid = 'omnicdc.change'::regclass),
+    (select string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid), ' ' order by a.attnum)
+       from pg_attribute a where a.attrelid = parts[1] and a.attname = any (columns)),
+    (select string_agg(concat_ws(',', t.oid, t.xmin), ' ' order by t.oid)
+       from pg_trigger t where t.tgrelid = any (parts) and starts_with(t.tgname::text, 'omnicdc_note_')),
+    (select string_agg(concat_ws(',', f.oid, f.xmin), ' ' order by f.oid)
+       from pg_proc f
+      where f.oid in (to_regprocedure('omnicdc.note_row()'), to_regprocedure('omnicdc.note_update()'),
+                      to_regprocedure('omnicdc.note_statement()')))));
+end
+$mark$;
+revoke all on function omnicdc.capture_mark() from public;
+grant execute on function omnicdc.capture_mark() to omnicdc_daemon, omnicdc_client;

@@ -1,0 +1,17 @@
+-- omnicdc.capture_mend(): what mends that which omnicdc.capture_fault() tells.
+--
+-- Tables written: none.
+create or replace function omnicdc.capture_mend() returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $mend$
+begin
+  if exists (select from omnicdc.watched_parts() p join pg_class c on c.oid = p.part where c.relkind in ('r', 'p'))
+     or not exists (select from omnicdc.watch) then
+    return 'run `omnicdc install` as the table''s owner';
+  end if;
+  return format('put it back, or run `omnicdc install --table %1$s` as the table''s owner, and on the registry hosts '
+                'set `table: %1$s` and `systemctl reload omnicdc`', coalesce(omnicdc.triggered(), 'NAME'));
+end
+$mend$;
+revoke all on function omnicdc.capture_mend() from public;
+grant execute on function omnicdc.capture_mend() to omnicdc_daemon, omnicdc_client;
