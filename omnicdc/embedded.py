@@ -45,7 +45,7 @@ class EmbeddedServer:
         self.directory = directory
         self.port = 5432
         self._settings = {
-            "listen_addresses": "",
+            **_SETTINGS,
             "unix_socket_directories": str(directory),
             **(settings or {}),
         }

@@ -32,7 +32,7 @@ SIGN_OF_LIFE_S = 60.0
 """How often a consumer with nothing to publish tells where it stands, and sends a canary."""
 
 NOTICE_S = 5.0
-"""How often the capture is looked at, if `poll_s` is longer; it takes half a millisecond."""
+"""How often the capture is looked at, if `poll_s` is longer; it takes the server a millisecond."""
 
 
 class Housekeeping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def write(path: Path, data: bytes) -> None:
     try:
         _write_through(beside, data)
         if path.is_dir() and not path.is_symlink():
-            path.rename(path.with_name(f"{path.name}.aside"))
+            path.rename(path.with_name(f"{path.name}.{time.time_ns()}.aside"))
         beside.replace(path)
         _sync_directory(path.parent)
     except OSError as exc:
@@ -88,7 +89,7 @@ def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
         mend = f"make room: df {state_dir}"
     elif exc.errno == errno.EIO:
         mend = "look for a failing disk: dmesg"
-    elif exc.errno in (errno.EISDIR, errno.ENOTEMPTY):
+    elif exc.errno == errno.EISDIR:
         mend = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:
         mend = f"run: install -d -o {_user()} {state_dir}"

@@ -401,6 +401,16 @@ def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
     assert cache.read(tmp_path / "a") is None
 
 
+def test_a_directory_in_a_file_s_place_goes_beside_it_however_often(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / str(number)).touch()
+        cache.write(tmp_path / "a", b"after")
+        (tmp_path / "a").unlink()
+
+    assert {path.name for path in tmp_path.glob("a.*.aside/*")} == {"0", "1", "2"}
+
+
 def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".a.new").write_bytes(b"half a file, and longer than what comes")
 
