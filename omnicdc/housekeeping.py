@@ -11,9 +11,9 @@ import structlog
 from omnicdc import db
 from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
+from omnicdc.custody import inspect
 from omnicdc.errors import OmnicdcError
 from omnicdc.inputs.store import InputSettings, InputStore
-from omnicdc.publication import inspect
 from omnicdc.session import look_at_capture, say
 from omnicdc.stop import Stop
 

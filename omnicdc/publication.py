@@ -1,11 +1,10 @@
 """Makes the files hold what the registries should, and only where they do not; the manifest last.
 
-The decisions are here (equal content, the guard, other hands); how a file is replaced is in `publish`.
+The decisions are here (equal content, the guard); whose file is there already is in `custody`, how it is replaced in `publish`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from omnicdc import drift
+from omnicdc import custody, drift
 from omnicdc.errors import RegistryError
 from omnicdc.manifest import (
     MANIFEST,
@@ -61,7 +60,7 @@ def recall(state: State) -> str | None:
         discard(root, path)
         drift.discard_copy(path.name, state.config.state_dir)
     state.announced, manifest = read_announced(root), read_manifest(root)
-    state.manifest_seen = _manifest_there(state) if manifest else None
+    state.manifest_seen = custody.manifest_there(state) if manifest else None
     state.generation = max(state.generation, manifest.generation if manifest else 0)
     for standing in state.standings.values():
         standing.published = manifest.registries.get(standing.path) if manifest else None
@@ -108,21 +107,6 @@ def record(state: State, observe: Callable[[str], None]) -> None:
         observe("manifest")
 
 
-def inspect(state: State) -> None:
-    """Look whether another hand changed a file; what is to be restored is pending afterwards.
-
-    What was found is kept aside. With `on_drift: alert` it stays until the registry changes again; a file
-    that is gone is put back all the same. A manifest that is not as it was put there is due again.
-    """
-    state.manifest_due |= state.manifest_seen is None or _manifest_there(state) != state.manifest_seen
-    for standing in state.standings.values():
-        if standing.published and not standing.pending:
-            try:
-                _look_at(state, standing)
-            except RegistryError:
-                standing.pending = True  # the next cycle meets it as well, and holds it
-
-
 def loses_too_much(before: int, after: int, config: Config) -> bool:
     """Whether the guard must hold: more than its share of the entries, and at least its number, would go at once."""
     lost = before - after
@@ -134,15 +118,14 @@ def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -
     if standing.scan_due:
         return True
     try:
-        ours = _ours(state, standing)
-        foreign = not (ours or _announced(state, standing))
+        foreign = custody.foreign(state, standing)
         settled = (
-            _adopted(state, standing, observe, ours=ours)
+            custody.adopt(state, standing, _of(standing, observe))
             or _guarded(state, standing)
-            or (foreign and _left(state, standing))
+            or (foreign and custody.leave(state, standing))
         )
         if foreign and not settled:
-            _keep(state, standing)
+            custody.keep(state, standing)
     except RegistryError as exc:
         standing.hold(Fault(exc.message, exc.hint))
         return True
@@ -168,12 +151,7 @@ class _Draft:
 
     def settle(self) -> None:
         """Take it as published."""
-        _lasts(self.standing)
-
-
-def _lasts(standing: Standing) -> None:
-    standing.published, standing.unsynced = standing.unsynced, None
-    standing.release()
+        self.standing.lasts()
 
 
 def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -216,8 +194,8 @@ def _done(
 def _kept(state: State, draft: _Draft) -> bool:
     """Keep aside what another hand put in the place while the file was written; returns whether that could be done."""
     try:
-        if not (_ours(state, draft.standing) or _announced(state, draft.standing)):
-            _keep(state, draft.standing)
+        if custody.foreign(state, draft.standing):
+            custody.keep(state, draft.standing)
     except RegistryError as exc:
         draft.standing.hold(Fault(exc.message, exc.hint))
         return False
@@ -229,41 +207,6 @@ def _of(standing: Standing, observe: Callable[[str], None]) -> Callable[[str], N
     return lambda step: observe(f"{step} {standing.registry.scanner.name}")
 
 
-def _adopted(state: State, standing: Standing, observe: Callable[[str], None], *, ours: bool) -> bool:
-    """Whether the file already holds it. Then it stays as it is, its `generated_at` included."""
-    root, last = state.config.require_root(), standing.published
-    if standing.unsynced:
-        return False
-    if last and ours:
-        same = _digests(standing, last.stamp) == last.blocks
-        if same:
-            # The manifest's count may be anybody's.
-            standing.published = dataclasses.replace(last, count=len(standing.registry.document))
-            standing.release()
-        return same
-    # Not known as it is: it may be ours all the same, put there by a daemon that was killed before its manifest.
-    stamp = drift.stamp_in(root / standing.path)
-    blocks = _digests(standing, stamp)
-    found = drift.recognised(root, standing.path, blocks)
-    if found is None:
-        return False
-    standing.unsynced = describe(blocks, found, len(standing.registry.document), stamp)
-    drift.make_durable(root / standing.path, _of(standing, observe))
-    state.manifest_due = True
-    _lasts(standing)
-    return True
-
-
-def _ours(state: State, standing: Standing) -> bool:
-    """Whether the file is as it was last put there: by its status, and where that is not enough, by reading it."""
-    root, last = state.config.require_root(), standing.unsynced or standing.published
-    if last is None or not drift.intact(root, standing.path, last):
-        return False
-    if standing.unread:
-        standing.unread = not drift.rehash(root, standing.path, last)
-    return not standing.unread
-
-
 def _announce(state: State, drafts: Sequence[_Draft]) -> None:
     """Have who comes after us know these files as ours, and those in whose place they come."""
     root = state.config.require_root()
@@ -273,29 +216,6 @@ def _announce(state: State, drafts: Sequence[_Draft]) -> None:
         state.announced[path] = [drift.signature(root / path), next_one]
     if drafts:
         announce(root, state.announced)
-
-
-def _announced(state: State, standing: Standing) -> bool:
-    """Whether the file is ours, although the manifest does not tell of it: put there by one who was then killed."""
-    root, last = state.config.require_root(), standing.published
-    if last and drift.intact(root, standing.path, last):
-        return False  # it tells of it: only reading the file showed that it was edited
-    found = drift.signature(root / standing.path)
-    return found is not None and found in state.announced.get(standing.path, ())
-
-
-def _left(state: State, standing: Standing) -> bool:
-    """Whether another hand's file stays: with `on_drift: alert`, as long as the registry itself is unchanged."""
-    last = standing.published
-    if state.config.on_drift != "alert" or last is None:
-        return False
-    if not drift.signature(state.config.require_root() / standing.path):
-        return False
-    if _digests(standing, last.stamp) != last.blocks:
-        return False
-    _keep(state, standing)
-    standing.fault, standing.guarded, standing.pending = None, False, False
-    return True
 
 
 def _entries_in(root: Path, standing: Standing) -> int:
@@ -317,43 +237,6 @@ def _guarded(state: State, standing: Standing) -> bool:
     return True
 
 
-def _look_at(state: State, standing: Standing) -> None:
-    root, last = state.config.require_root(), standing.published
-    if last is None or _ours(state, standing):
-        return
-    put_back = drift.recognised(root, standing.path, last.blocks)
-    if put_back or state.config.on_drift == "restore" or not drift.signature(root / standing.path):
-        # The next cycle syncs what was put back, and keeps aside what it rewrites.
-        standing.pending = True
-    else:
-        _keep(state, standing)
-
-
-def _keep(state: State, standing: Standing) -> None:
-    """Keep aside a file that is not as it was last published, if there is one; once, however often it is met."""
-    root = state.config.require_root()
-    seen = drift.signature(root / standing.path)
-    if standing.alerted and standing.aside == seen:
-        return
-    kept = drift.keep_aside(root, standing.path, state.config.state_dir, datetime.now(UTC))
-    # As it was before it was copied: what came since is another.
-    standing.alerted, standing.aside = True, drift.signature(root / standing.path) and seen
-    if standing.published is not None:
-        standing.drifted += 1
-        log.warning(
-            "drift_found",
-            registry=standing.name,
-            kept=str(kept) if kept else None,
-            on_drift=state.config.on_drift,
-        )
-    elif kept:
-        log.info("replaced_foreign_file", registry=standing.name, kept=str(kept))
-
-
-def _digests(standing: Standing, stamp: str) -> drift.Blocks:
-    return standing.registry.document.digests(standing.registry.frame(stamp))
-
-
 def _tell_manifest(state: State) -> None:
     registries = {
         standing.path: standing.published for standing in state.standings.values() if standing.published
@@ -371,8 +254,4 @@ def _tell_manifest(state: State) -> None:
         state.manifest_due, state.last_error, state.last_error_at = True, str(exc), datetime.now(UTC)
     else:
         state.manifest_due, state.last_error, state.last_error_at = False, None, None
-        state.manifest_seen = _manifest_there(state)
-
-
-def _manifest_there(state: State) -> tuple[int, int, int] | None:
-    return drift.signature(state.config.require_root() / MANIFEST)
+        state.manifest_seen = custody.manifest_there(state)

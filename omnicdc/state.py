@@ -71,6 +71,11 @@ class Standing:
             log.warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
         self.fault, self.guarded = fault, guarded
 
+    def lasts(self) -> None:
+        """Take what was put there as published: it is synced."""
+        self.published, self.unsynced = self.unsynced, None
+        self.release()
+
     def release(self) -> None:
         """Take the file as holding what it should, and say so if it was held."""
         if self.fault:
