@@ -543,7 +543,7 @@ def test_a_standby_of_another_configuration_serves_with_its_own(
         cmp.upsert(f"and one {number}")
         cmp.arrived()
         assert settled(cmp, host, "other") == told + 1
-        assert "no daemon is running" in str(host.ask("status")["faults"])
+        assert "no daemon is serving" in str(host.ask("status")["faults"])
         second.kill()
     evidence(
         "P7 P8",

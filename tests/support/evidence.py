@@ -10,13 +10,19 @@ import os
 import platform
 import random
 import re
+import subprocess
 import sys
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import psycopg
 import pytest
+
+import omnicdc
+from omnicdc.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -124,6 +130,7 @@ class _Page:
     def __init__(self, page: Path) -> None:
         self._page = page
         self._rows: list[Row] = []
+        self._started = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not family_of(report.nodeid):
@@ -139,7 +146,8 @@ class _Page:
         _, end, after = rest.partition(MARKS[1])
         assert mark, f"{self._page} has no {MARKS[0]}"
         assert end, f"{self._page} has no {MARKS[1]}"
-        text = "\n".join([before + mark, "", *table(self._rows), "", end + after])
+        minutes = (time.monotonic() - self._started) / 60
+        text = "\n".join([before + mark, "", *table(self._rows, minutes), "", end + after])
         self._page.write_text(text, "utf-8")
 
 
@@ -151,15 +159,29 @@ def _untold(report: pytest.TestReport) -> Row:
     return Row(family_of(report.nodeid), "", name, 0, reason.removeprefix("Skipped: "), NOT_HERE)
 
 
-def table(rows: Iterable[Row]) -> list[str]:
-    """Return the page's lines: where it was tried, then a table for each family."""
+def table(rows: Iterable[Row], minutes: float) -> list[str]:
+    """Return the page's lines: what was tried where and for how long, then a table for each family."""
     by_family: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_family[row.family].append(row)
-    lines = [f"Seed {os.environ[SEED]}, Python {platform.python_version()}, Linux {platform.release()}."]
+    verdicts = Counter(row.verdict for rows in by_family.values() for row in rows)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items(), reverse=True))
+    where = f"omnicdc {omnicdc.__version__}, {_postgres()}, Python {platform.python_version()}, Linux {platform.release()}"
+    spent = f"seed {os.environ[SEED]}; {minutes:.0f} minutes on {os.cpu_count()} processors"
+    lines = [f"{where}, {spent}. Of {verdicts.total()} lines: {told}."]
     for family in FAMILIES:
         lines += _of_family(family, by_family.get(family, []))
     return lines
+
+
+def _postgres() -> str:
+    """Name the server that most of it is tried on."""
+    given = os.environ.get("OMNICDC_TEST_DSN")
+    if given:
+        with psycopg.connect(given) as conn:
+            return f"PostgreSQL {conn.info.parameter_status('server_version')}"
+    said = subprocess.run([bundled() / "postgres", "--version"], check=True, capture_output=True, text=True)
+    return said.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
 
 
 def _of_family(family: str, rows: list[Row]) -> list[str]:
