@@ -83,7 +83,8 @@ class Canary:
     """Whether one has been sent, and what became of it is known."""
     fault: Fault | None = None
     """What the last one told."""
-    _home: int = 0
+    heard: bool = False
+    """Whether a bell was heard in this session, a canary's or a writer's."""
     _sender: db.Connection | None = None
     _token: str = field(default="", repr=False)
 
@@ -129,8 +130,11 @@ class Canary:
     def settle(self, *, rung: bool) -> None:
         """After the reading that followed, acknowledge it and see how far it came; nothing if none is out.
 
+        `rung` says that it was a bell that ended the sleep before that reading.
+
         Raises DatabaseUnavailable if a session that did hear is deaf, twice in a row: a new connection may hear.
         """
+        self.heard |= rung
         if self._sender is None:
             return
         acknowledge(self.conn, self.state)
@@ -143,14 +147,12 @@ class Canary:
     def _found(self, fault: Fault | None) -> None:
         before, self.fault = self.fault, fault
         self.tried = True
-        if fault is None:
-            self._home += 1
         if fault != before:
             self._say(before, fault)
         if fault is DEAF and before is not DEAF:
             self.conn.execute("listen omnicdc_change")
             self.due = True
-        elif fault is DEAF and self._home:
+        elif fault is DEAF and self.heard:
             raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
 
     def _say(self, before: Fault | None, fault: Fault | None) -> None:

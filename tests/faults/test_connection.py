@@ -192,6 +192,12 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
     )  # fmt: skip
 
 
+HOME: LiteralString = """
+select exists (select from omnicdc.change c, omnicdc.consumer k
+                where c.project_id = omnicdc.canary_id() and pg_visible_in_snapshot(c.xid, k.snapshot))
+"""
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(300)
 def test_a_session_that_turns_deaf_is_replaced(
@@ -200,7 +206,7 @@ def test_a_session_that_turns_deaf_is_replaced(
     """P8: it heard before, so the connection is to blame: found at the next canary, a minute later at most."""
     monkeypatch.setattr("support.host.DEADLINE_S", 100.0)
     daemon = host.daemon()
-    published(cmp, host, "heard")
+    until(lambda: cmp.value(HOME), "its first canary is home")
     proxy.mute = True
     since = time.monotonic()
     daemon.wait_for("canary_lost")
