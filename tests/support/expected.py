@@ -1,0 +1,183 @@
+"""What the registries must hold, worked out anew from rows of CMP and the rules of the registries alone.
+
+A second implementation, small and slow, that shares nothing with the scanners: where both agree after any history,
+neither is wrong by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import yaml
+
+from support.host import CANONICAL, INVENTORY, PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROWS: LiteralString = """
+select id::text, name, type, key, metadata_ ->> 'github_url' as github_url, metadata_ ->> 'domain' as domain, status
+  from projects
+"""
+
+Row = tuple[str | None, ...]
+Parsed = Any
+"""Of a registry's file, with mappings as lists of pairs: their order counts."""
+
+
+@dataclass
+class Surroundings:
+    """What people, this host and GitHub say; by no key at all, looked through each time."""
+
+    overrides: list[dict[str, Any]] = field(default_factory=list)
+    exclusions: list[str] = field(default_factory=list)
+    clones: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Path to the URL of its origin, and how many of its files import the heart."""
+    adopted: list[dict[str, Any]] = field(default_factory=list)
+    """Of the inventory that was there before omnicdc."""
+
+
+def expected(rows: Sequence[Row], around: Surroundings) -> dict[str, Parsed]:
+    """Return what parsing each registry must give, `generated_at` aside."""
+    by_name = sorted(rows, key=lambda row: (row[1] or "", row[0] or ""))
+    return {
+        CANONICAL: _canonical(by_name),
+        PROJECT: _project(by_name, around),
+        INVENTORY: _inventory(by_name, around),
+    }
+
+
+def read_back(registry: str, data: bytes) -> Parsed:
+    """Parse a registry as its readers do, without `generated_at`."""
+    parsed = _pairs(yaml.load(data, yaml.CSafeLoader) if registry == PROJECT else json.loads(data))
+    return [pair for pair in parsed if pair[0] != "generated_at"] if registry != INVENTORY else parsed
+
+
+def _pairs(value: Any) -> Parsed:  # noqa: ANN401 - whatever was parsed
+    if isinstance(value, dict):
+        return [(key, _pairs(inner)) for key, inner in value.items()]
+    return [_pairs(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _canonical(rows: Sequence[Row]) -> Parsed:
+    fields = ("name", "type", "key", "github_url", "domain", "status")
+    return _pairs(
+        {
+            "version": "1.0.0",
+            "entity_type": "projects",
+            "count": len(rows),
+            "uuids": {row[0]: dict(zip(fields, row[1:], strict=True)) | {"source": "cmp_db"} for row in rows},
+        }
+    )
+
+
+def _project(rows: Sequence[Row], around: Surroundings) -> Parsed:
+    entries = [_entry(row, around) for row in rows if not _excluded(key_of(row[4]), around)]
+    return _pairs(
+        {
+            "version": "1.0.0",
+            "namespace": "c9c22e70-3882-4503-9db6-353d2629000b",
+            "stats": _stats(entries),
+            "projects": entries,
+        }
+    )
+
+
+def _stats(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    there = [entry for entry in entries if entry["status"] != "snapshot"]
+    return {
+        "total": len(entries),
+        "github": sum(bool(entry["github_url"]) for entry in entries),
+        "local_only": 0,
+        "linked": sum(bool(entry["local_paths"]) for entry in there),
+        "cloud_only": sum(bool(entry["github_url"]) and not entry["local_paths"] for entry in there),
+        "local_snapshot": len(entries) - len(there),
+        "virtual": sum(not entry["github_url"] for entry in entries),
+        "heart_connected": sum(entry["heart_connected"] for entry in entries),
+        "heart_disconnected": sum(
+            not entry["heart_connected"] and bool(entry["local_paths"]) for entry in entries
+        ),
+    }
+
+
+def _entry(row: Row, around: Surroundings) -> dict[str, Any]:
+    project, name, kind, key, github_url, _domain, status = row
+    url_key = key_of(github_url)
+    overrides = [it for it in around.overrides if url_key and url_key in _names(it)]
+    override = overrides[-1] if overrides else {}
+    clone = next((path for path in sorted(around.clones) if key_of(around.clones[path][0]) == url_key), None)
+    paths = override.get("local_paths") or ([clone] if clone else [])
+    repository = next((it for it in around.adopted if key_of(it["url"]) == url_key), {})
+    visibility = repository.get("visibility")
+    hearts = [around.clones[path][1] for path in paths if path in around.clones and around.clones[path][1]]
+    return {
+        "uuid": project,
+        "name": name if key is None else key,
+        "display_name": name,
+        "github_url": github_url,
+        "local_paths": paths,
+        "classification": "project" if kind is None else kind.lower(),
+        "status": override.get("status") or ("active" if status is None else status),
+        "origin": "cmp_db",
+        "visibility": visibility if visibility in ("PUBLIC", "PRIVATE", "INTERNAL") else "private",
+        "updated_at": repository.get("updatedAt"),
+        "notes": override.get("notes"),
+        "heart_connected": bool(hearts),
+        "heart_import_count": hearts[0] if hearts else 0,
+    }
+
+
+def _names(override: Mapping[str, Any]) -> list[str]:
+    return [key_of(url) for url in (override["github_url"], *override.get("aliases", []))]
+
+
+def _excluded(key: str, around: Surroundings) -> bool:
+    return any(f"/{key}".endswith(f"/{name.lower()}") for name in around.exclusions)
+
+
+def _inventory(rows: Sequence[Row], around: Surroundings) -> Parsed:
+    users: dict[str, list[Row]] = {key_of(element["url"]): [] for element in around.adopted}
+    for row in rows:
+        if on_github(key_of(row[4])):
+            users.setdefault(key_of(row[4]), []).append(row)
+    adopted = {key_of(element["url"]): element for element in around.adopted}
+    return _pairs(
+        [(adopted.get(key) or _vouched(found[0])) | _uuids(found) for key, found in sorted(users.items())]
+    )
+
+
+def _vouched(row: Row) -> dict[str, Any]:
+    owner, name = cased(row[4] or "").split("/")[3:]
+    return {
+        "description": None,
+        "name": name,
+        "owner": {"id": "", "login": owner},
+        "updatedAt": None,
+        "url": f"https://github.com/{owner}/{name}",
+        "visibility": "unknown",
+    }
+
+
+def _uuids(rows: Sequence[Row]) -> dict[str, Any]:
+    ids = [row[0] for row in rows]
+    return ({"uuid": ids[0]} if ids else {}) | ({"uuids": ids} if len(ids) > 1 else {})
+
+
+def key_of(url: str | None) -> str:
+    """Return the URL key."""
+    return cased(url or "").lower()
+
+
+def on_github(key: str) -> bool:
+    """Whether a URL key names a repository on GitHub."""
+    return bool(re.fullmatch(r"https://github\.com/[^/]+/[^/]+", key))
+
+
+def cased(url: str) -> str:
+    """Bring the ways to write a URL to one, but for the case."""
+    url = re.sub(r"^git@([^/:\s]+):", r"https://\1/", url.strip(), flags=re.IGNORECASE)
+    url = re.sub(r"^(https?://|ssh://git@)(www\.)?|^www\.", "https://", url, flags=re.IGNORECASE)
+    return re.sub(r"(/|\.git)+\Z", "", url, flags=re.IGNORECASE)

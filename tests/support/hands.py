@@ -1,0 +1,71 @@
+"""What hands do to a file: edit, cut, remove it, put something else in its place. Nothing is asked or checked.
+
+`test_hands` has more of them, with what each must be answered by; here they are a few among all else that happens.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def edit(path: Path) -> None:
+    remove(path)
+    path.write_bytes(b"by another hand")
+
+
+def edit_in_secret(path: Path) -> None:
+    """As long as before, and with the same inode and time: only reading it tells."""
+    if _plain(path):
+        found, data = path.stat(), path.read_bytes()
+        with path.open("r+b") as file:
+            file.write(data[:-1] + b"?")
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def cut(path: Path) -> None:
+    if _plain(path):
+        os.truncate(path, 50)
+
+
+def directory(path: Path) -> None:
+    remove(path)
+    (path / "inside").mkdir(parents=True)
+
+
+def link(path: Path) -> None:
+    remove(path)
+    path.symlink_to("/nowhere/at/all")
+
+
+def link_to_a_copy(path: Path) -> None:
+    copy = path.with_name(f".{path.name}.elsewhere")
+    remove(copy)
+    path.rename(copy)
+    path.symlink_to(copy)
+
+
+def pipe(path: Path) -> None:
+    """Opening it to read waits for a writer, for ever."""
+    remove(path)
+    os.mkfifo(path)
+
+
+def _plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+HANDS: Mapping[str, Callable[[Path], None]] = {
+    deed.__name__: deed for deed in (edit, edit_in_secret, cut, remove, directory, link, link_to_a_copy, pipe)
+}

@@ -1,0 +1,211 @@
+"""All that the model's steps happen to: CMP on a server that may go down, and a registry host whose daemon meets faults.
+
+`writer` is one of CMP's connections. What must hold, and what it is held against, is in `witness`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import yaml
+
+from omnicdc import db, install
+from omnicdc.scanners import scanners
+from omnicdc.watch import derive
+from support.cmp import Cmp
+from support.faulty import FAULTS, PROGRAM
+from support.host import INVENTORY, Daemon, Host
+from support.witness import Witness
+from support.writer import Writer
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from pathlib import Path
+
+    from omnicdc.embedded import EmbeddedServer
+
+PEOPLE = "governance/registry/projects/{}_V1.yaml"
+WATCHED = derive(scanners().values()).fields
+ADOPTED: list[dict[str, Any]] = [
+    {
+        "description": "known before", "name": "a", "owner": {"id": "7", "login": "acme"},
+        "updatedAt": "2025-01-01T00:00:00Z", "url": "https://github.com/acme/a", "visibility": "PUBLIC", "stars": 7,
+    },
+    {
+        "description": None, "name": "alone", "owner": {"id": "7", "login": "acme"},
+        "updatedAt": None, "url": "https://github.com/acme/alone", "visibility": "PRIVATE",
+    },
+]  # fmt: skip
+"""The inventory that is there before omnicdc."""
+
+
+class World:
+    """One CMP and one registry host, from nothing to the end of an example."""
+
+    def __init__(
+        self, server: EmbeddedServer, dsn: str, where: Path, env: dict[str, str], counts: Counter[str]
+    ) -> None:
+        self.server = server
+        self.cmp = Cmp(dsn)
+        self.host = Host(where / "host", dsn)
+        self.host.program, self.faults = PROGRAM, where / "faults"
+        self.host.env |= env | {FAULTS: str(self.faults)}
+        (self.host.root / INVENTORY).parent.mkdir(parents=True)
+        (self.host.root / INVENTORY).write_text(json.dumps(ADOPTED))
+        self.witness = Witness(self.cmp, self.host, counts, ADOPTED)
+        self.writers = [Writer(self.cmp.connect, self.witness.ended) for _ in range(3)]
+        self.prepared: list[str] = []
+        self.gone: LiteralString | None = None
+        """The watched column that CMP's table lacks."""
+        self.daemons: list[Daemon] = []
+        self.start()
+        self.daemons[0].wait_for("serving")
+
+    # CMP
+
+    def end_prepared(self, how: LiteralString) -> None:
+        """End the oldest of the prepared transactions, on another connection than its own."""
+        if self.prepared:
+            token = self.prepared.pop(0)
+            self.cmp.conn.execute(f"{how} prepared '{token}'")
+            self.witness.ended(token, committed=how == "commit")
+
+    def alone(self) -> None:
+        """Commit what is open, and wake who was suspended: whoever alters the table waits for everybody."""
+        for writer in self.writers:
+            writer.end("commit")
+        while self.prepared:
+            self.end_prepared("commit")
+        for daemon in self.living():
+            daemon.process.send_signal(signal.SIGCONT)
+
+    def _alter(self, how: LiteralString) -> None:
+        self.alone()
+        self.cmp.conn.execute(f"alter table projects {how}")
+
+    def restart(self, how: signal.Signals) -> None:
+        """Stop the server and start it; what was open is lost."""
+        lost = [writer.token for writer in self.writers if writer.token]
+        self.server.stop(how)
+        self.server.start()
+        self.cmp.conn.close()
+        self.cmp.conn = self.cmp.connect()
+        for writer in self.writers:
+            writer.connect()
+        self.witness.restarted(lost)
+
+    def terminate(self) -> None:
+        """End the daemon's connection."""
+        consumer = self.host.env["OMNICDC_CONSUMER"]
+        self.cmp.value("select pg_terminate_backend(omnicdc.holder(%s))", consumer)
+
+    def disable(self, trigger: LiteralString) -> None:
+        """Disable a trigger: CMP may be changed from now on without a trace."""
+        self.witness.unheard = True
+        self._alter(f"disable trigger {trigger}")
+
+    def enable(self, trigger: LiteralString) -> None:
+        """Enable a trigger by hand: what was written before is not in the log all the same."""
+        self._alter(f"enable always trigger {trigger}")
+
+    def drop(self, column: LiteralString) -> None:
+        """Take a watched column away from CMP's table; one at a time."""
+        if self.gone is None:
+            self.gone, self.witness.unheard = column, True
+            self._alter(f"drop column {column}")
+
+    def install(self) -> None:
+        """Mend the capture as an operator does: the column is put back, then `omnicdc install`."""
+        self.alone()
+        if self.gone:
+            self._alter(f"add column {self.gone} {'jsonb' if self.gone == 'metadata_' else 'text'}")
+            self.gone = None
+        with db.connect(self.cmp.dsn) as conn:
+            install.install(conn, "projects", WATCHED)
+
+    # the registry host
+
+    def start(self) -> None:
+        """Start a daemon; beside another one it stands by."""
+        standby = ["--standby"] if self.living() else []
+        self.daemons.append(self.host.starting(*standby))
+
+    def living(self) -> list[Daemon]:
+        """Return the daemons that run, the oldest first; what has ended is put away."""
+        for daemon in self.daemons:
+            if daemon.process.poll() is not None:
+                daemon.close()
+        self.daemons = [daemon for daemon in self.daemons if daemon.process.returncode is None]
+        return self.daemons
+
+    def signal(self, how: signal.Signals) -> None:
+        """Send a signal to the oldest daemon; one that does not listen yet is killed."""
+        for daemon in self.living()[:1]:
+            if not daemon.events and how != signal.SIGSTOP:
+                how = signal.SIGKILL
+            daemon.process.send_signal(how)
+            if how in (signal.SIGTERM, signal.SIGKILL):
+                daemon.process.send_signal(signal.SIGCONT)
+                daemon.process.wait(20)
+
+    def sleep(self) -> None:
+        """Prune the log as if the oldest daemon had slept for longer than the log is kept."""
+        for daemon in self.living()[:1]:
+            daemon.process.send_signal(signal.SIGSTOP)
+            self.writers[0].run("update projects set name = 'slept through', updated_at = clock_timestamp()")
+            self.writers[0].end("commit")
+            self.cmp.value("select omnicdc.prune('0 s', '0 s')")
+            daemon.process.send_signal(signal.SIGCONT)
+
+    def people(self, overrides: list[dict[str, Any]], exclusions: list[str]) -> None:
+        """Write what people write."""
+        around = self.witness.around
+        self.witness.unread, around.overrides, around.exclusions = True, overrides, exclusions
+        self._written("LOCAL_OVERRIDES", {"overrides": overrides})
+        self._written("EXCLUSION_LIST", {"exclusions": [{"repo": name} for name in exclusions]})
+
+    def _written(self, name: str, content: object) -> None:
+        path = self.host.root / PEOPLE.format(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content))
+
+    def clone(self, name: str, url: str | None, hearts: int) -> None:
+        """Make a clone on this host, with so many files that import the heart; without a URL, remove it."""
+        path, clones = self.host.root / "src" / name, self.witness.around.clones
+        self.witness.unread = True
+        shutil.rmtree(path, ignore_errors=True)
+        clones.pop(str(path), None)
+        if url is not None:
+            clones[str(path)] = url, hearts
+            (path / ".git").mkdir(parents=True)
+            (path / ".git/config").write_text(f'[remote "origin"]\n\turl = {url}\n')
+            for number in range(hearts):
+                (path / f"{number}.py").write_text("from federation_heart import beat\n")
+
+    # the end
+
+    def quiet(self) -> None:
+        """Mend what only a person can; then everything must come right by itself."""
+        self.faults.unlink(missing_ok=True)
+        if self.witness.unheard or any(writer.excludes for writer in self.writers):
+            self.alone()
+        if self.witness.unheard:
+            self.install()
+        for daemon in self.living():
+            daemon.process.send_signal(signal.SIGCONT)
+        if not self.living():
+            self.start()
+        open_ones = [writer.token for writer in self.writers if writer.token] + self.prepared
+        self.witness.quiet(self.living, open_ones)
+
+    def close(self) -> None:
+        """End everything."""
+        self.host.close()
+        for token in self.prepared:
+            self.cmp.conn.execute(f"rollback prepared '{token}'")
+        for writer in self.writers:
+            writer.conn.close()
+        self.cmp.conn.close()
