@@ -12,7 +12,6 @@ from omnicdc import db
 from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
 from omnicdc.custody import inspect
-from omnicdc.errors import OmnicdcError
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.session import look_at_capture, say
 from omnicdc.stop import Stop
@@ -159,8 +158,8 @@ class Refresher:
         while not self._ended.wait(self._every_s):
             try:
                 self._store.refresh(self._end, self._owners())
-            except OmnicdcError as exc:
-                log.warning("inputs_not_refreshed", error=exc.message, hint=exc.hint)
+            except Exception as exc:
+                log.error("inputs_not_refreshed", hint="please report it", exc_info=exc)
 
     def _say_faults(self) -> None:
         if self._store.faults != self._said:

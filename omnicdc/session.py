@@ -179,9 +179,7 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
 
 def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
     """Ask how the capture is, and whether it knows this watch list; raises SchemaMismatch if nothing is captured at all."""
-    installed = db.maybe(conn, "watch")
-    if installed is None:
-        raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
+    installed = _watched(conn)
     lacking = sorted({*watch.fields} - {*installed["watched"]})
     same = tuple(sorted(installed["watched"])) == watch.fields
     return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
@@ -196,16 +194,24 @@ def say(capture: Capture) -> None:
 
 
 def check_table(conn: db.Connection, config: Config) -> None:
-    """Raise ConfigError unless the table that is scanned is the one that is watched."""
+    """Raise ConfigError unless the table that is scanned is the one that is watched, SchemaMismatch if none is."""
     found = db.one(conn, "resolve", {"table": config.table})["target"]
     if found is None:
         raise ConfigError(
             f"table {config.table} does not exist in database {conn.info.dbname}",
             hint="is it this database? --table NAME, --dsn",
         )
-    watched = (db.maybe(conn, "watch") or {}).get("target")
+    watched = _watched(conn)["target"]
     if watched != found:
         raise ConfigError(
             f"table {found} is not watched, {watched} is",
             hint=f"run `omnicdc install --table {config.table}`, or set --table",
         )
+
+
+def _watched(conn: db.Connection) -> db.Row:
+    """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
+    found = db.maybe(conn, "watch")
+    if found is None:
+        raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
+    return found

@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import Host
+from support.rights import bound_by_permissions
 
 from omnicdc import db, install
 from omnicdc.embedded import EmbeddedServer
@@ -83,6 +84,13 @@ def host(cmp: Cmp, tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path / "host", cmp.dsn)
     yield host
     host.close()
+
+
+@pytest.fixture
+def permissions() -> Iterator[None]:
+    """The permissions of files bind the test, whoever runs it."""
+    with bound_by_permissions():
+        yield
 
 
 def _database(server: str, template: str, request: pytest.FixtureRequest) -> Iterator[Cmp]:

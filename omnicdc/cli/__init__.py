@@ -6,6 +6,7 @@ that needs them: `--help` must not wait for a database driver.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -64,6 +65,7 @@ def omnicdc() -> None:
 
 def main() -> None:
     """Run the command; what a person can mend is one line on stderr and exit status 2."""
+    _open_what_is_closed()
     try:
         omnicdc()
     except OmnicdcError as exc:
@@ -72,3 +74,10 @@ def main() -> None:
         for line in scrubbed(str(exc)).splitlines():
             click.echo(f"omnicdc: {line}", err=True)
         sys.exit(2)
+
+
+def _open_what_is_closed() -> None:
+    """Have each stream lead somewhere: the next file opened would take its number, and hold what libraries say there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - as long as we run

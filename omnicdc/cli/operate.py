@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from omnicdc.cli import options
-from omnicdc.cli.show import answer, say
+from omnicdc.cli.show import answer, say, written
 
 if TYPE_CHECKING:
     from omnicdc.config import Config
@@ -37,7 +37,8 @@ def install(*, only_print: bool, as_json: bool, **given: Any) -> None:
     config = options.load(given)
     watched = derive(scanners().values()).fields
     if only_print:
-        click.echo(installation.script(config.table, watched))
+        with written():
+            click.echo(installation.script(config.table, watched))
         return
     with db.connect(config.conninfo) as conn:
         changed = installation.install(conn, config.table, watched)
@@ -87,7 +88,6 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     log.configure(config.log_level)
     if once:
         _once(config, as_json=as_json)
-        return
     from omnicdc import daemon
     from omnicdc.systemd import Notifier
 
@@ -98,7 +98,7 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     )
 
 
-def _once(config: Config, *, as_json: bool) -> None:
+def _once(config: Config, *, as_json: bool) -> NoReturn:
     from omnicdc import daemon
     from omnicdc.cli.progress import through
     from omnicdc.scanners import scanners
@@ -146,7 +146,6 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
     config = options.load(given)
     if dry_run:
         _show_difference(config, as_json=as_json)
-        return
     with waiting("rebuilding"):
         result = GenesisClient(config=config, timeout=timeout).rebuild_all_registries()
     line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
@@ -191,7 +190,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     sys.exit(0 if accepted else 3 if verdict.status in ("timeout", "no_consumer") else 1)
 
 
-def _show_difference(config: Config, *, as_json: bool) -> None:
+def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
     from omnicdc import db, verify
     from omnicdc.cli.progress import through
     from omnicdc.verify.difference import unified

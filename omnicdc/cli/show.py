@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ import click
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 WIDEST = 2000
 """Characters of a line beyond which it is cut."""
@@ -20,24 +21,38 @@ WIDEST = 2000
 
 def answer(result: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
     """Print an answer: `result` as JSON on a pipe or when asked to, else what `text` prints."""
-    try:
+    with written():
         if as_json or not on_terminal():
             click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
         else:
             text()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Have what is printed inside be written at the end; raises ConfigError if stdout does not take it."""
+    try:
+        yield
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as exc:
+        _leave_stdout()
         raise ConfigError(
             f"the answer cannot be written: {exc.strerror}", hint="look where stdout leads"
         ) from exc
 
 
+def _leave_stdout() -> None:
+    """Let what it did not take go: Python would try again at its end, fail again, and put its own exit status in place of ours."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def on_terminal() -> bool:
-    """Whether stdout is a terminal; it may be closed."""
-    return sys.stdout is not None and sys.stdout.isatty()
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -54,7 +69,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 def say(line: str, *, good: bool | None = None) -> None:
     """Print one line of an answer, green or red where it is a verdict."""
     colour = {True: "green", False: "red", None: None}[good]
-    click.secho(_shown(line), fg=colour if wants_colour() else None)
+    shown = _shown(line)
+    # Not secho: without a colour it still sends what ends one.
+    click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
 
 
 def _shown(text: str) -> str:

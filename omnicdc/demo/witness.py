@@ -69,11 +69,6 @@ class Seen:
     diffs: Mapping[str, tuple[str, ...]]
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """The watched fields that changed, by the log."""
-        return tuple(sorted({name for one in self.noted for name in one.fields or ()}))
-
-    @property
     def scanners(self) -> tuple[str, ...]:
         """The scanners that ran, by the daemon's log."""
         return tuple(self.cycle["scanners"]) if self.cycle else ()

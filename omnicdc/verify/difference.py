@@ -137,8 +137,8 @@ def unified(difference: RegistryDifference, limit: int = 20) -> Iterator[str]:
     for entry in difference.entries[:limit]:
         yield _shown(f"@@ {entry.unit} @@")
         yield from map(_shown, _lines(entry))
-    if more := len(difference.entries) - limit:
-        yield from [f"# {more} more entries differ"] if more > 0 else []
+    if len(difference.entries) > limit:
+        yield f"# {len(difference.entries) - limit} more entries differ"
     if not (difference.fault or difference.header or difference.entries):
         yield "# the same entries, in another order or layout"
 

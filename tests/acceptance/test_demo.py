@@ -15,15 +15,27 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from support.host import COUNTED
+from support.inside import publish
+from support.terminal import GREEN, on_a_terminal
 
 import omnicdc
+from omnicdc import db
+from omnicdc.demo import readers
+from omnicdc.demo.daemon import Daemon
 from omnicdc.demo.diff import unified
 from omnicdc.demo.lights import Lights
 from omnicdc.demo.report import Act, Check, Report
 from omnicdc.demo.stage import Plain, show
+from omnicdc.errors import OmnicdcError
+from omnicdc.scanners import scanners
+from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.cmp import Cmp
+    from support.host import Host
 
 COMMAND = [sys.executable, "-m", "omnicdc", "demo"]
 DEADLINE_S = 60.0
@@ -67,7 +79,7 @@ def processes(place: Path) -> list[str]:
 
 
 def environ(place: Path, **more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(place), "TMPDIR": str(place), **more}
+    return {"PATH": os.environ["PATH"], "HOME": str(place), "TMPDIR": str(place), **COUNTED, **more}
 
 
 def run(place: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -260,6 +272,21 @@ def test_a_temporary_directory_that_does_not_serve_is_named(place: Path) -> None
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root starts it as himself")
+def test_a_temporary_directory_that_the_server_may_not_enter_is_named(place: Path) -> None:
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    done = run(place, "--json", TMPDIR=str(closed))
+    left = [*closed.iterdir()]
+    closed.rmdir()
+
+    assert (done.returncode, left) == (2, [])
+    assert done.stderr == (
+        f"omnicdc: run by root, PostgreSQL runs as nobody, who may not enter {closed}"
+        " - put it elsewhere: `TMPDIR=/tmp omnicdc demo`\n"
+    )
+
+
 def test_a_difference_begins_where_an_entry_begins() -> None:
     before = ["[", "  {", '    "n": 1', "  },", "  {", '    "n": 3', "  }", "]"]
     after = [*before[:4], "  {", '    "n": 2', "  },", *before[4:]]
@@ -267,6 +294,16 @@ def test_a_difference_begins_where_an_entry_begins() -> None:
     assert unified(before, after) == ("@@ -4,0 +5,3 @@", "+  {", '+    "n": 2', "+  },")
     assert unified(after, before) == ("@@ -5,3 +4,0 @@", "-  {", '-    "n": 2', "-  },")
     assert unified(before, before) == ()
+
+
+def test_on_a_terminal_the_same_claims_are_shown_in_frames(place: Path) -> None:
+    seen = on_a_terminal(COMMAND, environ(place), columns=100)
+
+    assert (seen.status, "✗" in seen.text) == (0, False)
+    assert seen.text.count("✓") == 25
+    assert "│  25 of 25 claims held" in seen.text
+    assert "starting PostgreSQL, CMP and omnicdc" in seen.text
+    assert GREEN in seen.raw
 
 
 @pytest.mark.parametrize("colours", [True, False])
@@ -295,6 +332,96 @@ def test_a_claim_that_does_not_hold_is_shown_and_counted() -> None:
     assert lines[-2:] == ["   ok   the sky is blue", "   NOT  the sky is green"]
     assert report.failed == ("the sky is green",)
     assert not report.as_dict()["success"]
+
+
+def test_a_difference_too_long_to_show_is_shown_in_part_and_the_rest_counted() -> None:
+    lines: list[str] = []
+    Plain(lines.append).diff("a registry", ["-old", "+new"], 3)
+
+    assert lines == ["     --- a registry", "     -old", "     +new", "     … 3 more lines"]
+
+
+class TestItsDaemon:
+    """Stands for `omnicdc run`: whatever it does, the demo does not hang and says what it heard last."""
+
+    @staticmethod
+    def start(tmp_path: Path, program: str) -> Daemon:
+        return Daemon(
+            [sys.executable, "-u", "-c", f"import signal\n{program}"], {**COUNTED}, tmp_path / "log"
+        )
+
+    def test_one_that_ends_is_told_with_its_last_words(self, tmp_path: Path) -> None:
+        """Lines that are no events are none."""
+        daemon = self.start(tmp_path, """print('[1]\\n{"event": "other"}\\nno\\nfarewell')""")
+
+        with pytest.raises(OmnicdcError, match=r"(?s)the daemon ended: \[1\].*farewell"):
+            daemon.wait_for("serving", Stop())
+
+    def test_one_that_says_nothing_is_waited_for_no_longer_than_the_deadline(self, tmp_path: Path) -> None:
+        daemon = self.start(tmp_path, "signal.pause()")
+
+        with pytest.raises(OmnicdcError, match="the daemon is silent: it said nothing"):
+            daemon.wait_for("serving", Stop(), deadline_s=0.0)
+        daemon.end()
+
+    def test_a_stop_ends_the_waiting(self, tmp_path: Path) -> None:
+        daemon, stop = self.start(tmp_path, "signal.pause()"), Stop()
+        stop()
+
+        with pytest.raises(KeyboardInterrupt):
+            daemon.wait_for("serving", stop)
+        daemon.end()
+
+    def test_one_that_does_not_heed_the_signal_is_killed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A repeat is harmless."""
+        monkeypatch.setattr("omnicdc.demo.daemon.END_S", 0.1)
+        daemon = self.start(
+            tmp_path,
+            """signal.signal(signal.SIGTERM, signal.SIG_IGN); print('{"event": "deaf"}')\nwhile True: signal.pause()""",
+        )
+        daemon.wait_for("deaf", Stop())
+
+        daemon.end()
+        daemon.end()
+        assert not daemon.alive
+
+
+class TestItsReaders:
+    """They are not omnicdc's own: what they find is what others would."""
+
+    @pytest.fixture
+    def paths(self, cmp: Cmp, host: Host) -> dict[str, Path]:
+        cmp.upsert("atlas", key="a", github_url="https://github.com/acme/atlas")
+        cmp.upsert("gone")
+        publish(host)
+        return {scanner.registry: host.root / scanner.path for scanner in scanners().values()}
+
+    def test_what_a_registry_holds_otherwise_than_cmp_is_told(self, cmp: Cmp, paths: dict[str, Path]) -> None:
+        with db.connect(cmp.dsn) as conn:
+            before = readers.differences(readers.rows(conn), paths, frozenset())
+            cmp.conn.execute("delete from projects where name = 'gone'")
+            cmp.conn.execute("update projects set type = null")
+            late = cmp.upsert("late")
+            after = readers.differences(readers.rows(conn), paths, frozenset())
+
+        assert before == []
+        assert sum(line.endswith("is left over") for line in after) == 3
+        assert f"canonical: {late} is missing" in after
+        assert any(line.endswith("type is 'SERVICE', CMP has None") for line in after)
+        assert any(line.endswith("classification is 'service', CMP has 'project'") for line in after)
+
+    def test_without_pyyaml_the_other_library_reads_both_versions(
+        self, paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with_it = readers.yaml_readers()
+        monkeypatch.setitem(sys.modules, "yaml", None)
+        without = readers.yaml_readers()
+
+        assert [*with_it] == ["YAML 1.2 (ruamel.yaml)", "YAML 1.1 (PyYAML)"]
+        assert [*without] == ["YAML 1.2 (ruamel.yaml)", "YAML 1.1 (ruamel.yaml)"]
+        assert all(readers.projects(paths, read) for read in without.values())
 
 
 def _paste(*lines: str) -> subprocess.CompletedProcess[str]:

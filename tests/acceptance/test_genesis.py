@@ -140,6 +140,32 @@ def test_propagation_commits_and_waits_for_exactly_that_transaction(
     assert project in host.canonical()
 
 
+def test_a_connection_and_a_session_of_sqlalchemy_will_do(
+    cmp: Cmp, host: Host, client: GenesisClient
+) -> None:
+    """It commits what the block wrote, waits for it, and rolls back where the block raises."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    orm = pytest.importorskip("sqlalchemy.orm")
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(cmp.dsn))
+    write = sqlalchemy.text("insert into projects (name) values (:name)")
+    host.daemon()
+    for name, opened in (("apollo", engine.connect()), ("gemini", orm.Session(engine))):
+        with opened as conn:
+            with client.propagation(conn) as propagation:
+                conn.execute(write, {"name": name})
+            with pytest.raises(sqlalchemy.exc.IntegrityError), client.propagation(conn) as given_up:
+                conn.execute(write, [{"name": "given up"}, {"name": None}])
+
+        assert (propagation.result["verdict"], propagation.result["token"]) == (
+            "published",
+            propagation.token,
+        )
+        assert given_up.result == {}
+    engine.dispose()
+
+    assert {entry["name"] for entry in host.canonical().values()} == {"apollo", "gemini"}
+
+
 def test_propagation_of_a_block_that_raises_rolls_back_and_waits_for_nothing(
     cmp: Cmp, client: GenesisClient
 ) -> None:
@@ -187,6 +213,16 @@ def test_a_rebuild_mends_what_capture_never_saw(cmp: Cmp, host: Host, client: Ge
     assert answer["scanners_run"] == ["cmp_projects", "project", "git"]
     assert answer["results"].keys() == {"cmp_projects", "project", "git"}
     assert project in host.canonical()
+
+
+def test_a_rebuild_that_nobody_carries_out_has_run_no_scanner(client: GenesisClient) -> None:
+    """P5: nothing is claimed of any registry."""
+    client._timeout_s = 0.0
+
+    answer = client.rebuild_all_registries()
+
+    assert (answer["success"], answer["verdict"]) == (False, "no_consumer")
+    assert (answer["scanners_run"], answer["results"], answer["registries_updated"]) == ([], {}, [])
 
 
 def test_verify_propagation_tells_each_registry(cmp: Cmp, host: Host, client: GenesisClient) -> None:

@@ -104,6 +104,36 @@ def test_installing_on_a_table_without_the_columns_names_them(bare: Cmp, host: H
     assert "metadata_, status" in _one_line(host.run("install", OMNICDC_DSN=bare.dsn))
 
 
+def test_a_dsn_among_the_flags_that_does_not_parse_is_refused(host: Host) -> None:
+    assert "not a connection string" in _one_line(host.run("status", "--dsn", "postgresql://%"))
+
+
+def test_another_table_than_the_one_that_is_watched_is_named(cmp: Cmp, host: Host) -> None:
+    cmp.conn.execute("create table others (like projects)")
+
+    line = _one_line(host.run("run", "--table", "others"))
+
+    assert "table public.others is not watched, public.projects is" in line
+    assert "`omnicdc install --table public.others`" in line
+
+
+def test_a_schema_that_watches_nothing_is_told_to_install(cmp: Cmp, host: Host) -> None:
+    """It was said that None was watched."""
+    cmp.conn.execute("delete from omnicdc.watch")
+
+    assert _one_line(host.run("run")) == "omnicdc: no table is watched - run `omnicdc install`"
+
+
+@pytest.mark.parametrize("command", [["status"], ["wait"]])
+def test_a_schema_that_lacks_a_part_is_told_to_install(cmp: Cmp, host: Host, command: list[str]) -> None:
+    cmp.conn.execute("drop function omnicdc.capture_fault()")
+
+    line = _one_line(host.run(*command))
+
+    assert "capture_fault() does not exist" in line
+    assert line.endswith("run `omnicdc install`")
+
+
 def test_no_root_is_told_how_to_name_one(host: Host) -> None:
     del host.env["OMNICDC_ROOT"]
 

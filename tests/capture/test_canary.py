@@ -87,6 +87,20 @@ def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host
     assert install.returncode == 0
 
 
+def test_what_keeps_a_change_from_being_noted_is_told_in_the_server_s_words(cmp: Cmp, host: Host) -> None:
+    """P1: one that cannot even be sent tells as much as one that is lost."""
+    cmp.conn.execute("alter table omnicdc.canary rename to gone")
+    daemon = host.daemon()
+    lost = daemon.wait_for("canary_lost")
+    cmp.conn.execute("alter table omnicdc.gone rename to canary")
+    home = daemon.wait_for("canary_home")
+
+    assert lost["reason"].startswith("changes cannot be noted: ")
+    assert "canary" in lost["reason"]
+    assert lost["hint"] == "run `omnicdc install`"
+    assert home["was"] == lost["reason"]
+
+
 def test_who_may_not_send_one_cannot(cmp: Cmp) -> None:
     cmp.conn.execute("set role omnicdc_client")
 

@@ -167,6 +167,20 @@ def _check(cmp: Cmp) -> None:
         db.check_schema(conn)
 
 
+def test_a_schema_restored_without_its_data_is_installed_afresh(bare: Cmp) -> None:
+    """As `pg_restore --schema-only` leaves it: nobody knows its version, and there is nothing in it to lose."""
+    with db.connect(bare.dsn) as conn:
+        install.install(conn, "projects", WATCHED)
+        conn.execute("truncate omnicdc.migration, omnicdc.watch, omnicdc.change")
+        changed = install.install(conn, "projects", WATCHED)
+        db.check_schema(conn)
+        fault = db.one(conn, "capture_fault")["fault"]
+    project = bare.upsert("atlas")
+
+    assert (changed, fault) == (True, None)
+    assert bare.log() == [(project, "insert", None)]
+
+
 def test_a_newer_schema_is_not_installed_over(cmp: Cmp) -> None:
     cmp.conn.execute("insert into omnicdc.migration (version, name) values (999, 'of the future')")
     before = dump(cmp)

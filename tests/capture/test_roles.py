@@ -9,6 +9,12 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
+from omnicdc import db
+from omnicdc.errors import RegistryError, SchemaMismatch
+from omnicdc.model import EVERYTHING
+from omnicdc.rows import readable
+from omnicdc.scanners import scanners
+
 if TYPE_CHECKING:
     from typing import LiteralString
 
@@ -184,3 +190,25 @@ def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
     )
 
     assert public is None
+
+
+def test_who_may_not_ask_is_told_which_group_it_takes(people: People) -> None:
+    """P5: not that omnicdc is missing, which is another mend."""
+    with db.connect(people.dsn(people.add())) as conn, pytest.raises(SchemaMismatch) as caught:
+        db.check_schema(conn)
+
+    assert "permission denied for schema omnicdc" in caught.value.message
+    assert caught.value.hint.startswith("grant omnicdc_daemon (or omnicdc_client) to this role")
+
+
+def test_a_daemon_whose_grants_are_gone_is_told_what_renews_them(cmp: Cmp, people: People) -> None:
+    """P6: as after the table was made anew by whoever knows nothing of omnicdc."""
+    reader = people.add("omnicdc_daemon")
+    cmp.conn.execute(
+        "revoke select (id, name, key, type, status, metadata_) on projects from omnicdc_client, omnicdc_daemon"
+    )
+    with db.connect(people.dsn(reader)) as conn, pytest.raises(RegistryError) as caught:
+        readable(conn, scanners()["project"], "public.projects", EVERYTHING)
+
+    assert "permission denied for table projects" in caught.value.message
+    assert caught.value.hint == "run `omnicdc install` as the table's owner: it renews the grants"

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 import yaml
 from support.files import LAYOUTS, NOBODY, ROCKET, STAMP, Files
-from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES
+from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, until
 
 from omnicdc import verify
 from omnicdc.config import Config
 from omnicdc.errors import ConfigError, DatabaseUnavailable
+from omnicdc.manifest import describe, read_manifest, write_manifest
 from omnicdc.model import Inputs, Override
 from omnicdc.verify.item import ABSENT
 
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+WAITING: LiteralString = "select exists (select from pg_locks where pid = %s and not granted)"
 CHECKS = ["in_canonical_uuids", "in_project_registry", "in_repo_inventory"]
 
 
@@ -282,6 +291,50 @@ class TestWhatIsWrong:
         (files.root / PROJECT).write_text(yaml.safe_dump(parsed, sort_keys=False))
 
         assert files.check(PROJECT, rocket).differences == {"status": ("active", "retired")}
+
+    def test_a_repository_that_is_there_twice_is_found_out(self, files: Files, rocket: str) -> None:
+        """The two are equal, but a reader that counts them would count too much."""
+        elements = files.parsed(INVENTORY)
+        twice = [*elements, *(it for it in elements if it.get("uuid") == rocket)]
+        (files.root / INVENTORY).write_text(LAYOUTS[INVENTORY](twice))
+
+        found = files.check(INVENTORY, rocket)
+        assert (found.status, found.detail) == ("unexpected", "it is there 2 times")
+
+    def test_a_manifest_that_vouches_for_what_is_no_entry_is_not_believed(
+        self, files: Files, rocket: str
+    ) -> None:
+        """Length and hash fit, to the byte."""
+        data = f"[\n    {{{rocket}\n    }}\n]".encode()
+        put = files._put(INVENTORY, data)
+        vouched = describe(((len(data), sha256(data).hexdigest()),), put, 1, STAMP)
+        manifest = read_manifest(files.root)
+        assert manifest
+        write_manifest(files.root, replace(manifest, registries={INVENTORY: vouched}))
+
+        found = files.check(INVENTORY, rocket)
+        assert found.status == "unreadable"
+        assert found.detail.startswith("the file holds something else than entries: ")
+
+    def test_files_replaced_while_they_are_looked_at_are_looked_at_again(
+        self, files: Files, rocket: str
+    ) -> None:
+        """P5: a daemon publishes meanwhile, and what was read of the old files is no verdict on the new ones."""
+        before = {name: (files.root / name).read_bytes() for name in REGISTRIES}
+        files.cmp.set(rocket, status="retired")
+        files.publish()
+        after = {name: (files.root / name).read_bytes() for name in REGISTRIES}
+        for name in REGISTRIES:
+            files._put(name, before[name])
+
+        with ThreadPoolExecutor() as pool:
+            with files.cmp.connect() as other, other.transaction():
+                other.execute("lock table projects in access exclusive mode")
+                looking = pool.submit(files.verify, rocket)
+                until(lambda: files.cmp.value(WAITING, files.conn.info.backend_pid), "the look has begun")
+                for name in REGISTRIES:
+                    files._put(name, after[name])
+            assert looking.result(20).verified
 
     def test_a_row_that_cannot_be_shown_is_missing_with_the_reason(self, files: Files, rocket: str) -> None:
         files.cmp.conn.execute("alter table projects alter name drop not null")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,13 @@ REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
 
 COMMAND = str(Path(sys.executable).with_name("omnicdc"))
 DEADLINE_S = 20.0
+LEAVE_S = 3.0
 
 COVERAGE = "COVERAGE_PROCESS_CONFIG"
 """Set by `make coverage`: what tests start is counted, too."""
+
+COUNTED = {name: os.environ[name] for name in (COVERAGE,) if name in os.environ}
+"""What the environment of a process must hold to be counted."""
 
 _STAMP = re.compile(rb'(generated_at"?: ["\'])[^"\']*')
 
@@ -92,6 +97,11 @@ class Daemon:
 
     def close(self) -> None:
         """End it if it runs, and let go of its pipes."""
+        if COUNTED and self.process.poll() is None:
+            # One that is killed does not tell what it passed.
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(LEAVE_S)
         if self.process.poll() is None:
             self.kill()
         for pipe in (self.process.stdout, self.process.stderr):
@@ -127,9 +137,8 @@ class Host:
             "OMNICDC_CONSUMER": where.name,
             "OMNICDC_GH": "no",
             "OMNICDC_POLL_S": "0.5",
+            **COUNTED,
         }
-        if counted := os.environ.get(COVERAGE):
-            self.env[COVERAGE] = counted
         self.program: tuple[str, ...] = (COMMAND,)
         """What starts a daemon: the installed command, or `support.faulty` in its place."""
         self._daemons: list[Daemon] = []

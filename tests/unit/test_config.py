@@ -228,6 +228,13 @@ def test_a_user_without_a_home_must_name_the_state_directory() -> None:
     assert read(uid=4_000_000, HOME="", OMNICDC_STATE_DIR="/s").state_dir == Path("/s")
 
 
+def test_a_tilde_stands_for_a_home_and_without_one_is_refused() -> None:
+    (fault,) = faults({"root": "~/infra"}, uid=4_000_000, HOME="", OMNICDC_STATE_DIR="/s")
+
+    assert read({"root": "~/infra"}).root == Path("/home/op/infra")
+    assert fault.startswith("--root: no home directory is known for ~/infra")
+
+
 def test_a_dsn_is_made_robust_only_where_the_user_said_nothing() -> None:
     plain = connection(read({"dsn": "postgresql://u@db:6000/cms"}))
     spoken = connection(read({"dsn": "host=db connect_timeout=3 keepalives_idle=5 application_name=mine"}))

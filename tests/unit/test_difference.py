@@ -165,12 +165,45 @@ def test_people_see_what_would_change_and_nothing_else() -> None:
     assert list(unified(found)) == expected
 
 
+def test_people_see_what_is_wrong_in_the_header() -> None:
+    data = written(three("cmp_projects")).replace(b'"count": 3', b'"count": 4')
+
+    assert list(unified(differences(three("cmp_projects"), data)))[2:] == ["-count: 4", "+count: 3"]
+
+
 def test_people_are_told_how_many_more_there_are() -> None:
     registry = registry_of("project", {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
 
     lines = list(unified(differences(registry, None), limit=2))
     assert sum(line.startswith("@@") for line in lines) == 2
     assert lines[-1] == "# 10 more entries differ"
+
+
+def test_where_all_are_shown_no_more_are_told_of() -> None:
+    registry = registry_of("project", {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
+
+    lines = list(unified(differences(registry, None), limit=len(IDS)))
+    assert sum(line.startswith("@@") for line in lines) == len(IDS)
+    assert not any("more entries" in line for line in lines)
+
+
+def test_of_a_file_that_does_not_parse_people_are_told_why_first() -> None:
+    data = written(three("cmp_projects"))
+
+    assert list(unified(differences(three("cmp_projects"), data[:-5])))[2].startswith(
+        "# the file does not parse"
+    )
+
+
+@pytest.mark.parametrize("name", SCANNERS)
+def test_of_a_file_in_another_layout_people_see_the_values(name: str) -> None:
+    """Its lines cannot be compared with ours, so both sides are shown as JSON."""
+    theirs = in_another_way(name, written(three(name)))
+    url = "https://github.com/acme/new"
+
+    lines = list(unified(differences(three(name, url=url), theirs)))
+    assert any(line.startswith("+") and f'url": "{url}"' in line for line in lines[2:])
+    assert all(line.lstrip("-+ ")[0] in '"{}@' for line in lines[2:])
 
 
 def test_nothing_is_shown_where_nothing_would_change() -> None:

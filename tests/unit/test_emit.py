@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from omnicdc.emit import json_text, yaml_text
+from omnicdc.emit import json_lines, json_text, yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -184,3 +184,5 @@ def test_json_is_what_the_standard_library_would_write(value: str | None) -> Non
 def test_a_lone_surrogate_is_refused(write: Callable[[str], str], value: str) -> None:
     with pytest.raises(ValueError, match="UTF-8"):
         write(value)
+    with pytest.raises(ValueError, match="UTF-8"):
+        json_lines({"owner": {"login": value}})

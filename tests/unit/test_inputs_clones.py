@@ -147,13 +147,20 @@ def test_links_are_not_followed_and_what_cannot_be_read_is_left_out(tmp_path: Pa
     assert names(tmp_path / "ws", tmp_path / "no such root") == {"one": str(one)}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_directory_without_permission_is_left_out(tmp_path: Path) -> None:
-    fake_clone(tmp_path / "closed/one", "one")
-    fake_clone(tmp_path / "open/two", "two")
-    (tmp_path / "closed").chmod(0)
+@pytest.mark.usefixtures("permissions")
+def test_what_may_not_be_read_is_left_out_by_itself(tmp_path: Path) -> None:
+    """A directory, a clone's configuration, a file of Python's."""
+    fake_clone(tmp_path / "a-closed/one", "one").parent.chmod(0)
+    (fake_clone(tmp_path / "b-secret", "three") / ".git/config").chmod(0)
+    found = fake_clone(tmp_path / "c-open", "two")
+    for name in ("a.py", "b.py"):
+        (found / name).write_text("from federation_heart import beat\n")
+    (found / "a.py").chmod(0)
 
-    assert [*names(tmp_path)] == ["two"]
+    assert names(tmp_path) == {"two": str(found)}
+    assert count_heart(tmp_path, Stop()) == {str(found).lower(): 1}
+
+    (tmp_path / "a-closed").chmod(0o700)
 
 
 def test_credentials_in_an_origin_are_no_part_of_the_key(tmp_path: Path) -> None:
@@ -213,6 +220,16 @@ def test_a_configuration_says_what_git_itself_reads_in_it(lines: list[str]) -> N
 
     if asked.returncode < 2:
         assert origin_url(config.replace("\r\n", "\n")) == (urls[0] if urls else None)
+
+
+def test_a_configuration_that_git_refuses_names_no_origin(tmp_path: Path) -> None:
+    one = clone(tmp_path / "one", f"{HOST}/one.git")
+    config = one / ".git/config"
+    config.write_text(f"@\n{config.read_text()}")
+
+    with pytest.raises(subprocess.CalledProcessError):
+        git(one, "config", "--get", "remote.origin.url")
+    assert names(tmp_path) == {}
 
 
 def test_files_belong_to_the_deepest_clone_around_them_with_or_without_origin(tmp_path: Path) -> None:

@@ -195,6 +195,16 @@ def test_github_wins_field_by_field_and_nothing_leaves() -> None:
     assert merge(adopted, fetched) == expected
 
 
+@pytest.mark.parametrize(
+    ("adopted", "fetched"),
+    [(None, {"id": "x", "login": "Acme"}), ("Acme", {"login": "Acme"}), ({"id": "x"}, None)],
+)
+def test_an_owner_that_is_no_object_is_not_laid_over(adopted: object, fetched: object) -> None:
+    both = merge({"rocket": element("rocket", owner=adopted)}, {"rocket": element("rocket", owner=fetched)})
+
+    assert both["rocket"]["owner"] == fetched
+
+
 def test_other_users_may_read_what_was_adopted(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:

@@ -19,6 +19,7 @@ from omnicdc.model import Inputs, Override
 from omnicdc.stop import Stop
 
 ROCKET = "https://github.com/acme/rocket"
+NAMELESS = 54321
 LISTING = [{"name": "rocket", "url": ROCKET, "visibility": "PUBLIC"}]
 
 
@@ -339,13 +340,26 @@ def test_a_state_directory_that_cannot_be_made_says_what_to_run(host: Host) -> N
     assert f"{host.state}, or set OMNICDC_STATE_DIR" in caught.value.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+@pytest.mark.usefixtures("permissions")
 def test_a_state_directory_without_permission_says_what_to_run(host: Host) -> None:
     host.state.mkdir(parents=True)
     host.state.chmod(0o500)
 
     with pytest.raises(ConfigError, match="install -d"):
         host.store()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_has_no_name_is_told_by_his_number(tmp_path: Path) -> None:
+    """Containers run as such users."""
+    os.seteuid(NAMELESS)
+    try:
+        with pytest.raises(ConfigError) as caught:
+            cache.write(tmp_path / "a", b"after")
+    finally:
+        os.seteuid(0)
+
+    assert f"install -d -o {NAMELESS} " in caught.value.hint
 
 
 def test_inputs_that_cannot_be_cached_hold_all_the_same_and_it_is_told(host: Host) -> None:
@@ -409,6 +423,51 @@ def test_a_directory_in_a_file_s_place_goes_beside_it_however_often(tmp_path: Pa
         (tmp_path / "a").unlink()
 
     assert {path.name for path in tmp_path.glob("a.*.aside/*")} == {"0", "1", "2"}
+
+
+def test_what_a_killed_write_left_behind_is_removed_by_the_next_start(host: Host) -> None:
+    host.store()
+    (host.state / ".workspaces.json.new").write_bytes(b"half a file")
+    (host.state / ".a-directory.new").mkdir()
+
+    host.store()
+
+    assert [path.name for path in host.state.glob(".*.new")] == [".a-directory.new"]
+
+
+@pytest.mark.usefixtures("permissions")
+def test_a_person_s_file_that_may_not_be_read_is_told_and_the_last_good_reading_holds(host: Host) -> None:
+    host.exclude("exclusions: [{repo: rocket}]")
+    host.store()
+    (host.projects / "EXCLUSION_LIST_V1.yaml").chmod(0)
+
+    store = host.store()
+
+    assert store.current.excluded == {"rocket"}
+    assert "cannot be read (Permission denied); the last good reading holds" in store.faults[0]
+
+
+def test_a_directory_where_the_new_file_is_written_is_told_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / ".a.new").mkdir()
+
+    with pytest.raises(ConfigError) as caught:
+        cache.write(tmp_path / "a", b"after")
+
+    assert caught.value.hint.startswith("move the directory away that stands in a file's place: ls -la ")
+
+
+def test_where_neither_the_file_nor_its_copy_can_be_understood_nothing_is_excluded(host: Host) -> None:
+    host.exclude("exclusions: [{repo: rocket}]")
+    good = host.store().current.excluded
+    host.exclude("[")
+    kept = host.store().current.excluded
+    (host.state / "last_good_EXCLUSION_LIST_V1.yaml").write_text("[")
+
+    store = host.store()
+
+    assert good == kept == {"rocket"}
+    assert store.current.excluded == frozenset()
+    assert len(store.faults) == 1
 
 
 def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:

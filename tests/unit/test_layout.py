@@ -13,6 +13,7 @@ from omnicdc.model import Inputs
 from omnicdc.scanners import scanners
 from omnicdc.verify.item import ABSENT, compare
 from omnicdc.verify.layout import Elements, Items, Layout, Members, layout_of
+from omnicdc.verify.parse import own_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,6 +131,25 @@ def test_a_file_cut_short_gives_the_entries_before_the_cut(name: str) -> None:
     for place in places:
         cores = layout.split(data[:place]).cores
         assert cores[:-1] == whole[: len(cores) - 1]
+
+
+def test_what_stands_in_the_header_is_no_entry() -> None:
+    """The namespace of the project registry is a UUID as well."""
+    registry = registry_of("project", {one: project("p") for one in IDS[:2]})
+    layout, data = layout_of(registry.scanner), written(registry)
+    namespace = b"c9c22e70-3882-4503-9db6-353d2629000b"
+
+    assert namespace in data
+    assert layout.mentioning(data, [namespace]) == []
+    assert len(layout.mentioning(data, [namespace, IDS[0].encode()])) == 1
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [b"- a", b"name: x\n  name: y", b"name:\n  key: x", b"name:", b"yes: x", b"name: 'x'", b"name: 1e3", b"name: x\n   key: y"],
+)  # fmt: skip
+def test_what_emit_never_writes_is_left_to_the_library(entry: bytes) -> None:
+    assert own_fields(entry) is None
 
 
 @pytest.mark.parametrize(

@@ -166,13 +166,13 @@ def public() -> Iterator[Path]:
 
 
 @contextmanager
-def somebody_else() -> Iterator[None]:
+def somebody_else(user: int = 65534) -> Iterator[None]:
     """Act as a user without rights, for those who test as root."""
     if os.geteuid():
         yield
         return
     os.setegid(65534)
-    os.seteuid(65534)
+    os.seteuid(user)
     try:
         yield
     finally:
@@ -202,6 +202,15 @@ def test_a_directory_that_may_not_be_written_to_is_told_with_the_mend(public: Pa
     assert caught.value.hint.startswith("`chown -R ")
     assert caught.value.hint.endswith(f" {(public / FILE).parent}`")
     assert (public / FILE).read_bytes() == OLD
+
+
+@as_root
+def test_who_has_no_name_is_told_by_his_number(public: Path) -> None:
+    """Containers run as such users."""
+    with somebody_else(54321), pytest.raises(RegistryError) as caught:
+        replace(public, FILE, [NEW])
+
+    assert caught.value.hint.startswith("`chown -R 54321 ")
 
 
 def test_a_root_that_is_gone_is_not_made_again(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def test_the_registries_read_these_fields_and_no_others() -> None:
         ("select id, metadata_ ->> 'domain' from projects", {"metadata_.domain"}),
         ("select id, (p.metadata_ -> 'a') from projects p where status = 'x'", {"metadata_.a", "status"}),
         ("select id, metadata_ from projects", {"metadata_"}),
+        ("select id, metadata_ -> 0 from projects", {"metadata_"}),
         ("select id, metadata_ ->> name from projects", {"metadata_", "name"}),
         ("select id, type::text, case when key is null then name end from projects", {"type", "key", "name"}),
         ('select id, "Odd Name" from projects order by status', {"Odd Name", "status"}),

@@ -1,0 +1,148 @@
+"""The command as programs use it: help, exit status and the keys of its JSON (docs/cli.md), and a stdout that fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.host import COMMAND
+from support.inside import publish
+
+from omnicdc.cli import COMMANDS
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+    from support.host import Host
+
+SLOW = ("psycopg", "pglast", "structlog", "ruamel.yaml", "rich", "orjson")
+HELP = f"""
+import sys
+from omnicdc.cli import omnicdc
+omnicdc(["--help"], standalone_mode=False)
+print("imported:", *(name for name in {SLOW} if name in sys.modules))
+"""
+
+
+def test_the_help_names_every_command_and_waits_for_no_driver(host: Host) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELP], env=host.env, capture_output=True, text=True, check=True
+    )
+    named = [
+        line.split()[0]
+        for line in done.stdout.partition("Commands:\n")[2].splitlines()
+        if line.startswith("  ")
+    ]
+
+    assert named[: len(COMMANDS)] == list(COMMANDS)
+    assert done.stdout.endswith("imported:\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["instal"], "No such command 'instal'"),
+        (["wait", "--token", "1", "--project", "atlas"], "--token and --project exclude each other"),
+        (["verify", "--all", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"], "give a project's UUID, or --all"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_asked(
+    host: Host, arguments: list[str], said: str
+) -> None:
+    done = host.run(*arguments, OMNICDC_DSN="host=192.0.2.1")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_install_and_uninstall_tell_what_they_did(bare: Cmp, host: Host) -> None:
+    """As documented; a repeat of either is harmless."""
+    host.env["OMNICDC_DSN"] = bare.dsn
+    installed = [host.ask("install") for _ in range(2)]
+    healthy = host.ask("status")["capture"]["fault"]
+    uninstalled = [host.ask("uninstall") for _ in range(2)]  # nobody can be asked on a pipe
+
+    assert [answer.pop("changed") for answer in installed] == [True, False]
+    assert installed[0] == installed[1]
+    assert installed[0].keys() == {"installed", "table", "watched"}
+    assert healthy is None
+    assert uninstalled == [{"installed": False}] * 2
+    assert host.run("status").returncode == 2
+
+
+def test_the_printed_script_is_for_a_dba_and_asks_nobody(host: Host) -> None:
+    """No server is needed for it. That psql takes it is shown in tests/capture/test_install.py."""
+    done = host.run("install", "--print", "--table", "cmp.projects", OMNICDC_DSN="host=192.0.2.1")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("-- Run with: psql --single-transaction")
+    assert '"cmp"."projects"' in done.stdout
+
+
+def test_a_dry_run_tells_what_a_rebuild_would_do(cmp: Cmp, host: Host) -> None:
+    """P7: nothing is written, and no daemon is needed."""
+    cmp.upsert("atlas")
+    publish(host)
+    cmp.conn.execute("update projects set status = 'frozen'")
+    before = host.stats()
+
+    done = host.run("rebuild", "--dry-run")
+    told = json.loads(done.stdout)
+
+    assert done.returncode == 1
+    assert (told["success"], told["dry_run"]) == (True, True)
+    assert told["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
+    assert told["registries_updated"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
+    assert host.rewritten(before) == set()
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["install", "--print"]])
+def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: list[str]) -> None:
+    """It was said with an exit status of Python's own (120), or with a traceback."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [COMMAND, *arguments], env=host.env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "omnicdc: the answer cannot be written: No space left on device - look where stdout leads\n"
+    )
+
+
+@pytest.mark.parametrize("end", ["| true; exit ${PIPESTATUS[0]}", ">&-", "<&- >&- 2>&-"])
+def test_who_closes_a_stream_or_leaves_it_still_has_the_exit_status(host: Host, end: str) -> None:
+    """`status` says 1, as no consumer ever ran here; and nothing is said about the pipe."""
+    done = bash(host, f"{COMMAND} status {end}")
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_without_stderr_it_runs_all_the_same(cmp: Cmp, host: Host) -> None:
+    """It ended with exit status 1, and could not say why."""
+    cmp.upsert("atlas")
+    once, unsaid = (
+        bash(host, f"{COMMAND} {command} 2>&-") for command in ("run --once", "run --root /nonexistent")
+    )
+
+    assert (once.returncode, json.loads(once.stdout)["generation"]) == (0, 1)
+    assert len(host.canonical()) == 1
+    assert unsaid.returncode == 2
+
+
+def test_without_stdout_the_demo_still_says_what_is_wrong(host: Host, tmp_path: Path) -> None:
+    """It was a traceback."""
+    deep = tmp_path / ("d" * 80)
+    deep.mkdir()
+
+    done = bash(host, f"TMPDIR={deep} {COMMAND} demo >&-")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"omnicdc: {deep} is too long a name for a socket's path")
+
+
+def bash(host: Host, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", line], env=host.env, capture_output=True, text=True, check=False)

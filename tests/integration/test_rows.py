@@ -1,0 +1,70 @@
+"""Rows that PostgreSQL cannot give are found among thousands, by halves; what is no row's fault is not laid on one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from omnicdc.errors import Interrupted, RegistryError
+from omnicdc.model import EVERYTHING
+from omnicdc.rows import MOST_UNREADABLE, ROWS, readable, search
+from omnicdc.scanners import scanners
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from support.files import Files
+
+UNDECODABLE = '{"github_url": "\\ud800"}'
+PROJECT = scanners()["project"]
+
+
+def spoil(files: Files, names: str) -> list[str]:
+    """Have PostgreSQL take in what it cannot give back; returns the ids."""
+    files.cmp.conn.execute("alter table projects alter metadata_ type json")
+    found = files.cmp.conn.execute(
+        "update projects set metadata_ = %s where name like %s returning id::text", [UNDECODABLE, names]
+    ).fetchall()
+    return [project for (project,) in found]
+
+
+def test_one_among_more_than_are_fetched_at_once_is_found(files: Files) -> None:
+    """P6."""
+    files.cmp.fill(ROWS + 1)
+    [bad] = spoil(files, "project-7")
+
+    rows, unreadable = readable(files.conn, PROJECT, "projects", EVERYTHING)
+
+    assert len(rows) == ROWS
+    assert [*unreadable] == [bad]
+    assert "invalid input syntax for type json" in unreadable[bad]
+
+
+def test_where_too_many_cannot_be_read_something_else_is_wrong(files: Files) -> None:
+    files.cmp.fill(MOST_UNREADABLE + 2)
+    spoil(files, "%")
+
+    with pytest.raises(RegistryError, match=f"as more than {MOST_UNREADABLE} others"):
+        readable(files.conn, PROJECT, "projects", EVERYTHING)
+
+
+def test_a_column_dropped_in_the_middle_is_laid_on_no_row(files: Files) -> None:
+    files.cmp.fill(8)
+    spoil(files, "project-8")
+    unreadable: dict[str, str] = {}
+    found = search(files.conn, PROJECT, "projects", EVERYTHING, unreadable)
+    next(found)
+    files.cmp.conn.execute("alter table projects drop column type")
+
+    with pytest.raises(RegistryError, match='column "type" does not exist'):
+        list(found)
+    assert unreadable == {}
+
+
+def test_a_stop_ends_the_search(files: Files) -> None:
+    files.cmp.fill(4)
+    stop = Stop()
+    stop()
+
+    with pytest.raises(Interrupted):
+        list(search(files.conn, PROJECT, "projects", EVERYTHING, {}, stop=stop))

@@ -1,0 +1,54 @@
+"""A daemon's session from within: opened as the daemon does, and it does what it is told to, once.
+
+`host` starts the command; here nothing is started, so that what takes a minute by the clock can be asked for at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from omnicdc.canary import Canary
+from omnicdc.housekeeping import Housekeeping, Refresher
+from omnicdc.pipeline import run_once
+from omnicdc.session import session
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from omnicdc.db import Connection
+    from omnicdc.model import Generation
+    from omnicdc.state import State
+    from support.host import Host
+
+
+class Opened:
+    """A session that does what it is told to, once."""
+
+    def __init__(self, conn: Connection, state: State, inputs: Refresher, canary: Canary) -> None:
+        self.conn, self.state, self.inputs, self.canary = conn, state, inputs, canary
+
+    def publish(self) -> Generation | None:
+        return run_once(self.conn, self.state)
+
+    def keep_house(self) -> None:
+        """Do what is due at the first coming round."""
+        assert Housekeeping(self.conn, self.state, self.inputs, self.canary).run()
+
+
+@contextmanager
+def opened(host: Host, **env: str) -> Iterator[Opened]:
+    config, stop = host.config(**env), Stop()
+    with (
+        Refresher(config, stop) as inputs,
+        session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (conn, state),
+        Canary(conn, state) as canary,
+    ):
+        yield Opened(conn, state, inputs, canary)
+
+
+def publish(host: Host) -> None:
+    """Do as `omnicdc run --once`, without the start of a process."""
+    with opened(host) as one:
+        one.publish()
