@@ -137,7 +137,7 @@ def decide(picture: Picture) -> Verdict | None:
     if transaction is not None and transaction.unnoted and _nothing_missed(alive or picture.consumers):
         return Verdict(
             "nothing_to_do",
-            f"of transaction {token} there is nothing to publish: the registries hold all that CMP shows",
+            f"of transaction {token} there is nothing left to publish",
             token=token,
         )
     if not alive or not all(_up_to_date(consumer) for consumer in alive):

@@ -40,6 +40,9 @@ def test_published_names_generation_registries_and_milliseconds() -> None:
         _with(replace(HOST, covered=False)),
         _with(replace(HOST, same_cluster=False)),
         _with(replace(HOST, alive=False)),
+        _with(replace(HOST, proven=False)),
+        _with(replace(HOST, proven=False), replace(COMMITTED, changes=0)),
+        _with(replace(HOST, proven=False), None),
         _with(transaction=replace(COMMITTED, status="in progress", changes=0)),
         replace(PICTURE, consumers=[]),
         replace(PICTURE, consumers=[HOST, replace(HOST, name="late", covered=False)]),
@@ -54,6 +57,8 @@ def test_what_may_still_come_is_not_decided(picture: Picture) -> None:
     [
         (_with(transaction=replace(COMMITTED, status="aborted")), "rolled_back", False),
         (_with(transaction=replace(COMMITTED, changes=0)), "nothing_to_do", True),
+        (_with(replace(HOST, covered=False), replace(COMMITTED, changes=0)), "nothing_to_do", True),
+        (_with(replace(HOST, alive=False), replace(COMMITTED, changes=0)), "nothing_to_do", True),
         (_with(transaction=replace(COMMITTED, changes=0), capture_fault="x"), "capture_broken", False),
         (_with(transaction=replace(COMMITTED, changes=0, pruned=True)), "published", True),
         (_with(transaction=None), "published", True),
