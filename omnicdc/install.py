@@ -60,7 +60,7 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
         if 0 < len(pending) < len(sql.migrations()):
             # A migration locks the log, which writers come to from the table: taken the other way round, we would
             # wait for each other, and PostgreSQL would make one of CMP's writes fail.
-            conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(pgsql.SQL(target)))
+            conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
         conn.execute("set local role omnicdc_owner")
         for migration in pending:
             conn.execute(migration.script.text)
