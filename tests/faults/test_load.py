@@ -256,6 +256,7 @@ def sample(cmp: Cmp, host: Host, daemon: Daemon, allowed_s: float) -> Sample:
     return Sample(lag, resident_mb(daemon), log_mb, overdue)
 
 
+@pytest.mark.timeout(1200)
 def test_many_connections_write_for_long_and_nothing_grows(
     own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:
