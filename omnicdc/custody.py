@@ -18,6 +18,7 @@ from omnicdc.manifest import MANIFEST, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from omnicdc.state import Standing, State
 
@@ -121,6 +122,23 @@ def keep(state: State, standing: Standing) -> None:
     kept = drift.keep_aside(root, standing.path, state.config.state_dir, datetime.now(UTC))
     # As it was before it was copied: what came since is another.
     standing.alerted, standing.aside = True, drift.signature(root / standing.path) and seen
+    _say(state, standing, kept)
+
+
+def keep_replaced(state: State, standing: Standing, replaced: Path) -> None:
+    """Keep aside what a swap brought out, if another hand put it there after the last look. Raises RegistryError."""
+    seen = drift.signature(replaced)
+    if seen is None or seen in state.announced[standing.path]:
+        return
+    root, state_dir = state.config.require_root(), state.config.state_dir
+    _say(
+        state,
+        standing,
+        drift.keep_aside(root, standing.path, state_dir, datetime.now(UTC), now_at=replaced),
+    )
+
+
+def _say(state: State, standing: Standing, kept: Path | None) -> None:
     if standing.published is not None:
         standing.drifted += 1
         log.warning(

@@ -120,9 +120,15 @@ def stamp_of(data: bytes) -> str:
 
 
 def keep_aside(
-    root: Path, relative: Path | str, state_dir: Path, at: datetime, *, keep: int = 5
+    root: Path,
+    relative: Path | str,
+    state_dir: Path,
+    at: datetime,
+    *,
+    keep: int = 5,
+    now_at: Path | None = None,
 ) -> Path | None:
-    """Keep what stands in a registry's place; returns where, or None if nothing stands there.
+    """Keep what stands in a registry's place (or stood, and is `now_at` beside it); returns where, or None if nothing does.
 
     A file or a symlink is copied to `drift/` in the state directory, so that the place is never empty;
     all but the newest `keep` copies of its name are removed. Anything else, such as a directory, is
@@ -131,15 +137,16 @@ def keep_aside(
     """
     target = root / relative
     with registry_errors(f"keep a copy of {target}", target):
-        found = _found(target)
+        there = now_at or target
+        found = _found(there)
         if found is None:
             return None
         stamp = at.strftime("%Y%m%dT%H%M%S.%fZ")
         with directory_below(root, target.parent) as directory:
             if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-                return _set_aside(directory, target, f".{target.name}.{stamp}.omnicdc-aside")
+                return _set_aside(directory, there, f".{target.name}.{stamp}.omnicdc-aside")
         temporary = _half(target.name, state_dir)
-        kept = _copied(target, temporary, temporary.with_name(f"{target.name}.{stamp}"))
+        kept = _copied(there, temporary, temporary.with_name(f"{target.name}.{stamp}"))
         _prune(kept, target.name, keep)
         return kept
 

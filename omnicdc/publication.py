@@ -28,7 +28,7 @@ from omnicdc.manifest import (
     write_manifest,
 )
 from omnicdc.model import Fault
-from omnicdc.publish import Staged, discard, stage
+from omnicdc.publish import Staged, discard, nobody, stage
 from omnicdc.verify.contents import content
 from omnicdc.verify.layout import layout_of
 
@@ -83,8 +83,9 @@ def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -
     ]
     drafts = [draft for draft in _side_by_side(partial(_drafted, state, replaced, observe), due) if draft]
     ready = [draft for draft in drafts if _kept(state, draft)]
-    _announce(state, ready)
-    swapped = [draft for draft in ready if _done(Staged.swap, observe, draft)]
+    if ready:
+        announce(state.config.require_root(), state.announced)
+    swapped = [draft for draft in ready if _done(Staged.swap, observe, draft) and _kept_late(state, draft)]
     for draft in swapped:
         draft.seen()
     synced = _side_by_side(partial(_done, Staged.sync, observe), swapped)
@@ -192,12 +193,29 @@ def _done(
 
 
 def _kept(state: State, draft: _Draft) -> bool:
-    """Keep aside what another hand put in the place while the file was written; returns whether that could be done."""
+    """Keep aside what another hand put in the place while the file was written; returns whether that could be done.
+
+    What is there now, and what comes in its place, is known as ours from here on.
+    """
+    path, new = draft.standing.path, draft.file.status
+    there = drift.signature(state.config.require_root() / path)
     try:
         if custody.foreign(state, draft.standing):
             custody.keep(state, draft.standing)
     except RegistryError as exc:
         draft.standing.hold(Fault(exc.message, exc.hint))
+        return False
+    state.announced[path] = [there, (new.st_size, new.st_mtime_ns, new.st_ino)]
+    return True
+
+
+def _kept_late(state: State, draft: _Draft) -> bool:
+    """Keep aside what another hand put there after that; if it cannot be kept, it is put back. Returns whether it could."""
+    try:
+        custody.keep_replaced(state, draft.standing, draft.file.replaced)
+    except RegistryError as exc:
+        draft.standing.hold(Fault(exc.message, exc.hint))
+        _done(Staged.swap, nobody, draft)
         return False
     return True
 
@@ -205,17 +223,6 @@ def _kept(state: State, draft: _Draft) -> bool:
 def _of(standing: Standing, observe: Callable[[str], None]) -> Callable[[str], None]:
     """Name the registry in the steps of writing it."""
     return lambda step: observe(f"{step} {standing.registry.scanner.name}")
-
-
-def _announce(state: State, drafts: Sequence[_Draft]) -> None:
-    """Have who comes after us know these files as ours, and those in whose place they come."""
-    root = state.config.require_root()
-    for draft in drafts:
-        path, new = draft.standing.path, draft.file.status
-        next_one = (new.st_size, new.st_mtime_ns, new.st_ino)
-        state.announced[path] = [drift.signature(root / path), next_one]
-    if drafts:
-        announce(root, state.announced)
 
 
 def _entries_in(root: Path, standing: Standing) -> int:

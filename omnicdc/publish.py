@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
+from omnicdc.exchange import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,6 @@ MOST_PARTS = 1024
 """What Linux takes in one writev (IOV_MAX)."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -79,12 +79,20 @@ class Staged:
     _left: ExitStack
 
     def swap(self, observe: Callable[[str], None] = nobody) -> None:
-        """Have readers find it; a power cut may still take it back. Raises RegistryError."""
+        """Have readers find it; a power cut may still take it back. Raises RegistryError.
+
+        What it replaced is at `replaced` then, if the file system can do that.
+        """
+        directory, new, name = self._directory, self._temporary, self.target.name
         with registry_errors(f"write {self.target}", self.target):
             observe("rename")
-            os.rename(
-                self._temporary, self.target.name, src_dir_fd=self._directory, dst_dir_fd=self._directory
-            )
+            if not exchange(directory, new, name):
+                os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+    @property
+    def replaced(self) -> Path:
+        """Where that which was replaced is until this ends; nothing is there if nothing was, or it is lost."""
+        return self.target.with_name(self._temporary)
 
     def sync(self, observe: Callable[[str], None] = nobody) -> None:
         """Make that last. Raises RegistryError."""
@@ -97,7 +105,10 @@ class Staged:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Free the file that was replaced, or remove the one that was not swapped; later is soon enough."""
+        """Remove the file that was replaced, or the one that was not swapped.
+
+        Later is soon enough: to free its blocks takes a quarter as long as to write them.
+        """
         self._left.close()
 
 
@@ -117,8 +128,6 @@ def stage(
         left.callback(_tidy, directory, temporary)
         observe("open")
         new = _write_file(directory, temporary, parts, old, observe)
-        if old:
-            _free_later(directory, target.name, left)
         return Staged(target, new, directory, temporary, left.pop_all())
 
 
@@ -199,7 +208,7 @@ def _remove(directory: int, name: str) -> None:
 
 
 def _tidy(directory: int, name: str) -> None:
-    """Remove what was not swapped; where the disk refuses even that, the next writer does it."""
+    """Remove what is there; where the disk refuses even that, the next writer does it."""
     with suppress(OSError):
         os.unlink(name, dir_fd=directory)
 
@@ -224,12 +233,6 @@ def _write_file(
         return os.fstat(file)
     finally:
         os.close(file)
-
-
-def _free_later(directory: int, name: str, left: ExitStack) -> None:
-    """Keep what will be replaced until `left` is closed: to free its blocks takes a quarter as long as to write them."""
-    with suppress(OSError):  # one that we may not read is freed by the rename
-        left.callback(os.close, os.open(name, _OLD_FILE, dir_fd=directory))
 
 
 def _write_parts(file: int, parts: Sequence[bytes | memoryview]) -> None:

@@ -204,6 +204,44 @@ def test_what_another_hand_wrote_is_kept_aside(cmp: Cmp, host: Host) -> None:
     assert cmp.consumer("host")["registries"][PROJECT]["drifted"] == 1
 
 
+def replaced_by_hand(path: Path) -> None:
+    beside = path.with_name("beside")
+    beside.write_bytes(b"by hand")
+    beside.replace(path)
+
+
+def overwritten_by_hand(path: Path) -> None:
+    path.write_bytes(b"by hand")
+
+
+def made_a_directory_by_hand(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "within").write_bytes(b"by hand")
+
+
+@pytest.mark.parametrize("deed", [replaced_by_hand, overwritten_by_hand, made_a_directory_by_hand])
+def test_what_a_hand_puts_there_between_the_last_look_and_the_swap_is_kept_aside(
+    cmp: Cmp, host: Host, deed: Callable[[Path], None]
+) -> None:
+    """P8: rename would destroy it."""
+    cmp.fill(5)
+    run_to_the_end(host.config(), Stop(), lambda _point: None)
+    cmp.upsert("one more")
+
+    def meddle(point: str) -> None:
+        if point == "rename cmp_projects":
+            deed(host.root / CANONICAL)
+
+    run_to_the_end(host.config(), Stop(), meddle)
+
+    places = [host.state / "drift", (host.root / CANONICAL).parent]
+    kept = [file.read_bytes() for place in places for file in place.rglob("*") if file.is_file()]
+    assert kept.count(b"by hand") == 1
+    assert len(host.canonical()) == 6
+    assert not [*host.root.rglob(".*.omnicdc-tmp")]
+
+
 def test_with_alert_another_hand_s_file_stays_until_the_registry_changes(cmp: Cmp, host: Host) -> None:
     """P8: through polls, sweeps and a restart; told once a session, and kept aside when it is replaced."""
     env = {"OMNICDC_ON_DRIFT": "alert", "OMNICDC_POLL_S": "0.05", "OMNICDC_SWEEP_S": "0.05"}

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from omnicdc import publish
 from omnicdc.errors import RegistryError
-from omnicdc.publish import TEMPORARY, replace
+from omnicdc.publish import TEMPORARY, replace, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -265,6 +265,29 @@ def test_a_path_that_climbs_out_is_refused(tmp_path: Path) -> None:
         replace(tmp_path / "root", "../stolen", [NEW])
 
     assert not (tmp_path / "stolen").exists()
+
+
+def test_what_another_hand_put_there_at_the_last_moment_is_not_lost(target: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"by hand")
+
+    with stage(tmp_path, FILE, [NEW]) as staged:
+        other.rename(target)
+        staged.swap()
+        found = staged.replaced.read_bytes()
+
+    assert found == b"by hand"
+    assert target.read_bytes() == NEW
+    assert leftovers(target) == []
+
+
+def test_a_file_that_is_gone_at_the_last_moment_is_there_again(target: Path, tmp_path: Path) -> None:
+    with stage(tmp_path, FILE, [NEW]) as staged:
+        target.unlink()
+        staged.swap()
+
+    assert target.read_bytes() == NEW
+    assert leftovers(target) == []
 
 
 def test_a_directory_swapped_for_a_symlink_meanwhile_is_not_followed(target: Path, tmp_path: Path) -> None:
