@@ -98,6 +98,11 @@ class Canary:
         """Whether this session no longer hears: it or its connection is to blame, not the database."""
         return self.fault is DEAF
 
+    @property
+    def anytime(self) -> bool:
+        """Whether the next need not wait until nobody writes: it is to tell whether a fault is over that is not the bell's."""
+        return self.due and self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
+
     def release(self) -> float | None:
         """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
 
@@ -127,10 +132,10 @@ class Canary:
             return None
         return HEARD_S
 
-    def settle(self, *, rung: bool) -> None:
+    def settle(self, *, rung: bool, busy: bool) -> None:
         """After the reading that followed, acknowledge it and see how far it came; nothing if none is out.
 
-        `rung` says that it was a bell that ended the sleep before that reading.
+        `rung` says that it was a bell that ended the sleep before that reading, `busy` that there was none to be ended.
 
         Raises DatabaseUnavailable if a session that did hear is deaf, twice in a row: a new connection may hear.
         """
@@ -142,7 +147,7 @@ class Canary:
             asked = {"token": self._token, "name": self.state.config.consumer}
             found = db.one(self._sender, "canary", asked)
         self._call_off()
-        self._found(diagnose(Flight(rung=rung, **found)))
+        self._found(diagnose(Flight(rung=rung or busy, **found)))
 
     def _found(self, fault: Fault | None) -> None:
         before, self.fault = self.fault, fault

@@ -214,9 +214,13 @@ def _serve(serving: Serving, conn: Connection, state: State) -> None:
             generation = run_once(conn, state, serving.observe)
             if generation:
                 _tell(serving, generation)
-            canary.settle(rung=doorbell is None or doorbell.rung)
-            _notify(serving, canary, busy=doorbell is not None and not doorbell.calm)
+            busy = doorbell is not None and not doorbell.calm
+            canary.settle(rung=doorbell is None or doorbell.rung, busy=busy)
+            _notify(serving, canary, busy=busy)
             if housekeeping.run():
+                continue
+            if busy and canary.anytime:
+                canary.release()
                 continue
             if doorbell is None:
                 canary.release()

@@ -87,6 +87,26 @@ def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host
     assert install.returncode == 0
 
 
+def test_that_it_is_noted_again_is_found_beside_writers_who_leave_no_quiet_moment(
+    cmp: Cmp, host: Host
+) -> None:
+    """Whether a bell is heard can be told only by who sleeps; this can be told at any time."""
+    [[working]] = cmp.conn.execute("select pg_get_functiondef('omnicdc.note_row()'::regprocedure)").fetchall()
+    apollo = cmp.upsert("apollo")
+    cmp.conn.execute(
+        "create or replace function omnicdc.note_row() returns trigger language plpgsql "
+        "security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'"
+    )
+    daemon = host.daemon(OMNICDC_POLL_S="0.2")
+    daemon.wait_for("canary_lost")
+    with cmp.connect() as writer, writer.transaction():
+        writer.execute("update projects set name = 'artemis' where id = %s", [apollo])
+        cmp.conn.execute(working)
+        home = daemon.wait_for("canary_home")
+
+    assert "not noted" in home["was"]
+
+
 def test_what_keeps_a_change_from_being_noted_is_told_in_the_server_s_words(cmp: Cmp, host: Host) -> None:
     """P1: one that cannot even be sent tells as much as one that is lost."""
     cmp.conn.execute("alter table omnicdc.canary rename to gone")

@@ -161,7 +161,7 @@ def flown(one: Opened, *, heard: bool) -> Fault | None:
     one.canary.due = True
     one.canary.release()
     one.publish()
-    one.canary.settle(rung=heard)
+    one.canary.settle(rung=heard, busy=False)
     return one.canary.fault
 
 
