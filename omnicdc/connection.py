@@ -7,6 +7,7 @@ query that the server works on, or that waits for a lock, may take as long as it
 
 from __future__ import annotations
 
+import select
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -80,13 +81,23 @@ class Connection(psycopg.Connection[Row]):
                 heard = time.monotonic()
 
     def _look_into_silence(self, lasted_s: float) -> None:
-        if self.pgconn.transaction_status != TransactionStatus.ACTIVE or self._is_worked_for():
+        if (
+            self.pgconn.transaction_status != TransactionStatus.ACTIVE
+            or self._is_worked_for()
+            or self._spoke()
+        ):
             return
         self.close()
         raise DatabaseUnavailable(
             f"the server owes an answer, has said nothing for {lasted_s:.0f} s and does not work on it",
             hint="a new connection is tried by itself; look at what is between: network, firewall, proxy, pooler",
         )
+
+    def _spoke(self) -> bool:
+        """Whether something came while we asked: then the server had ended its work."""
+        arrival = select.poll()
+        arrival.register(self.fileno(), select.POLLIN)
+        return bool(arrival.poll(0))
 
     def _is_worked_for(self) -> bool:
         """Ask over another connection whether the server works for this one; without an answer, it does not."""

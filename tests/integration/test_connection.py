@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from omnicdc import connection, db
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def conn(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
     """A connection without patience."""
     monkeypatch.setattr(connection, "SILENCE_S", 0.2)
-    monkeypatch.setattr(connection, "PROBE_S", 0.2)
+    monkeypatch.setattr(connection, "PROBE_S", 1.0)
     with db.connect(server) as conn:
         yield conn
 
@@ -31,11 +32,18 @@ def test_a_query_that_takes_long_is_waited_for(conn: Connection) -> None:
     assert conn.execute("select 1 as one from pg_sleep(0.7)").fetchone() == {"one": 1}
 
 
+def test_an_answer_that_comes_while_the_silence_is_looked_into_counts(conn: Connection, server: str) -> None:
+    """Then the server no longer works on the query, and that is no fault."""
+    conn.conninfo = make_conninfo(server, options="-c post_auth_delay=1")
+
+    assert conn.execute("select 1 as one from pg_sleep(0.7)").fetchone() == {"one": 1}
+
+
 def test_who_may_not_look_takes_a_silence_for_the_end(conn: Connection) -> None:
     """As the canary's sender does: its session looks by itself."""
     conn.conninfo = None
 
-    with pytest.raises(DatabaseUnavailable, match="owes an answer, has said nothing for 0 s"):
+    with pytest.raises(DatabaseUnavailable, match="owes an answer, has said nothing for 1 s"):
         conn.execute("select pg_sleep(20)")
     assert conn.closed
 
