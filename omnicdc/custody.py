@@ -52,10 +52,10 @@ def as_put(state: State, standing: Standing) -> bool:
 
 def foreign(state: State, standing: Standing) -> bool:
     """Whether the file is another hand's. Raises RegistryError."""
-    return not (as_put(state, standing) or _announced(state, standing))
+    return not (as_put(state, standing) or announced(state, standing))
 
 
-def _announced(state: State, standing: Standing) -> bool:
+def announced(state: State, standing: Standing) -> bool:
     """Whether the file is ours, although the manifest does not tell of it: put there by one who was then killed."""
     root, last = state.config.require_root(), standing.published
     if last and drift.intact(root, standing.path, last):
@@ -64,16 +64,16 @@ def _announced(state: State, standing: Standing) -> bool:
     return found is not None and found in state.announced.get(standing.path, ())
 
 
-def adopt(state: State, standing: Standing, observe: Callable[[str], None]) -> bool:
+def adopt(state: State, standing: Standing, observe: Callable[[str], None], *, ours: bool) -> bool:
     """Take a file that holds what it should, if it does; returns whether. It stays as it is, its `generated_at` included.
 
-    What a killed daemon may not have synced is synced: `observe` is told.
-    Raises RegistryError.
+    `ours` says that it is as it was last put there. What a killed daemon may not have synced is synced: `observe` is
+    told. Raises RegistryError.
     """
     root, last = state.config.require_root(), standing.published
     if standing.unsynced:
         return False
-    if last and as_put(state, standing):
+    if last and ours:
         same = _digests(standing, last.stamp) == last.blocks
         if same:
             # The manifest's count may be anybody's.

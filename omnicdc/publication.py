@@ -119,9 +119,10 @@ def _settled(state: State, standing: Standing, observe: Callable[[str], None]) -
     if standing.scan_due:
         return True
     try:
-        foreign = custody.foreign(state, standing)
+        ours = custody.as_put(state, standing)
+        foreign = not (ours or custody.announced(state, standing))
         settled = (
-            custody.adopt(state, standing, _of(standing, observe))
+            custody.adopt(state, standing, _of(standing, observe), ours=ours)
             or _guarded(state, standing)
             or (foreign and custody.leave(state, standing))
         )
