@@ -1,4 +1,7 @@
-"""The driver's connection, which also notices when nobody is left at its other end. `db` opens and uses it.
+"""The driver's connection: it pins the settings that we depend on, and notices a silent server. `db` opens and uses it.
+
+A database or a role may set any parameter for its own sessions. A direct connection sets ours once, for the session.
+A pooler may lend the session to another client after each transaction: there they are set for each transaction alone.
 
 A proxy that forwards nothing any more still acknowledges every packet, keepalives included: TCP sees no fault, and an
 answer would be waited for until somebody restarts something. So a silence is looked into, over another connection. A
@@ -9,9 +12,11 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -20,6 +25,8 @@ from omnicdc import sql
 from omnicdc.errors import DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg.abc import RV, PQGen
 
     from omnicdc.stop import Stop
@@ -46,12 +53,73 @@ class Connection(psycopg.Connection[Row]):
     stop: Stop | None = None
     """Ends the waiting for an answer."""
 
+    pooled: bool = False
+    """Whether a pooler stands between: it may lend the session to another client after each transaction. No LISTEN then."""
+
+    _session_pinned: bool = False
+    _transactions: int = 0
+    """How many transactions and savepoints of ours are open."""
+
     @classmethod
     def open(cls, conninfo: str) -> Self:
-        """Connect. Raises psycopg's errors."""
-        conn = cls.connect(conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8")
-        conn.conninfo = conninfo
+        """Connect, and pin the session's settings if the connection is direct. Raises psycopg's errors."""
+        # A prepared statement is the session's, and a pooler may give the next transaction another session.
+        conn = cls.connect(
+            conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8", prepare_threshold=None
+        )
+        try:
+            conn.conninfo = conninfo
+            conn.pin_if_direct()
+        except BaseException:
+            conn.close()
+            raise
         return conn
+
+    def pin_if_direct(self) -> None:
+        """Find out whether a pooler stands between; if none does, pin the settings for the session. One round trip."""
+        self.isolation_level = IsolationLevel.READ_COMMITTED
+        self.deferrable = False
+        # A pooler gives the driver a number of its own.
+        driver_pid = self.info.backend_pid
+        self.pooled = self._pin(local=False, pid=driver_pid) != driver_pid
+        self._session_pinned = not self.pooled
+
+    def pin_session(self) -> None:
+        """Pin the settings for as long as the session lasts: for a pooler that is known to lend sessions whole."""
+        if not self._session_pinned:
+            self._pin(local=False)
+            self._session_pinned = True
+
+    def _pin(self, *, local: bool, pid: int | None = None) -> int:
+        """Set them, if the server process is `pid`; returns which one answered."""
+        found = self.execute(sql.query("pin"), {"local": local, "pid": pid}).fetchone()
+        return int(found["pid"]) if found else 0
+
+    @property
+    def unpinned(self) -> bool:
+        """Whether a statement sent now would run with settings that are not ours."""
+        return not self._session_pinned and not self._transactions
+
+    @contextmanager
+    def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,
+    ) -> Iterator[psycopg.Transaction]:
+        """Do as the driver does: one transaction, READ COMMITTED if it is the outermost; with our settings."""
+        with super().transaction(savepoint_name, force_rollback) as opened, self.begun():
+            yield opened
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Have our settings in a transaction that has just begun, until it ends."""
+        if self.unpinned:
+            self.execute(sql.query("pin"), {"local": True, "pid": None})
+        self._transactions += 1
+        try:
+            yield
+        finally:
+            self._transactions -= 1
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
         """Wait as the driver does. Raises DatabaseUnavailable if nobody is there, and Interrupted if a stop is asked for.

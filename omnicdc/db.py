@@ -105,7 +105,13 @@ def only(cursor: Cursor) -> Row:
 
 
 def start(conn: Connection, name: str, params: Params | None = None) -> Cursor:
-    """Send a query of queries.sql; in a pipeline, its rows come when that ends."""
+    """Send a query of queries.sql; in a pipeline, its rows come when that ends.
+
+    Where nothing is pinned for the session, it gets a transaction of its own, in which our settings hold.
+    """
+    if conn.unpinned:
+        with conn.transaction():
+            return conn.execute(sql.query(name), params)
     return conn.execute(sql.query(name), params)
 
 
@@ -128,10 +134,11 @@ def run(conn: Connection, name: str, params: Mapping[str, Any] | None = None) ->
 def one_snapshot(conn: Connection) -> Iterator[None]:
     """Have all that is read inside be read in one snapshot, which is taken now."""
     with translated("reading CMP"):
-        run(conn, "begin_reading")
+        conn.execute(sql.query("begin_reading"))
         try:
-            run(conn, "confine", {"local": True})  # PostgreSQL takes the snapshot at the first query
-            yield
+            with conn.begun():
+                run(conn, "confine", {"local": True})  # PostgreSQL takes the snapshot at the first query
+                yield
         finally:
             if not conn.closed:
                 conn.rollback()

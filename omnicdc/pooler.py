@@ -1,16 +1,14 @@
-"""Tells whether something between us and the server lends each transaction to another session.
+"""Detects a pooler between us and the server that lends each transaction to another client.
 
-The daemon listens, and holds a lock that says it is alive: both belong to a session. A pooler in transaction mode takes
-LISTEN and the lock without a word, and gives them to whoever comes next.
+The daemon listens, and holds a lock that says it is alive: both belong to a session. A pooler in transaction mode accepts
+LISTEN and the lock, and gives them to the next client. Nothing is left in its sessions by looking.
 """
 
 from __future__ import annotations
 
-import secrets
-
 import psycopg
 
-from omnicdc import db
+from omnicdc import db, sql
 from omnicdc.connection import Connection
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 
@@ -19,23 +17,31 @@ ROUNDS = 2
 
 
 def check_session(conn: Connection, conninfo: str) -> None:
-    """Raise ConfigError unless what one transaction sets is there in the next."""
-    if db.one(conn, "backend", {"pid": 0})["pid"] == conn.info.backend_pid:
-        return  # a pooler gives out numbers of its own
-    if not all(_kept(conn, conninfo) for _ in range(ROUNDS)):
-        raise ConfigError(
-            "a pooler in transaction mode stands between here and PostgreSQL: it loses notifications and locks",
-            hint="connect to PostgreSQL itself, or to a pool in session mode (docs/install.md, A pooler)",
-        )
+    """Raise ConfigError unless one server process answers all our transactions, and ours alone; DatabaseUnavailable."""
+    if not conn.pooled:
+        return
+    with db.translated("looking for a pooler"):
+        if all(_kept(conn, conninfo) for _ in range(ROUNDS)):
+            return
+    raise ConfigError(
+        "a pooler in transaction mode stands between here and PostgreSQL: it loses notifications and locks",
+        hint="connect to PostgreSQL itself, or to a pool in session mode (docs/install.md, A pooler)",
+    )
 
 
 def _kept(conn: Connection, conninfo: str) -> bool:
-    """Leave a mark, have somebody else begin to work, and look whether the mark is there."""
-    mark = secrets.token_hex(8)
+    """Whether our server process stays ours while another client works."""
+    ours = _pid(conn)
     try:
-        db.run(conn, "leave_mark", {"mark": mark})
         with Connection.open(conninfo) as other, other.transaction():
-            db.one(other, "backend", {"pid": 0})
-            return bool(db.one(conn, "mark")["mark"] == mark)
-    except (psycopg.Error, DatabaseUnavailable):
-        return False  # a pool of a single session, which the other one has now
+            return _pid(other) != ours and _pid(conn) == ours
+    except (psycopg.OperationalError, DatabaseUnavailable):
+        # A pool of a single session, which the other client has now; or one that lends each statement. Unless we are lost, too.
+        _pid(conn)
+        return False
+
+
+def _pid(conn: Connection) -> int:
+    # By itself, not in a transaction: a pooler in statement mode refuses one.
+    found = conn.execute(sql.query("backend_pid")).fetchone()
+    return int(found["pid"]) if found else 0

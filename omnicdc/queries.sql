@@ -1,5 +1,23 @@
 -- Every statement that omnicdc sends, by name. What is installed in the database is in sql/.
 
+-- pin: Our settings, for a transaction or for the session; with `pid`, only if that server process is the one that answers.
+-- Whoever owns the database or the role sets parameters for other purposes: how values are written, how strings are read,
+-- which isolation level reads the log (SERIALIZABLE would make CMP's own writers fail), when an idle session is ended.
+-- A parameter that this server does not have is skipped. default_transaction_read_only and statement_timeout are not touched,
+-- for with them a DBA says "maintenance" and "no longer than this".
+select pg_catalog.pg_backend_pid() as pid, pg_catalog.count(pg_catalog.set_config(s.name, s.value, %(local)s)) as pinned
+  from (values ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'),
+               ('extra_float_digits', '1'), ('lc_numeric', 'C'), ('lc_monetary', 'C'), ('lc_time', 'C'),
+               ('xmloption', 'content'), ('xmlbinary', 'base64'), ('quote_all_identifiers', 'off'),
+               ('standard_conforming_strings', 'on'), ('backslash_quote', 'safe_encoding'),
+               ('transform_null_equals', 'off'), ('array_nulls', 'on'), ('client_min_messages', 'warning'),
+               ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
+               ('lock_timeout', '30s'), ('idle_in_transaction_session_timeout', '5min'),
+               ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('jit', 'off'), ('plan_cache_mode', 'auto')
+       ) s (name, value)
+ where pg_catalog.current_setting(s.name, true) is not null
+   and coalesce(pg_catalog.pg_backend_pid() operator(pg_catalog.=) %(pid)s::pg_catalog.int4, true);
+
 -- open_session: The server notices within a minute that this host is gone, and frees its name; no lock is waited for in silence.
 -- A daemon that hangs in a reading holds up whoever alters CMP's table, and every writer behind that: not for long.
 -- What the daemon writes need not reach the server's disk at once: lost in a crash, it is said again after the full scan that follows.
@@ -15,14 +33,11 @@ select pg_catalog.set_config('synchronous_commit', 'off', false),
 -- backend: Who answers, and whether some backend works on a query rather than waits for its client.
 select pg_catalog.pg_backend_pid() as pid,
        exists (select from pg_catalog.pg_stat_activity a
-                where a.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4 and a.state operator(pg_catalog.=) 'active'
+                where a.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4 and a.state operator(pg_catalog.!~~) 'idle%%'
                   and coalesce(a.wait_event_type, '') operator(pg_catalog.<>) 'Client') as works;
 
--- leave_mark: Set something in this session.
-select pg_catalog.set_config('omnicdc.mark', %(mark)s, false);
-
--- mark: What this session has of it.
-select pg_catalog.current_setting('omnicdc.mark', true) as mark;
+-- backend_pid: Which server process answers.
+select pg_catalog.pg_backend_pid() as pid;
 
 -- release_canary: Send a change of nothing on its way.
 select omnicdc.release_canary()::text as token;

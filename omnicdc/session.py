@@ -57,6 +57,7 @@ def session(
     conn.stop = stop
     with conn:
         check_session(conn, config.conninfo)
+        conn.pin_session()
         db.check_schema(conn)
         with db.translated("starting"):
             full_name = located(conn, config.table)

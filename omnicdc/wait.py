@@ -45,7 +45,8 @@ def wait(
     """
     started = time.monotonic()
     with db.translated("waiting for the publication"):
-        conn.execute("listen omnicdc_published")
+        if not conn.pooled:  # through a pooler, another client would get the notifications
+            conn.execute("listen omnicdc_published")
         barrier = db.one(conn, "snapshot")["snapshot"]
         named = token or last_change(conn, None)
         while True:
@@ -58,7 +59,11 @@ def wait(
             uncommitted = picture.transaction is not None and picture.transaction.status == "in progress"
             if not uncommitted and waited >= grace_s and not any(one.alive for one in picture.consumers):
                 return no_consumer(picture)
-            list(conn.notifies(timeout=max(0.0, min(SLICE_S, timeout_s - waited)), stop_after=1))
+            pause_s = max(0.0, min(SLICE_S, timeout_s - waited))
+            if conn.pooled:
+                stop.wait(pause_s)
+            else:
+                list(conn.notifies(timeout=pause_s, stop_after=1))
 
 
 def look(

@@ -1,0 +1,212 @@
+"""P4, P5: parameters that someone else set for the database or the role change neither our answers nor CMP's writes."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql as pgsql
+from psycopg.conninfo import make_conninfo
+from support.host import Host
+from support.inside import opened
+
+from omnicdc import db, install
+from omnicdc import verify as verification
+from omnicdc import wait as waits
+from omnicdc.clients import GenesisClient
+from omnicdc.scanners import scanners
+from omnicdc.status import status
+from omnicdc.stop import Stop
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from typing import LiteralString
+
+    from support.cmp import Cmp
+    from support.inside import Opened
+
+    from omnicdc.config import Config
+
+WATCHED = derive(scanners().values()).fields
+
+FOREIGN: dict[str, dict[str, str]] = {
+    "dates of Germany": {"DateStyle": "German, DMY", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu"},
+    "dates of SQL": {"DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard", "TimeZone": "<+0530>-05:30"},
+    "dates of POSTGRES 7": {"DateStyle": "Postgres, MDY", "IntervalStyle": "postgres_verbose"},
+    "serializable": {"default_transaction_isolation": "serializable", "default_transaction_deferrable": "on"},
+    "repeatable read": {"default_transaction_isolation": "repeatable read"},
+    "names in quotes": {"quote_all_identifiers": "on"},
+    "how values are written": {"extra_float_digits": "-15", "bytea_output": "escape", "xmlbinary": "hex"},
+    "how values are read": {"standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
+                            "transform_null_equals": "on", "xmloption": "document"},
+    "impatience with the idle": {"idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
+                                 "transaction_timeout": "2s", "lock_timeout": "1ms"},
+    "plans": {"jit": "on", "jit_above_cost": "0", "plan_cache_mode": "force_generic_plan", "enable_indexscan": "off",
+              "enable_bitmapscan": "off", "enable_nestloop": "off", "enable_seqscan": "off"},
+    "talk": {"client_min_messages": "debug5", "search_path": "nowhere"},
+    "another encoding": {"client_encoding": "latin1"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def host_of_bare(bare: Cmp, tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path / "host", bare.dsn)
+    yield host
+    host.close()
+
+
+def alter(cmp: Cmp, what: LiteralString, name: str, settings: Mapping[str, str]) -> None:
+    """Set parameters for new sessions in the database, or of the role; one that this server lacks is skipped."""
+    known = {row[0] for row in cmp.conn.execute("select lower(name) from pg_settings").fetchall()}
+    for parameter, value in settings.items():
+        if parameter.lower() in known:
+            cmp.conn.execute(
+                pgsql.SQL("alter {} {} set {} = {}").format(
+                    pgsql.SQL(what),
+                    pgsql.Identifier(name),
+                    pgsql.Identifier(parameter),
+                    pgsql.Literal(value),
+                )
+            )
+
+
+def all_works(host: Host, cmp: Cmp) -> None:
+    """Install, run the daemon's session, write as CMP does, and ask everything that can be asked."""
+    config = host.config(OMNICDC_TABLE="public.projects")
+    with db.connect(config.conninfo) as conn:
+        assert install.install(conn, config.table, WATCHED)
+        assert not install.install(conn, config.table, WATCHED)
+    with opened(host, OMNICDC_TABLE="public.projects") as one:
+        one.publish()
+        project = written(cmp)
+        generation = one.publish()
+        assert generation
+        assert generation.projects == 1
+        assert_canary_comes_home(one)
+        assert_answered(config, project)
+    assert host.canonical()[project]["name"] == "Süd ☂"
+
+
+def written(cmp: Cmp) -> str:
+    """Write a project through a session of its own, which has the parameters that were set, and return its id."""
+    with psycopg.connect(cmp.dsn, client_encoding="utf8", options="-c search_path=public") as writer:
+        return cmp.upsert("Süd ☂", conn=writer, github_url="https://github.com/acme/sued", domain="a\\b'c")
+
+
+def assert_canary_comes_home(one: Opened) -> None:
+    one.canary.due = True
+    assert one.canary.release()
+    one.publish()
+    one.canary.settle(rung=True, busy=False)
+    assert one.canary.fault is None
+
+
+def assert_answered(config: Config, project: str) -> None:
+    with db.connect(config.conninfo) as conn:
+        db.check_schema(conn)
+        verdict = waits.wait(conn, timeout_s=20, stop=Stop())
+        assert verdict.status == "published", verdict
+        found = status(conn)
+        assert found["healthy"], found["faults"]
+        assert found["consumers"][0]["seen_at"].tzinfo
+        assert found["consumers"][0]["seen_at"].utcoffset() == UTC.utcoffset(None)
+        report = verification.verify_project(conn, config, *verification.known_inputs(config), project)
+        assert report.verified, report.as_dict()
+        audit = verification.verify_all(conn, config, *verification.known_inputs(config))
+        assert audit.verified, audit.as_dict()
+    client = GenesisClient(config=config)
+    answer = client.propagate_project("Süd ☂")
+    assert answer["success"], answer
+    assert client.verify_propagation(project)["verified"]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_parameter_of_the_database_changes_nothing(bare: Cmp, host_of_bare: Host, foreign: str) -> None:
+    alter(bare, "database", bare.conn.info.dbname, FOREIGN[foreign])
+
+    all_works(host_of_bare, bare)
+
+
+def test_parameters_of_the_role_change_nothing(bare: Cmp, host_of_bare: Host) -> None:
+    """All at once; they win over those of the database."""
+    role = f"omnicdc_foreign_{bare.conn.info.backend_pid}"
+    bare.conn.execute(pgsql.SQL("create role {} superuser login").format(pgsql.Identifier(role)))
+    try:
+        for settings in FOREIGN.values():
+            alter(bare, "role", role, settings)
+        host_of_bare.env["OMNICDC_DSN"] = make_conninfo(bare.dsn, user=role)
+
+        all_works(host_of_bare, bare)
+    finally:
+        bare.conn.execute(pgsql.SQL("drop owned by {}").format(pgsql.Identifier(role)))
+        bare.conn.execute(pgsql.SQL("drop role {}").format(pgsql.Identifier(role)))
+
+
+def test_parameters_of_the_connection_string_change_nothing(bare: Cmp, host_of_bare: Host) -> None:
+    """As PGOPTIONS, PGDATESTYLE and PGTZ: the driver sends them when it connects."""
+    options = "-c DateStyle=German -c default_transaction_isolation=serializable -c quote_all_identifiers=on"
+    host_of_bare.env["OMNICDC_DSN"] = make_conninfo(bare.dsn, options=options)
+
+    all_works(host_of_bare, bare)
+
+
+def test_no_parameter_ends_a_session_that_waits(bare: Cmp) -> None:
+    """A daemon that listens is idle for as long as CMP is; a full scan is one transaction."""
+    ends = ("idle_session_timeout", "transaction_timeout")
+    alter(bare, "database", bare.conn.info.dbname, dict.fromkeys(ends, "2s"))
+    with db.connect(bare.dsn) as conn:
+        found = [conn.execute("select current_setting(%s, true) as it", [name]).fetchone() for name in ends]
+
+    assert {row["it"] for row in found if row} <= {"0", None}
+
+
+def test_serializable_writers_never_fail_because_of_our_reads(cmp: Cmp, host: Host) -> None:
+    """P4: their reads and ours are not weighed against each other: 15 of 15 failed with 40001 when ours were SERIALIZABLE."""
+    alter(cmp, "database", cmp.conn.info.dbname, {"default_transaction_isolation": "serializable"})
+    cmp.fill(20)
+    config, end = host.config(), threading.Event()
+
+    def ask() -> None:
+        while not end.is_set():
+            with db.connect(config.conninfo) as conn:
+                status(conn)
+                waits.wait(conn, timeout_s=0, stop=Stop())
+                db.one(conn, "log_size")
+                db.rows(conn, "status_consumers")
+
+    asking = threading.Thread(target=ask)
+    with opened(host) as one:
+        one.publish()
+        asking.start()
+        try:
+            failed = [*filter(None, (skewed(cmp, one) for _ in range(15)))]
+        finally:
+            end.set()
+            asking.join()
+
+    assert failed == []
+
+
+def skewed(cmp: Cmp, one: Opened) -> str | None:
+    """Write in two SERIALIZABLE transactions that overlap, and have us read between their commits; returns what failed."""
+    with cmp.connect() as first, cmp.connect() as second:
+        try:
+            with first.transaction():
+                cmp.upsert("one", conn=first)
+                with second.transaction():
+                    cmp.upsert("two", conn=second)
+                    with db.connect(cmp.dsn) as conn:
+                        db.one(conn, "log_size")
+                        status(conn)
+                one.publish()
+                with db.connect(cmp.dsn) as conn:
+                    db.one(conn, "log_size")
+                    db.maybe(conn, "newest_change", {"projects": None})
+        except psycopg.errors.SerializationFailure as exc:
+            return str(exc)
+    return None
