@@ -150,7 +150,9 @@ def confined(conn: Connection) -> Iterator[None]:
 
     CMP's table is named in full there: see `scan.located`.
     """
-    with conn.pipeline(), conn.transaction():
+    # The server reports a changed DateStyle at the end of a round trip, and the driver must know it before it reads dates.
+    first, second = (conn.transaction, conn.pipeline) if conn.unpinned else (conn.pipeline, conn.transaction)
+    with first(), second():
         run(conn, "confine", {"local": True})
         yield
 

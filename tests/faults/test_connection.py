@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql as pgsql
-from psycopg.conninfo import conninfo_to_dict
 from support.cmp import TABLE, Cmp
 from support.host import Host, until
+from support.pooler import needs_pooler, pooler
 from support.proxy import Proxy
 
-from omnicdc.embedded import UNPRIVILEGED, EmbeddedServer
+from omnicdc.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     import random
@@ -34,21 +30,6 @@ if TYPE_CHECKING:
 
 NOTICED_S = 15.0
 """How long a connection that leads nowhere may go unnoticed."""
-
-POOLER = shutil.which("pgbouncer") or ("/usr/sbin/pgbouncer" if Path("/usr/sbin/pgbouncer").exists() else "")
-POOLER_INI = """[databases]
-* = host={host} port={port}
-[pgbouncer]
-listen_addr =
-unix_socket_dir = {directory}
-listen_port = 6432
-auth_type = trust
-auth_file = {directory}/users
-pool_mode = {mode}
-default_pool_size = {size}
-"""
-
-needs_pooler = pytest.mark.skipif(not POOLER, reason="needs pgbouncer, of the package of that name")
 
 
 @pytest.fixture
@@ -287,37 +268,6 @@ def _notify_socket(directory: Path) -> Iterator[tuple[Path, list[str]]]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
             end.sendto(b"", str(path))
         thread.join()
-
-
-@contextmanager
-def pooler(cmp: Cmp, mode: str, size: int = 5) -> Iterator[str]:
-    """Run pgbouncer before the server; gives the connection string of CMP through it."""
-    info = conninfo_to_dict(cmp.dsn)
-    directory = Path(tempfile.mkdtemp(prefix="omnicdc-pooler-"))
-    (directory / "users").write_text(f'"{info["user"]}" ""\n')
-    (directory / "ini").write_text(POOLER_INI.format(directory=directory, mode=mode, size=size, **info))
-    command = [POOLER, str(directory / "ini")]
-    if os.geteuid() == 0:  # refuses to run as root, as PostgreSQL does
-        for path in (directory, *directory.iterdir()):
-            shutil.chown(path, UNPRIVILEGED)
-        command.insert(1, f"--user={UNPRIVILEGED}")
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        dsn = f"host={directory} port=6432 dbname={info['dbname']} user={info['user']}"
-        until(partial(_takes_connections, dsn), "pgbouncer is up")
-        yield dsn
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(directory)
-
-
-def _takes_connections(dsn: str) -> bool:
-    try:
-        psycopg.connect(dsn).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 @needs_pooler

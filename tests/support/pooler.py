@@ -1,0 +1,79 @@
+"""pgbouncer, of Debian's package of that name, before a test's server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from omnicdc.embedded import UNPRIVILEGED
+from support.host import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+
+POOLER = shutil.which("pgbouncer") or ("/usr/sbin/pgbouncer" if Path("/usr/sbin/pgbouncer").exists() else "")
+POOLER_INI = """[databases]
+* = host={host} port={port}
+[pgbouncer]
+listen_addr =
+unix_socket_dir = {directory}
+listen_port = 6432
+auth_type = trust
+auth_file = {directory}/users
+pool_mode = {mode}
+default_pool_size = {size}
+"""
+
+needs_pooler = pytest.mark.skipif(not POOLER, reason="needs pgbouncer, of the package of that name")
+
+
+@contextmanager
+def pooler(cmp: Cmp, mode: str, size: int = 5) -> Iterator[str]:
+    """Run pgbouncer before the server; gives the connection string of CMP through it."""
+    info = conninfo_to_dict(cmp.dsn)
+    with running(mode=mode, size=size, **info) as address:
+        dsn = f"{address} dbname={info['dbname']} user={info['user']}"
+        until(partial(_takes_connections, dsn), "pgbouncer is up")
+        yield dsn
+
+
+@contextmanager
+def running(*, mode: str, size: int, host: str, port: str, user: str, **_rest: object) -> Iterator[str]:
+    """Run pgbouncer before a server, which may be down; gives the pooler's host and port."""
+    directory = Path(tempfile.mkdtemp(prefix="omnicdc-pooler-"))
+    (directory / "users").write_text(f'"{user}" ""\n')
+    ini = POOLER_INI.format(directory=directory, mode=mode, size=size, host=host, port=port)
+    (directory / "ini").write_text(ini)
+    command = [POOLER, str(directory / "ini")]
+    if os.geteuid() == 0:  # refuses to run as root, as PostgreSQL does
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, UNPRIVILEGED)
+        command.insert(1, f"--user={UNPRIVILEGED}")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until((directory / ".s.PGSQL.6432").exists, "pgbouncer listens")
+        yield f"host={directory} port=6432"
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(directory)
+
+
+def _takes_connections(dsn: str) -> bool:
+    try:
+        psycopg.connect(dsn).close()
+    except psycopg.OperationalError:
+        return False
+    return True
