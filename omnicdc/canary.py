@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
-from psycopg.conninfo import make_conninfo
 
 from omnicdc import db
 from omnicdc.acknowledge import acknowledge
@@ -114,8 +113,12 @@ class Canary:
         self.due = False
         try:
             self._sender = db.connect(
-                make_conninfo(self.state.config.conninfo, connect_timeout=int(PROBE_S)), once_more=False
+                self.state.config.target,
+                connect_s=PROBE_S,
+                going_on=lambda: not self.state.stop.requested,
+                once_more=False,
             )
+            self._sender.stop = self.state.stop
             self._sender.conninfo = (
                 None  # a silence is no riddle here: this one gives up, and we look ourselves
             )

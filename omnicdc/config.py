@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc import conninfo, sources
-from omnicdc.conninfo import describe_dsn
+from omnicdc.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def text(given: str) -> str:
 
 
 def seconds(given: str) -> float:
-    """Plain seconds, or a number with `ms`, `s`, `m`, `h` or `d`."""
+    """Plain seconds, for a setting whose name ends in `_s`; or a number with `ms`, `s`, `m`, `h` or `d`."""
     found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", given.strip())
     length = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not 0 < length <= LONGEST.total_seconds():
@@ -47,7 +47,9 @@ def seconds(given: str) -> float:
 
 
 def span(given: str) -> timedelta:
-    """As `seconds`."""
+    """Read a number with `ms`, `s`, `m`, `h` or `d`: without a unit, 7 might be days as well as seconds."""
+    if re.fullmatch(r"\s*[0-9.]+\s*", given):
+        raise ValueError(f"a unit is missing: {given.strip()}d or {given.strip()}s?")
     return timedelta(seconds=seconds(given))
 
 
@@ -150,8 +152,13 @@ class Config:
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
     )
-    conninfo: str = field(default="", repr=False)
-    """What psycopg connects with: `dsn`, CMP_DB_* or libpq's own variables, made robust."""
+    target: Target = field(default_factory=Target)
+    """Where CMP's database is, and where the credentials come from."""
+
+    @property
+    def conninfo(self) -> str:
+        """What psycopg connects with, put together now: a password file is read again. Raises ConfigError."""
+        return self.target.login().conninfo
 
     def require_root(self) -> Path:
         """Return the infrastructure root, for commands that touch files. Raises ConfigError without one."""
@@ -188,18 +195,32 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     home = _home(environ, uid)
     values: dict[str, Any] = {"password_file": conninfo.credential(environ), "consumer": os.uname().nodename}
     places: dict[str, str] = {}
+    dsns: list[Given] = []
+    password_layer = sources.ENVIRONMENT
     for given in sources.in_order(flags, environ, _SEPARATORS, faults):
         with _noted(faults, given.where):
             values[given.name] = _value(given, home)
         places[given.name] = given.where
+        if given.name == "dsn":
+            dsns.append(given)
+        elif given.name == "password_file":
+            password_layer = given.layer
     if "state_dir" not in places:
         with _noted(faults, "state_dir"):
             values["state_dir"] = _state_dir(environ, uid, home)
-    password = None
-    with _noted(faults, places.get("password_file", "CREDENTIALS_DIRECTORY")):
-        password = conninfo.password(values["password_file"])
-    with _noted(faults, places.get("dsn", "CMP_DB_*")):
-        values["conninfo"] = conninfo.assemble(values.get("dsn"), password, environ)
+    beside = [given.words[0] for given in dsns if given.layer <= password_layer]
+    values["target"] = target = Target(
+        dsn=values.get("dsn"),
+        source=places.get("dsn", ""),
+        password_file=values["password_file"],
+        password_source=places.get("password_file", CREDENTIALS),
+        beside=beside[-1] if beside else None,
+        environ=conninfo.relevant(environ),
+    )
+    with _noted(faults, target.password_source):
+        conninfo.password(target.password_file)
+    with _noted(faults, target.source or "CMP_DB_*"):
+        target.assembled(None)
     if faults:
         raise ConfigError("\n".join(faults))
     return Config(**values)

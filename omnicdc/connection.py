@@ -22,6 +22,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from omnicdc import sql
+from omnicdc.dial import within
 from omnicdc.errors import DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ LEAVE_S = 0.5
 """How long a server may owe an answer to who was asked to stop: CMP may keep its table locked for hours."""
 
 
+GRACE_S = 1.0
+"""How long after the deadline an answer may still come: one that was asked for in time is better than none."""
+
+
 class Connection(psycopg.Connection[Row]):
     """In autocommit mode, and its rows are dicts."""
 
@@ -52,6 +57,9 @@ class Connection(psycopg.Connection[Row]):
 
     stop: Stop | None = None
     """Ends the waiting for an answer."""
+
+    deadline: float | None = None
+    """When, by the monotonic clock, the waiting for an answer ends."""
 
     pooled: bool = False
     """Whether a pooler stands between: it may lend the session to another client after each transaction. No LISTEN then."""
@@ -141,12 +149,26 @@ class Connection(psycopg.Connection[Row]):
             ready = yield wish
             if ready:
                 heard = time.monotonic()
-            elif self.stop and self.stop.requested and time.monotonic() - heard > LEAVE_S:
+            elif not self._going_on() and time.monotonic() - heard > LEAVE_S:
                 self.close()
                 raise Interrupted("stopped while the server worked on a query, or waited for a lock")
+            elif self.left_s < -GRACE_S:
+                self.close()
+                raise DatabaseUnavailable(
+                    "the server did not answer within the time-out",
+                    hint="a longer --timeout, or look at the server: `select * from pg_stat_activity`",
+                )
             elif time.monotonic() - heard > patience:
                 self._look_into_silence(patience)
                 heard = time.monotonic()
+
+    @property
+    def left_s(self) -> float:
+        """How long until the deadline, infinite without one."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def _going_on(self) -> bool:
+        return not (self.stop and self.stop.requested)
 
     def _look_into_silence(self, lasted_s: float) -> None:
         if (
@@ -171,14 +193,21 @@ class Connection(psycopg.Connection[Row]):
         """Ask over another connection whether the server works for this one; without an answer, it does not."""
         if self.conninfo is None:
             return False
-        here = make_conninfo(
-            self.conninfo, host=self.info.host, port=self.info.port, connect_timeout=int(PROBE_S)
-        )
+        here = make_conninfo(self.conninfo, host=self.info.host, port=self.info.port)
         try:
-            with Connection.connect(here, autocommit=True, row_factory=dict_row) as other:
+            with within(PROBE_S, self._going_on, lambda: self._another(here), "the server") as other:
+                other.stop, other.deadline = self.stop, self.deadline
                 found = other.execute(sql.query("backend"), {"pid": self.info.backend_pid}).fetchone()
                 # Behind a pooler the number is the pooler's own, and tells nothing.
                 pooled = not found or found["pid"] != other.info.backend_pid
         except (psycopg.Error, DatabaseUnavailable):
             return False
+        except Interrupted:
+            self.close()
+            raise
         return pooled or bool(found and found["works"])
+
+    @classmethod
+    def _another(cls, conninfo: str) -> Self:
+        """Connect to ask one question: nothing is pinned."""
+        return cls.connect(conninfo, autocommit=True, row_factory=dict_row)

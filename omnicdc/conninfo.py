@@ -1,4 +1,4 @@
-"""How CMP's database is reached: one connection string out of what was configured.
+"""How CMP's database is reached: one connection string, and the sources of its parts, out of what was configured.
 
 `db` connects with it; here nothing is opened. psycopg is imported on use, for `config` must be cheap.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CMP = {"host": "CMP_DB_HOST", "port": "CMP_DB_PORT", "dbname": "CMP_DB_NAME", "user": "CMP_DB_USER"}
 CMP_PASSWORD = "CMP_DB_PASSWORD"  # noqa: S105 - the name of the variable
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
 CMP_DEFAULTS = {"port": "5433", "dbname": "cms_db"}
 
 ROBUST = {
@@ -29,27 +33,122 @@ ROBUST = {
 }
 """Each only where the user said nothing."""
 
+NO_USER = "\0"
+"""Stands for the user of a DSN that cannot be read: no user can have this name."""
+
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
 
-def assemble(dsn: str | None, secret: str | None, environ: Mapping[str, str]) -> str:
-    """Build the connection string from `dsn`, else from CMP_DB_*, else for libpq's own PG* and service.
+Parameters = dict[str, str | int | None]
 
-    `secret` comes from a file: it wins over CMP_DB_PASSWORD, not over one in `dsn`. Raises
-    ValueError, without any part of a password in its text.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What one connection is opened with, and where that was written. Its repr and `sources` show no password."""
+
+    conninfo: str = field(repr=False)
+    sources: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where CMP's database is, and where the password comes from; read anew for each connection."""
+
+    dsn: str | None = field(default=None, repr=False)
+    source: str = field(default="", compare=False)
+    """The flag, variable or line that `dsn` was written in."""
+    password_file: Path | None = None
+    password_source: str = field(default="", compare=False)
+    """The flag, variable or line that `password_file` was written in."""
+    beside: str | None = field(default=None, repr=False)
+    """The DSN with the highest precedence of those that do not take precedence over `password_file`."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def login(self) -> Login:
+        """Put the connection string together, with the password that the file holds now. Raises ConfigError."""
+        try:
+            secret = password(self.password_file)
+        except ValueError as exc:
+            raise ConfigError(f"{self.password_source}: {exc}") from None
+        try:
+            return self.assembled(secret)
+        except ValueError as exc:
+            raise ConfigError(f"{self.source or 'CMP_DB_*'}: {exc}") from None
+
+    def assembled(self, secret: str | None) -> Login:
+        """Build the connection string from `dsn`, else from CMP_DB_*, else for libpq's own PG* and service.
+
+        `secret`, from the password file, takes precedence over CMP_DB_PASSWORD and PGPASSWORD, not over one in `dsn`; and
+        it is sent for one user only: the one that is configured beside it. Raises ValueError, without any part of a
+        password in its text.
+        """
+        from psycopg.conninfo import make_conninfo  # noqa: PLC0415
+
+        given = _parsed(self.dsn) if self.dsn else _from_cmp(self.environ)
+        owner = self._owner()
+        withheld = owner is not None and owner != self._user(given)
+        in_dsn = bool(self.dsn and given.get("password"))
+        if secret and not (in_dsn or withheld):
+            given["password"] = secret
+            found = f"password_file {self.password_file} ({self.password_source})"
+        else:
+            found = self._password_of(given)
+            if secret and withheld and not in_dsn:
+                found += f"; password_file {self.password_file} is for {owner if owner and owner != NO_USER else 'another user'}"
+        parameters = _robust(self.environ) | _the_primary(given, self.environ) | given
+        return Login(make_conninfo("", **parameters), f"database: {self._named()}, password: {found}")
+
+    def _owner(self) -> str | None:
+        """Return the user whose password the file holds; None if no user is configured beside it: then it is anyone's."""
+        if self.beside is not None:
+            try:
+                return self._user(_parsed(self.beside))
+            except ValueError:
+                return NO_USER
+        if beside := _from_cmp(self.environ):
+            return self._user(beside)
+        return self.environ.get("PGUSER")
+
+    def _user(self, given: Parameters) -> str:
+        """Return the user that a connection is for; the one of the process is the empty text."""
+        return str(given.get("user") or self.environ.get("PGUSER") or "")
+
+    def _named(self) -> str:
+        if self.dsn:
+            return self.source or "the connection string"
+        return "CMP_DB_*" if _from_cmp(self.environ) else "PG*"
+
+    def _password_of(self, given: Parameters) -> str:
+        """Return the name of what libpq takes the password from."""
+        if given.get("password"):
+            return self._named() if self.dsn else CMP_PASSWORD
+        if self.environ.get("PGPASSWORD"):
+            return "PGPASSWORD"
+        file = str(given.get("passfile") or self.environ.get("PGPASSFILE") or "")
+        if file or Path(self.environ.get("HOME", "/nonexistent"), ".pgpass").exists():
+            return file or "~/.pgpass"
+        return "none"
+
+
+def relevant(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables that say how to connect."""
+    return {
+        name: value for name, value in environ.items() if name.startswith(("CMP_DB_", "PG")) or name == "HOME"
+    }
+
+
+def _parsed(dsn: str) -> Parameters:
+    """Return the parameters of a DSN. Raises ValueError, without any part of a password in its text."""
     from psycopg import ProgrammingError  # noqa: PLC0415
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
     try:
-        given = conninfo_to_dict(dsn) if dsn else _from_cmp(environ)
+        given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
         raise ValueError(f"not a connection string: {_harmless(str(exc))} - {ESCAPES}") from None
     if not all(port.isdecimal() for port in str(given.get("port", "")).split(",") if port):
         raise ValueError(f"the port is not a number - {ESCAPES}")
-    if secret and not (dsn and given.get("password")):
-        given["password"] = secret
-    return make_conninfo("", **(_robust(environ) | _the_primary(given, environ) | given))
+    return given
 
 
 def holds_secret(dsn: str | None) -> bool:
@@ -91,19 +190,21 @@ def password(file: Path | None) -> str | None:
     return found
 
 
-def _from_cmp(environ: Mapping[str, str]) -> dict[str, str | int | None]:
+def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
+    if not given.get("port", "0").isdecimal():
+        raise ValueError(f"the port is not a number - {ESCAPES}")
     return {**CMP_DEFAULTS, **given} if given else {}
 
 
-def _robust(environ: Mapping[str, str]) -> dict[str, str | int | None]:
+def _robust(environ: Mapping[str, str]) -> Parameters:
     """Leave the time-out to libpq's own variable where there is one."""
     own = {"connect_timeout"} if environ.get("PGCONNECT_TIMEOUT") else set()
     return {key: value for key, value in ROBUST.items() if key not in own}
 
 
-def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, str | int | None]:
+def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> Parameters:
     """Of several servers, look for the one that takes writes: the daemon acknowledges, and waiters must not lag."""
     several = any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
     own = "PGTARGETSESSIONATTRS" in environ

@@ -189,6 +189,7 @@ def _session(serving: Serving) -> None:
         wait_for_server=True,
         wait_for_name=serving.standby or serving.started,
         waiting=serving.notifier.waiting,
+        going_on=serving.wishes.going_on,
     ) as (conn, state):
         _serve(serving, conn, state)
 
@@ -196,9 +197,11 @@ def _session(serving: Serving) -> None:
 def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
     """Say what failed, and wait before the next session, which starts from nothing known."""
     if isinstance(exc, OmnicdcError):
-        trouble.failed(error=exc.message, hint=exc.hint, **exc.context)
+        trouble.failed(exc.message, error=exc.message, hint=exc.hint, **exc.context)
     else:
-        trouble.failed(error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc)
+        trouble.failed(
+            f"{type(exc)}: {exc}", error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc
+        )
     notifier.tell(f"degraded: {exc}")
     notifier.alive()
     stop.wait(min(PAUSE_S * 2 ** min(trouble.count, 10), LONGEST_PAUSE_S))
@@ -291,7 +294,7 @@ def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby
             except TransientError as exc:
                 if isinstance(exc, LockBusy) and not standby:
                     raise
-                busy.failed(error=exc.message, hint=exc.hint)
+                busy.failed(exc.message, error=exc.message, hint=exc.hint)
                 waiting(f"the root {config.root}")
                 stop.wait(PAUSE_S)
         busy.recovered()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +12,36 @@ from psycopg.types.string import TextLoader
 
 from omnicdc import sql
 from omnicdc.config import describe_dsn
-from omnicdc.connection import Connection, Row
+from omnicdc.connection import PROBE_S, Connection, Row
+from omnicdc.conninfo import Login
+from omnicdc.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch
+from omnicdc.refusal import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from psycopg.abc import Params
+
+    from omnicdc.conninfo import Target
 
 __all__ = ["Connection", "Row"]
 
 Cursor = psycopg.Cursor[Row]
 
-_NOBODY_WRITES = ("session is read-only", "server is in hot standby mode")
-"""What the driver says where target_session_attrs finds no server that takes writes: none is promoted yet."""
+RETRYING = "retrying automatically"
 
-_NO_ROOM = re.compile(
-    "too many (clients|connections)|connection slots are reserved|no more connections allowed"
+TOO_SHORT = "the statement_timeout of the role or the database is too short: `alter role … set statement_timeout = '5min'`"
+_WHO_IS_CONNECTED = (
+    "see max_connections, the CONNECTION LIMIT of role and database, and who is connected: "
+    "`select usename, count(*) from pg_stat_activity group by 1`"
 )
-"""The words of PostgreSQL and pgbouncer: of a connection that was refused, libpq gives no SQLSTATE."""
+
+LEAST_CONNECT_S = 1.0
+"""A shorter time-out is one for the answer: a healthy server may take a moment to connect."""
+
+_PASSING = {"08", "53", "55", "57", "58", "XX"}
+"""Classes of SQLSTATE of a server, or a pooler, that takes no connection now, and may take it later."""
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
@@ -47,48 +58,111 @@ def translated(doing: str) -> Iterator[None]:
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
-    except (psycopg.OperationalError, psycopg.InterfaceError, pg.ReadOnlySqlTransaction) as exc:
+    except pg.QueryCanceled as exc:
+        raise DatabaseUnavailable(
+            f"{doing}: {_first_line(exc)}", hint=f"{RETRYING}; {TOO_SHORT}", sqlstate=exc.sqlstate
+        ) from exc
+    except pg.ReadOnlySqlTransaction as exc:
         # Only reading is allowed after a failover that left the connection where it was.
-        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", hint="it is tried again by itself") from exc
+        raise DatabaseUnavailable(
+            f"{doing}: {_first_line(exc)}",
+            hint=f"{RETRYING}; is this a standby, or default_transaction_read_only on for the role or the database?",
+            sqlstate=exc.sqlstate,
+        ) from exc
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        context = {"sqlstate": exc.sqlstate} if exc.sqlstate else {}
+        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", hint=RETRYING, **context) from exc
     except psycopg.Error as exc:
         raise OmnicdcError(f"{doing}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
 
 
-def connect(conninfo: str, *, once_more: bool = True) -> Connection:
-    """Open a connection in autocommit mode.
+def connect(
+    target: Target | str,
+    *,
+    connect_s: float | None = None,
+    timeout_s: float | None = None,
+    going_on: Callable[[], bool] | None = None,
+    once_more: bool = True,
+) -> Connection:
+    """Open a connection in autocommit mode; the password is read now.
 
-    Raises ConfigError where trying again cannot help: the connection string does not parse, or a
-    server that takes connections refused ours (password, role, database), twice: it may have begun to
-    take them just after it had none for us, so unless told otherwise we try `once_more`. Else DatabaseUnavailable.
+    Whatever the servers and name servers do, connecting ends after `connect_s`, or as soon as it need not go on. After
+    `timeout_s` the waiting for the connection's answers ends as well. Raises ConfigError where trying again cannot help:
+    the connection string does not parse, or a server refused ours (password, role, database); Interrupted if connecting
+    need not go on; else DatabaseUnavailable.
     """
+    login = Login(target) if isinstance(target, str) else target.login()
+    where = describe_dsn(login.conninfo)
+    began = time.monotonic()
+    limit_s = connect_s if timeout_s is None else max(timeout_s, LEAST_CONNECT_S)
     try:
-        conn = Connection.open(conninfo)
-        # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
-        conn.adapters.register_loader("uuid", TextLoader)
+        conn = within(limit_s, going_on, lambda: _open(login, where), where)
+    except _Admitted as exc:
+        if not once_more:
+            raise DatabaseUnavailable(exc.message, hint=exc.hint, **exc.context) from exc
+        # It lets us in now: it had just begun to take connections.
+        conn = within(limit_s, going_on, lambda: _open(login, where), where)
+    conn.deadline = None if timeout_s is None else began + max(timeout_s, LEAST_CONNECT_S)
+    return conn
+
+
+class _Admitted(DatabaseUnavailable):
+    """The server refused a connection, and then let the next one in; or it is one that takes no writes."""
+
+
+def _open(login: Login, where: str) -> Connection:
+    try:
+        conn = Connection.open(login.conninfo)
     except psycopg.ProgrammingError as exc:
         raise ConfigError(
             f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
         ) from exc
-    except psycopg.OperationalError as exc:
-        where = describe_dsn(conninfo)
-        if _NO_ROOM.search(str(exc)):
-            raise DatabaseUnavailable(
-                f"{where} lets nobody else in: {_first_line(exc)}",
-                hint="it is tried again by itself; see max_connections, and who is there: `select usename, count(*) from pg_stat_activity group by 1`",
-            ) from exc
-        passing = isinstance(exc, pg.ConnectionTimeout) or any(said in str(exc) for said in _NOBODY_WRITES)
-        if not passing and psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
-            if once_more:
-                return connect(conninfo, once_more=False)
-            raise ConfigError(
-                f"{where} refused the connection: {_first_line(exc)}",
-                hint="check user, password and database: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",
-            ) from exc
-        raise DatabaseUnavailable(
-            f"{where} cannot be reached: {_first_line(exc)}",
-            hint="is the server up? check host and port: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",
-        ) from exc
+    except psycopg.Error as exc:
+        raise _refused(login, where, exc) from exc
+    # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
+    conn.adapters.register_loader("uuid", TextLoader)
     return conn
+
+
+def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
+    """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
+    found = refusal(login.conninfo, exc, PROBE_S)
+    context = {"sqlstate": found.sqlstate} if found.sqlstate else {}
+    written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
+    match found.sqlstate:
+        case None if found.admitted:
+            return _Admitted(
+                f"{where} cannot be used: {_first_line(exc)}",
+                hint=f"{RETRYING}, until a server of this DSN takes writes",
+            )
+        case None:
+            return DatabaseUnavailable(
+                f"{where} cannot be reached: {_first_line(exc)}",
+                hint=f"is the server up? check host and port ({written})",
+            )
+        case "53300":
+            return DatabaseUnavailable(
+                f"{where} has no connection left: {_first_line(exc)}",
+                hint=f"{RETRYING}; {_WHO_IS_CONNECTED}",
+                **context,
+            )
+        case "57014":
+            return DatabaseUnavailable(
+                f"{where} ended our first query: {_first_line(exc)}",
+                hint=f"{RETRYING}; {TOO_SHORT}",
+                **context,
+            )
+        case code if code[:2] in _PASSING:
+            return DatabaseUnavailable(
+                f"{where} takes no connections now: {_first_line(exc)}",
+                hint=f"{RETRYING}; is the server itself up, behind a pooler?",
+                **context,
+            )
+    return ConfigError(
+        f"{where} refused the connection: {_first_line(exc)}",
+        hint=f"check user, password and database ({written})",
+        **context,
+    )
 
 
 def one(conn: Connection, name: str, params: Params | None = None) -> Row:

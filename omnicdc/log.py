@@ -150,7 +150,9 @@ def _forward_libraries() -> None:
 
 
 class Repeating:
-    """One failure that may last for hours: told at once, then after 1, 2, 4 ... minutes, then hourly.
+    """One failure that may last for hours: logged at once, then after 1, 2, 4 ... minutes, then hourly.
+
+    Another cause is another failure, and is logged at once.
 
     `clock` gives seconds that never go back, such as `time.monotonic`.
     """
@@ -161,12 +163,18 @@ class Repeating:
         self._clock = clock
         self._began = self._due = 0.0
         self._pause = FIRST_PAUSE_S
+        self._cause = ""
 
-    def failed(self, **keys: object) -> None:
-        """Count a failure, and log it as a warning if it is due."""
-        now = self._clock()
+    def failed(self, cause: str = "", /, **keys: object) -> None:
+        """Count a failure, and log it as a warning if it is due, or if it has another cause than the last one.
+
+        Numbers in a cause (addresses, process ids, seconds) make no other one.
+        """
+        now, cause = self._clock(), re.sub(r"\d+", "#", cause)
         if not self.count:
-            self._began = self._due = now
+            self._began = now
+        if not self.count or cause != self._cause:
+            self._due, self._cause = now, cause
             self._pause = FIRST_PAUSE_S
         self.count += 1
         if now < self._due:

@@ -6,22 +6,31 @@ LISTEN and the lock, and gives them to the next client. Nothing is left in its s
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import psycopg
 
 from omnicdc import db, sql
-from omnicdc.connection import Connection
 from omnicdc.errors import ConfigError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omnicdc.connection import Connection
 
 ROUNDS = 2
 """The second is for a pooler that hands its sessions out in turn."""
 
 
-def check_session(conn: Connection, conninfo: str) -> None:
-    """Raise ConfigError unless one server process answers all our transactions, and ours alone; DatabaseUnavailable."""
+def check_session(conn: Connection, another: Callable[[], Connection]) -> None:
+    """Raise ConfigError unless one server process answers all our transactions, and ours alone; DatabaseUnavailable.
+
+    `another` opens a second connection to the same.
+    """
     if not conn.pooled:
         return
     with db.translated("looking for a pooler"):
-        if all(_kept(conn, conninfo) for _ in range(ROUNDS)):
+        if all(_kept(conn, another) for _ in range(ROUNDS)):
             return
     raise ConfigError(
         "a pooler in transaction mode stands between here and PostgreSQL: it loses notifications and locks",
@@ -29,11 +38,11 @@ def check_session(conn: Connection, conninfo: str) -> None:
     )
 
 
-def _kept(conn: Connection, conninfo: str) -> bool:
+def _kept(conn: Connection, another: Callable[[], Connection]) -> bool:
     """Whether our server process stays ours while another client works."""
     ours = _pid(conn)
     try:
-        with Connection.open(conninfo) as other, other.transaction():
+        with another() as other, other.transaction():
             return _pid(other) != ours and _pid(conn) == ours
     except (psycopg.OperationalError, DatabaseUnavailable):
         # A pool of a single session, which the other client has now; or one that lends each statement. Unless we are lost, too.

@@ -5,6 +5,7 @@ Its neighbour `daemon` opens sessions for ever; this module never does twice wha
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from omnicdc import db
-from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, SchemaMismatch
+from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError, SchemaMismatch
+from omnicdc.log import Repeating
 from omnicdc.pooler import check_session
 from omnicdc.publication import recall
 from omnicdc.registry import Registry
@@ -47,16 +49,19 @@ def session(
     wait_for_server: bool,
     wait_for_name: bool,
     waiting: Callable[[str], None] = lambda _for: None,
+    going_on: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
-    `waiting` is called, again and again, with what is being waited for. Without `wait_for_server` and
+    `waiting` is called, again and again, with what is being waited for; connecting ends when it need not go on, by
+    default when a stop is requested. Without `wait_for_server` and
     `wait_for_name`, a server out of reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
-    conn = _connect(config, stop, waiting) if wait_for_server else db.connect(config.conninfo)
+    going_on = going_on or (lambda: not stop.requested)
+    conn = _connect(config, stop, waiting, going_on, patient=wait_for_server)
     conn.stop = stop
     with conn:
-        check_session(conn, config.conninfo)
+        check_session(conn, partial(db.connect, config.target, going_on=going_on))
         conn.pin_session()
         db.check_schema(conn)
         with db.translated("starting"):
@@ -69,25 +74,38 @@ def session(
             yield conn, _state(conn, config, inputs, stop)
 
 
-def _connect(config: Config, stop: Stop, waiting: Callable[[str], None]) -> db.Connection:
-    """Connect, however long it takes; only a stop ends it, with DatabaseUnavailable."""
+def _connect(
+    config: Config,
+    stop: Stop,
+    waiting: Callable[[str], None],
+    going_on: Callable[[], bool],
+    *,
+    patient: bool,
+) -> db.Connection:
+    """Connect, however long it takes if we are patient; raises Interrupted if it need not go on."""
+    failing = Repeating("database_unavailable", time.monotonic)
+
+    def say(attempt: RetryCallState) -> None:
+        waiting("the database")
+        exc = attempt.outcome and attempt.outcome.exception()
+        if isinstance(exc, OmnicdcError):
+            failing.failed(exc.message, error=exc.message, hint=exc.hint, attempt=attempt.attempt_number)
+
+    def attended() -> bool:
+        waiting("the database")
+        return going_on()
+
     retrying = Retrying(
         retry=retry_if_exception_type(DatabaseUnavailable),
         wait=wait_random_exponential(multiplier=0.2, max=15),
         sleep=stop.wait,
-        stop=lambda _: stop.requested,
-        before_sleep=partial(_say_unreachable, waiting),
+        stop=lambda _: not (patient and going_on()),
+        before_sleep=say,
         reraise=True,
     )
-    return retrying(db.connect, config.conninfo)
-
-
-def _say_unreachable(waiting: Callable[[str], None], attempt: RetryCallState) -> None:
-    waiting("the database")
-    # At the first attempt, and then at every doubling.
-    number = attempt.attempt_number
-    if number & (number - 1) == 0 and attempt.outcome is not None:
-        log.warning("database_unavailable", error=str(attempt.outcome.exception()), attempt=number)
+    conn = retrying(db.connect, config.target, going_on=attended if patient else going_on)
+    failing.recovered()
+    return conn
 
 
 def _take_name(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 NEWLINE = "\n"
 PREFIX = "OMNICDC_"
+FILE, ENVIRONMENT, FLAGS = range(3)
+"""Where a setting may be written, each with precedence over the one before."""
+
 CONFIG = "config"
 """Names the file, so it has no place in the file itself."""
 
@@ -33,6 +36,8 @@ class Given:
     where: str
     base: Path
     """What a relative path is relative to: the file's directory, or the current one."""
+    layer: int
+    """FILE, ENVIRONMENT or FLAGS."""
 
     def absolute(self, path: Path, home: Path | None) -> Path:
         """Make a path absolute; its symlinks stay as they were written. Raises ValueError for an unknown ~."""
@@ -74,7 +79,7 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[Given]:
             continue
         listed = isinstance(value, list | tuple)
         words = tuple(str(item) for item in value) if isinstance(value, list | tuple) else (str(value),)
-        yield Given(name, words, listed, f"--{name.replace('_', '-')}", Path())
+        yield Given(name, words, listed, f"--{name.replace('_', '-')}", Path(), FLAGS)
 
 
 def _from_environ(environ: Mapping[str, str], separators: Mapping[str, str]) -> Iterator[Given]:
@@ -86,7 +91,7 @@ def _from_environ(environ: Mapping[str, str], separators: Mapping[str, str]) -> 
         if name in separators or _meant(name, separators):
             separator = separators.get(name)
             words = tuple(filter(None, map(str.strip, value.split(separator)))) if separator else (value,)
-            yield Given(name, words, bool(separator), variable, Path())
+            yield Given(name, words, bool(separator), variable, Path(), ENVIRONMENT)
 
 
 def _from_file(file: Path, faults: list[str]) -> list[Given]:
@@ -136,7 +141,7 @@ def _settings(file: Path, top: MappingNode, faults: list[str]) -> list[Given]:
         elif not (words := _words(node)):
             faults.append(f"{where}: one value or a plain list expected")
         elif not node.tag.endswith(":null"):
-            found[name] = Given(name, words[0], words[1], where, file.parent)
+            found[name] = Given(name, words[0], words[1], where, file.parent, FILE)
     return list(found.values())
 
 

@@ -27,7 +27,7 @@ def status(*, as_json: bool, **given: Any) -> None:
     from omnicdc.status import status as ask
 
     config = options.load(given)
-    with db.connect(config.conninfo) as conn:
+    with db.connect(config.target) as conn:
         db.check_schema(conn)
         found = ask(conn)
 
@@ -88,14 +88,16 @@ def wait(
     if token and project:
         raise click.UsageError("--token and --project exclude each other")
     config = options.load(given)
-    with waiting("waiting"), db.connect(config.conninfo) as conn:
+    with waiting("waiting"), db.connect(config.target, timeout_s=timeout) as conn:
         db.check_schema(conn)
         if project:
             # A name is UTF-8, whatever the locale.
             project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
             token = waits.last_change(conn, ids)
-        verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop(), consumer=consumer)
+        verdict = waits.wait(
+            conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop(), consumer=consumer
+        )
     line = f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else "")
     answer(verdict.as_dict(), as_json=as_json, text=lambda: say(line, good=verdict.arrived))
     sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
@@ -124,7 +126,7 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
     config = options.load(given)
     config.require_root()
     inputs = verification.known_inputs(config)
-    with db.connect(config.conninfo) as conn:
+    with db.connect(config.target) as conn:
         if uuid:
             report = verification.verify_project(conn, config, *inputs, uuid)
             answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))

@@ -40,7 +40,7 @@ def install(*, only_print: bool, as_json: bool, **given: Any) -> None:
         with written():
             click.echo(installation.script(config.table, watched))
         return
-    with db.connect(config.conninfo) as conn:
+    with db.connect(config.target) as conn:
         changed = installation.install(conn, config.table, watched)
     result = {"installed": True, "changed": changed, "table": config.table, "watched": list(watched)}
     done = f"{'installed on' if changed else 'already installed on'} {config.table}; watched: {', '.join(watched)}"
@@ -60,7 +60,7 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
     from omnicdc import install as installation
 
     config = options.load(given)
-    with db.connect(config.conninfo) as conn:
+    with db.connect(config.target) as conn:
         if not yes and sys.stdin.isatty():
             click.confirm(f"Remove the capture and its log from {conn.info.dbname}?", abort=True, err=True)
         installation.uninstall(conn)
@@ -168,11 +168,11 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     from omnicdc.stop import Stop
 
     config = options.load(given)
-    with db.connect(config.conninfo) as conn:
+    with db.connect(config.target, timeout_s=timeout) as conn:
         db.check_schema(conn)
         with db.translated("accepting"):
             token = db.one(conn, "request_accept")["token"]
-        verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop())
+        verdict = waits.wait(conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop())
     # A row that cannot be shown is another matter, and `status` tells of it.
     accepted = verdict.arrived or verdict.status == "quarantined"
     result = {
@@ -196,7 +196,7 @@ def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
     from omnicdc.verify.difference import unified
 
     inputs = verify.known_inputs(config)
-    with db.connect(config.conninfo) as conn, through("comparing", list(verify.registry_names())) as observe:
+    with db.connect(config.target) as conn, through("comparing", list(verify.registry_names())) as observe:
         report = verify.verify_all(conn, config, *inputs, observe)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}
 

@@ -80,7 +80,9 @@ class GenesisClient:
         """
         frame: Result = {"operation": "full_rebuild", "scanners_run": [], "results": {}}
         return frame | (
-            self._guarded(self._would_rebuild, dry_run=True) if dry_run else self._guarded(self._rebuild)
+            self._guarded(self._would_rebuild, dry_run=True)
+            if dry_run
+            else self._guarded(self._rebuild, timeout_s=self._timeout_s)
         )
 
     def verify_propagation(self, project_uuid: str) -> Result:
@@ -116,7 +118,8 @@ class GenesisClient:
 
     def wait(self, token: str | None = None, timeout: float | None = None) -> Result:
         """Wait until a transaction is published; without a token, everything committed so far."""
-        return self._guarded(lambda conn: self._waited(conn, token, timeout))
+        timeout_s = self._timeout_s if timeout is None else timeout
+        return self._guarded(lambda conn: self._waited(conn, token, timeout_s), timeout_s=timeout_s)
 
     @contextmanager
     def propagation(self, conn: Any) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
@@ -134,7 +137,9 @@ class GenesisClient:
     def _answer(self, names: Sequence[str] | None, *, dry_run: bool) -> Result:
         if dry_run:
             return self._guarded(lambda conn: self._would_change(conn, names), dry_run=True)
-        return self._guarded(lambda conn: self._waited(conn, self._last(conn, names)))
+        return self._guarded(
+            lambda conn: self._waited(conn, self._last(conn, names)), timeout_s=self._timeout_s
+        )
 
     def _last(self, conn: db.Connection, names: Sequence[str] | None) -> str | None:
         if names is None:
@@ -144,7 +149,7 @@ class GenesisClient:
 
     def _waited(self, conn: db.Connection, token: str | None, timeout: float | None = None) -> Result:
         timeout_s = self._timeout_s if timeout is None else timeout
-        return _result(waits.wait(conn, token, timeout_s=timeout_s, stop=Stop()))
+        return _result(waits.wait(conn, token, timeout_s=max(0.0, min(timeout_s, conn.left_s)), stop=Stop()))
 
     def _rebuild(self, conn: db.Connection) -> Result:
         with db.translated("asking for a rebuild"):
@@ -176,11 +181,13 @@ class GenesisClient:
             "details": [report.as_dict() for report in reports],
         }
 
-    def _guarded(self, ask: Callable[[db.Connection], Result], *, dry_run: bool = False) -> Result:
-        """Ask with a connection; what fails becomes an answer."""
+    def _guarded(
+        self, ask: Callable[[db.Connection], Result], *, dry_run: bool = False, timeout_s: float | None = None
+    ) -> Result:
+        """Ask with a connection; what fails becomes an answer. The time-out covers connecting as well."""
         frame: Result = {"success": False, "dry_run": dry_run, "registries_updated": []}
         try:
-            with db.connect(self._config.conninfo) as conn:
+            with db.connect(self._config.target, connect_s=self._timeout_s, timeout_s=timeout_s) as conn:
                 db.check_schema(conn)
                 return frame | ask(conn)
         except OmnicdcError as exc:

@@ -17,6 +17,7 @@ from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, until
 
 from omnicdc import verify
 from omnicdc.config import Config
+from omnicdc.conninfo import Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.manifest import describe, read_manifest, write_manifest
 from omnicdc.model import Inputs, Override
@@ -502,6 +503,6 @@ class TestCmp:
 
     def test_a_table_of_another_schema_is_found(self, files: Files, rocket: str) -> None:
         files.cmp.conn.execute("create schema elsewhere; alter table projects set schema elsewhere")
-        config = Config(root=files.root, conninfo=files.cmp.dsn, table="elsewhere.projects")
+        config = Config(root=files.root, target=Target(dsn=files.cmp.dsn), table="elsewhere.projects")
 
         assert verify.verify_project(files.conn, config, Inputs(), True, rocket).verified

@@ -14,6 +14,7 @@ from psycopg import sql as pgsql
 
 from omnicdc import db, verify
 from omnicdc.config import Config
+from omnicdc.conninfo import Target
 from omnicdc.manifest import Manifest, describe, write_manifest
 from omnicdc.model import Inputs
 from omnicdc.registry import Registry
@@ -51,7 +52,7 @@ class Files:
 
     @property
     def config(self) -> Config:
-        return Config(root=self.root, conninfo=self.cmp.dsn, state_dir=self.root / "state")
+        return Config(root=self.root, target=Target(dsn=self.cmp.dsn), state_dir=self.root / "state")
 
     def publish(self, *, manifest: bool = True) -> None:
         """Write every registry as the daemon does."""

@@ -43,14 +43,16 @@ needs_pooler = pytest.mark.skipif(not POOLER, reason="needs pgbouncer, of the pa
 def pooler(cmp: Cmp, mode: str, size: int = 5) -> Iterator[str]:
     """Run pgbouncer before the server; gives the connection string of CMP through it."""
     info = conninfo_to_dict(cmp.dsn)
-    with running(mode=mode, size=size, **info) as address:
+    with running(
+        mode=mode, size=size, host=str(info["host"]), port=str(info["port"]), user=str(info["user"])
+    ) as address:
         dsn = f"{address} dbname={info['dbname']} user={info['user']}"
         until(partial(_takes_connections, dsn), "pgbouncer is up")
         yield dsn
 
 
 @contextmanager
-def running(*, mode: str, size: int, host: str, port: str, user: str, **_rest: object) -> Iterator[str]:
+def running(*, mode: str, size: int, host: str, port: str, user: str) -> Iterator[str]:
     """Run pgbouncer before a server, which may be down; gives the pooler's host and port."""
     directory = Path(tempfile.mkdtemp(prefix="omnicdc-pooler-"))
     (directory / "users").write_text(f'"{user}" ""\n')

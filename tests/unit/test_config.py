@@ -69,7 +69,7 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
     spelled = {
         "dsn": "host=db", "password_file": __file__, "root": "/infra", "workspaces": "/w", "state_dir": "/s",
         "table": "cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
-        "refresh_s": "500ms", "history": "2d", "silent_limit": "90", "guard_share": "0.25", "guard_min": "3",
+        "refresh_s": "500ms", "history": "2d", "silent_limit": "90s", "guard_share": "0.25", "guard_min": "3",
         "on_drift": "alert", "gh": "no", "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
 
@@ -96,8 +96,26 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
     ],
 )
 def test_a_duration_has_a_unit_or_is_in_seconds(given: str, expected: float) -> None:
+    """Only of a setting whose name says that it is in seconds."""
     assert read(OMNICDC_SWEEP_S=given).sweep_s == expected
-    assert read(OMNICDC_HISTORY=given).history == timedelta(seconds=expected)
+    if given[-1].isalpha():
+        assert read(OMNICDC_HISTORY=given).history == timedelta(seconds=expected)
+
+
+@pytest.mark.parametrize("name", ["history", "silent_limit"])
+@pytest.mark.parametrize("value", ["7", " 7 ", "0.5", "-7", "nan", "-1d"])
+def test_a_duration_whose_setting_names_no_unit_needs_one(
+    written: Callable[[str], Path], name: str, value: str
+) -> None:
+    """7 was seconds: the log was pruned after seven of them, where days were meant."""
+    file = written(f"{name}: '{value}'\n")
+    (in_file,) = faults({"config": file})
+    (in_variable,) = faults(**{f"OMNICDC_{name.upper()}": value})
+
+    assert in_file.startswith(f"{file}:1: ")
+    assert in_variable.startswith(f"OMNICDC_{name.upper()}: ")
+    if value == "7":
+        assert in_variable.endswith("a unit is missing: 7d or 7s?")
 
 
 @pytest.mark.parametrize(

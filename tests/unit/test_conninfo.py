@@ -1,0 +1,119 @@
+"""Whose password is sent to whom, and the sources that messages name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from omnicdc import config as configuration
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from omnicdc.conninfo import Target
+
+SECRET = "correct horse battery staple"
+DAEMON = "postgresql://registry_host@cmp/cms_db"
+DBA = "postgresql://postgres@cmp/cms_db"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "cmp_password"
+    file.write_text(SECRET)
+    return file
+
+
+def target(flags: dict[str, str] | None = None, **environ: str) -> Target:
+    return configuration.load(flags or {}, {"HOME": "/nonexistent", **environ}, uid=1000).target
+
+
+def sent(target: Target) -> str | None:
+    """Return the password that a connection would be opened with, but for libpq's own."""
+    found = conninfo_to_dict(target.login().conninfo).get("password")
+    return None if found is None else str(found)
+
+
+def test_after_the_exports_of_the_documentation_a_dba_connects_with_his_own_password(
+    file: Path, tmp_path: Path
+) -> None:
+    """docs/install.md: `omnicdc install --dsn postgresql://postgres@…` sent the daemon's password."""
+    yaml = tmp_path / "omnicdc.yaml"
+    yaml.write_text(f"root: /srv\ndsn: {DAEMON}\n")
+    exports = {"OMNICDC_CONFIG": str(yaml), "OMNICDC_PASSWORD_FILE": str(file), "PGPASSWORD": "the DBA's"}
+    daemon, dba = target(**exports), target({"dsn": DBA}, **exports)
+
+    assert (sent(daemon), sent(dba)) == (SECRET, None)
+    assert (
+        daemon.login().sources
+        == f"database: {yaml}:2, password: password_file {file} (OMNICDC_PASSWORD_FILE)"
+    )
+    assert dba.login().sources == (
+        f"database: --dsn, password: PGPASSWORD; password_file {file} is for registry_host"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dsn", "environ", "expected"),
+    [
+        (None, {"OMNICDC_DSN": DAEMON}, SECRET),
+        (DAEMON + "?connect_timeout=2", {"OMNICDC_DSN": DAEMON}, SECRET),
+        (DBA, {"OMNICDC_DSN": DAEMON}, None),
+        (DBA, {"CMP_DB_HOST": "cmp", "CMP_DB_USER": "registry_host"}, None),
+        (DBA, {"CMP_DB_HOST": "cmp", "CMP_DB_USER": "postgres"}, SECRET),
+        (DBA, {"PGUSER": "registry_host"}, None),
+        ("host=cmp", {"PGUSER": "registry_host"}, SECRET),
+        ("host=cmp", {"OMNICDC_DSN": DAEMON}, None),
+        (DBA, {"OMNICDC_DSN": "host=cmp"}, None),
+        (DBA, {"OMNICDC_DSN": "this is none"}, None),
+        (DBA, {}, SECRET),
+        (DBA + "?password=own", {"OMNICDC_DSN": DAEMON}, "own"),
+        (None, {"CMP_DB_USER": "genesis", "CMP_DB_PASSWORD": "cmp's"}, SECRET),
+    ],
+)  # fmt: skip
+def test_a_password_file_is_for_the_user_that_is_configured_beside_it(
+    file: Path, dsn: str | None, environ: dict[str, str], expected: str | None
+) -> None:
+    """Without one it is for any user; a DSN that takes precedence over the file may name another one."""
+    assert sent(target({"dsn": dsn} if dsn else {}, OMNICDC_PASSWORD_FILE=str(file), **environ)) == expected
+
+
+def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
+    file: Path, tmp_path: Path
+) -> None:
+    yaml = tmp_path / "omnicdc.yaml"
+    yaml.write_text(f"dsn: {DAEMON}\npassword_file: {file}\n")
+
+    assert sent(target(OMNICDC_CONFIG=str(yaml))) == SECRET
+    assert sent(target(OMNICDC_CONFIG=str(yaml), OMNICDC_DSN=DBA)) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"}, "database: OMNICDC_DSN, password: OMNICDC_DSN"),
+        ({"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"}, "database: CMP_DB_*, password: CMP_DB_PASSWORD"),
+        ({"PGPASSWORD": "hunter2"}, "database: PG*, password: PGPASSWORD"),
+        ({"PGPASSFILE": "/etc/pgpass"}, "database: PG*, password: /etc/pgpass"),
+        ({}, "database: PG*, password: none"),
+    ],
+)  # fmt: skip
+def test_the_sources_of_database_and_password_are_named(environ: dict[str, str], expected: str) -> None:
+    """Never their values."""
+    assert target(**environ).login().sources == expected
+
+
+def test_the_password_file_is_read_at_each_connection(file: Path) -> None:
+    """It was read once: a daemon went on with a password that had been changed for hours."""
+    found = target(OMNICDC_DSN=DAEMON, OMNICDC_PASSWORD_FILE=str(file))
+    before = sent(found)
+    file.write_text("rotated\n")
+    after = sent(found)
+    file.unlink()
+
+    assert (before, after) == (SECRET, "rotated")
+    with pytest.raises(ConfigError, match=rf"OMNICDC_PASSWORD_FILE: {file}: No such file"):
+        found.login()
