@@ -34,6 +34,9 @@ auth_type = trust
 auth_file = {directory}/users
 pool_mode = {mode}
 default_pool_size = {size}
+client_login_timeout = {patience_s}
+query_wait_timeout = {patience_s}
+server_login_retry = 1
 """
 
 needs_pooler = pytest.mark.skipif(not POOLER, reason="needs pgbouncer, of the package of that name")
@@ -52,11 +55,16 @@ def pooler(cmp: Cmp, mode: str, size: int = 5) -> Iterator[str]:
 
 
 @contextmanager
-def running(*, mode: str, size: int, host: str, port: str, user: str) -> Iterator[str]:
-    """Run pgbouncer before a server, which may be down; gives the pooler's host and port."""
+def running(*, mode: str, size: int, host: str, port: str, user: str, patience_s: int = 60) -> Iterator[str]:
+    """Run pgbouncer before a server, which may be down; gives the pooler's host and port.
+
+    It keeps a client waiting for a server for `patience_s`.
+    """
     directory = Path(tempfile.mkdtemp(prefix="omnicdc-pooler-"))
     (directory / "users").write_text(f'"{user}" ""\n')
-    ini = POOLER_INI.format(directory=directory, mode=mode, size=size, host=host, port=port)
+    ini = POOLER_INI.format(
+        directory=directory, mode=mode, size=size, host=host, port=port, patience_s=patience_s
+    )
     (directory / "ini").write_text(ini)
     command = [POOLER, str(directory / "ini")]
     if os.geteuid() == 0:  # refuses to run as root, as PostgreSQL does

@@ -97,7 +97,13 @@ class Proxy:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no connection any more, and close those that there are; a repeat is harmless."""
         self._ended = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends accepting, which closing does not
         self._listener.close()
         self.cut()
         self._passing.set()

@@ -110,7 +110,7 @@ def test_a_duration_whose_setting_names_no_unit_needs_one(
     """7 was seconds: the log was pruned after seven of them, where days were meant."""
     file = written(f"{name}: '{value}'\n")
     (in_file,) = faults({"config": file})
-    (in_variable,) = faults(**{f"OMNICDC_{name.upper()}": value})
+    (in_variable,) = faults({}, uid=1000, **{f"OMNICDC_{name.upper()}": value})
 
     assert in_file.startswith(f"{file}:1: ")
     assert in_variable.startswith(f"OMNICDC_{name.upper()}: ")

@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def target(flags: dict[str, str] | None = None, **environ: str) -> Target:
+def target(flags: dict[str, str] | None = None, /, **environ: str) -> Target:
     return configuration.load(flags or {}, {"HOME": "/nonexistent", **environ}, uid=1000).target
 
 
@@ -44,7 +44,7 @@ def test_after_the_exports_of_the_documentation_a_dba_connects_with_his_own_pass
     yaml = tmp_path / "omnicdc.yaml"
     yaml.write_text(f"root: /srv\ndsn: {DAEMON}\n")
     exports = {"OMNICDC_CONFIG": str(yaml), "OMNICDC_PASSWORD_FILE": str(file), "PGPASSWORD": "the DBA's"}
-    daemon, dba = target(**exports), target({"dsn": DBA}, **exports)
+    daemon, dba = target({}, **exports), target({"dsn": DBA}, **exports)
 
     assert (sent(daemon), sent(dba)) == (SECRET, None)
     assert (
@@ -103,7 +103,7 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
 )  # fmt: skip
 def test_the_sources_of_database_and_password_are_named(environ: dict[str, str], expected: str) -> None:
     """Never their values."""
-    assert target(**environ).login().sources == expected
+    assert target({}, **environ).login().sources == expected
 
 
 def test_the_password_file_is_read_at_each_connection(file: Path) -> None:

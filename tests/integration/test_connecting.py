@@ -1,0 +1,198 @@
+"""Connecting ends in time, and what a server refuses is told by its SQLSTATE: servers speak German."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg import sql as pgsql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from structlog.testing import capture_logs
+from support.pooler import needs_pooler, running
+from support.proxy import Proxy
+from support.refusing import Peer
+
+from omnicdc import db
+from omnicdc.clients import GenesisClient
+from omnicdc.conninfo import Target
+from omnicdc.dial import within
+from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted, OmnicdcError
+from omnicdc.model import Inputs
+from omnicdc.session import session
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+ONE_HOST_S = 10.0
+"""What the driver gives each host; nothing here may take as long as one."""
+
+GERMAN = {
+    "53300": "tut mir leid, schon zu viele Verbindungen",
+    "57P03": "das Datenbanksystem startet",
+    "08P01": "server login has been failing",
+    "28P01": "Passwort-Authentifizierung für Benutzer »registry_host« fehlgeschlagen",
+    "28000": "kein pg_hba.conf-Eintrag für Host",
+    "3D000": "Datenbank »cms_db« existiert nicht",
+    "55000": "Datenbank »cms_db« akzeptiert gegenwärtig keine Verbindungen",
+}
+
+
+@pytest.fixture
+def silent() -> Iterator[Peer]:
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.mark.parametrize("hosts", [1, 10])
+def test_connecting_to_a_silent_server_ends_with_its_budget(silent: Peer, hosts: int) -> None:
+    """`wait --timeout 3` took 9 s, with ten hosts 99 s."""
+    began = time.monotonic()
+
+    with pytest.raises(DatabaseUnavailable, match="no answer within 1 s"):
+        db.connect(silent.dsn(hosts), timeout_s=1.0)
+    assert time.monotonic() - began < ONE_HOST_S
+
+
+@pytest.mark.parametrize("hosts", [1, 10])
+def test_connecting_to_a_silent_server_ends_with_a_stop(silent: Peer, host: Host, hosts: int) -> None:
+    """SIGTERM took as long; the stop is requested when the daemon has said what it waits for."""
+    stop, began = Stop(), time.monotonic()
+    config = host.config(OMNICDC_DSN=silent.dsn(hosts))
+    daemon = session(
+        config, Inputs(), stop, wait_for_server=True, wait_for_name=True, waiting=lambda _for: stop()
+    )
+
+    with pytest.raises(Interrupted, match="stopped while connecting"), daemon:
+        pass
+    assert time.monotonic() - began < ONE_HOST_S
+
+
+def test_the_installed_command_ends_in_time(silent: Peer, host: Host) -> None:
+    """Both: `wait` with its time-out, `run` with SIGTERM."""
+    env, began = {"OMNICDC_DSN": silent.dsn(10)}, time.monotonic()
+    waited = host.run("wait", "--timeout", "1", **env)
+    daemon = host.starting(**env)
+    daemon.stop()
+
+    assert time.monotonic() - began < 2 * ONE_HOST_S
+    assert waited.returncode == 2
+    assert "no answer within 1 s" in waited.stderr
+
+
+def test_a_client_answers_within_its_time_out(silent: Peer, host: Host) -> None:
+    client, began = GenesisClient(config=host.config(OMNICDC_DSN=silent.dsn(10))), time.monotonic()
+    answer = client.wait(timeout=1.0)
+
+    assert (answer["success"], answer["verdict"]) == (False, "unavailable")
+    assert time.monotonic() - began < ONE_HOST_S
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for() -> None:
+    """What is looked up goes on in a thread; what it opens later is closed."""
+    answers, closed = threading.Event(), threading.Event()
+
+    class Late:
+        def close(self) -> None:
+            closed.set()
+
+    def look_up() -> Late:
+        answers.wait()
+        return Late()
+
+    with pytest.raises(DatabaseUnavailable, match=r"db\.example cannot be reached: no answer within 0\.1 s"):
+        within(0.1, None, look_up, "db.example")
+    answers.set()
+    assert closed.wait(20)
+
+
+def test_an_answer_that_does_not_come_ends_with_the_budget(server: str) -> None:
+    """The budget is not for connecting alone."""
+    began = time.monotonic()
+    with db.connect(server, timeout_s=1.0) as conn, pytest.raises(DatabaseUnavailable, match="time-out"):
+        conn.execute("select pg_sleep(60)")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("sqlstate", GERMAN)
+def test_a_refusal_is_told_by_its_sqlstate(sqlstate: str) -> None:
+    """What passes is unavailable; what an operator must change is a ConfigError: whatever the server's language."""
+    passes = sqlstate not in ("28P01", "28000", "3D000")
+    fields = {"S": "SCHWERWIEGEND", "V": "FATAL", "C": sqlstate, "M": GERMAN[sqlstate]}
+    with Peer(fields) as peer, pytest.raises(OmnicdcError) as refused:
+        db.connect(Target(dsn=peer.dsn(), source="OMNICDC_DSN"))
+
+    assert isinstance(refused.value, DatabaseUnavailable if passes else ConfigError)
+    assert refused.value.context["sqlstate"] == sqlstate
+    assert GERMAN[sqlstate] in refused.value.message
+    if not passes:
+        assert "database: OMNICDC_DSN, password: none" in refused.value.hint
+
+
+def test_a_role_without_a_connection_left_is_told_the_remedy(cmp: Cmp) -> None:
+    """CONNECTION LIMIT: nothing that passes by itself soon, but a daemon must not end for it."""
+    role = f"limited_{cmp.conn.info.backend_pid}"
+    named = pgsql.Identifier(role)
+    cmp.conn.execute(pgsql.SQL("create role {} login connection limit 0").format(named))
+    try:
+        with pytest.raises(DatabaseUnavailable, match="CONNECTION LIMIT") as refused:
+            db.connect(make_conninfo(cmp.dsn, user=role))
+    finally:
+        cmp.conn.execute(pgsql.SQL("drop role {}").format(named))
+
+    assert refused.value.context["sqlstate"] == "53300"
+
+
+def test_a_database_that_does_not_exist_is_an_operators_business(server: str) -> None:
+    with pytest.raises(ConfigError, match=r'refused the connection: .*database "nowhere" does not exist'):
+        db.connect(make_conninfo(server, dbname="nowhere"))
+
+
+@needs_pooler
+@pytest.mark.parametrize("known", [False, True])
+def test_a_pooler_that_is_up_while_the_server_is_down_is_waited_for(cmp: Cmp, *, known: bool) -> None:
+    """It was a traceback: ProtocolViolation. A pooler that has seen the server before lets us in, and fails our first query."""
+    info = conninfo_to_dict(cmp.dsn)
+    user, dbname = str(info["user"]), info["dbname"]
+    with Proxy(cmp.dsn) as proxy:
+        port = str(conninfo_to_dict(proxy.dsn)["port"])
+        with running(mode="session", size=1, host="127.0.0.1", port=port, user=user, patience_s=1) as address:
+            if known:
+                db.connect(f"{address} dbname={dbname} user={user}").close()
+            proxy.close()
+
+            with pytest.raises(DatabaseUnavailable, match="takes no connections now") as refused:
+                db.connect(f"{address} dbname={dbname} user={user}")
+
+    assert "behind a pooler" in refused.value.hint
+    assert str(refused.value.context["sqlstate"])[:2] in ("08", "57")
+
+
+def test_a_cause_that_changes_is_logged_at_once(host: Host) -> None:
+    """A new password was logged after 70 s: until then the old cause was repeated."""
+    stop = Stop()
+    with Peer({"S": "FATAL", "C": "57P03", "M": "starting up"}) as peer, capture_logs() as logged:
+        config = host.config(OMNICDC_DSN=peer.dsn())
+
+        def waiting(_for: str) -> None:
+            said = [it["error"] for it in logged if it["event"] == "database_unavailable"]
+            if len(said) == 1:
+                peer.fields = {"S": "FATAL", "C": "53300", "M": "too many"}
+            if len(said) == 2:
+                stop()
+
+        with (
+            pytest.raises((Interrupted, DatabaseUnavailable)),
+            session(config, Inputs(), stop, wait_for_server=True, wait_for_name=True, waiting=waiting),
+        ):
+            pass
+
+    said = [it["error"] for it in logged if it["event"] == "database_unavailable"]
+    assert len(said) == 2
+    assert "starting up" in said[0]
+    assert "too many" in said[1]
