@@ -55,6 +55,9 @@ class Connection(psycopg.Connection[Row]):
     conninfo: str | None = None
     """What another connection is opened with, to look into a silence; None: a silence is the end."""
 
+    sources: str = ""
+    """Where the connection string and the password were written; never what they are."""
+
     stop: Stop | None = None
     """Ends the waiting for an answer."""
 

@@ -90,13 +90,14 @@ class Target:
         in_dsn = bool(self.dsn and given.get("password"))
         if secret and not (in_dsn or withheld):
             given["password"] = secret
-            found = f"password_file {self.password_file} ({self.password_source})"
+            found = f"password from password_file {self.password_file} ({self.password_source})"
         else:
             found = self._password_of(given)
+            found = f"password from {found}" if found else "no password"
             if secret and withheld and not in_dsn:
                 found += f"; password_file {self.password_file} is for {owner if owner and owner != NO_USER else 'another user'}"
         parameters = _robust(self.environ) | _the_primary(given, self.environ) | given
-        return Login(make_conninfo("", **parameters), f"database: {self._named()}, password: {found}")
+        return Login(make_conninfo("", **parameters), f"database from {self._named()}, {found}")
 
     def _owner(self) -> str | None:
         """Return the user whose password the file holds; None if no user is configured beside it: then it is anyone's."""
@@ -119,7 +120,7 @@ class Target:
         return "CMP_DB_*" if _from_cmp(self.environ) else "PG*"
 
     def _password_of(self, given: Parameters) -> str:
-        """Return the name of what libpq takes the password from."""
+        """Return the name of what libpq takes the password from; empty if there is none."""
         if given.get("password"):
             return self._named() if self.dsn else CMP_PASSWORD
         if self.environ.get("PGPASSWORD"):
@@ -127,7 +128,7 @@ class Target:
         file = str(given.get("passfile") or self.environ.get("PGPASSFILE") or "")
         if file or Path(self.environ.get("HOME", "/nonexistent"), ".pgpass").exists():
             return file or "~/.pgpass"
-        return "none"
+        return ""
 
 
 def relevant(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -102,6 +102,7 @@ def connect(
             raise DatabaseUnavailable(exc.message, hint=exc.hint, **exc.context) from exc
         # It lets us in now: it had just begun to take connections.
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
+    conn.sources = login.sources
     conn.deadline = None if timeout_s is None else began + max(timeout_s, LEAST_CONNECT_S)
     return conn
 

@@ -17,6 +17,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from omnicdc import db
+from omnicdc.config import describe_dsn
 from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError, SchemaMismatch
 from omnicdc.log import Repeating
 from omnicdc.pooler import check_session
@@ -105,6 +106,7 @@ def _connect(
     )
     conn = retrying(db.connect, config.target, going_on=attended if patient else going_on)
     failing.recovered()
+    log.info("connected", database=describe_dsn(conn.info.dsn), sources=conn.sources, pooled=conn.pooled)
     return conn
 
 

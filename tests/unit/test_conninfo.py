@@ -49,10 +49,10 @@ def test_after_the_exports_of_the_documentation_a_dba_connects_with_his_own_pass
     assert (sent(daemon), sent(dba)) == (SECRET, None)
     assert (
         daemon.login().sources
-        == f"database: {yaml}:2, password: password_file {file} (OMNICDC_PASSWORD_FILE)"
+        == f"database from {yaml}:2, password from password_file {file} (OMNICDC_PASSWORD_FILE)"
     )
     assert dba.login().sources == (
-        f"database: --dsn, password: PGPASSWORD; password_file {file} is for registry_host"
+        f"database from --dsn, password from PGPASSWORD; password_file {file} is for registry_host"
     )
 
 
@@ -94,11 +94,11 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"}, "database: OMNICDC_DSN, password: OMNICDC_DSN"),
-        ({"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"}, "database: CMP_DB_*, password: CMP_DB_PASSWORD"),
-        ({"PGPASSWORD": "hunter2"}, "database: PG*, password: PGPASSWORD"),
-        ({"PGPASSFILE": "/etc/pgpass"}, "database: PG*, password: /etc/pgpass"),
-        ({}, "database: PG*, password: none"),
+        ({"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"}, "database from OMNICDC_DSN, password from OMNICDC_DSN"),
+        ({"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"}, "database from CMP_DB_*, password from CMP_DB_PASSWORD"),
+        ({"PGPASSWORD": "hunter2"}, "database from PG*, password from PGPASSWORD"),
+        ({"PGPASSFILE": "/etc/pgpass"}, "database from PG*, password from /etc/pgpass"),
+        ({}, "database from PG*, no password"),
     ],
 )  # fmt: skip
 def test_the_sources_of_database_and_password_are_named(environ: dict[str, str], expected: str) -> None:
