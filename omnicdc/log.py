@@ -28,6 +28,9 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 3600.0
 
+MOST_CAUSES = 20
+"""How many causes of one failure are logged at once."""
+
 
 def configure(
     level: str = "info", stream: TextIO | None = None, *, environ: Mapping[str, str] | None = None
@@ -152,7 +155,7 @@ def _forward_libraries() -> None:
 class Repeating:
     """One failure that may last for hours: logged at once, then after 1, 2, 4 ... minutes, then hourly.
 
-    Another cause is another failure, and is logged at once.
+    A new cause is logged at once as well.
 
     `clock` gives seconds that never go back, such as `time.monotonic`.
     """
@@ -163,19 +166,21 @@ class Repeating:
         self._clock = clock
         self._began = self._due = 0.0
         self._pause = FIRST_PAUSE_S
-        self._cause = ""
+        self._causes: set[str] = set()
 
     def failed(self, cause: str = "", /, **keys: object) -> None:
-        """Count a failure, and log it as a warning if it is due, or if it has another cause than the last one.
+        """Count a failure, and log it as a warning if it is due, or if it has a cause that was not logged since the first.
 
-        Numbers in a cause (addresses, process ids, seconds) make no other one.
+        Numbers in a cause (addresses, process ids, seconds) make no new one.
         """
         now, cause = self._clock(), re.sub(r"\d+", "#", cause)
         if not self.count:
             self._began = now
-        if not self.count or cause != self._cause:
-            self._due, self._cause = now, cause
+            self._causes.clear()
+        if cause not in self._causes and len(self._causes) < MOST_CAUSES:
+            self._due = now
             self._pause = FIRST_PAUSE_S
+            self._causes.add(cause)
         self.count += 1
         if now < self._due:
             return

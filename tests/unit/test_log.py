@@ -293,3 +293,21 @@ def test_the_end_of_a_failure_is_told_once_and_the_next_one_starts_anew() -> Non
     assert logs[1]["failure"] == "session_lost"
     assert logs[1]["lasted_s"] == 5.0
     assert logs[1]["server"] == "db"
+
+
+def test_a_new_cause_of_a_repeating_failure_is_logged_at_once() -> None:
+    """A password that was changed while the server was away was logged after a minute. Other numbers are no new cause."""
+    failure = Repeating("session_lost", Clock())
+    causes = [
+        "refused by port 5432",
+        "refused by port 5433",
+        "wrong password",
+        "refused by port 5434",
+        "wrong password",
+    ]
+
+    with capture_logs() as logs:
+        for cause in causes:
+            failure.failed(cause, error=cause)
+
+    assert [log["error"] for log in logs] == ["refused by port 5432", "wrong password"]
