@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from structlog.testing import capture_logs
+from support.host import until
 from support.pooler import needs_pooler, running
 from support.proxy import Proxy
 from support.refusing import Peer
@@ -25,6 +27,7 @@ from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.cmp import Cmp
     from support.host import Host
@@ -83,6 +86,19 @@ def test_the_installed_command_ends_in_time(silent: Peer, host: Host) -> None:
     assert time.monotonic() - began < 2 * ONE_HOST_S
     assert waited.returncode == 2
     assert "no answer within 1 s" in waited.stderr
+
+
+def test_a_reload_is_done_while_the_server_is_silent(silent: Peer, host: Host, tmp_path: Path) -> None:
+    """The configuration that names another server was read only once the old one answered."""
+    file, good = tmp_path / "omnicdc.yaml", host.env.pop("OMNICDC_DSN")
+    file.write_text(f"dsn: {silent.dsn()}\n")
+    daemon = host.starting(OMNICDC_CONFIG=str(file))
+    until(lambda: silent.visitors, "the daemon connects")
+    file.write_text(f"dsn: {good}\n")
+    daemon.process.send_signal(signal.SIGHUP)
+
+    assert daemon.wait_for("connected")["sources"] == f"database from {file}:1, no password"
+    daemon.wait_for("serving")
 
 
 def test_a_client_answers_within_its_time_out(silent: Peer, host: Host) -> None:

@@ -18,7 +18,7 @@ class Peer:
         self.fields = fields
         """Those of the next refusal; a test may change them."""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._open: list[socket.socket] = []
+        self.visitors: list[socket.socket] = []
         self.port = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -31,7 +31,7 @@ class Peer:
         with suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
-                self._open.append(client)
+                self.visitors.append(client)
                 if self.fields is not None:
                     threading.Thread(target=self._refuse, args=(client,), daemon=True).start()
 
@@ -55,5 +55,5 @@ class Peer:
         self._listener.shutdown(socket.SHUT_RDWR)  # ends accepting, which closing does not
         self._accepting.join()
         self._listener.close()
-        for client in self._open:
+        for client in self.visitors:
             client.close()
