@@ -986,7 +986,7 @@ def test_a_password_is_never_told_however_it_is_given_and_whatever_is_wrong(
     refused = [
         (how, *command)
         for (how, _, command), done in zip(tries, ended, strict=True)
-        if how in good and "password" in done.stderr
+        if how in good and "authentication failed" in done.stderr
     ]
 
     assert leaks == {}
