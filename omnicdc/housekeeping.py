@@ -72,8 +72,7 @@ class Housekeeping:
         inspect(self._state)
         with db.translated("looking where we are"):
             insist(db.one(self._conn, "place")["place"], self._state.place)
-        # While something is wrong with the way, find out soon that it is mended.
-        self._canary.due |= self._canary.fault is not None
+        self._canary.retry()
         if now >= self._next_sweep:
             self._next_sweep = now + self._state.config.sweep_s
             self._state.sweep()

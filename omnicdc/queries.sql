@@ -114,6 +114,12 @@ select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration 
 -- migrated: Note that a numbered file has been applied.
 insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
 
+-- allow_publications: Name the publications that may carry omnicdc's tables, for the rest of this transaction.
+select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catalog.text[]::pg_catalog.text, true);
+
+-- unexpected_publications: The publications that carry omnicdc's tables and were not allowed to.
+select p as name from omnicdc.unexpected_publications() as p;
+
 -- capture_fault: What is wrong with the capture, or NULL; what mends it; and its mark, another one when it may have missed something.
 select f.fault, case when f.fault is null then '' else omnicdc.capture_mend() end as mend, omnicdc.capture_mark() as mark
   from omnicdc.capture_fault() as f (fault);

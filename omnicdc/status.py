@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from omnicdc import db
@@ -13,8 +14,10 @@ def status(conn: db.Connection) -> dict[str, Any]:
         watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
         capture = db.one(conn, "capture_fault")
         log = db.one(conn, "log_size")
+        publications = db.rows(conn, "unexpected_publications")
         consumers = db.rows(conn, "status_consumers")
     faults = [f"capture is broken: {capture['fault']} - {capture['mend']}"] if capture["fault"] else []
+    faults += [_published(found["name"]) for found in publications]
     if not consumers:
         faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
     faults += [line for consumer in consumers for line in _faults(consumer)]
@@ -25,6 +28,14 @@ def status(conn: db.Connection) -> dict[str, Any]:
         "log": {"changes": log["changes"], "oldest": log["oldest"]},
         "consumers": consumers,
     }
+
+
+def _published(publication: str) -> str:
+    return (
+        f"publication {publication} carries omnicdc's tables: a subscriber that lacks them stops - replace it by one that names tables or "
+        "schemas; or create the tables on each subscriber (`omnicdc install --print-tables`), then run "
+        f"`omnicdc install --allow-publication {shlex.quote(publication)}`"
+    )
 
 
 def _faults(consumer: db.Row) -> list[str]:
