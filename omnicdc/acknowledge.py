@@ -50,13 +50,15 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "place": state.place,
         "published_at": generation.at if generation and generation.registries else None,
         "capture": state.proven,
+        "daemon": state.daemon,
+        "silent_limit": config.silent_limit,
     }
 
 
 def _last_error(state: State) -> dict[str, Any]:
-    if state.trouble:
-        said = f"{state.trouble.reason} - {state.trouble.hint}"
-        return {"last_error": said, "last_error_at": state.trouble_since}
+    for fault, since in ((state.trouble, state.trouble_since), (state.pruning, state.pruning_since)):
+        if fault:
+            return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
     return {"last_error": state.last_error, "last_error_at": state.last_error_at}
 
 

@@ -189,6 +189,7 @@ class Canary:
         try:
             asked = {"token": self._token, "name": self.state.config.consumer}
             fault = diagnose(Flight(rung=rung or busy, **db.one(self._sender, "canary", asked)))
+            db.run(self._sender, "forget_canary", {"token": self._token})
         except (psycopg.Error, OmnicdcError) as exc:
             fault = unsent(exc)
         self._call_off()

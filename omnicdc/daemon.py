@@ -20,6 +20,7 @@ from omnicdc.housekeeping import Housekeeping, Refresher
 from omnicdc.lock import RootLock
 from omnicdc.log import Repeating
 from omnicdc.pipeline import run_once
+from omnicdc.retention import Retention
 from omnicdc.session import session
 from omnicdc.stop import Stop
 
@@ -46,6 +47,9 @@ PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
 """Between two sessions, doubling from the first to the longest until one succeeds."""
 
+
+PRUNING_S = 5.0
+"""How long `run --once` may prune at most."""
 
 STAYS = "the configuration from before stays in force"
 
@@ -160,7 +164,11 @@ def run_to_the_end(
             conn,
             state,
         ):
-            return run_once(conn, state, observe), state
+            state.daemon = False
+            generation = run_once(conn, state, observe)
+            # Where there is no daemon, nothing else prunes the log.
+            Retention(conn, state).finish(PRUNING_S)
+            return generation, state
 
 
 def _survive(serving: Serving) -> None:

@@ -139,6 +139,11 @@ class State:
     trouble: Fault | None = None
     """What is wrong with the way that changes take to us."""
     trouble_since: datetime | None = None
+    pruning: Fault | None = None
+    """Why the log cannot be pruned."""
+    pruning_since: datetime | None = None
+    daemon: bool = True
+    """Whether this goes on after the first publication; else (`run --once`) the log is not kept for it."""
     announced: dict[str, Signatures] = field(default_factory=dict)
     """Files that are ours although the manifest may not tell of them, by their path below the root."""
     last_error: str | None = None
@@ -182,6 +187,7 @@ class State:
             {standing.name: standing.fault for standing in self.held()},
             {name: standing.registry.held_projects() for name, standing in self.standings.items()},
             self.trouble,
+            self.pruning,
             self.last_error,
             self.proven,
         )

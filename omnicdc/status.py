@@ -25,7 +25,7 @@ def status(conn: db.Connection) -> dict[str, Any]:
         "healthy": not faults,
         "faults": faults,
         "capture": {"table": watch["target"], "watched": watch["watched"], "fault": capture["fault"]},
-        "log": {"changes": log["changes"], "oldest": log["oldest"]},
+        "log": {"changes": log["changes"], "estimated": log["estimated"], "oldest": log["oldest"]},
         "consumers": consumers,
     }
 

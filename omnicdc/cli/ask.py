@@ -37,7 +37,8 @@ def status(*, as_json: bool, **given: Any) -> None:
             f"capture: {capture['fault'] or 'watching'} {capture['table']} ({', '.join(capture['watched'])})",
             good=not capture["fault"],
         )
-        say(f"log: {log['changes']} changes, the oldest {log['oldest'] or '-'}")
+        about = "about " if log["estimated"] else ""
+        say(f"log: {about}{log['changes']} changes, the oldest {log['oldest'] or '-'}")
         table(
             ["consumer", "alive", "generation", "behind", "published", "held", "quarantined", "last error"],
             [

@@ -8,3 +8,15 @@ create table omnicdc.allowed_publication (
   allowed_at timestamptz not null default pg_catalog.clock_timestamp()
 );
 comment on table omnicdc.allowed_publication is 'Publications that may carry omnicdc''s tables, as `omnicdc install --allow-publication` was told.';
+
+-- Retention walks the log by transaction id, from the oldest on: what is deleted makes room for what is new, so that a BRIN
+-- index on `at` would soon cover every page. The same function with a bound takes the place of the one without.
+drop index omnicdc.change_at_idx;
+drop function if exists omnicdc.prune(interval, interval);
+create index history_at_idx on omnicdc.history (at);
+
+alter table omnicdc.consumer
+  add column daemon boolean not null default true,
+  add column silent_limit interval;
+comment on column omnicdc.consumer.daemon is 'Whether a daemon serves it; not so after `run --once`, and then it holds no log back.';
+comment on column omnicdc.consumer.silent_limit is 'Silent for longer it holds no log back, and is forgotten. As its own configuration says.';
