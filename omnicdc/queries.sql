@@ -149,6 +149,9 @@ select a.pid, a.client_addr::text as address, a.backend_start as since
 select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline, c.held
   from omnicdc.consumer c where c.name = %(name)s;
 
+-- forget_consumer: Remove a consumer and some of its generations; whether all of it is gone.
+select omnicdc.forget_consumer(%(name)s) as gone;
+
 -- forget_other_cluster: Forget what came with a dump of another cluster.
 select omnicdc.forget_other_cluster() as forgotten;
 
@@ -170,7 +173,7 @@ on conflict (name) do update
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, place = excluded.place, capture = excluded.capture,
-       daemon = excluded.daemon, silent_limit = excluded.silent_limit;
+       daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit;
 
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
@@ -189,7 +192,7 @@ select pg_catalog.pg_notify('omnicdc_published', '') where pg_catalog.pg_notific
 select pg_catalog.set_config('statement_timeout', '1s', true), pg_catalog.set_config('lock_timeout', '100ms', true);
 
 -- prune_batch: Delete some of what is older than the retention; whether there may be more, and from which transaction on.
-select b.changes, b.more, b.reached::text as reached
+select b.changes, b.more, b.reached::text as reached, b.forgotten
   from omnicdc.prune_batch(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
 
 -- token: This transaction, to wait for. Assigns an id if it has none yet.
@@ -215,7 +218,7 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
 
 -- consumers: Every consumer, how far behind it is (at most 10,000 changes), whether it is alive, and whether its files hold what is waited for: the row is taken at its word
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
-select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
+select c.name, c.daemon, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,

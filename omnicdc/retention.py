@@ -97,6 +97,8 @@ class Retention:
             db.run(self._conn, "limit_batch")
             found = db.one(self._conn, "prune_batch", asked)
         self._deleted += found["changes"]
+        if found["forgotten"]:
+            log.info("consumer_forgotten", consumer=found["forgotten"])
         self._reached = found["reached"] if found["more"] else "0"
         return bool(found["more"])
 

@@ -38,15 +38,16 @@ def _published(publication: str) -> str:
     )
 
 
+def _not_serving(consumer: str, host: str) -> str:
+    return (
+        f"{consumer}: no daemon is serving - on {host}: `systemctl start omnicdc`; `journalctl -u omnicdc` says why; "
+        f"if it is gone for good: `omnicdc consumer forget {shlex.quote(consumer)}`"
+    )
+
+
 def _faults(consumer: db.Row) -> list[str]:
     name = consumer["name"]
-    lines = (
-        []
-        if consumer["alive"]
-        else [
-            f"{name}: no daemon is serving - on {consumer['host']}: `systemctl start omnicdc`; `journalctl -u omnicdc` says why"
-        ]
-    )
+    lines = [] if consumer["alive"] or not consumer["daemon"] else [_not_serving(name, consumer["host"])]
     lines += [
         f"{name}: it waits for a lock that backend {pid} holds - let that end, or `select pg_terminate_backend({pid})`"
         for pid in consumer["blocked_by"]

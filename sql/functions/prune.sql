@@ -5,6 +5,7 @@
 -- since: the transaction that the batch before this one reached: rows that it deleted stay in the index for as long as a
 -- transaction is open that could see them.
 -- changes: how many rows of the log were deleted.   more: whether another batch is worth while.   reached: its `since`.
+-- forgotten: a consumer that was silent for too long, NULL for none.
 -- Tables written: omnicdc.change, omnicdc.consumer, omnicdc.history, omnicdc.watch.   Repeat: harmless.
 --
 -- The log is walked from its oldest transaction on, by the index on xid, and never beyond `most` rows: nothing here reads more
@@ -12,7 +13,7 @@
 -- that transaction took. Ages are measured by clock_timestamp(): now() stands still in a long transaction.
 -- One at a time prunes: a second one finds nothing to do, and does not wait.
 create or replace function omnicdc.prune_batch(history interval, silent interval, most integer, since xid8 default '0',
-                                               out changes bigint, out more boolean, out reached xid8)
+                                               out changes bigint, out more boolean, out reached xid8, out forgotten text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $prune$
 declare
@@ -22,7 +23,6 @@ declare
   last_deleted xid8;
   looked_at bigint;
   generations bigint;
-  expired text;
 begin
   changes := 0;
   more := false;
@@ -53,14 +53,14 @@ begin
   delete from omnicdc.history h
    where h.id in (select old.id from omnicdc.history old where old.at < oldest_kept order by old.at limit most);
   get diagnostics generations = row_count;
-  select c.name into expired
+  select c.name into forgotten
     from omnicdc.consumer c
    where c.seen_at < clock_timestamp() - coalesce(c.silent_limit, silent) and not omnicdc.is_alive(c.name)
    order by c.seen_at limit 1;
   if found then
-    perform omnicdc.forget_consumer(expired, most);
+    perform omnicdc.forget_consumer(forgotten, most);
   end if;
-  more := (looked_at = most and changes > 0) or generations = most or expired is not null;
+  more := (looked_at = most and changes > 0) or generations = most or forgotten is not null;
 end
 $prune$;
 revoke all on function omnicdc.prune_batch(interval, interval, integer, xid8) from public;
