@@ -154,6 +154,11 @@ class Refresher:
         if self.current is not state.inputs:
             state.take_inputs(self.current)
 
+    def release_state(self) -> None:
+        """Keep the owners of the repositories, and not the state that they were read from: its session is over."""
+        owners = self._owners()
+        self._owners = lambda: owners
+
     def _run(self) -> None:
         while not self._ended.wait(self._every_s):
             try:

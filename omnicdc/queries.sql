@@ -161,11 +161,11 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, place, capture, daemon, silent_limit)
+                                   backend, place, capture, daemon, silent_limit, quarantined_counts)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
              %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s, %(daemon)s,
-             %(silent_limit)s)
+             %(silent_limit)s, %(quarantined_counts)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
@@ -173,7 +173,23 @@ on conflict (name) do update
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, place = excluded.place, capture = excluded.capture,
-       daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit;
+       daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit,
+       quarantined_counts = excluded.quarantined_counts
+returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
+
+-- reset_quarantine: Forget what this consumer held back.
+delete from omnicdc.quarantine q where q.consumer = %(name)s;
+
+-- leave_quarantine: These projects are no longer held back from a registry.
+delete from omnicdc.quarantine q
+ where q.consumer = %(name)s and q.registry = %(registry)s and q.project_id = any (%(projects)s::pg_catalog.text[]);
+
+-- enter_quarantine: These are, and why.
+insert into omnicdc.quarantine as q (consumer, registry, project_id, reason)
+select %(name)s, %(registry)s, held.project_id, held.reason
+  from rows from (pg_catalog.unnest(%(projects)s::pg_catalog.text[]), pg_catalog.unnest(%(reasons)s::pg_catalog.text[]))
+       as held (project_id, reason)
+on conflict (consumer, registry, project_id) do update set reason = excluded.reason;
 
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
@@ -218,7 +234,18 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
 
 -- consumers: Every consumer, how far behind it is (at most 10,000 changes), whether it is alive, and whether its files hold what is waited for: the row is taken at its word
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
-select c.name, c.daemon, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
+select s.*,
+       -- Of what is held back, all that the transaction may have changed; only once there is nothing else to wait for.
+       coalesce((select jsonb_object_agg(held.registry, held.projects)
+                   from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
+                           from omnicdc.quarantine q
+                          where s.covered and q.consumer = s.name
+                            and (%(token)s::xid8 is null
+                                 or q.project_id in (select x.project_id::text from omnicdc.change x where x.xid = %(token)s::xid8)
+                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null))
+                          group by q.registry) as held), '{}') as quarantined
+  from (
+select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
@@ -232,8 +259,8 @@ select c.name, c.daemon, c.generation, c.held, c.quarantined, c.last_error, c.pu
                                   where w.pruned_below > pg_catalog.pg_snapshot_xmin(c.snapshot))
        end and coalesce(omnicdc.holder(c.name) = c.backend and c.place = omnicdc.place(), false) as covered,
        (select count(*) from (select from omnicdc.unread(c.snapshot) limit 10000) as first_ones) as behind
-  from omnicdc.consumer c
- order by c.name;
+  from omnicdc.consumer c) as s
+ order by s.name;
 
 -- delivery: Which generation of a consumer first held a transaction, and which registries it rewrote or held back.
 select h.generation, h.registries, h.held, h.at
@@ -265,7 +292,7 @@ select case when n.changes < 10000 then n.changes
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
        extract(epoch from c.silent_limit)::float8 as silent_limit_s,
-       c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
+       c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

@@ -62,4 +62,10 @@ def _faults(consumer: db.Row) -> list[str]:
         for registry, held_back in consumer["quarantined"].items()
         for project, reason in held_back.items()
     ]
+    lines += [
+        f"{name}: {count - len(consumer['quarantined'].get(registry, ()))} more projects are held back from {registry} - "
+        "all are in table omnicdc.quarantine"
+        for registry, count in consumer["quarantined_counts"].items()
+        if count > len(consumer["quarantined"].get(registry, ()))
+    ]
     return lines

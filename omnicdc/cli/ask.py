@@ -44,7 +44,7 @@ def status(*, as_json: bool, **given: Any) -> None:
             [
                 (
                     one["name"], "yes" if one["alive"] else "no", one["generation"], one["behind"], one["published_at"] and f"{one['published_at']:%Y-%m-%d %H:%M:%S}",
-                    ", ".join(one["held"]) or "-", sum(map(len, one["quarantined"].values())) or "-", one["last_error"] or "-",
+                    ", ".join(one["held"]) or "-", sum(one["quarantined_counts"].values()) or "-", one["last_error"] or "-",
                 )
                 for one in found["consumers"]
             ],

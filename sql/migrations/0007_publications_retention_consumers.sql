@@ -20,3 +20,16 @@ alter table omnicdc.consumer
   add column silent_limit interval;
 comment on column omnicdc.consumer.daemon is 'Whether a daemon serves it; not so after `run --once`, and then it holds no log back.';
 comment on column omnicdc.consumer.silent_limit is 'Silent for longer it holds no log back, and is forgotten. As its own configuration says.';
+
+alter table omnicdc.consumer add column quarantined_counts jsonb not null default '{}';
+comment on column omnicdc.consumer.quarantined is 'Registry to project id to reason: the first hundred of each. All are in omnicdc.quarantine.';
+comment on column omnicdc.consumer.quarantined_counts is 'Registry to the number of its projects that are held back.';
+
+create table omnicdc.quarantine (
+  consumer text not null references omnicdc.consumer (name) on delete cascade,
+  registry text not null,
+  project_id text not null,
+  reason text not null,
+  primary key (consumer, registry, project_id)
+);
+comment on table omnicdc.quarantine is 'Every project that a consumer holds back from a registry. A generation writes what changed.';
