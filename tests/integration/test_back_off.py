@@ -11,7 +11,7 @@ from support.inside import opened
 
 from omnicdc import scan
 from omnicdc.errors import RegistryError
-from omnicdc.model import Change
+from omnicdc.model import Change, Fault
 from omnicdc.state import LONGEST_COSTLY_REST_S, LONGEST_REST_S, QUICK_S, back_off_s
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def test_it_doubles_up_to_a_bound(failures: int, costly: bool, rest_s: float) ->
 def failing(state: State, name: str, *, took_s: float) -> None:
     """Have a registry be held for what cannot be scanned, as `scan` does it."""
     standing = state.standings[name]
-    standing.hold(scan.Fault("the scan took too long"), took_s=took_s)
+    standing.hold(Fault("the scan took too long"), took_s=took_s)
     standing.scan_due = True
 
 
@@ -112,7 +112,7 @@ def test_what_a_scan_reports_carries_how_long_it_took(host: Host, monkeypatch: p
     clock = [0.0]
     with opened(host) as one:
         monkeypatch.setattr(scan, "_rebuild", slow)
-        monkeypatch.setattr(scan.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr("omnicdc.scan.time.monotonic", lambda: clock[0])
         one.publish()
         monkeypatch.undo()
 
