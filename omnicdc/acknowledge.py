@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from omnicdc import __version__, db
+from omnicdc.quarantine import differences, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omnicdc.model import Generation
     from omnicdc.state import Standing, State
 
@@ -20,13 +23,34 @@ def acknowledge(conn: db.Connection, state: State, generation: Generation | None
     One transaction and one round trip. Raises DatabaseUnavailable, and then the session is at its end;
     a repeat is harmless.
     """
+    quarantine = state.quarantine()
     with db.translated("acknowledging"), conn.pipeline():
         db.run(conn, "begin")
-        db.run(conn, "acknowledge", _consumer(state, generation))
+        row = db.start(conn, "acknowledge", _consumer(state, generation))
+        _store_quarantine(conn, state, quarantine)
         if generation:
             db.run(conn, "remember", _history(state, generation))
             db.run(conn, "tell")
         db.run(conn, "commit")
+    before, state.stored_quarantine = state.stored_quarantine, quarantine
+    if before and db.only(row)["added"]:
+        # Somebody had this consumer forgotten, and what it held back with it.
+        state.stored_quarantine = None
+        acknowledge(conn, state)
+
+
+def _store_quarantine(conn: db.Connection, state: State, quarantine: Mapping[str, Mapping[str, str]]) -> None:
+    """Write what changed since the last acknowledgement; at the first of a session, everything."""
+    name = state.config.consumer
+    if state.stored_quarantine is None:
+        db.run(conn, "reset_quarantine", {"name": name})
+    for difference in differences(state.stored_quarantine or {}, quarantine):
+        of = {"name": name, "registry": difference.registry}
+        if difference.left:
+            db.run(conn, "leave_quarantine", of | {"projects": list(difference.left)})
+        if difference.entered:
+            entered = {"projects": list(difference.entered), "reasons": list(difference.entered.values())}
+            db.run(conn, "enter_quarantine", of | entered)
 
 
 def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
@@ -39,9 +63,8 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "generation": state.generation,
         "registries": Jsonb({standing.path: _on_disk(standing) for standing in state.standings.values()}),
         "held": Jsonb({standing.name: _held(standing) for standing in state.held()}),
-        "quarantined": Jsonb(
-            {s.name: held for s in state.standings.values() if (held := s.registry.held_projects())},
-        ),
+        "quarantined": Jsonb(listed(state.quarantine())),
+        "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
         "host": socket.gethostname(),
         "root": str(config.root),
         "version": __version__,
@@ -50,13 +73,15 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "place": state.place,
         "published_at": generation.at if generation and generation.registries else None,
         "capture": state.proven,
+        "daemon": state.daemon,
+        "silent_limit": config.silent_limit,
     }
 
 
 def _last_error(state: State) -> dict[str, Any]:
-    if state.trouble:
-        said = f"{state.trouble.reason} - {state.trouble.hint}"
-        return {"last_error": said, "last_error_at": state.trouble_since}
+    for fault, since in ((state.trouble, state.trouble_since), (state.pruning, state.pruning_since)):
+        if fault:
+            return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
     return {"last_error": state.last_error, "last_error_at": state.last_error_at}
 
 

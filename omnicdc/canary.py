@@ -6,6 +6,7 @@ heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is fo
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import structlog
 from omnicdc import db
 from omnicdc.acknowledge import acknowledge
 from omnicdc.connection import PROBE_S
-from omnicdc.errors import DatabaseUnavailable, OmnicdcError
+from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError
 from omnicdc.model import Fault
 
 if TYPE_CHECKING:
@@ -51,6 +52,23 @@ NOT_ACKNOWLEDGED = Fault(
 )
 
 
+UNSENT = "the no-op change that tests the capture cannot be sent"
+SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of its role and of the database, and max_connections"
+_UNSENT_HINTS = {
+    "25006": "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until its maintenance ends",
+    "42501": "run `omnicdc install`: it renews the daemon's rights",
+    "53100": "the server's disk is full",
+    "55000": "a publication carries a table of omnicdc that has no replica identity: run `omnicdc install`",
+    "55P03": "another session holds a lock on omnicdc.canary: `select * from pg_locks where relation = 'omnicdc.canary'::regclass`",
+    "57014": "it was canceled, or the statement_timeout of the daemon's role is too short",
+}
+"""By SQLSTATE."""
+
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 60.0
+"""Between two attempts to send one where that fails: doubling, as an attempt may take seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flight:
     """How far a canary came."""
@@ -70,6 +88,22 @@ def diagnose(flight: Flight) -> Fault | None:
     return None if flight.acknowledged else NOT_ACKNOWLEDGED
 
 
+def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
+    """Return what keeps a canary from being sent, told apart by SQLSTATE; the reason is the server's own sentence."""
+    if isinstance(exc, OmnicdcError):
+        # No second connection. What the first one has to say is not known to be wrong.
+        return Fault(
+            f"{UNSENT}: {exc.message}", exc.hint if isinstance(exc, ConfigError) else SECOND_CONNECTION
+        )
+    sentence = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+    hint = _UNSENT_HINTS.get(exc.sqlstate or "")
+    if hint is None and isinstance(exc, psycopg.OperationalError):
+        hint = SECOND_CONNECTION
+    if hint is None:
+        return Fault(f"changes cannot be noted: {sentence}", "run `omnicdc install`")
+    return Fault(f"{UNSENT}: {sentence}", hint)
+
+
 @dataclass(slots=True)
 class Canary:
     """Sends them, one at a time, for one session; a context manager, which calls off the one that is out."""
@@ -79,11 +113,14 @@ class Canary:
     due: bool = True
     """Whether one should be sent; set again and again by the clock."""
     tried: bool = False
-    """Whether one has been sent, and what became of it is known."""
+    """Whether one has been sent, or could not be, and what became of it is known."""
     fault: Fault | None = None
     """What the last one told."""
     heard: bool = False
     """Whether a bell was heard in this session, a canary's or a writer's."""
+    _unsent: Fault | None = None
+    _next_try_s: float = 0.0
+    _retry_at: float = 0.0
     _sender: db.Connection | None = None
     _token: str = field(default="", repr=False)
 
@@ -102,11 +139,15 @@ class Canary:
         """Whether the next need not wait until nobody writes: it is to tell whether a fault is over that is not the bell's."""
         return self.due and self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
 
+    def retry(self) -> None:
+        """Have one sent soon if something is wrong, so that its end is noticed; rarely, if it is sending that fails."""
+        self.due |= self.fault is not None and time.monotonic() >= self._retry_at
+
     def release(self) -> float | None:
         """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
 
-        A server that lets nobody else in is no fault that a canary could tell, but a reason to look at once whether it
-        is still there for us.
+        One that cannot be sent is a fault, too, and ends the waiting for it: the daemon is ready all the same. If the
+        server does not take a second connection, look at once whether the first one still works.
         """
         if not self.due:
             return None
@@ -123,16 +164,14 @@ class Canary:
                 None  # a silence is no riddle here: this one gives up, and we look ourselves
             )
             self._token = db.one(self._sender, "release_canary")["token"]
-        except (psycopg.OperationalError, OmnicdcError) as exc:
+        except (psycopg.Error, OmnicdcError) as exc:
             self._call_off()
+            self._unsent = unsent(exc)
+            self._next_try_s = min(max(self._next_try_s * 2, FIRST_RETRY_S), LONGEST_RETRY_S)
+            self._retry_at = time.monotonic() + self._next_try_s
             log.debug("canary_not_sent", error=str(exc))
-            return AT_ONCE_S
-        except psycopg.Error as exc:
-            self._call_off()
-            self._found(
-                Fault(f"changes cannot be noted: {str(exc).splitlines()[0]}", "run `omnicdc install`")
-            )
-            return None
+            return AT_ONCE_S if isinstance(exc, (psycopg.OperationalError, DatabaseUnavailable)) else None
+        self._next_try_s = 0.0
         return HEARD_S
 
     def settle(self, *, rung: bool, busy: bool) -> None:
@@ -143,14 +182,21 @@ class Canary:
         Raises DatabaseUnavailable if a session that did hear is deaf, twice in a row: a new connection may hear.
         """
         self.heard |= rung
+        unsent_for, self._unsent = self._unsent, None
+        if unsent_for:
+            # Only now: the session's own connection has just been read from, so it works.
+            self._found(unsent_for)
         if self._sender is None:
             return
         acknowledge(self.conn, self.state)
-        with db.translated("following a canary"):
+        try:
             asked = {"token": self._token, "name": self.state.config.consumer}
-            found = db.one(self._sender, "canary", asked)
+            fault = diagnose(Flight(rung=rung or busy, **db.one(self._sender, "canary", asked)))
+            db.run(self._sender, "forget_canary", {"token": self._token})
+        except (psycopg.Error, OmnicdcError) as exc:
+            fault = unsent(exc)
         self._call_off()
-        self._found(diagnose(Flight(rung=rung or busy, **found)))
+        self._found(fault)
 
     def _found(self, fault: Fault | None) -> None:
         before, self.fault = self.fault, fault

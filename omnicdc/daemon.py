@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,11 +20,13 @@ from omnicdc.housekeeping import Housekeeping, Refresher
 from omnicdc.lock import RootLock
 from omnicdc.log import Repeating
 from omnicdc.pipeline import run_once
+from omnicdc.quarantine import differences, say
+from omnicdc.retention import Retention
 from omnicdc.session import session
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from omnicdc.config import Config
     from omnicdc.db import Connection
@@ -46,6 +48,9 @@ PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
 """Between two sessions, doubling from the first to the longest until one succeeds."""
 
+
+PRUNING_S = 5.0
+"""How long `run --once` may prune at most."""
 
 STAYS = "the configuration from before stays in force"
 
@@ -86,6 +91,8 @@ class Serving:
     standby: bool
     started: bool = False
     """Whether a session of this process has published: from then on, every failure is endured."""
+    quarantine: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What was held back when this was last logged; a new session logs what differs."""
     status: str = ""
     """One line on the last generation, for `systemctl status`."""
 
@@ -160,7 +167,11 @@ def run_to_the_end(
             conn,
             state,
         ):
-            return run_once(conn, state, observe), state
+            state.daemon = False
+            generation = run_once(conn, state, observe)
+            # Where there is no daemon, nothing else prunes the log.
+            Retention(conn, state).finish(PRUNING_S)
+            return generation, state
 
 
 def _survive(serving: Serving) -> None:
@@ -191,7 +202,10 @@ def _session(serving: Serving) -> None:
         waiting=serving.notifier.waiting,
         going_on=serving.wishes.going_on,
     ) as (conn, state):
-        _serve(serving, conn, state)
+        try:
+            _serve(serving, conn, state)
+        finally:
+            serving.inputs.release_state()
 
 
 def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
@@ -270,8 +284,15 @@ def _tell(serving: Serving, generation: Generation) -> None:
             if generation.held
             else {}
         ),
-        **({"quarantined": generation.quarantined} if generation.quarantined else {}),
+        **(
+            {"quarantined": {name: len(held) for name, held in generation.quarantined.items()}}
+            if generation.quarantined
+            else {}
+        ),
     )
+    for difference in differences(serving.quarantine, generation.quarantined):
+        say(difference)
+    serving.quarantine = generation.quarantined
     status = f"generation {generation.number}"
     if generation.held:
         status += f", held: {', '.join(generation.held)}"

@@ -11,18 +11,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def uncollected(*, freeze: bool = False) -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Spare it all that is made inside: it would look at every row again and again, a third of the time.
 
-    With `freeze`, what is there at the end is never looked at again: a later collection would stand
-    still for it. It is freed all the same when nothing refers to it any more.
+    Nothing is frozen: a frozen state that is part of a cycle would never be freed, and a session that is lost leaves one.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if freeze:
-            gc.freeze()
         if enabled:
             gc.enable()

@@ -13,6 +13,7 @@ from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
 from omnicdc.custody import inspect
 from omnicdc.inputs.store import InputSettings, InputStore
+from omnicdc.retention import Retention
 from omnicdc.session import look_at_capture, say
 from omnicdc.stop import Stop
 
@@ -42,6 +43,7 @@ class Housekeeping:
         self._canary = canary
         self._state = state
         self._inputs = inputs
+        self._retention = Retention(conn, state)
         now = time.monotonic()
         self._next_look = now
         self._next_notice = now
@@ -53,8 +55,11 @@ class Housekeeping:
         if self.due_in_s > 0:
             return False
         now = time.monotonic()
-        self._next_notice = now + NOTICE_S
-        self._look_at_capture()
+        if self._retention.due_in_s <= 0:
+            self._retention.step()
+        if now >= min(self._next_look, self._next_notice):
+            self._next_notice = now + NOTICE_S
+            self._look_at_capture()
         if now >= self._next_look:
             self._next_look = now + self._state.config.poll_s
             self._look_around(now)
@@ -63,7 +68,8 @@ class Housekeeping:
     @property
     def due_in_s(self) -> float:
         """Seconds until something is due."""
-        return max(0.0, min(self._next_look, self._next_notice) - time.monotonic())
+        soonest = min(self._next_look, self._next_notice) - time.monotonic()
+        return max(0.0, min(soonest, self._retention.due_in_s))
 
     def _look_around(self, now: float) -> None:
         """Do what is due with every look at the log, and what is due less often."""
@@ -72,8 +78,7 @@ class Housekeeping:
         inspect(self._state)
         with db.translated("looking where we are"):
             insist(db.one(self._conn, "place")["place"], self._state.place)
-        # While something is wrong with the way, find out soon that it is mended.
-        self._canary.due |= self._canary.fault is not None
+        self._canary.retry()
         if now >= self._next_sweep:
             self._next_sweep = now + self._state.config.sweep_s
             self._state.sweep()
@@ -95,14 +100,9 @@ class Housekeeping:
 
     def _sign(self) -> None:
         """Forget what nobody needs, and say where we stand."""
-        state, config = self._state, self._state.config
-        say(state.capture)
-        with db.translated("looking after the log"):
-            keep = {"history": config.history, "silent": config.silent_limit}
-            deleted = db.one(self._conn, "prune", keep)["deleted"]
-        if deleted:
-            log.info("pruned", changes=deleted)
-        acknowledge(self._conn, state)
+        say(self._state.capture)
+        self._retention.begin()
+        acknowledge(self._conn, self._state)
         self._canary.due = True
 
 
@@ -153,6 +153,11 @@ class Refresher:
         self._owners = state.owners
         if self.current is not state.inputs:
             state.take_inputs(self.current)
+
+    def release_state(self) -> None:
+        """Keep the owners of the repositories, and not the state that they were read from: its session is over."""
+        owners = self._owners()
+        self._owners = lambda: owners
 
     def _run(self) -> None:
         while not self._ended.wait(self._every_s):

@@ -15,7 +15,7 @@ from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
 from omnicdc.rows import qualified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 LOCK_TIMEOUT = "500ms"
 """Waiting for the table's lock holds up every writer behind it, so not for long, and then again. Shorter than
@@ -23,12 +23,18 @@ PostgreSQL's deadlock_timeout: where a writer and we wait for each other, it is 
 
 ATTEMPTS = 8
 
+_HOW_TO_RUN = "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n"
 
-def install(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
+
+def install(
+    conn: db.Connection, table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()
+) -> bool:
     """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
 
-    One transaction: all or nothing. Raises ConfigError for a table that cannot be watched, LockBusy
-    if its lock cannot be had, SchemaMismatch without the rights.
+    `allowed` names the publications that may carry omnicdc's tables; they are stored.
+    One transaction: all or nothing. Raises ConfigError for a table that cannot be watched, and where tables would be
+    created or altered that a publication carries unasked; LockBusy if the table's lock cannot be had, SchemaMismatch
+    without the rights.
     """
     for attempt in Retrying(
         retry=retry_if_exception_type(LockBusy),
@@ -37,11 +43,11 @@ def install(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
         reraise=True,
     ):
         with attempt:
-            return _install_once(conn, table, watched)
+            return _install_once(conn, table, watched, allowed)
     raise AssertionError  # tenacity returns or raises
 
 
-def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
+def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], allowed: Sequence[str]) -> bool:
     with _explained("installing", table), conn.transaction():
         target = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
         if target is None:
@@ -57,6 +63,9 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
         pending = _pending(conn)
+        db.run(conn, "allow_publications", {"names": list(allowed)})
+        if pending:
+            conn.execute(sql.publications().text)
         if 0 < len(pending) < len(sql.migrations()):
             # A migration locks the log, which writers come to from the table: taken the other way round, we would
             # wait for each other, and PostgreSQL would make one of CMP's writes fail.
@@ -68,6 +77,7 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
         for function in sql.functions():
             conn.execute(function.text)
         conn.execute(sql.grants().text)
+        conn.execute("select omnicdc.allow_publications()")
         conn.execute("reset role")
         call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
             pgsql.Literal(target), list(watched)
@@ -90,10 +100,15 @@ def uninstall(conn: db.Connection) -> None:
             conn.execute(sql.uninstall().text)
 
 
-def script(table: str, watched: tuple[str, ...]) -> str:
+def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()) -> str:
     """Return the SQL of a first installation, for a DBA to read and to run in psql as the table's owner."""
+    allow = pgsql.SQL(
+        "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
+    )
     parts = [
-        "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n",
+        _HOW_TO_RUN,
+        allow.format(list(allowed)).as_string(),
+        sql.publications().text,
         sql.roles().text,
         "\nset role omnicdc_owner;\n",
     ]
@@ -103,11 +118,19 @@ def script(table: str, watched: tuple[str, ...]) -> str:
         )
         parts += [migration.script.text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
-    parts += ["\n" + sql.grants().text]
+    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n"]
     watch = pgsql.SQL(
         "\nreset role;\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n"
     ).format(LOCK_TIMEOUT, qualified(table).as_string(), list(watched))
     return "".join([*parts, watch.as_string()])
+
+
+def tables_script() -> str:
+    """Return the SQL that creates omnicdc's tables and nothing else, for a subscriber of a publication that carries them."""
+    migrations = (migration.script.text for migration in sql.migrations())
+    return "".join(
+        [_HOW_TO_RUN, sql.roles().text, "\nset role omnicdc_owner;\n", *migrations, "\nreset role;\n"]
+    )
 
 
 def _pending(conn: db.Connection) -> list[sql.Migration]:

@@ -40,7 +40,8 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
                 )
                 state.parked = False
                 stages.add("wake", max(0.0, reading.waited_ms or 0.0))
-            work = merge(route(reading.changes, state.watch, trusted=state.capture.trusted), state.overdue())
+            asked = route(reading.changes, state.watch, trusted=state.capture.trusted)
+            work = merge(state.tried_now(asked, reading.changes), state.overdue())
             if not (reading.changes or work or state.pending() or state.news()):
                 state.snapshot = reading.snapshot
                 return None
@@ -74,7 +75,7 @@ def _generation(
         scanners=tuple(name for name in state.standings if name in work),
         registries=written,
         held={s.name: s.fault for s in standings if s.fault and s.registry.scanner.name in work},
-        quarantined={s.name: found for s in standings if (found := s.registry.held_projects())},
+        quarantined=state.quarantine(),
         stages=stages.ms,
         at=datetime.now(UTC),
     )

@@ -79,7 +79,7 @@ def publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -
     due = [
         standing
         for standing in state.standings.values()
-        if standing.pending and not _settled(state, standing, observe)
+        if standing.pending and state.may_try(standing) and not _settled(state, standing, observe)
     ]
     drafts = [draft for draft in _side_by_side(partial(_drafted, state, replaced, observe), due) if draft]
     ready = [draft for draft in drafts if _kept(state, draft)]

@@ -50,6 +50,9 @@ select exists (select from omnicdc.change c
                    from omnicdc.consumer c where c.name operator(pg_catalog.=) %(name)s), false) as acknowledged,
        pg_catalog.pg_notification_queue_usage() as queue_usage;
 
+-- forget_canary: Take a canary that arrived out of the log.
+select omnicdc.forget_canary(%(token)s::pg_catalog.xid8);
+
 -- confine: From here on a bare name is PostgreSQL's own, and a row policy is an error: it would hide projects, and run in our name.
 -- For the session, or for a transaction that only reads: where a pooler stands between, others inherit a session's settings.
 select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', %(local)s),
@@ -129,6 +132,12 @@ select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration 
 -- migrated: Note that a numbered file has been applied.
 insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
 
+-- allow_publications: Name the publications that may carry omnicdc's tables, for the rest of this transaction.
+select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catalog.text[]::pg_catalog.text, true);
+
+-- unexpected_publications: The publications that carry omnicdc's tables and were not allowed to.
+select p as name from omnicdc.unexpected_publications() as p;
+
 -- capture_fault: What is wrong with the capture, or NULL; what mends it; and its mark, another one when it may have missed something.
 select f.fault, case when f.fault is null then '' else omnicdc.capture_mend() end as mend, omnicdc.capture_mark() as mark
   from omnicdc.capture_fault() as f (fault);
@@ -155,6 +164,9 @@ select a.pid, a.client_addr::text as address, a.backend_start as since
 select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline, c.held
   from omnicdc.consumer c where c.name = %(name)s;
 
+-- forget_consumer: Remove a consumer and some of its generations; whether all of it is gone.
+select omnicdc.forget_consumer(%(name)s) as gone;
+
 -- forget_other_cluster: Forget what came with a dump of another cluster.
 select omnicdc.forget_other_cluster() as forgotten;
 
@@ -164,17 +176,35 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, place, capture)
+                                   backend, place, capture, daemon, silent_limit, quarantined_counts)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
-             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s)
+             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s, %(daemon)s,
+             %(silent_limit)s, %(quarantined_counts)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
        quarantined = excluded.quarantined, host = excluded.host, root = excluded.root, version = excluded.version,
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
-       backend = excluded.backend, place = excluded.place, capture = excluded.capture;
+       backend = excluded.backend, place = excluded.place, capture = excluded.capture,
+       daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit,
+       quarantined_counts = excluded.quarantined_counts
+returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
+
+-- reset_quarantine: Forget what this consumer held back.
+delete from omnicdc.quarantine q where q.consumer = %(name)s;
+
+-- leave_quarantine: These projects are no longer held back from a registry.
+delete from omnicdc.quarantine q
+ where q.consumer = %(name)s and q.registry = %(registry)s and q.project_id = any (%(projects)s::pg_catalog.text[]);
+
+-- enter_quarantine: These are, and why.
+insert into omnicdc.quarantine as q (consumer, registry, project_id, reason)
+select %(name)s, %(registry)s, held.project_id, held.reason
+  from rows from (pg_catalog.unnest(%(projects)s::pg_catalog.text[]), pg_catalog.unnest(%(reasons)s::pg_catalog.text[]))
+       as held (project_id, reason)
+on conflict (consumer, registry, project_id) do update set reason = excluded.reason;
 
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
@@ -189,8 +219,12 @@ commit;
 -- tell: Wake whoever waits. A full queue would undo the acknowledgement; who waits looks by himself, too.
 select pg_catalog.pg_notify('omnicdc_published', '') where pg_catalog.pg_notification_queue_usage() < 0.5;
 
--- prune: Delete what nobody needs any more.
-select omnicdc.prune(%(history)s, %(silent)s) as deleted;
+-- limit_batch: Neither the role's own limits nor another session's lock make a batch of the pruning last.
+select pg_catalog.set_config('statement_timeout', '1s', true), pg_catalog.set_config('lock_timeout', '100ms', true);
+
+-- prune_batch: Delete some of what is older than the retention; whether there may be more, and from which transaction on.
+select b.changes, b.more, b.reached::text as reached, b.forgotten
+  from omnicdc.prune_batch(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
 
 -- token: This transaction, to wait for. Assigns an id if it has none yet.
 select pg_catalog.pg_current_xact_id()::text as token;
@@ -213,9 +247,20 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
        (select %(token)s::xid8 < w.pruned_below from omnicdc.watch w) as pruned
   from omnicdc.change c where c.xid = %(token)s::xid8;
 
--- consumers: Every consumer, whether it is alive, and whether its files hold what is waited for: the row is taken at its word
+-- consumers: Every consumer, how far behind it is (at most 10,000 changes), whether it is alive, and whether its files hold what is waited for: the row is taken at its word
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
-select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
+select s.*,
+       -- Of what is held back, all that the transaction may have changed; only once there is nothing else to wait for.
+       coalesce((select jsonb_object_agg(held.registry, held.projects)
+                   from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
+                           from omnicdc.quarantine q
+                          where s.covered and q.consumer = s.name
+                            and (%(token)s::xid8 is null
+                                 or q.project_id in (select x.project_id::text from omnicdc.change x where x.xid = %(token)s::xid8)
+                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null))
+                          group by q.registry) as held), '{}') as quarantined
+  from (
+select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
@@ -223,19 +268,18 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
             else not exists (select from omnicdc.unread(c.snapshot) x
-                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
+                              where x.xid < pg_catalog.pg_snapshot_xmax(%(barrier)s::pg_snapshot)
+                                and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
                  and not exists (select from omnicdc.watch w
                                   where w.pruned_below > pg_catalog.pg_snapshot_xmin(c.snapshot))
        end and coalesce(omnicdc.holder(c.name) = c.backend and c.place = omnicdc.place(), false) as covered,
-       (select count(*) from omnicdc.unread(c.snapshot)) as behind
-  from omnicdc.consumer c
- order by c.name;
+       (select count(*) from (select from omnicdc.unread(c.snapshot) limit 10000) as first_ones) as behind
+  from omnicdc.consumer c) as s
+ order by s.name;
 
 -- delivery: Which generation of a consumer first held a transaction, and which registries it rewrote or held back.
 select h.generation, h.registries, h.held, h.at
-  from omnicdc.history h
- where h.consumer = %(name)s and pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, h.snapshot)
- order by h.id limit 1;
+  from omnicdc.delivery(%(name)s::pg_catalog.text, %(token)s::pg_catalog.xid8) as h;
 
 -- shown: Whether a held registry's file already shows a transaction.
 select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot) as shown;
@@ -247,20 +291,29 @@ select c.xid::text as token
    and c.project_id is distinct from omnicdc.canary_id()
  order by c.xid desc limit 1;
 
--- log_size: How many rows the log holds, and the oldest.
-select count(*) as changes, min(c.at) as oldest
-  from omnicdc.change c where c.project_id is distinct from omnicdc.canary_id();
+-- log_size: How many rows the log holds, and the oldest. Counted up to 10,000; beyond that, as many as PostgreSQL estimates.
+with counted as (
+  select count(*) as changes
+    from (select from omnicdc.change c where c.project_id is distinct from omnicdc.canary_id() limit 10000) as first_ones)
+select case when n.changes < 10000 then n.changes
+            else greatest(n.changes, (select r.reltuples::bigint from pg_catalog.pg_class r
+                                       where r.oid = 'omnicdc.change'::pg_catalog.regclass)) end as changes,
+       n.changes >= 10000 as estimated,
+       (select c.at from omnicdc.change c
+         where c.project_id is distinct from omnicdc.canary_id() order by c.xid limit 1) as oldest
+  from counted n;
 
--- status_consumers: Every consumer, how far behind it is, and where the time of its last batch went.
-select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
+-- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and where the time of its last batch went.
+select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
-       c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
+       extract(epoch from c.silent_limit)::float8 as silent_limit_s,
+       c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c
  cross join lateral (
-   select count(*) as behind, extract(epoch from clock_timestamp() - min(x.at))::float8 as lag_s
-     from omnicdc.unread(c.snapshot) x) as unread
+   select count(*) as behind, extract(epoch from clock_timestamp() - min(first_ones.at))::float8 as lag_s
+     from (select x.at from omnicdc.unread(c.snapshot) x limit 10000) as first_ones) as unread
  order by c.name;
 
 -- named: The projects of these names; where a name is not known, those that have it as their key.

@@ -34,6 +34,8 @@ class Registry:
         """Unit to the reason why it has no entry."""
         self.unreadable: dict[str, str] = {}
         """Project to the reason why PostgreSQL cannot give its row; which unit it belongs to is not known."""
+        self._held: dict[str, str] | None = None
+        """What `held_projects` returns; None when that may have changed."""
         self._inputs = inputs
         self._key_of: dict[str, str] = {}
         """Project to its key, if it has one."""
@@ -46,6 +48,7 @@ class Registry:
         `unreadable` is looked at when the rows are at their end: who reads them may find out on the way.
         """
         self.document = Document()  # the old one makes room first
+        self._held = None
         self._key_of.clear()
         self._sharing.clear()
         self.quarantined.clear()
@@ -60,6 +63,8 @@ class Registry:
     ) -> bool:
         """Take what CMP now holds of these projects; one without a row is gone. False if nothing differs."""
         fresh = {str(row[0]): row for row in rows}
+        if self.unreadable or unreadable:
+            self._held = None
         for project in ids if self.unreadable else ():
             self.unreadable.pop(project, None)
         self.unreadable |= unreadable
@@ -91,11 +96,14 @@ class Registry:
         return list(self._key_of.values())
 
     def held_projects(self) -> dict[str, str]:
-        """Return project id to the reason for which it has no entry."""
-        if not self.scanner.grouped:
-            return self.quarantined | self.unreadable
-        rows = ((row, why) for unit, why in self.quarantined.items() for row in self._rows(unit))
-        return {str(row[0]): why for row, why in rows} | self.unreadable
+        """Return project id to the reason for which it has no entry; the same object until that changes."""
+        if self._held is None:
+            rows = ((row, why) for unit, why in self.quarantined.items() for row in self._rows(unit))
+            quarantined = (
+                {str(row[0]): why for row, why in rows} if self.scanner.grouped else self.quarantined
+            )
+            self._held = quarantined | self.unreadable
+        return self._held
 
     def _single(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
         for row in rows:
@@ -145,8 +153,11 @@ class Registry:
     def _show(self, units: Iterable[tuple[str, Sequence[Row]]]) -> bool:
         entries: dict[str, Entry | None] = {}
         for unit, rows in units:
-            self.quarantined.pop(unit, None)
+            before = self.quarantined.pop(unit, None)
             entries[unit] = self._render(unit, rows) if rows or self.scanner.grouped else None
+            now = self.quarantined.get(unit)
+            if before != now or (now and self.scanner.grouped):
+                self._held = None
         return self.document.update(entries)
 
     def _render(self, unit: str, rows: Sequence[Row]) -> Entry | None:

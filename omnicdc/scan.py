@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from psycopg.errors import QueryCanceled
@@ -50,15 +51,17 @@ def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Ca
     conn, table = reading.conn, state.config.table
     found: dict[str, tuple[list[Row], dict[str, str]]] = {}
     late: RegistryError | None = None
+    began, late_s = time.monotonic(), 0.0
     wanted = {name: _wanted(state.standings[name], work[name]) for name in state.standings if name in work}
     with stages("scan"):
         by_name = {name: ids for name, ids in wanted.items() if ids is not EVERYTHING}
         try:
             found = _together(conn, state, by_name)
         except RegistryError as exc:
-            late = exc
+            late, late_s = exc, time.monotonic() - began
     for name, ids in wanted.items():
         standing = state.standings[name]
+        began = time.monotonic()
         try:
             if ids is EVERYTHING:
                 _rebuild(conn, standing, table, state.stop, stages)
@@ -71,7 +74,9 @@ def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Ca
                 with stages("render"):
                     standing.pending |= standing.registry.update(ids, *found.pop(name))
         except RegistryError as exc:
-            standing.hold(Fault(exc.message, state.capture.mend if state.capture.fault else exc.hint))
+            took_s = late_s if exc is late else time.monotonic() - began
+            hint = state.capture.mend if state.capture.fault else exc.hint
+            standing.hold(Fault(exc.message, hint), took_s=took_s)
             standing.scan_due = True
             continue
         standing.scan_due = False
@@ -150,7 +155,7 @@ def _rebuild(conn: Connection, standing: Standing, table: str, stop: Stop, stage
         if not of_a_row(exc):
             raise
         unreadable: dict[str, str] = {}
-        with stages("render"), uncollected(freeze=True):
+        with stages("render"), uncollected():
             registry.rebuild(
                 search(conn, registry.scanner, table, EVERYTHING, unreadable, stop=stop), unreadable
             )
@@ -162,7 +167,7 @@ def _rebuild_at_once(conn: Connection, registry: Registry, table: str, stop: Sto
     with (
         stages("render"),
         explained(conn, registry.scanner, table),
-        uncollected(freeze=True),
+        uncollected(),
         conn.transaction(),
         # A cursor on the server: what is not rendered yet need not be held here as well.
         conn.cursor("omnicdc_scan", row_factory=tuple_row) as cursor,

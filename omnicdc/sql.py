@@ -56,6 +56,11 @@ def roles() -> Script:
     return _script(_installed() / "roles.sql")
 
 
+def publications() -> Script:
+    """Refuse to go on where a publication would carry omnicdc's tables unasked; writes nothing."""
+    return _script(_installed() / "publications.sql")
+
+
 def migrations() -> list[Migration]:
     """Return the numbered files in order; each is applied once."""
     paths = sorted((_installed() / "migrations").glob("*.sql"))

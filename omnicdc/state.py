@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+FIRST_REST_S = 1.0
+LONGEST_REST_S = 30.0
+LONGEST_COSTLY_REST_S = 300.0
+"""How long a registry that is held is left alone, doubling; longer where trying takes long, during which no other one is
+published."""
+
+QUICK_S = 1.0
+"""What fails within this time is tried again at once when a change concerns it."""
+
+
+def back_off_s(failures: int, *, costly: bool) -> float:
+    """Return how long to leave a registry alone that failed so many times in a row."""
+    longest = LONGEST_COSTLY_REST_S if costly else LONGEST_REST_S
+    return float(min(FIRST_REST_S * 2 ** min(failures - 1, 20), longest))
+
+
 @dataclass(slots=True)
 class Standing:
     """One registry: what it should hold, what its file holds, and why the two differ, if they do."""
@@ -44,6 +61,12 @@ class Standing:
     """The snapshot that the file shows; empty if none."""
     fault: Fault | None = None
     """Why it is held back."""
+    failures: int = 0
+    """How often in a row it could not be published."""
+    took_s: float = 0.0
+    """How long the last failure took."""
+    retry_at: float = 0.0
+    """When it is tried again, by `time.monotonic`, if nothing happens before."""
     guarded: bool = False
     """Whether it is the guard that holds it back, or held it when this was last told."""
     unread: bool = True
@@ -65,8 +88,14 @@ class Standing:
         """The registry's name in logs and answers: its file's."""
         return self.registry.scanner.registry
 
-    def hold(self, fault: Fault, *, guarded: bool = False) -> None:
-        """Keep the last good file, and say why; the same reason is said once."""
+    def hold(self, fault: Fault, *, guarded: bool = False, took_s: float = 0.0) -> None:
+        """Keep the last good file, and say why; the same reason is said once.
+
+        Each time that it fails, it is left alone for twice as long. `took_s` is how long finding out took.
+        """
+        self.failures += 1
+        self.took_s = took_s
+        self.retry_at = time.monotonic() + back_off_s(self.failures, costly=took_s > QUICK_S)
         if fault != self.fault:
             log.warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
         self.fault, self.guarded = fault, guarded
@@ -81,6 +110,17 @@ class Standing:
         if self.fault:
             log.info("released", registry=self.name, was=self.fault.reason)
         self.fault, self.guarded, self.pending, self.alerted = None, False, False, False
+        self.failures, self.took_s = 0, 0.0
+        self.retry_now()
+
+    def retry_now(self) -> None:
+        """Try it again in the next cycle: what it is held for may be over."""
+        self.retry_at = 0.0
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is held, and left alone for now."""
+        return self.fault is not None and time.monotonic() < self.retry_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +169,7 @@ class State:
     rescan: dict[str, set[str]] = field(default_factory=dict)
     """Projects that an input concerns, by scanner."""
     retrying: bool = False
-    """Whether what failed is tried again in the next cycle."""
+    """Whether a manifest that could not be written is tried again in the next cycle."""
     manifest_due: bool = False
     """Whether the manifest does not tell of the files as they are."""
     manifest_seen: tuple[int, int, int] | None = None
@@ -139,6 +179,13 @@ class State:
     trouble: Fault | None = None
     """What is wrong with the way that changes take to us."""
     trouble_since: datetime | None = None
+    pruning: Fault | None = None
+    """Why the log cannot be pruned."""
+    pruning_since: datetime | None = None
+    daemon: bool = True
+    """Whether this goes on after the first publication; else (`run --once`) the log is not kept for it."""
+    stored_quarantine: Mapping[str, Mapping[str, str]] | None = None
+    """What the database has of `quarantine`; None if that is not known."""
     announced: dict[str, Signatures] = field(default_factory=dict)
     """Files that are ours although the manifest may not tell of them, by their path below the root."""
     last_error: str | None = None
@@ -156,17 +203,32 @@ class State:
         if all(standing.fault or not standing.scan_due for standing in self.standings.values()):
             self.proven = self.capture.mark
 
+    def tried_now(self, work: Work, changes: Iterable[Change]) -> Work:
+        """Return the part of the work that changes ask for which is done now; the rest is left to a full scan.
+
+        A registry that is held because its scan fails is scanned again at once if that is quick, or a rebuild asks for it.
+        """
+        rebuild = any(change.op == "rebuild" for change in changes)
+        for name in work:
+            standing = self.standings[name]
+            if rebuild or standing.took_s <= QUICK_S:
+                standing.retry_now()
+        left_out = {name for name in work if self.standings[name].resting}
+        for name in left_out:
+            self.standings[name].scan_due = True
+        return {name: ids for name, ids in work.items() if name not in left_out}
+
     def overdue(self) -> Work:
         """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
         work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
         due = (
-            name for name, standing in self.standings.items() if standing.scan_due and self._may_try(standing)
+            name for name, standing in self.standings.items() if standing.scan_due and self.may_try(standing)
         )
         return work | dict.fromkeys(due, EVERYTHING)
 
     def pending(self) -> bool:
         """Whether a file may be written now."""
-        may = any(standing.pending and self._may_try(standing) for standing in self.standings.values())
+        may = any(standing.pending and self.may_try(standing) for standing in self.standings.values())
         return may or (self.manifest_due and self.retrying)
 
     def news(self) -> bool:
@@ -180,8 +242,9 @@ class State:
     def _to_tell(self) -> object:
         return (
             {standing.name: standing.fault for standing in self.held()},
-            {name: standing.registry.held_projects() for name, standing in self.standings.items()},
+            self.quarantine(),
             self.trouble,
+            self.pruning,
             self.last_error,
             self.proven,
         )
@@ -204,6 +267,7 @@ class State:
         """Have the next cycle scan and compare everything, whatever the log says."""
         for standing in self.standings.values():
             standing.scan_due = standing.unread = True
+            standing.retry_now()
 
     def owners(self) -> frozenset[str]:
         """Return the owners of all repositories that CMP names; any thread may ask. A tenth of a second at 100,000."""
@@ -216,11 +280,18 @@ class State:
         for name, standing in self.standings.items():
             changed, projects = standing.registry.take_inputs(inputs)
             standing.pending |= changed
+            if changed or projects:
+                standing.retry_now()
             if projects:
                 self.rescan.setdefault(name, set()).update(projects)
 
-    def _may_try(self, standing: Standing) -> bool:
-        return standing.fault is None or self.retrying
+    def may_try(self, standing: Standing) -> bool:
+        """Whether a registry is not held, or may be tried again."""
+        return not standing.resting or self.accepted
+
+    def quarantine(self) -> dict[str, Mapping[str, str]]:
+        """Return registry to project to the reason why it is held back; registries without any are left out."""
+        return {s.name: held for s in self.standings.values() if (held := s.registry.held_projects())}
 
     def held(self) -> Iterator[Standing]:
         """Return the registries whose files are behind, each with its fault."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": ("ask", "Tell whether a project has arrived in every registry."),
     "wait": ("ask", "Wait until the registries hold a transaction."),
     "status": ("ask", "Show every consumer, and what is held back."),
+    "consumer": ("consumers", "List the consumers, or forget one that is gone."),
     "rebuild": ("operate", "Have everything scanned and compared afresh."),
     "accept": ("operate", "Let through what the guard holds back."),
     "demo": ("show_off", "Watch a write propagate, on a PostgreSQL of its own."),

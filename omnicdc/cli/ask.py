@@ -37,13 +37,14 @@ def status(*, as_json: bool, **given: Any) -> None:
             f"capture: {capture['fault'] or 'watching'} {capture['table']} ({', '.join(capture['watched'])})",
             good=not capture["fault"],
         )
-        say(f"log: {log['changes']} changes, the oldest {log['oldest'] or '-'}")
+        about = "about " if log["estimated"] else ""
+        say(f"log: {about}{log['changes']} changes, the oldest {log['oldest'] or '-'}")
         table(
             ["consumer", "alive", "generation", "behind", "published", "held", "quarantined", "last error"],
             [
                 (
                     one["name"], "yes" if one["alive"] else "no", one["generation"], one["behind"], one["published_at"] and f"{one['published_at']:%Y-%m-%d %H:%M:%S}",
-                    ", ".join(one["held"]) or "-", sum(map(len, one["quarantined"].values())) or "-", one["last_error"] or "-",
+                    ", ".join(one["held"]) or "-", sum(one["quarantined_counts"].values()) or "-", one["last_error"] or "-",
                 )
                 for one in found["consumers"]
             ],

@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 @click.command()
 @options.connection
 @click.option("--print", "only_print", is_flag=True, help="Print the SQL for a DBA, and touch nothing.")
+@click.option(
+    "--print-tables", is_flag=True, help="Print the SQL of the tables alone, for a subscriber's database."
+)
+@click.option(
+    "--allow-publication",
+    "allowed",
+    multiple=True,
+    metavar="NAME",
+    help="Let this publication carry omnicdc's tables.",
+)
 @options.as_json
-def install(*, only_print: bool, as_json: bool, **given: Any) -> None:
+def install(
+    *, only_print: bool, print_tables: bool, allowed: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
     """Put the capture into the database: schema, log, triggers, roles.
 
     Run it as the owner of CMP's table (or a superuser). Installing twice is harmless, and brings an
@@ -36,12 +48,16 @@ def install(*, only_print: bool, as_json: bool, **given: Any) -> None:
 
     config = options.load(given)
     watched = derive(scanners().values()).fields
-    if only_print:
+    if only_print or print_tables:
         with written():
-            click.echo(installation.script(config.table, watched))
+            click.echo(
+                installation.tables_script()
+                if print_tables
+                else installation.script(config.table, watched, allowed=allowed)
+            )
         return
     with db.connect(config.target) as conn:
-        changed = installation.install(conn, config.table, watched)
+        changed = installation.install(conn, config.table, watched, allowed=allowed)
     result = {"installed": True, "changed": changed, "table": config.table, "watched": list(watched)}
     done = f"{'installed on' if changed else 'already installed on'} {config.table}; watched: {', '.join(watched)}"
     answer(result, as_json=as_json, text=lambda: say(done, good=True))

@@ -1,33 +1,76 @@
--- omnicdc.prune(history, silent): deletes what no live consumer needs and nobody will ask about any more.
+-- omnicdc.prune_batch(history, silent, most, since): deletes a batch of what no live consumer needs and is older than `history`.
 --
--- history: how long the log and the history are kept.   silent: a consumer not seen for longer holds nothing back.
--- Result: how many rows of the log were deleted, canaries not counted.   Tables written: omnicdc.change, omnicdc.history, omnicdc.watch.
--- Ages are measured by clock_timestamp(): now() stands still in a long transaction.   Repeat: harmless.
-create or replace function omnicdc.prune(history interval, silent interval) returns bigint
+-- history: how long the log and the generations are kept.   silent: the limit of a consumer whose row names none of its own;
+-- one not seen for longer holds nothing back, and is forgotten.   most: how many rows of each table are looked at.
+-- since: the transaction that the batch before this one reached: rows that it deleted stay in the index for as long as a
+-- transaction is open that could see them.
+-- changes: how many rows of the log were deleted.   more: whether another batch is worth while.   reached: its `since`.
+-- forgotten: a consumer that was silent for too long, NULL for none.
+-- Tables written: omnicdc.change, omnicdc.consumer, omnicdc.history, omnicdc.watch.   Repeat: harmless.
+--
+-- The log is walked from its oldest transaction on, by the index on xid, and never beyond `most` rows: nothing here reads more
+-- than it may delete. Rows of a long transaction are younger than their id: they hold up what follows them for as long as
+-- that transaction took. Ages are measured by clock_timestamp(): now() stands still in a long transaction.
+-- One at a time prunes: a second one finds nothing to do, and does not wait.
+create or replace function omnicdc.prune_batch(history interval, silent interval, most integer, since xid8 default '0',
+                                               out changes bigint, out more boolean, out reached xid8, out forgotten text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $prune$
 declare
+  oldest_kept timestamptz := clock_timestamp() - history;
   below xid8;
-  deleted bigint;
+  places tid[];
+  last_deleted xid8;
+  looked_at bigint;
+  generations bigint;
 begin
+  changes := 0;
+  more := false;
+  reached := since;
+  perform from omnicdc.watch for update skip locked;
+  if not found then
+    return;
+  end if;
   -- Never beyond what is open now: a consumer's row may have come with a dump of another cluster.
   -- The first in order, as PostgreSQL 14 has no min() of transaction ids.
-  select least((select pg_snapshot_xmin(c.snapshot)
-                  from omnicdc.consumer c
-                 where c.seen_at > clock_timestamp() - silent
-                 order by pg_snapshot_xmin(c.snapshot) limit 1),
-               pg_snapshot_xmin(pg_current_snapshot())) into below;
-  delete from omnicdc.change c where c.xid < below and c.at < clock_timestamp() - history;
-  get diagnostics deleted = row_count;
-  if deleted > 0 then
-    update omnicdc.watch set pruned_below = greatest(pruned_below, below);
+  below := least((select pg_snapshot_xmin(c.snapshot)
+                    from omnicdc.consumer c
+                   where c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, silent)
+                   order by pg_snapshot_xmin(c.snapshot) limit 1),
+                 pg_snapshot_xmin(pg_current_snapshot()));
+  select count(*), array_agg(o.place) filter (where o.at < oldest_kept),
+         (array_agg(o.xid order by o.xid desc) filter (where o.at < oldest_kept))[1]
+    into looked_at, places, last_deleted
+    from (select c.ctid as place, c.xid, c.at from omnicdc.change c
+           where c.xid >= since and c.xid < below order by c.xid limit most) as o;
+  if places is not null then
+    -- First: who reads the log must never miss a row without being told.
+    update omnicdc.watch set pruned_below = greatest(pruned_below, (last_deleted::text::numeric + 1)::text::xid8);
+    delete from omnicdc.change c where c.ctid = any (places) and c.xid < below and c.at < oldest_kept;
+    get diagnostics changes = row_count;
+    reached := last_deleted;
   end if;
-  -- Canaries go at once, those of a moment ago, whom the index on `at` finds: nobody waits for one.
-  delete from omnicdc.change c
-   where c.at > clock_timestamp() - interval '10 minutes' and c.xid < below and c.project_id = omnicdc.canary_id();
-  delete from omnicdc.history h where h.at < clock_timestamp() - history;
-  return deleted;
+  delete from omnicdc.history h
+   where h.id in (select old.id from omnicdc.history old where old.at < oldest_kept order by old.at limit most);
+  get diagnostics generations = row_count;
+  select c.name into forgotten
+    from omnicdc.consumer c
+   where c.seen_at < clock_timestamp() - coalesce(c.silent_limit, silent) and not omnicdc.is_alive(c.name)
+   order by c.seen_at limit 1;
+  if found then
+    perform omnicdc.forget_consumer(forgotten, most);
+  end if;
+  more := (looked_at = most and changes > 0) or generations = most or forgotten is not null;
 end
 $prune$;
-revoke all on function omnicdc.prune(interval, interval) from public;
-grant execute on function omnicdc.prune(interval, interval) to omnicdc_daemon;
+revoke all on function omnicdc.prune_batch(interval, interval, integer, xid8) from public;
+grant execute on function omnicdc.prune_batch(interval, interval, integer, xid8) to omnicdc_daemon;
+
+-- omnicdc.prune(history, silent, most): as prune_batch(); returns how many rows of the log were deleted.
+create or replace function omnicdc.prune(history interval, silent interval, most integer default 5000) returns bigint
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+as $prune$
+  select b.changes from omnicdc.prune_batch(history, silent, most) b
+$prune$;
+revoke all on function omnicdc.prune(interval, interval, integer) from public;
+grant execute on function omnicdc.prune(interval, interval, integer) to omnicdc_daemon;

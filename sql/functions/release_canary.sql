@@ -17,3 +17,5 @@ grant execute on function omnicdc.release_canary() to omnicdc_daemon;
 
 create or replace trigger omnicdc_note_row after insert on omnicdc.canary for each row execute function omnicdc.note_row();
 alter table omnicdc.canary enable always trigger omnicdc_note_row;
+-- Here as well as in a migration: whoever took it away, an install gives it back.
+alter table omnicdc.canary replica identity full;

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from support.inside import opened
 
 from omnicdc import db, sql
 
@@ -53,15 +54,18 @@ def test_nobody_reads_it_waits_for_it_or_counts_it(cmp: Cmp) -> None:
     assert (changes, waiting, newest, size) == ([], False, None, 0)
 
 
-def test_it_is_pruned_at_once_whatever_the_history(cmp: Cmp, host: Host) -> None:
+def test_it_leaves_the_log_once_it_arrived(cmp: Cmp, host: Host) -> None:
     """Thousands a week would be noise in the log; a change of CMP's stays."""
     kept = cmp.upsert("kept")
-    host.once()
-    release(cmp)
-    host.once()
-    cmp.value("select omnicdc.prune('7 days', '1 day')")
+    with opened(host) as one:
+        one.publish()
+        one.canary.release()
+        sent = noted(cmp)
+        one.publish()
+        one.canary.settle(rung=True, busy=False)
 
-    assert noted(cmp) == 0
+    assert (sent, noted(cmp)) == (1, 0)
+    assert one.canary.fault is None
     assert cmp.log() == [(kept, "insert", None)]
 
 

@@ -477,9 +477,9 @@ def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_
     )
 
 
-def prune(cmp: Cmp, silent: str = "1 day") -> int:
+def prune(cmp: Cmp) -> int:
     """Do what every daemon does once a minute, of changes of any age; returns how many were deleted."""
-    return int(cmp.value("select omnicdc.prune(%s::interval, %s::interval)", AT_ONCE, silent))
+    return int(cmp.value("select omnicdc.prune(%s::interval, '1 day')", AT_ONCE))
 
 
 def log_rows(cmp: Cmp) -> int:
@@ -501,7 +501,8 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
         daemon.process.send_signal(signal.SIGSTOP)
         with cmp.transaction() as (conn, token):
             cmp.upsert(f"while it stood {number}", conn=conn)
-        deleted = prune(cmp, silent=AT_ONCE)
+        cmp.conn.execute("update omnicdc.consumer set silent_limit = '0 s'")
+        deleted = prune(cmp)
         daemon.process.send_signal(signal.SIGCONT)
         cmp.arrived()
         verdict = cmp.wait(token)

@@ -56,17 +56,23 @@ DAEMON = {"omnicdc_daemon": CALL}
 
 MATRIX: dict[str, dict[str, str]] = {
     "schema omnicdc": {"omnicdc_client": "usage", "omnicdc_daemon": "usage"},
+    "table allowed_publication": BOTH,
     "table canary": NOBODY,
     "table change": BOTH,
     "table consumer": {"omnicdc_client": READ, "omnicdc_daemon": "select insert update"},
     "table history": {"omnicdc_client": READ, "omnicdc_daemon": "select insert"},
     "table migration": BOTH,
+    "table quarantine": {"omnicdc_client": READ, "omnicdc_daemon": "select insert update delete"},
     "table watch": BOTH,
     "sequence history_id_seq": NOBODY,
+    "function allow_publications()": NOBODY,
     "function canary_id()": EITHER,
     "function capture_fault()": EITHER,
     "function capture_mark()": EITHER,
     "function capture_mend()": EITHER,
+    "function delivery(text,xid8)": EITHER,
+    "function forget_canary(xid8)": DAEMON,
+    "function forget_consumer(text,integer)": DAEMON,
     "function forget_other_cluster()": DAEMON,
     "function grant_reading(regclass,text[])": NOBODY,
     "function has_rung()": NOBODY,
@@ -76,7 +82,8 @@ MATRIX: dict[str, dict[str, str]] = {
     "function note_statement()": NOBODY,
     "function note_update()": NOBODY,
     "function place()": EITHER,
-    "function prune(interval,interval)": DAEMON,
+    "function prune(interval,interval,integer)": DAEMON,
+    "function prune_batch(interval,interval,integer,xid8)": DAEMON,
     "function release_canary()": DAEMON,
     "function request_accept()": DAEMON,
     "function request_rebuild()": EITHER,
@@ -84,6 +91,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function ring()": NOBODY,
     "function someone_may_sleep()": NOBODY,
     "function triggered()": NOBODY,
+    "function unexpected_publications()": EITHER,
     "function unread(pg_snapshot)": EITHER,
     "function unwatch(regclass)": NOBODY,
     "function watch(regclass,text[])": NOBODY,
@@ -173,7 +181,14 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(
 
 def test_the_page_shows_the_table() -> None:
     """docs/security.md has a line for each object, and it says what the matrix says."""
-    words = {"select": "read", "insert": "add", "update": "change", "execute": "call", "usage": "use"}
+    words = {
+        "select": "read",
+        "insert": "add",
+        "update": "change",
+        "delete": "delete",
+        "execute": "call",
+        "usage": "use",
+    }
     lines = [
         f"| `{thing.partition(' ')[2]}` | "
         + " | ".join(

@@ -1,0 +1,100 @@
+"""The command `consumer`: which consumers the database knows, and forgetting one that will not come back."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.show import answer, say, table
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omnicdc.db import Connection, Row
+
+_LISTED = (
+    "name", "alive", "daemon", "host", "root", "version", "generation", "behind", "started_at", "published_at", "seen_at",
+    "silent_limit_s",
+)  # fmt: skip
+
+
+@click.group()
+def consumer() -> None:
+    """List the consumers (one for each registry host), or forget one that is gone for good.
+
+    A consumer that has not been heard of for longer than its `silent_limit` is forgotten automatically.
+    """
+
+
+@consumer.command("list")
+@options.connection
+@options.as_json
+def list_(*, as_json: bool, **given: Any) -> None:
+    """List the consumers that the database knows."""
+    from omnicdc import db
+
+    config = options.load(given)
+    with db.connect(config.target) as conn:
+        db.check_schema(conn)
+        found = [{key: row[key] for key in _LISTED} for row in _known(conn)]
+
+    def text() -> None:
+        table(
+            ["consumer", "state", "host", "root", "version", "generation", "last seen"],
+            [
+                (
+                    one["name"], _state(one), one["host"], one["root"], one["version"], one["generation"],
+                    f"{one['seen_at']:%Y-%m-%d %H:%M:%S}",
+                )
+                for one in found
+            ],
+        )  # fmt: skip
+
+    answer({"consumers": found}, as_json=as_json, text=text)
+
+
+@consumer.command()
+@options.connection
+@click.argument("name")
+@options.as_json
+def forget(*, name: str, as_json: bool, **given: Any) -> None:
+    """Forget a consumer that is gone for good: its row, and the history of its generations.
+
+    Its files are left as they are. Refused while its daemon is connected. A daemon of this name that comes back
+    is entered again. Needs the role omnicdc_daemon.
+    """
+    from omnicdc import db
+
+    config = options.load(given)
+    with db.connect(config.target) as conn:
+        db.check_schema(conn)
+        known = {row["name"]: row for row in _known(conn)}
+        if name not in known:
+            near = get_close_matches(name, known)
+            raise ConfigError(
+                f"no consumer is named {name!r}",
+                hint=f"did you mean {', '.join(near)}?" if near else "see `omnicdc consumer list`",
+            )
+        if known[name]["alive"]:
+            raise ConfigError(
+                f"the daemon of consumer {name!r} is running", hint=f"stop it first, on {known[name]['host']}"
+            )
+        with db.translated(f"forgetting consumer {name!r}"):
+            while not db.one(conn, "forget_consumer", {"name": name})["gone"]:
+                pass
+    answer({"forgotten": name}, as_json=as_json, text=lambda: say(f"forgotten: {name}", good=True))
+
+
+def _known(conn: Connection) -> list[Row]:
+    from omnicdc import db
+
+    with db.translated("listing the consumers"), db.confined(conn):
+        return db.rows(conn, "status_consumers")
+
+
+def _state(one: dict[str, Any]) -> str:
+    if one["alive"]:
+        return "alive"
+    return "not running" if one["daemon"] else "run once"

@@ -1,0 +1,139 @@
+"""Consumers come and leave: by `omnicdc consumer forget`, after their limit, and without a debt from `run --once`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.inside import opened
+
+from omnicdc import db
+from omnicdc.retention import Retention
+from omnicdc.status import status
+
+if TYPE_CHECKING:
+    from capture.sessions import People
+    from support.cmp import Cmp
+    from support.host import Host
+
+
+def register(
+    cmp: Cmp, name: str, *, seen: str = "0 s", limit: str | None = None, generations: int = 0
+) -> None:
+    """Enter a consumer whose daemon is not connected, last seen so long ago."""
+    cmp.conn.execute(
+        """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root, version,
+                                         seen_at, silent_limit)
+           select %s, '1:1:', (select system_identifier from pg_control_system()), 1, 1, 'h', 'r', 'v',
+                  clock_timestamp() - %s::interval, %s::interval""",
+        [name, seen, limit],
+    )
+    cmp.conn.execute(
+        """insert into omnicdc.history (consumer, generation, snapshot, changes, registries)
+           select %s, i, '1:1:', 1, '{}' from generate_series(1, %s) i""",
+        [name, generations],
+    )
+
+
+def names(cmp: Cmp) -> list[str]:
+    rows = cmp.conn.execute("select name from omnicdc.consumer order by name").fetchall()
+    return [str(row[0]) for row in rows]
+
+
+def faults(cmp: Cmp) -> list[str]:
+    with db.connect(cmp.dsn) as conn:
+        told: list[str] = status(conn)["faults"]
+    return told
+
+
+def test_once_leaves_no_debt(cmp: Cmp, host: Host) -> None:
+    """D19: one `run --once --consumer x` left `status` at exit 1 for ever, and held the log back for a day."""
+    host.ask("run", "--once", "--consumer", "x")
+    before = faults(cmp)
+    cmp.upsert("apollo")
+    pruned = cmp.value("select omnicdc.prune('-1 s', '1 day')")
+
+    assert before == []
+    assert faults(cmp) == []
+    assert pruned == 1
+    assert not cmp.consumer("x")["daemon"]
+
+
+def test_once_in_the_name_of_a_daemon_that_is_down_does_not_hide_that(cmp: Cmp, host: Host) -> None:
+    with opened(host) as daemon:
+        daemon.publish()
+    host.once()
+
+    assert ["no daemon is serving" in fault for fault in faults(cmp)] == [True]
+    assert ["`omnicdc consumer forget host`" in fault for fault in faults(cmp)] == [True]
+
+
+def test_list_and_forget(cmp: Cmp, host: Host) -> None:
+    register(cmp, "gone", generations=6_000)
+    register(cmp, "kept")
+    listed = host.ask("consumer", "list")["consumers"]
+    forgotten = host.ask("consumer", "forget", "gone")
+
+    assert [(one["name"], one["alive"], one["daemon"]) for one in listed] == [
+        ("gone", False, True),
+        ("kept", False, True),
+    ]
+    assert forgotten == {"forgotten": "gone"}
+    assert names(cmp) == ["kept"]
+    assert cmp.value("select count(*) from omnicdc.history") == 0
+
+
+def test_forget_refuses_an_unknown_name_and_a_living_daemon(cmp: Cmp, host: Host) -> None:
+    register(cmp, "registry-1")
+    unknown = host.run("consumer", "forget", "registry-2")
+    with opened(host) as daemon:
+        daemon.publish()
+        alive = host.run("consumer", "forget", "host")
+
+    assert (unknown.returncode, alive.returncode) == (2, 2)
+    assert "did you mean registry-1?" in unknown.stderr
+    assert "is running" in alive.stderr
+    assert names(cmp) == ["host", "registry-1"]
+
+
+def test_a_client_may_list_and_a_daemon_s_role_forget(cmp: Cmp, host: Host, people: People) -> None:
+    register(cmp, "gone")
+    client, daemon = (people.dsn(people.add(group)) for group in ("omnicdc_client", "omnicdc_daemon"))
+    listed = host.run("consumer", "list", OMNICDC_DSN=client)
+    refused = host.run("consumer", "forget", "gone", OMNICDC_DSN=client)
+    done = host.run("consumer", "forget", "gone", OMNICDC_DSN=daemon)
+
+    assert (listed.returncode, refused.returncode, done.returncode) == (0, 2, 0)
+    assert "omnicdc_daemon" in refused.stderr
+    assert names(cmp) == []
+
+
+def test_each_is_forgotten_after_its_own_limit(cmp: Cmp, host: Host) -> None:
+    """D19: one that is connected never is, however long it was silent."""
+    register(cmp, "container-1", seen="2 hours", limit="1 hour", generations=10)
+    register(cmp, "container-2", seen="2 hours", limit="3 hours")
+    register(cmp, "of an older version", seen="2 hours")
+    with opened(host, OMNICDC_SILENT_LIMIT="4h") as daemon:
+        daemon.publish()
+        cmp.conn.execute("update omnicdc.consumer set seen_at = '2001-01-01' where name = 'host'")
+        Retention(daemon.conn, daemon.state).finish(60)
+        left = names(cmp)
+
+    assert left == ["container-2", "host", "of an older version"]
+    assert cmp.value("select count(*) from omnicdc.history where consumer <> 'host'") == 0
+
+
+def test_its_own_limit_says_how_long_the_log_is_kept_for_it(cmp: Cmp) -> None:
+    register(cmp, "patient", seen="2 hours", limit="3 hours")
+    cmp.upsert("apollo")
+
+    assert cmp.value("select omnicdc.prune('-1 s', '1 minute')") == 0
+
+
+def test_a_daemon_that_was_forgotten_is_entered_again(cmp: Cmp, host: Host) -> None:
+    daemon = host.daemon()
+    cmp.conn.execute("delete from omnicdc.consumer")
+    cmp.upsert("apollo")
+    cmp.arrived()
+
+    assert names(cmp) == ["host"]
+    assert daemon.process.poll() is None

@@ -1,0 +1,119 @@
+"""A registry that is held is left alone for longer and longer, and tried at once when its cause may be gone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.host import PROJECT
+from support.inside import opened
+
+from omnicdc import scan
+from omnicdc.errors import RegistryError
+from omnicdc.model import Change, Fault
+from omnicdc.state import LONGEST_COSTLY_REST_S, LONGEST_REST_S, QUICK_S, back_off_s
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+    from support.host import Host
+
+    from omnicdc.state import State
+
+
+@pytest.mark.parametrize(
+    ("failures", "costly", "rest_s"),
+    [
+        (1, False, 1.0),
+        (2, False, 2.0),
+        (5, True, 16.0),
+        (99, False, LONGEST_REST_S),
+        (99, True, LONGEST_COSTLY_REST_S),
+    ],
+)
+def test_it_doubles_up_to_a_bound(failures: int, costly: bool, rest_s: float) -> None:
+    assert back_off_s(failures, costly=costly) == rest_s
+
+
+def failing(state: State, name: str, *, took_s: float) -> None:
+    """Have a registry be held for what cannot be scanned, as `scan` does it."""
+    standing = state.standings[name]
+    standing.hold(Fault("the scan took too long"), took_s=took_s)
+    standing.scan_due = True
+
+
+def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: Cmp, host: Host) -> None:
+    """D21: scans of 45 s, one after the other, kept the others from being published."""
+    with opened(host) as one:
+        one.publish()
+        failing(one.state, "project", took_s=45.0)
+        cmp.upsert("apollo")
+        generation = one.publish()
+        left_alone = one.state.standings["project"].fault
+        cmp.value("select omnicdc.request_rebuild()::text")
+        one.publish()
+
+        assert generation
+        assert generation.scanners == ("cmp_projects", "git")
+        assert left_alone
+        # The rebuild asks for it at once, and it shows what it was left out of.
+        assert one.state.standings["project"].fault is None
+    assert [entry["display_name"] for entry in host.projects().values()] == ["apollo"]
+
+
+def test_a_quick_one_is_tried_again_by_the_next_change(cmp: Cmp, host: Host) -> None:
+    with opened(host) as one:
+        one.publish()
+        failing(one.state, "project", took_s=QUICK_S / 2)
+        cmp.upsert("apollo")
+        one.publish()
+
+        assert one.state.standings["project"].fault is None
+
+
+def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("apollo")
+    with opened(host) as one:
+        one.publish()
+        standing, state = one.state.standings["project"], one.state
+        for cause in (state.sweep, lambda: state.altered(state.capture)):
+            failing(state, "project", took_s=45.0)
+            rested = standing.resting
+            cause()
+
+            assert (rested, standing.resting) == (True, False)
+        failing(state, "project", took_s=45.0)
+        state.tried_now({"project": None}, [Change("rebuild", None, None)])
+        assert not standing.resting
+
+
+def test_it_is_tried_again_when_its_time_has_come(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("apollo")
+    with opened(host) as one:
+        one.publish()
+        failing(one.state, "project", took_s=45.0)
+        nothing = one.publish()
+        again = one.publish()
+        one.state.standings["project"].retry_at = time.monotonic()
+        one.publish()
+
+        assert nothing
+        assert nothing.scanners == ()
+        assert again is None
+        assert one.state.standings["project"].fault is None
+    assert (host.root / PROJECT).exists()
+
+
+def test_what_a_scan_reports_carries_how_long_it_took(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_arguments: object) -> None:
+        clock[0] += 45.0
+        raise RegistryError("the scan took too long")
+
+    clock = [0.0]
+    with opened(host) as one:
+        monkeypatch.setattr(scan, "_rebuild", slow)
+        monkeypatch.setattr("omnicdc.scan.time.monotonic", lambda: clock[0])
+        one.publish()
+        monkeypatch.undo()
+
+        assert [standing.took_s for standing in one.state.standings.values()] == [45.0] * 3

@@ -1,0 +1,64 @@
+"""A session that was lost leaves nothing: the next one is not built beside it."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from omnicdc import daemon
+from omnicdc.daemon import Wishes
+from omnicdc.systemd import Notifier
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+    from support.host import Host
+
+
+def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp, host: Host) -> None:
+    """D21: two full states in memory at each reconnect, the first of them for good. No collection is needed for it."""
+    cmp.fill(50)
+    wishes = Wishes()
+    documents: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    rounds = count()
+
+    def observe(point: str) -> None:
+        """In each session, publish twice, so that housekeeping was due in between, and then lose the connection."""
+        if point == "scanned cmp_projects":
+            alive.append(sum(1 for it in documents[: next(rounds) // 2 * 2] if it() is not None))
+        if point != "acknowledged" or wishes.stop.requested:
+            return
+        states = [it for it in gc.get_objects() if type(it).__name__ == "State"]
+        if len(states) > 1:
+            wishes.stop()
+            return
+        documents.append(weakref.ref(states[0].standings["project"].registry.document))
+        if len(documents) % 2:
+            cmp.upsert(f"project of round {len(documents)}")
+            return
+        if len(documents) == 6:
+            wishes.stop()
+        cmp.conn.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+    gc.collect()
+    gc.disable()
+    try:
+        daemon.run(host.config, wishes, Notifier({}), observe)
+    finally:
+        gc.enable()
+
+    assert len(documents) == 6
+    assert alive == [0] * 6
+
+
+def test_nothing_is_frozen(host: Host) -> None:
+    """D21: what is frozen and part of a cycle is never freed."""
+    before = gc.get_freeze_count()
+    daemon.run_to_the_end(host.config(), Wishes().stop, lambda _point: None)
+
+    assert gc.get_freeze_count() == before
