@@ -21,14 +21,12 @@ from bench.pgbench import DRAW, IDS, VALUES, command
 from psycopg import sql as pgsql
 from support.cmp import TABLE, UPSERT, Cmp
 from support.host import INVENTORY, Host, until
+from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
-from omnicdc.daemon import run_to_the_end
 from omnicdc.embedded import EmbeddedServer, bundled
 from omnicdc.housekeeping import SIGN_OF_LIFE_S
-from omnicdc.publish import nobody
 from omnicdc.scanners import scanners
-from omnicdc.stop import Stop
 from omnicdc.watch import derive
 
 if TYPE_CHECKING:
@@ -87,14 +85,6 @@ def own_host(own: Cmp, tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path / "host", own.dsn)
     yield host
     host.close()
-
-
-def rebuilt(cmp: Cmp, where: Path) -> dict[str, bytes]:
-    """Return what a first start elsewhere writes."""
-    fresh = Host(where, cmp.dsn)
-    run_to_the_end(fresh.config(), Stop(), nobody)
-    cmp.conn.execute("delete from omnicdc.consumer where name = %s", [where.name])
-    return fresh.content()
 
 
 def resident_mb(daemon: Daemon) -> float:
@@ -297,7 +287,7 @@ def test_many_connections_write_for_long_and_nothing_grows(
     every = [lag for part in lags for lag in part]
 
     assert long.project in own_host.canonical()
-    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert_as_rebuilt(own, own_host)
     assert [it.overdue for part in thirds for it in part if it.overdue] == []
     # Of few samples, beside whatever else the machine does, a short run can only tell that none was lost.
     assert max(median[1:]) < 2 * median[0] + scale(5000, 250)
@@ -375,7 +365,7 @@ def flood(cmp: Cmp) -> None:
 
 
 def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
-    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    own: Cmp, own_host: Host, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P4, P5: filled by somebody else: no write fails or waits, changes arrive by polling and are acknowledged."""
     rounds = scale(1, 10)
@@ -393,7 +383,7 @@ def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
         own.upsert(f"heard again {number}")
         own.arrived()
 
-    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert_as_rebuilt(own, own_host)
     assert not [event for event in daemon.events if event["event"] == "session_lost"]
     assert slowest < LONGEST_WRITE_S
     evidence(
@@ -460,12 +450,10 @@ def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_
         left = log_rows(cmp)
         behind = dead.content() != hosts[1].content()
         dead.daemon()
-        cmp.arrived()
-        right = rebuilt(cmp, tmp_path / "fresh")
 
         # Of the last ones the others read, some began before others had ended.
         assert (kept, gone > writes - 10, left < 10, behind) == (writes, True, True, True)
-        assert [host.content() == right for host in hosts] == [True] * count
+        assert_as_rebuilt(cmp, *hosts)
     finally:
         for host in hosts:
             host.close()
@@ -490,7 +478,7 @@ def log_rows(cmp: Cmp) -> int:
 
 
 def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
-    cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P5, P8: alive and silent, it holds nothing back; continued, it must not take for published what was deleted unread."""
     rounds = scale(1, 10)
@@ -509,7 +497,7 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
         assert deleted > 0
         assert f"while it stood {number}" in str(host.canonical())
         assert verdict.status == "published", verdict
-    assert host.content() == rebuilt(cmp, tmp_path / "fresh")
+    assert_as_rebuilt(cmp, host)
     evidence(
         "P1 P5 P8",
         "a daemon stopped (SIGSTOP) for longer than `silent_limit` and `history`, and continued: what it had not read was deleted",
@@ -519,7 +507,7 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
 
 
 def test_a_consumer_that_is_held_holds_no_log_back(
-    cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
     """P6, P8: alive, with a registry that cannot be written for long; mended, it shows what was pruned meanwhile, too."""
     rounds = scale(1, 10)
@@ -544,7 +532,7 @@ def test_a_consumer_that_is_held_holds_no_log_back(
         until(lambda: cmp.wait().status == "published", "it is written")
 
         assert (status, left, deleted >= 20, lacking) == ("held", 0, True, True)
-        assert host.content() == rebuilt(cmp, tmp_path / f"fresh{number}")
+        assert_as_rebuilt(cmp, host)
     evidence(
         "P6 P8",
         "a registry held for long (nothing can be written in its directory), and the log pruned meanwhile",
@@ -571,11 +559,7 @@ def test_pruning_takes_nothing_from_readers_in_the_middle(
                 thread.start()
             while any(thread.is_alive() for thread in threads):
                 pruned += prune(cmp)
-            cmp.arrived()
-            right = rebuilt(cmp, tmp_path / f"fresh{pruned}")
-
-            assert host.content() == right
-            assert second.content() == right
+            assert_as_rebuilt(cmp, host, second)
     finally:
         second.close()
     assert pruned > 0
@@ -650,12 +634,10 @@ def test_a_server_without_room_is_waited_for(
             slowest = max(slowest, timed_upsert(own, f"without room {number}"))
         starting.wait_for("serving")
         daemon.wait_for("recovered", after=seen)
-        own.arrived()
-        right = rebuilt(own, tmp_path / f"fresh{number}")
 
         assert all("too many clients" in str(line["error"]) for line in said)
         assert "too many clients" in refused.stderr
-        assert [own_host.content(), other.content()] == [right, right]
+        assert_as_rebuilt(own, own_host, other)
         other.close()
     assert slowest < LONGEST_WRITE_S
     evidence(
@@ -698,7 +680,7 @@ def test_one_statement_that_changes_everything_passes_under_load(
     own.arrived()
 
     assert renewed > projects * 0.9
-    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert_as_rebuilt(own, own_host)
     evidence(
         "P1 P2",
         f"all of {projects:,} projects changed in one statement, while eight connections wrote single ones",

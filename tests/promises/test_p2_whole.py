@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from support.host import CANONICAL, PROJECT, Host
 from support.reader import Reader
+from support.rebuild import assert_as_rebuilt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.cmp import Cmp
 
 PROJECTS = 500
@@ -31,7 +30,7 @@ update projects p set status = o.status from projects o
 """One transaction that exchanges two statuses."""
 
 
-def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host) -> None:
     """P2: two readers read all files without a pause while every entry of every file changes in waves."""
     cmp.fill(PROJECTS)
     cmp.conn.execute(WAVE, {"wave": "w000"})
@@ -41,13 +40,11 @@ def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Ho
         cmp.conn.execute(WAVE, {"wave": f"w{number:03}"})
     cmp.arrived()
     found = [reader.end() for reader in readers]
-    fresh = Host(tmp_path / "fresh", cmp.dsn)
-    fresh.once()
 
     assert [it["wrong"] for it in found] == [[], []]
     assert all(it["reads"] > 50 for it in found)
     assert host.raw(CANONICAL).count(f"w{WAVES:03}-".encode()) == PROJECTS
-    assert host.content() == fresh.content()
+    assert_as_rebuilt(cmp, host)
 
 
 def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Host) -> None:
@@ -68,7 +65,7 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
     assert len({entry["status"] for entry in host.canonical().values()}) == 8
 
 
-def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host) -> None:
     """P2: incremental == full, after single rows, after a batch beyond the bulk limit, and after one that is not."""
     dice = random.Random(20261122)
     cmp.fill(3000)
@@ -91,10 +88,8 @@ def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, tm
                 ],
             )
     cmp.arrived()
-    fresh = Host(tmp_path / "fresh", cmp.dsn)
-    fresh.once()
 
-    assert host.content() == fresh.content()
+    assert_as_rebuilt(cmp, host)
     assert len(host.canonical()) == len(host.projects()) == cmp.value("select count(*) from projects")
 
 

@@ -171,6 +171,10 @@ class Host:
         self._daemons.append(daemon)
         return daemon
 
+    def serves(self) -> bool:
+        """Whether any daemon of this host runs."""
+        return any(daemon.process.poll() is None for daemon in self._daemons)
+
     def raw(self, registry: str) -> bytes:
         """Return a file as it is."""
         return (self.root / registry).read_bytes()
