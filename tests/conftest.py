@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import Host
+from support.pace import Pace
 from support.rights import bound_by_permissions
 
 from omnicdc import db, install
@@ -84,6 +85,13 @@ def host(cmp: Cmp, tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path / "host", cmp.dsn)
     yield host
     host.close()
+
+
+@pytest.fixture
+def pace() -> Iterator[Pace]:
+    """How fast this machine is during the test."""
+    with Pace() as pace:
+        yield pace
 
 
 @pytest.fixture

@@ -471,7 +471,7 @@ def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evi
     for what, columns in few.items():
         with cmp.transaction() as (conn, token):
             project = cmp.upsert(conn=conn, **({"name": what} | columns))
-        verdict = cmp.wait(token, timeout_s=60)
+        verdict = cmp.wait(token, timeout_s=120)
         assert verdict.status == "published", what
         agree(host, rows_of(cmp), QUICK)
         verified(host, project)

@@ -739,7 +739,7 @@ def for_a_while(place: Path, outside: Outside, roll: random.Random) -> None:
     roll.choice([linked_outside, linked_to_itself, linked_to_nothing, replaced, full_directory])(
         place, outside
     )
-    time.sleep(roll.random() * 0.1)
+    time.sleep(roll.random() * 0.1)  # the moment is the fault
     remove(place)
 
 

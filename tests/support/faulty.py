@@ -50,7 +50,7 @@ def do(deed: str) -> None:
     if deed == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "hang":
-        time.sleep(3600)
+        time.sleep(3600)  # until it is killed
     number = getattr(errno, deed)
     raise OSError(number, os.strerror(number))
 

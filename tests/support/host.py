@@ -29,7 +29,9 @@ INVENTORY = "governance/registry/git_repos/repo_inventory.json"
 REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
 
 COMMAND = str(Path(sys.executable).with_name("omnicdc"))
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""How long a test waits for what must come: much longer than it ever takes, on a slow or busy machine as well."""
+
 LEAVE_S = 3.0
 
 COVERAGE = "COVERAGE_PROCESS_CONFIG"
@@ -146,7 +148,12 @@ class Host:
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
         return subprocess.run(
-            [COMMAND, *arguments], env=self.env | env, capture_output=True, text=True, timeout=60, check=False
+            [COMMAND, *arguments],
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            timeout=2 * DEADLINE_S,
+            check=False,
         )
 
     def ask(self, *arguments: str, **env: str) -> Any:  # noqa: ANN401 - whatever it answers

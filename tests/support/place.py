@@ -18,7 +18,7 @@ from omnicdc import db
 from omnicdc import wait as waits
 from omnicdc.status import status
 from omnicdc.stop import Stop
-from support.host import Daemon, Host, until
+from support.host import DEADLINE_S, Daemon, Host, until
 from support.rebuild import assert_as_rebuilt
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Place:
             assert row
             return str(row[0])
 
-    def wait(self, token: str | None = None, timeout_s: float = 20.0) -> Verdict:
+    def wait(self, token: str | None = None, timeout_s: float = DEADLINE_S) -> Verdict:
         with db.connect(self._asker_dsn) as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), grace_s=5.0)
 

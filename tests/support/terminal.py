@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 GREEN, RED = "\x1b[32m", "\x1b[31m"
 
 _OBEYED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
