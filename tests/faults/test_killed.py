@@ -186,7 +186,7 @@ def at_the_very_first_start(victim: Victim, moment: Moment) -> None:
 
 def at_a_start(victim: Victim, _moment: Moment) -> None:
     daemon = victim.host.starting()
-    time.sleep(0.2 + victim.dice.random() * 0.4)  # the fault, whenever it is; earlier, it only imports
+    time.sleep(victim.dice.random() * 0.3)  # the fault, whenever it is
     daemon.kill()
     victim.bury(daemon)
 
@@ -498,7 +498,7 @@ def test_a_server_that_comes_up_is_waited_for(
             for _ in range(times):
                 own.stop()
                 daemon = host.starting()
-                time.sleep(0.2 + dice.random() * 0.2)  # until it has imported, and perhaps knocked
+                time.sleep(dice.random() * 0.2)  # until it has knocked, or not yet
                 own.start()
                 daemon.wait_for("serving")
                 assert daemon.stop() == 0

@@ -67,6 +67,11 @@ def run(
     _run(load, wishes, notifier, partial(meet, Path(os.environ[FAULTS])), standby=standby)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command."""
     daemon.run = run
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

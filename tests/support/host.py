@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from omnicdc import config as configuration
+from support.faulty import PROGRAM
+from support.warm import Warm, can_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,18 +53,36 @@ def until(claim: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def process(command: Sequence[str], env: dict[str, str], *, cold: bool = False) -> subprocess.Popen[str]:
+    """Start a command, with pipes to read from: forked by a process that has imported it, where that can be done."""
+    if not cold and can_start(env):
+        for program, name in (((COMMAND,), "omnicdc"), (PROGRAM, "faulty")):
+            if (*command[: len(program)],) == program:
+                return _piped(Warm, [name, *command[len(program) :]], env)
+    return _piped(subprocess.Popen, command, env)
+
+
+def _piped(
+    kind: type[subprocess.Popen[str]], command: Sequence[str], env: dict[str, str]
+) -> subprocess.Popen[str]:
+    return kind([*command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 class Daemon:
     """`omnicdc run` as a process; its log is read as it comes."""
 
     def __init__(
-        self, arguments: Sequence[str], env: dict[str, str], program: Sequence[str] = (COMMAND,)
+        self,
+        arguments: Sequence[str],
+        env: dict[str, str],
+        program: Sequence[str] = (COMMAND,),
+        *,
+        cold: bool = False,
     ) -> None:
         self.events: list[dict[str, Any]] = []
         self.noise: list[str] = []
         self._news = threading.Condition()
-        self.process = subprocess.Popen(
-            [*program, *arguments], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = process([*program, *arguments], env, cold=cold)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -143,18 +163,20 @@ class Host:
         }
         self.program: tuple[str, ...] = (COMMAND,)
         """What starts a daemon: the installed command, or `support.faulty` in its place."""
+        self.cold = False
+        """Whether commands are started by an exec, as a shell does: only then does /proc show their own words."""
         self._daemons: list[Daemon] = []
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        return subprocess.run(
-            [COMMAND, *arguments],
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=2 * DEADLINE_S,
-            check=False,
-        )
+        command = [COMMAND, *arguments]
+        with process(command, self.env | env, cold=self.cold) as running:
+            try:
+                out, err = running.communicate(timeout=2 * DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                raise
+        return subprocess.CompletedProcess(command, running.returncode, out, err)
 
     def ask(self, *arguments: str, **env: str) -> Any:  # noqa: ANN401 - whatever it answers
         """Run the command and return its answer."""
@@ -174,7 +196,7 @@ class Host:
 
     def starting(self, *arguments: str, **env: str) -> Daemon:
         """Start the daemon and wait for nothing."""
-        daemon = Daemon(["run", *arguments], self.env | env, self.program)
+        daemon = Daemon(["run", *arguments], self.env | env, self.program, cold=self.cold)
         self._daemons.append(daemon)
         return daemon
 
