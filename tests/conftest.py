@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import Host
+from support.memory import in_memory
 from support.pace import Pace
 from support.rights import bound_by_permissions
 
@@ -42,7 +43,7 @@ def server() -> Iterator[str]:
         yield given
         return
     embedded = EmbeddedServer(
-        Path(tempfile.mkdtemp(prefix="omnicdc-test-")),
+        Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())),
         {"max_prepared_transactions": "5", "fsync": "off", "wal_level": "logical"},
     )
     embedded.create()
@@ -111,6 +112,10 @@ def _database(server: str, template: str, request: pytest.FixtureRequest) -> Ite
 
 
 def _copy(admin: psycopg.Connection[tuple[object, ...]], template: str, name: str) -> None:
-    admin.execute(
-        pgsql.SQL("create database {} template {}").format(pgsql.Identifier(name), pgsql.Identifier(template))
+    """Copy a database by copying its files, which takes a third of what PostgreSQL's own choice takes."""
+    statement = pgsql.SQL("create database {} template {}").format(
+        pgsql.Identifier(name), pgsql.Identifier(template)
     )
+    if admin.info.server_version >= 150000:
+        statement += pgsql.SQL(" strategy file_copy")
+    admin.execute(statement)
