@@ -20,6 +20,7 @@ from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict
 from support.cmp import TABLE, Cmp
 from support.host import DEADLINE_S, Host, until
+from support.memory import in_memory
 from support.proxy import Proxy
 from support.rebuild import assert_as_rebuilt
 
@@ -237,8 +238,8 @@ def test_a_server_that_only_reads_is_waited_for_and_among_several_passed_over(
     tmp_path: Path, evidence: Evidence
 ) -> None:
     """P8: named alone it is waited for, and told; named beside one that writes, that one is taken."""
-    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
-    reading = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
+    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
+    reading = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
     host = Host(tmp_path / "host", server.dsn())
     try:
         for one in (server, reading):

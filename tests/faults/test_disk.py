@@ -559,7 +559,7 @@ def test_a_step_that_fails_holds_its_registry_alone(
     host.env[FAULTS] = str(faults)
     trials = trial(undone, cmp, host)
     every = [(*it, step) for it in SCANNERS.items() for step in STEPS]
-    chosen = dice.sample(every, scale(5, len(every))) * scale(1, 8)
+    chosen = dice.sample(every, scale(3, len(every))) * scale(1, 8)
     with readers(host.root):
         for registry, scanner, step in chosen:
             number = dice.choice(REFUSALS)

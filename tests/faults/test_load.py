@@ -21,6 +21,7 @@ from bench.pgbench import DRAW, IDS, VALUES, command
 from psycopg import sql as pgsql
 from support.cmp import TABLE, UPSERT, Cmp
 from support.host import DEADLINE_S, INVENTORY, Host, until
+from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
@@ -56,7 +57,7 @@ MOST_GROWTH_MB = 10.0
 def small_queue() -> Iterator[EmbeddedServer]:
     """A server of the module's own: room for 250 connections, and the smallest NOTIFY queue."""
     server = EmbeddedServer(
-        Path(tempfile.mkdtemp(prefix="omnicdc-load-")),
+        Path(tempfile.mkdtemp(prefix="omnicdc-load-", dir=in_memory())),
         {"max_connections": "250", "max_notify_queue_pages": "64", "fsync": "off"},
     )
     server.create()
@@ -254,7 +255,7 @@ def test_many_connections_write_for_long_and_nothing_grows(
     """P1, P4: no write fails; neither lag nor memory grows, nor the log beyond what is kept; in the middle third one
     transaction stays open, which delays nobody but itself.
     """
-    clients, seconds, projects = scale(40, 200), scale(6, 600), scale(500, 10_000)
+    clients, seconds, projects = scale(40, 200), scale(3, 600), scale(500, 10_000)
     own.fill(projects)
     own.conn.execute(IDS)
     daemon = own_host.daemon(OMNICDC_HISTORY=f"{HISTORY_S}s", OMNICDC_POLL_S="5")

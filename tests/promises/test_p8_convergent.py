@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.cmp import TABLE, Cmp
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
+from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt, rebuilt
 
 from omnicdc.daemon import run_to_the_end
@@ -377,7 +378,7 @@ def test_a_lost_connection_is_opened_again(cmp: Cmp, host: Host) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 def test_a_server_that_goes_down_and_comes_back_is_served_again(tmp_path: Path, how: signal.Signals) -> None:
     """P8: by the same daemon, which says that the server is lost, and that it is back."""
-    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
+    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
     host = Host(tmp_path / "host", server.dsn())
     try:
         server.create()

@@ -21,7 +21,7 @@ from support.faulty import PROGRAM
 from support.warm import Warm, can_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from omnicdc.config import Config
 
@@ -35,6 +35,8 @@ DEADLINE_S = 60.0
 """How long a test waits for what must come: much longer than it ever takes, on a slow or busy machine as well."""
 
 LEAVE_S = 3.0
+
+PIPES: dict[str, int | None] = {"stdin": None, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 COVERAGE = "COVERAGE_PROCESS_CONFIG"
 """Set by `make coverage`: what tests start is counted, too."""
@@ -53,19 +55,16 @@ def until(claim: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
-def process(command: Sequence[str], env: dict[str, str], *, cold: bool = False) -> subprocess.Popen[str]:
-    """Start a command, with pipes to read from: forked by a process that has imported it, where that can be done."""
-    if not cold and can_start(env):
-        for program, name in (((COMMAND,), "omnicdc"), (PROGRAM, "faulty")):
-            if (*command[: len(program)],) == program:
-                return _piped(Warm, [name, *command[len(program) :]], env)
-    return _piped(subprocess.Popen, command, env)
-
-
-def _piped(
-    kind: type[subprocess.Popen[str]], command: Sequence[str], env: dict[str, str]
+def process(
+    command: Sequence[str], env: Mapping[str, str], *, cold: bool = False, **streams: int
 ) -> subprocess.Popen[str]:
-    return kind([*command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Start a command, on pipes if not told otherwise: forked by a process that has imported it, where that can be done."""
+    words, to = [*command], PIPES | streams
+    kind: type[subprocess.Popen[str]] = subprocess.Popen
+    for program, name in (((COMMAND,), "omnicdc"), (PROGRAM, "faulty")):
+        if (*words[: len(program)],) == program and not cold and can_start(env):
+            words, kind = [name, *words[len(program) :]], Warm
+    return kind(words, env=dict(env), text=True, stdin=to["stdin"], stdout=to["stdout"], stderr=to["stderr"])
 
 
 class Daemon:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _SUBREAPER = 36
 """prctl(2): PR_SET_CHILD_SUBREAPER."""
@@ -39,7 +39,7 @@ _HELD = ("PYTHON", "LD_", "COVERAGE_")
 """Variables that begin so are read at the start of a process: with them it must be started cold."""
 
 
-def can_start(env: dict[str, str]) -> bool:
+def can_start(env: Mapping[str, str]) -> bool:
     """Whether a command with this environment can be forked; OMNICDC_TEST_COLD=1 has every one started cold."""
     return not os.environ.get("OMNICDC_TEST_COLD") and not any(name.startswith(_HELD) for name in env)
 
