@@ -7,6 +7,7 @@ tests/unit/test_claims.py sees to it.
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,10 @@ from omnicdc.stop import Stop
 from support.host import Host, until
 
 if TYPE_CHECKING:
-    from typing import LiteralString
-
     from support.cmp import Cmp
 
 SETTLED = ("published", "nothing_to_do", "quarantined")
 """Verdicts after which the files do not change any more."""
-
-
-SERVED: LiteralString = "select bool_or(omnicdc.is_alive(name)) from omnicdc.consumer"
 
 
 def rebuilt(cmp: Cmp, **env: str) -> dict[str, bytes]:
@@ -31,7 +27,9 @@ def rebuilt(cmp: Cmp, **env: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="omnicdc-fresh-") as directory:
         fresh = Host(Path(directory) / "fresh", cmp.dsn)
         run_to_the_end(fresh.config(**env), Stop(), lambda _point: None)
-        cmp.conn.execute("delete from omnicdc.consumer where name = 'fresh'")
+        # On a connection of its own, as the server may have been restarted since `cmp` was opened.
+        with closing(cmp.connect()) as conn:
+            conn.execute("delete from omnicdc.consumer where name = 'fresh'")
         return fresh.content()
 
 
@@ -49,9 +47,16 @@ def assert_as_rebuilt(cmp: Cmp, *hosts: Host, **env: str) -> None:
             assert content == wanted[name], f"{host.root / name} is not what a full rebuild writes"
 
 
+def served(cmp: Cmp) -> bool:
+    """Whether any daemon serves."""
+    with closing(cmp.connect()) as conn:
+        row = conn.execute("select bool_or(omnicdc.is_alive(name)) from omnicdc.consumer").fetchone()
+    return bool(row and row[0])
+
+
 def barrier(cmp: Cmp, *hosts: Host) -> None:
     """Wait until every daemon that serves has published what is committed; of hosts without a daemon, nothing is awaited."""
     if any(host.serves() for host in hosts):
-        until(lambda: cmp.value(SERVED), "a daemon serves")
+        until(lambda: served(cmp), "a daemon serves")
         verdict = cmp.wait()
         assert verdict.status in SETTLED, verdict
