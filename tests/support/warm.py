@@ -88,13 +88,16 @@ class _Server:
 
 
 _servers: dict[int, _Server] = {}
+_starting = threading.Lock()
+"""Several threads of a test may start commands."""
 
 
 def _server() -> _Server:
     """Return this process's server; started when it is first asked for."""
-    if os.getpid() not in _servers:
-        _servers[os.getpid()] = _Server()
-    return _servers[os.getpid()]
+    with _starting:
+        if os.getpid() not in _servers:
+            _servers[os.getpid()] = _Server()
+        return _servers[os.getpid()]
 
 
 def _read(stream: socket.socket, count: int) -> bytes:
