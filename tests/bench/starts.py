@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.effort import Run
     from bench.ground import Estate
 
-COLD = 1.3
+COLD = 2.0
 CATCH_UP = 3.5
 """Times the plain process, which selects, serialises and writes as many projects."""
 
@@ -58,7 +58,10 @@ def _catch_up(run: Run) -> None:
         times = _beside_plain(run, estate, hosts)
         # As the daemon does once a minute, with no time for which the log is kept for people to look at.
         estate.cmp.conn.execute("select omnicdc.prune('0s', '1 day')")
-        left = estate.cmp.value("select count(*) from omnicdc.change")
+        # A canary of a daemon that came later is kept for those who have ended before.
+        left = estate.cmp.value(
+            "select count(*) from omnicdc.change where project_id is distinct from omnicdc.canary_id()"
+        )
     run.results.figures += [
         _figure(f"catch-up on {changes:,} changes over {projects:,} projects", times, CATCH_UP),
         Figure("rows of the log that are left after it is pruned", Series((float(left),), "rows"), 0.0),
