@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# One more than there are processors: some tests wait for most of their time.
+JOBS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pg test-python faults coverage audit check lint types unit format build bench bench-quick clean
@@ -13,8 +14,11 @@ help: ## list the targets
 demo: $(VENV)/demo ## watch a write propagate, on a PostgreSQL of its own
 	@$(BIN)/omnicdc demo
 
-test: lint types ## lint, types, layers, and all tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+test: $(VENV)/dev ## all tests; lint, types and layers beside them, told at the end
+	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
+	$(MAKE) --no-print-directory --keep-going lint types >"$$said" 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup; tests=$$?; \
+	wait $$beside; checks=$$?; cat "$$said"; exit $$((tests ? tests : checks))
 
 check: lint types unit audit ## what to run before every commit: seconds
 
@@ -33,8 +37,8 @@ types: $(VENV)/dev ## mypy, strict, tests as well
 unit: $(VENV)/dev ## the tests that need nothing
 	$(BIN)/python -m pytest -q tests/unit
 
-faults: $(VENV)/dev ## break it on purpose, for half an hour, and write the table of docs/guarantees.md
-	$(BIN)/python -m pytest tests/faults --campaign --guarantees docs/guarantees.md -n $(JOBS) --dist load --maxschedchunk 1
+faults: $(VENV)/dev ## break it on purpose, for half an hour, with every long test, and write the table of docs/guarantees.md
+	$(BIN)/python -m pytest tests/faults tests/systemd tests/acceptance/test_demo.py --campaign --guarantees docs/guarantees.md -n $(JOBS) --dist load --maxschedchunk 1
 
 POSTGRES ?= 14 15 16 17 18
 test-pg: $(VENV)/dev ## the database tests on PostgreSQL 14 to 18, fetched into .cache where missing

@@ -13,6 +13,8 @@ import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import Host
+from support.memory import in_memory
+from support.pace import Pace
 from support.rights import bound_by_permissions
 
 from omnicdc import db, install
@@ -41,7 +43,7 @@ def server() -> Iterator[str]:
         yield given
         return
     embedded = EmbeddedServer(
-        Path(tempfile.mkdtemp(prefix="omnicdc-test-")),
+        Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())),
         {"max_prepared_transactions": "5", "fsync": "off", "wal_level": "logical"},
     )
     embedded.create()
@@ -87,6 +89,13 @@ def host(cmp: Cmp, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
+def pace() -> Iterator[Pace]:
+    """How fast this machine is during the test."""
+    with Pace() as pace:
+        yield pace
+
+
+@pytest.fixture
 def permissions() -> Iterator[None]:
     """The permissions of files bind the test, whoever runs it."""
     with bound_by_permissions():
@@ -103,6 +112,10 @@ def _database(server: str, template: str, request: pytest.FixtureRequest) -> Ite
 
 
 def _copy(admin: psycopg.Connection[tuple[object, ...]], template: str, name: str) -> None:
-    admin.execute(
-        pgsql.SQL("create database {} template {}").format(pgsql.Identifier(name), pgsql.Identifier(template))
+    """Copy a database by copying its files, which takes a third of what PostgreSQL's own choice takes."""
+    statement = pgsql.SQL("create database {} template {}").format(
+        pgsql.Identifier(name), pgsql.Identifier(template)
     )
+    if admin.info.server_version >= 150000:
+        statement += pgsql.SQL(" strategy file_copy")
+    admin.execute(statement)

@@ -12,7 +12,13 @@ comment on table omnicdc.allowed_publication is 'Publications that may carry omn
 -- Retention walks the log by transaction id, from the oldest on: what is deleted makes room for what is new, so that a BRIN
 -- index on `at` would soon cover every page. The same function with a bound takes the place of the one without.
 drop index omnicdc.change_at_idx;
-drop function if exists omnicdc.prune(interval, interval);
+do $replaced$
+begin
+  if pg_catalog.to_regprocedure('omnicdc.prune(interval, interval)') is not null then
+    drop function omnicdc.prune(interval, interval);
+  end if;
+end
+$replaced$;
 create index history_at_idx on omnicdc.history (at);
 
 alter table omnicdc.consumer

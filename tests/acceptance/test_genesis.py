@@ -42,7 +42,7 @@ def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> GenesisClient:
     """A client that finds everything in its environment, as Genesis does."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    return GenesisClient(timeout=10)
+    return GenesisClient(timeout=60)
 
 
 def test_what_genesis_has_today_runs_unchanged(cmp: Cmp, host: Host) -> None:
@@ -105,7 +105,7 @@ def test_with_the_daemon_down_it_says_so_within_its_time(cmp: Cmp, client: Genes
     assert answer["verdict"] == "no_consumer"
     assert "no omnicdc daemon is alive" in answer["error"]
     assert "omnicdc run" in answer["hint"]
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 def test_a_name_that_is_not_in_cmp_is_said_at_once(client: GenesisClient) -> None:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from support.host import COMMAND
 
-from bench import upserts
+from bench import plain, upserts
 from bench.measure import Curve, Figure, Series, alternated
 
 if TYPE_CHECKING:
@@ -26,28 +27,35 @@ TIMES = 7
 TIMES_ALL = 5
 """Of `verify --all`, which takes seconds."""
 
-VERIFY_FEW_S = 0.28
-VERIFY_MANY_S = 0.35
-VERIFY_ALL_S = 3.0
-HELP_S = 0.10
-
 PSYCOPG = "import psycopg"
+"""A process that does nothing else: what every command that asks the database must do."""
+
+VERIFY_FEW = 2.2
+VERIFY_MANY = 2.7
+HELP = 0.8
+"""Times `import psycopg`."""
+
+VERIFY_ALL = 1.6
+"""Times the plain process."""
 
 
 def measure(run: Run) -> None:
     """Run each against published registries; the daemon that published them has stopped."""
     many = run.effort.sizes[-1]
     found = {projects: _published(run, projects, everything=projects == many) for projects in (FEW, many)}
+    limits = (
+        ("verify UUID", FEW, VERIFY_FEW, PSYCOPG),
+        ("verify UUID", many, VERIFY_MANY, PSYCOPG),
+        ("--help", FEW, HELP, PSYCOPG),
+        ("verify --all", many, VERIFY_ALL, plain.PROCESS),
+    )
     run.results.figures += [
-        Figure(f"`omnicdc verify UUID`, whole process, N = {FEW:,}", found[FEW]["verify UUID"], VERIFY_FEW_S),
         Figure(
-            f"`omnicdc verify UUID`, whole process, N = {many:,}", found[many]["verify UUID"], VERIFY_MANY_S
-        ),
-        Figure("`omnicdc --help`, whole process", found[FEW]["--help"], HELP_S),
-        Figure(
-            f"`omnicdc verify --all`, whole process, N = {many:,}", found[many]["verify --all"], VERIFY_ALL_S
-        ),
-    ]
+            f"`omnicdc {name}`, whole process, N = {projects:,}",
+            found[projects][name], limit, found[projects][yardstick], yardstick,
+        )
+        for name, projects, limit, yardstick in limits
+    ]  # fmt: skip
     run.results.curves += [
         Curve(
             "commands",
@@ -66,7 +74,11 @@ def _published(run: Run, projects: int, *, everything: bool) -> dict[str, Series
         with estate.daemon(host):
             pass  # it has published everything when it is entered
         commands = _commands(host, upserts.projects(estate.cmp))
-        everyone = {"verify --all": partial(_times, host, lambda: [COMMAND, "verify", "--all"])}
+        plainly = plain.processes(estate)
+        everyone: dict[str, Callable[[], Iterator[float]]] = {
+            "verify --all": partial(_times, host, lambda: [COMMAND, "verify", "--all"]),
+            plain.PROCESS: lambda: islice(plainly, 1),
+        }
         run.tell(f"commands: verify UUID, --help, N = {projects:,}, {TIMES} times")
         alternated(1, commands)  # from now on their files are in memory
         found = alternated(TIMES, commands)

@@ -1,7 +1,7 @@
 """Figures: what was measured, against what, and whether that is what was promised. Pure.
 
 Every promise about time is a ratio to something measured in the same run, so that a slow machine
-is slow on both sides; the few that are not stand in seconds, bytes or shares of a core.
+is slow on both sides: `Figure` refuses any other. Bytes and rows are counted, and stand for themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 T = TypeVar("T")
+
+COUNTED = ("bytes", "MB", "rows")
+"""Units that are the same on every machine."""
 
 Statistic = Literal["p50", "p99", "highest", "lowest"]
 
@@ -65,6 +68,11 @@ class Figure:
     """Of ours; what it is compared with always stands with its median."""
     at_least: bool = False
     """Whether the limit is from below."""
+
+    def __post_init__(self) -> None:
+        """Refuse a promise that another machine would keep or break by its speed alone."""
+        if self.against is None and self.ours.unit not in COUNTED:
+            raise ValueError(f"{self.claim}: {self.ours.unit} of this machine are compared with nothing")
 
     @property
     def value(self) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capture.sessions import Ear, People
+from support.memory import in_memory
 
 from omnicdc.embedded import EmbeddedServer
 
@@ -36,7 +37,8 @@ def ear(cmp: Cmp) -> Iterator[Ear]:
 def small_server() -> Iterator[str]:
     """A superuser's connection string to a cluster of the module's own, which has never seen omnicdc, with the smallest NOTIFY queue."""
     server = EmbeddedServer(
-        Path(tempfile.mkdtemp(prefix="omnicdc-small-")), {"fsync": "off", "max_notify_queue_pages": "64"}
+        Path(tempfile.mkdtemp(prefix="omnicdc-small-", dir=in_memory())),
+        {"fsync": "off", "max_notify_queue_pages": "64"},
     )
     server.create()
     server.start()

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg import sql as pgsql
+from support.host import DEADLINE_S
 
 from omnicdc.embedded import bundled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from support.cmp import Cmp
-
-DEADLINE_S = 20.0
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    """Return as soon as something holds; fail at the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.002)
 
 
 def dump(cmp: Cmp) -> list[str]:

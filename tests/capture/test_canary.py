@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from support.host import DEADLINE_S
 from support.inside import opened
 
 from omnicdc import db, sql
@@ -37,7 +38,7 @@ def test_it_rings_for_whoever_sleeps(cmp: Cmp) -> None:
         conn.execute("listen omnicdc_change")
         db.one(conn, "park")
         release(cmp)
-        rung = list(conn.notifies(timeout=5, stop_after=1))
+        rung = list(conn.notifies(timeout=DEADLINE_S, stop_after=1))
 
     assert len(rung) == 1
 

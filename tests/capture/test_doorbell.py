@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from capture.sessions import Ear
     from support.cmp import Cmp
 
-NEVER_S = 30.0
+NEVER_S = 120.0
 
 
 class Acting:

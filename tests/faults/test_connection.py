@@ -15,8 +15,10 @@ import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import Host, until
+from support.memory import in_memory
 from support.pooler import needs_pooler, pooler
 from support.proxy import Proxy
+from support.rebuild import assert_as_rebuilt
 
 from omnicdc.embedded import EmbeddedServer
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from support.evidence import Evidence, Scale
     from support.host import Daemon
+    from support.pace import Pace
 
 NOTICED_S = 15.0
 """How long a connection that leads nowhere may go unnoticed."""
@@ -54,7 +57,7 @@ def lost_after_s(daemon: Daemon, since: float, after: int) -> float:
 
 
 def test_a_server_gone_silent_is_noticed_and_left(
-    cmp: Cmp, host: Host, proxy: Proxy, scale: Scale, evidence: Evidence
+    cmp: Cmp, host: Host, proxy: Proxy, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P8: half-open: a proxy passes nothing on and closes nothing; noticed within 15 s, and left for a new connection."""
     daemon, took = host.daemon(OMNICDC_POLL_S="5"), []
@@ -68,7 +71,7 @@ def test_a_server_gone_silent_is_noticed_and_left(
         daemon.wait_for("recovered", after=seen)
         published(cmp, host, f"after{number}")
 
-    assert max(took) < NOTICED_S
+    assert max(took) < pace.allows(NOTICED_S)
     assert daemon.process.poll() is None
     evidence(
         "P5 P8", "a proxy goes deaf without closing the connection (half-open)",
@@ -78,7 +81,7 @@ def test_a_server_gone_silent_is_noticed_and_left(
 
 @pytest.mark.campaign
 def test_a_server_that_goes_silent_while_a_canary_is_sent_is_noticed_as_soon(
-    host: Host, proxy: Proxy, evidence: Evidence
+    host: Host, proxy: Proxy, evidence: Evidence, pace: Pace
 ) -> None:
     """P8: the canary's own connection must not be waited for at length; it was, and this took 23 s."""
     daemon, took = host.daemon(OMNICDC_POLL_S="5"), 0.0
@@ -87,7 +90,7 @@ def test_a_server_that_goes_silent_while_a_canary_is_sent_is_noticed_as_soon(
     proxy.heal()
     daemon.wait_for("recovered")
 
-    assert took < NOTICED_S
+    assert took < pace.allows(NOTICED_S)
     evidence(
         "P8", "a proxy goes deaf as soon as the daemon serves, while it sends its first canary",
         times=1, found=f"noticed after {took:.0f} s",
@@ -113,7 +116,7 @@ def test_a_query_that_takes_long_is_not_taken_for_silence(cmp: Cmp, host: Host, 
 
 
 def test_connections_cut_again_and_again_lose_nothing(
-    cmp: Cmp, host: Host, proxy: Proxy, dice: random.Random, scale: Scale, evidence: Evidence, tmp_path: Path
+    cmp: Cmp, host: Host, proxy: Proxy, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P8: by a proxy, and by pg_terminate_backend, at random moments under writes."""
     daemon = host.daemon()
@@ -128,10 +131,8 @@ def test_connections_cut_again_and_again_lose_nothing(
                     where a.datname = current_database() and a.pid <> pg_backend_pid()"""
             )
     until(lambda: cmp.wait().status == "published", "all is published")
-    fresh = Host(tmp_path / "fresh", cmp.dsn)
-    fresh.once()
 
-    assert host.content() == fresh.content()
+    assert_as_rebuilt(cmp, host)
     assert len(host.canonical()) == times
     assert daemon.process.poll() is None
     evidence(
@@ -185,7 +186,7 @@ def test_a_session_that_turns_deaf_is_replaced(
     cmp: Cmp, host: Host, proxy: Proxy, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P8: it heard before, so the connection is to blame: found at the next canary, a minute later at most."""
-    monkeypatch.setattr("support.host.DEADLINE_S", 100.0)
+    monkeypatch.setattr("support.host.DEADLINE_S", 200.0)
     daemon = host.daemon()
     until(lambda: cmp.value(HOME), "its first canary is home")
     proxy.mute = True
@@ -218,8 +219,8 @@ def test_a_server_that_only_reads_is_waited_for_and_among_several_passed_over(
     tmp_path: Path, evidence: Evidence
 ) -> None:
     """P8: named alone it is waited for, and told; named beside one that writes, that one is taken."""
-    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
-    reading = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
+    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
+    reading = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
     host = Host(tmp_path / "host", server.dsn())
     try:
         for one in (server, reading):

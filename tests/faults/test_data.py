@@ -23,6 +23,7 @@ from psycopg import sql as pgsql
 from ruamel.yaml import YAML
 from support.cmp import TABLE, Cmp, undo
 from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, REGISTRIES, Host, until
+from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
 from omnicdc.clients import GenesisClient
@@ -142,15 +143,6 @@ def agree(host: Host, rows: Rows, readers: Iterable[str] = READERS) -> None:
         assert read["stats"]["virtual"] == sum(not rows[project]["github_url"] for project in named)
 
 
-def as_rebuilt(cmp: Cmp, host: Host) -> None:
-    """Insist that a host that knows nothing makes the same files."""
-    with tempfile.TemporaryDirectory() as where:
-        fresh = Host(Path(where) / "fresh", cmp.dsn)
-        fresh.env["OMNICDC_GUARD_SHARE"] = "1"
-        fresh.once()
-        assert host.content() == fresh.content()
-
-
 def verified(host: Host, *which: str) -> None:
     """Insist that the command finds all well with these projects, or with all."""
     for one in which or ("--all",):
@@ -163,7 +155,7 @@ def sound(cmp: Cmp, host: Host, scale: Scale, projects: Iterable[str] = ()) -> N
     verified(host)
     if scale(0, 1):
         verified(host, *projects)
-        as_rebuilt(cmp, host)
+        assert_as_rebuilt(cmp, host)
 
 
 def quarantined(host: Host) -> dict[str, dict[str, str]]:
@@ -240,7 +232,7 @@ def test_every_character_there_is(cmp: Cmp, host: Host, dice: random.Random, evi
     insert(cmp.conn, ((text, text[:1], text[-1:], text[1:2], None) for text in texts))
     cmp.arrived()
     agree(host, rows_of(cmp), QUICK)
-    as_rebuilt(cmp, host)
+    assert_as_rebuilt(cmp, host)
     verified(host)
     cmp.conn.execute("delete from projects where name <> all (%s)", [dice.sample(texts, 300)])
     assert host.run("accept").returncode == 0
@@ -479,7 +471,7 @@ def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evi
     for what, columns in few.items():
         with cmp.transaction() as (conn, token):
             project = cmp.upsert(conn=conn, **({"name": what} | columns))
-        verdict = cmp.wait(token, timeout_s=60)
+        verdict = cmp.wait(token, timeout_s=120)
         assert verdict.status == "published", what
         agree(host, rows_of(cmp), QUICK)
         verified(host, project)

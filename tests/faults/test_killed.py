@@ -23,6 +23,7 @@ from support.crowd import Crowd
 from support.faulty import FAULTS, PROGRAM
 from support.host import COMMAND, DEADLINE_S, REGISTRIES, Daemon, Host, until
 from support.ledger import Ledgers
+from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
 from omnicdc.embedded import EmbeddedServer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from support.crowd import Found
     from support.evidence import Evidence, Scale
+    from support.pace import Pace
 
 NAMES = ("cmp_projects", "project", "git")
 STEPS = ("scanned", "open", "write", "fsync", "rename", "fsync_directory", "published")
@@ -147,17 +149,15 @@ class Scene:
         with closing(self.cmp.connect()) as conn:
             self.cmp.upsert("the last", github_url="https://github.com/acme/last", conn=conn)
         daemons = [victim.daemon or victim.host.starting() for victim in self.victims]
-        fresh = Host(self._where / "fresh", self.cmp.dsn)
-        fresh.once()
         for daemon in daemons:
             daemon.wait_for("serving")
         self.cmp.arrived()
         found = self.crowd.end()
         for victim, daemon in zip(self.victims, daemons, strict=True):
             victim.look()
+            assert_as_rebuilt(self.cmp, victim.host)
             assert daemon.stop() == 0
             assert victim.shown() == written
-            assert victim.host.content() == fresh.content()
             assert not [*victim.host.root.rglob("*.omnicdc-tmp")]
 
         assert found.wrong == []
@@ -186,7 +186,7 @@ def at_the_very_first_start(victim: Victim, moment: Moment) -> None:
 
 def at_a_start(victim: Victim, _moment: Moment) -> None:
     daemon = victim.host.starting()
-    time.sleep(0.2 + victim.dice.random() * 0.4)  # the fault, whenever it is; earlier, it only imports
+    time.sleep(victim.dice.random() * 0.3)  # the fault, whenever it is
     daemon.kill()
     victim.bury(daemon)
 
@@ -234,11 +234,11 @@ Kill = Callable[[Victim, Moment], None]
 
 KILLS: dict[Kill, tuple[str, int, int]] = {
     at_the_very_first_start: ("kill -9 of the daemon at a random moment of a host's very first start", 1, 50),
-    at_a_start: ("kill -9 of the daemon at a random moment of a start", 2, 150),
-    while_serving: ("kill -9 of the daemon at a random moment of its work", 3, 250),
+    at_a_start: ("kill -9 of the daemon at a random moment of a start", 1, 150),
+    while_serving: ("kill -9 of the daemon at a random moment of its work", 2, 250),
     at_a_point: (
         "kill -9 of the daemon at each of the 25 points of a cycle, of a start's and of a later one",
-        8,
+        4,
         500,
     ),
     beside_a_standby: ("kill -9 of the daemon while a stand-by waits", 1, 50),
@@ -248,7 +248,7 @@ KILLS: dict[Kill, tuple[str, int, int]] = {
 
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_nothing_is_torn_or_lost_or_said_too_early(
-    cmp: Cmp, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
+    cmp: Cmp, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P2, P3, P4, P8: each time the next start goes on from what is there, and in the end it is as if nothing had been."""
     times = {kill: scale(short, campaign) for kill, (_, short, campaign) in KILLS.items()}
@@ -260,8 +260,8 @@ def test_killed_at_any_moment_nothing_is_torn_or_lost_or_said_too_early(
     met = sum((victim.met for victim in scene.victims), Counter[tuple[Kill | None, str]]())
     takeover_s = max(victim.longest_s for victim in scene.victims)
 
-    assert found.longest_s < LONGEST_WRITE_S
-    assert takeover_s < TAKEOVER_S
+    assert found.longest_s < pace.allows(LONGEST_WRITE_S)
+    assert takeover_s < pace.allows(TAKEOVER_S)
     for kill, (deed, _, _) in KILLS.items():
         left = f"{met[kill, 'unfinished']} left an unfinished file beside the whole one, {met[kill, 'not yet told']} had published what they had not acknowledged yet, none the other way round"
         quick = f"; the stand-by served after {takeover_s:.2f} s at most" if kill is beside_a_standby else ""
@@ -415,14 +415,18 @@ def started(server: EmbeddedServer) -> None:
 
 End = Callable[[Scene, EmbeddedServer], None]
 
-ENDS: dict[End, tuple[str, int]] = {
-    smart: ("SIGTERM of PostgreSQL (a smart shutdown), then its clients sent away", 10),
-    fast: ("SIGINT of PostgreSQL (a fast shutdown)", 20),
-    immediate: ("SIGQUIT of PostgreSQL (`-m immediate`)", 20),
-    postmaster: ("SIGKILL of the postmaster", 20),
-    one_process: ("SIGKILL of one of PostgreSQL's processes: a writer's, the daemon's or one of its own", 30),
+ENDS: dict[End, tuple[str, int, int]] = {
+    smart: ("SIGTERM of PostgreSQL (a smart shutdown), then its clients sent away", 0, 10),
+    fast: ("SIGINT of PostgreSQL (a fast shutdown)", 0, 20),
+    immediate: ("SIGQUIT of PostgreSQL (`-m immediate`)", 0, 20),
+    postmaster: ("SIGKILL of the postmaster", 1, 20),
+    one_process: (
+        "SIGKILL of one of PostgreSQL's processes: a writer's, the daemon's or one of its own",
+        1,
+        30,
+    ),
 }
-"""What is told of each, and how often it is done in a campaign."""
+"""What is told of each, and how often it is done: two of them stand for all in a short run."""
 
 
 @pytest.mark.timeout(1800)
@@ -430,7 +434,7 @@ def test_whatever_ends_the_server_what_it_confirmed_is_published(
     own: EmbeddedServer, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P3, P8: by the same daemon, which says that it lost its session and has it again."""
-    times = {end: scale(1, campaign) for end, (_, campaign) in ENDS.items()}
+    times = {end: scale(short, campaign) for end, (_, short, campaign) in ENDS.items()}
     plan = [end for end in ENDS for _ in range(times[end])]
     dice.shuffle(plan)
     slowest = dict.fromkeys(ENDS, 0.0)
@@ -447,7 +451,7 @@ def test_whatever_ends_the_server_what_it_confirmed_is_published(
         found = scene.quiet()
 
     assert settings == ["on", "on"]
-    for end, (deed, _) in ENDS.items():
+    for end, (deed, *_) in ENDS.items():
         evidence(
             "P1 P3 P8", deed, times=times[end],
             found=f"every confirmed transaction is in the files; the same daemon served again {slowest[end]:.1f} s later at most",
@@ -498,7 +502,7 @@ def test_a_server_that_comes_up_is_waited_for(
             for _ in range(times):
                 own.stop()
                 daemon = host.starting()
-                time.sleep(0.2 + dice.random() * 0.2)  # until it has imported, and perhaps knocked
+                time.sleep(dice.random() * 0.2)  # until it has knocked, or not yet
                 own.start()
                 daemon.wait_for("serving")
                 assert daemon.stop() == 0

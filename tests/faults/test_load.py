@@ -20,15 +20,14 @@ import pytest
 from bench.pgbench import DRAW, IDS, VALUES, command
 from psycopg import sql as pgsql
 from support.cmp import TABLE, UPSERT, Cmp
-from support.host import INVENTORY, Host, until
+from support.host import DEADLINE_S, INVENTORY, Host, until
+from support.memory import in_memory
+from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
-from omnicdc.daemon import run_to_the_end
 from omnicdc.embedded import EmbeddedServer, bundled
 from omnicdc.housekeeping import SIGN_OF_LIFE_S
-from omnicdc.publish import nobody
 from omnicdc.scanners import scanners
-from omnicdc.stop import Stop
 from omnicdc.watch import derive
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from support.evidence import Evidence, Scale
     from support.host import Daemon
+    from support.pace import Pace
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -57,7 +57,7 @@ MOST_GROWTH_MB = 10.0
 def small_queue() -> Iterator[EmbeddedServer]:
     """A server of the module's own: room for 250 connections, and the smallest NOTIFY queue."""
     server = EmbeddedServer(
-        Path(tempfile.mkdtemp(prefix="omnicdc-load-")),
+        Path(tempfile.mkdtemp(prefix="omnicdc-load-", dir=in_memory())),
         {"max_connections": "250", "max_notify_queue_pages": "64", "fsync": "off"},
     )
     server.create()
@@ -87,14 +87,6 @@ def own_host(own: Cmp, tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path / "host", own.dsn)
     yield host
     host.close()
-
-
-def rebuilt(cmp: Cmp, where: Path) -> dict[str, bytes]:
-    """Return what a first start elsewhere writes."""
-    fresh = Host(where, cmp.dsn)
-    run_to_the_end(fresh.config(), Stop(), nobody)
-    cmp.conn.execute("delete from omnicdc.consumer where name = %s", [where.name])
-    return fresh.content()
 
 
 def resident_mb(daemon: Daemon) -> float:
@@ -204,7 +196,7 @@ class Writers:
         """Wait for all; returns how many transactions they made. Fails if any of them failed."""
         written = 0
         for process in self._started:
-            said, noise = process.communicate(timeout=60)
+            said, noise = process.communicate(timeout=DEADLINE_S)
             assert process.returncode == 0, noise
             assert "number of failed transactions: 0 (" in said, said
             written += int(said.partition("actually processed: ")[2].split("/")[0].split()[0])
@@ -258,33 +250,28 @@ def sample(cmp: Cmp, host: Host, daemon: Daemon, allowed_s: float) -> Sample:
 
 @pytest.mark.timeout(1200)
 def test_many_connections_write_for_long_and_nothing_grows(
-    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, pace: Pace, evidence: Evidence
 ) -> None:
     """P1, P4: no write fails; neither lag nor memory grows, nor the log beyond what is kept; in the middle third one
     transaction stays open, which delays nobody but itself.
     """
-    clients, seconds, projects = scale(40, 200), scale(6, 600), scale(500, 10_000)
+    clients, seconds, projects = scale(40, 200), scale(3, 600), scale(500, 10_000)
     own.fill(projects)
     own.conn.execute(IDS)
     daemon = own_host.daemon(OMNICDC_HISTORY=f"{HISTORY_S}s", OMNICDC_POLL_S="5")
     writers, long = Writers(own, tmp_path, projects), LongTransaction(own)
     thirds: list[list[Sample]] = [[], [], []]
     try:
-        steady = writers.start(clients - BURST_CLIENTS, seconds, rate=scale(200, 400))
+        writers.start(clients - BURST_CLIENTS, seconds, rate=scale(200, 400))
         began = time.monotonic()
-        while steady.poll() is None:
-            third = min(int((time.monotonic() - began) / seconds * 3), 2)
-            if third == 1 and not long.token:
-                long.begin()
-            if third == 2 and not long.lasted_s:
-                long.commit()
+        for third, begin in enumerate((lambda: None, long.begin, long.commit)):
+            begin()
             # What was written beside it is kept until the prune that follows its end.
             allowed_s = HISTORY_S + SIGN_OF_LIFE_S + SLACK_S + (seconds if third else 0)
-            thirds[third].append(sample(own, own_host, daemon, allowed_s))
-            writers.burst_if_due()
+            while not thirds[third] or time.monotonic() - began < seconds * (third + 1) / 3:
+                thirds[third].append(sample(own, own_host, daemon, allowed_s))
+                writers.burst_if_due()
         written = writers.end()
-        if not long.lasted_s:  # of a short run beside others the last third may not be seen
-            long.commit()
     finally:
         writers.close()
         long.close()
@@ -297,10 +284,10 @@ def test_many_connections_write_for_long_and_nothing_grows(
     every = [lag for part in lags for lag in part]
 
     assert long.project in own_host.canonical()
-    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert_as_rebuilt(own, own_host)
     assert [it.overdue for part in thirds for it in part if it.overdue] == []
     # Of few samples, beside whatever else the machine does, a short run can only tell that none was lost.
-    assert max(median[1:]) < 2 * median[0] + scale(5000, 250)
+    assert max(median[1:]) < 2 * median[0] + 1000 * pace.allows(0.25 if scale(0, 1) else 5)
     assert memory[2] < memory[0] + MOST_GROWTH_MB
     evidence(
         "P1 P4",
@@ -375,7 +362,7 @@ def flood(cmp: Cmp) -> None:
 
 
 def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
-    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    own: Cmp, own_host: Host, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5: filled by somebody else: no write fails or waits, changes arrive by polling and are acknowledged."""
     rounds = scale(1, 10)
@@ -393,9 +380,9 @@ def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
         own.upsert(f"heard again {number}")
         own.arrived()
 
-    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert_as_rebuilt(own, own_host)
     assert not [event for event in daemon.events if event["event"] == "session_lost"]
-    assert slowest < LONGEST_WRITE_S
+    assert slowest < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
         "the server's NOTIFY queue filled to the brim by somebody else's notifications, beside a listener that stays in a transaction",
@@ -460,12 +447,10 @@ def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_
         left = log_rows(cmp)
         behind = dead.content() != hosts[1].content()
         dead.daemon()
-        cmp.arrived()
-        right = rebuilt(cmp, tmp_path / "fresh")
 
         # Of the last ones the others read, some began before others had ended.
         assert (kept, gone > writes - 10, left < 10, behind) == (writes, True, True, True)
-        assert [host.content() == right for host in hosts] == [True] * count
+        assert_as_rebuilt(cmp, *hosts)
     finally:
         for host in hosts:
             host.close()
@@ -490,7 +475,7 @@ def log_rows(cmp: Cmp) -> int:
 
 
 def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
-    cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P5, P8: alive and silent, it holds nothing back; continued, it must not take for published what was deleted unread."""
     rounds = scale(1, 10)
@@ -510,7 +495,7 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
         assert deleted > 0
         assert f"while it stood {number}" in str(host.canonical())
         assert verdict.status == "published", verdict
-    assert host.content() == rebuilt(cmp, tmp_path / "fresh")
+    assert_as_rebuilt(cmp, host)
     evidence(
         "P1 P5 P8",
         "a daemon stopped (SIGSTOP) for longer than `silent_limit` and `history`, and continued: what it had not read was deleted",
@@ -520,7 +505,7 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
 
 
 def test_a_consumer_that_is_held_holds_no_log_back(
-    cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
     """P6, P8: alive, with a registry that cannot be written for long; mended, it shows what was pruned meanwhile, too."""
     rounds = scale(1, 10)
@@ -545,7 +530,7 @@ def test_a_consumer_that_is_held_holds_no_log_back(
         until(lambda: cmp.wait().status == "published", "it is written")
 
         assert (status, left, deleted >= 20, lacking) == ("held", 0, True, True)
-        assert host.content() == rebuilt(cmp, tmp_path / f"fresh{number}")
+        assert_as_rebuilt(cmp, host)
     evidence(
         "P6 P8",
         "a registry held for long (nothing can be written in its directory), and the log pruned meanwhile",
@@ -572,11 +557,7 @@ def test_pruning_takes_nothing_from_readers_in_the_middle(
                 thread.start()
             while any(thread.is_alive() for thread in threads):
                 pruned += prune(cmp)
-            cmp.arrived()
-            right = rebuilt(cmp, tmp_path / f"fresh{pruned}")
-
-            assert host.content() == right
-            assert second.content() == right
+            assert_as_rebuilt(cmp, host, second)
     finally:
         second.close()
     assert pruned > 0
@@ -611,7 +592,7 @@ def no_room(cmp: Cmp) -> Iterator[None]:
     thread = threading.Thread(target=take)
     thread.start()
     try:
-        assert full.wait(20)
+        assert full.wait(DEADLINE_S)
         yield
     finally:
         done.set()
@@ -633,7 +614,7 @@ def shut_out(cmp: Cmp, daemon: Daemon, seen: int) -> dict[str, object]:
 
 
 def test_a_server_without_room_is_waited_for(
-    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
+    own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P4, P8: the daemon lost its connection and gets none, another one starts: both say so, wait, and go on by themselves."""
     rounds = scale(1, 5)
@@ -651,14 +632,12 @@ def test_a_server_without_room_is_waited_for(
             slowest = max(slowest, timed_upsert(own, f"without room {number}"))
         starting.wait_for("serving")
         daemon.wait_for("recovered", after=seen)
-        own.arrived()
-        right = rebuilt(own, tmp_path / f"fresh{number}")
 
         assert all("too many clients" in str(line["error"]) for line in said)
         assert "too many clients" in refused.stderr
-        assert [own_host.content(), other.content()] == [right, right]
+        assert_as_rebuilt(own, own_host, other)
         other.close()
-    assert slowest < LONGEST_WRITE_S
+    assert slowest < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P4 P8",
         "every connection that the server has (max_connections) taken by somebody else, and the daemon's own cut; a second daemon started meanwhile",
@@ -699,7 +678,7 @@ def test_one_statement_that_changes_everything_passes_under_load(
     own.arrived()
 
     assert renewed > projects * 0.9
-    assert own_host.content() == rebuilt(own, tmp_path / "fresh")
+    assert_as_rebuilt(own, own_host)
     evidence(
         "P1 P2",
         f"all of {projects:,} projects changed in one statement, while eight connections wrote single ones",

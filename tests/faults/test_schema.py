@@ -23,7 +23,7 @@ from psycopg import errors as pg
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.faulty import FAULTS, PROGRAM
-from support.host import COMMAND, Host, until
+from support.host import COMMAND, DEADLINE_S, Host, until
 from support.place import PROJECTS, Place, Writers
 
 from omnicdc import db, install, sql
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from support.evidence import Evidence, Scale
+    from support.pace import Pace
 
 
 WATCHED = derive(scanners().values()).fields
@@ -63,7 +64,7 @@ def honest(place: Place, token: str | None) -> float:
     """Ask until it is said to have arrived, and look at the files at that instant; returns the seconds it took."""
     started = time.monotonic()
     while not (verdict := place.wait(token, timeout_s=0)).arrived:
-        assert time.monotonic() - started < 20, verdict
+        assert time.monotonic() - started < DEADLINE_S, verdict
     assert place.holds(), f"{verdict.status}, but the file does not hold it"
     return time.monotonic() - started
 
@@ -144,7 +145,7 @@ CHANGE = (
 
 @pytest.mark.timeout(300)
 def test_a_capture_that_is_broken_is_named_and_mended_by_the_command_that_is_named(
-    place: Place, dice: random.Random, scale: Scale, evidence: Evidence
+    place: Place, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5, P8: no write fails or waits, none is called published, and none is missing once it is mended."""
     daemon = place.serve()
@@ -175,12 +176,12 @@ def test_a_capture_that_is_broken_is_named_and_mended_by_the_command_that_is_nam
             assert said.startswith("capture is broken: ")
             assert cause in said, deed
             assert "`omnicdc install`" in said, deed
-    seldom = with_settings_as_they_come(place) if scale(0, 1) else 0.0
+    seldom = with_settings_as_they_come(place, pace) if scale(0, 1) else 0.0
     place.right()
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
-    assert seldom < 7
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
+    assert seldom < pace.allows(7)
     evidence(
         "P1 P4 P5 P8",
         "triggers disabled, demoted from ALWAYS, dropped; their functions edited, dropped, given to others; the table dropped "
@@ -191,7 +192,7 @@ def test_a_capture_that_is_broken_is_named_and_mended_by_the_command_that_is_nam
     )
 
 
-def with_settings_as_they_come(place: Place) -> float:
+def with_settings_as_they_come(place: Place, pace: Pace) -> float:
     """Break the capture under a daemon that looks as seldom as it does by itself; returns when it noticed, at the latest."""
     place.daemon.stop()
     place.daemon = place.host.daemon(OMNICDC_POLL_S="5")
@@ -200,7 +201,7 @@ def with_settings_as_they_come(place: Place) -> float:
         seen, started = len(place.daemon.events), time.monotonic()
         place.execute(f"alter table projects disable trigger {trigger}")
         assert place.wait().status == "capture_broken"
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < pace.allows(2)
         place.daemon.wait_for("capture_broken", after=seen)
         took.append(time.monotonic() - started)
         place.mend()
@@ -236,7 +237,7 @@ RIGHTS: list[tuple[str, str]] = [
 @pytest.mark.timeout(300)
 @pytest.mark.campaign
 def test_rights_that_were_taken_away_are_named_and_renewed_by_install(
-    place: Place, dice: random.Random, evidence: Evidence
+    place: Place, dice: random.Random, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5: a daemon that may no longer read or tell is not called stopped; its files stay, and are right again."""
     place.serve()
@@ -264,7 +265,7 @@ def test_rights_that_were_taken_away_are_named_and_renewed_by_install(
     place.right()
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
         "rights revoked from omnicdc_daemon: columns of projects, the schema, the log, its own row, the history; a watched "
@@ -306,7 +307,7 @@ TYPES = "create domain short as varchar(90); create domain project_id as uuid; c
 
 @pytest.mark.timeout(300)
 def test_a_column_that_is_dropped_renamed_or_retyped_holds_what_cannot_be_read_and_nothing_else(
-    place: Place, dice: random.Random, scale: Scale, evidence: Evidence
+    place: Place, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5, P6: writes go on; what can be read arrives; what cannot is held, named, and heals when it is back."""
     place.execute(TYPES)
@@ -337,7 +338,7 @@ def test_a_column_that_is_dropped_renamed_or_retyped_holds_what_cannot_be_read_a
     place.right()
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5 P6",
         "a column dropped, renamed, retyped (integer, json, text[], an enum, a domain, varchar, bytea) and put back: watched "
@@ -418,7 +419,7 @@ MOVES: list[tuple[str, str]] = [
 
 @pytest.mark.campaign
 def test_a_table_that_is_renamed_moved_or_hidden_behind_a_view_is_found_again(
-    place: Place, evidence: Evidence
+    place: Place, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5: the files stay as they are; `status` knows where the table went, and its command and setting mend it."""
     place.serve()
@@ -446,7 +447,7 @@ def test_a_table_that_is_renamed_moved_or_hidden_behind_a_view_is_found_again(
     place.right()
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
         "the table renamed, moved to another schema, renamed with a view in its place, moved back; then what `omnicdc status` "
@@ -512,7 +513,7 @@ OURS: list[tuple[str, str]] = [
 
 @pytest.mark.campaign
 def test_what_becomes_of_omnicdc_s_own_tables_by_hand_harms_no_write_and_is_mended(
-    place: Place, dice: random.Random, evidence: Evidence
+    place: Place, dice: random.Random, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5, P8: under a running daemon; what the log loses while the daemon hangs is scanned for all the same."""
     daemon = place.serve(OMNICDC_SWEEP_S="2")
@@ -539,7 +540,7 @@ def test_what_becomes_of_omnicdc_s_own_tables_by_hand_harms_no_write_and_is_mend
     place.right()
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5 P8",
         "while the daemon hung and had changes to read, and nobody wrote: the schema omnicdc dropped CASCADE, the log emptied by TRUNCATE or by DELETE, "
@@ -593,7 +594,7 @@ class Dawdlers:
 
 @pytest.mark.campaign
 def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
-    place: Place, dice: random.Random, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+    place: Place, dice: random.Random, evidence: Evidence, monkeypatch: pytest.MonkeyPatch, pace: Pace
 ) -> None:
     """P4: an upgrade that alters the log made PostgreSQL call off CMP's writes, as deadlocks, by the dozen."""
     later = sql.Migration(
@@ -619,7 +620,7 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
                 busy += 1
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     assert busy < times / 2
     evidence(
         "P4",
@@ -700,7 +701,7 @@ def test_partitions_come_and_go_with_their_rows(place: Place, evidence: Evidence
 @pytest.mark.timeout(300)
 @pytest.mark.campaign
 def test_a_long_lock_on_cmp_s_table_is_named_and_holds_up_nobody_who_asks(
-    place: Place, evidence: Evidence
+    place: Place, evidence: Evidence, pace: Pace
 ) -> None:
     """P4, P5: the daemon queues behind it and so does CMP; `status` and `wait` answer in time, and name who holds it."""
     place.execute(BY_TYPE)
@@ -733,7 +734,7 @@ def test_a_long_lock_on_cmp_s_table_is_named_and_holds_up_nobody_who_asks(
         assert writers.broken == []
     place.right()
 
-    assert max(answered) < 1.5
+    assert max(answered) < pace.allows(1.5)
     evidence(
         "P4 P5",
         "an ACCESS EXCLUSIVE lock on projects, and on one of its partitions, for a second and for half a minute",
@@ -746,7 +747,7 @@ def test_a_long_lock_on_cmp_s_table_is_named_and_holds_up_nobody_who_asks(
 @pytest.mark.campaign
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "by name"])
 def test_a_daemon_that_hangs_in_a_reading_holds_up_whoever_alters_the_table_for_ten_seconds(
-    place: Place, tmp_path: Path, evidence: Evidence, *, whole: bool
+    place: Place, tmp_path: Path, evidence: Evidence, pace: Pace, *, whole: bool
 ) -> None:
     """P4: CMP's ALTER TABLE waits for every reader, and CMP's writers for ALTER TABLE; they waited for ever."""
     faults = tmp_path / "faults"
@@ -769,8 +770,8 @@ def test_a_daemon_that_hangs_in_a_reading_holds_up_whoever_alters_the_table_for_
     place.right()
 
     assert writers.broken == []
-    assert quick < LONGEST_WRITE_S
-    assert max(altered_s, writers.slowest_s) < 13
+    assert quick < pace.allows(LONGEST_WRITE_S)
+    assert max(altered_s, writers.slowest_s) < pace.allows(13)
     evidence(
         "P4",
         f"the daemon stopped for ever in the middle of a reading of {'everything' if whole else 'what changed'}, "
@@ -842,7 +843,7 @@ MAINTENANCE = [
 
 
 @pytest.mark.campaign
-def test_maintenance_loses_nothing_and_is_not_held_up(place: Place, evidence: Evidence) -> None:
+def test_maintenance_loses_nothing_and_is_not_held_up(place: Place, evidence: Evidence, pace: Pace) -> None:
     """P1, P4, P5: whatever writes a table anew, or only looks at it, leaves capture and registries alone."""
     place.serve()
     took = []
@@ -860,8 +861,8 @@ def test_maintenance_loses_nothing_and_is_not_held_up(place: Place, evidence: Ev
     place.right()
 
     assert writers.broken == []
-    assert writers.slowest_s < LONGEST_WRITE_S
-    assert max(took) < 10
+    assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
+    assert max(took) < pace.allows(10)
     evidence(
         "P1 P4 P5",
         "VACUUM FULL, CLUSTER, REINDEX and indexes CONCURRENTLY, UNLOGGED and back, statistics, a constraint, another owner; VACUUM FULL of the log",

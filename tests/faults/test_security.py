@@ -25,7 +25,7 @@ from psycopg import errors as pg
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.faulty import FAULTS, PROGRAM
-from support.host import COMMAND, PROJECT, REGISTRIES, Host, until
+from support.host import COMMAND, DEADLINE_S, PROJECT, REGISTRIES, Host, until
 
 from omnicdc import sql
 from omnicdc.embedded import bundled
@@ -505,7 +505,7 @@ def test_namesakes_of_a_writer_are_run_by_nobody(
             )
             conn.execute("delete from public.projects where name operator(pg_catalog.~) 'y$'")
     commands = [
-        (("wait", "--timeout", "10", "--project", "apollo"), as_client),
+        (("wait", "--timeout", "60", "--project", "apollo"), as_client),
         (("status",), as_client),
         (("verify", project), {}),
         (("verify", "--all"), as_client),
@@ -513,7 +513,7 @@ def test_namesakes_of_a_writer_are_run_by_nobody(
         (("rebuild", "--dry-run"), {}),
         (("accept",), {}),
         (("status",), {}),
-        (("wait", "--timeout", "10"), {}),
+        (("wait", "--timeout", "60"), {}),
     ]  # fmt: skip
     done = {"install": host.run("install")}
     with ThreadPoolExecutor(3) as pool:
@@ -1118,7 +1118,7 @@ def on_a_terminal(host: Host, *arguments: str) -> str:
             while chunk := os.read(parent, 65536):
                 shown += chunk
         os.close(parent)
-        process.wait(20)
+        process.wait(DEADLINE_S)
     return shown.decode(errors="replace")
 
 

@@ -22,10 +22,10 @@ import psycopg
 import pytest
 from support.cmp import TABLE, Cmp
 from support.host import INVENTORY, Host, until
+from support.rebuild import assert_as_rebuilt, barrier
 
 from omnicdc import db, install
 from omnicdc import wait as waits
-from omnicdc.daemon import run_to_the_end
 from omnicdc.embedded import EmbeddedServer, bundled
 from omnicdc.errors import ConfigError
 from omnicdc.scanners import scanners
@@ -130,13 +130,6 @@ class Scene:
         host = Host(self.directory / f"{next(self._number)}" / name, dsn)
         self._undo.callback(host.close)
         return host
-
-    def rebuilt(self, cmp: Cmp) -> dict[str, bytes]:
-        """Return what a full rebuild by a host that knows nothing publishes; it leaves no trace in the database."""
-        fresh = self.host(cmp.dsn, f"fresh{next(self._number)}")
-        run_to_the_end(fresh.config(), Stop(), lambda _point: None)
-        cmp.conn.execute("delete from omnicdc.consumer where name like 'fresh%'")
-        return fresh.content()
 
     def close(self) -> None:
         self._undo.close()
@@ -243,18 +236,18 @@ def served(cmp: Cmp, host: Host, **env: str) -> Daemon:
     return daemon
 
 
-def goes_on(scene: Scene, cluster: Cluster, host: Host, daemon: Daemon) -> None:
+def goes_on(cluster: Cluster, host: Host, daemon: Daemon) -> None:
     """Insist that files are right, a write arrives, nothing unread is pruned, and pruning has not stopped for ever."""
     with cluster.cmp() as cmp:
         until(lambda: cmp.wait().status == "published", "published again")
         assert not shows(host), [name for name, data in host.content().items() if LOST.encode() in data]
-        assert host.content() == scene.rebuilt(cmp)
+        assert_as_rebuilt(cmp, host)
         for name in ("it goes on", "after pruning"):
             token = write(cmp, name)
             assert cmp.wait(token).status == "published"
             assert name in str(host.canonical())
             until(partial(pruned, cmp), f"nothing read stays in the log: {cmp.log()}")
-        assert host.content() == scene.rebuilt(cmp)
+        assert_as_rebuilt(cmp, host)
     assert daemon.process.poll() is None
 
 
@@ -327,7 +320,7 @@ def test_a_dump_restored_into_a_new_cluster_behind_the_same_dsn(
         new, host, daemon = emigrate(scene, empty, suffix, running=running)
         daemon.wait_for("snapshot_of_another_cluster")
         daemon.wait_for("log_of_another_cluster")
-        goes_on(scene, new, host, daemon)
+        goes_on(new, host, daemon)
         with new.cmp() as cmp:
             assert cmp.consumer("host")["system_identifier"] == cmp.value(
                 "select system_identifier from pg_control_system()"
@@ -413,7 +406,7 @@ def test_another_database_of_the_cluster_takes_the_name(
             daemon.wait_for("recovered", after=seen)
         else:
             daemon = host.daemon()
-        goes_on(scene, cluster, host, daemon)
+        goes_on(cluster, host, daemon)
         host.close()
         cluster.stop()
 
@@ -456,7 +449,7 @@ def test_a_restore_in_place_under_a_sleeping_daemon(scene: Scene, scale: Scale, 
             daemon.process.send_signal(signal.SIGCONT)
             daemon.wait_for("recovered", after=seen)
         assert not any(verdict.status == "published" for verdict in blind), blind
-        goes_on(scene, cluster, host, daemon)
+        goes_on(cluster, host, daemon)
 
     evidence(
         "P5 P8",
@@ -508,7 +501,7 @@ def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
             assert daemon.events[seen]["event"] == "session_lost", daemon.events[seen:]
             assert len(host.canonical()) == 4
 
-    goes_on(scene, cluster, host, daemon)
+    goes_on(cluster, host, daemon)
     evidence(
         "P2 P8",
         "a scan (full, or of one project) waits for a transaction that drops CMP's table and creates it again: a table younger than the "
@@ -544,7 +537,7 @@ def test_a_copy_of_the_data_directory_is_put_back(scene: Scene, scale: Scale, ev
             with pytest.raises(ConfigError, match="not a transaction of this cluster"):
                 cmp.wait(lost)
             assert cmp.wait(kept).status == "published"
-        goes_on(scene, old, host, daemon)
+        goes_on(old, host, daemon)
         host.close()
         old.stop()
 
@@ -594,7 +587,7 @@ def test_until_its_first_scan_a_daemon_vouches_for_nothing(scene: Scene, evidenc
     assert {verdict.status for verdict in blind} == {"timeout"}, blind
     assert "has yet to compare its files" in blind[0].detail
     assert seeing.status == "published"
-    goes_on(scene, old, host, daemon)
+    goes_on(old, host, daemon)
     evidence(
         "P5",
         "an older copy put back, and the daemon's first scan kept waiting by a lock, while `wait` asks",
@@ -629,7 +622,7 @@ def test_the_guard_holds_what_going_back_would_empty(scene: Scene, evidence: Evi
 
     assert verdict.status == "held"
     assert (stayed, len(host.canonical())) == (many, held)
-    goes_on(scene, old, host, daemon)
+    goes_on(old, host, daemon)
     evidence(
         "P8",
         "an older copy put back that has a quarter of the projects",
@@ -666,7 +659,7 @@ def test_a_restore_under_the_daemon_s_eyes(scene: Scene, empty: Cluster, evidenc
         until(lambda: shows(host, "unnoted"), "what no trigger noted")
 
     assert blind.status == "capture_broken", blind
-    goes_on(scene, new, host, daemon)
+    goes_on(new, host, daemon)
     evidence(
         "P1 P5 P8",
         "pg_restore, section by section, into the server that the daemon tries to reach; CMP writes before the triggers are there",
@@ -713,7 +706,7 @@ def test_recovery_to_a_point_in_time(scene: Scene, evidence: Evidence) -> None:
             assert cmp.wait(kept).status == "published"
             with pytest.raises(ConfigError, match="not a transaction of this cluster"):
                 cmp.wait(lost)
-        goes_on(scene, recovered, host, daemon)
+        goes_on(recovered, host, daemon)
         host.close()
         recovered.stop()
 
@@ -766,7 +759,7 @@ def test_a_standby_is_promoted(scene: Scene, evidence: Evidence) -> None:
             cmp.conn.execute("delete from omnicdc.consumer where name = 'late'")
             with pytest.raises(ConfigError, match="not a transaction of this cluster"):
                 cmp.wait(lost)
-        goes_on(scene, standby, host, daemon)
+        goes_on(standby, host, daemon)
         host.close()
         standby.stop()
 
@@ -807,7 +800,7 @@ def test_transaction_ids_far_ahead(scene: Scene, evidence: Evidence) -> None:
             assert cmp.wait(after).status == "published"
             assert cmp.wait(before).status in ("published", "nothing_to_do")
             assert int(after) - int(before) > 2**28
-        goes_on(scene, cluster, host, daemon)
+        goes_on(cluster, host, daemon)
 
     evidence(
         "P1 P5 P8",
@@ -841,7 +834,7 @@ def test_pg_resetwal_after_a_crash(scene: Scene, scale: Scale, evidence: Evidenc
             daemon = host.daemon()
         else:
             daemon.wait_for("recovered", after=seen)
-        goes_on(scene, cluster, host, daemon)
+        goes_on(cluster, host, daemon)
         host.close()
         cluster.stop()
 
@@ -904,7 +897,7 @@ def test_pg_upgrade(scene: Scene, evidence: Evidence) -> None:
         daemon.wait_for("snapshot_of_another_cluster")
         with new.cmp() as cmp:
             assert cmp.wait(kept).status == "published"
-        goes_on(scene, new, host, daemon)
+        goes_on(new, host, daemon)
     finally:
         host.close()
         old.delete()
@@ -1020,7 +1013,7 @@ def test_the_clock_is_set(scene: Scene, clock: Clock, evidence: Evidence) -> Non
                 cmp.arrived(write(cmp, f"pruned at {hours}"))
                 assert f"pruned at {hours}" in str(host.canonical())
             assert all(value >= 0 for event in daemon.events for value in event.get("ms", {}).values())
-        goes_on(scene, cluster, host, daemon)
+        goes_on(cluster, host, daemon)
         host.close()
         cluster.stop()
 
@@ -1055,15 +1048,16 @@ def test_a_daemon_whose_unread_changes_were_pruned_scans_everything(
         hanging.process.send_signal(signal.SIGCONT)
         until(lambda: shows(other, "unread"), "what it never read")
         sessions = [event for event in hanging.events if event["event"] == "session_lost"]
-        content = other.content()
+        barrier(cmp, host, other)
+        content, wanted = other.content(), host.content()
         hanging.stop()
         cmp.conn.execute("delete from omnicdc.consumer where name = 'other'")
 
     assert not left
     assert not sessions
     assert blind.status != "published", blind
-    assert content == host.content()
-    goes_on(scene, cluster, host, daemon)
+    assert content == wanted
+    goes_on(cluster, host, daemon)
     evidence(
         "P1 P5",
         "a daemon hangs, the server's clock leaps a month ahead, and what the hanging one has not read is pruned",

@@ -64,9 +64,9 @@ def test_a_stop_ends_the_waiting_for_an_answer(server: str) -> None:
         began = time.monotonic()
 
         with pytest.raises(Interrupted):
-            conn.execute("select pg_sleep(20)")
+            conn.execute("select pg_sleep(120)")
         assert conn.closed
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_a_connection_lost_in_the_middle_of_a_snapshot_is_told_as_that(conn: Connection) -> None:

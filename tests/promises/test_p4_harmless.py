@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg import sql as pgsql
 from support.host import REGISTRIES, Host, until
+from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
 from omnicdc.scanners import scanners
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.cmp import Cmp
+    from support.pace import Pace
 
 NAMES = [name.rsplit("/", 1)[-1] for name in REGISTRIES]
 CANONICAL, PROJECT, INVENTORY = NAMES
@@ -71,7 +73,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", where], check=True)
 
 
-def test_writes_need_no_daemon(cmp: Cmp, host: Host) -> None:
+def test_writes_need_no_daemon(cmp: Cmp, host: Host, pace: Pace) -> None:
     """P4: never one at all, one that ended, one that was killed."""
     cmp.conn.execute("alter table projects alter name drop not null")
     never = write_all_kinds(cmp)
@@ -80,10 +82,10 @@ def test_writes_need_no_daemon(cmp: Cmp, host: Host) -> None:
     host.daemon().kill()
     killed = write_all_kinds(cmp)
 
-    assert max(never, ended, killed) < LONGEST_WRITE_S
+    assert max(never, ended, killed) < pace.allows(LONGEST_WRITE_S)
 
 
-def test_writes_do_not_wait_for_a_daemon_that_hangs(cmp: Cmp, host: Host) -> None:
+def test_writes_do_not_wait_for_a_daemon_that_hangs(cmp: Cmp, host: Host, pace: Pace) -> None:
     """P4: a daemon that is stopped while it sleeps, and one that is stopped at work; both go on afterwards."""
     cmp.conn.execute("alter table projects alter name drop not null")
     daemon = host.daemon()
@@ -98,7 +100,7 @@ def test_writes_do_not_wait_for_a_daemon_that_hangs(cmp: Cmp, host: Host) -> Non
     daemon.process.send_signal(signal.SIGCONT)
     cmp.wait()
 
-    assert max(asleep, at_work) < LONGEST_WRITE_S
+    assert max(asleep, at_work) < pace.allows(LONGEST_WRITE_S)
     assert project in host.canonical()
 
 
@@ -123,7 +125,7 @@ def test_a_writer_needs_no_right_on_omnicdc(cmp: Cmp, host: Host) -> None:
         cmp.conn.execute(pgsql.SQL("drop role {}").format(role))
 
 
-def test_a_full_disk_stops_no_write_and_heals(cmp: Cmp, small_disk: Path) -> None:
+def test_a_full_disk_stops_no_write_and_heals(cmp: Cmp, small_disk: Path, pace: Pace) -> None:
     """P4, P6: what no longer fits is held, the last good files stay whole, and room alone mends it."""
     cmp.fill(20)
     host = Host(small_disk / "host", cmp.dsn)
@@ -145,7 +147,7 @@ def test_a_full_disk_stops_no_write_and_heals(cmp: Cmp, small_disk: Path) -> Non
         assert set(reasons) == set(NAMES)
         assert all("No space left on device" in reason for reason in reasons.values())
         assert kept == last_good
-        assert slowest < LONGEST_WRITE_S
+        assert slowest < pace.allows(LONGEST_WRITE_S)
         assert held(host) == {}
         assert len(host.canonical()) == len(host.projects()) == 105
         assert not [*host.root.rglob("*.omnicdc-tmp")]
@@ -194,7 +196,7 @@ def test_a_renamed_column_holds_exactly_the_registries_that_read_it(
     assert len(host.canonical()) == len(host.projects()) == 2
 
 
-def test_a_dropped_column_holds_its_registries_until_it_is_back(cmp: Cmp, host: Host) -> None:
+def test_a_dropped_column_holds_its_registries_until_it_is_back(cmp: Cmp, host: Host, pace: Pace) -> None:
     """P4, P6: the others go on meanwhile; a column added anew needs its grant, so `omnicdc install`."""
     one = cmp.upsert("one", github_url="https://github.com/acme/one")
     host.env["OMNICDC_POLL_S"] = "0.1"
@@ -213,7 +215,7 @@ def test_a_dropped_column_holds_its_registries_until_it_is_back(cmp: Cmp, host: 
         install.install(conn, "projects", derive(scanners().values()).fields)
     until(lambda: cmp.wait().status == "published", "healed")
 
-    assert slowest < LONGEST_WRITE_S
+    assert slowest < pace.allows(LONGEST_WRITE_S)
     assert verdict.status == "held"
     assert set(said) == {CANONICAL, PROJECT}
     assert {entry["status"] for entry in host.canonical().values()} == {"back"}
@@ -262,7 +264,7 @@ def test_a_column_that_is_no_longer_text_is_shown_as_text(cmp: Cmp, host: Host) 
     assert host.projects()[one]["status"] == "8"
 
 
-def test_what_changed_while_a_registry_was_held_is_not_lost(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+def test_what_changed_while_a_registry_was_held_is_not_lost(cmp: Cmp, host: Host) -> None:
     """P1, P6: healed by a change of one project, before any retry, it shows the others' changes as well.
 
     The registry was brought up to date for that one project alone.
@@ -276,8 +278,6 @@ def test_what_changed_while_a_registry_was_held_is_not_lost(cmp: Cmp, host: Host
     cmp.conn.execute("alter table projects rename state to status")
     cmp.set(two, status="changed when healed")
     cmp.arrived()
-    fresh = Host(tmp_path / "fresh", cmp.dsn)
-    fresh.once()
 
     assert host.canonical()[one]["status"] == "changed while held"
-    assert host.content() == fresh.content()
+    assert_as_rebuilt(cmp, host)

@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from omnicdc import db
 from omnicdc import wait as waits
 from omnicdc.stop import Stop
+from support.host import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +104,7 @@ class Cmp:
             assert row
             yield conn, row[0]
 
-    def wait(self, token: str | None = None, *, timeout_s: float = 20.0) -> Verdict:
+    def wait(self, token: str | None = None, *, timeout_s: float = DEADLINE_S) -> Verdict:
         """Wait as `omnicdc wait` does, without the start of a process."""
         with db.connect(self.dsn) as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())

@@ -50,7 +50,7 @@ def do(deed: str) -> None:
     if deed == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "hang":
-        time.sleep(3600)
+        time.sleep(3600)  # until it is killed
     number = getattr(errno, deed)
     raise OSError(number, os.strerror(number))
 
@@ -67,6 +67,11 @@ def run(
     _run(load, wishes, notifier, partial(meet, Path(os.environ[FAULTS])), standby=standby)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command."""
     daemon.run = run
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -16,10 +16,10 @@ from psycopg import sql as pgsql
 
 from omnicdc import db
 from omnicdc import wait as waits
-from omnicdc.daemon import run_to_the_end
 from omnicdc.status import status
 from omnicdc.stop import Stop
-from support.host import Daemon, Host, until
+from support.host import DEADLINE_S, Daemon, Host, until
+from support.rebuild import assert_as_rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,6 @@ class Place:
         self.writer_dsn = people.dsn(self.writer)
         self._asker_dsn = people.dsn(people.add("omnicdc_client"))
         self._file = host.root.parent / "omnicdc.yaml"
-        self._fresh = count()
         host.env |= {
             "OMNICDC_DSN": people.dsn(self.role),
             "OMNICDC_POLL_S": "0.2",
@@ -154,7 +153,7 @@ class Place:
             assert row
             return str(row[0])
 
-    def wait(self, token: str | None = None, timeout_s: float = 20.0) -> Verdict:
+    def wait(self, token: str | None = None, timeout_s: float = DEADLINE_S) -> Verdict:
         with db.connect(self._asker_dsn) as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), grace_s=5.0)
 
@@ -221,8 +220,5 @@ class Place:
         }
 
     def right(self) -> None:
-        """Insist that every file is what a full rebuild would write, byte for byte."""
-        fresh = Host(self.host.root.parent / f"fresh-{next(self._fresh)}", self.cmp.dsn)
-        run_to_the_end(fresh.config(OMNICDC_TABLE=self.table), Stop(), lambda _point: None)
-        self.cmp.conn.execute("delete from omnicdc.consumer where name = %s", [fresh.env["OMNICDC_CONSUMER"]])
-        assert self.host.content() == fresh.content()
+        """Insist that every file is what a full rebuild would write, byte for byte, once all that is committed has arrived."""
+        assert_as_rebuilt(self.cmp, self.host, OMNICDC_TABLE=self.table)

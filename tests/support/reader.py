@@ -20,10 +20,13 @@ from typing import Any
 
 import yaml
 
-from support.host import CANONICAL, INVENTORY, PROJECT
+from support.host import CANONICAL, DEADLINE_S, INVENTORY, PROJECT
 
 LOOKS = 15
 """How often a file is looked at before it is parsed."""
+
+MANY = 60
+"""So many readings are told of at once."""
 
 
 class Reader:
@@ -33,15 +36,20 @@ class Reader:
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(root), kind],
-            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
         )  # fmt: skip
         assert self._process.stdout
-        assert self._process.stdout.readline() == "reading\n"
+        assert self._process.stdout.readline() == b"reading\n"
+
+    def many(self) -> bool:
+        """Whether it has read many times; what it reads must go on changing until then."""
+        assert self._process.stdout
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def end(self) -> dict[str, Any]:
         """End it, and return what it found."""
-        said, _ = self._process.communicate(timeout=20)
-        found = json.loads(said)
+        said, _ = self._process.communicate(timeout=DEADLINE_S)
+        found = json.loads(said.splitlines()[-1])
         assert isinstance(found, dict)
         return found
 
@@ -85,6 +93,9 @@ def main(root: Path, kind: str) -> None:
     while not select.select([sys.stdin], [], [], 0)[0]:
         name, parse = registries[reads % len(registries)], reads // len(registries) % LOOKS == 0
         reads += 1
+        if reads == MANY:
+            sys.stdout.write("many\n")
+            sys.stdout.flush()
         try:
             data = (root / name).read_bytes()
             look(name, data)

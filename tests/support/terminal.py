@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import pty
 import re
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from support.host import process
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 GREEN, RED = "\x1b[32m", "\x1b[31m"
 
 _OBEYED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -44,13 +45,12 @@ def on_a_terminal(
     """Run a command to its end on a terminal of its own, where somebody types."""
     ours, theirs = pty.openpty()
     os.write(ours, typed.encode())
-    with subprocess.Popen(
-        command, env={"TERM": "xterm-256color", "COLUMNS": str(columns), **env}, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:  # fmt: skip
+    env = {"TERM": "xterm-256color", "COLUMNS": str(columns), **env}
+    with process(command, env, stdin=theirs, stdout=theirs, stderr=theirs) as running:
         os.close(theirs)
         raw = b""
         with suppress(OSError):  # Linux says EIO once the other end is closed
             while chunk := os.read(ours, 65536):
                 raw += chunk
         os.close(ours)
-        return Shown(process.wait(DEADLINE_S), raw.decode(errors="replace"))
+        return Shown(running.wait(DEADLINE_S), raw.decode(errors="replace"))

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from omnicdc import db
-from omnicdc.daemon import run_to_the_end
 from omnicdc.status import status
-from omnicdc.stop import Stop
-from support.host import REGISTRIES, Host
+from support.host import REGISTRIES
 from support.reader import look, statuses
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.cmp import Cmp
+    from support.host import Host
 
 PROJECTS = 40
 
@@ -98,12 +97,6 @@ class Waves:
         """Return what `omnicdc status` names, without the start of a process."""
         with db.connect(self.cmp.dsn) as conn:
             return "\n".join(status(conn)["faults"])
-
-    def rebuilt(self, where: Path) -> dict[str, bytes]:
-        """Return what a host that starts from nothing has, as `Host.content` does."""
-        fresh = Host(where, self.cmp.dsn)
-        run_to_the_end(fresh.config(), Stop(), lambda _point: None)
-        return fresh.content()
 
 
 def content(path: Path) -> bytes:

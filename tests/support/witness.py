@@ -19,7 +19,7 @@ from omnicdc.rows import select
 from omnicdc.scanners import scanners
 from omnicdc.stop import Stop
 from support.expected import ROWS, Surroundings, expected, read_back
-from support.host import PROJECT, REGISTRIES, until
+from support.host import DEADLINE_S, PROJECT, REGISTRIES, until
 from support.waves import leftovers
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class Witness:
         with db.connect(self._cmp.dsn) as conn:
             for token in [*self._ends, *still_open]:
                 end = self._ends.get(token)
-                verdict = waits.wait(conn, token, timeout_s=0 if end is None else 20, grace_s=20, stop=Stop())
+                verdict = waits.wait(
+                    conn, token, timeout_s=0 if end is None else DEADLINE_S, grace_s=DEADLINE_S, stop=Stop()
+                )
                 assert verdict.status in good[end], verdict
 
 

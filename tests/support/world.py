@@ -17,7 +17,7 @@ from omnicdc.scanners import scanners
 from omnicdc.watch import derive
 from support.cmp import Cmp
 from support.faulty import FAULTS, PROGRAM
-from support.host import INVENTORY, Daemon, Host
+from support.host import DEADLINE_S, INVENTORY, Daemon, Host
 from support.witness import Witness
 from support.writer import Writer
 
@@ -149,7 +149,7 @@ class World:
             daemon.process.send_signal(how)
             if how in (signal.SIGTERM, signal.SIGKILL):
                 daemon.process.send_signal(signal.SIGCONT)
-                daemon.process.wait(20)
+                daemon.process.wait(DEADLINE_S)
 
     def sleep(self) -> None:
         """Prune the log as if the oldest daemon had slept for longer than the log is kept."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CMP = "host=cmp.example.org port=5433 dbname=cms_db user=postgres"
 PREFIX = Path("/opt/omnicdc")
 DROP_INS = Path("/etc/systemd/system/omnicdc.service.d")
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def prepare(server: EmbeddedServer) -> None:

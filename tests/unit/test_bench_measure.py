@@ -34,9 +34,13 @@ def ms(*values: float) -> Series:
     return Series(values, "ms")
 
 
+def mb(*values: float) -> Series:
+    return Series(values, "MB")
+
+
 def results() -> Results:
     return Results(
-        figures=[Figure("one | upsert", ms(3.0, 3.3, 4.4), 1.4, FLOOR, "floor"), Figure("idle", Series((0.1,), "%"), 0.2)],
+        figures=[Figure("one | upsert", ms(3.0, 3.3, 4.4), 1.4, FLOOR, "floor"), Figure("memory", mb(0.1), 0.2)],
         contenders=[Contender("nobody", UNKNOWN, Series((1234.5, 1300.1), "upserts/s"), "no\nconsumer")],
         curves=[
             Curve("latency", "omnicdc", "projects", {10_000: ms(14.1), 100: ms(3.1)}),
@@ -81,7 +85,14 @@ def test_a_ratio_is_to_the_others_median_whatever_statistic_is_ours() -> None:
 def test_a_limit_itself_is_met_from_either_side_and_never_by_what_is_no_number(
     value: float, at_least: bool, met: bool
 ) -> None:
-    assert Figure("", ms(value), 10, at_least=at_least).met is met
+    assert Figure("", mb(value), 10, at_least=at_least).met is met
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "%", "upserts/s"])
+def test_a_promise_about_speed_without_a_yardstick_is_refused(unit: str) -> None:
+    """Another machine would keep or break it by its own speed."""
+    with pytest.raises(ValueError, match="compared with nothing"):
+        Figure("quick enough", Series((1.0,), unit), 2)
 
 
 def test_contenders_take_turns_in_the_opposite_order_each_round() -> None:
@@ -126,9 +137,9 @@ def test_a_handier_unit_tells_the_same_time(values: list[float], unit: str) -> N
     (Figure("", ms(3.3), 1.4, FLOOR, "floor"), "≤ 1.4 x floor", "missed by 7.1 %"),
     (Figure("", ms(3.3), 1.5, FLOOR, "floor"), "≤ 1.5 x floor", "met"),
     (Figure("", ms(1.1), 0.72, FLOOR, "floor", at_least=True), "≥ 0.72 x floor", "missed by 31 %"),
-    (Figure("", ms(1.0, 400.0), 250, statistic="p99"), "p99 ≤ 250 ms", "missed by 60 %"),
+    (Figure("", mb(1.0, 400.0), 250, statistic="p99"), "p99 ≤ 250 MB", "missed by 60 %"),
     (Figure("", Series((4096.0,), "bytes"), 0), "≤ 0 bytes", "missed by 4,096 bytes"),
-    (Figure("", UNKNOWN, 2.5), "≤ 2.5 ms", "not measured"),
+    (Figure("", mb(math.nan), 2.5), "≤ 2.5 MB", "not measured"),
 ])  # fmt: skip
 def test_a_target_and_its_verdict(figure: Figure, target: str, verdict: str) -> None:
     assert wording.target(figure).replace("\N{MULTIPLICATION SIGN}", "x") == target
@@ -138,7 +149,7 @@ def test_a_target_and_its_verdict(figure: Figure, target: str, verdict: str) -> 
 def test_an_absolute_limit_and_its_figure_have_one_unit_a_ratio_has_the_handiest() -> None:
     long = ms(1900.0)
 
-    assert wording.found(Figure("", long, 2500)) == "1,900 ms"
+    assert wording.found(Figure("", mb(1900.0), 2500)) == "1,900 MB"
     assert wording.found(Figure("", long, 2, FLOOR)) == "1.90 s"
 
 

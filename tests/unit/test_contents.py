@@ -230,7 +230,7 @@ def test_a_large_file_edited_by_hand_is_not_parsed_as_a_whole() -> None:
     started = time.process_time()
 
     assert understand(Items(), edited).parsed is None
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20  # seconds; the parsing alone takes a minute
 
 
 def test_of_a_large_file_that_is_not_ours_it_is_said_that_it_was_not_looked_at() -> None:

@@ -161,7 +161,7 @@ def test_a_merge_that_merges_itself_ends() -> None:
     assert reading.faults == ("F:5: << merges what is no mapping; this entry is skipped",)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     "bomb",
     [

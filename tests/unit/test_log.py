@@ -154,7 +154,7 @@ def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
 
 
 def test_scrubbing_a_long_hostile_text_takes_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     for hostile in (
         "password='" + "\\" * 50_000,
@@ -164,7 +164,7 @@ def test_scrubbing_a_long_hostile_text_takes_no_time() -> None:
     ):
         scrubbed(hostile)
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 20  # seconds; trying all ways would take hours
 
 
 @given(

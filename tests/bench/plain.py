@@ -1,0 +1,74 @@
+"""A yardstick: CMP's rows selected, serialised and written to three files, without a log, a document, or digests.
+
+As a program it is a second yardstick, for whole processes: `python -m bench.plain DSN DIRECTORY` imports what that
+needs, does it once, and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import floor
+from omnicdc import db
+from omnicdc.garbage import uncollected
+from omnicdc.model import EVERYTHING, Inputs
+from omnicdc.rows import select
+from omnicdc.scanners import scanners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.ground import Estate
+    from omnicdc.scanners import Row, Scanner
+
+NAME = "SELECT + serialise + write"
+PROCESS = "a process for SELECT + serialise + write"
+
+
+def once(conn: db.Connection, directory: Path) -> float:
+    """Return the milliseconds that it takes.
+
+    The entries are rendered by omnicdc's own functions: what a library needs for YAML would flatter us.
+    """
+    began = time.perf_counter()
+    for number, scanner in enumerate(scanners().values()):
+        with uncollected():
+            floor.write(
+                directory / str(number), _serialised(scanner, select(conn, scanner, "projects", EVERYTHING))
+            )
+    return (time.perf_counter() - began) * 1000
+
+
+def processes(estate: Estate) -> Iterator[float]:
+    """Yield the seconds of one process after another, each from its start to its end."""
+    directory = estate.directory / "plain"
+    directory.mkdir(exist_ok=True)
+    while True:
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "bench.plain", estate.cmp.dsn, directory], env=os.environ, check=True
+        )
+        yield time.perf_counter() - began
+
+
+def _serialised(scanner: Scanner, rows: Sequence[Row]) -> bytes:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(scanner.key(row) if scanner.grouped else str(row[0]), []).append(row)
+    inputs = Inputs()
+    rendered = (scanner.render(unit, found, inputs) for unit, found in groups.items() if unit)
+    entries = sorted((entry for entry in rendered if entry), key=attrgetter("sort"))
+    tally = tuple(map(sum, zip(*(entry.tally for entry in entries), strict=True)))
+    frame = scanner.frame(len(entries), tally, "2026-01-01T00:00:00+00:00")
+    return b"".join((frame.header, *(entry.data for entry in entries), frame.footer))
+
+
+if __name__ == "__main__":
+    with db.connect(sys.argv[1]) as conn:
+        once(conn, Path(sys.argv[2]))
