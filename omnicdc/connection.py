@@ -46,6 +46,9 @@ class Connection(psycopg.Connection[Row]):
     stop: Stop | None = None
     """Ends the waiting for an answer."""
 
+    pooled = False
+    """Whether a pooler stands between: what is set, or listened for, in a session of its own does not stay there."""
+
     @classmethod
     def open(cls, conninfo: str) -> Self:
         """Connect. Raises psycopg's errors."""

@@ -205,6 +205,7 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
        coalesce(c.capture = %(mark)s, false) as proven,
+       c.seen_at > clock_timestamp() - %(silent)s::interval as expected,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
             else not exists (select from omnicdc.unread(c.snapshot) x
@@ -216,21 +217,54 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
   from omnicdc.consumer c
  order by c.name;
 
--- delivery: Which generation of a consumer first held a transaction, and which registries it rewrote or held back.
+-- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
+-- Without tokens: everything that was committed at the barrier. Later generations hold what an earlier one held, so it is
+-- the one after the last that lacks anything: found from the newest backwards.
 select h.generation, h.registries, h.held, h.at
   from omnicdc.history h
- where h.consumer = %(name)s and pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, h.snapshot)
+ where h.consumer = %(name)s
+   and h.id > coalesce((
+         select o.id from omnicdc.history o
+          where o.consumer = %(name)s
+            and case when %(tokens)s::text[] is not null
+                     then exists (select from unnest(%(tokens)s::text[]) as t (token)
+                                   where not pg_catalog.pg_visible_in_snapshot(t.token::xid8, o.snapshot))
+                     else exists (select from omnicdc.unread(o.snapshot) x
+                                   where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)) end
+          order by o.id desc limit 1), 0)
  order by h.id limit 1;
 
 -- shown: Whether a held registry's file already shows a transaction.
 select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot) as shown;
 
--- newest_change: The last transaction in the log, or of some projects.
-select c.xid::text as token
-  from omnicdc.change c
- where (%(projects)s::uuid[] is null or c.project_id = any (%(projects)s::uuid[]))
-   and c.project_id is distinct from omnicdc.canary_id()
- order by c.xid desc limit 1;
+-- lacks: Whether a held registry's file, which shows a snapshot, lacks a change of these projects that was committed at the barrier.
+-- A change concerns the registry if the generation that read it held the registry back; if that is not known, it does.
+select exists (select from omnicdc.watch w where w.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
+    or exists (select from omnicdc.unread(%(since)s::pg_snapshot) x
+                where x.op not in ('rebuild', 'accept')
+                  and (x.project_id is null or x.project_id = any (%(projects)s::uuid[]))
+                  and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
+                  and coalesce((select %(registry)s = any (h.held)
+                                  from omnicdc.history h
+                                 where h.consumer = %(name)s
+                                   and h.id > coalesce((select o.id from omnicdc.history o
+                                                         where o.consumer = %(name)s
+                                                           and not pg_catalog.pg_visible_in_snapshot(x.xid, o.snapshot)
+                                                         order by o.id desc limit 1), 0)
+                                 order by h.id limit 1), true)) as lacks;
+
+-- newest_changes: The last change of each of these projects that was committed at the barrier, the newest first.
+-- By the time of writing: whoever changes a row waits for whoever changed it before, so of one project that is the order of the commits.
+select n.token, n.at
+  from (select distinct on (c.project_id) c.xid::text as token, c.at
+          from omnicdc.change c
+         where c.project_id = any (%(projects)s::uuid[])
+           and pg_catalog.pg_visible_in_snapshot(c.xid, %(barrier)s::pg_snapshot)
+         order by c.project_id, c.at desc) as n
+ order by n.at desc limit 100;
+
+-- consumer_names: Every name that a consumer has or had.
+select c.name from omnicdc.consumer c order by c.name;
 
 -- log_size: How many rows the log holds, and the oldest.
 select count(*) as changes, min(c.at) as oldest

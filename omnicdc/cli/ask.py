@@ -58,17 +58,23 @@ def status(*, as_json: bool, **given: Any) -> None:
 @click.command()
 @options.connection
 @click.option("--token", help="A transaction: what pg_current_xact_id() gave inside it.")
-@click.option("--project", metavar="NAME", help="The last change of the projects of this name (or key).")
+@click.option(
+    "--project",
+    metavar="NAME",
+    help="Everything committed so far, as far as projects of this name (or key) go.",
+)
 @click.option(
     "--consumer", metavar="NAME", help="Wait for this registry host only.  [default: all that are alive]"
 )
-@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@options.all_hosts
+@options.timeout(30.0)
 @options.as_json
 def wait(
     *,
     token: str | None,
     project: str | None,
     consumer: str | None,
+    all_hosts: bool,
     timeout: float,
     as_json: bool,
     **given: Any,
@@ -76,7 +82,8 @@ def wait(
     """Wait until the registries hold a transaction.
 
     Without --token and --project: everything committed so far. The answer is a verdict: published,
-    nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout.
+    nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout. Registered
+    hosts that are down are not waited for, but named in left_out; --all-hosts insists on them.
 
     Exit status 0 published or nothing to do, 1 rolled back, held, quarantined or capture broken, 3 not yet.
     """
@@ -85,19 +92,32 @@ def wait(
     from omnicdc.cli.progress import waiting
     from omnicdc.stop import Stop
 
-    if token and project:
+    if token is not None and project is not None:
         raise click.UsageError("--token and --project exclude each other")
+    if consumer is not None and all_hosts:
+        raise click.UsageError("--consumer and --all-hosts exclude each other")
     config = options.load(given)
+    ids = None
     with waiting("waiting"), db.connect(config.conninfo) as conn:
         db.check_schema(conn)
-        if project:
+        if project is not None:
             # A name is UTF-8, whatever the locale.
             project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
-            token = waits.last_change(conn, ids)
-        verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop(), consumer=consumer)
-    line = f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else "")
-    answer(verdict.as_dict(), as_json=as_json, text=lambda: say(line, good=verdict.arrived))
+        verdict = waits.wait(
+            conn, token, timeout_s=timeout, stop=Stop(), projects=ids, consumer=consumer, all_hosts=all_hosts,
+            silent_limit=config.silent_limit,
+        )  # fmt: skip
+
+    def text() -> None:
+        say(
+            f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else ""),
+            good=verdict.arrived,
+        )
+        if verdict.left_out:
+            say(f"not waited for, as no daemon is alive there: {', '.join(verdict.left_out)}")
+
+    answer(verdict.as_dict(), as_json=as_json, text=text)
     sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
 
 

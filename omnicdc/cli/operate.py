@@ -132,7 +132,7 @@ def _once(config: Config, *, as_json: bool) -> NoReturn:
 @click.command()
 @options.registries
 @click.option("--dry-run", is_flag=True, help="Show what would change in the files, and change nothing.")
-@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS")
+@options.timeout(300.0)
 @options.as_json
 def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> None:
     """Have every daemon scan everything and publish what differs, and wait for it.
@@ -155,7 +155,7 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
 
 @click.command()
 @options.connection
-@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@options.timeout(30.0)
 @options.as_json
 def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     """Let through, once, what the guard holds back now, and wait until it is published.
@@ -172,7 +172,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
         db.check_schema(conn)
         with db.translated("accepting"):
             token = db.one(conn, "request_accept")["token"]
-        verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop())
+        verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop(), silent_limit=config.silent_limit)
     # A row that cannot be shown is another matter, and `status` tells of it.
     accepted = verdict.arrived or verdict.status == "quarantined"
     result = {
@@ -180,6 +180,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
         "verdict": verdict.status,
         "detail": verdict.detail,
         "registries": list(verdict.registries),
+        "left_out": list(verdict.left_out),
     }
     done = f"accepted; rewritten: {', '.join(verdict.registries) or 'nothing, for nothing was held'}"
     answer(

@@ -134,17 +134,18 @@ class GenesisClient:
     def _answer(self, names: Sequence[str] | None, *, dry_run: bool) -> Result:
         if dry_run:
             return self._guarded(lambda conn: self._would_change(conn, names), dry_run=True)
-        return self._guarded(lambda conn: self._waited(conn, self._last(conn, names)))
+        return self._guarded(lambda conn: self._waited(conn, names=names))
 
-    def _last(self, conn: db.Connection, names: Sequence[str] | None) -> str | None:
-        if names is None:
-            return None
-        # A barrier, if the log no longer holds their last change: it has long been published then.
-        return waits.last_change(conn, waits.projects_named(conn, self._config.table, names))
-
-    def _waited(self, conn: db.Connection, token: str | None, timeout: float | None = None) -> Result:
+    def _waited(
+        self,
+        conn: db.Connection,
+        token: str | None = None,
+        timeout: float | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Result:
         timeout_s = self._timeout_s if timeout is None else timeout
-        return _result(waits.wait(conn, token, timeout_s=timeout_s, stop=Stop()))
+        projects = None if names is None else waits.projects_named(conn, self._config.table, names)
+        return _result(waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), projects=projects))
 
     def _rebuild(self, conn: db.Connection) -> Result:
         with db.translated("asking for a rebuild"):
