@@ -177,8 +177,11 @@ select pg_catalog.pg_notify('omnicdc_published', '') where pg_catalog.pg_notific
 -- prune: Delete what nobody needs any more.
 select omnicdc.prune(%(history)s, %(silent)s) as deleted;
 
--- token: This transaction, to wait for. Assigns an id if it has none yet.
-select pg_catalog.pg_current_xact_id()::text as token;
+-- token: This transaction, to wait for. Assigns an id if it has none yet. Sent by other drivers, too, to which a colon is a parameter.
+select cast(pg_catalog.pg_current_xact_id() as pg_catalog.text) as token;
+
+-- token_if_assigned: This transaction, if it has an id. As above.
+select cast(pg_catalog.pg_current_xact_id_if_assigned() as pg_catalog.text) as token;
 
 -- request_rebuild: Ask every consumer for a full rebuild.
 select omnicdc.request_rebuild()::text as token;

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from omnicdc import config as configuration
-from omnicdc import db, sql, verify
+from omnicdc import db, verify
 from omnicdc import wait as waits
+from omnicdc.clients import transaction
 from omnicdc.errors import OmnicdcError
 from omnicdc.log import scrubbed
 from omnicdc.stop import Stop
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from omnicdc.verdict import Verdict
 
 Result = dict[str, Any]
+
+_FAILED_BLOCK: Result = {
+    "success": False,
+    "verdict": "rolled_back",
+    "detail": "the block ended in a transaction that had failed: PostgreSQL rolled it back",
+    "error": "rolled_back: the block ended in a transaction that had failed: PostgreSQL rolled it back",
+    "hint": "let the exception leave the block, or roll back to a savepoint after it",
+}
 
 
 class Propagation:
@@ -109,12 +118,12 @@ class GenesisClient:
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
         """Return the transaction that `conn` is in, to `wait` for after its commit.
 
-        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any
-        DB-API driver for PostgreSQL.
+        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any DB-API driver
+        for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no transaction.
         """
-        return _scalar(conn, sql.query("token"))
+        return transaction.token_of(conn)
 
-    def wait(self, token: str | None = None, timeout: float | None = None) -> Result:
+    def wait(self, token: str | int | None = None, timeout: float | None = None) -> Result:
         """Wait until a transaction is published; without a token, everything committed so far."""
         return self._guarded(lambda conn: self._waited(conn, token, timeout))
 
@@ -122,14 +131,19 @@ class GenesisClient:
     def propagation(self, conn: Any) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
         """Commit what the block writes through `conn`, then wait for exactly that transaction.
 
-        The outcome is in `result`. An exception in the block rolls back, and nobody waits. `conn` must
-        not be inside a transaction that somebody else will end.
+        The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that commits by
+        itself is followed by a wait for everything committed so far. Raises ConfigError before the block runs for a
+        connection in autocommit mode (psycopg's excepted: there the transaction is opened here).
         """
         outcome = Propagation()
-        with _transaction(conn):
+        with transaction.committed(conn) as block:
+            outcome.token = block.token
             yield outcome
-            outcome.token = self.token(conn)
+        if block.end == "other":
+            outcome.token = None
         outcome.result = self.wait(outcome.token)
+        if block.end == "failed" and outcome.result["verdict"] != "rolled_back":
+            outcome.result |= _FAILED_BLOCK
 
     def _answer(self, names: Sequence[str] | None, *, dry_run: bool) -> Result:
         if dry_run:
@@ -139,7 +153,7 @@ class GenesisClient:
     def _waited(
         self,
         conn: db.Connection,
-        token: str | None = None,
+        token: str | int | None = None,
         timeout: float | None = None,
         names: Sequence[str] | None = None,
     ) -> Result:
@@ -197,29 +211,3 @@ def _result(verdict: Verdict) -> Result:
     told = verdict.as_dict()
     answer = {"success": verdict.arrived, "registries_updated": told.pop("registries"), **told}
     return answer if verdict.arrived else answer | {"error": f"{verdict.status}: {verdict.detail}"}
-
-
-@contextmanager
-def _transaction(conn: Any) -> Iterator[None]:  # noqa: ANN401 - as for `token`
-    """End the transaction that the block is in: by commit, or by rollback if it raises."""
-    if getattr(conn, "autocommit", False) and hasattr(conn, "transaction"):
-        with conn.transaction():
-            yield
-        return
-    try:
-        yield
-    except BaseException:
-        conn.rollback()
-        raise
-    conn.commit()
-
-
-def _scalar(conn: Any, statement: str) -> str:  # noqa: ANN401 - as for `token`
-    if hasattr(conn, "exec_driver_sql"):
-        return str(conn.exec_driver_sql(statement).scalar())
-    if not hasattr(conn, "cursor"):
-        return _scalar(conn.connection(), statement)  # a session of SQLAlchemy's
-    with conn.cursor() as cursor:
-        cursor.execute(statement)
-        row = cursor.fetchone()
-    return str(next(iter(row.values())) if isinstance(row, dict) else row[0])
