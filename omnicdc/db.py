@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from psycopg.types.string import TextLoader
 from omnicdc import sql
 from omnicdc.config import describe_dsn
 from omnicdc.connection import Connection, Row
-from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch
+from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +32,9 @@ _NO_ROOM = re.compile(
     "too many (clients|connections)|connection slots are reserved|no more connections allowed"
 )
 """The words of PostgreSQL and pgbouncer: of a connection that was refused, libpq gives no SQLSTATE."""
+
+RETRY_S = 0.2
+"""Between two attempts to get into a server that is full."""
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
@@ -72,9 +76,9 @@ def connect(conninfo: str, *, once_more: bool = True) -> Connection:
     except psycopg.OperationalError as exc:
         where = describe_dsn(conninfo)
         if _NO_ROOM.search(str(exc)):
-            raise DatabaseUnavailable(
-                f"{where} lets nobody else in: {_first_line(exc)}",
-                hint="it is tried again by itself; see max_connections, and who is there: `select usename, count(*) from pg_stat_activity group by 1`",
+            raise ServerFull(
+                f"{where} has no connection left: {_first_line(exc)}",
+                hint="retrying automatically; see max_connections, and who is there: `select usename, count(*) from pg_stat_activity group by 1`",
             ) from exc
         passing = isinstance(exc, pg.ConnectionTimeout) or any(said in str(exc) for said in _NOBODY_WRITES)
         if not passing and psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK:
@@ -89,6 +93,19 @@ def connect(conninfo: str, *, once_more: bool = True) -> Connection:
             hint="is the server up? check host and port: --dsn, OMNICDC_DSN, CMP_DB_* or PG*",
         ) from exc
     return conn
+
+
+def connect_within(conninfo: str, timeout_s: float) -> Connection:
+    """Do as `connect`; as long as the server has no connection left, try again until the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return connect(conninfo)
+        except ServerFull:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            time.sleep(min(RETRY_S, left))
 
 
 def one(conn: Connection, name: str, params: Params | None = None) -> Row:

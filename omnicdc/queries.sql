@@ -276,6 +276,7 @@ select count(*) as changes, min(c.at) as oldest
 -- status_consumers: Every consumer, how far behind it is, and where the time of its last batch went.
 select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
+       extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
        c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms

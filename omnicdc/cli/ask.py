@@ -29,7 +29,7 @@ def status(*, as_json: bool, **given: Any) -> None:
     config = options.load(given)
     with db.connect(config.conninfo) as conn:
         db.check_schema(conn)
-        found = ask(conn)
+        found = ask(conn, max_lag_s=config.max_lag_s)
 
     def text() -> None:
         capture, log = found["capture"], found["log"]

@@ -152,7 +152,7 @@ def test_exactly_this_transaction_is_waited_for(
     assert propagation.token == cmp.value("select xid::text from omnicdc.change")
     assert propagation.result["token"] == propagation.token
     assert propagation.result["verdict"] == "no_consumer"
-    assert outcomes[0].result == {}
+    assert not outcomes[0].result
 
 
 @by_hand
@@ -320,7 +320,7 @@ def test_a_token_is_text_or_a_whole_number(cmp: Cmp, client: GenesisClient, toke
     answer = client.wait(token)
 
     assert (answer["success"], answer["verdict"]) == (False, "unavailable")
-    assert "is not a transaction" in answer["error"]
+    assert "is not a transaction" in str(answer["error"])
     with cmp.transaction() as (_conn, number):
         pass
     assert client.wait(int(number))["token"] == number

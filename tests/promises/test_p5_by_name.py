@@ -13,11 +13,9 @@ from support.host import CANONICAL, INVENTORY, Daemon, Host
 from omnicdc.clients import GenesisClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from support.cmp import Cmp
-
-Ask = "Callable[[Host, float], dict[str, Any]]"
 
 
 def client(host: Host, timeout_s: float) -> GenesisClient:
@@ -29,7 +27,7 @@ def command(host: Host, name: str, timeout_s: float) -> dict[str, Any]:
     return answer | {"registries_updated": answer["registries"]}
 
 
-WAYS = {
+WAYS: dict[str, Callable[[Host, float], Mapping[str, Any]]] = {
     "propagate_project": lambda host, timeout_s: client(host, timeout_s).propagate_project("P"),
     "by key": lambda host, timeout_s: client(host, timeout_s).propagate_project("key-of-p"),
     "propagate_batch": lambda host, timeout_s: client(host, timeout_s).propagate_batch(["P", "Q"]),
@@ -52,7 +50,7 @@ def test_a_transaction_with_a_lower_id_that_commits_later_is_waited_for(
     cmp: Cmp, host: Host, way: str
 ) -> None:
     """T1 takes its id and stays open, T2 changes P and is published, T1 changes P and commits: `published` came at once."""
-    ask: Callable[[Host, float], dict[str, Any]] = WAYS[way]
+    ask = WAYS[way]
     project = cmp.upsert("P", key="key-of-p")
     cmp.upsert("Q")
     daemon = host.daemon()
