@@ -6,11 +6,13 @@ decides, here is only where its connections come from. A process that was forked
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -234,43 +236,68 @@ class Lease:
 
     def pool(self) -> WaitPool:
         """Return the pool of this process, which is opened where it is not."""
-        with _Shared.lock:
+        _close_abandoned()
+        with _shared.lock:
             if self._pool is None or self._pool.pid != os.getpid():
-                pool, users = _Shared.pools.get(self._conninfo) or (WaitPool(self._conninfo, self._size), 0)
-                _Shared.pools[self._conninfo] = (pool, users + 1)
+                pool, users = _shared.pools.get(self._conninfo) or (WaitPool(self._conninfo, self._size), 0)
+                _shared.pools[self._conninfo] = (pool, users + 1)
                 self._pool = pool
             return self._pool
 
     def close(self) -> None:
         """Give it up; a later `pool` takes it again. A repeat does nothing."""
-        with _Shared.lock:
+        with _shared.lock:
             pool, self._pool = self._pool, None
             if pool is None or pool.pid != os.getpid():
                 return
-            _, users = _Shared.pools[self._conninfo]
-            _Shared.pools[self._conninfo] = (pool, users - 1)
+            _, users = _shared.pools[self._conninfo]
+            _shared.pools[self._conninfo] = (pool, users - 1)
             if users > 1:
                 return
-            del _Shared.pools[self._conninfo]
+            del _shared.pools[self._conninfo]
         pool.close()
+
+    def abandon(self) -> None:
+        """Have it closed when a lease is used the next time: for finalizers, which must not wait for anything.
+
+        The garbage collector runs them in whatever thread it likes, which may hold the locks that closing needs.
+        """
+        _shared.abandoned.put(self)
 
 
 class _Shared:
-    """All pools of this process, with the number of their users."""
+    """All pools of one process, with the number of their users."""
 
-    lock = threading.Lock()
-    pools: dict[str, tuple[WaitPool, int]] = {}  # noqa: RUF012 - of the process
-    inherited: list[object] = []  # noqa: RUF012 - as above
-    """The parent's: never used here, and never closed, for the sessions are the parent's."""
-
-    @classmethod
-    def after_fork(cls) -> None:
-        cls.lock = threading.Lock()
-        cls.inherited.append(cls.pools)
-        cls.pools = {}
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pools: dict[str, tuple[WaitPool, int]] = {}
+        self.abandoned: SimpleQueue[Lease] = SimpleQueue()
 
 
-os.register_at_fork(after_in_child=_Shared.after_fork)
+_shared = _Shared()
+_inherited: list[_Shared] = []
+"""The parents': never used here, and never closed, for the sessions are theirs."""
+
+
+def _start_over() -> None:
+    global _shared  # noqa: PLW0603 - a process has one
+    _inherited.append(_shared)
+    _shared = _Shared()
+
+
+def _close_abandoned() -> None:
+    with suppress(Empty):
+        while True:
+            _shared.abandoned.get_nowait().close()
+
+
+def _close_all() -> None:
+    for pool, _users in list(_shared.pools.values()):
+        pool.close()
+
+
+os.register_at_fork(after_in_child=_start_over)
+atexit.register(_close_all)
 
 
 class _Silence(logging.Filter):

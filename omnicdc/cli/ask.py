@@ -98,7 +98,7 @@ def wait(
         raise click.UsageError("--consumer and --all-hosts exclude each other")
     config = options.load(given)
     ids = None
-    with waiting("waiting"), db.connect(config.conninfo) as conn:
+    with waiting("waiting"), db.connect_within(config.conninfo, timeout) as conn:
         db.check_schema(conn)
         if project is not None:
             # A name is UTF-8, whatever the locale.

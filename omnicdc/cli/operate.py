@@ -10,6 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.show import answer, say, written
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from omnicdc.config import Config
@@ -59,9 +60,13 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
     from omnicdc import db
     from omnicdc import install as installation
 
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError(
+            "uninstall removes the capture and its log, and there is no terminal to ask on", hint="--yes"
+        )
     config = options.load(given)
     with db.connect(config.conninfo) as conn:
-        if not yes and sys.stdin.isatty():
+        if not yes:
             click.confirm(f"Remove the capture and its log from {conn.info.dbname}?", abort=True, err=True)
         installation.uninstall(conn)
     answer({"installed": False}, as_json=as_json, text=lambda: say("uninstalled", good=True))
@@ -168,7 +173,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     from omnicdc.stop import Stop
 
     config = options.load(given)
-    with db.connect(config.conninfo) as conn:
+    with db.connect_within(config.conninfo, timeout) as conn:
         db.check_schema(conn)
         with db.translated("accepting"):
             token = db.one(conn, "request_accept")["token"]

@@ -78,7 +78,7 @@ class GenesisClient:
         self._timeout_s = waits.seconds(timeout)
         self._all_hosts = all_hosts
         self._lease = Lease(self._config.conninfo, self._config.wait_connections)
-        self._finalizer = weakref.finalize(self, self._lease.close)
+        self._finalizer = weakref.finalize(self, self._lease.abandon)
 
     def propagate_project(
         self, project_name: str | None = None, dry_run: bool = False, *, all_hosts: bool | None = None
