@@ -51,11 +51,12 @@ def verify_projects(
 def _report(project: str, registries: Sequence[_Indexed]) -> Report:
     names = (it.compared.registry.name_of(project) for it in registries)
     known = [it.knows(project) for it in registries if it.readable]
+    in_cmp = any(known)
     return Report(
         project,
         next((name for name in names if name is not None), None),
-        any(known) if known else None,
-        tuple(it.check(project) for it in registries),
+        in_cmp if known else None,
+        tuple(it.check(project, in_cmp=in_cmp) for it in registries),
     )
 
 
@@ -86,7 +87,7 @@ class _Indexed:
         """Whether CMP had the project, as far as this registry can tell."""
         return project in self._held or self.compared.registry.knows(project)
 
-    def check(self, project: str) -> Check:
+    def check(self, project: str, *, in_cmp: bool) -> Check:
         """Judge what the file holds of a project."""
         report, registry = self.compared.report, self.compared.registry
         blank = Check(registry.scanner.name, registry.scanner.registry, "unreadable")
@@ -98,15 +99,15 @@ class _Indexed:
         if project in self._held:
             fault = held_back(self._held[project])
             return replace(blank, status="missing", detail=fault.reason, hint=fault.hint)
-        return self._compare(blank, project)
+        return self._compare(blank, project, in_cmp=in_cmp)
 
-    def _compare(self, blank: Check, project: str) -> Check:
+    def _compare(self, blank: Check, project: str, *, in_cmp: bool) -> Check:
         registry = self.compared.registry
         unit = registry.unit_of(project)
         entry = registry.document.get(unit) if unit else None
         if unit is None or entry is None:
             strays = [item for item in self._found.get(project, []) if project in item.projects]
-            return where_none_should_be(blank, self._why_none(project, unit), strays)
+            return where_none_should_be(blank, self._why_none(unit, in_cmp=in_cmp), strays)
         if not self.compared.present:
             return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
         if unit not in self._differs and self._inputs_known and project not in self._found:
@@ -123,12 +124,9 @@ class _Indexed:
         seen = self._found.get(wanted.unit, []) + self._found.get(project, [])
         yield from {id(item): item for item in seen}.values()
 
-    def _why_none(self, project: str, unit: str | None) -> str:
-        registry = self.compared.registry
-        if not self.knows(project):
+    def _why_none(self, unit: str | None, *, in_cmp: bool) -> str:
+        if not in_cmp:
             return "the project is not in CMP"
-        return (
-            "its URL names no repository of GitHub"
-            if registry.scanner.grouped and not unit
-            else "it is excluded"
-        )
+        if self.compared.registry.scanner.grouped and not unit:
+            return "its URL names no repository of GitHub"
+        return "it is excluded"
