@@ -67,6 +67,13 @@ def whole(given: str) -> int:
     return int(given)
 
 
+def positive(given: str) -> int:
+    """Read a whole number above zero."""
+    if (number := whole(given)) == 0:
+        raise ValueError("at least 1 expected, found 0")
+    return number
+
+
 def switch(given: str) -> bool:
     """Yes or no, in the usual spellings."""
     word = given.strip().lower()
@@ -136,6 +143,12 @@ class Config:
     silent_limit: timedelta = field(
         default=timedelta(days=1),
         metadata=_about(span, "a consumer silent for longer no longer holds the log back"),
+    )
+    max_lag_s: float = field(
+        default=90.0, metadata=_about(seconds, "`status` reports a consumer that is behind for longer")
+    )
+    wait_connections: int = field(
+        default=4, metadata=_about(positive, "the most connections with which all waits of one process look")
     )
     guard_share: float = field(
         default=0.5, metadata=_about(share, "hold a registry that would lose more than this share of entries")

@@ -62,7 +62,7 @@ class Target:
     """The flag, variable or line that `password_file` was written in."""
     beside: str | None = field(default=None, repr=False)
     """The DSN with the highest precedence of those that do not take precedence over `password_file`."""
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
     def login(self) -> Login:
         """Put the connection string together, with the password that the file holds now. Raises ConfigError."""

@@ -15,7 +15,7 @@ from omnicdc.config import describe_dsn
 from omnicdc.connection import PROBE_S, Connection, Row
 from omnicdc.conninfo import Login
 from omnicdc.dial import within
-from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch
+from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
 from omnicdc.refusal import refusal
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ LEAST_CONNECT_S = 1.0
 
 _PASSING = {"08", "53", "55", "57", "58", "XX"}
 """Classes of SQLSTATE of a server, or a pooler, that takes no connection now, and may take it later."""
+
+RETRY_S = 0.2
+"""Between two attempts to get into a server that is full."""
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
@@ -142,7 +145,7 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
                 hint=f"is the server up? check host and port ({written})",
             )
         case "53300":
-            return DatabaseUnavailable(
+            return ServerFull(
                 f"{where} has no connection left: {_first_line(exc)}",
                 hint=f"{RETRYING}; {_WHO_IS_CONNECTED}",
                 **context,
@@ -164,6 +167,19 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         hint=f"check user, password and database ({written})",
         **context,
     )
+
+
+def connect_within(target: Target | str, timeout_s: float) -> Connection:
+    """Do as `connect`; as long as the server has no connection left, try again until the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return connect(target, timeout_s=max(0.0, deadline - time.monotonic()))
+        except ServerFull:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            time.sleep(min(RETRY_S, left))
 
 
 def one(conn: Connection, name: str, params: Params | None = None) -> Row:

@@ -98,6 +98,11 @@ class Document:
             return None
         return self._blocks[self._index(key)].entry(key)
 
+    def name_of(self, unit: str) -> str | None:
+        """Return the name by which the unit's entry is sorted."""
+        key = self._keys.get(unit)
+        return key and key[0]
+
     def units(self) -> KeysView[str]:
         """Return a live view of the units, in no particular order; it compares and subtracts like a set."""
         return self._keys.keys()

@@ -3,6 +3,7 @@
 OmnicdcError                     message, hint (what to run), context (keys for the log)
 ├── TransientError               the same call may succeed later by itself: keep the changes, retry
 │   ├── DatabaseUnavailable      no connection, or it was lost
+│   │   └── ServerFull           the server has no connection left for us
 │   ├── Interrupted              a stop was asked for in the middle of long work
 │   └── LockBusy                 somebody else holds the root, the name or the table
 ├── RegistryError                this one registry cannot be scanned or written: set aside, go on
@@ -33,6 +34,10 @@ class TransientError(OmnicdcError):
 
 class DatabaseUnavailable(TransientError):  # noqa: N818 - named for the state, as psycopg names its own
     """CMP cannot be reached, or the connection was lost."""
+
+
+class ServerFull(DatabaseUnavailable):
+    """CMP answers, and has no connection left for us."""
 
 
 class Interrupted(TransientError):  # noqa: N818 - as above

@@ -13,6 +13,7 @@ from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
 from omnicdc.custody import inspect
 from omnicdc.inputs.store import InputSettings, InputStore
+from omnicdc.model import HEARTBEAT_S
 from omnicdc.retention import Retention
 from omnicdc.session import look_at_capture, say
 from omnicdc.stop import Stop
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SIGN_OF_LIFE_S = 60.0
+SIGN_OF_LIFE_S = HEARTBEAT_S
 """How often a consumer with nothing to publish tells where it stands, and sends a canary."""
 
 NOTICE_S = 5.0

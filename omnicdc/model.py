@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+HEARTBEAT_S = 60.0
+"""How often a consumer with nothing to publish writes its row."""
+
 EVERYTHING = None
 """In place of a set of ids: all projects."""
 

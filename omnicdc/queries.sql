@@ -226,8 +226,11 @@ select pg_catalog.set_config('statement_timeout', '1s', true), pg_catalog.set_co
 select b.changes, b.more, b.reached::text as reached, b.forgotten
   from omnicdc.prune_batch(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
 
--- token: This transaction, to wait for. Assigns an id if it has none yet.
-select pg_catalog.pg_current_xact_id()::text as token;
+-- token: This transaction, to wait for. Assigns an id if it has none yet. Sent by other drivers, too, to which a colon is a parameter.
+select cast(pg_catalog.pg_current_xact_id() as pg_catalog.text) as token;
+
+-- token_if_assigned: This transaction, if it has an id. As above.
+select cast(pg_catalog.pg_current_xact_id_if_assigned() as pg_catalog.text) as token;
 
 -- request_rebuild: Ask every consumer for a full rebuild.
 select omnicdc.request_rebuild()::text as token;
@@ -255,7 +258,7 @@ select s.*,
                    from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
                            from omnicdc.quarantine q
                           where s.covered and q.consumer = s.name
-                            and (%(token)s::xid8 is null
+                            and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.project_id = any (%(projects)s::text[])))
                                  or q.project_id in (select x.project_id::text from omnicdc.change x where x.xid = %(token)s::xid8)
                                  or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null))
                           group by q.registry) as held), '{}') as quarantined
@@ -265,6 +268,7 @@ select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.h
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
        coalesce(c.capture = %(mark)s, false) as proven,
+       c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, interval '1 day') as expected,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
             else not exists (select from omnicdc.unread(c.snapshot) x
@@ -277,19 +281,59 @@ select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.h
   from omnicdc.consumer c) as s
  order by s.name;
 
--- delivery: Which generation of a consumer first held a transaction, and which registries it rewrote or held back.
+-- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
+-- Without tokens: everything that was committed at the barrier. Later generations hold what an earlier one held, so it is
+-- the one after the last that lacks anything: found from the newest backwards.
 select h.generation, h.registries, h.held, h.at
-  from omnicdc.delivery(%(name)s::pg_catalog.text, %(token)s::pg_catalog.xid8) as h;
+  from (
+    select d.*
+      from pg_catalog.unnest(%(tokens)s::pg_catalog.text[]) as t (token)
+     cross join lateral omnicdc.delivery(%(name)s::pg_catalog.text, t.token::pg_catalog.xid8) as d
+     union all
+    (select b.*
+       from omnicdc.history b
+      where %(tokens)s::pg_catalog.text[] is null and b.consumer = %(name)s
+        and b.id > coalesce((
+              select o.id from omnicdc.history o
+               where o.consumer = %(name)s
+                 and exists (select from omnicdc.unread(o.snapshot) x
+                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
+               order by o.id desc limit 1), 0)
+      order by b.id limit 1)
+    ) as h
+ order by h.id desc limit 1;
 
 -- shown: Whether a held registry's file already shows a transaction.
 select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot) as shown;
 
--- newest_change: The last transaction in the log, or of some projects.
-select c.xid::text as token
-  from omnicdc.change c
- where (%(projects)s::uuid[] is null or c.project_id = any (%(projects)s::uuid[]))
-   and c.project_id is distinct from omnicdc.canary_id()
- order by c.xid desc limit 1;
+-- lacks: Whether a held registry's file, which shows a snapshot, lacks a change of these projects that was committed at the barrier.
+-- A change concerns the registry if the generation that read it held the registry back; if that is not known, it does.
+select exists (select from omnicdc.watch w where w.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
+    or exists (select from omnicdc.unread(%(since)s::pg_snapshot) x
+                where x.op not in ('rebuild', 'accept')
+                  and (x.project_id is null or x.project_id = any (%(projects)s::uuid[]))
+                  and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
+                  and coalesce((select %(registry)s = any (h.held)
+                                  from omnicdc.history h
+                                 where h.consumer = %(name)s
+                                   and h.id > coalesce((select o.id from omnicdc.history o
+                                                         where o.consumer = %(name)s
+                                                           and not pg_catalog.pg_visible_in_snapshot(x.xid, o.snapshot)
+                                                         order by o.id desc limit 1), 0)
+                                 order by h.id limit 1), true)) as lacks;
+
+-- newest_changes: The last change of each of these projects that was committed at the barrier, the newest first.
+-- By the time of writing: whoever changes a row waits for whoever changed it before, so of one project that is the order of the commits.
+select n.token, n.at
+  from (select distinct on (c.project_id) c.xid::text as token, c.at
+          from omnicdc.change c
+         where c.project_id = any (%(projects)s::uuid[])
+           and pg_catalog.pg_visible_in_snapshot(c.xid, %(barrier)s::pg_snapshot)
+         order by c.project_id, c.at desc) as n
+ order by n.at desc limit 100;
+
+-- consumer_names: Every name that a consumer has or had.
+select c.name from omnicdc.consumer c order by c.name;
 
 -- log_size: How many rows the log holds, and the oldest. Counted up to 10,000; beyond that, as many as PostgreSQL estimates.
 with counted as (
@@ -307,6 +351,7 @@ select case when n.changes < 10000 then n.changes
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
        extract(epoch from c.silent_limit)::float8 as silent_limit_s,
+       extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
        c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms

@@ -95,6 +95,18 @@ class Registry:
         """Return the keys of all projects seen; any thread may ask."""
         return list(self._key_of.values())
 
+    def unit_of(self, project: str) -> str | None:
+        """Return the unit whose entry a project is in, or would be in."""
+        return self._key_of.get(project) if self.scanner.grouped else project
+
+    def name_of(self, project: str) -> str | None:
+        """Return a project's name, where the registry sorts by it."""
+        return None if self.scanner.grouped else self.document.name_of(project)
+
+    def knows(self, project: str) -> bool:
+        """Whether CMP had the project, as far as this registry can tell; those held back are not counted."""
+        return project in self._key_of or project in self.document
+
     def held_projects(self) -> dict[str, str]:
         """Return project id to the reason for which it has no entry; the same object until that changes."""
         if self._held is None:

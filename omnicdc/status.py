@@ -6,10 +6,20 @@ import shlex
 from typing import Any
 
 from omnicdc import db
+from omnicdc.model import HEARTBEAT_S
+
+MAX_LAG_S = 90.0
+"""The setting's default."""
+
+OVERDUE_S = 2.5 * HEARTBEAT_S
+"""Without a heartbeat for so long, a daemon is stopped or hangs, although its session is still open."""
 
 
-def status(conn: db.Connection) -> dict[str, Any]:
-    """Return capture, log and consumers, and in `faults` one line for all that needs a look."""
+def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, Any]:
+    """Return capture, log and consumers, and in `faults` one line for all that needs a look.
+
+    A consumer that is behind for more than `max_lag_s` seconds is a fault.
+    """
     with db.translated("asking for the status"), db.confined(conn):
         watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
         capture = db.one(conn, "capture_fault")
@@ -20,7 +30,9 @@ def status(conn: db.Connection) -> dict[str, Any]:
     faults += [_published(found["name"]) for found in publications]
     if not consumers:
         faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
-    faults += [line for consumer in consumers for line in _faults(consumer)]
+    faults += [
+        line for consumer in consumers for line in (*_faults(consumer), *late(consumer, max_lag_s=max_lag_s))
+    ]
     return {
         "healthy": not faults,
         "faults": faults,
@@ -69,3 +81,21 @@ def _faults(consumer: db.Row) -> list[str]:
         if count > len(consumer["quarantined"].get(registry, ()))
     ]
     return lines
+
+
+def late(consumer: db.Row, *, max_lag_s: float) -> list[str]:
+    """Return what is wrong with a daemon that is connected, but behind for too long, or gives no heartbeat.
+
+    A change counts as waiting since it was written, but not from before the last heartbeat, when all that was committed
+    had been read: a transaction may be open for an hour before it commits.
+    """
+    if not consumer["alive"]:
+        return []
+    restart = f"on {consumer['host']}: `journalctl -u omnicdc`; if it is stopped or hangs, `systemctl restart omnicdc`"
+    silent_s = consumer["heartbeat_age_s"]
+    lag_s = min(consumer["lag_s"] or 0.0, silent_s)
+    if lag_s > max_lag_s:
+        return [f"{consumer['name']}: {consumer['behind']} changes behind for {lag_s:.0f} s - {restart}"]
+    if silent_s > OVERDUE_S:
+        return [f"{consumer['name']}: connected, but no heartbeat for {silent_s:.0f} s - {restart}"]
+    return []

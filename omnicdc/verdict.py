@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
 Status = Literal[
@@ -22,6 +22,8 @@ Status = Literal[
 CERTAIN: frozenset[str] = frozenset({"published", "nothing_to_do"})
 """The verdicts that mean: the files are right."""
 
+_START = "on the registry host: `systemctl start omnicdc`, or `omnicdc run`"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -36,6 +38,10 @@ class Verdict:
     """From the write (the barrier: from the call) to the publication."""
     registries: tuple[str, ...] = ()
     consumers: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Hosts that are expected and down, so that nothing is said of their files."""
+    withheld: frozenset[str] = frozenset()
+    """The registries that do not show all of it: held, or without an entry for one of its projects."""
 
     @property
     def arrived(self) -> bool:
@@ -53,6 +59,7 @@ class Verdict:
             "milliseconds": self.milliseconds,
             "registries": list(self.registries),
             "consumers": list(self.consumers),
+            "left_out": list(self.left_out),
         }
 
 
@@ -101,6 +108,8 @@ class Consumer:
     """Registries held now whose files do not show the transaction."""
     proven: bool = True
     """Whether everything was read since the capture was last altered: before that it may have missed changes."""
+    expected: bool = True
+    """Whether it gave a sign of life within its limit of silence."""
 
     @property
     def unread(self) -> bool:
@@ -110,17 +119,72 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything that a decision depends on, at one moment. `transaction` is None for a barrier."""
+    """Everything that a decision depends on, at one moment. `transaction` is None for a barrier.
+
+    `token` is the transaction waited for; of a barrier by name, the last one that changed these projects.
+    """
 
     token: str | None
     transaction: Transaction | None
     consumers: Sequence[Consumer]
     capture_fault: str | None
     capture_mend: str = ""
+    projects: tuple[str, ...] | None = None
+    """The projects that a barrier is about; None: all of them."""
+    at: datetime | None = None
+    """When these projects were changed last."""
+    all_hosts: bool = False
+    """Whether hosts that are down are waited for, too."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the transaction waited for has not ended yet."""
+        return self.transaction is not None and self.transaction.status == "in progress"
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Hosts that are expected and down."""
+        return tuple(one.name for one in self.consumers if one.expected and not one.alive)
 
 
 def decide(picture: Picture) -> Verdict | None:
     """Return the verdict; None while it may still change by itself within a moment."""
+    verdict = _decided(picture)
+    return verdict and replace(verdict, left_out=picture.left_out)
+
+
+def give_up(picture: Picture, *, waited_s: float) -> Verdict:
+    """Return the verdict once the time is up: who is missing, or at which stage it stands."""
+    return replace(_given_up(picture, waited_s), left_out=picture.left_out)
+
+
+def no_consumer(picture: Picture) -> Verdict:
+    """Return the verdict that no daemon is running."""
+    names = tuple(consumer.name for consumer in picture.consumers)
+    known = f": {', '.join(names)} not running" if names else "; none has ever run here"
+    return Verdict(
+        "no_consumer",
+        f"no omnicdc daemon is alive{known}",
+        _START,
+        token=picture.token,
+        consumers=names,
+        left_out=picture.left_out,
+    )
+
+
+def hosts_missing(picture: Picture) -> Verdict:
+    """Return the verdict that not all hosts can be waited for, though that was asked."""
+    return Verdict(
+        "no_consumer",
+        f"all hosts were asked for, and no omnicdc daemon is alive on {', '.join(picture.left_out)}",
+        f"{_START}; a host that is gone for good: `omnicdc consumer forget NAME`",
+        token=picture.token,
+        consumers=tuple(consumer.name for consumer in picture.consumers),
+        left_out=picture.left_out,
+    )
+
+
+def _decided(picture: Picture) -> Verdict | None:
     transaction, token = picture.transaction, picture.token
     if transaction is not None:
         if transaction.status == "aborted":
@@ -129,7 +193,7 @@ def decide(picture: Picture) -> Verdict | None:
                 f"transaction {token} was rolled back: there is nothing to publish",
                 token=token,
             )
-        if transaction.status == "in progress":
+        if picture.open:
             return None
     if picture.capture_fault:
         return _capture_broken(picture)
@@ -137,20 +201,18 @@ def decide(picture: Picture) -> Verdict | None:
     if transaction is not None and transaction.unnoted and _nothing_missed(alive or picture.consumers):
         return Verdict(
             "nothing_to_do",
-            f"of transaction {token} there is nothing left to publish",
+            f"transaction {token} changed no watched column",
             token=token,
         )
-    if not alive or not all(_up_to_date(consumer) for consumer in alive):
-        return None
-    return _arrived(picture, alive)
+    complete = bool(alive) and not (picture.all_hosts and picture.left_out)
+    return _arrived(picture, alive) if complete and all(map(_up_to_date, alive)) else None
 
 
-def give_up(picture: Picture, *, waited_s: float) -> Verdict:
-    """Return the verdict once the time is up: who is missing, or at which stage it stands."""
+def _given_up(picture: Picture, waited_s: float) -> Verdict:
     names = tuple(consumer.name for consumer in picture.consumers)
     if picture.capture_fault:
         return _capture_broken(picture)
-    if picture.transaction and picture.transaction.status == "in progress":
+    if picture.open:
         return Verdict(
             "timeout",
             f"transaction {picture.token} is still open after {waited_s:.1f} s",
@@ -158,6 +220,8 @@ def give_up(picture: Picture, *, waited_s: float) -> Verdict:
         )
     if not any(consumer.alive for consumer in picture.consumers):
         return no_consumer(picture)
+    if picture.all_hosts and picture.left_out:
+        return hosts_missing(picture)
     late = [consumer for consumer in picture.consumers if consumer.alive and not _up_to_date(consumer)]
     stages = "; ".join(
         (
@@ -172,19 +236,6 @@ def give_up(picture: Picture, *, waited_s: float) -> Verdict:
         "timeout",
         f"not published after {waited_s:.1f} s: {stages}",
         "`omnicdc status` on the registry host",
-        token=picture.token,
-        consumers=names,
-    )
-
-
-def no_consumer(picture: Picture) -> Verdict:
-    """Return the verdict that no daemon is running."""
-    names = tuple(consumer.name for consumer in picture.consumers)
-    known = f": {', '.join(names)} not running" if names else "; none has ever run here"
-    return Verdict(
-        "no_consumer",
-        f"no omnicdc daemon is alive{known}",
-        "on the registry host: `systemctl start omnicdc`, or `omnicdc run`",
         token=picture.token,
         consumers=names,
     )
@@ -209,33 +260,48 @@ def _capture_broken(picture: Picture) -> Verdict:
 
 
 def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
+    withheld = frozenset(registry for consumer in alive for registry, _, _ in _withheld(picture, consumer))
     for consumer in alive:
         if consumer.hidden:
             held = consumer.held[consumer.hidden[0]]
-            return _verdict(
-                "held", picture, alive, f"{consumer.hidden[0]} is held: {held['reason']}", held["hint"]
-            )
+            detail = f"{consumer.hidden[0]} is held: {held['reason']}"
+            return _verdict("held", picture, alive, detail, hint=held["hint"], withheld=withheld)
     for consumer in alive:
-        for registry, held_back in consumer.quarantined.items():
-            for project in sorted(_concerned(picture.transaction, held_back)):
-                detail = f"project {project} is held back from {registry}: {held_back[project]}"
-                return _verdict("quarantined", picture, alive, detail, "mend the project's row in CMP")
+        for registry, project, reason in _withheld(picture, consumer):
+            detail = f"project {project} is held back from {registry}: {reason}"
+            hint = "fix the project's row in CMP"
+            return _verdict("quarantined", picture, alive, detail, hint=hint, withheld=withheld)
     return _verdict("published", picture, alive, "the registries hold it")
 
 
-def _concerned(transaction: Transaction | None, projects: Iterable[str]) -> set[str]:
-    """Return those of the projects that a transaction may have changed; a barrier means all."""
-    if transaction is None or transaction.everything:
-        return set(projects)
-    return set(projects) & set(transaction.projects)
+def _withheld(picture: Picture, consumer: Consumer) -> Iterator[tuple[str, str, str]]:
+    """Yield registry, project and reason of what a consumer's files do not show of what is waited for."""
+    yield from ((registry, "", consumer.held[registry]["reason"]) for registry in consumer.hidden)
+    for registry, held_back in consumer.quarantined.items():
+        for project in sorted(_concerned(picture, held_back)):
+            yield registry, project, held_back[project]
+
+
+def _concerned(picture: Picture, projects: Iterable[str]) -> set[str]:
+    """Return those of the projects that what is waited for is about; a barrier without names is about all."""
+    transaction = picture.transaction
+    if transaction is None:
+        return set(projects) if picture.projects is None else set(projects) & set(picture.projects)
+    return set(projects) if transaction.everything else set(projects) & set(transaction.projects)
 
 
 def _verdict(
-    status: Status, picture: Picture, alive: Sequence[Consumer], detail: str, hint: str = ""
+    status: Status,
+    picture: Picture,
+    alive: Sequence[Consumer],
+    detail: str,
+    *,
+    hint: str = "",
+    withheld: frozenset[str] = frozenset(),
 ) -> Verdict:
     deliveries = [consumer.delivery for consumer in alive if consumer.delivery]
-    since = picture.transaction.at if picture.transaction else None
     last = max((delivery.at for delivery in deliveries), default=None)
+    since = picture.transaction.at if picture.transaction else picture.at
     return Verdict(
         status, detail, hint, picture.token,
         max((delivery.generation for delivery in deliveries), default=None),
@@ -243,4 +309,5 @@ def _verdict(
         max(0.0, (last - since).total_seconds() * 1000) if last and since else None,
         tuple(dict.fromkeys(name for delivery in deliveries for name in delivery.registries)),
         tuple(consumer.name for consumer in alive),
+        withheld=withheld,
     )  # fmt: skip

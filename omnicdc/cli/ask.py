@@ -29,7 +29,7 @@ def status(*, as_json: bool, **given: Any) -> None:
     config = options.load(given)
     with db.connect(config.target) as conn:
         db.check_schema(conn)
-        found = ask(conn)
+        found = ask(conn, max_lag_s=config.max_lag_s)
 
     def text() -> None:
         capture, log = found["capture"], found["log"]
@@ -59,17 +59,23 @@ def status(*, as_json: bool, **given: Any) -> None:
 @click.command()
 @options.connection
 @click.option("--token", help="A transaction: what pg_current_xact_id() gave inside it.")
-@click.option("--project", metavar="NAME", help="The last change of the projects of this name (or key).")
+@click.option(
+    "--project",
+    metavar="NAME",
+    help="Everything committed so far, as far as projects of this name (or key) go.",
+)
 @click.option(
     "--consumer", metavar="NAME", help="Wait for this registry host only.  [default: all that are alive]"
 )
-@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@options.all_hosts
+@options.timeout(30.0)
 @options.as_json
 def wait(
     *,
     token: str | None,
     project: str | None,
     consumer: str | None,
+    all_hosts: bool,
     timeout: float,
     as_json: bool,
     **given: Any,
@@ -77,7 +83,8 @@ def wait(
     """Wait until the registries hold a transaction.
 
     Without --token and --project: everything committed so far. The answer is a verdict: published,
-    nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout.
+    nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout. Registered
+    hosts that are down are not waited for, but named in left_out; --all-hosts insists on them.
 
     Exit status 0 published or nothing to do, 1 rolled back, held, quarantined or capture broken, 3 not yet.
     """
@@ -86,21 +93,37 @@ def wait(
     from omnicdc.cli.progress import waiting
     from omnicdc.stop import Stop
 
-    if token and project:
+    if token is not None and project is not None:
         raise click.UsageError("--token and --project exclude each other")
+    if consumer is not None and all_hosts:
+        raise click.UsageError("--consumer and --all-hosts exclude each other")
     config = options.load(given)
-    with waiting("waiting"), db.connect(config.target, timeout_s=timeout) as conn:
+    ids = None
+    with waiting("waiting"), db.connect_within(config.target, timeout) as conn:
         db.check_schema(conn)
-        if project:
+        if project is not None:
             # A name is UTF-8, whatever the locale.
             project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
-            token = waits.last_change(conn, ids)
         verdict = waits.wait(
-            conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop(), consumer=consumer
+            conn,
+            token,
+            timeout_s=max(0.0, min(timeout, conn.left_s)),
+            stop=Stop(),
+            projects=ids,
+            consumer=consumer,
+            all_hosts=all_hosts,
         )
-    line = f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else "")
-    answer(verdict.as_dict(), as_json=as_json, text=lambda: say(line, good=verdict.arrived))
+
+    def text() -> None:
+        say(
+            f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else ""),
+            good=verdict.arrived,
+        )
+        if verdict.left_out:
+            say(f"not waited for, as no daemon is alive there: {', '.join(verdict.left_out)}")
+
+    answer(verdict.as_dict(), as_json=as_json, text=text)
     sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
 
 

@@ -10,6 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.show import answer, say, written
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from omnicdc.config import Config
@@ -75,9 +76,13 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
     from omnicdc import db
     from omnicdc import install as installation
 
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError(
+            "uninstall removes the capture and its log, and there is no terminal to ask on", hint="--yes"
+        )
     config = options.load(given)
     with db.connect(config.target) as conn:
-        if not yes and sys.stdin.isatty():
+        if not yes:
             click.confirm(f"Remove the capture and its log from {conn.info.dbname}?", abort=True, err=True)
         installation.uninstall(conn)
     answer({"installed": False}, as_json=as_json, text=lambda: say("uninstalled", good=True))
@@ -148,7 +153,7 @@ def _once(config: Config, *, as_json: bool) -> NoReturn:
 @click.command()
 @options.registries
 @click.option("--dry-run", is_flag=True, help="Show what would change in the files, and change nothing.")
-@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS")
+@options.timeout(300.0)
 @options.as_json
 def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> None:
     """Have every daemon scan everything and publish what differs, and wait for it.
@@ -171,7 +176,7 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
 
 @click.command()
 @options.connection
-@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@options.timeout(30.0)
 @options.as_json
 def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     """Let through, once, what the guard holds back now, and wait until it is published.
@@ -184,7 +189,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     from omnicdc.stop import Stop
 
     config = options.load(given)
-    with db.connect(config.target, timeout_s=timeout) as conn:
+    with db.connect_within(config.target, timeout) as conn:
         db.check_schema(conn)
         with db.translated("accepting"):
             token = db.one(conn, "request_accept")["token"]
@@ -196,6 +201,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
         "verdict": verdict.status,
         "detail": verdict.detail,
         "registries": list(verdict.registries),
+        "left_out": list(verdict.left_out),
     }
     done = f"accepted; rewritten: {', '.join(verdict.registries) or 'nothing, for nothing was held'}"
     answer(

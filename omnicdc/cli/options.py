@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,31 @@ _REGISTRIES = (
         "--consumer", metavar="NAME", help="The daemon's name in the database.  [default: host name]"
     ),
 )
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    """Take a number of seconds, 0 or more; click refuses the rest, NaN and infinity too, with exit status 2."""
+    if not 0 <= value < math.inf:
+        raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
+    return value
+
+
+def timeout(default_s: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the option that says how long to wait."""
+    return click.option(
+        "--timeout", type=float, callback=_seconds, default=default_s, show_default=True, metavar="SECONDS"
+    )
+
+
+def all_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option to insist on every host."""
+    return click.option(
+        "--all-hosts",
+        is_flag=True,
+        help="Wait for hosts that are down as well, rather than name them in left_out.",
+    )(command)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, also on a terminal.")
 
 

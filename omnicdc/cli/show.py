@@ -13,13 +13,13 @@ import click
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 WIDEST = 2000
 """Characters of a line beyond which it is cut."""
 
 
-def answer(result: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
+def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
     """Print an answer: `result` as JSON on a pipe or when asked to, else what `text` prints."""
     with written():
         if as_json or not on_terminal():

@@ -3,6 +3,15 @@
 Never imports pglast, nor anything that does.
 """
 
+from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer
 from omnicdc.clients.genesis import GenesisClient, Propagation
 
-__all__ = ["GenesisClient", "Propagation"]
+__all__ = [
+    "BatchAnswer",
+    "GenesisClient",
+    "ProjectAnswer",
+    "Propagation",
+    "RebuildAnswer",
+    "VerifyAnswer",
+    "WaitAnswer",
+]

@@ -7,225 +7,300 @@ work that was not done.
 from __future__ import annotations
 
 import os
+import time
+import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omnicdc import config as configuration
-from omnicdc import db, sql, verify
+from omnicdc import db, verify
 from omnicdc import wait as waits
-from omnicdc.errors import OmnicdcError
+from omnicdc.clients import answers, transaction
+from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.log import scrubbed
 from omnicdc.stop import Stop
+from omnicdc.wait_pool import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Self
 
+    from omnicdc.clients.answers import (
+        BatchAnswer,
+        Outcome,
+        ProjectAnswer,
+        RebuildAnswer,
+        VerifyAnswer,
+        WaitAnswer,
+    )
     from omnicdc.config import Config
-    from omnicdc.verdict import Verdict
 
-Result = dict[str, Any]
+ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL rolled it back"
 
 
 class Propagation:
-    """What became of one transaction; `result` is there once its `with` block has ended."""
+    """What became of one transaction; `result` is empty until its `with` block has ended."""
 
     def __init__(self) -> None:
         self.token: str | None = None
-        self.result: Result = {}
+        self.result = cast("WaitAnswer", {})
 
 
 class GenesisClient:
     """Waits for what Genesis wrote.
 
-    Finds its connection as the command does: `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. Each call opens
-    a connection of its own, so one client may be shared between threads. `timeout` is in seconds.
+    Finds its connection as the command does: `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a process that
+    lead to one CMP share one connection that listens, and a few to look with, so a client may be shared by threads and
+    there may be many. `close`, or the end of a `with`, gives them back; a call after that opens them again.
     """
 
     def __init__(
         self,
-        dsn: str | None = None,
+        dsn: str | os.PathLike[str] | None = None,
         *,
-        root: str | None = None,
+        root: str | os.PathLike[str] | None = None,
+        omni_root: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
+        all_hosts: bool = False,
         config: Config | None = None,
     ) -> None:
-        """Raise ConfigError for settings that cannot be used; nothing is connected yet."""
-        flags = {"dsn": dsn, "root": root}
+        """Raise ConfigError for settings that cannot be used; nothing is connected yet.
+
+        `timeout` is in seconds. `omni_root` is `root`, and so is a path in the place of `dsn` (anything but text, or a
+        text that begins with /): the constructor that Genesis has. With `all_hosts`, no answer is a success while a
+        registered host is down.
+        """
+        if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
+            dsn, omni_root = None, _one_of(dsn, omni_root)
+        root = _one_of(root, omni_root)
+        flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
         self._config = config or configuration.load(flags, os.environ, uid=os.getuid())
-        self._timeout_s = timeout
+        self._timeout_s = waits.seconds(timeout)
+        self._all_hosts = all_hosts
+        self._lease = Lease(self._config.target, self._config.wait_connections)
+        self._finalizer = weakref.finalize(self, self._lease.abandon)
 
-    def propagate_project(self, project_name: str | None = None, dry_run: bool = False) -> Result:
-        """Wait until the last change of the projects of this name is published; None: everything committed.
+    def propagate_project(
+        self, project_name: str | None = None, dry_run: bool = False, *, all_hosts: bool | None = None
+    ) -> ProjectAnswer:
+        """Wait until everything committed so far is published, as far as it concerns the projects of this name.
 
-        Returns `success, dry_run, project, registries_updated` (the files that its generation rewrote),
-        `verdict, detail, generation, milliseconds`, and `error` and `hint` without success.
-        With `dry_run`: which registries are not up to date for it; nobody waits.
+        None: as far as it concerns any. `registries_updated` are the files that the generation rewrote which first
+        held the last change. With `dry_run`: which registries are not up to date for it, without a wait.
         """
         names = None if project_name is None else [project_name]
-        return {"project": project_name} | self._answer(names, dry_run=dry_run)
-
-    def propagate_batch(self, project_names: Sequence[str], dry_run: bool = False) -> Result:
-        """Wait once for the last changes of all these projects; `count` and `projects` tell which.
-
-        Otherwise as `propagate_project`.
-        """
-        names = list(project_names)
-        return {"count": len(names), "projects": names} | self._answer(names, dry_run=dry_run)
-
-    def rebuild_all_registries(self, dry_run: bool = False) -> Result:
-        """Have every daemon scan everything and publish what differs, and wait for it.
-
-        Returns `success, dry_run, operation, scanners_run, results` (scanner to what became of its
-        registry), and as `propagate_project`.
-        """
-        frame: Result = {"operation": "full_rebuild", "scanners_run": [], "results": {}}
-        return frame | (
-            self._guarded(self._would_rebuild, dry_run=True)
-            if dry_run
-            else self._guarded(self._rebuild, timeout_s=self._timeout_s)
-        )
-
-    def verify_propagation(self, project_uuid: str) -> Result:
-        """Compare the files with CMP for one project; needs no daemon, but this host's registries.
-
-        Returns `verified, uuid, checks, missing_from` (the checks that failed), `not_expected` (the
-        checks of registries that should not hold it, and do not), `details`.
-        """
-        empty: Result = {
-            "verified": False,
-            "uuid": str(project_uuid),
-            "checks": {},
-            "missing_from": [],
-            "not_expected": [],
+        it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
+        return {
+            **answers.wait_answer(it),
+            "project": project_name,
+            "scanner_results": answers.scanner_results(it, verify.registry_names()),
+            "details": it.details,
         }
 
-        def ask(conn: db.Connection) -> Result:
-            return verify.verify_project(
-                conn, self._config, *verify.known_inputs(self._config), str(project_uuid)
-            ).as_dict()
+    def propagate_batch(
+        self, project_names: Sequence[str], dry_run: bool = False, *, all_hosts: bool | None = None
+    ) -> BatchAnswer:
+        """Wait once for all these projects; `count` and `projects` tell which. Otherwise as `propagate_project`."""
+        # A text is a sequence of names as well, of one letter each.
+        names = [] if isinstance(project_names, (str, bytes)) else list(project_names)
+        if isinstance(project_names, (str, bytes)):
+            it = _failed(_no_names(project_names), dry_run=dry_run)
+        else:
+            it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
+        return {
+            **answers.wait_answer(it),
+            "count": len(names),
+            "projects": names,
+            "scanner_results": answers.scanner_results(it, verify.registry_names()),
+            "details": it.details,
+        }
 
-        answer = self._guarded(ask)
-        answer.pop("success", None)
-        return empty | answer
+    def rebuild_all_registries(
+        self, dry_run: bool = False, *, all_hosts: bool | None = None
+    ) -> RebuildAnswer:
+        """Have every daemon scan everything and publish what differs, and wait for it.
+
+        `scanners_run` and `results` tell what ran, also where a project or a registry is held back.
+        """
+        it = self._guarded(
+            self._would_rebuild if dry_run else lambda: self._rebuild(all_hosts), dry_run=dry_run
+        )
+        return answers.rebuild_answer(it, verify.registry_names())
+
+    def verify_propagation(self, project_uuid: object) -> VerifyAnswer:
+        """Compare the files with CMP for one project; needs no daemon, but this host's registries.
+
+        `missing_from` are the checks that failed, `not_expected` those of registries that rightly do not hold it.
+        """
+        uuid = str(project_uuid)
+        report = verify.Report(uuid, None, None, ())
+        it = answers.Outcome(success=True)
+        try:
+            with self._looking(self._timeout_s) as conn:
+                report = verify.verify_project(conn, self._config, *verify.known_inputs(self._config), uuid)
+        except OmnicdcError as exc:
+            it = _failed(exc, dry_run=False)
+        found = report.as_dict()
+        return {
+            "verified": found["verified"] and it.success,
+            "uuid": found["uuid"],
+            "name": found["name"],
+            "in_cmp": found["in_cmp"],
+            "checks": found["checks"],
+            "missing_from": found["missing_from"],
+            "not_expected": found["not_expected"],
+            "details": found["details"],
+            "dry_run": False,
+            "registries_updated": [],
+            "verdict": None if it.success else "unavailable",
+            "detail": it.detail,
+            "hint": it.hint,
+            "error": it.error,
+        }
 
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
         """Return the transaction that `conn` is in, to `wait` for after its commit.
 
-        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any
-        DB-API driver for PostgreSQL.
+        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any DB-API driver
+        for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no transaction.
         """
-        return _scalar(conn, sql.query("token"))
+        return transaction.token_of(conn)
 
-    def wait(self, token: str | None = None, timeout: float | None = None) -> Result:
+    def wait(
+        self,
+        token: str | int | None = None,
+        timeout: float | None = None,
+        *,
+        all_hosts: bool | None = None,
+    ) -> WaitAnswer:
         """Wait until a transaction is published; without a token, everything committed so far."""
-        timeout_s = self._timeout_s if timeout is None else timeout
-        return self._guarded(lambda conn: self._waited(conn, token, timeout_s), timeout_s=timeout_s)
+        it = self._guarded(lambda: self._waited(token, timeout_s=timeout, all_hosts=all_hosts))
+        return answers.wait_answer(it)
 
     @contextmanager
-    def propagation(self, conn: Any) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
+    def propagation(self, conn: Any, *, all_hosts: bool | None = None) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
         """Commit what the block writes through `conn`, then wait for exactly that transaction.
 
-        The outcome is in `result`. An exception in the block rolls back, and nobody waits. `conn` must
-        not be inside a transaction that somebody else will end.
+        The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that commits by
+        itself is followed by a wait for everything committed so far. Raises ConfigError before the block runs for a
+        connection in autocommit mode (psycopg's excepted: there the transaction is opened here).
         """
         outcome = Propagation()
-        with _transaction(conn):
+        with transaction.committed(conn) as block:
+            outcome.token = block.token
             yield outcome
-            outcome.token = self.token(conn)
-        outcome.result = self.wait(outcome.token)
+        if block.end == "other":
+            outcome.token = None
+        outcome.result = self.wait(outcome.token, all_hosts=all_hosts)
+        if block.end == "failed" and outcome.result["success"]:
+            outcome.result |= {
+                "success": False,
+                "verdict": "rolled_back",
+                "detail": ROLLED_BACK,
+                "error": f"rolled_back: {ROLLED_BACK}",
+            }
 
-    def _answer(self, names: Sequence[str] | None, *, dry_run: bool) -> Result:
-        if dry_run:
-            return self._guarded(lambda conn: self._would_change(conn, names), dry_run=True)
-        return self._guarded(
-            lambda conn: self._waited(conn, self._last(conn, names)), timeout_s=self._timeout_s
+    def close(self) -> None:
+        """Give the shared connections back; the last client closes them. A repeat does nothing."""
+        self._lease.close()
+
+    def __enter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def _answer(self, names: Sequence[object] | None, *, dry_run: bool, all_hosts: bool | None) -> Outcome:
+        def ask() -> Outcome:
+            projects = None if names is None else _texts(names)
+            if dry_run:
+                return self._would_change(projects)
+            return self._waited(names=projects, all_hosts=all_hosts)
+
+        return self._guarded(ask, dry_run=dry_run)
+
+    def _waited(
+        self,
+        token: str | int | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        all_hosts: bool | None = None,
+    ) -> Outcome:
+        """Wait, without a connection of its own; what is asked first takes its part of the time."""
+        left_s = self._timeout_s if timeout_s is None else waits.seconds(timeout_s)
+        deadline = time.monotonic() + left_s
+        with self._looking(left_s) as conn:
+            projects = None if names is None else waits.projects_named(conn, self._config.table, names)
+        verdict = waits.wait(
+            self._lease.pool(),
+            token,
+            timeout_s=max(0.0, deadline - time.monotonic()),
+            stop=Stop(),
+            projects=projects,
+            all_hosts=self._all_hosts if all_hosts is None else all_hosts,
         )
+        return answers.waited(verdict)
 
-    def _last(self, conn: db.Connection, names: Sequence[str] | None) -> str | None:
-        if names is None:
-            return None
-        # A barrier, if the log no longer holds their last change: it has long been published then.
-        return waits.last_change(conn, waits.projects_named(conn, self._config.table, names))
-
-    def _waited(self, conn: db.Connection, token: str | None, timeout: float | None = None) -> Result:
-        timeout_s = self._timeout_s if timeout is None else timeout
-        return _result(waits.wait(conn, token, timeout_s=max(0.0, min(timeout_s, conn.left_s)), stop=Stop()))
-
-    def _rebuild(self, conn: db.Connection) -> Result:
-        with db.translated("asking for a rebuild"):
+    def _rebuild(self, all_hosts: bool | None) -> Outcome:
+        with self._looking(self._timeout_s) as conn, db.translated("asking for a rebuild"):
             token = db.one(conn, "request_rebuild")["token"]
-        answer = self._waited(conn, token)
-        if answer["success"]:
-            names = verify.registry_names()
-            answer["scanners_run"] = list(names)
-            rewritten = set(answer["registries_updated"])
-            answer["results"] = {
-                scanner: "rewritten" if name in rewritten else "unchanged" for scanner, name in names.items()
-            }
-        return answer
+        return self._waited(token, all_hosts=all_hosts)
 
-    def _would_rebuild(self, conn: db.Connection) -> Result:
-        report = verify.verify_all(conn, self._config, *verify.known_inputs(self._config))
-        return {"success": True, **report.as_dry_run()}
+    def _would_rebuild(self) -> Outcome:
+        with self._looking(self._timeout_s) as conn:
+            report = verify.verify_all(conn, self._config, *verify.known_inputs(self._config))
+        found = report.as_dry_run()
+        return answers.would(found["registries_updated"], found["details"], found["results"])
 
-    def _would_change(self, conn: db.Connection, names: Sequence[str] | None) -> Result:
+    def _would_change(self, names: Sequence[str] | None) -> Outcome:
         if names is None:
-            return self._would_rebuild(conn)
+            return self._would_rebuild()
         inputs = verify.known_inputs(self._config)
-        ids = waits.projects_named(conn, self._config.table, names)
-        reports = [verify.verify_project(conn, self._config, *inputs, one) for one in ids]
+        with self._looking(self._timeout_s) as conn:
+            ids = waits.projects_named(conn, self._config.table, names)
+            reports = verify.verify_projects(conn, self._config, *inputs, ids)
         stale = dict.fromkeys(name for report in reports for name in report.stale_registries())
-        return {
-            "success": True,
-            "registries_updated": list(stale),
-            "details": [report.as_dict() for report in reports],
-        }
+        order = [name for name in verify.registry_names().values() if name in stale]
+        return answers.would(order, [report.as_dict() for report in reports], {})
 
-    def _guarded(
-        self, ask: Callable[[db.Connection], Result], *, dry_run: bool = False, timeout_s: float | None = None
-    ) -> Result:
-        """Ask with a connection; what fails becomes an answer. The time-out covers connecting as well."""
-        frame: Result = {"success": False, "dry_run": dry_run, "registries_updated": []}
+    @contextmanager
+    def _looking(self, within_s: float) -> Iterator[db.Connection]:
+        """Borrow a connection to a database that has our schema."""
+        with self._lease.pool().connection(max(within_s, waits.SLICE_S)) as conn:
+            db.check_schema(conn)
+            yield conn
+
+    def _guarded(self, ask: Callable[[], Outcome], *, dry_run: bool = False) -> Outcome:
+        """Ask; what fails becomes an outcome."""
         try:
-            with db.connect(self._config.target, connect_s=self._timeout_s, timeout_s=timeout_s) as conn:
-                db.check_schema(conn)
-                return frame | ask(conn)
+            return ask()
         except OmnicdcError as exc:
-            return frame | {
-                "verdict": "unavailable",
-                "error": scrubbed(str(exc)),
-                "detail": scrubbed(exc.message),
-                "hint": exc.hint,
-            }
+            return _failed(exc, dry_run=dry_run)
 
 
-def _result(verdict: Verdict) -> Result:
-    told = verdict.as_dict()
-    answer = {"success": verdict.arrived, "registries_updated": told.pop("registries"), **told}
-    return answer if verdict.arrived else answer | {"error": f"{verdict.status}: {verdict.detail}"}
+def _failed(exc: OmnicdcError, *, dry_run: bool) -> Outcome:
+    return answers.failed(
+        detail=scrubbed(exc.message), hint=exc.hint, error=scrubbed(str(exc)), dry_run=dry_run
+    )
 
 
-@contextmanager
-def _transaction(conn: Any) -> Iterator[None]:  # noqa: ANN401 - as for `token`
-    """End the transaction that the block is in: by commit, or by rollback if it raises."""
-    if getattr(conn, "autocommit", False) and hasattr(conn, "transaction"):
-        with conn.transaction():
-            yield
-        return
-    try:
-        yield
-    except BaseException:
-        conn.rollback()
-        raise
-    conn.commit()
+def _texts(names: Sequence[object]) -> list[str]:
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) < len(names):
+        raise _no_names(next(name for name in names if not isinstance(name, str)))
+    return texts
 
 
-def _scalar(conn: Any, statement: str) -> str:  # noqa: ANN401 - as for `token`
-    if hasattr(conn, "exec_driver_sql"):
-        return str(conn.exec_driver_sql(statement).scalar())
-    if not hasattr(conn, "cursor"):
-        return _scalar(conn.connection(), statement)  # a session of SQLAlchemy's
-    with conn.cursor() as cursor:
-        cursor.execute(statement)
-        row = cursor.fetchone()
-    return str(next(iter(row.values())) if isinstance(row, dict) else row[0])
+def _no_names(given: object) -> ConfigError:
+    return ConfigError(f"the name of a project, or a list of names, expected, and not {given!r:.100}")
+
+
+def _one_of(
+    root: str | os.PathLike[str] | None, omni_root: str | os.PathLike[str] | None
+) -> str | os.PathLike[str] | None:
+    if root is not None and omni_root is not None and os.fspath(root) != os.fspath(omni_root):
+        raise ConfigError(f"two roots were given: {os.fspath(root)!r} and {os.fspath(omni_root)!r}")
+    return omni_root if root is None else root

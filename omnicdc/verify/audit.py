@@ -5,7 +5,7 @@ Everything is rendered from CMP as the daemon does it; only where bytes differ i
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db
@@ -43,13 +43,37 @@ def verify_all(
     As a daemon may publish in between, what differs is looked at once more, and told only if it
     differs both times. Raises DatabaseUnavailable; `progress` is told what is being done.
     """
+    compared = compare_all(conn, config, inputs, inputs_known, progress)
+    return AllReport(tuple(it.report for it in compared.values()), inputs_known)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One registry as it should be, and what was found of it."""
+
+    registry: Registry
+    report: RegistryReport
+    present: bool
+    """Whether there is a file."""
+
+
+def compare_all(
+    conn: Connection,
+    config: Config,
+    inputs: Inputs,
+    inputs_known: bool,
+    progress: Callable[[str], None] = nobody,
+) -> dict[str, Compared]:
+    """Do the work of `verify_all`, and keep what each registry should hold, by scanner."""
     config = replace(config, table=located(conn, config.table))
-    reports = _look(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
-    differing = [name for name, report in reports.items() if not report.good]
+    found = _look(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
+    differing = [name for name, it in found.items() if not it.report.good]
     if differing:
         again = _look(conn, config, inputs, inputs_known, names=differing, progress=progress)
-        reports |= {name: _lasting(reports[name], report) for name, report in again.items()}
-    return AllReport(tuple(reports.values()), inputs_known)
+        found |= {
+            name: replace(it, report=_lasting(found[name].report, it.report)) for name, it in again.items()
+        }
+    return found
 
 
 def _look(
@@ -60,7 +84,7 @@ def _look(
     *,
     names: Iterable[str],
     progress: Callable[[str], None],
-) -> dict[str, RegistryReport]:
+) -> dict[str, Compared]:
     found = {}
     with db.one_snapshot(conn), uncollected():
         for name in names:
@@ -71,17 +95,19 @@ def _look(
 
 def _compared(
     conn: Connection, config: Config, scanner: Scanner, inputs: Inputs, inputs_known: bool
-) -> RegistryReport:
+) -> Compared:
     registry, path = Registry(scanner, inputs), config.require_root() / scanner.path
     blank = RegistryReport(scanner.name, path.name, "unreadable")
     try:
         registry.rebuild(*readable(conn, scanner, config.table, EVERYTHING))
-        found = differences(registry, content(path))
+        data = content(path)
+        found = differences(registry, data)
     except RegistryError as exc:
-        return replace(blank, detail=exc.message, hint=exc.hint)
+        return Compared(registry, replace(blank, detail=exc.message, hint=exc.hint), present=True)
     found = found if inputs_known else _of_cmp_alone(found, layout_of(scanner))
     held = registry.quarantined | registry.unreadable
-    return _judged(replace(blank, difference=found, held=held), found)
+    judged = _judged(replace(blank, difference=found, held=held), found)
+    return Compared(registry, judged, present=data is not None)
 
 
 def _judged(report: RegistryReport, found: RegistryDifference) -> RegistryReport:

@@ -55,7 +55,7 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
     try:
         rows, unreadable = readable(conn, scanner, table, [project])
         if unreadable:
-            return Expectation(scanner, layout, in_cmp=True, fault=_held_back(unreadable[project]))
+            return Expectation(scanner, layout, in_cmp=True, fault=held_back(unreadable[project]))
         if not rows:
             return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
         unit = project
@@ -69,7 +69,8 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
     return _rendered(scanner, layout, unit, rows, inputs)
 
 
-def _held_back(why: str) -> Fault:
+def held_back(why: str) -> Fault:
+    """Explain that a project has no entry, as its row cannot be shown."""
     return Fault(f"held back: {why}", "mend the project's row in CMP")
 
 
@@ -80,7 +81,7 @@ def _rendered(
         entry = scanner.render(unit, rows, inputs)
         item = layout.item(layout.core(entry.data)) if entry else None
     except Exception as exc:  # noqa: BLE001 - as the registry does: a row that cannot be shown is held back
-        fault = _held_back(f"{type(exc).__name__}: {exc}")
+        fault = held_back(f"{type(exc).__name__}: {exc}")
         return Expectation(scanner, layout, unit, in_cmp=True, fault=fault)
     name = entry.sort[0] if entry and not scanner.grouped else None
     return Expectation(scanner, layout, unit, name, item, "" if item else "it is excluded", in_cmp=True)

@@ -16,7 +16,7 @@ from omnicdc.manifest import read_manifest
 from omnicdc.rows import located
 from omnicdc.scanners import scanners
 from omnicdc.verify.contents import Contents, look_into
-from omnicdc.verify.expectation import Expectation, expect
+from omnicdc.verify.expectation import Expectation, expect, held_back
 from omnicdc.verify.item import Item, compare
 from omnicdc.verify.layout import Layout, layout_of
 from omnicdc.verify.report import WAIT, Check, Report, Status
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from omnicdc.config import Config
     from omnicdc.db import Connection
     from omnicdc.model import Inputs, Published
+
+__all__ = [
+    "held_back", "known_inputs", "registry_names", "verify_project", "where_none_should_be", "where_one_should_be",
+]  # fmt: skip
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -131,10 +135,10 @@ def _check(
         status: Status = "unreadable" if expected.in_cmp is None else "missing"
         return replace(blank, status=status, detail=expected.fault.reason, hint=expected.fault.hint)
     if expected.item is None:
-        return _where_none_should_be(blank, expected, [item for item in found if project in item.projects])
+        return where_none_should_be(blank, expected.why, [item for item in found if project in item.projects])
     if contents is None:
         return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
-    return _where_one_should_be(blank, expected, expected.item, found, inputs_known)
+    return where_one_should_be(blank, expected.layout, expected.item, found, inputs_known)
 
 
 def _found(file: _File, contents: Contents | None, expected: Expectation, project: str) -> Sequence[Item]:
@@ -150,25 +154,27 @@ def _found(file: _File, contents: Contents | None, expected: Expectation, projec
     return found
 
 
-def _where_none_should_be(blank: Check, expected: Expectation, strays: Sequence[Item]) -> Check:
+def where_none_should_be(blank: Check, why: str, strays: Sequence[Item]) -> Check:
+    """Judge a registry that should not hold the project; `strays` are its entries that name it."""
     if strays:
-        return replace(blank, status="unexpected", detail=f"it is there, though {expected.why}", hint=WAIT)
-    return replace(blank, status="not_expected", detail=expected.why)
+        return replace(blank, status="unexpected", detail=f"it is there, though {why}", hint=WAIT)
+    return replace(blank, status="not_expected", detail=why)
 
 
-def _where_one_should_be(
-    blank: Check, expected: Expectation, wanted: Item, found: Sequence[Item], inputs_known: bool
+def where_one_should_be(
+    blank: Check, layout: Layout, wanted: Item, found: Sequence[Item], inputs_known: bool
 ) -> Check:
+    """Judge a registry that should hold the project as `wanted`; `found` are its entries that concern it."""
     here = [item for item in found if item.unit == wanted.unit]
     strays = [item.unit for item in found if item.unit != wanted.unit]
     if not here:
         return replace(blank, status="missing", detail=_elsewhere(strays) or "it has no entry", hint=WAIT)
-    of_inputs = () if inputs_known else tuple(filter(expected.layout.of_inputs, wanted.fields))
+    of_inputs = () if inputs_known else tuple(filter(layout.of_inputs, wanted.fields))
     differing = {
         name: pair
         for item in here
         for name, pair in compare(wanted.fields, item.fields).items()
-        if inputs_known or not expected.layout.of_inputs(name)
+        if inputs_known or not layout.of_inputs(name)
     }
     if differing:
         blank = replace(

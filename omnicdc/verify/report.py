@@ -78,8 +78,10 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer to `verify_propagation`."""
-        expected = [check for check in self.checks if check.status != "not_expected"]
-        checks = {check.key: check.status == "current" for check in expected}
+        # A registry that rightly does not hold the project is right about it; of what is not in CMP, none is.
+        right = ("current", "not_expected") if self.in_cmp is not False else ("current",)
+        checks = dict.fromkeys(_KEYS.values(), False)
+        checks |= {check.key: check.status in right for check in self.checks}
         return {
             "verified": self.verified,
             "uuid": self.uuid,

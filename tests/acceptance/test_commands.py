@@ -63,12 +63,16 @@ def test_install_and_uninstall_tell_what_they_did(bare: Cmp, host: Host) -> None
     host.env["OMNICDC_DSN"] = bare.dsn
     installed = [host.ask("install") for _ in range(2)]
     healthy = host.ask("status")["capture"]["fault"]
-    uninstalled = [host.ask("uninstall") for _ in range(2)]  # nobody can be asked on a pipe
+    unasked = host.run("uninstall")
+    still = host.ask("status")["capture"]["fault"]
+    uninstalled = [host.ask("uninstall", "--yes") for _ in range(2)]
 
     assert [answer.pop("changed") for answer in installed] == [True, False]
     assert installed[0] == installed[1]
     assert installed[0].keys() == {"installed", "table", "watched"}
-    assert healthy is None
+    assert healthy is still is None
+    assert (unasked.returncode, unasked.stdout, unasked.stderr.count("\n")) == (2, "", 1)
+    assert "--yes" in unasked.stderr
     assert uninstalled == [{"installed": False}] * 2
     assert host.run("status").returncode == 2
 

@@ -103,7 +103,7 @@ def test_with_the_daemon_down_it_says_so_within_its_time(cmp: Cmp, client: Genes
 
     assert answer["success"] is False
     assert answer["verdict"] == "no_consumer"
-    assert "no omnicdc daemon is alive" in answer["error"]
+    assert "no omnicdc daemon is alive" in str(answer["error"])
     assert "omnicdc run" in answer["hint"]
     assert time.monotonic() - started < 60
 
@@ -113,7 +113,7 @@ def test_a_name_that_is_not_in_cmp_is_said_at_once(client: GenesisClient) -> Non
 
     assert answer["success"] is False
     assert answer["registries_updated"] == []
-    assert "'nobody'" in answer["error"]
+    assert "'nobody'" in str(answer["error"])
 
 
 def test_a_database_that_is_down_is_an_answer_without_its_password(host: Host) -> None:
@@ -136,7 +136,7 @@ def test_propagation_commits_and_waits_for_exactly_that_transaction(
 
     assert propagation.result["verdict"] == "published"
     assert propagation.result["token"] == propagation.token
-    assert propagation.result["milliseconds"] > 0
+    assert (propagation.result["milliseconds"] or 0) > 0
     assert project in host.canonical()
 
 
@@ -160,7 +160,7 @@ def test_a_connection_and_a_session_of_sqlalchemy_will_do(
             "published",
             propagation.token,
         )
-        assert given_up.result == {}
+        assert not given_up.result
     engine.dispose()
 
     assert {entry["name"] for entry in host.canonical().values()} == {"apollo", "gemini"}
@@ -182,7 +182,7 @@ def test_propagation_of_a_block_that_raises_rolls_back_and_waits_for_nothing(
     with pytest.raises(OopsError):
         write()
 
-    assert outcomes[0].result == {}
+    assert not outcomes[0].result
     assert cmp.log() == []
 
 

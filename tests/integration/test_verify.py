@@ -123,7 +123,7 @@ class TestWhatIsNotExpected:
         report = files.verify(NOBODY)
 
         assert (report.verified, report.in_cmp, report.name) == (False, False, None)
-        assert report.as_dict()["checks"] == {}
+        assert report.as_dict()["checks"] == dict.fromkeys(CHECKS, False)
         assert report.as_dict()["not_expected"] == CHECKS
 
     def test_a_deleted_project_is_unexpected_until_the_files_follow(self, files: Files, rocket: str) -> None:
@@ -158,7 +158,7 @@ class TestWhatIsNotExpected:
 
         assert files.statuses(project) == ["current", "current", "not_expected"]
         assert files.verify(project).as_dict()["not_expected"] == ["in_repo_inventory"]
-        assert "in_repo_inventory" not in files.verify(project).as_dict()["checks"]
+        assert files.verify(project).as_dict()["checks"] == dict.fromkeys(CHECKS, True)
 
     def test_a_file_that_does_not_exist_holds_nobody(self, files: Files) -> None:
         assert files.statuses(NOBODY) == ["not_expected"] * 3

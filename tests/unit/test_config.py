@@ -69,7 +69,8 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
     spelled = {
         "dsn": "host=db", "password_file": __file__, "root": "/infra", "workspaces": "/w", "state_dir": "/s",
         "table": "cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
-        "refresh_s": "500ms", "history": "2d", "silent_limit": "90s", "guard_share": "0.25", "guard_min": "3",
+        "refresh_s": "500ms", "history": "2d", "silent_limit": "90s", "max_lag_s": "5m", "wait_connections": "2",
+        "guard_share": "0.25", "guard_min": "3",
         "on_drift": "alert", "gh": "no", "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
 

@@ -1,0 +1,233 @@
+"""What the client answers: every key is in every answer, also where it failed. A contract: docs/client.md.
+
+Keys may be added; none is renamed or dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from omnicdc.verdict import Verdict
+
+SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}
+"""Genesis's names for the scanners."""
+
+VerdictName = Literal[
+    "published",
+    "nothing_to_do",
+    "rolled_back",
+    "held",
+    "quarantined",
+    "no_consumer",
+    "capture_broken",
+    "timeout",
+    "unavailable",
+]
+
+
+class WaitAnswer(TypedDict):
+    """How a wait ended. `verdict` is None for a dry run; `error` is None with success."""
+
+    success: bool
+    dry_run: bool
+    verdict: VerdictName | None
+    detail: str
+    hint: str
+    error: str | None
+    token: str | None
+    generation: int | None
+    milliseconds: float | None
+    registries_updated: list[str]
+    consumers: list[str]
+    left_out: list[str]
+
+
+class ScannerResult(TypedDict):
+    """What became of one scanner's registry."""
+
+    success: bool
+    rewritten: bool
+
+
+class ScannerResults(TypedDict):
+    """By Genesis's names of the scanners."""
+
+    cmp_scan: ScannerResult
+    project_registry: ScannerResult
+    git_registry: ScannerResult
+
+
+class ProjectAnswer(WaitAnswer):
+    """Of `propagate_project`. `details` is empty unless it was a dry run."""
+
+    project: str | None
+    scanner_results: ScannerResults
+    details: list[dict[str, Any]] | dict[str, Any]
+
+
+class BatchAnswer(WaitAnswer):
+    """Of `propagate_batch`. `details` is empty unless it was a dry run."""
+
+    count: int
+    projects: list[str]
+    scanner_results: ScannerResults
+    details: list[dict[str, Any]] | dict[str, Any]
+
+
+class RebuildAnswer(WaitAnswer):
+    """Of `rebuild_all_registries`: scanner to `rewritten`, `unchanged`, `held` or `unreadable`."""
+
+    operation: Literal["full_rebuild"]
+    scanners_run: list[str]
+    results: dict[str, str]
+    details: list[dict[str, Any]] | dict[str, Any]
+
+
+class Checks(TypedDict):
+    """Whether each registry is right about the project."""
+
+    in_canonical_uuids: bool
+    in_project_registry: bool
+    in_repo_inventory: bool
+
+
+class VerifyAnswer(TypedDict):
+    """Of `verify_propagation`."""
+
+    verified: bool
+    uuid: str
+    name: str | None
+    in_cmp: bool | None
+    checks: Checks
+    missing_from: list[str]
+    not_expected: list[str]
+    details: dict[str, dict[str, Any]]
+    dry_run: bool
+    registries_updated: list[str]
+    verdict: Literal["unavailable"] | None
+    detail: str
+    hint: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended, before it gets the shape of its answer."""
+
+    success: bool
+    dry_run: bool = False
+    verdict: VerdictName | None = None
+    detail: str = ""
+    hint: str = ""
+    error: str | None = None
+    token: str | None = None
+    generation: int | None = None
+    milliseconds: float | None = None
+    registries_updated: Sequence[str] = ()
+    consumers: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+    withheld: frozenset[str] | None = None
+    """The registries that do not show all of it; None: it is not known of any that it does."""
+    results: Mapping[str, str] = field(default_factory=dict)
+    details: list[dict[str, Any]] | dict[str, Any] = field(default_factory=dict)
+
+
+def waited(verdict: Verdict) -> Outcome:
+    """Return the outcome of a wait."""
+    arrived = verdict.arrived
+    return Outcome(
+        success=arrived,
+        verdict=verdict.status,
+        detail=verdict.detail,
+        hint=verdict.hint,
+        error=None if arrived else f"{verdict.status}: {verdict.detail}",
+        token=verdict.token,
+        generation=verdict.generation,
+        milliseconds=verdict.milliseconds,
+        registries_updated=verdict.registries,
+        consumers=verdict.consumers,
+        left_out=verdict.left_out,
+        withheld=verdict.withheld if arrived or verdict.status in ("held", "quarantined") else None,
+    )
+
+
+def failed(*, detail: str, hint: str, error: str, dry_run: bool) -> Outcome:
+    """Return the outcome of a call that could not be made."""
+    return Outcome(
+        success=False, dry_run=dry_run, verdict="unavailable", detail=detail, hint=hint, error=error
+    )
+
+
+def would(
+    registries: Sequence[str], details: list[dict[str, Any]] | dict[str, Any], results: Mapping[str, str]
+) -> Outcome:
+    """Return the outcome of a dry run: which registries would be rewritten."""
+    return Outcome(
+        success=True,
+        dry_run=True,
+        registries_updated=registries,
+        withheld=frozenset(),
+        results=results,
+        details=details,
+    )
+
+
+def wait_answer(it: Outcome) -> WaitAnswer:
+    """Return the keys that every answer has but that of a verification."""
+    return {
+        "success": it.success,
+        "dry_run": it.dry_run,
+        "verdict": it.verdict,
+        "detail": it.detail,
+        "hint": it.hint,
+        "error": it.error,
+        "token": it.token,
+        "generation": it.generation,
+        "milliseconds": it.milliseconds,
+        "registries_updated": list(it.registries_updated),
+        "consumers": list(it.consumers),
+        "left_out": list(it.left_out),
+    }
+
+
+def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResults:
+    """Return what became of each registry; `registries` is scanner to file name."""
+
+    def result(scanner: str) -> ScannerResult:
+        registry = registries[scanner]
+        return {
+            "success": it.withheld is not None and registry not in it.withheld,
+            "rewritten": registry in it.registries_updated,
+        }
+
+    return {
+        "cmp_scan": result(SCANNER_RESULTS["cmp_scan"]),
+        "project_registry": result(SCANNER_RESULTS["project_registry"]),
+        "git_registry": result(SCANNER_RESULTS["git_registry"]),
+    }
+
+
+def rebuild_answer(it: Outcome, registries: Mapping[str, str]) -> RebuildAnswer:
+    """Return what ran, also where something is held back; nothing ran if nobody says that it did."""
+    results = dict(it.results)
+    if not it.dry_run and it.withheld is not None:
+        results = {
+            scanner: "rewritten"
+            if registry in it.registries_updated
+            else "held"
+            if registry in it.withheld and it.verdict == "held"
+            else "unchanged"
+            for scanner, registry in registries.items()
+        }
+    return {
+        **wait_answer(it),
+        "operation": "full_rebuild",
+        "scanners_run": list(results),
+        "results": results,
+        "details": it.details,
+    }

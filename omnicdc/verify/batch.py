@@ -1,0 +1,132 @@
+"""Have these projects arrived, in every registry? For a few, each is asked for by itself, as `project` does.
+
+For many, CMP is read once and each file is taken apart once, as `audit` does for all; the answers are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from omnicdc.verify.audit import compare_all
+from omnicdc.verify.layout import layout_of
+from omnicdc.verify.project import held_back, verify_project, where_none_should_be, where_one_should_be
+from omnicdc.verify.report import WAIT, Check, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from omnicdc.config import Config
+    from omnicdc.db import Connection
+    from omnicdc.model import Inputs
+    from omnicdc.verify.audit import Compared
+    from omnicdc.verify.item import Item
+
+FEW = 20
+"""Projects that are asked for one by one: each takes a look at every file."""
+
+
+def verify_projects(
+    conn: Connection,
+    config: Config,
+    inputs: Inputs,
+    inputs_known: bool,
+    ids: Sequence[str],
+    *,
+    few: int = FEW,
+) -> list[Report]:
+    """Compare the files with CMP for some projects, in their order. Writes nothing, and a repeat asks again.
+
+    Raises ConfigError for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its check.
+    """
+    if len(ids) <= few:
+        return [verify_project(conn, config, inputs, inputs_known, each) for each in ids]
+    compared = [
+        _Indexed(it, inputs_known=inputs_known)
+        for it in compare_all(conn, config, inputs, inputs_known).values()
+    ]
+    return [_report(project, compared) for project in ids]
+
+
+def _report(project: str, registries: Sequence[_Indexed]) -> Report:
+    names = (it.compared.registry.name_of(project) for it in registries)
+    known = [it.knows(project) for it in registries if it.readable]
+    in_cmp = any(known)
+    return Report(
+        project,
+        next((name for name in names if name is not None), None),
+        in_cmp if known else None,
+        tuple(it.check(project, in_cmp=in_cmp) for it in registries),
+    )
+
+
+class _Indexed:
+    """One registry that was compared, and what differs in it by unit and by project."""
+
+    def __init__(self, compared: Compared, *, inputs_known: bool) -> None:
+        self.compared = compared
+        self._inputs_known = inputs_known
+        self._layout = layout_of(compared.registry.scanner)
+        self._held = compared.registry.held_projects()
+        self._differs: set[str] = set()
+        self._found: dict[str, list[Item]] = {}
+        difference = compared.report.difference
+        for entry in difference.entries if difference and not difference.fault else ():
+            self._differs.add(entry.unit)
+            if entry.found:
+                item = entry.found.item
+                for name in {item.unit, *item.projects}:
+                    self._found.setdefault(name, []).append(item)
+
+    @property
+    def readable(self) -> bool:
+        """Whether CMP could be read for it."""
+        return self.compared.report.difference is not None
+
+    def knows(self, project: str) -> bool:
+        """Whether CMP had the project, as far as this registry can tell."""
+        return project in self._held or self.compared.registry.knows(project)
+
+    def check(self, project: str, *, in_cmp: bool) -> Check:
+        """Judge what the file holds of a project."""
+        report, registry = self.compared.report, self.compared.registry
+        blank = Check(registry.scanner.name, registry.scanner.registry, "unreadable")
+        difference = report.difference
+        if difference is None:
+            return replace(blank, detail=report.detail, hint=report.hint)
+        if difference.fault and self.compared.present:
+            return replace(blank, detail=difference.fault.reason, hint=difference.fault.hint)
+        if project in self._held:
+            fault = held_back(self._held[project])
+            return replace(blank, status="missing", detail=fault.reason, hint=fault.hint)
+        return self._compare(blank, project, in_cmp=in_cmp)
+
+    def _compare(self, blank: Check, project: str, *, in_cmp: bool) -> Check:
+        registry = self.compared.registry
+        unit = registry.unit_of(project)
+        entry = registry.document.get(unit) if unit else None
+        if unit is None or entry is None:
+            strays = [item for item in self._found.get(project, []) if project in item.projects]
+            return where_none_should_be(blank, self._why_none(unit, in_cmp=in_cmp), strays)
+        if not self.compared.present:
+            return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
+        if unit not in self._differs and self._inputs_known and project not in self._found:
+            return replace(blank, status="current")
+        wanted = self._layout.item(self._layout.core(entry))
+        return where_one_should_be(
+            blank, self._layout, wanted, list(self._in_file(project, wanted)), self._inputs_known
+        )
+
+    def _in_file(self, project: str, wanted: Item) -> Iterator[Item]:
+        """Yield what the file holds of a project: an entry that does not differ is as it should be."""
+        if wanted.unit not in self._differs:
+            yield wanted
+        seen = self._found.get(wanted.unit, []) + self._found.get(project, [])
+        yield from {id(item): item for item in seen}.values()
+
+    def _why_none(self, unit: str | None, *, in_cmp: bool) -> str:
+        if not in_cmp:
+            return "the project is not in CMP"
+        if self.compared.registry.scanner.grouped and not unit:
+            return "its URL names no repository of GitHub"
+        return "it is excluded"

@@ -1,0 +1,164 @@
+"""The client's contract (docs/client.md): every documented key in every answer, and types that a checker sees."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from support.host import CANONICAL, Host
+
+from omnicdc.cli import omnicdc
+from omnicdc.clients import BatchAnswer, GenesisClient, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from support.cmp import Cmp
+
+UUID = "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"
+CALLS: dict[str, tuple[type, Callable[[GenesisClient], Mapping[str, Any]]]] = {
+    "wait": (WaitAnswer, lambda client: client.wait()),
+    "a token that is none": (WaitAnswer, lambda client: client.wait("x")),
+    "a time-out that is none": (WaitAnswer, lambda client: client.wait(timeout=math.nan)),
+    "project": (ProjectAnswer, lambda client: client.propagate_project("P")),
+    "project, dry": (ProjectAnswer, lambda client: client.propagate_project("P", dry_run=True)),
+    "everything, dry": (ProjectAnswer, lambda client: client.propagate_project(dry_run=True)),
+    "batch": (BatchAnswer, lambda client: client.propagate_batch(["P"])),
+    "batch, dry": (BatchAnswer, lambda client: client.propagate_batch(["P"], dry_run=True)),
+    "a text as a batch": (BatchAnswer, lambda client: client.propagate_batch("abc")),
+    "rebuild": (RebuildAnswer, lambda client: client.rebuild_all_registries()),
+    "rebuild, dry": (RebuildAnswer, lambda client: client.rebuild_all_registries(dry_run=True)),
+    "verify": (VerifyAnswer, lambda client: client.verify_propagation(UUID)),
+    "verify what is no UUID": (VerifyAnswer, lambda client: client.verify_propagation("x")),
+}
+EXAMPLE = """
+from omnicdc.clients import GenesisClient
+
+client = GenesisClient("host=nowhere")
+answer = client.propagate_project("apollo")
+reveal_type(answer["success"])
+reveal_type(answer["scanner_results"]["cmp_scan"]["rewritten"])
+answer["sucess"]
+client.verify_propagation("x")["checks"]["in_repo_inventory"].upper()
+"""
+
+
+def _asked(host: Host, more: str = "") -> dict[str, Mapping[str, Any]]:
+    with GenesisClient(config=host.config(OMNICDC_DSN=host.env["OMNICDC_DSN"] + more), timeout=0) as client:
+        return {name: call(client) for name, (_, call) in CALLS.items()}
+
+
+def test_every_documented_key_is_in_every_answer(cmp: Cmp, host: Host) -> None:
+    """With CMP and without it, with a daemon and without it."""
+    cmp.upsert("P")
+    down, unreachable = _asked(host), _asked(host, " host=127.0.0.1 port=1")
+    host.daemon()
+    served = _asked(host)
+
+    for answers in (down, unreachable, served):
+        for name, (kind, _) in CALLS.items():
+            assert answers[name].keys() == kind.__annotations__.keys(), name
+    assert {it["error"] is None for it in unreachable.values()} == {False}
+    assert {name for name, it in served.items() if it["error"]} >= {
+        "a text as a batch",
+        "a token that is none",
+    }
+    checks = dict.fromkeys(["in_canonical_uuids", "in_project_registry", "in_repo_inventory"], False)
+    for answers in (down, unreachable, served):
+        assert answers["verify"]["checks"] == checks
+        assert answers["verify"]["missing_from"] == list(checks)
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, math.inf, "5", None, True])
+def test_a_time_out_is_a_number_of_seconds(host: Host, timeout: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ConfigError, match="0 or more"):
+        GenesisClient(config=host.config(), timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", ["-1", "nan", "inf"])
+@pytest.mark.parametrize("command", ["wait", "accept", "rebuild"])
+def test_the_command_refuses_such_a_time_out(host: Host, command: str, timeout: str) -> None:
+    done = CliRunner().invoke(omnicdc, [command, f"--timeout={timeout}"], env=host.env)
+
+    assert done.exit_code == 2
+    assert "is not a number of seconds, 0 or more" in done.output
+
+
+def test_the_constructor_that_genesis_has(
+    cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`omni_root`, or a path in the first place, is the root."""
+    project = cmp.upsert("P")
+    host.once()
+    for name, value in (host.env | {"OMNICDC_ROOT": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    ways = [
+        GenesisClient(host.root),
+        GenesisClient(str(host.root)),
+        GenesisClient(omni_root=host.root),
+        GenesisClient(cmp.dsn, root=str(host.root)),
+    ]
+
+    assert [way.verify_propagation(project)["verified"] for way in ways] == [True] * 4
+    assert GenesisClient().verify_propagation(project)["verified"] is False
+    with pytest.raises(ConfigError, match="two roots"):
+        GenesisClient(host.root, omni_root=tmp_path)
+    for way in ways:
+        way.close()
+
+
+def test_each_scanner_has_its_result(cmp: Cmp, host: Host) -> None:
+    """Under Omni's names; and one registry that is held is not a failure of the others."""
+    project = cmp.upsert("P", github_url="https://github.com/acme/p")
+    host.daemon()
+    with GenesisClient(config=host.config(), timeout=20) as client:
+        cmp.set(project, status="paused")
+        published = client.propagate_project("P")["scanner_results"]
+        directory = (host.root / CANONICAL).parent
+        directory.rename(directory.with_name("moved away"))
+        directory.touch()
+        cmp.set(project, status="active")
+        held = client.propagate_batch(["P"])
+        rebuilt = client.rebuild_all_registries()
+
+    assert published == {
+        "cmp_scan": {"success": True, "rewritten": True},
+        "project_registry": {"success": True, "rewritten": True},
+        "git_registry": {"success": True, "rewritten": False},
+    }
+    assert held["verdict"] == "held"
+    assert [it["success"] for it in held["scanner_results"].values()] == [False, True, True]  # type: ignore[index]
+    assert (rebuilt["success"], rebuilt["results"]["cmp_projects"]) == (False, "held")
+
+
+def test_a_rebuild_with_a_quarantined_project_tells_what_ran(cmp: Cmp, host: Host) -> None:
+    """It claimed that no scanner had run."""
+    cmp.conn.execute("alter table projects alter name drop not null")
+    cmp.conn.execute("insert into projects (key) values ('nameless')")
+    host.daemon()
+    with GenesisClient(config=host.config(), timeout=20) as client:
+        answer = client.rebuild_all_registries()
+
+    assert (answer["success"], answer["verdict"]) == (False, "quarantined")
+    assert answer["scanners_run"] == ["cmp_projects", "project", "git"]
+    assert set(answer["results"].values()) == {"unchanged"}
+
+
+def test_types_are_seen_by_a_checker(tmp_path: Path) -> None:
+    """`py.typed`, and answers that are TypedDicts: a misspelt key is an error."""
+    example = tmp_path / "example.py"
+    example.write_text(EXAMPLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent", example.name],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert 'Revealed type is "bool"' in done.stdout.replace("builtins.", ""), done.stdout + done.stderr
+    assert 'has no key "sucess"' in done.stdout
+    assert '"bool" has no attribute "upper"' in done.stdout
