@@ -118,6 +118,9 @@ insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
 select f.fault, case when f.fault is null then '' else omnicdc.capture_mend() end as mend, omnicdc.capture_mark() as mark
   from omnicdc.capture_fault() as f (fault);
 
+-- fingerprint: The capture's fingerprint alone: another one when CMP's rows may show something else than before.
+select omnicdc.capture_mark() as mark;
+
 -- park: Take S, shared: from now on writers ring. Not waited for: anybody may hold an advisory lock.
 select pg_catalog.pg_try_advisory_lock_shared(1869442665, 2) as parked;
 

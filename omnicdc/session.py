@@ -16,14 +16,15 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from omnicdc import db
-from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, SchemaMismatch
+from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy
+from omnicdc.fingerprint import look_at_capture, say, watched
 from omnicdc.pooler import check_session
 from omnicdc.publication import recall
 from omnicdc.registry import Registry
 from omnicdc.rows import located
 from omnicdc.scanners import scanners
-from omnicdc.state import Capture, Identity, Standing, State
-from omnicdc.watch import Watch, derive
+from omnicdc.state import Identity, Standing, State
+from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,22 +178,6 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
         return False
 
 
-def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
-    """Ask how the capture is, and whether it knows this watch list; raises SchemaMismatch if nothing is captured at all."""
-    installed = _watched(conn)
-    lacking = sorted({*watch.fields} - {*installed["watched"]})
-    same = tuple(sorted(installed["watched"])) == watch.fields
-    return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
-
-
-def say(capture: Capture) -> None:
-    """Log what is wrong with it, if anything."""
-    if capture.fault:
-        log.warning("capture_broken", fault=capture.fault, hint=capture.mend)
-    if not capture.trusted:
-        log.warning("watch_list_differs", lacking=capture.lacking, hint="run `omnicdc install`")
-
-
 def check_table(conn: db.Connection, config: Config) -> None:
     """Raise ConfigError unless the table that is scanned is the one that is watched, SchemaMismatch if none is."""
     found = db.one(conn, "resolve", {"table": config.table})["target"]
@@ -201,17 +186,9 @@ def check_table(conn: db.Connection, config: Config) -> None:
             f"table {config.table} does not exist in database {conn.info.dbname}",
             hint="is it this database? --table NAME, --dsn",
         )
-    watched = _watched(conn)["target"]
-    if watched != found:
+    captured = watched(conn)["target"]
+    if captured != found:
         raise ConfigError(
-            f"table {found} is not watched, {watched} is",
+            f"table {found} is not watched, {captured} is",
             hint=f"run `omnicdc install --table {config.table}`, or set --table",
         )
-
-
-def _watched(conn: db.Connection) -> db.Row:
-    """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
-    found = db.maybe(conn, "watch")
-    if found is None:
-        raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
-    return found

@@ -44,7 +44,7 @@ begin
       from (values (1, 'note_row'), (2, 'note_update')) as wanted (place, name)
      where not exists (select from pg_proc p
                         where p.oid = to_regprocedure(format('omnicdc.%s()', wanted.name))
-                          and md5(p.prosrc) = split_part(installed.source_hash, ' ', wanted.place)
+                          and omnicdc.hash_of(p.prosrc) = split_part(installed.source_hash, ' ', wanted.place)
                           and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp']
                           and p.proowner = to_regrole('omnicdc_owner'))
      order by wanted.place

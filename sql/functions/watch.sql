@@ -41,7 +41,7 @@ begin
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched
-     and split_part(previous.source_hash, ' ', 2) = md5(source) and omnicdc.capture_fault() is null
+     and split_part(previous.source_hash, ' ', 2) = omnicdc.hash_of(source) and omnicdc.capture_fault() is null
      and not exists (select from omnicdc.watched_parts() p
                       where not exists (select from pg_trigger t
                                          where t.tgrelid = p.part and t.tgname = 'omnicdc_note_truncate')) then
@@ -85,7 +85,7 @@ begin
 
   insert into omnicdc.watch (target, watched, source_hash)
        values (full_name, watch.watched,
-               (select string_agg(md5(p.prosrc), ' ' order by p.proname) from pg_proc p
+               (select string_agg(omnicdc.hash_of(p.prosrc), ' ' order by p.proname) from pg_proc p
                  where p.oid in ('omnicdc.note_row()'::regprocedure, 'omnicdc.note_update()'::regprocedure)))
   on conflict (only_row) do update
      set target = excluded.target, watched = excluded.watched, source_hash = excluded.source_hash,

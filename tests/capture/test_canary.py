@@ -72,7 +72,7 @@ def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host
            set search_path = pg_catalog, pg_temp as $$ begin return null; end $$"""
     )
     cmp.conn.execute(
-        """update omnicdc.watch set source_hash = (select md5(prosrc) from pg_proc where proname = 'note_row')
+        """update omnicdc.watch set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'note_row')
                                                   || ' ' || split_part(source_hash, ' ', 2)"""
     )
     daemon = host.daemon()

@@ -70,6 +70,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function forget_other_cluster()": DAEMON,
     "function grant_reading(regclass,text[])": NOBODY,
     "function has_rung()": NOBODY,
+    "function hash_of(text)": NOBODY,
     "function holder(text)": EITHER,
     "function is_alive(text)": EITHER,
     "function note_row()": NOBODY,
@@ -89,6 +90,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function watch(regclass,text[])": NOBODY,
     "function watch_source(text[])": NOBODY,
     "function watched_parts()": DAEMON,
+    "function watched_types(oid[],text[])": NOBODY,
 }
 """What each may do with what is in the schema. `omnicdc_owner` owns it all and may do everything; who is not named, nothing."""
 
