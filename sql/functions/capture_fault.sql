@@ -3,7 +3,7 @@
 -- Looks at the table, the three triggers (on every partition, too), whether they fire always, the trigger functions' text,
 -- rights and owner, and what the daemon may read and write. omnicdc.capture_mend() tells what to do.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $fault$
 declare
   installed omnicdc.watch;
@@ -45,7 +45,7 @@ begin
      where not exists (select from pg_proc p
                         where p.oid = to_regprocedure(format('omnicdc.%s()', wanted.name))
                           and omnicdc.hash_of(p.prosrc) = split_part(installed.source_hash, ' ', wanted.place)
-                          and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp']
+                          and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp', 'row_security=on']
                           and p.proowner = to_regrole('omnicdc_owner'))
      order by wanted.place
      limit 1;

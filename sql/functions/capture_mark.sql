@@ -9,7 +9,7 @@
 -- It shows the catalogs in the snapshot of the calling query, so ask in a transaction of its own: while a REPEATABLE READ
 -- transaction reads old rows, an enum's output function already follows the newest labels.   Tables written: none.   Locks: none.
 create or replace function omnicdc.capture_mark() returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on set plan_cache_mode = force_generic_plan
 as $mark$
 declare
   parts oid[] := array(select p.part from omnicdc.watched_parts() p);  -- the whole first

@@ -2,7 +2,7 @@
 --
 -- Tables written: none.
 create or replace function omnicdc.capture_mend() returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $mend$
 begin
   if exists (select from omnicdc.watched_parts() p join pg_class c on c.oid = p.part where c.relkind in ('r', 'p'))

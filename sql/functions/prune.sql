@@ -4,7 +4,7 @@
 -- Result: how many rows of the log were deleted, canaries not counted.   Tables written: omnicdc.change, omnicdc.history, omnicdc.watch.
 -- Ages are measured by clock_timestamp(): now() stands still in a long transaction.   Repeat: harmless.
 create or replace function omnicdc.prune(history interval, silent interval) returns bigint
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $prune$
 declare
   below xid8;

@@ -7,7 +7,7 @@
 -- leaves the first.
 -- Runs as its caller, who must own the table. Locks the table against writers for an instant: set lock_timeout.
 create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set row_security = on
 as $watch$
 declare
   part regclass;
@@ -60,7 +60,7 @@ begin
     perform omnicdc.unwatch(part);
   end loop;
   execute format('create or replace function omnicdc.note_update() returns trigger language plpgsql '
-                 'security definer set search_path = pg_catalog, pg_temp as %L', source);
+                 'security definer set search_path = pg_catalog, pg_temp set row_security = on as %L', source);
   alter function omnicdc.note_update() owner to omnicdc_owner;
   revoke all on function omnicdc.note_update() from public;
 
