@@ -57,17 +57,27 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
         pending = _pending(conn)
-        if 0 < len(pending) < len(sql.migrations()):
+        upgrade = 0 < len(pending) < len(sql.migrations())
+        if upgrade or db.one(conn, "policies_lacking")["lacking"]:
             # A migration locks the log, which writers come to from the table: taken the other way round, we would
             # wait for each other, and PostgreSQL would make one of CMP's writes fail.
             conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
+        # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
+        lacking, grant = sql.executes()
+        conn.execute("set local role omnicdc_owner")
+        conn.execute(lacking.text)
+        conn.execute("reset role")
+        conn.execute(grant.text)
         conn.execute("set local role omnicdc_owner")
         for migration in pending:
             conn.execute(migration.script.text)
+            # At once: an event trigger may have enabled row-level security for the new tables.
+            conn.execute(sql.policies().text)
             db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
         for function in sql.functions():
             conn.execute(function.text)
         conn.execute(sql.grants().text)
+        conn.execute(sql.policies().text)
         conn.execute("reset role")
         call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
             pgsql.Literal(target), list(watched)
@@ -92,21 +102,26 @@ def uninstall(conn: db.Connection) -> None:
 
 def script(table: str, watched: tuple[str, ...]) -> str:
     """Return the SQL of a first installation, for a DBA to read and to run in psql as the table's owner."""
+    lacking, grant = sql.executes()
     parts = [
         "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n",
         sql.roles().text,
+        "\nset role omnicdc_owner;\n",
+        lacking.text,
+        "\nreset role;\n",
+        grant.text,
         "\nset role omnicdc_owner;\n",
     ]
     for migration in sql.migrations():
         done = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n").format(
             migration.version, migration.script.name
         )
-        parts += [migration.script.text, done.as_string()]
+        parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
-    parts += ["\n" + sql.grants().text]
-    watch = pgsql.SQL(
-        "\nreset role;\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n"
-    ).format(LOCK_TIMEOUT, qualified(table).as_string(), list(watched))
+    parts += ["\n" + sql.grants().text, "\nreset role;\n"]
+    watch = pgsql.SQL("\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n").format(
+        LOCK_TIMEOUT, qualified(table).as_string(), list(watched)
+    )
     return "".join([*parts, watch.as_string()])
 
 

@@ -35,11 +35,15 @@ select exists (select from omnicdc.change c
                    from omnicdc.consumer c where c.name operator(pg_catalog.=) %(name)s), false) as acknowledged,
        pg_catalog.pg_notification_queue_usage() as queue_usage;
 
--- confine: From here on a bare name is PostgreSQL's own, and a row policy is an error: it would hide projects, and run in our name.
+-- confine: From here on a bare name is PostgreSQL's own, and row policies of omnicdc's own tables are obeyed.
 -- For the session, or for a transaction that only reads: where a pooler stands between, others inherit a session's settings.
 select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', %(local)s),
-       pg_catalog.set_config('row_security', 'off', %(local)s),
+       pg_catalog.set_config('row_security', 'on', %(local)s),
        case when %(local)s then pg_catalog.set_config('transaction_read_only', 'on', true) end;
+
+-- refuse_policies: Before CMP is read: to the transaction's end a row policy is an error, for it would hide projects, and run in our name.
+-- It would be one on omnicdc's tables as well, so whatever is read of them is read before, or by functions that set it for themselves.
+select pg_catalog.set_config('row_security', 'off', true);
 
 -- limit_statements: No statement of this transaction takes longer, unless the role, the database or the DSN set a limit.
 select pg_catalog.set_config('statement_timeout',
@@ -83,12 +87,10 @@ select 'rebuild', null, null, 0, 0
 -- It counts, as for EXISTS PostgreSQL 17 reads the whole log if most of it is one transaction's: it expects a row at once.
 select count(*) > 0 as waiting from omnicdc.unread(%(last)s);
 
--- identity: Which cluster this is; snapshots of another mean nothing here. A promotion is in the control file only after a checkpoint.
-select s.system_identifier,
-       case when pg_catalog.pg_is_in_recovery() then c.timeline_id
-            else ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::integer end as timeline, pg_catalog.pg_is_in_recovery() as standby,
+-- identity: Which cluster this is; snapshots of another mean nothing here.
+select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standby,
        pg_catalog.current_setting('transaction_read_only')::boolean as read_only
-  from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c;
+  from omnicdc.identity() i;
 
 -- known: Whether this consumer has its row.
 select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
@@ -107,6 +109,12 @@ select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 
 -- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`.
 select not exists (select from omnicdc.migration) as hollow;
+
+-- policies_lacking: Whether a table of omnicdc's lacks its policy.
+select exists (select from pg_catalog.pg_class c
+                where c.relnamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc') and c.relkind operator(pg_catalog.=) 'r'
+                  and not exists (select from pg_catalog.pg_policy p
+                                   where p.polrelid operator(pg_catalog.=) c.oid and p.polname operator(pg_catalog.=) 'omnicdc_all')) as lacking;
 
 -- schema_version: The newest migration applied.
 select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;
@@ -205,7 +213,7 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
 select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
-       c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
+       c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
        coalesce(c.capture = %(mark)s, false) as proven,
        case when %(token)s::xid8 is not null

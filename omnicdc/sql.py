@@ -72,6 +72,16 @@ def grants() -> Script:
     return _script(_installed() / "grants.sql")
 
 
+def policies() -> Script:
+    """Row policies of omnicdc's tables; created where they are lacking."""
+    return _script(_installed() / "policies.sql")
+
+
+def executes() -> tuple[Script, Script]:
+    """Rights on functions of PostgreSQL's own, granted where they are lacking: what the owner runs, then what the installer runs."""
+    return _script(_installed() / "functions/lacking_functions.sql"), _script(_installed() / "executes.sql")
+
+
 def uninstall() -> Script:
     """Remove everything but the roles; harmless when nothing is there."""
     return _script(_installed() / "uninstall.sql")

@@ -69,6 +69,8 @@ MAY: dict[LiteralString, LiteralString] = {
     "select omnicdc.grant_reading('projects', '{name}')": NOBODY,
     "select omnicdc.is_alive('x')": BOTH,
     "select omnicdc.holder('x')": BOTH,
+    "select omnicdc.identity()": BOTH,
+    "select omnicdc.lacking_functions()": NOBODY,
     "select omnicdc.place()": BOTH,
     "select omnicdc.rewritten()": DAEMON,
     "select omnicdc.watched_parts()": DAEMON,
