@@ -52,6 +52,8 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> 
         conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
         # The table was found by the installer's own path; from here on nobody's namesakes are.
         conn.execute("set local search_path = pg_catalog, pg_temp")
+        # Before anything else: what others left behind would run with the installer's rights.
+        conn.execute(_no_foreign())
         if db.one(conn, "schema_state")["installed"] and db.one(conn, "schema_is_hollow")["hollow"]:
             # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
             conn.execute(sql.uninstall().text)
@@ -97,6 +99,7 @@ def uninstall(conn: db.Connection) -> None:
         with attempt, _explained("uninstalling", "the watched table"), conn.transaction():
             conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
             conn.execute("set local search_path = pg_catalog, pg_temp")
+            conn.execute(_no_foreign())
             conn.execute(sql.uninstall().text)
 
 
@@ -105,6 +108,8 @@ def script(table: str, watched: tuple[str, ...]) -> str:
     lacking, grant = sql.executes()
     parts = [
         "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n",
+        _no_foreign().as_string(),
+        "\n",
         sql.roles().text,
         "\nset role omnicdc_owner;\n",
         lacking.text,
@@ -123,6 +128,10 @@ def script(table: str, watched: tuple[str, ...]) -> str:
         LOCK_TIMEOUT, qualified(table).as_string(), list(watched)
     )
     return "".join([*parts, watch.as_string()])
+
+
+def _no_foreign() -> pgsql.Composed:
+    return pgsql.SQL(sql.foreign().text).format(known=pgsql.Literal(sql.signatures()))
 
 
 def _pending(conn: db.Connection) -> list[sql.Migration]:
