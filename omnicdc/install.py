@@ -42,7 +42,7 @@ def install(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
 
 
 def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...]) -> bool:
-    with _explained("installing", table), conn.transaction():
+    with _explained(conn, "installing", table), conn.transaction():
         target = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
         if target is None:
             raise ConfigError(
@@ -96,7 +96,7 @@ def uninstall(conn: db.Connection) -> None:
         wait=wait_random_exponential(max=3),
         reraise=True,
     ):
-        with attempt, _explained("uninstalling", "the watched table"), conn.transaction():
+        with attempt, _explained(conn, "uninstalling", "the watched table"), conn.transaction():
             conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
             conn.execute("set local search_path = pg_catalog, pg_temp")
             conn.execute(_no_foreign())
@@ -148,12 +148,19 @@ def _pending(conn: db.Connection) -> list[sql.Migration]:
 
 
 @contextmanager
-def _explained(doing: str, table: str) -> Iterator[None]:
+def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
     """Turn what the server refuses during an installation into ours."""
     try:
         with db.translated(doing):
             yield
     except OmnicdcError as exc:
+        if refused_by := _event_trigger(conn, exc.__cause__):
+            name, function = refused_by["name"], refused_by["function"]
+            raise ConfigError(
+                f"{doing}: event trigger {name} (function {function}) refused it: {exc.message.removeprefix(f'{doing}: ')}",
+                hint=f"as a superuser: `alter event trigger {name} disable`, then `omnicdc install`, then "
+                f"`alter event trigger {name} enable`; or grant omnicdc_owner what that function needs",
+            ) from exc
         match exc.__cause__:
             case pg.LockNotAvailable():
                 raise LockBusy(
@@ -174,3 +181,12 @@ def _explained(doing: str, table: str) -> Iterator[None]:
                 mend = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
                 raise ConfigError(exc.message, hint=mend) from exc
         raise
+
+
+def _event_trigger(conn: db.Connection, refused: BaseException | None) -> db.Row | None:
+    """Return the event trigger that an error came from, as a DDL audit's may; None if it came from none."""
+    if not isinstance(refused, psycopg.Error) or conn.closed or not refused.diag.context:
+        return None
+    # The names of the functions that were at work; the words around them are in the server's language.
+    found = db.rows(conn, "event_triggers")
+    return next((row for row in found if row["function"] + "(" in refused.diag.context), None)

@@ -110,6 +110,14 @@ select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 -- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`.
 select not exists (select from omnicdc.migration) as hollow;
 
+-- event_triggers: Those that are enabled, each with its function's full name.
+select pg_catalog.quote_ident(t.evtname) as name,
+       pg_catalog.format('%I.%I'::pg_catalog.text, n.nspname, p.proname) as function
+  from pg_catalog.pg_event_trigger t
+  join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) t.evtfoid
+  join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
+ where t.evtenabled operator(pg_catalog.<>) 'D';
+
 -- policies_lacking: Whether a table of omnicdc's lacks its policy.
 select exists (select from pg_catalog.pg_class c
                 where c.relnamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc') and c.relkind operator(pg_catalog.=) 'r'
