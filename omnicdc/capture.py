@@ -68,6 +68,7 @@ def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> 
             db.run(conn, "unpark")
         snapshot = db.start(conn, "snapshot")
         changes = db.start(conn, "changes", {"last": last, "most": most})
+        db.run(conn, "refuse_policies")
     found = changes.fetchall()
     return Reading(
         conn,

@@ -223,12 +223,13 @@ def run(conn: Connection, name: str, params: Mapping[str, Any] | None = None) ->
 
 @contextmanager
 def one_snapshot(conn: Connection) -> Iterator[None]:
-    """Have all that is read inside be read in one snapshot, which is taken now."""
+    """Have all that is read of CMP inside be read in one snapshot, which is taken now; a row policy is an error."""
     with translated("reading CMP"):
         conn.execute(sql.query("begin_reading"))
         try:
             with conn.begun():
                 run(conn, "confine", {"local": True})  # PostgreSQL takes the snapshot at the first query
+                run(conn, "refuse_policies")
                 yield
         finally:
             if not conn.closed:

@@ -12,10 +12,10 @@ from omnicdc import db
 from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
 from omnicdc.custody import inspect
+from omnicdc.fingerprint import look_at_capture, say
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.model import HEARTBEAT_S
 from omnicdc.retention import Retention
-from omnicdc.session import look_at_capture, say
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ def install(
 
 
 def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], allowed: Sequence[str]) -> bool:
-    with _explained("installing", table), conn.transaction():
+    with _explained(conn, "installing", table), conn.transaction():
         target = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
         if target is None:
             raise ConfigError(
@@ -58,6 +58,8 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
         conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
         # The table was found by the installer's own path; from here on nobody's namesakes are.
         conn.execute("set local search_path = pg_catalog, pg_temp")
+        # Before anything else: what others left behind would run with the installer's rights.
+        conn.execute(_no_foreign())
         if db.one(conn, "schema_state")["installed"] and db.one(conn, "schema_is_hollow")["hollow"]:
             # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
             conn.execute(sql.uninstall().text)
@@ -66,18 +68,28 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
         db.run(conn, "allow_publications", {"names": list(allowed)})
         if pending:
             conn.execute(sql.publications().text)
-        if 0 < len(pending) < len(sql.migrations()):
+        upgrade = 0 < len(pending) < len(sql.migrations())
+        if upgrade or db.one(conn, "policies_lacking")["lacking"]:
             # A migration locks the log, which writers come to from the table: taken the other way round, we would
             # wait for each other, and PostgreSQL would make one of CMP's writes fail.
             conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
+        # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
+        lacking, grant = sql.executes()
+        conn.execute("set local role omnicdc_owner")
+        conn.execute(lacking.text)
+        conn.execute("reset role")
+        conn.execute(grant.text)
         conn.execute("set local role omnicdc_owner")
         for migration in pending:
             conn.execute(migration.script.text)
+            # At once: an event trigger may have enabled row-level security for the new tables.
+            conn.execute(sql.policies().text)
             db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
         for function in sql.functions():
             conn.execute(function.text)
         conn.execute(sql.grants().text)
         conn.execute("select omnicdc.allow_publications()")
+        conn.execute(sql.policies().text)
         conn.execute("reset role")
         call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
             pgsql.Literal(target), list(watched)
@@ -94,9 +106,10 @@ def uninstall(conn: db.Connection) -> None:
         wait=wait_random_exponential(max=3),
         reraise=True,
     ):
-        with attempt, _explained("uninstalling", "the watched table"), conn.transaction():
+        with attempt, _explained(conn, "uninstalling", "the watched table"), conn.transaction():
             conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
             conn.execute("set local search_path = pg_catalog, pg_temp")
+            conn.execute(_no_foreign())
             conn.execute(sql.uninstall().text)
 
 
@@ -105,23 +118,30 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
     allow = pgsql.SQL(
         "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
     )
+    lacking, grant = sql.executes()
     parts = [
         _HOW_TO_RUN,
+        _no_foreign().as_string(),
+        "\n",
         allow.format(list(allowed)).as_string(),
         sql.publications().text,
         sql.roles().text,
+        "\nset role omnicdc_owner;\n",
+        lacking.text,
+        "\nreset role;\n",
+        grant.text,
         "\nset role omnicdc_owner;\n",
     ]
     for migration in sql.migrations():
         done = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n").format(
             migration.version, migration.script.name
         )
-        parts += [migration.script.text, done.as_string()]
+        parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
-    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n"]
-    watch = pgsql.SQL(
-        "\nreset role;\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n"
-    ).format(LOCK_TIMEOUT, qualified(table).as_string(), list(watched))
+    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
+    watch = pgsql.SQL("\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n").format(
+        LOCK_TIMEOUT, qualified(table).as_string(), list(watched)
+    )
     return "".join([*parts, watch.as_string()])
 
 
@@ -131,6 +151,10 @@ def tables_script() -> str:
     return "".join(
         [_HOW_TO_RUN, sql.roles().text, "\nset role omnicdc_owner;\n", *migrations, "\nreset role;\n"]
     )
+
+
+def _no_foreign() -> pgsql.Composed:
+    return pgsql.SQL(sql.foreign().text).format(known=pgsql.Literal(sql.signatures()))
 
 
 def _pending(conn: db.Connection) -> list[sql.Migration]:
@@ -147,12 +171,19 @@ def _pending(conn: db.Connection) -> list[sql.Migration]:
 
 
 @contextmanager
-def _explained(doing: str, table: str) -> Iterator[None]:
+def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
     """Turn what the server refuses during an installation into ours."""
     try:
         with db.translated(doing):
             yield
     except OmnicdcError as exc:
+        if refused_by := _event_trigger(conn, exc.__cause__):
+            name, function = refused_by["name"], refused_by["function"]
+            raise ConfigError(
+                f"{doing}: event trigger {name} (function {function}) refused it: {exc.message.removeprefix(f'{doing}: ')}",
+                hint=f"as a superuser: `alter event trigger {name} disable`, then `omnicdc install`, then "
+                f"`alter event trigger {name} enable`; or grant omnicdc_owner what that function needs",
+            ) from exc
         match exc.__cause__:
             case pg.LockNotAvailable():
                 raise LockBusy(
@@ -173,3 +204,12 @@ def _explained(doing: str, table: str) -> Iterator[None]:
                 mend = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
                 raise ConfigError(exc.message, hint=mend) from exc
         raise
+
+
+def _event_trigger(conn: db.Connection, refused: BaseException | None) -> db.Row | None:
+    """Return the event trigger that an error came from, as a DDL audit's may; None if it came from none."""
+    if not isinstance(refused, psycopg.Error) or conn.closed or not refused.diag.context:
+        return None
+    # The names of the functions that were at work; the words around them are in the server's language.
+    found = db.rows(conn, "event_triggers")
+    return next((row for row in found if row["function"] + "(" in refused.diag.context), None)

@@ -7,8 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import structlog
+
 from omnicdc import capture
 from omnicdc.acknowledge import acknowledge
+from omnicdc.errors import DatabaseUnavailable
+from omnicdc.fingerprint import fingerprint, look_at_capture
 from omnicdc.model import Generation
 from omnicdc.publication import publish, record
 from omnicdc.publish import nobody
@@ -25,6 +29,12 @@ if TYPE_CHECKING:
     from omnicdc.state import State
 
 
+log = structlog.get_logger()
+
+SCANS = 5
+"""How often one cycle scans while CMP's table or types are being altered beside it."""
+
+
 def run_once(conn: Connection, state: State, observe: Callable[[str], None] = nobody) -> Generation | None:
     """Publish what the log holds beyond the last read; None if there was nothing to do.
 
@@ -33,19 +43,10 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
     """
     stages = Stages()
     with ExitStack() as replaced:
-        with ExitStack() as transaction:
-            with stages("read"):
-                reading = transaction.enter_context(
-                    capture.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
-                )
-                state.parked = False
-                stages.add("wake", max(0.0, reading.waited_ms or 0.0))
-            asked = route(reading.changes, state.watch, trusted=state.capture.trusted)
-            work = merge(state.tried_now(asked, reading.changes), state.overdue())
-            if not (reading.changes or work or state.pending() or state.news()):
-                state.snapshot = reading.snapshot
-                return None
-            scan(reading, work, state, stages, observe)
+        found = _read(conn, state, stages, observe)
+        if found is None:
+            return None
+        reading, work = found
         state.seen(reading.snapshot, reading.changes)
         observe("scanned")
         with stages("publish"):
@@ -60,6 +61,40 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
             observe("acknowledged")
     record(state, observe)
     return generation and replace(generation, stages=stages.ms)
+
+
+def _read(
+    conn: Connection, state: State, stages: Stages, observe: Callable[[str], None]
+) -> tuple[Reading, Work] | None:
+    """Read the log and scan what it names, in one snapshot; None if there was nothing to do.
+
+    If CMP's rows got other values meanwhile without being written (an enum's label was renamed), some entries show the old ones
+    and others the new: then everything is scanned again. Raises DatabaseUnavailable if that happens again and again.
+    """
+    for _ in range(SCANS):
+        with ExitStack() as transaction:
+            with stages("read"):
+                reading = transaction.enter_context(
+                    capture.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
+                )
+                state.parked = False
+                stages.add("wake", max(0.0, reading.waited_ms or 0.0))
+            asked = route(reading.changes, state.watch, trusted=state.capture.trusted)
+            work = merge(state.tried_now(asked, reading.changes), state.overdue())
+            if not (reading.changes or work or state.pending() or state.news()):
+                state.snapshot = reading.snapshot
+                return None
+            scan(reading, work, state, stages, observe)
+        with stages("scan"):
+            same = not work or fingerprint(conn) == state.capture.mark
+        if same:
+            return reading, work
+        log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
+        state.altered(look_at_capture(conn, state.watch))
+    raise DatabaseUnavailable(
+        f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
+        hint="retrying automatically; see which session alters it: `select pid, query from pg_stat_activity`",
+    )
 
 
 def _generation(

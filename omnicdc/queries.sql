@@ -13,7 +13,7 @@ select pg_catalog.pg_backend_pid() as pid, pg_catalog.count(pg_catalog.set_confi
                ('transform_null_equals', 'off'), ('array_nulls', 'on'), ('client_min_messages', 'warning'),
                ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
                ('lock_timeout', '30s'), ('idle_in_transaction_session_timeout', '5min'),
-               ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('jit', 'off'), ('plan_cache_mode', 'auto')
+               ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('row_security', 'on'), ('jit', 'off'), ('plan_cache_mode', 'auto')
        ) s (name, value)
  where pg_catalog.current_setting(s.name, true) is not null
    and coalesce(pg_catalog.pg_backend_pid() operator(pg_catalog.=) %(pid)s::pg_catalog.int4, true);
@@ -53,11 +53,15 @@ select exists (select from omnicdc.change c
 -- forget_canary: Take a canary that arrived out of the log.
 select omnicdc.forget_canary(%(token)s::pg_catalog.xid8);
 
--- confine: From here on a bare name is PostgreSQL's own, and a row policy is an error: it would hide projects, and run in our name.
+-- confine: From here on a bare name is PostgreSQL's own, and row policies of omnicdc's own tables are obeyed.
 -- For the session, or for a transaction that only reads: where a pooler stands between, others inherit a session's settings.
 select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', %(local)s),
-       pg_catalog.set_config('row_security', 'off', %(local)s),
+       pg_catalog.set_config('row_security', 'on', %(local)s),
        case when %(local)s then pg_catalog.set_config('transaction_read_only', 'on', true) end;
+
+-- refuse_policies: Before CMP is read: to the transaction's end a row policy is an error, for it would hide projects, and run in our name.
+-- It would be one on omnicdc's tables as well, so whatever is read of them is read before, or by functions that set it for themselves.
+select pg_catalog.set_config('row_security', 'off', true);
 
 -- limit_statements: No statement of this transaction takes longer, unless the role, the database or the DSN set a limit.
 select pg_catalog.set_config('statement_timeout',
@@ -101,12 +105,10 @@ select 'rebuild', null, null, 0, 0
 -- It counts, as for EXISTS PostgreSQL 17 reads the whole log if most of it is one transaction's: it expects a row at once.
 select count(*) > 0 as waiting from omnicdc.unread(%(last)s);
 
--- identity: Which cluster this is; snapshots of another mean nothing here. A promotion is in the control file only after a checkpoint.
-select s.system_identifier,
-       case when pg_catalog.pg_is_in_recovery() then c.timeline_id
-            else ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::integer end as timeline, pg_catalog.pg_is_in_recovery() as standby,
+-- identity: Which cluster this is; snapshots of another mean nothing here.
+select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standby,
        pg_catalog.current_setting('transaction_read_only')::boolean as read_only
-  from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c;
+  from omnicdc.identity() i;
 
 -- known: Whether this consumer has its row.
 select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
@@ -126,6 +128,20 @@ select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 -- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`.
 select not exists (select from omnicdc.migration) as hollow;
 
+-- event_triggers: Those that are enabled, each with its function's full name.
+select pg_catalog.quote_ident(t.evtname) as name,
+       pg_catalog.format('%I.%I'::pg_catalog.text, n.nspname, p.proname) as function
+  from pg_catalog.pg_event_trigger t
+  join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) t.evtfoid
+  join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
+ where t.evtenabled operator(pg_catalog.<>) 'D';
+
+-- policies_lacking: Whether a table of omnicdc's lacks its policy.
+select exists (select from pg_catalog.pg_class c
+                where c.relnamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc') and c.relkind operator(pg_catalog.=) 'r'
+                  and not exists (select from pg_catalog.pg_policy p
+                                   where p.polrelid operator(pg_catalog.=) c.oid and p.polname operator(pg_catalog.=) 'omnicdc_all')) as lacking;
+
 -- schema_version: The newest migration applied.
 select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;
 
@@ -141,6 +157,9 @@ select p as name from omnicdc.unexpected_publications() as p;
 -- capture_fault: What is wrong with the capture, or NULL; what mends it; and its mark, another one when it may have missed something.
 select f.fault, case when f.fault is null then '' else omnicdc.capture_mend() end as mend, omnicdc.capture_mark() as mark
   from omnicdc.capture_fault() as f (fault);
+
+-- fingerprint: The capture's fingerprint alone: another one when CMP's rows may show something else than before.
+select omnicdc.capture_mark() as mark;
 
 -- park: Take S, shared: from now on writers ring. Not waited for: anybody may hold an advisory lock.
 select pg_catalog.pg_try_advisory_lock_shared(1869442665, 2) as parked;
@@ -222,9 +241,9 @@ select pg_catalog.pg_notify('omnicdc_published', '') where pg_catalog.pg_notific
 -- limit_batch: Neither the role's own limits nor another session's lock make a batch of the pruning last.
 select pg_catalog.set_config('statement_timeout', '1s', true), pg_catalog.set_config('lock_timeout', '100ms', true);
 
--- prune_batch: Delete some of what is older than the retention; whether there may be more, and from which transaction on.
+-- prune: Delete some of what is older than the retention; whether there may be more, and from which transaction on.
 select b.changes, b.more, b.reached::text as reached, b.forgotten
-  from omnicdc.prune_batch(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
+  from omnicdc.prune(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
 
 -- token: This transaction, to wait for. Assigns an id if it has none yet. Sent by other drivers, too, to which a colon is a parameter.
 select cast(pg_catalog.pg_current_xact_id() as pg_catalog.text) as token;
@@ -265,7 +284,7 @@ select s.*,
   from (
 select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root,
        c.snapshot::text as snapshot,
-       c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
+       c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
        coalesce(c.capture = %(mark)s, false) as proven,
        c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, interval '1 day') as expected,

@@ -95,7 +95,7 @@ class Retention:
         }
         with self._conn.transaction():
             db.run(self._conn, "limit_batch")
-            found = db.one(self._conn, "prune_batch", asked)
+            found = db.one(self._conn, "prune", asked)
         self._deleted += found["changes"]
         if found["forgotten"]:
             log.info("consumer_forgotten", consumer=found["forgotten"])

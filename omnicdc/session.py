@@ -18,15 +18,16 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from omnicdc import db
 from omnicdc.config import describe_dsn
-from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError, SchemaMismatch
+from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError
+from omnicdc.fingerprint import look_at_capture, say, watched
 from omnicdc.log import Repeating
 from omnicdc.pooler import check_session
 from omnicdc.publication import recall
 from omnicdc.registry import Registry
 from omnicdc.rows import located
 from omnicdc.scanners import scanners
-from omnicdc.state import Capture, Identity, Standing, State
-from omnicdc.watch import Watch, derive
+from omnicdc.state import Identity, Standing, State
+from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +72,10 @@ def session(
             db.run(conn, "confine", {"local": False})
             config = replace(config, table=full_name)
             check_table(conn, config)
+            # Only now: what the operator must change is one line, and names the sources itself.
+            log.info(
+                "connected", database=describe_dsn(conn.info.dsn), sources=conn.sources, pooled=conn.pooled
+            )
             _take_name(conn, config, stop, waiting, patient=wait_for_name)
             yield conn, _state(conn, config, inputs, stop)
 
@@ -106,7 +111,6 @@ def _connect(
     )
     conn = retrying(db.connect, config.target, going_on=attended if patient else going_on)
     failing.recovered()
-    log.info("connected", database=describe_dsn(conn.info.dsn), sources=conn.sources, pooled=conn.pooled)
     return conn
 
 
@@ -198,22 +202,6 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
         return False
 
 
-def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
-    """Ask how the capture is, and whether it knows this watch list; raises SchemaMismatch if nothing is captured at all."""
-    installed = _watched(conn)
-    lacking = sorted({*watch.fields} - {*installed["watched"]})
-    same = tuple(sorted(installed["watched"])) == watch.fields
-    return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
-
-
-def say(capture: Capture) -> None:
-    """Log what is wrong with it, if anything."""
-    if capture.fault:
-        log.warning("capture_broken", fault=capture.fault, hint=capture.mend)
-    if not capture.trusted:
-        log.warning("watch_list_differs", lacking=capture.lacking, hint="run `omnicdc install`")
-
-
 def check_table(conn: db.Connection, config: Config) -> None:
     """Raise ConfigError unless the table that is scanned is the one that is watched, SchemaMismatch if none is."""
     found = db.one(conn, "resolve", {"table": config.table})["target"]
@@ -222,17 +210,9 @@ def check_table(conn: db.Connection, config: Config) -> None:
             f"table {config.table} does not exist in database {conn.info.dbname}",
             hint="is it this database? --table NAME, --dsn",
         )
-    watched = _watched(conn)["target"]
-    if watched != found:
+    captured = watched(conn)["target"]
+    if captured != found:
         raise ConfigError(
-            f"table {found} is not watched, {watched} is",
+            f"table {found} is not watched, {captured} is",
             hint=f"run `omnicdc install --table {config.table}`, or set --table",
         )
-
-
-def _watched(conn: db.Connection) -> db.Row:
-    """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
-    found = db.maybe(conn, "watch")
-    if found is None:
-        raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
-    return found

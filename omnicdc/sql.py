@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _NAMED = re.compile(r"^-- (\w+): .*\n", re.MULTILINE)
+_DEFINED = re.compile(r"create or replace function omnicdc\.(\w+)\s*\(([^)]*)\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,36 @@ def functions() -> list[Script]:
     return [_script(path) for path in sorted((_installed() / "functions").glob("*.sql"))]
 
 
+def signatures() -> list[str]:
+    """Return omnicdc's functions as NAME(TYPE,...), the one that watch() writes included."""
+    found = (_DEFINED.search(script.text) for script in functions())
+    return ["note_update()", *(f"{it[1]}({_types(it[2])})" for it in found if it)]
+
+
+def _types(parameters: str) -> str:
+    """Return the types of a function's parameters; each is NAME TYPE [default VALUE], those that it returns are left out."""
+    named = (re.split(r"\sdefault\s|:?=", one)[0].split() for one in parameters.split(",") if one.strip())
+    return ",".join(" ".join(words[1:]) for words in named if words[0] != "out")
+
+
 def grants() -> Script:
     """Rights on omnicdc's tables; renewed at every install."""
     return _script(_installed() / "grants.sql")
+
+
+def policies() -> Script:
+    """Row policies of omnicdc's tables; created where they are lacking."""
+    return _script(_installed() / "policies.sql")
+
+
+def executes() -> tuple[Script, Script]:
+    """Rights on functions of PostgreSQL's own, granted where they are lacking: what the owner runs, then what the installer runs."""
+    return _script(_installed() / "functions/lacking_functions.sql"), _script(_installed() / "executes.sql")
+
+
+def foreign() -> Script:
+    """Refuse if there is anything in the schema that is not omnicdc's; `{known}` stands for its functions."""
+    return _script(_installed() / "foreign.sql")
 
 
 def uninstall() -> Script:

@@ -206,6 +206,7 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
     with db.translated("looking for the project"):
         full_name = qualified(located(conn, table))
         with db.confined(conn):
+            db.run(conn, "refuse_policies")
             query = pgsql.SQL(sql.query("named")).format(table=full_name)
             found = conn.execute(query, {"names": possible}).fetchall()
     by_name: dict[str, list[str]] = {}

@@ -1,16 +1,40 @@
 -- Removes all that install put into the database, the log included. The roles stay: they belong to the cluster and may
 -- be granted to people. CMP's table is left as it was before.
+-- Calls none of omnicdc's functions: who runs this is often a superuser, and the functions may have been replaced.
 do $uninstall$
 declare
-  watched_table pg_catalog.text;
+  path pg_catalog.text := pg_catalog.current_setting('search_path');
+  part pg_catalog.regclass;
+  target pg_catalog.regclass;
+  called record;
 begin
-  if pg_catalog.to_regclass('omnicdc.watch') is null then
-    return;
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  if to_regclass('omnicdc.watch') is not null then
+    select to_regclass(w.target) into target from omnicdc.watch w;
   end if;
-  select w.target into watched_table from omnicdc.watch w;
-  if pg_catalog.to_regclass(watched_table) is not null then
-    perform omnicdc.unwatch(pg_catalog.to_regclass(watched_table));
+  if target is not null and (select c.relkind in ('r', 'p') from pg_class c where c.oid = target) then
+    -- In the order in which writers come to them: DROP TRIGGER locks the partitions before their table.
+    execute format('lock table %s in access exclusive mode', target);
+    execute format('drop trigger if exists omnicdc_note_row on %s', target);
+    execute format('drop trigger if exists omnicdc_note_update on %s', target);
+    for part in select target union select t.relid from pg_partition_tree(target) t loop
+      execute format('drop trigger if exists omnicdc_note_truncate on %s', part);
+    end loop;
   end if;
+  if target is not null then
+    execute format('revoke select on %s from omnicdc_daemon, omnicdc_client', target);
+    execute format('revoke usage on schema %I from omnicdc_daemon, omnicdc_client',
+                   (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target));
+  end if;
+  for called in
+    select distinct p.oid::regprocedure as function, r.rolname as role
+      from pg_proc p, aclexplode(p.proacl) a join pg_roles r on r.oid = a.grantee
+     where p.pronamespace = 'pg_catalog'::regnamespace and pg_has_role(p.proowner, 'usage')
+       and r.rolname in ('omnicdc_owner', 'omnicdc_daemon', 'omnicdc_client')
+  loop
+    execute format('revoke execute on function %s from %I', called.function, called.role);
+  end loop;
+  perform set_config('search_path', path, true);
 end
 $uninstall$;
 drop schema if exists omnicdc cascade;

@@ -1,9 +1,10 @@
 -- omnicdc.capture_fault(): what is wrong with the capture, in a sentence; NULL when nothing is.
 --
 -- Looks at the table, the three triggers (on every partition, too), whether they fire always, the trigger functions' text,
--- rights and owner, and what the daemon may read and write. omnicdc.capture_mend() tells what to do.   Tables written: none.
+-- rights and owner, and what the daemon may read, write and call, and row-level
+-- security of omnicdc's tables. omnicdc.capture_mend() tells what to do.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $fault$
 declare
   installed omnicdc.watch;
@@ -44,8 +45,8 @@ begin
       from (values (1, 'note_row'), (2, 'note_update')) as wanted (place, name)
      where not exists (select from pg_proc p
                         where p.oid = to_regprocedure(format('omnicdc.%s()', wanted.name))
-                          and md5(p.prosrc) = split_part(installed.source_hash, ' ', wanted.place)
-                          and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp']
+                          and omnicdc.hash_of(p.prosrc) = split_part(installed.source_hash, ' ', wanted.place)
+                          and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp', 'row_security=on']
                           and p.proowner = to_regrole('omnicdc_owner'))
      order by wanted.place
      limit 1;
@@ -69,6 +70,22 @@ begin
                and a.attname in (select split_part(item, '.', 1) from unnest(installed.watched || array['id']) as item)
                and not has_column_privilege('omnicdc_daemon', target, a.attnum, 'select')) as lacking
      order by lacking.place, lacking.thing, lacking.privilege
+     limit 1;
+  end if;
+  if fault is null then
+    select format('role %s may not call %s', n.role, n.function::regprocedure) into fault
+      from omnicdc.lacking_functions() n where not n.optional limit 1;
+  end if;
+  if fault is null then
+    select case when p.polname is null then format('row-level security is enabled on %s, and policy omnicdc_all is missing', c.oid::regclass)
+                else format('policy %I on %s is not omnicdc''s', p.polname, c.oid::regclass) end
+      into fault
+      from pg_class c
+      left join pg_policy p on p.polrelid = c.oid and p.polname <> 'omnicdc_all'
+     where c.relnamespace = 'omnicdc'::regnamespace and c.relkind = 'r' and c.relrowsecurity
+       and (p.polname is not null
+            or not exists (select from pg_policy own where own.polrelid = c.oid and own.polname = 'omnicdc_all'))
+     order by c.relname, p.polname
      limit 1;
   end if;
   return fault;

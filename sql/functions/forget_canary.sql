@@ -2,7 +2,7 @@
 --
 -- token: what omnicdc.release_canary() returned.   Tables written: omnicdc.change.   Repeat: harmless.
 create or replace function omnicdc.forget_canary(token xid8) returns void
-language sql volatile security definer set search_path = pg_catalog, pg_temp
+language sql volatile security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $forget$
   delete from omnicdc.change c where c.xid = token and c.project_id = omnicdc.canary_id()
 $forget$;

@@ -4,7 +4,7 @@
 -- Result: whether the consumer is gone; if not, call it again.   Tables written: omnicdc.consumer, omnicdc.history.
 -- Repeat: harmless. A daemon that comes back is entered again, and scans everything as at any start.
 create or replace function omnicdc.forget_consumer(consumer text, most integer default 5000) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $forget$
 declare
   generations bigint;

@@ -6,10 +6,10 @@
 -- Result: whether there was any.   Repeat: harmless.
 -- Tables written: omnicdc.change, omnicdc.consumer, omnicdc.history, omnicdc.watch.
 create or replace function omnicdc.forget_other_cluster() returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $forget$
 declare
-  here bigint := (select s.system_identifier from pg_control_system() s);
+  here bigint := (select i.system_identifier from omnicdc.identity() i);
 begin
   if not exists (select from omnicdc.consumer c where c.system_identifier <> here) then
     return false;

@@ -4,21 +4,30 @@
 -- An id whose type is not PostgreSQL's own is not looked at: its owner could have given it a cast, to be run as omnicdc_owner.
 -- Tables written: omnicdc.change.
 create or replace function omnicdc.note_row() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $note$
 declare
   project uuid;
+  looked boolean := false;
+  asleep boolean;
 begin
+  -- All that may fail while the write itself does not: looking into the row, and taking a lock where the lock table is full.
   begin
     if tg_op = 'INSERT' then
       if pg_typeof(new.id)::oid < '16384'::oid then project := new.id; end if;
     elsif pg_typeof(old.id)::oid < '16384'::oid then project := old.id; end if;
+    looked := true;
+    -- Asked here as well as in ring(): a call costs more than the answer.
+    asleep := omnicdc.someone_may_sleep() and not omnicdc.has_rung();
   exception when others then
-    project := null;  -- the column is gone: every project is meant
+    if not looked then
+      project := null;  -- the column is gone: every project is meant
+      asleep := true;
+    end if;
+    -- Without the locks: silent, as the notification's commit takes one more. The consumer's next poll finds the row.
   end;
   insert into omnicdc.change (project_id, op) values (project, lower(tg_op collate "C"));
-  -- Asked here as well as in ring(): a call costs more than the answer.
-  if omnicdc.someone_may_sleep() and not omnicdc.has_rung() then
+  if asleep then
     perform omnicdc.ring();
   end if;
   return null;

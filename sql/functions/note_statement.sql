@@ -2,7 +2,7 @@
 --
 -- Tables written: omnicdc.change.
 create or replace function omnicdc.note_statement() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $note$
 begin
   insert into omnicdc.change (op) values (lower(tg_op collate "C"));

@@ -4,7 +4,7 @@
 -- Result: their oids, `-` for one that is not there, and the start; at this moment, whatever the transaction's snapshot.
 -- Tables written: none.
 create or replace function omnicdc.place() returns text
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable set search_path = pg_catalog, pg_temp set row_security = on
 as $place$
   select concat(coalesce(to_regclass('omnicdc.change')::oid::text, '-'), ' ',
                 coalesce((select to_regclass(w.target)::oid::text from omnicdc.watch w), '-'), ' ',

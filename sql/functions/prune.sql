@@ -1,4 +1,4 @@
--- omnicdc.prune_batch(history, silent, most, since): deletes a batch of what no live consumer needs and is older than `history`.
+-- omnicdc.prune(history, silent, most, since): deletes a batch of what no live consumer needs and is older than `history`.
 --
 -- history: how long the log and the generations are kept.   silent: the limit of a consumer whose row names none of its own;
 -- one not seen for longer holds nothing back, and is forgotten.   most: how many rows of each table are looked at.
@@ -12,9 +12,9 @@
 -- than it may delete. Rows of a long transaction are younger than their id: they hold up what follows them for as long as
 -- that transaction took. Ages are measured by clock_timestamp(): now() stands still in a long transaction.
 -- One at a time prunes: a second one finds nothing to do, and does not wait.
-create or replace function omnicdc.prune_batch(history interval, silent interval, most integer, since xid8 default '0',
-                                               out changes bigint, out more boolean, out reached xid8, out forgotten text)
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+create or replace function omnicdc.prune(history interval, silent interval, most integer default 5000,
+                                         since xid8 default '0', out changes bigint, out more boolean, out reached xid8, out forgotten text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $prune$
 declare
   oldest_kept timestamptz := clock_timestamp() - history;
@@ -63,14 +63,5 @@ begin
   more := (looked_at = most and changes > 0) or generations = most or forgotten is not null;
 end
 $prune$;
-revoke all on function omnicdc.prune_batch(interval, interval, integer, xid8) from public;
-grant execute on function omnicdc.prune_batch(interval, interval, integer, xid8) to omnicdc_daemon;
-
--- omnicdc.prune(history, silent, most): as prune_batch(); returns how many rows of the log were deleted.
-create or replace function omnicdc.prune(history interval, silent interval, most integer default 5000) returns bigint
-language sql volatile security definer set search_path = pg_catalog, pg_temp
-as $prune$
-  select b.changes from omnicdc.prune_batch(history, silent, most) b
-$prune$;
-revoke all on function omnicdc.prune(interval, interval, integer) from public;
-grant execute on function omnicdc.prune(interval, interval, integer) to omnicdc_daemon;
+revoke all on function omnicdc.prune(interval, interval, integer, xid8) from public;
+grant execute on function omnicdc.prune(interval, interval, integer, xid8) to omnicdc_daemon;

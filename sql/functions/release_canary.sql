@@ -4,7 +4,7 @@
 --
 -- Result: the transaction to look for.   Tables written: omnicdc.canary (and emptied), omnicdc.change.   Repeat: another one.
 create or replace function omnicdc.release_canary() returns xid8
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $release$
 begin
   insert into omnicdc.canary (id) values (omnicdc.canary_id());

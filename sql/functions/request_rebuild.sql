@@ -2,7 +2,7 @@
 --
 -- Result: the transaction to wait for.   Tables written: omnicdc.change.   Repeat: harmless.
 create or replace function omnicdc.request_rebuild() returns xid8
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $request$
 begin
   insert into omnicdc.change (op) values ('rebuild');

@@ -4,7 +4,7 @@
 -- What the snapshot knows of the table is compared with what is there now, which the functions used here tell.
 -- To be asked after the table was read: from then on it stays.   Tables written: none.   Locks: none.
 create or replace function omnicdc.rewritten() returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp set row_security = on
 as $rewritten$
 begin
   return exists (

@@ -2,7 +2,7 @@
 --
 -- Such a publication was made, or altered, after omnicdc was installed.   Tables written: none.
 create or replace function omnicdc.unexpected_publications() returns setof text
-language sql stable security definer set search_path = pg_catalog, pg_temp
+language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $unexpected$
   select p.pubname::text
     from pg_publication p

@@ -7,7 +7,7 @@
 -- leaves the first.
 -- Runs as its caller, who must own the table. Locks the table against writers for an instant: set lock_timeout.
 create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set row_security = on
 as $watch$
 declare
   part regclass;
@@ -41,7 +41,7 @@ begin
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched
-     and split_part(previous.source_hash, ' ', 2) = md5(source) and omnicdc.capture_fault() is null
+     and split_part(previous.source_hash, ' ', 2) = omnicdc.hash_of(source) and omnicdc.capture_fault() is null
      and not exists (select from omnicdc.watched_parts() p
                       where not exists (select from pg_trigger t
                                          where t.tgrelid = p.part and t.tgname = 'omnicdc_note_truncate')) then
@@ -60,7 +60,7 @@ begin
     perform omnicdc.unwatch(part);
   end loop;
   execute format('create or replace function omnicdc.note_update() returns trigger language plpgsql '
-                 'security definer set search_path = pg_catalog, pg_temp as %L', source);
+                 'security definer set search_path = pg_catalog, pg_temp set row_security = on as %L', source);
   alter function omnicdc.note_update() owner to omnicdc_owner;
   revoke all on function omnicdc.note_update() from public;
 
@@ -85,7 +85,7 @@ begin
 
   insert into omnicdc.watch (target, watched, source_hash)
        values (full_name, watch.watched,
-               (select string_agg(md5(p.prosrc), ' ' order by p.proname) from pg_proc p
+               (select string_agg(omnicdc.hash_of(p.prosrc), ' ' order by p.proname) from pg_proc p
                  where p.oid in ('omnicdc.note_row()'::regprocedure, 'omnicdc.note_update()'::regprocedure)))
   on conflict (only_row) do update
      set target = excluded.target, watched = excluded.watched, source_hash = excluded.source_hash,

@@ -11,9 +11,11 @@ declare
   old_id uuid;
   new_id uuid;
   changed text[];
+  looked boolean := false;
+  asleep boolean;
 begin
-  -- The one thing that a change of CMP's schema, or a damaged value, can break is looking into the row, so that alone is guarded.
-  -- Nothing is written in here: a block that writes would cost a subtransaction id for each row.
+  -- All that may fail while the write itself does not: looking into the row (CMP's schema was changed, a value is damaged), and
+  -- taking a lock where the lock table is full. Nothing is written in here: that would cost a subtransaction id for each row.
   begin
     if pg_typeof(old.id)::oid < '16384'::oid then
       old_id := old.id;
@@ -28,19 +30,24 @@ begin
         %3$s
       ], null);
     end if;
+    if changed = '{}' and old_id = new_id then
+      return null;
+    end if;
+    looked := true;
+    asleep := omnicdc.someone_may_sleep() and not omnicdc.has_rung();
   exception when others then
-    changed := null;
+    if not looked then
+      changed := null;
+      asleep := true;
+    end if;
+    -- Without the locks: silent, as in note_row().
   end;
-  if changed = '{}' and old_id = new_id then
-    return null;
-  end if;
   if old_id <> new_id then
     insert into omnicdc.change (project_id, op) values (new_id, 'update'), (old_id, 'update');
   else
     insert into omnicdc.change (project_id, op, fields) values (new_id, 'update', changed);
   end if;
-  -- As in note_row().
-  if omnicdc.someone_may_sleep() and not omnicdc.has_rung() then
+  if asleep then
     perform omnicdc.ring();
   end if;
   return null;

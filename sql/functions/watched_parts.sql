@@ -3,7 +3,7 @@
 -- Read from the catalogs: to_regclass() fails in a schema that omnicdc_owner may not use, and pg_partition_tree() waits
 -- for whoever locks a partition.   Tables written: none.   Locks: none.
 create or replace function omnicdc.watched_parts(out part regclass, out whole boolean) returns setof record
-language plpgsql stable rows 2 set search_path = pg_catalog, pg_temp
+language plpgsql stable rows 2 set search_path = pg_catalog, pg_temp set row_security = on
 as $parts$
 declare
   kind "char";

@@ -57,7 +57,7 @@ def _catch_up(run: Run) -> None:
         assert estate.cmp.value("select count(*) from omnicdc.change") >= changes
         times = _beside_plain(run, estate, hosts)
         # As the daemon does once a minute, with no time for which the log is kept for people to look at.
-        estate.cmp.conn.execute("select omnicdc.prune('0s', '1 day', 10000000)")
+        estate.cmp.conn.execute("select changes from omnicdc.prune('0s', '1 day', 10000000)")
         # A canary of a daemon that came later is kept for those who have ended before.
         left = estate.cmp.value(
             "select count(*) from omnicdc.change where project_id is distinct from omnicdc.canary_id()"

@@ -50,7 +50,7 @@ def test_once_leaves_no_debt(cmp: Cmp, host: Host) -> None:
     host.ask("run", "--once", "--consumer", "x")
     before = faults(cmp)
     cmp.upsert("apollo")
-    pruned = cmp.value("select omnicdc.prune('-1 s', '1 day')")
+    pruned = cmp.value("select changes from omnicdc.prune('-1 s', '1 day')")
 
     assert before == []
     assert faults(cmp) == []
@@ -126,7 +126,7 @@ def test_its_own_limit_says_how_long_the_log_is_kept_for_it(cmp: Cmp) -> None:
     register(cmp, "patient", seen="2 hours", limit="3 hours")
     cmp.upsert("apollo")
 
-    assert cmp.value("select omnicdc.prune('-1 s', '1 minute')") == 0
+    assert cmp.value("select changes from omnicdc.prune('-1 s', '1 minute')") == 0
 
 
 def test_a_daemon_that_was_forgotten_is_entered_again(cmp: Cmp, host: Host) -> None:

@@ -47,7 +47,7 @@ def exists(cmp: Cmp) -> bool:
 PUBLICATIONS = (
     "create publication other for all tables",
     "create schema omnicdc authorization omnicdc_owner; create publication other for tables in schema omnicdc",
-    "create schema omnicdc authorization omnicdc_owner; create table omnicdc.x (); create publication other for table omnicdc.x",
+    "create schema omnicdc authorization omnicdc_owner; create table omnicdc.x (); alter table omnicdc.x owner to omnicdc_owner; create publication other for table omnicdc.x",
 )
 
 

@@ -14,7 +14,7 @@ AT_ONCE = "-1 second"
 
 def prune(cmp: Cmp, *, history: str = AT_ONCE, silent: str = "1 day") -> int:
     """Prune; returns how many changes were deleted."""
-    return int(cmp.value("select omnicdc.prune(%s::interval, %s::interval)", history, silent))
+    return int(cmp.value("select changes from omnicdc.prune(%s::interval, %s::interval)", history, silent))
 
 
 def consumer(cmp: Cmp, name: str, snapshot: str | None = None, *, seen: str = "0 seconds ago") -> None:
@@ -109,7 +109,7 @@ def test_age_is_judged_by_the_clock_and_not_by_the_start_of_the_transaction(cmp:
         cmp.upsert("apollo")
         consumer(cmp, "alive", seen="1 second ago")
         consumer(cmp, "just silent", before, seen="2 seconds ago")
-        deleted = long.execute("select omnicdc.prune('0', '1.9 seconds')").fetchone()
+        deleted = long.execute("select changes from omnicdc.prune('0', '1.9 seconds')").fetchone()
 
     assert deleted == (1,)
 
@@ -179,7 +179,7 @@ def test_pruning_holds_up_no_writer(cmp: Cmp) -> None:
     """P4."""
     project = cmp.upsert("apollo")
     with cmp.connect() as daemon:
-        daemon.execute("begin; select omnicdc.prune('-1 second', '1 day')")
+        daemon.execute("begin; select changes from omnicdc.prune('-1 second', '1 day')")
         cmp.conn.execute("set lock_timeout = '1 s'")
         cmp.upsert("artemis", id=project)
         daemon.execute("commit")

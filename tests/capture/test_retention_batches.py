@@ -48,7 +48,7 @@ def read(cmp: Cmp, table: str, query: str) -> tuple[int, int]:
 
 def test_a_batch_takes_so_many_from_the_oldest_on(cmp: Cmp) -> None:
     old_log(cmp, 1000, transactions=10)
-    deleted = cmp.value("select omnicdc.prune('7 days', '1 day', 250)")
+    deleted = cmp.value("select changes from omnicdc.prune('7 days', '1 day', 250)")
     oldest_left = cmp.value("select min(xid::text::bigint) from omnicdc.change")
     pruned_below = cmp.value("select pruned_below::text::bigint from omnicdc.watch")
 
@@ -62,9 +62,11 @@ def test_nothing_reads_the_whole_log(cmp: Cmp) -> None:
     old_log(cmp, 20_000, transactions=4)
     cmp.fill(5_000)
     cmp.conn.execute("analyze omnicdc.change")
-    whole, fetched = read(cmp, "change", "select omnicdc.prune('7 days', '1 day', 100)")
+    whole, fetched = read(cmp, "change", "select changes from omnicdc.prune('7 days', '1 day', 100)")
     cmp.conn.execute("delete from omnicdc.change where at < clock_timestamp() - interval '1 day'")
-    idle_whole, idle_fetched = read(cmp, "change", "select omnicdc.prune('7 days', '1 day', 100)")
+    idle_whole, idle_fetched = read(
+        cmp, "change", "select changes from omnicdc.prune('7 days', '1 day', 100)"
+    )
 
     assert whole == idle_whole == 0
     assert fetched <= 200
@@ -129,11 +131,9 @@ def test_a_second_one_that_prunes_at_once_waits_for_nothing(cmp: Cmp) -> None:
     old_log(cmp, 100)
     with cmp.connect() as first, cmp.connect() as second:
         first.execute("begin")
-        first.execute("select omnicdc.prune('7 days', '1 day', 10)")
+        first.execute("select changes from omnicdc.prune('7 days', '1 day', 10)")
         second.execute("set lock_timeout = '1s'")
-        found = second.execute(
-            "select changes, more from omnicdc.prune_batch('7 days', '1 day', 10)"
-        ).fetchone()
+        found = second.execute("select changes, more from omnicdc.prune('7 days', '1 day', 10)").fetchone()
         first.execute("commit")
 
     assert found == (0, False)
@@ -211,7 +211,7 @@ def test_old_generations_are_found_by_an_index(cmp: Cmp) -> None:
     cmp.conn.execute(
         "update omnicdc.history set at = at - interval '8 days' where id <= 30; analyze omnicdc.history"
     )
-    whole, fetched = read(cmp, "history", "select omnicdc.prune('7 days', '100 years', 100)")
+    whole, fetched = read(cmp, "history", "select changes from omnicdc.prune('7 days', '100 years', 100)")
 
     assert cmp.value("select count(*) from omnicdc.history") == 19_970
     assert whole == 0

@@ -69,12 +69,14 @@ MAY: dict[LiteralString, LiteralString] = {
     "select omnicdc.grant_reading('projects', '{name}')": NOBODY,
     "select omnicdc.is_alive('x')": BOTH,
     "select omnicdc.holder('x')": BOTH,
+    "select omnicdc.identity()": BOTH,
+    "select omnicdc.lacking_functions()": NOBODY,
     "select omnicdc.place()": BOTH,
     "select omnicdc.rewritten()": DAEMON,
     "select omnicdc.watched_parts()": DAEMON,
     "select omnicdc.request_rebuild()": BOTH,
     "select omnicdc.request_accept()": DAEMON,
-    "select omnicdc.prune('1 day', '1 day')": DAEMON,
+    "select changes from omnicdc.prune('1 day', '1 day')": DAEMON,
     "select omnicdc.forget_other_cluster()": DAEMON,
     "select omnicdc.ring()": NOBODY,
     "select omnicdc.watch('projects', '{name}')": NOBODY,
@@ -165,7 +167,7 @@ def test_everything_that_runs_as_its_owner_has_its_search_path_pinned(cmp: Cmp) 
         """select array_agg(p.proname) from pg_proc p
             where p.pronamespace = 'omnicdc'::regnamespace
               and (p.prosecdef or p.prolang = (select l.oid from pg_language l where l.lanname = 'plpgsql'))
-              and p.proconfig is distinct from array['search_path=pg_catalog, pg_temp']"""
+              and 'search_path=pg_catalog, pg_temp' <> all (coalesce(p.proconfig, '{}'))"""
     )
 
     assert loose is None

@@ -464,7 +464,7 @@ def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_
 
 def prune(cmp: Cmp) -> int:
     """Do what every daemon does once a minute, of changes of any age; returns how many were deleted."""
-    return int(cmp.value("select omnicdc.prune(%s::interval, '1 day')", AT_ONCE))
+    return int(cmp.value("select changes from omnicdc.prune(%s::interval, '1 day')", AT_ONCE))
 
 
 def log_rows(cmp: Cmp) -> int:

@@ -293,7 +293,7 @@ class Machine(RuleBasedStateMachine):
 
     @step("pruned")
     def prune(self) -> None:
-        self.world.cmp.value("select omnicdc.prune('0 s', '1 day')")
+        self.world.cmp.value("select changes from omnicdc.prune('0 s', '1 day')")
 
     # What must hold.
 

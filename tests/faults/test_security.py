@@ -76,14 +76,16 @@ MATRIX: dict[str, dict[str, str]] = {
     "function forget_other_cluster()": DAEMON,
     "function grant_reading(regclass,text[])": NOBODY,
     "function has_rung()": NOBODY,
+    "function hash_of(text)": NOBODY,
     "function holder(text)": EITHER,
+    "function identity()": EITHER,
     "function is_alive(text)": EITHER,
+    "function lacking_functions()": NOBODY,
     "function note_row()": NOBODY,
     "function note_statement()": NOBODY,
     "function note_update()": NOBODY,
     "function place()": EITHER,
-    "function prune(interval,interval,integer)": DAEMON,
-    "function prune_batch(interval,interval,integer,xid8)": DAEMON,
+    "function prune(interval,interval,integer,xid8)": DAEMON,
     "function release_canary()": DAEMON,
     "function request_accept()": DAEMON,
     "function request_rebuild()": EITHER,
@@ -97,6 +99,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function watch(regclass,text[])": NOBODY,
     "function watch_source(text[])": NOBODY,
     "function watched_parts()": DAEMON,
+    "function watched_types(oid[],text[])": NOBODY,
 }
 """What each may do with what is in the schema. `omnicdc_owner` owns it all and may do everything; who is not named, nothing."""
 

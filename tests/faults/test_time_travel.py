@@ -253,7 +253,7 @@ def goes_on(cluster: Cluster, host: Host, daemon: Daemon) -> None:
 
 def pruned(cmp: Cmp) -> bool:
     """Prune what everybody has read, however young; whether that was all."""
-    cmp.conn.execute("select omnicdc.prune('0 s', '1 day')")
+    cmp.conn.execute("select changes from omnicdc.prune('0 s', '1 day')")
     return not cmp.log()
 
 
@@ -1009,7 +1009,7 @@ def test_the_clock_is_set(scene: Scene, clock: Clock, evidence: Evidence) -> Non
                 assert verdict.status == "published", verdict
                 assert (verdict.milliseconds or 0) >= 0, verdict
                 assert cmp.wait(write(cmp, f"at {hours}"), timeout_s=5).status == "published"
-                cmp.conn.execute("select omnicdc.prune('7 days', '1 day')")
+                cmp.conn.execute("select changes from omnicdc.prune('7 days', '1 day')")
                 cmp.arrived(write(cmp, f"pruned at {hours}"))
                 assert f"pruned at {hours}" in str(host.canonical())
             assert all(value >= 0 for event in daemon.events for value in event.get("ms", {}).values())
@@ -1041,7 +1041,7 @@ def test_a_daemon_whose_unread_changes_were_pruned_scans_everything(
         write(cmp, "unread", status="unread")
         until(lambda: shows(host, "unread"), "read by the other one")
         clock.set(24 * 30)
-        cmp.conn.execute("select omnicdc.prune('7 days', '1 day')")
+        cmp.conn.execute("select changes from omnicdc.prune('7 days', '1 day')")
         with db.connect(cmp.dsn) as conn:
             blind = waits.wait(conn, timeout_s=0.3, stop=Stop(), consumer="other")
         left = cmp.log()

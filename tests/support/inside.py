@@ -33,8 +33,10 @@ class Opened:
         return run_once(self.conn, self.state)
 
     def keep_house(self) -> None:
-        """Do what is due at the first coming round."""
-        assert Housekeeping(self.conn, self.state, self.inputs, self.canary).run()
+        """Do what is due at first, and the batch of pruning that this may have begun."""
+        house = Housekeeping(self.conn, self.state, self.inputs, self.canary)
+        assert house.run()
+        house.run()
 
 
 @contextmanager

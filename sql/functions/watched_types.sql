@@ -1,0 +1,45 @@
+-- omnicdc.watched_types(parts, columns): what the values of these columns are made of, as text; NULL if nothing can change it.
+--
+-- The types of the columns that are not PostgreSQL's own (oid from 16384 on), and what those consist of, recursively: elements
+-- of arrays, base types of domains, attributes of composite types, subtypes of ranges, labels of enums, output functions; and
+-- every cast to text that somebody added. All of these alter what a row shows without a write of the row.
+-- Each is named with the transaction that put it there (xmin), so that a change that was taken back is noticed as well.
+-- In the snapshot of the calling query. In plpgsql, which keeps its plans.   Tables written: none.   Locks: none.
+create or replace function omnicdc.watched_types(parts oid[], columns text[]) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $types$
+begin
+  return (with recursive used (type) as (
+    select a.atttypid from pg_attribute a
+     where a.attrelid = any (parts) and a.attname = any (columns) and not a.attisdropped
+    union
+    select inner_type.type
+      from used u
+      join pg_type t on t.oid = u.type and t.oid >= 16384
+     cross join lateral (
+       select t.typelem as type where t.typelem <> 0
+       union all
+       select t.typbasetype where t.typbasetype <> 0
+       union all
+       select r.rngsubtype from pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)
+       union all
+       select a.atttypid from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as inner_type)
+  select string_agg(fact.said, ' ' order by fact.said collate "C")
+    from used u
+   cross join lateral (
+     select concat_ws(',', 't', t.oid, t.xmin, f.oid, f.xmin) as said
+       from pg_type t left join pg_proc f on f.oid = t.typoutput
+      where t.oid = u.type and t.oid >= 16384
+     union all
+     select concat_ws(',', 'e', e.oid, e.xmin) from pg_enum e where e.enumtypid = u.type and u.type >= 16384
+     union all
+     select concat_ws(',', 'a', t.oid, a.attnum, a.xmin)
+       from pg_type t join pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0
+      where t.oid = u.type and t.oid >= 16384
+     union all
+     select concat_ws(',', 'c', c.oid, c.xmin, f.oid, f.xmin)
+       from pg_cast c left join pg_proc f on f.oid = c.castfunc
+      where c.castsource = u.type and c.oid >= 16384) as fact);
+end
+$types$;
+revoke all on function omnicdc.watched_types(oid[], text[]) from public;

@@ -1,0 +1,142 @@
+"""Servers that are not quite PostgreSQL: without md5(), without the control file (Aurora), with a DDL audit by event trigger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.host import Host
+from support.inside import opened
+
+from omnicdc import db, install
+from omnicdc import wait as waits
+from omnicdc.errors import ConfigError
+from omnicdc.scanners import scanners
+from omnicdc.stop import Stop
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import LiteralString
+
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+
+LIKE_AURORA: LiteralString = """
+alter function pg_catalog.pg_control_system() rename to pg_control_system_real;
+alter function pg_catalog.pg_control_checkpoint() rename to pg_control_checkpoint_real;
+alter function pg_catalog.pg_current_wal_lsn() rename to pg_current_wal_lsn_real
+"""
+RAISING: LiteralString = """
+create function pg_catalog.pg_current_wal_lsn() returns pg_lsn language plpgsql as
+  $$ begin raise exception 'wal_level must be set to ''logical''' using errcode = {state}; end $$;
+create function pg_catalog.pg_control_checkpoint(out timeline_id integer) language plpgsql as
+  $$ begin raise exception 'wal_level must be set to ''logical''' using errcode = {state}; end $$;
+create function pg_catalog.pg_control_system(out system_identifier bigint) language plpgsql as
+  $$ begin raise exception 'currently not supported for Aurora' using errcode = {state}; end $$
+"""
+
+AUDIT: LiteralString = """
+create schema audit;
+create table audit.ddl (at timestamptz default now(), tag text);
+create function audit.intercept() returns event_trigger language plpgsql as
+  $$ begin insert into audit.ddl (tag) values (tg_tag); end $$;
+create event trigger audit_ddl on ddl_command_end execute function audit.intercept()
+"""
+
+
+def installed(cmp: Cmp) -> bool:
+    with db.connect(cmp.dsn) as conn:
+        return install.install(conn, "projects", WATCHED)
+
+
+def serves(cmp: Cmp, where: Path) -> int:
+    """Publish a write and wait for it; returns the cluster's number that the consumer's row has."""
+    host = Host(where, cmp.dsn)
+    with opened(host) as one:
+        one.publish()
+        cmp.upsert("atlas")
+        one.publish()
+        with db.connect(cmp.dsn) as conn:
+            verdict = waits.wait(conn, timeout_s=0.0, stop=Stop())
+    host.close()
+
+    assert verdict.status == "published", verdict
+    return int(cmp.value("select system_identifier from omnicdc.consumer order by seen_at desc limit 1"))
+
+
+def test_a_server_without_md5_is_served(bare: Cmp, tmp_path: Path) -> None:
+    """As one in FIPS mode, where md5() fails."""
+    bare.conn.execute(
+        "alter function pg_catalog.md5(text) rename to md5_text; alter function pg_catalog.md5(bytea) rename to md5_bytes"
+    )
+    changed = installed(bare)
+    again = installed(bare)
+    serves(bare, tmp_path / "host")
+
+    assert (changed, again) == (True, False)
+    assert bare.value("select omnicdc.capture_fault()") is None
+
+
+@pytest.mark.parametrize("state", ["missing", "0A000", "42501", "42883", "55000"])
+def test_a_server_without_its_control_file_is_served(bare: Cmp, tmp_path: Path, state: str) -> None:
+    """Aurora raises 55000 or 0A000, by its version; elsewhere the right is revoked."""
+    bare.conn.execute(LIKE_AURORA)
+    if state != "missing":
+        bare.conn.execute(RAISING.replace("{state}", f"'{state}'").encode())
+    installed(bare)
+    first = serves(bare, tmp_path / "first")
+    second = serves(bare, tmp_path / "second")
+    with db.connect(bare.dsn) as conn:
+        identity = db.one(conn, "identity")
+        forgotten = db.one(conn, "forget_other_cluster")["forgotten"]
+
+    assert first == second == identity["system_identifier"] < 0
+    assert (identity["timeline"], forgotten) == (0, False)
+
+
+def test_another_cluster_is_noticed_without_its_control_file(bare: Cmp, tmp_path: Path) -> None:
+    bare.conn.execute(LIKE_AURORA)
+    installed(bare)
+    before = serves(bare, tmp_path / "host")
+    with db.connect(bare.dsn) as conn:
+        install.uninstall(conn)
+    installed(bare)  # as a restored dump: the same names, other numbers
+    with db.connect(bare.dsn) as conn:
+        after = db.one(conn, "identity")["system_identifier"]
+
+    assert after != before
+
+
+def test_the_control_file_is_believed_where_it_can_be_asked(cmp: Cmp) -> None:
+    with db.connect(cmp.dsn) as conn:
+        found = db.one(conn, "identity")
+
+    assert found["system_identifier"] == cmp.value("select system_identifier from pg_control_system()")
+    assert found["timeline"] == cmp.value("select timeline_id from pg_control_checkpoint()")
+
+
+def test_a_ddl_audit_that_refuses_omnicdc_s_owner_is_named_with_its_remedy(bare: Cmp) -> None:
+    """As AWS DMS's: its trigger writes into a table with the rights of whoever does the DDL."""
+    bare.conn.execute(AUDIT)
+    with pytest.raises(ConfigError) as refused:
+        installed(bare)
+    remedy = refused.value.hint.split("`")[1]
+    bare.conn.execute(remedy.encode())
+    changed = installed(bare)
+
+    assert (
+        "event trigger audit_ddl (function audit.intercept) refused it: permission denied"
+        in refused.value.message
+    )
+    assert "\n" not in str(refused.value)
+    assert changed
+
+
+def test_a_ddl_audit_that_may_be_written_is_no_obstacle(bare: Cmp) -> None:
+    bare.conn.execute(AUDIT)
+    bare.conn.execute("grant usage on schema audit to public; grant insert on audit.ddl to public")
+
+    assert installed(bare) is True
+    assert bare.value("select count(*) > 0 from audit.ddl")

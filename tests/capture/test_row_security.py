@@ -1,0 +1,158 @@
+"""P4, P5: row-level security enabled, or forced, for omnicdc's tables harms neither CMP nor the daemon nor whoever waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from capture.sessions import People
+from support.host import Host
+from support.inside import opened
+
+from omnicdc import db, install
+from omnicdc import wait as waits
+from omnicdc.errors import SchemaMismatch
+from omnicdc.scanners import scanners
+from omnicdc.status import status
+from omnicdc.stop import Stop
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+
+HARDEN = b"""
+do $$
+declare it regclass;
+begin
+  for it in select oid from pg_class where relnamespace = 'omnicdc'::regnamespace and relkind = 'r' loop
+    execute format('alter table %s enable row level security, force row level security', it);
+  end loop;
+end $$
+"""
+ON_CREATION = b"""
+create function public.harden() returns event_trigger language plpgsql as $$
+declare it text;
+begin
+  for it in select object_identity from pg_event_trigger_ddl_commands()
+             where command_tag = 'CREATE TABLE' and schema_name = 'omnicdc' loop
+    execute 'alter table ' || it || ' enable row level security, force row level security';
+  end loop;
+end $$;
+create event trigger harden on ddl_command_end when tag in ('CREATE TABLE') execute function public.harden()
+"""
+
+
+def lives(people: People, where: Path) -> None:
+    """CMP is written by a stranger to omnicdc, the daemon publishes it, whoever waits is told so."""
+    daemon, client, writer = people.add("omnicdc_daemon"), people.add("omnicdc_client"), people.writer()
+    host = Host(where, people.dsn(daemon))
+    with opened(host) as one, people.connect(writer) as conn:
+        one.publish()
+        # As a dump sets it, for the restore of CMP's own rows.
+        conn.execute("set row_security = off")
+        conn.execute("insert into projects (name, status) values ('atlas', 'active')")
+        conn.execute("update projects set status = 'frozen'")
+        one.publish()
+        one.keep_house()
+        with db.connect(people.dsn(client)) as asking:
+            db.check_schema(asking)
+            verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
+            found = status(asking)
+    host.close()
+
+    assert [entry["status"] for entry in host.canonical().values()] == ["frozen"]
+    assert verdict.status == "published", verdict
+    assert found["capture"]["fault"] is None
+
+
+@pytest.fixture
+def bare_people(bare: Cmp) -> Iterator[People]:
+    people = People(bare)
+    yield people
+    people.close()
+
+
+def test_row_security_of_every_table_of_omnicdc_s_is_harmless(
+    cmp: Cmp, people: People, tmp_path: Path
+) -> None:
+    cmp.conn.execute(HARDEN)
+
+    lives(people, tmp_path / "host")
+
+
+def test_an_event_trigger_that_enables_it_at_creation_is_harmless(
+    bare: Cmp, bare_people: People, tmp_path: Path
+) -> None:
+    """Before the first row of omnicdc's own is written."""
+    bare.conn.execute(ON_CREATION)
+    with db.connect(bare.dsn) as conn:
+        install.install(conn, "projects", WATCHED)
+
+    lives(bare_people, tmp_path / "host")
+
+
+def test_a_policy_that_was_dropped_is_told_and_comes_back(cmp: Cmp, people: People, tmp_path: Path) -> None:
+    cmp.conn.execute(HARDEN)
+    cmp.conn.execute("drop policy omnicdc_all on omnicdc.consumer")
+    told = cmp.value("select omnicdc.capture_fault()")
+    with db.connect(cmp.dsn) as conn:
+        install.install(conn, "projects", WATCHED)
+
+    assert told == "row-level security is enabled on omnicdc.consumer, and policy omnicdc_all is missing"
+    lives(people, tmp_path / "host")
+
+
+def test_somebody_else_s_policy_is_told(cmp: Cmp) -> None:
+    cmp.conn.execute(HARDEN)
+    cmp.conn.execute("create policy mine on omnicdc.change as restrictive using (false)")
+
+    assert cmp.value("select omnicdc.capture_fault()") == "policy mine on omnicdc.change is not omnicdc's"
+
+
+def test_a_policy_of_cmp_s_table_is_still_an_error_and_never_obeyed(
+    cmp: Cmp, people: People, tmp_path: Path
+) -> None:
+    cmp.upsert("atlas")
+    daemon = people.add("omnicdc_daemon")
+    host = Host(tmp_path / "host", people.dsn(daemon))
+    cmp.conn.execute("alter table projects enable row level security")
+    cmp.conn.execute("create policy mine on projects using (true)")
+    with opened(host) as one:
+        generation = one.publish()
+    with (
+        db.connect(people.dsn(daemon)) as conn,
+        pytest.raises(SchemaMismatch) as refused,
+        db.one_snapshot(conn),
+    ):
+        conn.execute("select name from public.projects")
+    host.close()
+
+    assert isinstance(refused.value.__cause__, psycopg.errors.InsufficientPrivilege)
+    assert generation
+    assert len(generation.held) == 3
+    assert {fault.hint for fault in generation.held.values()} == {
+        f"as a superuser: `alter role {daemon} bypassrls`"
+    }
+
+
+def test_names_are_looked_up_without_obeying_a_policy(cmp: Cmp, people: People) -> None:
+    cmp.upsert("atlas")
+    cmp.conn.execute("alter table projects enable row level security")
+    with (
+        db.connect(people.dsn(people.add("omnicdc_client"))) as conn,
+        pytest.raises(SchemaMismatch, match="looking for the project"),
+    ):
+        waits.projects_named(conn, "projects", ["atlas"])
+
+
+def test_a_second_install_takes_no_lock_for_its_policies(cmp: Cmp) -> None:
+    with cmp.connect() as other, other.transaction(), db.connect(cmp.dsn) as conn:
+        other.execute("lock table omnicdc.change in access share mode")
+
+        assert install.install(conn, "projects", WATCHED) is False
