@@ -76,18 +76,22 @@ class Staged:
     status: os.stat_result
     _directory: int
     _temporary: str
+    _written: ExitStack
+    """Holds the new file open until readers find it."""
     _left: ExitStack
 
     def swap(self, observe: Callable[[str], None] = nobody) -> None:
         """Have readers find it; a power cut may still take it back. Raises RegistryError.
 
-        What it replaced is at `replaced` then, if the file system can do that.
+        What it replaced is at `replaced` then, if the file system can do that. For programs that watch the directory
+        (inotify), the last events of the target's name say that it arrived and that its writer closed it.
         """
         directory, new, name = self._directory, self._temporary, self.target.name
         with registry_errors(f"write {self.target}", self.target):
             observe("rename")
-            if not exchange(directory, new, name):
+            if not exchange(directory, name, new):
                 os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+            self._written.close()
 
     @property
     def replaced(self) -> Path:
@@ -127,8 +131,9 @@ def stage(
         _remove(directory, temporary)
         left.callback(_tidy, directory, temporary)
         observe("open")
-        new = _write_file(directory, temporary, parts, old, observe)
-        return Staged(target, new, directory, temporary, left.pop_all())
+        written = left.enter_context(ExitStack())
+        new = _write_file(directory, temporary, parts, old, observe, written)
+        return Staged(target, new, directory, temporary, written, left.pop_all())
 
 
 def discard(root: Path, relative: Path | str) -> None:
@@ -219,20 +224,19 @@ def _write_file(
     parts: Sequence[bytes | memoryview],
     old: os.stat_result | None,
     observe: Callable[[str], None],
+    written: ExitStack,
 ) -> os.stat_result:
     # Nobody may read more of a private file than before, not even of its unfinished successor.
     file = os.open(name, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
-    try:
-        observe("write")
-        _write_parts(file, parts)
-        if old:
-            _keep_owner_and_mode(file, old)
-        observe("fsync")
-        # After a failed fsync the kernel may have dropped the pages: start over, never fsync again.
-        os.fsync(file)
-        return os.fstat(file)
-    finally:
-        os.close(file)
+    written.callback(os.close, file)
+    observe("write")
+    _write_parts(file, parts)
+    if old:
+        _keep_owner_and_mode(file, old)
+    observe("fsync")
+    # After a failed fsync the kernel may have dropped the pages: start over, never fsync again.
+    os.fsync(file)
+    return os.fstat(file)
 
 
 def _write_parts(file: int, parts: Sequence[bytes | memoryview]) -> None:
