@@ -97,9 +97,9 @@ def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
 
 
 def copy(source: int, target: int) -> None:
-    """Give an open file the mode, the times and the attributes of another, as far as that is permitted."""
+    """Give an open file the ACL, `user.*` attributes, mode and times of another, as far as that is permitted."""
     found = os.fstat(source)
-    for name in _names(source):
+    for name in (name for name in _names(source) if name == ACL or name.startswith(USER)):
         with suppress(OSError):
             os.setxattr(target, name, os.getxattr(source, name))
     os.fchmod(target, stat.S_IMODE(found.st_mode) & 0o777)

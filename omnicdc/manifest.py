@@ -86,13 +86,15 @@ def announce(root: Path, files: Mapping[str, Signatures]) -> None:
         _make_room(directory)
         file = os.open(ANNOUNCED.name, _NOTE, 0o644, dir_fd=directory)
         try:
-            os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
+            # What was looked at may have been replaced since; this is the file that is written to.
+            if plain.alone(os.fstat(file)):
+                os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
         finally:
             os.close(file)
 
 
 def _make_room(directory: int) -> None:
-    """Remove what another hand put there to be written to: a link, a pipe, a second name of some other file."""
+    """Remove what another process put there to be written to: a link, a pipe, a second name of some other file."""
     with suppress(FileNotFoundError):
         if not plain.alone(os.stat(ANNOUNCED.name, dir_fd=directory, follow_symlinks=False)):
             os.unlink(ANNOUNCED.name, dir_fd=directory)
