@@ -36,4 +36,6 @@ def exchange(directory: int, one: str, other: str) -> bool:
     number = ctypes.get_errno()
     if number in _NOT_HERE:
         return False
-    raise OSError(number, os.strerror(number), one, None, other)
+    raise OSError(
+        number, os.strerror(number), other, None, one
+    )  # as rename(2) would be told: `one` is to be replaced
