@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.moment import at_the_call
 
 from omnicdc.drift import intact, keep_aside, rehash
 from omnicdc.errors import RegistryError
@@ -19,7 +18,7 @@ from omnicdc.manifest import describe
 from omnicdc.publish import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from omnicdc.model import Published
 
@@ -214,20 +213,6 @@ def test_a_file_that_cannot_be_read_is_an_error_and_no_drift(tmp_path: Path, pub
             rehash(tmp_path, FILE, published)
     finally:
         os.seteuid(0)
-
-
-@contextmanager
-def at_the_call(event: str, path: Path, deed: Callable[[], None]) -> Iterator[None]:
-    """Do something once, just before this process makes a system call about a path: sys.addaudithook names the calls."""
-    due = [deed]
-
-    def hook(name: str, arguments: tuple[object, ...]) -> None:
-        if name == event and str(path) in map(str, arguments) and due:
-            due.pop()()
-
-    sys.addaudithook(hook)  # it stays until the process ends, with nothing to do
-    yield
-    assert not due
 
 
 def test_a_link_that_becomes_a_file_while_it_is_backed_up_leads_to_no_change_outside(tmp_path: Path) -> None:
