@@ -14,6 +14,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from omnicdc import attributes
 from omnicdc.publish import TEMPORARY, directory_below, nobody, registry_errors
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def keep_aside(
             if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                 return _set_aside(directory, there, f".{target.name}.{stamp}.omnicdc-aside")
         temporary = _half(target.name, state_dir)
-        kept = _copied(there, temporary, temporary.with_name(f"{target.name}.{stamp}"))
+        kept = temporary.with_name(f"{target.name}.{stamp}")
+        _copied(there, temporary, kept, is_link=stat.S_ISLNK(found.st_mode))
         _prune(kept, target.name, keep)
         return kept
 
@@ -174,20 +176,40 @@ def _found(target: Path) -> os.stat_result | None:
         return None
 
 
-def _copied(target: Path, temporary: Path, kept: Path) -> Path:
+def _copied(target: Path, temporary: Path, kept: Path, *, is_link: bool) -> None:
+    """Copy what was found to be a file or a link. Raises OSError if it is no longer that."""
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)
     try:
-        shutil.copy2(target, temporary, follow_symlinks=False)
-        if not temporary.is_symlink():
-            _sync(temporary)
+        if is_link:
+            temporary.symlink_to(os.readlink(target))  # noqa: PTH115 - Path.readlink alters what it reads
+        else:
+            _copy_file(target, temporary)
         temporary.rename(kept)
         _sync(kept.parent)
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    return kept
+
+
+def _copy_file(source: Path, copy: Path) -> None:
+    """Copy content and attributes from one open file to another: a link or a pipe put there meanwhile is refused.
+
+    shutil.copy2 looks at both names again and again, and in between may follow a link to change the file it leads to.
+    """
+    with open(source, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.ENXIO, "it is no plain file any more", str(source))
+        with open(copy, "xb", opener=_private) as copied:
+            shutil.copyfileobj(file, copied, 1 << 20)
+            copied.flush()
+            attributes.copy(file.fileno(), copied.fileno())
+            os.fsync(copied.fileno())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _sync(path: Path) -> None:

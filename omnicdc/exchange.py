@@ -21,6 +21,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def exchange(directory: int, one: str, other: str) -> bool:
     """Swap two names in an open directory, whatever they are; returns whether that was done, which a repeat undoes.
 
+    A program that watches the directory (inotify) is told of two moves, one after the other: `one` becomes `other`, then
+    `other` becomes `one`. So `one`, which is the name that others watch, ends with an arrival.
+
     Not done where one of them is missing, or the file system cannot. Raises OSError for what rename would be refused for, too.
     """
     names = os.fsencode(one), os.fsencode(other)
@@ -33,4 +36,6 @@ def exchange(directory: int, one: str, other: str) -> bool:
     number = ctypes.get_errno()
     if number in _NOT_HERE:
         return False
-    raise OSError(number, os.strerror(number), one, None, other)
+    raise OSError(
+        number, os.strerror(number), other, None, one
+    )  # as rename(2) would be told: `one` is to be replaced

@@ -12,18 +12,25 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TextIO, cast
+from weakref import WeakKeyDictionary
 
 import structlog
 from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
+from omnicdc.sink import Sink, has_reader
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""The severities of syslog(3)."""
 
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 3600.0
@@ -37,30 +44,63 @@ def configure(
 ) -> None:
     """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
 
-    Python's warnings and what libraries log as a warning or worse come as events, too.
+    Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not read
+    holds up nobody: `sink`. In systemd's journal each line has its severity.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
+    rendering = _for_terminal(environ) if stream.isatty() else _for_pipe(environ, stream)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            *(_for_terminal(environ) if stream.isatty() else _for_pipe()),
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(stream))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output(stream, rendering))),
     )
     _forward_libraries()
 
 
-def _for_pipe() -> list[Processor]:
+def write_error(text: str, *, environ: Mapping[str, str] | None = None) -> None:
+    """Write the last words of a command to stderr, scrubbed; a reader that does not read is not waited for."""
+    environ = os.environ if environ is None else environ
+    severity = f"<{PRIORITIES['error']}>" if in_journal(environ, sys.stderr) else ""
+    output = _output(sys.stderr, _for_pipe(environ, sys.stderr))
+    for line in scrubbed(text).splitlines():
+        output.write(f"{severity}omnicdc: {line}\n")
+    output.flush()
+
+
+def drain() -> None:
+    """Wait until the lines so far are written, as long as their readers read; for two seconds at most."""
+    for sink in list(_SINKS.values()):
+        sink.drain()
+
+
+def in_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
+    """Whether what is written to `stream` goes to systemd's journal: systemd.exec(5), JOURNAL_STREAM."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _for_pipe(environ: Mapping[str, str], stream: TextIO) -> list[Processor]:
     traceback = ExceptionDictTransformer(show_locals=False)  # a local variable may hold a password
     return [
         TimeStamper(fmt="iso", utc=True),
         ExceptionRenderer(traceback),
         _scrub,
-        structlog.processors.JSONRenderer(json.dumps),
+        _with_priority if in_journal(environ, stream) else structlog.processors.JSONRenderer(json.dumps),
     ]
+
+
+def _with_priority(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Render as JSON behind the severity, which journald takes off the line: sd-daemon(3)."""
+    priority = PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])
+    return f"<{priority}>{structlog.processors.JSONRenderer(json.dumps)(logger, method, event)!s}"
 
 
 def _for_terminal(environ: Mapping[str, str]) -> list[Processor]:
@@ -72,6 +112,31 @@ def _for_terminal(environ: Mapping[str, str]) -> list[Processor]:
         _scrub,
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
     ]
+
+
+_SINKS: WeakKeyDictionary[TextIO, Sink] = WeakKeyDictionary()
+"""One a stream, so that lines stay in order."""
+
+
+def _output(stream: TextIO, rendering: Sequence[Processor]) -> Sink | _Unfailing:
+    """Return what lines are written to: a sink where a reader could hold up the writer."""
+    if not has_reader(stream):
+        return _Unfailing(stream)
+    sink = _SINKS.get(stream)
+    if sink is None:
+        try:
+            sink = _SINKS[stream] = Sink(stream, partial(_dropped_line, rendering))
+        except RuntimeError:  # no thread can be started
+            return _Unfailing(stream)
+    return sink
+
+
+def _dropped_line(rendering: Sequence[Processor], count: int) -> str:
+    """Return the event that says how many lines were dropped, as `rendering` shows it."""
+    event: Any = {"event": "log_lines_dropped", "level": "warning", "count": count}
+    for processor in rendering:
+        event = processor(None, "warning", event)
+    return f"{event}\n"
 
 
 class _Unfailing:

@@ -16,7 +16,7 @@ import orjson
 from omnicdc import plain
 from omnicdc.errors import RegistryError
 from omnicdc.model import Published
-from omnicdc.publish import REGISTRY, directory_below, replace
+from omnicdc.publish import REGISTRY, directory_below, stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class Manifest:
 def describe(
     blocks: Sequence[tuple[int, str]], put: os.stat_result, count: int, stamp: str = ""
 ) -> Published:
-    """Say what `publish.replace` put there: `blocks` is length and SHA-256 of each part."""
+    """Say what `publish` put there: `blocks` is length and SHA-256 of each part."""
     return Published(
         count=count,
         size=put.st_size,
@@ -60,9 +60,12 @@ def describe(
     )
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Publish the manifest, after the files it tells of. Raises RegistryError."""
-    replace(root, MANIFEST, [_encoded(manifest)])
+def write_manifest(root: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Publish the manifest, after the files it tells of; returns `Staged.not_kept`. Raises RegistryError."""
+    with stage(root, MANIFEST, [_encoded(manifest)]) as staged:
+        staged.swap()
+        staged.sync()
+        return staged.not_kept
 
 
 def read_manifest(root: Path) -> Manifest | None:
@@ -83,13 +86,15 @@ def announce(root: Path, files: Mapping[str, Signatures]) -> None:
         _make_room(directory)
         file = os.open(ANNOUNCED.name, _NOTE, 0o644, dir_fd=directory)
         try:
-            os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
+            # What was looked at may have been replaced since; this is the file that is written to.
+            if plain.alone(os.fstat(file)):
+                os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
         finally:
             os.close(file)
 
 
 def _make_room(directory: int) -> None:
-    """Remove what another hand put there to be written to: a link, a pipe, a second name of some other file."""
+    """Remove what another process put there to be written to: a link, a pipe, a second name of some other file."""
     with suppress(FileNotFoundError):
         if not plain.alone(os.stat(ANNOUNCED.name, dir_fd=directory, follow_symlinks=False)):
             os.unlink(ANNOUNCED.name, dir_fd=directory)

@@ -150,10 +150,22 @@ class _Draft:
             document.digests(self.frame), self.file.status, len(document), self.stamp
         )
         self.standing.unread = False
+        self.standing.not_kept = _report_not_kept(
+            self.standing.name, self.file.not_kept, self.standing.not_kept
+        )
 
     def settle(self) -> None:
         """Take it as published."""
         self.standing.lasts()
+
+
+def _report_not_kept(file: str, not_kept: tuple[str, ...], reported: tuple[str, ...]) -> tuple[str, ...]:
+    """Log the attributes that a file lost when it was replaced, unless they were reported; returns what is reported."""
+    new = [name for name in not_kept if name not in reported]
+    if not new:
+        return reported
+    log.warning("attributes_not_kept", registry=file, attributes=new)
+    return (*reported, *new)
 
 
 def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -254,7 +266,8 @@ def _tell_manifest(state: State) -> None:
     try:
         if os.path.isdir(root / MANIFEST):  # noqa: PTH112 - never raises
             drift.keep_aside(root, MANIFEST, config.state_dir, datetime.now(UTC))
-        write_manifest(root, manifest)
+        lost = write_manifest(root, manifest)
+        state.manifest_not_kept = _report_not_kept(MANIFEST.name, lost, state.manifest_not_kept)
     except RegistryError as exc:
         # It only helps the next start; the files themselves are durable.
         if state.last_error != str(exc):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc import attributes
 from omnicdc.errors import RegistryError
 from omnicdc.exchange import exchange
 
@@ -51,9 +52,9 @@ def replace(
 ) -> os.stat_result:
     """Make `parts` the content of a file below `root`, durably, and return its size, time and inode.
 
-    Missing directories are made; mode and, where permitted, owner are kept. A symlink in the file's
-    place is replaced, one above it that leads out of the root is refused. Raises RegistryError, and
-    then readers still find the old file or already the new one; a repeat is harmless.
+    Missing directories are made; mode, ACL, `user.*` attributes and, where permitted, owner and group are kept:
+    `attributes`. A symlink in the file's place is replaced, one above it that leads out of the root is refused.
+    Raises RegistryError, and then readers still find the old file or already the new one; a repeat is harmless.
 
     Tests make a step fail, or end the process before it, through `observe`: it is told `open`, `write`,
     `fsync`, `rename` and `fsync_directory` just before each.
@@ -74,20 +75,26 @@ class Staged:
 
     target: Path
     status: os.stat_result
+    not_kept: tuple[str, ...]
+    """What of the replaced file's owner, group, ACL and extended attributes the new one could not be given."""
     _directory: int
     _temporary: str
+    _written: ExitStack
+    """Holds the new file open until readers find it."""
     _left: ExitStack
 
     def swap(self, observe: Callable[[str], None] = nobody) -> None:
         """Have readers find it; a power cut may still take it back. Raises RegistryError.
 
-        What it replaced is at `replaced` then, if the file system can do that.
+        What it replaced is at `replaced` then, if the file system can do that. For programs that watch the directory
+        (inotify), the last events of the target's name say that it arrived and that its writer closed it.
         """
         directory, new, name = self._directory, self._temporary, self.target.name
         with registry_errors(f"write {self.target}", self.target):
             observe("rename")
-            if not exchange(directory, new, name):
+            if not exchange(directory, name, new):
                 os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+            self._written.close()
 
     @property
     def replaced(self) -> Path:
@@ -123,12 +130,21 @@ def stage(
     temporary = f".{target.name}{TEMPORARY}"
     with registry_errors(f"write {target}", target), ExitStack() as left:
         directory = left.enter_context(directory_below(root, target.parent))
-        old = _to_be_replaced(directory, target.name)
+        old = _to_be_replaced(directory, target)
         _remove(directory, temporary)
         left.callback(_tidy, directory, temporary)
+        written = left.enter_context(ExitStack())
         observe("open")
-        new = _write_file(directory, temporary, parts, old, observe)
-        return Staged(target, new, directory, temporary, left.pop_all())
+        # Nobody may read more of a private file than before, not even of its unfinished successor.
+        file = os.open(temporary, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
+        written.callback(os.close, file)
+        observe("write")
+        _write_parts(file, parts)
+        not_kept = attributes.give(file, old, target) if old else ()
+        observe("fsync")
+        # After a failed fsync the kernel may have dropped the pages: start over, never fsync again.
+        os.fsync(file)
+        return Staged(target, os.fstat(file), not_kept, directory, temporary, written, left.pop_all())
 
 
 def discard(root: Path, relative: Path | str) -> None:
@@ -191,15 +207,15 @@ def _entered(above: int, name: str) -> int:
         return os.open(name, _DIRECTORY, dir_fd=above)
 
 
-def _to_be_replaced(directory: int, name: str) -> os.stat_result | None:
-    """Return the regular file in the place, if there is one."""
+def _to_be_replaced(directory: int, target: Path) -> attributes.Attributes | None:
+    """Return what the regular file in the place has beside its content, if there is one."""
     try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        found = os.stat(target.name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return found if stat.S_ISREG(found.st_mode) else None
+    return attributes.read(found, directory, target) if stat.S_ISREG(found.st_mode) else None
 
 
 def _remove(directory: int, name: str) -> None:
@@ -211,28 +227,6 @@ def _tidy(directory: int, name: str) -> None:
     """Remove what is there; where the disk refuses even that, the next writer does it."""
     with suppress(OSError):
         os.unlink(name, dir_fd=directory)
-
-
-def _write_file(
-    directory: int,
-    name: str,
-    parts: Sequence[bytes | memoryview],
-    old: os.stat_result | None,
-    observe: Callable[[str], None],
-) -> os.stat_result:
-    # Nobody may read more of a private file than before, not even of its unfinished successor.
-    file = os.open(name, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
-    try:
-        observe("write")
-        _write_parts(file, parts)
-        if old:
-            _keep_owner_and_mode(file, old)
-        observe("fsync")
-        # After a failed fsync the kernel may have dropped the pages: start over, never fsync again.
-        os.fsync(file)
-        return os.fstat(file)
-    finally:
-        os.close(file)
 
 
 def _write_parts(file: int, parts: Sequence[bytes | memoryview]) -> None:
@@ -249,14 +243,6 @@ def _beyond(parts: list[memoryview], written: int) -> list[memoryview]:
         whole += 1
     left = parts[whole:]
     return [left[0][written:], *left[1:]] if written else left
-
-
-def _keep_owner_and_mode(file: int, old: os.stat_result) -> None:
-    for owner in (old.st_uid, -1):  # a member may give a file to the group, only root to a user
-        with suppress(OSError):
-            os.fchown(file, owner, old.st_gid)
-            break
-    os.fchmod(file, stat.S_IMODE(old.st_mode) & 0o777)
 
 
 @contextmanager

@@ -77,6 +77,8 @@ class Standing:
     """Size, time and inode of what was there when it was told and kept aside; None if nothing was."""
     drifted: int = 0
     """How often its file was found changed by another hand."""
+    not_kept: tuple[str, ...] = ()
+    """Which attributes of a replaced file could not be given to the new one, as last reported."""
 
     @property
     def path(self) -> str:
@@ -174,6 +176,8 @@ class State:
     """Whether the manifest does not tell of the files as they are."""
     manifest_seen: tuple[int, int, int] | None = None
     """Size, time and inode of the one that does; None if none does."""
+    manifest_not_kept: tuple[str, ...] = ()
+    """As `Standing.not_kept`."""
     place: str = ""
     """Which tables the log and CMP's are."""
     trouble: Fault | None = None

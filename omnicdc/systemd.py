@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,12 +23,12 @@ class Notifier:
     def tell(self, status: str) -> None:
         """Give one line for `systemctl status`; the first since a start or a reload says that it is ready, too.
 
-        A repeat says nothing.
+        A repeat says nothing, unless systemd could not take it.
         """
         if self._ready and status == self._said:
             return
-        ready, self._ready, self._said = self._ready, True, status
-        self._send(f"STATUS={status}" if ready else f"READY=1\nSTATUS={status}")
+        if self._send(f"STATUS={status}" if self._ready else f"READY=1\nSTATUS={status}"):
+            self._ready, self._said = True, status
 
     def waiting(self, what: str) -> None:
         """Say what is being waited for. Waiting counts as ready: a boot must not wait with us."""
@@ -49,13 +48,18 @@ class Notifier:
         """Say that the end has begun."""
         self._send("STOPPING=1\nSTATUS=stopping")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str) -> bool:
+        """Send without waiting; returns whether it was sent, or there is nobody to send it to."""
         if not self._address:
-            return
-        # Nobody listening there is no reason to keep the registries from anybody.
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
-            suppress(OSError),
-        ):
-            sock.connect(self._address)
-            sock.sendall(message.encode())
+            return True
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            # Whoever does not read what was sent must not hold up the registries.
+            sock.setblocking(False)
+            try:
+                sock.connect(self._address)
+                sock.sendall(message.encode())
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+        return True

@@ -70,10 +70,9 @@ def main() -> None:
     try:
         omnicdc()
     except OmnicdcError as exc:
-        from omnicdc.log import scrubbed
+        from omnicdc.log import write_error
 
-        for line in scrubbed(str(exc)).splitlines():
-            click.echo(f"omnicdc: {line}", err=True)
+        write_error(str(exc))
         sys.exit(2)
 
 

@@ -5,253 +5,58 @@ Precious files stand outside the root, with links to them from within: nothing o
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import random
 import shutil
-import socket
 import stat
-import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import pytest
-from support.host import INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
+from support.harms import (
+    HARMS,
+    LIES,
+    LINKS,
+    ROOT,
+    Harm,
+    bound,
+    busy,
+    deleted,
+    device,
+    empty_directory,
+    full_directory,
+    hard_linked_outside,
+    having,
+    lie,
+    linked_outside,
+    linked_to_a_device,
+    meddle,
+    meddle_beside,
+    notes,
+    pipe,
+    remove,
+    replaced,
+    temporary,
+)  # fmt: skip
+from support.host import INVENTORY, PROJECT, REGISTRIES, Host, until
+from support.outside import Outside
 from support.rebuild import assert_as_rebuilt
+from support.scene import Scene, stream
 from support.waves import Waves, content, leftovers, put_back
 
 from omnicdc.lock import LOCK
 from omnicdc.manifest import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from support.cmp import Cmp
     from support.evidence import Evidence, Scale
 
 pytestmark = pytest.mark.timeout(900)
-
-ROOT = os.geteuid() == 0
-ZERO = os.makedev(1, 5)
-"""/dev/zero: to read all of it takes all memory."""
-
-Harm: TypeAlias = "Callable[[Path, Outside], bytes | None]"
-"""Done to a path; returns what a hand wrote there, if that is text of its own in a plain file."""
-
-
-@dataclass
-class Outside:
-    """A directory beside the root, with what must not be touched."""
-
-    place: Path
-    _before: dict[Path, object] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("precious", "uuid", "projects", "git_repos"):
-            (self.place / name).mkdir(parents=True)
-        (self.place / "precious/file").write_text("precious")
-        for name in REGISTRIES:
-            target = self.place / Path(name).parent.name / Path(name).name
-            target.mkdir()
-            (target / "precious").write_text("in a directory of a registry's name")
-        self._before = self._found()
-
-    @property
-    def file(self) -> Path:
-        return self.place / "precious/file"
-
-    def touched(self) -> bool:
-        return self._found() != self._before
-
-    def _found(self) -> dict[Path, object]:
-        """All that a write would change; a link made by a hand only counts up."""
-        return {
-            it: (found.st_mode, found.st_ino, found.st_mtime_ns, it.read_bytes() if it.is_file() else b"")
-            for it in [self.place, *self.place.rglob("*")]
-            for found in [it.lstat()]
-        }
-
-
-def remove(path: Path) -> None:
-    """Make room for something else, whatever stands there."""
-    if path.is_dir() and not path.is_symlink():
-        path = path.rename(path.with_name(f"removed {time.monotonic_ns()}"))
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-
-
-@contextmanager
-def instead(path: Path) -> Iterator[Path]:
-    """Give a name to make something under, and put it at once in the place of what stands there."""
-    beside = path.with_name(f"by hand {time.monotonic_ns()}")
-    yield beside
-    if path.is_dir() and not path.is_symlink():
-        remove(path)
-    beside.rename(path)
-    beside.unlink(missing_ok=True)  # two names of one file are not renamed
-
-
-def written(path: Path, data: bytes) -> bytes:
-    """Replace a file as editors do, at once."""
-    with instead(path) as beside:
-        beside.write_bytes(data)
-    return data
-
-
-def by_hand() -> bytes:
-    """Return what nobody else writes."""
-    return b"by hand, %d\n" % time.monotonic_ns()
-
-
-def deleted(path: Path, _: Outside) -> None:
-    path.unlink(missing_ok=True)
-
-
-def own(path: str, flags: int) -> int:
-    """Open a file, and no link: another hand may just have put one there, to what must not be touched."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path)
-    return descriptor
-
-
-def emptied(path: Path, _: Outside) -> bytes:
-    return altered(path, lambda _data: b"")
-
-
-def cut(path: Path, _: Outside) -> bytes:
-    return altered(path, lambda data: data[: len(data) // 2])
-
-
-def appended(path: Path, _: Outside) -> bytes:
-    return altered(path, lambda data: data + by_hand())
-
-
-def edited(path: Path, _: Outside) -> bytes:
-    return altered(path, lambda data: by_hand() + data)
-
-
-def made_huge(path: Path, _: Outside) -> None:
-    with open(path, "r+b", opener=own) as file:
-        file.truncate(4 << 20)
-
-
-def altered(path: Path, how: Callable[[bytes], bytes]) -> bytes:
-    """Write into the file that stands there."""
-    with open(path, "r+b", opener=own) as file:
-        said = how(file.read())
-        file.seek(0)
-        file.write(said)
-        file.truncate()
-    return said
-
-
-def replaced(path: Path, _: Outside) -> bytes:
-    return written(path, by_hand())
-
-
-def same_again(path: Path, _: Outside) -> None:
-    """The same bytes in another file."""
-    with open(path, "rb", opener=own) as file:
-        data = file.read()
-    written(path, data)
-
-
-def touched(path: Path, _: Outside) -> None:
-    os.utime(path, (0, 0), follow_symlinks=False)
-
-
-def linked_inside(path: Path, _: Outside) -> None:
-    link(path, path.parents[1] / "uuid" / "canonical_projects_uuids.json")
-
-
-def linked_outside(path: Path, outside: Outside) -> None:
-    link(path, outside.file)
-
-
-def linked_to_a_directory(path: Path, outside: Outside) -> None:
-    link(path, outside.place)
-
-
-def linked_to_nothing(path: Path, _: Outside) -> None:
-    link(path, Path("/nowhere/at/all"))
-
-
-def linked_to_itself(path: Path, _: Outside) -> None:
-    link(path, path)
-
-
-def linked_to_a_device(path: Path, _: Outside) -> None:
-    link(path, Path("/dev/zero"))
-
-
-def hard_linked_outside(path: Path, outside: Outside) -> None:
-    """Another name of the precious file: to write into it would be to write outside."""
-    with instead(path) as beside:
-        beside.hardlink_to(outside.file)
-
-
-def empty_directory(path: Path, _: Outside) -> None:
-    directory(path)
-
-
-def full_directory(path: Path, _: Outside) -> None:
-    directory(path)
-    with suppress(FileNotFoundError):  # moved aside already
-        (path / "something").write_text("in it")
-
-
-def pipe(path: Path, _: Outside) -> None:
-    with instead(path) as beside:
-        os.mkfifo(beside)
-
-
-def bound(path: Path, _: Outside) -> None:
-    """A socket; its address may not be long."""
-    with instead(path) as beside, socket.socket(socket.AF_UNIX) as server:
-        above = os.open(path.parent, os.O_PATH)
-        server.bind(f"/proc/self/fd/{above}/{beside.name}")
-        os.close(above)
-
-
-def device(path: Path, _: Outside) -> None:
-    with instead(path) as beside:
-        os.mknod(beside, stat.S_IFCHR | 0o666, ZERO)
-
-
-def link(path: Path, target: Path) -> None:
-    with instead(path) as beside:
-        beside.symlink_to(target)
-
-
-def directory(path: Path) -> None:
-    """Nothing puts a directory in the place of a file at once, so the daemon may be quicker."""
-    made = False
-    while not made:
-        remove(path)
-        with suppress(FileExistsError):
-            path.mkdir()
-            made = True
-
-
-BY_HAND: list[Harm] = [emptied, cut, appended, edited, replaced]
-LINKS: list[Harm] = [
-    linked_inside, linked_outside, linked_to_a_directory, linked_to_nothing, linked_to_itself, linked_to_a_device,
-]  # fmt: skip
-NO_FILES: list[Harm] = [
-    empty_directory, full_directory, pipe, bound, *([device] if ROOT else []),
-]  # fmt: skip
-HARMS = [*BY_HAND, *LINKS, *NO_FILES, deleted, made_huge, same_again, touched, hard_linked_outside]
-MANY = [harm for harm in HARMS if harm is not hard_linked_outside]
-"""What hands can do at once without one writing through what another put there."""
 
 
 @pytest.fixture
@@ -259,35 +64,10 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     """What must not be touched, and what was done with it: looked at again at the end."""
     outside = Outside(tmp_path / "outside")
     yield outside
-    assert not outside.touched()
-
-
-@dataclass
-class Scene:
-    """A daemon that looks often, and waves of changes."""
-
-    cmp: Cmp
-    host: Host
-    waves: Waves
-    daemon: Daemon
-
-    def kept(self) -> set[bytes]:
-        """Return the texts that were kept aside; the oldest may go while this looks."""
-        kept: set[bytes] = set()
-        for copy in (self.host.state / "drift").glob("*Z"):
-            with suppress(OSError), open(copy, "rb", opener=own) as file:
-                kept.add(file.read())
-        return kept
-
-    def alive(self) -> None:
-        assert self.daemon.process.poll() is None, self.daemon.noise
-        assert not [event for event in self.daemon.events if event["event"] == "session_lost"]
-
-    def goes_on(self) -> None:
-        """One more wave arrives, and all is right."""
-        self.cmp.arrived(self.waves.next())
-        until(self.waves.right, "right")
-        self.alive()
+    try:
+        outside.assert_untouched()
+    finally:
+        outside.close()
 
 
 @pytest.fixture
@@ -325,10 +105,6 @@ def test_whatever_a_hand_does_to_a_registry_it_is_put_right_and_kept_aside(
         times=len(chosen),
         found=f"each put right by itself; all {wrote} texts that a hand wrote kept aside before; nothing outside the root touched",
     )
-
-
-def temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.omnicdc-tmp")
 
 
 def test_a_foreign_file_where_the_next_one_is_written_is_no_way_out_of_the_root(
@@ -381,7 +157,7 @@ def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
     for harm, path in chosen:
         harm(path, outside)
         scene.goes_on()
-        assert not outside.touched()
+        outside.assert_untouched()
         scene.daemon.stop()
         if lock.is_symlink() or lock.is_socket():
             refused = scene.host.run("run")
@@ -390,7 +166,7 @@ def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
             remove(lock)
         scene.daemon = scene.host.daemon()
         scene.goes_on()
-        assert not outside.touched()
+        outside.assert_untouched()
         remove(path)
 
     evidence(
@@ -400,22 +176,6 @@ def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
         times=2 * len(chosen),
         found="the daemon went on, the precious file as it was; a start refuses a link or a socket for the lock, and says so",
     )
-
-
-def lie(key: str, value: object, path: Path) -> None:
-    """Write something else into a manifest: at its top, or of every registry."""
-    told = json.loads(path.read_bytes())
-    for part in [told] if key in told else told["registries"].values():
-        part[key] = value
-    written(path, json.dumps(told).encode())
-
-
-LIES: list[tuple[str, object]] = [
-    ("generation", 2**63 - 1), ("generation", 2**64 - 1), ("generation", -1), ("generation", "1"), ("version", 2),
-    ("registries", {}), ("registries", []), ("consumer", None), ("published_at", "yesterday"),
-    ("count", 10**6), ("count", -1), ("size", 0), ("inode", 0), ("blocks", []), ("blocks", [[10**15, ""]]),
-    ("generated_at", "x"),
-]  # fmt: skip
 
 
 def test_a_manifest_that_is_harmed_hinders_nothing(
@@ -509,28 +269,6 @@ def test_a_start_waits_for_no_pipe_and_reads_no_device(
     )
 
 
-def notes(host: Host) -> list[Path]:
-    """Return the manifest, and what else is noted beside it for the next start."""
-    found = (host.root / MANIFEST).parent.glob(".omnicdc_*")
-    return [host.root / MANIFEST, *sorted(found)]
-
-
-def flagged(path: Path, flag: str) -> None:
-    """Set or take a flag of ext4 and its like: immutable, append only."""
-    done = subprocess.run(["chattr", flag, path], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"chattr {flag} is not possible here: {done.stderr.strip()}")
-
-
-@contextmanager
-def having(path: Path, flag: str) -> Iterator[None]:
-    flagged(path, f"+{flag}")
-    try:
-        yield
-    finally:
-        flagged(path, f"-{flag}")
-
-
 def test_what_is_immutable_or_only_grows_is_held_until_it_is_not(
     scene: Scene, scale: Scale, evidence: Evidence
 ) -> None:
@@ -610,7 +348,7 @@ def test_links_for_directories_lead_nothing_of_ours_out_of_the_root(
             assert f"{place} leads out of {scene.host.root}" in verdict.detail
             assert verdict.hint
             assert scene.cmp.wait(scene.waves.next()).status == "held"
-            assert not outside.touched()
+            outside.assert_untouched()
             put_back(tmp_path / "away", place)
             scene.goes_on()
         # Within the root a link is followed.
@@ -633,24 +371,6 @@ def differs(path: Path, said: bytes) -> bool:
 
 def is_kept(scene: Scene, said: bytes) -> bool:
     return said in scene.kept()
-
-
-@contextmanager
-def stream(waves: Waves, pause_s: float = 0.01) -> Iterator[None]:
-    """Have CMP change all the time."""
-    done = threading.Event()
-
-    def write() -> None:
-        while not done.wait(pause_s):
-            waves.next()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_what_a_hand_writes_while_the_daemon_writes_is_kept_aside(
@@ -701,46 +421,6 @@ def test_many_hands_at_once_while_cmp_changes(
         times=harmed,
         found=f"the daemon lived; the files equal a full rebuild, after {scene.waves.number} waves; nothing outside the root touched",
     )
-
-
-def busy(hand: Callable[[random.Random], None], roll: random.Random, times: int) -> int:
-    """Have one hand do harm; returns how often the daemon was not quicker."""
-    harmed = 0
-    for _ in range(times):
-        time.sleep(roll.random() * 0.03)  # the moment is the fault
-        with suppress(OSError):
-            hand(roll)
-            harmed += 1
-    return harmed
-
-
-def meddle(path: Path, outside: Outside, roll: random.Random) -> None:
-    roll.choice(MANY)(path, outside)
-
-
-def meddle_beside(host: Host, outside: Outside, roll: random.Random) -> None:
-    """Harm everything but the registries; a directory that nobody but a person may remove is removed again."""
-    registry = host.root / roll.choice(REGISTRIES)
-    deeds: list[Callable[[], object]] = [
-        lambda: roll.choice(MANY)(roll.choice(notes(host)), outside),
-        lambda: roll.choice(MANY)(host.root / LOCK, outside),
-        lambda: roll.choice([*LINKS, pipe, bound, replaced])(temporary(registry), outside),
-        lambda: remove(registry.parent),
-        lambda: remove(host.root / MANIFEST.parent),
-        lambda: remove(host.state / "drift"),
-        lambda: for_a_while(registry.parent, outside, roll),
-        lambda: for_a_while(temporary(registry), outside, roll),
-    ]
-    roll.choice(deeds)()
-
-
-def for_a_while(place: Path, outside: Outside, roll: random.Random) -> None:
-    """Put something where only a person can remove it, and remove it."""
-    roll.choice([linked_outside, linked_to_itself, linked_to_nothing, replaced, full_directory])(
-        place, outside
-    )
-    time.sleep(roll.random() * 0.1)  # the moment is the fault
-    remove(place)
 
 
 @pytest.mark.campaign

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.moment import at_the_call
 
 from omnicdc.drift import intact, keep_aside, rehash
 from omnicdc.errors import RegistryError
@@ -212,3 +213,46 @@ def test_a_file_that_cannot_be_read_is_an_error_and_no_drift(tmp_path: Path, pub
             rehash(tmp_path, FILE, published)
     finally:
         os.seteuid(0)
+
+
+def test_a_link_that_becomes_a_file_while_it_is_backed_up_leads_to_no_change_outside(tmp_path: Path) -> None:
+    """The copy is a link to the precious file then: neither its mode nor its time is the copy's to set."""
+    precious, target = tmp_path / "precious", tmp_path / FILE
+    precious.write_text("precious")
+    target.parent.mkdir(parents=True)
+    target.symlink_to(precious)
+    before = precious.stat()
+
+    def by_hand() -> None:
+        target.unlink()
+        target.write_bytes(b"by hand")
+        target.chmod(0o777)
+
+    with at_the_call("os.symlink", precious, by_hand):
+        kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+
+    assert kept is not None
+    assert (precious.stat().st_mode, precious.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("other", ["link", "pipe"])
+def test_a_file_that_becomes_something_else_while_it_is_backed_up_is_neither_followed_nor_waited_for(
+    tmp_path: Path, other: str
+) -> None:
+    precious, target = tmp_path / "precious", tmp_path / FILE
+    precious.write_text("precious")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"by hand")
+
+    def by_hand() -> None:
+        target.unlink()
+        if other == "link":
+            target.symlink_to(precious)
+        else:
+            os.mkfifo(target)
+
+    with at_the_call("open", target, by_hand), pytest.raises(RegistryError):
+        keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+
+    assert list((tmp_path / "state/drift").iterdir()) == []

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.moment import at_the_call
 
 from omnicdc.errors import ConfigError, LockBusy
 from omnicdc.lock import LOCK, RootLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HOLD = """
 import sys
@@ -145,3 +148,94 @@ def test_a_root_that_may_not_be_written_to_is_told_with_the_mend(tmp_path: Path)
         if root_only:
             os.seteuid(0)
         tmp_path.chmod(0o700)
+
+
+def test_only_its_owner_may_open_the_lock_file(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with RootLock(tmp_path):
+            assert stat.S_IMODE((tmp_path / LOCK).stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+@pytest.fixture
+def readable(tmp_path: Path) -> Path:
+    """A lock file that every local user may read, with the name of a process that has ended."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (tmp_path / LOCK).parent.mkdir(parents=True)
+    (tmp_path / LOCK).write_text(f"{ended.pid} {os.uname().nodename}\n")
+    (tmp_path / LOCK).chmod(0o644)
+    return tmp_path / LOCK
+
+
+def test_who_may_only_read_the_lock_file_keeps_nobody_out(tmp_path: Path, readable: Path) -> None:
+    """Neither with a lock that is held already, nor with a file that was opened before."""
+    owner = readable.stat().st_uid
+    with readable.open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        with RootLock(tmp_path), pytest.raises(LockBusy), RootLock(tmp_path):
+            pass
+        with RootLock(tmp_path):
+            pass
+
+    assert stat.S_IMODE(readable.stat().st_mode) == 0o600
+    assert readable.stat().st_uid == owner
+    assert list(readable.parent.iterdir()) == [readable]
+
+
+def test_a_lock_file_that_was_readable_is_another_one_once_it_was_locked(
+    tmp_path: Path, readable: Path
+) -> None:
+    with readable.open() as reader:
+        with RootLock(tmp_path) as lock:
+            fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of a file that is nobody's lock any more
+            assert lock.kept()
+        with RootLock(tmp_path):
+            pass
+
+
+def test_a_daemon_of_an_earlier_version_is_respected_although_its_lock_file_is_readable(
+    tmp_path: Path, readable: Path
+) -> None:
+    readable.write_text(f"{os.getpid()} {os.uname().nodename}\n")
+    with readable.open("r+") as earlier:
+        fcntl.flock(earlier, fcntl.LOCK_EX)
+        with (
+            pytest.raises(LockBusy, match=f"process {os.getpid()} on .* already publishes"),
+            RootLock(tmp_path),
+        ):
+            pass
+
+
+def test_a_readable_lock_of_another_host_is_respected(tmp_path: Path, readable: Path) -> None:
+    readable.write_text("1 elsewhere\n")
+    with readable.open("r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LockBusy, match="on elsewhere"), RootLock(tmp_path):
+            pass
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell who holds a lock")
+def test_the_holder_is_the_process_that_the_kernel_names(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    (tmp_path / LOCK).write_text(f"1 {os.uname().nodename}\n")
+
+    with pytest.raises(LockBusy) as caught, RootLock(tmp_path):
+        pass
+
+    assert caught.value.message.endswith(f"; here, process {holder.pid} holds its lock")
+    assert f"`kill {holder.pid}`, or `rm {tmp_path / LOCK}`" in caught.value.hint
+
+
+def test_a_file_that_is_removed_just_before_it_is_locked_is_no_lock(tmp_path: Path) -> None:
+    """Two processes would have locked two files of one name."""
+    with (
+        at_the_call("fcntl.flock", fcntl.LOCK_EX | fcntl.LOCK_NB, (tmp_path / LOCK).unlink),
+        RootLock(tmp_path),
+        pytest.raises(LockBusy),
+        RootLock(tmp_path),
+    ):
+        pass

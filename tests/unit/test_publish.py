@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.rights import another_user
 
 from omnicdc import publish
 from omnicdc.errors import RegistryError
@@ -165,26 +165,11 @@ def public() -> Iterator[Path]:
         yield root
 
 
-@contextmanager
-def somebody_else(user: int = 65534) -> Iterator[None]:
-    """Act as a user without rights, for those who test as root."""
-    if os.geteuid():
-        yield
-        return
-    os.setegid(65534)
-    os.seteuid(user)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
 @as_root
 def test_an_owner_who_cannot_be_kept_is_no_failure(public: Path) -> None:
     (public / FILE).parent.chmod(0o777)
 
-    with somebody_else():
+    with another_user():
         replace(public, FILE, [NEW])
 
     assert (public / FILE).read_bytes() == NEW
@@ -194,7 +179,7 @@ def test_an_owner_who_cannot_be_kept_is_no_failure(public: Path) -> None:
 def test_a_directory_that_may_not_be_written_to_is_told_with_the_mend(public: Path) -> None:
     (public / FILE).parent.chmod(0o555)
 
-    with somebody_else(), pytest.raises(RegistryError) as caught:
+    with another_user(), pytest.raises(RegistryError) as caught:
         replace(public, FILE, [NEW])
 
     (public / FILE).parent.chmod(0o755)
@@ -207,7 +192,7 @@ def test_a_directory_that_may_not_be_written_to_is_told_with_the_mend(public: Pa
 @as_root
 def test_who_has_no_name_is_told_by_his_number(public: Path) -> None:
     """Containers run as such users."""
-    with somebody_else(54321), pytest.raises(RegistryError) as caught:
+    with another_user(54321), pytest.raises(RegistryError) as caught:
         replace(public, FILE, [NEW])
 
     assert caught.value.hint.startswith("`chown -R 54321 ")

@@ -1,0 +1,42 @@
+"""What a registry or the manifest cannot keep when it is replaced is one line in the log, not one a generation."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+from support.host import PROJECT
+
+from omnicdc.daemon import run_to_the_end
+from omnicdc.manifest import MANIFEST
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+    from support.host import Host
+
+FOREIGN = "security.omnicdc"
+
+
+def test_what_cannot_be_kept_is_reported_once(cmp: Cmp, host: Host) -> None:
+    cmp.fill(3)
+    _publish(host)
+    try:
+        for name in (PROJECT, str(MANIFEST)):
+            os.setxattr(host.root / name, FOREIGN, b"x")
+    except OSError as exc:
+        pytest.skip(f"{FOREIGN} cannot be set here: {exc.strerror}")
+
+    with capture_logs() as events:
+        for number in range(3):
+            cmp.conn.execute("update projects set status = %s", [f"status {number}"])
+            _publish(host)
+
+    told = [(it["registry"], it["attributes"]) for it in events if it["event"] == "attributes_not_kept"]
+    assert told == [(PROJECT.rpartition("/")[2], [FOREIGN]), (MANIFEST.name, [FOREIGN])]
+
+
+def _publish(host: Host) -> None:
+    run_to_the_end(host.config(), Stop(), lambda _point: None)

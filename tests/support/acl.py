@@ -1,0 +1,70 @@
+"""POSIX ACLs and extended attributes as setfacl and setfattr write them; neither command is needed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+UNDEFINED = 0xFFFFFFFF
+
+Entry = tuple[int, int, int]
+
+
+def owner(may: int) -> Entry:
+    return 0x01, may, UNDEFINED
+
+
+def user(uid: int, may: int) -> Entry:
+    return 0x02, may, uid
+
+
+def owning_group(may: int) -> Entry:
+    return 0x04, may, UNDEFINED
+
+
+def group(gid: int, may: int) -> Entry:
+    return 0x08, may, gid
+
+
+def mask(may: int) -> Entry:
+    return 0x10, may, UNDEFINED
+
+
+def others(may: int) -> Entry:
+    return 0x20, may, UNDEFINED
+
+
+def acl(*entries: Entry) -> bytes:
+    """Return the attribute's value; the kernel wants entries in the order of their tags."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in sorted(entries))
+
+
+def of(path: Path) -> bytes | None:
+    """Return a file's ACL; None if its mode says all."""
+    try:
+        return os.getxattr(path, ACCESS)
+    except OSError as exc:
+        if exc.errno == errno.ENODATA:
+            return None
+        raise
+
+
+def need(directory: Path) -> None:
+    """Skip the test where the file system has no ACLs or no extended attributes."""
+    probe = directory / "probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "user.probe", b"")
+        os.setxattr(probe, ACCESS, acl(owner(6), user(1, 4), owning_group(0), mask(4), others(0)))
+    except OSError as exc:
+        pytest.skip(f"{directory} has no ACLs or extended attributes: {exc.strerror}")
+    finally:
+        probe.unlink()

@@ -1,0 +1,94 @@
+"""Mirrors of a directory that only know what inotify tells them, as programs that copy files on events do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from omnicdc import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+CLOSE_WRITE, MOVED_FROM, MOVED_TO, DELETE = 0x8, 0x40, 0x80, 0x200
+"""Of sys/inotify.h."""
+
+_EVENT = struct.Struct("iIII")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Mirrors:
+    """Three programs that watch one directory from its present content on; a context manager.
+
+    `rereading` copies a file that arrived or was closed by its writer, and removes what departed. `moving` renames its
+    own copy where a file was renamed, and copies what a writer closed. `closing` heeds nothing but closed files.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._events = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        _checked(
+            _libc.inotify_add_watch(
+                self._events, os.fsencode(directory), CLOSE_WRITE | MOVED_FROM | MOVED_TO | DELETE
+            )
+        )
+        present = {it.name: it.read_bytes() for it in directory.iterdir() if it.is_file()}
+        self.rereading = dict(present)
+        self.moving = dict(present)
+        self.closing = dict(present)
+        self.told: list[tuple[int, str]] = []
+        """Every event so far."""
+        self._moved: dict[int, bytes | None] = {}
+
+    def __enter__(self) -> Self:
+        """Watch."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Watch no longer."""
+        os.close(self._events)
+
+    def follow(self) -> None:
+        """Do what the events until now ask for. The kernel has queued them before the call that caused them returned."""
+        with suppress(BlockingIOError):
+            while data := os.read(self._events, 1 << 16):
+                while data:
+                    _watch, mask, cookie, length = _EVENT.unpack_from(data)
+                    name = os.fsdecode(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0"))
+                    data = data[_EVENT.size + length :]
+                    self.told.append((mask, name))
+                    self._follow(mask, cookie, name)
+
+    def last(self, name: str) -> list[int]:
+        """Return the kinds of all events of a name, in order."""
+        return [mask for mask, about in self.told if about == name]
+
+    def _follow(self, mask: int, cookie: int, name: str) -> None:
+        if mask & (MOVED_FROM | DELETE):
+            self.rereading.pop(name, None)
+            departed = self.moving.pop(name, None)
+            if mask & MOVED_FROM:
+                self._moved[cookie] = departed
+        if mask & MOVED_TO:
+            arrived = self._moved.pop(cookie, None)
+            if arrived is not None:
+                self.moving[name] = arrived
+        if mask & CLOSE_WRITE:
+            self._copy(self.moving, name)
+            self._copy(self.closing, name)
+        if mask & (CLOSE_WRITE | MOVED_TO):
+            self._copy(self.rereading, name)
+
+    def _copy(self, copies: dict[str, bytes], name: str) -> None:
+        with suppress(OSError):
+            copies[name] = plain.read(self._directory / name)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result

@@ -1,0 +1,214 @@
+"""A registry's owner, group, mode, ACL and extended attributes are those of the file that it replaces."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.acl import ACCESS, DEFAULT, acl, group, mask, need, of, others, owner, owning_group, user
+from support.rights import another_user
+
+from omnicdc.errors import RegistryError
+from omnicdc.manifest import MANIFEST, Manifest, write_manifest
+from omnicdc.publish import TEMPORARY, replace, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = Path("registry.json")
+READERS = acl(owner(6), user(1234, 4), group(2345, 4), owning_group(0), mask(4), others(0))
+"""Two named readers; the mode is 0640 with it, and still the owning group may not read."""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+
+
+@pytest.fixture(params=["the same user", "an unprivileged user"])
+def target(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A registry in a directory that every user may reach; the test acts as its owner."""
+    unprivileged = request.param != "the same user"
+    if unprivileged and os.geteuid():
+        pytest.skip("the test's user is unprivileged already")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        with another_user() if unprivileged else nullcontext(), tempfile.TemporaryDirectory(dir=name) as root:
+            need(Path(root))
+            (Path(root) / NAME).write_bytes(b"old")
+            (Path(root) / NAME).chmod(0o640)
+            yield Path(root) / NAME
+
+
+def test_an_acl_is_kept(target: Path) -> None:
+    os.setxattr(target, ACCESS, READERS)
+
+    for content in (b"1", b"2"):
+        replace(target.parent, NAME, [content])
+
+    assert target.read_bytes() == b"2"
+    assert of(target) == READERS
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_attributes_of_users_are_kept(target: Path) -> None:
+    """Also on a file that its owner may not write to."""
+    os.setxattr(target, "user.origin", b"\0\1")
+    os.setxattr(target, "user.empty", b"")
+    target.chmod(0o444)
+
+    replace(target.parent, NAME, [b"new"])
+
+    kept = {name: os.getxattr(target, name) for name in os.listxattr(target) if name.startswith("user.")}
+    assert kept == {"user.origin": b"\0\1", "user.empty": b""}
+    assert stat.S_IMODE(target.stat().st_mode) == 0o444
+
+
+def test_the_default_acl_of_the_directory_opens_no_file_that_had_none(target: Path) -> None:
+    """Nor the unfinished one, at any step."""
+    inherited = acl(owner(7), user(1234, 7), owning_group(5), mask(7), others(5))
+    os.setxattr(target.parent, DEFAULT, inherited)
+    modes: list[int] = []
+
+    def observe(step: str) -> None:
+        unfinished = target.with_name(f".{NAME}{TEMPORARY}")
+        if step == "write":
+            modes.append(stat.S_IMODE(unfinished.stat().st_mode))
+
+    replace(target.parent, NAME, [b"new"], observe)
+
+    assert modes == [0o600]  # with an ACL, the group's bits are the mask that bounds every entry
+    assert of(target) is None
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_the_default_acl_of_the_directory_holds_for_the_first_file(target: Path) -> None:
+    os.setxattr(target.parent, DEFAULT, acl(owner(7), user(1234, 7), owning_group(5), mask(7), others(0)))
+    target.unlink()
+
+    replace(target.parent, NAME, [b"new"])
+
+    assert of(target) == acl(owner(6), user(1234, 7), owning_group(5), mask(4), others(0))
+
+
+def test_the_manifest_keeps_its_own_as_well(target: Path) -> None:
+    manifest = target.parent / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    manifest.write_bytes(b"{}")
+    os.setxattr(manifest, ACCESS, READERS)
+    os.setxattr(manifest, "user.origin", b"here")
+
+    not_kept = write_manifest(target.parent, Manifest("c", 1, "1:1:", _epoch(), {}))
+
+    assert not_kept == ()
+    assert of(manifest) == READERS
+    assert os.getxattr(manifest, "user.origin") == b"here"
+
+
+@as_root
+@pytest.mark.parametrize("target", ["the same user"], indirect=True)
+def test_what_belongs_to_the_kernel_or_to_administrators_is_named_once(target: Path) -> None:
+    for name in ("security.omnicdc", "trusted.omnicdc"):
+        try:
+            os.setxattr(target, name, b"x")
+        except OSError as exc:
+            pytest.skip(f"{name} cannot be set here: {exc.strerror}")
+
+    lost = []
+    for _ in range(2):
+        with stage(target.parent, NAME, [b"new"]) as staged:
+            staged.swap()
+            lost.append(staged.not_kept)
+
+    assert lost == [("security.omnicdc", "trusted.omnicdc"), ()]
+
+
+@pytest.fixture
+def foreign() -> Iterator[Path]:
+    """A registry of root's, in a directory where an unprivileged user writes."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        need(Path(name))
+        file = Path(name) / NAME
+        file.write_bytes(b"old")
+        yield file
+
+
+@as_root
+def test_a_foreign_owner_and_group_are_named_and_the_new_group_gets_nothing(foreign: Path) -> None:
+    """Members of the daemon's group are other people than those of the file's group."""
+    os.setxattr(foreign, ACCESS, acl(owner(6), user(1234, 6), owning_group(6), mask(6), others(4)))
+
+    with another_user(), stage(foreign.parent, NAME, [b"new"]) as staged:
+        staged.swap()
+
+    assert staged.not_kept == ("owner", "group")
+    assert foreign.read_bytes() == b"new"
+    assert of(foreign) == acl(owner(6), user(1234, 6), owning_group(4), mask(6), others(4))
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "kept"), [(0o664, 0o644), (0o640, 0o600), (0o644, 0o644)])
+def test_without_an_acl_a_foreign_group_s_permissions_are_not_given_to_another(
+    foreign: Path, mode: int, kept: int
+) -> None:
+    foreign.chmod(mode)
+
+    with another_user():
+        replace(foreign.parent, NAME, [b"new"])
+
+    assert stat.S_IMODE(foreign.stat().st_mode) == kept
+
+
+@as_root
+def test_a_registry_is_held_where_the_new_file_would_be_more_open(foreign: Path) -> None:
+    """The mode denies the group what others may: its members are others once the group cannot be kept."""
+    foreign.chmod(0o604)
+
+    with another_user(), pytest.raises(RegistryError) as caught:
+        replace(foreign.parent, NAME, [b"new"])
+
+    assert caught.value.message == (
+        f"cannot write {foreign}: its owner and group cannot be kept, and without it more users could read or "
+        "write the new file"
+    )
+    assert f"`getfacl {foreign}`" in caught.value.hint
+    assert foreign.read_bytes() == b"old"
+    assert [*foreign.parent.iterdir()] == [foreign]
+
+
+@as_root
+@pytest.mark.parametrize(("own", "published"), [(0, False), (4, True)])
+def test_an_acl_that_cannot_be_set_holds_the_registry_only_if_it_denied_somebody(
+    foreign: Path, own: int, *, published: bool
+) -> None:
+    """In a container's user namespace, an ACL's users may have no number."""
+    os.setxattr(foreign, ACCESS, acl(owner(6), user(1234, 4), owning_group(own), mask(4), others(0)))
+    code = (
+        "import sys; from pathlib import Path; from omnicdc.publish import stage\n"
+        "with stage(Path(sys.argv[1]), sys.argv[2], [b'new']) as staged: staged.swap(); print(*staged.not_kept)"
+    )
+
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", code, foreign.parent, NAME],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip(done.stderr)
+
+    assert (done.returncode == 0) is published, done.stderr
+    assert (foreign.read_bytes() == b"new") is published
+    if published:
+        assert done.stdout == f"{ACCESS}\n"
+        assert (of(foreign), stat.S_IMODE(foreign.stat().st_mode)) == (None, 0o640)
+    else:
+        assert f"its {ACCESS} cannot be kept" in done.stderr
+
+
+def _epoch() -> datetime:
+    return datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,36 @@
+"""sd_notify: systemd is told how the daemon is, and never waited for."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from omnicdc.systemd import Notifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.timeout(20)
+def test_a_socket_that_is_not_read_is_not_waited_for_and_is_told_later_that_the_daemon_is_ready(
+    tmp_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        for _ in range(1000):  # more than any queue takes: net.unix.max_dgram_qlen
+            notifier.alive()
+        notifier.tell("serving")
+        manager.setblocking(False)
+        received = []
+        with suppress(BlockingIOError):
+            while True:
+                received.append(manager.recv(100))
+
+        notifier.tell("serving")
+
+        assert {*received} == {b"WATCHDOG=1"}
+        assert manager.recv(100) == b"READY=1\nSTATUS=serving"
