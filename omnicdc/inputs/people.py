@@ -60,7 +60,7 @@ def _override(entry: Fields) -> tuple[list[str], Override]:
     keys = [key for key in map(url_key, urls) if key]
     if not keys:
         raise BadEntry("neither github_url nor aliases name a repository", entry.line)
-    return keys, Override(entry.texts("local_paths"), entry.text("notes"), entry.text("status"))
+    return keys, Override(entry.texts("local_paths"), entry.text("notes") or None, entry.text("status"))
 
 
 def _excluded(entry: Fields) -> str:

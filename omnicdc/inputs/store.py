@@ -168,8 +168,8 @@ class InputStore:
     def fetch(self, stop: Stop, owners: Iterable[str] = ()) -> Inputs | None:
         """Ask GitHub for the repositories of these owners and the configured ones; as `walk`.
 
-        What GitHub does not list, or no longer lists, stays as it was known. Without `gh` there is
-        nothing to ask, and no fault in that unless owners are configured.
+        What GitHub no longer lists stays, marked as gone; an owner that cannot be listed loses nothing. Without
+        `gh` there is nothing to ask, and no fault in that unless owners are configured.
         """
         settings = self._settings
         if not settings.gh or not (settings.github_owners or github.is_installed()):
@@ -190,7 +190,7 @@ class InputStore:
         fetched = github.fetch(owners, stop)
         if stop.requested:
             return None
-        known = {**self._parts.github, **fetched.value}
+        known = github.update(self._parts.github, fetched)
         uncached = _fault_of(lambda: github.save(self._settings.state_dir, known))
         self._faults["github"] = (*fetched.faults, *uncached)
         repositories = inventory.merge(self._adopted, known)

@@ -27,7 +27,7 @@ STEPS: list[tuple[str, LiteralString, set[str]]] = [
     (
         "domain",
         """update projects set metadata_ = metadata_ || '{"domain": "d"}' where name = 'first'""",
-        {CANONICAL},
+        {CANONICAL, PROJECT},
     ),
     (
         "url",
@@ -94,7 +94,7 @@ def test_a_change_rewrites_the_registries_it_concerns_and_no_other(
 
     assert rewritten == {what: expected for what, _, expected in STEPS}
     assert looked["status"] == ["cmp_projects", "project"]
-    assert looked["domain"] == ["cmp_projects"]
+    assert looked["domain"] == ["cmp_projects", "project"]
     assert looked["url"] == ["cmp_projects", "project", "git"]
     assert host.content() == fresh.content()
 

@@ -63,7 +63,8 @@ overrides:
         ("null", None),
         ("~", None),
         ("", None),
-        ("''", ""),
+        ("''", None),
+        ("' '", " "),
     ],
 )
 def test_a_scalar_is_the_text_that_was_typed(written: str, expected: str | None) -> None:

@@ -138,19 +138,59 @@ def test_owners_are_the_configured_ones_and_those_asked_for(host: Host) -> None:
     assert (host.base / "bin/gh.owners").read_text().split() == ["acme", "zeta"]
 
 
-def test_github_failing_or_forgetting_changes_nothing_and_is_told_until_it_recovers(host: Host) -> None:
+def test_what_github_no_longer_lists_is_gone_until_it_lists_it_again_also_across_a_restart(
+    host: Host,
+) -> None:
+    store = host.store()
+    store.refresh(Stop())
+    host.gh("echo '[]'")
+    store.refresh(Stop())
+    restarted = host.store()
+
+    assert store.current.repositories == {ROCKET: LISTING[0] | {"source": "gone"}}
+    assert restarted.current == store.current
+    assert restarted.refresh(Stop()) is None
+
+    host.gh(f"echo '{json.dumps(LISTING)}'")
+    restarted.refresh(Stop())
+
+    assert restarted.current.repositories == {ROCKET: LISTING[0]}
+
+
+def test_gone_is_said_only_of_owners_whose_repositories_were_listed(host: Host) -> None:
+    """An owner that cannot be listed, or that is no longer asked for, loses nothing."""
+    other = {"name": "lander", "url": "https://github.com/zeta/lander"}
+    host.gh(f"""[ "$3" = acme ] && echo '{json.dumps(LISTING)}' || echo '{json.dumps([other])}'""")
+    store = host.store()
+    store.refresh(Stop(), ["zeta"])
+    before = store.current
+
+    host.gh(f"""[ "$3" = acme ] && echo '{json.dumps(LISTING)}' || exit 1""")
+    store.refresh(Stop(), ["zeta"])
+    assert store.current == before
+
+    store.refresh(Stop())
+    assert store.current == before
+
+
+def test_what_was_adopted_and_never_listed_is_not_gone(host: Host) -> None:
+    host.inventory({"name": "old", "url": "https://github.com/acme/old", "stars": 1})
     store = host.store()
     store.refresh(Stop())
 
-    host.gh("echo '[]'")
-    assert store.refresh(Stop()) is None
+    assert "source" not in store.current.repositories["https://github.com/acme/old"]
+
+
+def test_github_failing_changes_nothing_and_is_told_until_it_recovers(host: Host) -> None:
+    store = host.store()
+    store.refresh(Stop())
 
     host.gh("echo offline >&2; exit 1")
     assert store.refresh(Stop()) is None
     assert "offline" in store.faults[0]
     assert store.current.repositories == {ROCKET: LISTING[0]}
 
-    host.gh("echo '[]'")
+    host.gh(f"echo '{json.dumps(LISTING)}'")
     store.refresh(Stop())
     assert store.faults == ()
 
