@@ -20,13 +20,15 @@ def acknowledge(conn: db.Connection, state: State, generation: Generation | None
     One transaction and one round trip. Raises DatabaseUnavailable, and then the session is at its end;
     a repeat is harmless.
     """
+    report = state.inputs_report()
     with db.translated("acknowledging"), conn.pipeline():
         db.run(conn, "begin")
-        db.run(conn, "acknowledge", _consumer(state, generation))
+        db.run(conn, "acknowledge", {**_consumer(state, generation), "inputs": Jsonb(report)})
         if generation:
             db.run(conn, "remember", _history(state, generation))
             db.run(conn, "tell")
         db.run(conn, "commit")
+    state.inputs_reported = report
 
 
 def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:

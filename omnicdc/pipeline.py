@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from omnicdc.model import Work
     from omnicdc.state import State
 
+THOROUGH = frozenset({"rebuild", "look"})
+"""Rows of the log that ask for all inputs to be looked at anew."""
+
 
 def run_once(conn: Connection, state: State, observe: Callable[[str], None] = nobody) -> Generation | None:
     """Publish what the log holds beyond the last read; None if there was nothing to do.
@@ -45,6 +48,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
                 state.snapshot = reading.snapshot
                 return None
             scan(reading, work, state, stages, observe)
+            look(reading, state, stages, observe)
         state.seen(reading.snapshot, reading.changes)
         observe("scanned")
         with stages("publish"):
@@ -59,6 +63,24 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
             observe("acknowledged")
     record(state, observe)
     return generation and replace(generation, stages=stages.ms)
+
+
+def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
+    """Look at once for the clones of what the changes brought, so that a new project is published with its path.
+
+    In the reading's snapshot, and for a moment only. What is not found by then comes with a later generation.
+    """
+    thorough = any(change.op in THOROUGH for change in reading.changes)
+    arrived = state.arrived()
+    if state.looker is None or not (thorough or arrived is None or arrived):
+        return
+    with stages("scan"):
+        state.looker.look(state, arrived, thorough=thorough)
+    concerned: Work = {
+        name: frozenset(ids) for name, ids in state.rescan.items() if not state.standings[name].scan_due
+    }
+    if concerned:
+        scan(reading, concerned, state, stages, observe)
 
 
 def _generation(

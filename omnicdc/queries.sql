@@ -149,17 +149,18 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, place, capture)
+                                   backend, place, capture, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
-             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s)
+             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
        quarantined = excluded.quarantined, host = excluded.host, root = excluded.root, version = excluded.version,
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
-       backend = excluded.backend, place = excluded.place, capture = excluded.capture;
+       backend = excluded.backend, place = excluded.place, capture = excluded.capture,
+       inputs = excluded.inputs;
 
 -- remember: One row of the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
@@ -186,6 +187,9 @@ select omnicdc.request_rebuild()::text as token;
 -- request_accept: Let through what the guard holds back.
 select omnicdc.request_accept()::text as token;
 
+-- request_look: Ask every consumer to look at its inputs anew.
+select omnicdc.request_look()::text as token;
+
 -- transaction: How a transaction ended, what the log holds of it, and whether the log still reaches back to it.
 -- Its end is read from the commit log and its changes in a snapshot: it has ended when both say so.
 select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
@@ -200,7 +204,7 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
 
 -- consumers: Every consumer, whether it is alive, and whether its files hold what is waited for: the row is taken at its word
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
-select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root,
+select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at, c.host, c.root, c.inputs,
        c.snapshot::text as snapshot,
        c.system_identifier = (select s.system_identifier from pg_catalog.pg_control_system() s) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
@@ -214,6 +218,14 @@ select c.name, c.generation, c.held, c.quarantined, c.last_error, c.published_at
        end and coalesce(omnicdc.holder(c.name) = c.backend and c.place = omnicdc.place(), false) as covered,
        (select count(*) from omnicdc.unread(c.snapshot)) as behind
   from omnicdc.consumer c
+ order by c.name;
+
+-- inputs_state: What the daemons that are alive acknowledged of their inputs, and whether they have read a request to look.
+select c.name, c.inputs,
+       (%(asked)s::xid8 is null or pg_catalog.pg_visible_in_snapshot(%(asked)s::xid8, c.snapshot))
+       and coalesce(omnicdc.holder(c.name) = c.backend, false) as covered
+  from omnicdc.consumer c
+ where omnicdc.is_alive(c.name) and (%(consumer)s::text is null or c.name = %(consumer)s)
  order by c.name;
 
 -- delivery: Which generation of a consumer first held a transaction, and which registries it rewrote or held back.
@@ -239,7 +251,7 @@ select count(*) as changes, min(c.at) as oldest
 -- status_consumers: Every consumer, how far behind it is, and where the time of its last batch went.
 select c.name, omnicdc.is_alive(c.name) as alive, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
-       c.registries, c.held, c.quarantined, c.last_error, c.last_error_at,
+       c.registries, c.held, c.quarantined, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

@@ -13,7 +13,7 @@ def status(conn: db.Connection) -> dict[str, Any]:
         watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
         capture = db.one(conn, "capture_fault")
         log = db.one(conn, "log_size")
-        consumers = db.rows(conn, "status_consumers")
+        consumers = [_spread(row) for row in db.rows(conn, "status_consumers")]
     faults = [f"capture is broken: {capture['fault']} - {capture['mend']}"] if capture["fault"] else []
     if not consumers:
         faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
@@ -24,6 +24,19 @@ def status(conn: db.Connection) -> dict[str, Any]:
         "capture": {"table": watch["target"], "watched": watch["watched"], "fault": capture["fault"]},
         "log": {"changes": log["changes"], "oldest": log["oldest"]},
         "consumers": consumers,
+    }
+
+
+def _spread(consumer: db.Row) -> db.Row:
+    """Tell of the inputs in keys of their own."""
+    told = consumer.pop("inputs") or {}
+    return consumer | {
+        "inputs": told.get("state"),
+        "inputs_waiting_for": told.get("waiting_for", []),
+        "input_faults": told.get("faults", []),
+        "input_fault_count": told.get("fault_count", 0),
+        "input_notices": told.get("notices", []),
+        "input_notice_count": told.get("notice_count", 0),
     }
 
 
@@ -45,6 +58,9 @@ def _faults(consumer: db.Row) -> list[str]:
         f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
         for registry, held in consumer["held"].items()
     ]
+    lines += [f"{name}: {fault}" for fault in consumer["input_faults"]]
+    more = consumer["input_fault_count"] - len(consumer["input_faults"])
+    lines += [f"{name}: {more} more faults of the inputs - see the log"] if more > 0 else []
     lines += [
         f"{name}: project {project} is held back from {registry}: {reason}"
         for registry, held_back in consumer["quarantined"].items()

@@ -19,6 +19,7 @@ Status = Literal[
     "capture_broken",
     "timeout",
 ]
+InputsState = Literal["current", "looking"]
 CERTAIN: frozenset[str] = frozenset({"published", "nothing_to_do"})
 """The verdicts that mean: the files are right."""
 
@@ -36,6 +37,8 @@ class Verdict:
     """From the write (the barrier: from the call) to the publication."""
     registries: tuple[str, ...] = ()
     consumers: tuple[str, ...] = ()
+    inputs: InputsState | None = None
+    """Whether the files also show all clones and all of GitHub's metadata; None if no daemon tells."""
 
     @property
     def arrived(self) -> bool:
@@ -53,6 +56,7 @@ class Verdict:
             "milliseconds": self.milliseconds,
             "registries": list(self.registries),
             "consumers": list(self.consumers),
+            "inputs": self.inputs,
         }
 
 

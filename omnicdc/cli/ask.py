@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,6 +63,11 @@ def status(*, as_json: bool, **given: Any) -> None:
 @click.option(
     "--consumer", metavar="NAME", help="Wait for this registry host only.  [default: all that are alive]"
 )
+@click.option(
+    "--inputs",
+    is_flag=True,
+    help="Have clones and GitHub looked at, and wait until the registries show them.",
+)
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @options.as_json
 def wait(
@@ -69,6 +75,7 @@ def wait(
     token: str | None,
     project: str | None,
     consumer: str | None,
+    inputs: bool,
     timeout: float,
     as_json: bool,
     **given: Any,
@@ -83,6 +90,7 @@ def wait(
     from omnicdc import db
     from omnicdc import wait as waits
     from omnicdc.cli.progress import waiting
+    from omnicdc.inputs_state import wait_for_inputs, with_inputs
     from omnicdc.stop import Stop
 
     if token and project:
@@ -95,7 +103,13 @@ def wait(
             project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
             token = waits.last_change(conn, ids)
+        started = time.monotonic()
         verdict = waits.wait(conn, token, timeout_s=timeout, stop=Stop(), consumer=consumer)
+        if inputs:
+            left = timeout - (time.monotonic() - started)
+            verdict = wait_for_inputs(conn, verdict, timeout_s=left, stop=Stop(), consumer=consumer)
+        else:
+            verdict = with_inputs(conn, verdict, consumer)
     line = f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else "")
     answer(verdict.as_dict(), as_json=as_json, text=lambda: say(line, good=verdict.arrived))
     sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)

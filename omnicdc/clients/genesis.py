@@ -7,6 +7,7 @@ work that was not done.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from omnicdc import config as configuration
 from omnicdc import db, sql, verify
 from omnicdc import wait as waits
 from omnicdc.errors import OmnicdcError
+from omnicdc.inputs_state import wait_until_shown, with_inputs
 from omnicdc.log import scrubbed
 from omnicdc.stop import Stop
 
@@ -73,7 +75,7 @@ class GenesisClient:
         return {"count": len(names), "projects": names} | self._answer(names, dry_run=dry_run)
 
     def rebuild_all_registries(self, dry_run: bool = False) -> Result:
-        """Have every daemon scan everything and publish what differs, and wait for it.
+        """Have every daemon scan everything and look at all inputs, publish what differs, and wait for it.
 
         Returns `success, dry_run, operation, scanners_run, results` (scanner to what became of its
         registry), and as `propagate_project`.
@@ -144,12 +146,18 @@ class GenesisClient:
 
     def _waited(self, conn: db.Connection, token: str | None, timeout: float | None = None) -> Result:
         timeout_s = self._timeout_s if timeout is None else timeout
-        return _result(waits.wait(conn, token, timeout_s=timeout_s, stop=Stop()))
+        verdict = waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())
+        return _result(with_inputs(conn, verdict))
 
     def _rebuild(self, conn: db.Connection) -> Result:
         with db.translated("asking for a rebuild"):
             token = db.one(conn, "request_rebuild")["token"]
-        answer = self._waited(conn, token)
+        started = time.monotonic()
+        verdict = waits.wait(conn, token, timeout_s=self._timeout_s, stop=Stop())
+        if verdict.arrived:
+            left = self._timeout_s - (time.monotonic() - started)
+            verdict = wait_until_shown(conn, verdict, token, timeout_s=left, stop=Stop())
+        answer = _result(verdict)
         if answer["success"]:
             names = verify.registry_names()
             answer["scanners_run"] = list(names)

@@ -12,7 +12,7 @@ from omnicdc.inputs.urls import url_key
 from omnicdc.inputs.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from omnicdc.stop import Stop
@@ -28,38 +28,56 @@ def find_clones(roots: Sequence[Path], stop: Stop) -> Mapping[str, str]:
     root or a directory cannot be read there is nothing. Incomplete once a stop is asked for.
     """
     clones: dict[str, str] = {}
-    for paths in _clone_paths(roots, stop):
-        clones = shallowest(paths) | clones
+    for root, others in zip(roots, earlier(roots), strict=True):
+        clones = clones_below(root, others, stop) | clones
     return clones
 
 
-def shallowest(paths: Iterable[str]) -> dict[str, str]:
-    """Return the clones among these paths by URL key; of several the shallowest, then the first."""
+def clones_below(root: Path, others: frozenset[str], stop: Stop) -> dict[str, str]:
+    """As `find_clones`, of one root, without what lies at or below the `others`."""
+    top = os.path.abspath(root)  # noqa: PTH100 - as configured, symlinks and all
+
+    def enter(path: str, name: str) -> bool:
+        return may_enter(path, name, others)
+
+    if not may_enter(top, "", others):
+        return {}
+    paths = [path for path, found in walk(top, stop, enter=enter, wanted=".git".__eq__) if found]
+    return shallowest((path, clone_key(path)) for path in paths)
+
+
+def earlier(roots: Sequence[Path]) -> tuple[frozenset[str], ...]:
+    """Return, for each root, the roots before it: what lies there is theirs."""
+    tops = [os.path.abspath(root) for root in roots]  # noqa: PTH100 - as above
+    return tuple(frozenset(tops[:number]) for number in range(len(tops)))
+
+
+def clone_key(path: str) -> str:
+    """Return the URL key of a clone's remote; empty where there is none, or it cannot be told in UTF-8."""
+    key = url_key(_CREDENTIALS.sub(r"\1", origin(path) or "", count=1))
+    return key if is_unicode(key) and is_unicode(path) else ""  # on disk a name may hold any bytes
+
+
+def shallowest(clones: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the paths by URL key, of pairs of path and key; of several the shallowest, then the first in order."""
     found: dict[str, str] = {}
-    for path in paths:
-        key = url_key(_CREDENTIALS.sub(r"\1", origin(path) or "", count=1))
-        if not (key and is_unicode(key) and is_unicode(path)):  # on disk a name may hold any bytes
-            continue
-        if key not in found or path.count("/") < found[key].count("/"):
+    for path, key in clones:
+        if key and (key not in found or _rank(path) < _rank(found[key])):
             found[key] = path
     return found
+
+
+def _rank(path: str) -> tuple[int, list[str]]:
+    parts = path.split("/")
+    return len(parts), parts
+
+
+def may_enter(path: str, name: str, others: frozenset[str]) -> bool:
+    """Say whether clones are looked for in a directory."""
+    return name != ".git" and path not in others and not is_off_limits(path)
 
 
 def is_off_limits(path: str) -> bool:
     """Say whether what lies at an absolute path is no clone of ours, nor anything below."""
     parts = path.split("/")
     return bool(_SURFACES.search(path)) or ("omni" in parts and "artifacts" in parts)
-
-
-def _clone_paths(roots: Sequence[Path], stop: Stop) -> Iterator[list[str]]:
-    """Yield the clones of each root."""
-    walked: set[str] = set()
-
-    def enter(path: str, name: str) -> bool:
-        return name != ".git" and path not in walked and not is_off_limits(path)
-
-    for top in map(os.path.abspath, roots):
-        if top in walked or is_off_limits(top):
-            continue
-        yield [path for path, found in walk(top, stop, enter=enter, wanted=".git".__eq__) if found]
-        walked.add(top)
