@@ -14,6 +14,7 @@ import structlog
 
 from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.inputs.watches import Watches
+from omnicdc.state import TOLD
 from omnicdc.stop import SLICE_S, Stop
 
 if TYPE_CHECKING:
@@ -67,7 +68,11 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, work: Callable[[bool], None], every_s: Callable[[], float], bell: threading.Condition
+        self,
+        name: str,
+        work: Callable[[bool], None],
+        every_s: Callable[[], float | None],
+        bell: threading.Condition,
     ) -> None:
         self.name = name
         self._work = work
@@ -136,6 +141,10 @@ class Refresher:
         self._asked_owners: frozenset[str] = frozenset()
         self._all_owners_due = True
         self._said: tuple[str, ...] = ()
+        self._noticed: frozenset[str] = frozenset()
+        self._keys: frozenset[str] = frozenset()
+        self._unmatched: tuple[str, ...] = ()
+        self._matches = Worker("matches", self._match, lambda: None, self._bell)
         self._taken: object = None
         self._looks = [self._look_worker(number) for number in range(len(settings.roots))]
         self._walks = [self._walk_worker(number, config.refresh_s) for number in range(len(settings.roots))]
@@ -191,11 +200,18 @@ class Refresher:
         ]
         return (*self._store.faults, *filter(None, self._watch_faults.values()), *slow)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is perhaps a slip of the pen, or changes nothing."""
+        return (*sorted(self._store.harmless), *self._store.notices, *self._unmatched)
+
     def take(self, state: State) -> None:
         """Give the session what is known now."""
         # What is still looked for is read before the inputs: what was found before that is in them.
         news = self._news()
-        state.looking, state.input_faults = self.looking, self.faults
+        harmless = self._store.harmless
+        state.looking, state.input_notices = self.looking, self.notices
+        state.input_faults = tuple(fault for fault in self.faults if fault not in harmless)
         if self.current is not state.inputs:
             state.take_inputs(self.current)
         self._taken = news
@@ -203,7 +219,10 @@ class Refresher:
 
     def hand_over(self, state: State) -> None:
         """As `take`, and read people's files again if they were written."""
+        before = self._store.files_read
         self._store.reread_people()
+        if self._store.files_read != before:
+            self._matches.ask()
         self.take(state)
 
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool = False) -> None:
@@ -213,6 +232,7 @@ class Refresher:
         anew, GitHub included; this is not waited for.
         """
         self._ask_for_owners(state, keys, thorough=thorough)
+        self._compare_with_files(state, keys)
         clones = self.current.clones
         if thorough or keys is None or any(key not in clones for key in keys):
             for worker in self._looks:
@@ -233,10 +253,10 @@ class Refresher:
 
     @property
     def _workers(self) -> tuple[Worker, ...]:
-        return (*self._looks, *self._walks, self._github)
+        return (*self._looks, *self._walks, self._github, self._matches)
 
     def _news(self) -> object:
-        return self.looking, self.faults, id(self.current)
+        return self.looking, self.faults, self.notices, id(self.current)
 
     def _wait_for(self, workers: Collection[Worker], seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -256,6 +276,18 @@ class Refresher:
             new = not self._owners <= self._asked_owners
         if thorough or new:
             self._github.ask()
+
+    def _compare_with_files(self, state: State, keys: Collection[str] | None) -> None:
+        """Have it found out which entries of people's files match nothing; not waited for."""
+        if keys is None:
+            self._keys = state.keys()
+            self._matches.ask()
+        elif self._unmatched:
+            still = frozenset(self._store.unmatched(keys))
+            self._unmatched = tuple(notice for notice in self._unmatched if notice in still)
+
+    def _match(self, _asked: bool) -> None:
+        self._unmatched = self._store.unmatched(self._keys)
 
     def _ask_github(self, asked: bool) -> None:
         """Ask for the owners that are new; by the clock, or if that is due, for all of them."""
@@ -313,3 +345,10 @@ class Refresher:
             if fault not in faults:
                 log.info("input_fault_cleared", fault=fault)
         self._said = faults
+        notices = self._store.notices + self._unmatched
+        new = [notice for notice in notices if notice not in self._noticed]
+        for notice in new[:TOLD]:
+            log.info("input_notice", notice=notice)
+        if len(new) > TOLD:
+            log.info("input_notice", notice=f"{len(new) - TOLD} more like these")
+        self._noticed |= frozenset(new)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FAULTS_TOLD = 20
-"""How many faults of the inputs are told by their words."""
+TOLD = 20
+"""How many faults of the inputs, and notices, are told by their words."""
 
 
 @dataclass(slots=True)
@@ -163,6 +163,8 @@ class State:
     """What is still being looked at, as of `inputs`."""
     input_faults: tuple[str, ...] = ()
     """What a person should fix in the inputs."""
+    input_notices: tuple[str, ...] = ()
+    """What a person may want to know of them."""
     inputs_reported: object = None
     """What was last acknowledged of the inputs."""
     _told: object = None
@@ -230,8 +232,10 @@ class State:
         return {
             "state": "looking" if waiting else "current",
             "waiting_for": list(waiting),
-            "faults": list(self.input_faults[:FAULTS_TOLD]),
+            "faults": list(self.input_faults[:TOLD]),
             "fault_count": len(self.input_faults),
+            "notices": list(self.input_notices[:TOLD]),
+            "notice_count": len(self.input_notices),
         }
 
     def arrived(self) -> Collection[str] | None:
@@ -244,9 +248,15 @@ class State:
 
         All of them take a tenth of a second at 100,000.
         """
-        if keys is None:
-            keys = {key for standing in self.standings.values() for key in standing.registry.known_keys()}
-        return frozenset(found[0] for key in keys if (found := github(key)))
+        return frozenset(
+            found[0] for key in (self.keys() if keys is None else keys) if (found := github(key))
+        )
+
+    def keys(self) -> frozenset[str]:
+        """Return the URL keys of all projects."""
+        return frozenset(
+            key for standing in self.standings.values() for key in standing.registry.known_keys()
+        )
 
     def take_inputs(self, inputs: Inputs) -> None:
         """Have every registry take new inputs; the projects they concern are scanned by the next cycle."""

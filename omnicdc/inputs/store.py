@@ -16,7 +16,7 @@ from omnicdc.inputs import cache, github, inventory, workspaces
 from omnicdc.inputs.clones import clones_below, earlier
 from omnicdc.inputs.heart import count_heart, count_heart_of
 from omnicdc.inputs.kept import KeptFile, Signature
-from omnicdc.inputs.people import parse_exclusions, parse_overrides
+from omnicdc.inputs.people import parse_exclusions, parse_overrides, unmatched
 from omnicdc.inputs.reading import Reading
 from omnicdc.inputs.shallow import ShallowLook
 from omnicdc.inputs.workspaces import RootClones, by_root, merged
@@ -24,11 +24,14 @@ from omnicdc.model import Inputs
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from omnicdc.config import Config
     from omnicdc.inputs.inventory import Elements
     from omnicdc.model import Override
+
+HARMLESS = ("github", "new owners", "adoption")
+"""Kinds of faults."""
 
 LOOK_PATIENCE_S = 2.0
 """How long `verify` waits for a look at the workspaces."""
@@ -172,6 +175,8 @@ class InputStore:
         self._adopted: Elements = {}
         self._signatures: tuple[Signature, Signature] = (None, None)
         self._faults: dict[str, tuple[str, ...]] = {}
+        self.files_read = 0
+        """How often people's files were read again."""
 
     @property
     def current(self) -> Inputs:
@@ -184,6 +189,22 @@ class InputStore:
         parts = self._parts
         others = (fault for faults in [*self._faults.values()] for fault in faults)
         return (*parts.overrides.faults, *parts.exclusions.faults, *others)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What people may have meant otherwise in their files."""
+        parts = self._parts
+        return (*parts.overrides.notices, *parts.exclusions.notices)
+
+    @property
+    def harmless(self) -> frozenset[str]:
+        """Those of the faults that change nothing: GitHub does not answer, or an old inventory had flaws."""
+        return frozenset(fault for kind in HARMLESS for fault in self._faults.get(kind, ()))
+
+    def unmatched(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Return a notice for each entry of people's files that matches none of these URL keys; at most a second's work."""
+        parts = self._parts
+        return (*unmatched(parts.overrides, keys), *unmatched(parts.exclusions, keys))
 
     @property
     def primed(self) -> bool:
@@ -220,6 +241,7 @@ class InputStore:
         if signatures == self._signatures:
             return None
         self._signatures = signatures
+        self.files_read += 1
         before = self._parts
         overrides = self._overrides.read_and_keep(before.overrides.value)
         exclusions = self._exclusions.read_and_keep(before.exclusions.value)

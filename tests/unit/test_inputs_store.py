@@ -484,7 +484,7 @@ def test_a_person_s_file_that_may_not_be_read_is_told_and_the_last_good_reading_
     store = host.store()
 
     assert store.current.excluded == {"rocket"}
-    assert "cannot be read (Permission denied); the last good reading holds" in store.faults[0]
+    assert "cannot be read (Permission denied); the last valid version stays in force" in store.faults[0]
 
 
 def test_a_directory_where_the_new_file_is_written_is_told_with_the_mend(tmp_path: Path) -> None:
