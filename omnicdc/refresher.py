@@ -281,7 +281,8 @@ class Refresher:
         """Have it found out which entries of people's files match nothing; not waited for."""
         if keys is None:
             self._keys = state.keys()
-            self._matches.ask()
+            if self._store.has_entries:
+                self._matches.ask()
         elif self._unmatched:
             still = frozenset(self._store.unmatched(keys))
             self._unmatched = tuple(notice for notice in self._unmatched if notice in still)

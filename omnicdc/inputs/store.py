@@ -201,6 +201,11 @@ class InputStore:
         """Those of the faults that change nothing: GitHub does not answer, or an old inventory had flaws."""
         return frozenset(fault for kind in HARMLESS for fault in self._faults.get(kind, ()))
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether people wrote anything."""
+        return bool(self._parts.overrides.entries or self._parts.exclusions.entries)
+
     def unmatched(self, keys: Collection[str]) -> tuple[str, ...]:
         """Return a notice for each entry of people's files that matches none of these URL keys; at most a second's work."""
         parts = self._parts

@@ -66,10 +66,10 @@ class Watches:
                 self._leave(owner, path)
         grown, fault = False, ""
         for path in sorted(wanted - known, key=lambda path: (path.count("/"), path)):
-            fault = self._add(owner, path)
+            added, fault = self._add(owner, path)
+            grown |= added
             if fault:
                 break
-            grown = True
         return grown, fault
 
     def wait(self, seconds: float) -> set[int]:
@@ -85,20 +85,20 @@ class Watches:
             return set()
         return self._concerned(data)
 
-    def _add(self, owner: int, path: str) -> str:
-        """Watch one directory; returns a fault. One that is gone, or may not be read, is none."""
+    def _add(self, owner: int, path: str) -> tuple[bool, str]:
+        """Watch one directory; returns whether it is watched, and a fault. One that is gone or closed to us is no fault."""
         with self._lock:
             fd, full = self._fd, len(self._handles) >= MOST and path not in self._handles
         if fd < 0 or full:
-            return _LIMIT.format(path=path) + _REMEDY
+            return False, _LIMIT.format(path=path) + _REMEDY
         handle = self._libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(_mask(path)))
         if handle < 0:
-            code = ctypes.get_errno()
-            return _LIMIT.format(path=path) + _REMEDY if code in (errno.ENOSPC, errno.ENOMEM) else ""
+            full = ctypes.get_errno() in (errno.ENOSPC, errno.ENOMEM)
+            return False, _LIMIT.format(path=path) + _REMEDY if full else ""
         with self._lock:
             self._handles[path] = handle
             self._owners.setdefault(handle, set()).add(owner)
-        return ""
+        return True, ""
 
     def _leave(self, owner: int, path: str) -> None:
         handle = self._handles[path]

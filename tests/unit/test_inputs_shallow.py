@@ -142,4 +142,14 @@ def test_watches_tell_whose_directory_a_clone_came_to_or_left(tmp_path: Path) ->
     assert grown == [(True, ""), (True, "")]
     assert (quiet, ordinary, set_url, made) == (set(), set(), {0}, {1})
     assert (again, left, unwatched) == ((False, ""), (False, ""), set())
-    assert watches.watch(0, [str(first / "late")]) != (True, "")
+
+
+def test_a_directory_that_is_not_there_is_not_watched_and_no_fault(tmp_path: Path) -> None:
+    """A workspace may come later; asking again and again must not look like news."""
+    watches = Watches()
+    try:
+        assert watches.watch(0, [str(tmp_path / "none"), str(tmp_path)]) == (True, "")
+        assert watches.watch(0, [str(tmp_path / "none"), str(tmp_path)]) == (False, "")
+    finally:
+        watches.close()
+    assert not watches.working
