@@ -49,9 +49,9 @@ class ShallowLook:
         """
         paths = {*self._clones(), *known}
         configs = {path: self._config(path) for path in paths}
-        keys = {path: self._key(path, config) for path, config in configs.items()}
-        self.git_directories = frozenset(config.rpartition("/")[0] for config in configs.values())
-        self._keys = {config: self._keys[config] for config in configs.values() if config in self._keys}
+        keys = {path: self._key(path, *config) for path, config in configs.items()}
+        self.git_directories = frozenset(config.rpartition("/")[0] for config, _ in configs.values())
+        self._keys = {config: self._keys[config] for config, _ in configs.values() if config in self._keys}
         return {path: key for path, key in keys.items() if key is not None}
 
     def _clones(self) -> list[str]:
@@ -75,12 +75,15 @@ class ShallowLook:
             self._listings[path] = found, names
         return names
 
-    def _config(self, path: str) -> str:
+    def _config(self, path: str) -> tuple[str, Signature | None]:
         usual = f"{path}/.git/config"
-        return usual if os.path.lexists(usual) else config_file(path)
+        if found := _signature(usual):
+            return usual, found
+        other = config_file(path)
+        return other, _signature(other)
 
-    def _key(self, path: str, config: str) -> str | None:
-        found, known = _signature(config), self._keys.get(config)
+    def _key(self, path: str, config: str, found: Signature | None) -> str | None:
+        known = self._keys.get(config)
         if known and found == known[0]:
             return known[1]
         self._keys.pop(config, None)

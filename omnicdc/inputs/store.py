@@ -286,6 +286,8 @@ class InputStore:
         """
         before = {path for part in self._parts.roots for path in part.paths()}
         seen = self._looks[number](self._parts.roots[number].paths())
+        if seen == self._parts.roots[number].seen:
+            return None
         changed = [self._take_root(number, seen=seen)]
         new = [path for path in self._parts.roots[number].paths() if path not in before]
         if new:
