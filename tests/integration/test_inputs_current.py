@@ -204,6 +204,19 @@ class TestHung:
             assert "host still looks at workspaces" in verdict.detail
             assert any(f"{mount}: no answer" in fault for fault in faults)
 
+    def test_once_goes_on_without_it(
+        self, cmp: Cmp, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("PATIENCE_S", "FIRST_WAIT_S", "ONCE_WAIT_S"):
+            monkeypatch.setattr(refresher, name, 0.1)
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        with hung_mount(tmp_path / "mnt") as mount:
+            config = host.config(OMNICDC_WORKSPACES=str(mount))
+            _, state = daemon.run_to_the_end(config, Stop(), lambda _point: None)
+
+            assert project in host.projects()
+            assert state.inputs_report()["waiting_for"] == ["workspaces"]
+
     def test_verify_does_not_hang_there_and_says_what_it_cannot_compare(
         self, cmp: Cmp, host: Host, tmp_path: Path
     ) -> None:
