@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.inputs_host import LISTING, ROCKET
+from support.inputs_host import InputsHost as Host
 
 from omnicdc.errors import ConfigError
 from omnicdc.inputs import cache
@@ -18,53 +20,7 @@ from omnicdc.inputs.store import InputSettings, InputStore, read_only
 from omnicdc.model import Inputs, Override
 from omnicdc.stop import Stop
 
-ROCKET = "https://github.com/acme/rocket"
 NAMELESS = 54321
-LISTING = [{"name": "rocket", "url": ROCKET, "visibility": "PUBLIC"}]
-
-
-class Host:
-    """A host's directories, its people and its `gh`."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.root = base / "infra"
-        self.projects = self.root / "governance/registry/projects"
-        self.projects.mkdir(parents=True)
-        self.settings = InputSettings(self.root, (base / "ws",), base / "var/lib/omnicdc", ("acme",), gh=True)
-        (base / "ws").mkdir()
-
-    @property
-    def state(self) -> Path:
-        return self.settings.state_dir
-
-    def store(self) -> InputStore:
-        store = InputStore(self.settings)
-        store.load()
-        return store
-
-    def exclude(self, text: str) -> None:
-        (self.projects / "EXCLUSION_LIST_V1.yaml").write_text(text)
-
-    def override(self, text: str) -> None:
-        (self.projects / "LOCAL_OVERRIDES_V1.yaml").write_text(text)
-
-    def inventory(self, *elements: object) -> None:
-        file = self.root / "governance/registry/git_repos/repo_inventory.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(elements))
-
-    def clone(self, name: str) -> str:
-        path = self.base / "ws" / name
-        (path / ".git").mkdir(parents=True)
-        (path / ".git/config").write_text(f'[remote "origin"]\n\turl = {ROCKET}\n')
-        return str(path)
-
-    def gh(self, script: str) -> None:
-        program = self.base / "bin/gh"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
 
 
 @pytest.fixture
@@ -136,49 +92,6 @@ def test_owners_are_the_configured_ones_and_those_asked_for(host: Host) -> None:
     host.store().refresh(Stop(), ["Zeta", "Acme"])
 
     assert (host.base / "bin/gh.owners").read_text().split() == ["acme", "zeta"]
-
-
-def test_what_github_no_longer_lists_is_gone_until_it_lists_it_again_also_across_a_restart(
-    host: Host,
-) -> None:
-    store = host.store()
-    store.refresh(Stop())
-    host.gh("echo '[]'")
-    store.refresh(Stop())
-    restarted = host.store()
-
-    assert store.current.repositories == {ROCKET: LISTING[0] | {"source": "gone"}}
-    assert restarted.current == store.current
-    assert restarted.refresh(Stop()) is None
-
-    host.gh(f"echo '{json.dumps(LISTING)}'")
-    restarted.refresh(Stop())
-
-    assert restarted.current.repositories == {ROCKET: LISTING[0]}
-
-
-def test_gone_is_said_only_of_owners_whose_repositories_were_listed(host: Host) -> None:
-    """An owner that cannot be listed, or that is no longer asked for, loses nothing."""
-    other = {"name": "lander", "url": "https://github.com/zeta/lander"}
-    host.gh(f"""[ "$3" = acme ] && echo '{json.dumps(LISTING)}' || echo '{json.dumps([other])}'""")
-    store = host.store()
-    store.refresh(Stop(), ["zeta"])
-    before = store.current
-
-    host.gh(f"""[ "$3" = acme ] && echo '{json.dumps(LISTING)}' || exit 1""")
-    store.refresh(Stop(), ["zeta"])
-    assert store.current == before
-
-    store.refresh(Stop())
-    assert store.current == before
-
-
-def test_what_was_adopted_and_never_listed_is_not_gone(host: Host) -> None:
-    host.inventory({"name": "old", "url": "https://github.com/acme/old", "stars": 1})
-    store = host.store()
-    store.refresh(Stop())
-
-    assert "source" not in store.current.repositories["https://github.com/acme/old"]
 
 
 def test_github_failing_changes_nothing_and_is_told_until_it_recovers(host: Host) -> None:
