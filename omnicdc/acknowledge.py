@@ -23,15 +23,16 @@ def acknowledge(conn: db.Connection, state: State, generation: Generation | None
     One transaction and one round trip. Raises DatabaseUnavailable, and then the session is at its end;
     a repeat is harmless.
     """
-    quarantine = state.quarantine()
+    quarantine, report = state.quarantine(), state.inputs_report()
     with db.translated("acknowledging"), conn.pipeline():
         db.run(conn, "begin")
-        row = db.start(conn, "acknowledge", _consumer(state, generation))
+        row = db.start(conn, "acknowledge", {**_consumer(state, generation), "inputs": Jsonb(report)})
         _store_quarantine(conn, state, quarantine)
         if generation:
             db.run(conn, "remember", _history(state, generation))
             db.run(conn, "tell")
         db.run(conn, "commit")
+    state.inputs_reported = report
     before, state.stored_quarantine = state.stored_quarantine, quarantine
     if before and db.only(row)["added"]:
         # Somebody had this consumer forgotten, and what it held back with it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,11 +16,12 @@ import structlog
 from omnicdc.canary import Canary
 from omnicdc.capture import Doorbell
 from omnicdc.errors import LockBusy, OmnicdcError, TransientError
-from omnicdc.housekeeping import Housekeeping, Refresher
+from omnicdc.housekeeping import Housekeeping
 from omnicdc.lock import RootLock
 from omnicdc.log import Repeating
 from omnicdc.pipeline import run_once
 from omnicdc.quarantine import differences, say
+from omnicdc.refresher import Refresher
 from omnicdc.retention import Retention
 from omnicdc.session import session
 from omnicdc.stop import Stop
@@ -97,6 +98,19 @@ class Serving:
     """One line on the last generation, for `systemctl status`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """What ends a sleep besides the bell: a signal, or new inputs, but for while a canary is listened for."""
+
+    serving: Serving
+    canary: Canary
+
+    def going_on(self) -> bool:
+        """Whether to sleep on."""
+        news = self.serving.inputs.has_news and not self.canary.out
+        return self.serving.wishes.going_on() and not news
+
+
 def run(
     load: Callable[[], Config],
     wishes: Wishes,
@@ -162,16 +176,29 @@ def run_to_the_end(
 ) -> tuple[Generation | None, State]:
     """Bring every registry up to date once, for cron. Whatever fails is raised."""
     with _root(config, stop, lambda _for: None, standby=False), Refresher(config, stop) as inputs:
-        inputs.refresh_now()
+        inputs.wait_for_workspaces()
         with session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (
             conn,
             state,
         ):
             state.daemon = False
-            generation = run_once(conn, state, observe)
+            state.looker = inputs
+            inputs.take(state)
+            first = run_once(conn, state, observe)
+            # Which owners there are is known only now; and GitHub is not waited for inside a transaction.
+            inputs.wait_for_github()
+            inputs.take(state)
+            generation = _both(first, run_once(conn, state, observe))
             # Where there is no daemon, nothing else prunes the log.
             Retention(conn, state).finish(PRUNING_S)
             return generation, state
+
+
+def _both(first: Generation | None, second: Generation | None) -> Generation | None:
+    """Return what two cycles did as one."""
+    if first is None or second is None:
+        return second or first
+    return replace(second, registries=tuple(dict.fromkeys(first.registries + second.registries)))
 
 
 def _survive(serving: Serving) -> None:
@@ -202,10 +229,7 @@ def _session(serving: Serving) -> None:
         waiting=serving.notifier.waiting,
         going_on=serving.wishes.going_on,
     ) as (conn, state):
-        try:
-            _serve(serving, conn, state)
-        finally:
-            serving.inputs.release_state()
+        _serve(serving, conn, state)
 
 
 def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
@@ -223,11 +247,13 @@ def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) 
 
 def _serve(serving: Serving, conn: Connection, state: State) -> None:
     """Work until the log is dry, then sleep until it rings; returns when asked to stop or reload, or without the root."""
+    state.looker = serving.inputs
     doorbell = None if serving.config.wake == "poll" else Doorbell(conn)
     streak = 0
     with Canary(conn, state) as canary:
         housekeeping = Housekeeping(conn, state, serving.inputs, canary)
         while serving.wishes.going_on() and serving.root.kept():
+            serving.inputs.take(state)
             generation = run_once(conn, state, serving.observe)
             if generation:
                 _tell(serving, generation)
@@ -247,7 +273,7 @@ def _serve(serving: Serving, conn: Connection, state: State) -> None:
                 doorbell.found()
                 serving.wishes.stop.wait(rest_s(generation.changes, streak))
             state.parked = doorbell.wait(
-                state.snapshot, serving.wishes, housekeeping.due_in_s, canary.release
+                state.snapshot, Sleep(serving, canary), housekeeping.due_in_s, canary.release
             )
             streak = 0 if doorbell.slept else streak + 1
 

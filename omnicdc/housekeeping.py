@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,18 +12,12 @@ from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
 from omnicdc.custody import inspect
 from omnicdc.fingerprint import look_at_capture, say
-from omnicdc.inputs.store import InputSettings, InputStore
 from omnicdc.model import HEARTBEAT_S
 from omnicdc.retention import Retention
-from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import Self
-
     from omnicdc.canary import Canary
-    from omnicdc.config import Config
-    from omnicdc.model import Inputs
+    from omnicdc.refresher import Refresher
     from omnicdc.state import State
 
 log = structlog.get_logger()
@@ -105,70 +98,3 @@ class Housekeeping:
         self._retention.begin()
         acknowledge(self._conn, self._state)
         self._canary.due = True
-
-
-class Refresher:
-    """Keeps the inputs fresh in the background: clones, heart and GitHub are slow, and a change never waits for them.
-
-    A context manager: loads what the last run knew, starts looking, and stops.
-    """
-
-    def __init__(self, config: Config, stop: Stop) -> None:
-        self._store = InputStore(InputSettings.of(config))
-        self._every_s = config.refresh_s
-        self._stop = stop
-        self._end = Stop()
-        self._ended = threading.Event()
-        self._owners: Callable[[], Collection[str]] = frozenset
-        self._said: tuple[str, ...] = ()
-        self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
-
-    def __enter__(self) -> Self:
-        """At the very first start, look before anything is published."""
-        self._store.load()
-        if not self._store.primed:
-            self._store.walk(self._stop)
-        self._say_faults()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        """Ask the thread to end; it may still be walking, and harms nobody."""
-        self._end()
-        self._ended.set()
-
-    @property
-    def current(self) -> Inputs:
-        """The inputs as last read."""
-        return self._store.current
-
-    def refresh_now(self) -> None:
-        """Look at once, in the foreground."""
-        self._store.refresh(self._stop, self._owners())
-        self._say_faults()
-
-    def hand_over(self, state: State) -> None:
-        """Give new inputs to the registries, if there are any."""
-        self._store.reread_people()
-        self._say_faults()
-        self._owners = state.owners
-        if self.current is not state.inputs:
-            state.take_inputs(self.current)
-
-    def release_state(self) -> None:
-        """Keep the owners of the repositories, and not the state that they were read from: its session is over."""
-        owners = self._owners()
-        self._owners = lambda: owners
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._every_s):
-            try:
-                self._store.refresh(self._end, self._owners())
-            except Exception as exc:
-                log.error("inputs_not_refreshed", hint="please report it", exc_info=exc)
-
-    def _say_faults(self) -> None:
-        if self._store.faults != self._said:
-            self._said = self._store.faults
-            for fault in self._said:
-                log.warning("input_fault", fault=fault)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from omnicdc.model import Work
     from omnicdc.state import State
 
+THOROUGH = frozenset({"rebuild", "look"})
+"""Rows of the log that ask for all inputs to be looked at anew."""
+
 
 log = structlog.get_logger()
 
@@ -85,8 +88,9 @@ def _read(
                 state.snapshot = reading.snapshot
                 return None
             scan(reading, work, state, stages, observe)
+            looked = look(reading, state, stages, observe)
         with stages("scan"):
-            same = not work or fingerprint(conn) == state.capture.mark
+            same = not (work or looked) or fingerprint(conn) == state.capture.mark
         if same:
             return reading, work
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
@@ -95,6 +99,26 @@ def _read(
         f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
         hint="retrying automatically; see which session alters it: `select pid, query from pg_stat_activity`",
     )
+
+
+def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str], None]) -> bool:
+    """Look at once for the clones of what the changes brought, so that a new project is published with its path.
+
+    In the reading's snapshot, and for a moment only. What is not found by then comes with a later generation.
+    Returns whether anything was scanned.
+    """
+    thorough = any(change.op in THOROUGH for change in reading.changes)
+    arrived = state.arrived()
+    if state.looker is None or not (thorough or arrived is None or arrived):
+        return False
+    with stages("scan"):
+        state.looker.look(state, arrived, thorough=thorough)
+    concerned: Work = {
+        name: frozenset(ids) for name, ids in state.rescan.items() if not state.standings[name].scan_due
+    }
+    if concerned:
+        scan(reading, concerned, state, stages, observe)
+    return bool(concerned)
 
 
 def _generation(

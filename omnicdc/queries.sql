@@ -195,11 +195,11 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: The files are durable; say so.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, place, capture, daemon, silent_limit, quarantined_counts)
+                                   backend, place, capture, daemon, silent_limit, quarantined_counts, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
              %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s, %(daemon)s,
-             %(silent_limit)s, %(quarantined_counts)s)
+             %(silent_limit)s, %(quarantined_counts)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
@@ -208,7 +208,7 @@ on conflict (name) do update
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, place = excluded.place, capture = excluded.capture,
        daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit,
-       quarantined_counts = excluded.quarantined_counts
+       quarantined_counts = excluded.quarantined_counts, inputs = excluded.inputs
 returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
 
 -- reset_quarantine: Forget what this consumer held back.
@@ -257,6 +257,9 @@ select omnicdc.request_rebuild()::text as token;
 -- request_accept: Let through what the guard holds back.
 select omnicdc.request_accept()::text as token;
 
+-- request_look: Ask every consumer to look at its inputs anew.
+select omnicdc.request_look()::text as token;
+
 -- transaction: How a transaction ended, what the log holds of it, and whether the log still reaches back to it.
 -- Its end is read from the commit log and its changes in a snapshot: it has ended when both say so.
 select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
@@ -282,7 +285,7 @@ select s.*,
                                  or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null))
                           group by q.registry) as held), '{}') as quarantined
   from (
-select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root,
+select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root, c.inputs,
        c.snapshot::text as snapshot,
        c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
@@ -299,6 +302,14 @@ select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.h
        (select count(*) from (select from omnicdc.unread(c.snapshot) limit 10000) as first_ones) as behind
   from omnicdc.consumer c) as s
  order by s.name;
+
+-- inputs_state: What the daemons that are alive acknowledged of their inputs, and whether they have read a request to look.
+select c.name, c.inputs,
+       (%(asked)s::xid8 is null or pg_catalog.pg_visible_in_snapshot(%(asked)s::xid8, c.snapshot))
+       and coalesce(omnicdc.holder(c.name) = c.backend, false) as covered
+  from omnicdc.consumer c
+ where omnicdc.is_alive(c.name) and (%(consumer)s::text is null or c.name = %(consumer)s)
+ order by c.name;
 
 -- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
 -- Without tokens: everything that was committed at the barrier. Later generations hold what an earlier one held, so it is
@@ -329,7 +340,7 @@ select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot
 -- A change concerns the registry if the generation that read it held the registry back; if that is not known, it does.
 select exists (select from omnicdc.watch w where w.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
     or exists (select from omnicdc.unread(%(since)s::pg_snapshot) x
-                where x.op not in ('rebuild', 'accept')
+                where x.op not in ('rebuild', 'accept', 'look')
                   and (x.project_id is null or x.project_id = any (%(projects)s::uuid[]))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                   and coalesce((select %(registry)s = any (h.held)
@@ -371,7 +382,7 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
        extract(epoch from c.silent_limit)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
-       c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at,
+       c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

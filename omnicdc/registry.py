@@ -36,6 +36,7 @@ class Registry:
         """Project to the reason why PostgreSQL cannot give its row; which unit it belongs to is not known."""
         self._held: dict[str, str] | None = None
         """What `held_projects` returns; None when that may have changed."""
+        self._arrived: set[str] | None = None
         self._inputs = inputs
         self._key_of: dict[str, str] = {}
         """Project to its key, if it has one."""
@@ -49,6 +50,7 @@ class Registry:
         """
         self.document = Document()  # the old one makes room first
         self._held = None
+        self._arrived = None
         self._key_of.clear()
         self._sharing.clear()
         self.quarantined.clear()
@@ -90,6 +92,11 @@ class Registry:
     def frame(self, stamp: str) -> Frame:
         """Return what stands around the entries as they are now."""
         return self.scanner.frame(len(self.document), self.document.tally, stamp)
+
+    def take_arrived(self) -> set[str] | None:
+        """Return the keys that projects came to since the last call; None after a rebuild, for it may be any."""
+        arrived, self._arrived = self._arrived, set()
+        return arrived
 
     def known_keys(self) -> Collection[str]:
         """Return the keys of all projects seen; any thread may ask."""
@@ -160,6 +167,8 @@ class Registry:
         if left and self.scanner.grouped:
             self._leave(left, project)
         came = self._place(project, row) if row is not None else ""
+        if came and came != left and self._arrived is not None:
+            self._arrived.add(came)
         return {key for key in (left, came) if key}
 
     def _show(self, units: Iterable[tuple[str, Sequence[Row]]]) -> bool:

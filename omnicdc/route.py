@@ -22,7 +22,7 @@ def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
     """
     work: Work = {}
     for change in changes:
-        if change.op == "accept":
+        if change.op in ("accept", "look"):
             continue
         concerned: Collection[str] = watch.by_scanner
         if trusted and change.fields is not None:

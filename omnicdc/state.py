@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -12,7 +12,7 @@ from omnicdc.inputs.urls import github
 from omnicdc.model import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from omnicdc.config import Config
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from omnicdc.watch import Watch
 
 log = structlog.get_logger()
+
+TOLD = 20
+"""How many faults of the inputs, and notices, are told by their words."""
 
 
 FIRST_REST_S = 1.0
@@ -147,6 +150,13 @@ class Capture:
     """What our watch list has and the installed one has not."""
 
 
+class Looker(Protocol):
+    """Whoever looks for the inputs of what a change brought."""
+
+    def look(self, state: State, keys: Collection[str] | None, *, thorough: bool) -> None:
+        """Look for the inputs of these URL keys (None: of any), wait a moment, and give the state what is known."""
+
+
 @dataclass(slots=True)
 class State:
     """One session's view; `snapshot` is the one of the last read, "" before the first."""
@@ -198,6 +208,16 @@ class State:
     """Whether writers ring, until the next reading."""
     acknowledge_ms: float = 0.0
     """How long the last acknowledgement took."""
+    looker: Looker | None = None
+    """Who is asked for the inputs of what a change brought; None if they are as they are."""
+    looking: tuple[str, ...] = ()
+    """What is still being looked at, as of `inputs`."""
+    input_faults: tuple[str, ...] = ()
+    """What a person should fix in the inputs."""
+    input_notices: tuple[str, ...] = ()
+    """What a person may want to know of them."""
+    inputs_reported: object = None
+    """What was last acknowledged of the inputs."""
     _told: object = None
 
     def seen(self, snapshot: str, changes: Iterable[Change]) -> None:
@@ -237,7 +257,7 @@ class State:
 
     def news(self) -> bool:
         """Whether what is held back, or why, is not what was told last."""
-        return self._told != self._to_tell()
+        return self._told != self._to_tell() or self.inputs_reported != self.inputs_report()
 
     def told(self, ms: float) -> None:
         """Take what is held back as told, in so many milliseconds."""
@@ -273,10 +293,38 @@ class State:
             standing.scan_due = standing.unread = True
             standing.retry_now()
 
-    def owners(self) -> frozenset[str]:
-        """Return the owners of all repositories that CMP names; any thread may ask. A tenth of a second at 100,000."""
-        keys = (key for standing in self.standings.values() for key in standing.registry.known_keys())
-        return frozenset(found[0] for key in keys if (found := github(key)))
+    def inputs_report(self) -> dict[str, Any]:
+        """Return what is acknowledged of the inputs: whether the files hold them, and what is wrong with them."""
+        behind = self.rescan or any(it.pending and not it.fault for it in self.standings.values())
+        waiting = self.looking or (("publication",) if behind else ())
+        return {
+            "state": "looking" if waiting else "current",
+            "waiting_for": list(waiting),
+            "faults": list(self.input_faults[:TOLD]),
+            "fault_count": len(self.input_faults),
+            "notices": list(self.input_notices[:TOLD]),
+            "notice_count": len(self.input_notices),
+        }
+
+    def arrived(self) -> Collection[str] | None:
+        """Return the URL keys that were seen for the first time since the last call; None if any may be among them."""
+        found = [standing.registry.take_arrived() for standing in self.standings.values()]
+        return None if None in found else {key for keys in found if keys for key in keys}
+
+    def owners(self, keys: Collection[str] | None = None) -> frozenset[str]:
+        """Return the owners of the repositories with these URL keys; of None, of all that CMP names.
+
+        All of them take a tenth of a second at 100,000.
+        """
+        return frozenset(
+            found[0] for key in (self.keys() if keys is None else keys) if (found := github(key))
+        )
+
+    def keys(self) -> frozenset[str]:
+        """Return the URL keys of all projects."""
+        return frozenset(
+            key for standing in self.standings.values() for key in standing.registry.known_keys()
+        )
 
     def take_inputs(self, inputs: Inputs) -> None:
         """Have every registry take new inputs; the projects they concern are scanned by the next cycle."""

@@ -25,7 +25,7 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
         capture = db.one(conn, "capture_fault")
         log = db.one(conn, "log_size")
         publications = db.rows(conn, "unexpected_publications")
-        consumers = db.rows(conn, "status_consumers")
+        consumers = [_spread(row) for row in db.rows(conn, "status_consumers")]
     faults = [f"capture is broken: {capture['fault']} - {capture['mend']}"] if capture["fault"] else []
     faults += [_published(found["name"]) for found in publications]
     if not consumers:
@@ -57,6 +57,19 @@ def _not_serving(consumer: str, host: str) -> str:
     )
 
 
+def _spread(consumer: db.Row) -> db.Row:
+    """Tell of the inputs in keys of their own."""
+    told = consumer.pop("inputs") or {}
+    return consumer | {
+        "inputs": told.get("state"),
+        "inputs_waiting_for": told.get("waiting_for", []),
+        "input_faults": told.get("faults", []),
+        "input_fault_count": told.get("fault_count", 0),
+        "input_notices": told.get("notices", []),
+        "input_notice_count": told.get("notice_count", 0),
+    }
+
+
 def _faults(consumer: db.Row) -> list[str]:
     name = consumer["name"]
     lines = [] if consumer["alive"] or not consumer["daemon"] else [_not_serving(name, consumer["host"])]
@@ -69,6 +82,9 @@ def _faults(consumer: db.Row) -> list[str]:
         f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
         for registry, held in consumer["held"].items()
     ]
+    lines += [f"{name}: {fault}" for fault in consumer["input_faults"]]
+    more = consumer["input_fault_count"] - len(consumer["input_faults"])
+    lines += [f"{name}: {more} more faults of the inputs - see the log"] if more > 0 else []
     lines += [
         f"{name}: project {project} is held back from {registry}: {reason}"
         for registry, held_back in consumer["quarantined"].items()

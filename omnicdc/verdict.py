@@ -19,6 +19,7 @@ Status = Literal[
     "capture_broken",
     "timeout",
 ]
+InputsState = Literal["current", "looking"]
 CERTAIN: frozenset[str] = frozenset({"published", "nothing_to_do"})
 """The verdicts that mean: the files are right."""
 
@@ -42,6 +43,8 @@ class Verdict:
     """Hosts that are expected and down, so that nothing is said of their files."""
     withheld: frozenset[str] = frozenset()
     """The registries that do not show all of it: held, or without an entry for one of its projects."""
+    inputs: InputsState | None = None
+    """Whether the files also show all clones and all of GitHub's metadata; None if no daemon tells."""
 
     @property
     def arrived(self) -> bool:
@@ -60,6 +63,7 @@ class Verdict:
             "registries": list(self.registries),
             "consumers": list(self.consumers),
             "left_out": list(self.left_out),
+            "inputs": self.inputs,
         }
 
 
@@ -110,6 +114,8 @@ class Consumer:
     """Whether everything was read since the capture was last altered: before that it may have missed changes."""
     expected: bool = True
     """Whether it gave a sign of life within its limit of silence."""
+    inputs: InputsState | None = None
+    """Whether its files show all clones and GitHub's metadata as well; None if it does not tell."""
 
     @property
     def unread(self) -> bool:
@@ -146,16 +152,22 @@ class Picture:
         """Hosts that are expected and down."""
         return tuple(one.name for one in self.consumers if one.expected and not one.alive)
 
+    @property
+    def inputs(self) -> InputsState | None:
+        """What the live daemons tell of their inputs, taken together."""
+        told = {one.inputs for one in self.consumers if one.alive and one.inputs is not None}
+        return None if not told else "looking" if "looking" in told else "current"
+
 
 def decide(picture: Picture) -> Verdict | None:
     """Return the verdict; None while it may still change by itself within a moment."""
     verdict = _decided(picture)
-    return verdict and replace(verdict, left_out=picture.left_out)
+    return verdict and replace(verdict, left_out=picture.left_out, inputs=picture.inputs)
 
 
 def give_up(picture: Picture, *, waited_s: float) -> Verdict:
     """Return the verdict once the time is up: who is missing, or at which stage it stands."""
-    return replace(_given_up(picture, waited_s), left_out=picture.left_out)
+    return replace(_given_up(picture, waited_s), left_out=picture.left_out, inputs=picture.inputs)
 
 
 def no_consumer(picture: Picture) -> Verdict:
@@ -169,6 +181,7 @@ def no_consumer(picture: Picture) -> Verdict:
         token=picture.token,
         consumers=names,
         left_out=picture.left_out,
+        inputs=picture.inputs,
     )
 
 
@@ -181,6 +194,7 @@ def hosts_missing(picture: Picture) -> Verdict:
         token=picture.token,
         consumers=tuple(consumer.name for consumer in picture.consumers),
         left_out=picture.left_out,
+        inputs=picture.inputs,
     )
 
 

@@ -98,6 +98,11 @@ class OwnConnection:
         return bool(list(self._conn.notifies(timeout=seconds, stop_after=1)))
 
 
+def as_source(source: db.Connection | Source) -> Source:
+    """Return a source of connections; a connection is one that is lent to a single wait."""
+    return OwnConnection(source) if isinstance(source, db.Connection) else source
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What a wait is for: a transaction, or everything committed at the barrier, or of that what concerns some projects."""
@@ -131,7 +136,7 @@ def wait(
     Raises ConfigError for a token that this cluster never gave out, a name that no consumer ever had, or a time-out
     that is no time; SchemaMismatch; DatabaseUnavailable.
     """
-    source = OwnConnection(source) if isinstance(source, db.Connection) else source
+    source = as_source(source)
     timeout_s, started = seconds(timeout_s), time.monotonic()
     patience, pause = SLICE_S, 0.0
     with db.translated("waiting for the publication"):
@@ -301,6 +306,7 @@ def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) ->
     return Consumer(
         row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
         row["last_error"], delivery, hidden, row["proven"], row["expected"],
+        row["inputs"] and row["inputs"]["state"],
     )  # fmt: skip
 
 

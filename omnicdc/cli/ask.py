@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,6 +69,11 @@ def status(*, as_json: bool, **given: Any) -> None:
     "--consumer", metavar="NAME", help="Wait for this registry host only.  [default: all that are alive]"
 )
 @options.all_hosts
+@click.option(
+    "--inputs",
+    is_flag=True,
+    help="Have clones and GitHub looked at, and wait until the registries show them.",
+)
 @options.timeout(30.0)
 @options.as_json
 def wait(
@@ -76,6 +82,7 @@ def wait(
     project: str | None,
     consumer: str | None,
     all_hosts: bool,
+    inputs: bool,
     timeout: float,
     as_json: bool,
     **given: Any,
@@ -91,6 +98,7 @@ def wait(
     from omnicdc import db
     from omnicdc import wait as waits
     from omnicdc.cli.progress import waiting
+    from omnicdc.inputs_state import wait_for_inputs
     from omnicdc.stop import Stop
 
     if token is not None and project is not None:
@@ -105,6 +113,7 @@ def wait(
             # A name is UTF-8, whatever the locale.
             project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
+        began = time.monotonic()
         verdict = waits.wait(
             conn,
             token,
@@ -114,6 +123,9 @@ def wait(
             consumer=consumer,
             all_hosts=all_hosts,
         )
+        if inputs:
+            left = min(timeout - (time.monotonic() - began), conn.left_s)
+            verdict = wait_for_inputs(conn, verdict, timeout_s=left, stop=Stop(), consumer=consumer)
 
     def text() -> None:
         say(

@@ -137,6 +137,7 @@ def _once(config: Config, *, as_json: bool) -> NoReturn:
     quarantined = dict(generation.quarantined) if generation else {}
     written = list(generation.registries) if generation else []
     result = {"generation": state.generation, "registries": written, "held": held, "quarantined": quarantined}
+    result["inputs"] = state.inputs_report()["state"]
 
     def text() -> None:
         say(

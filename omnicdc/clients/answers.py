@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from omnicdc.verdict import Verdict
+    from omnicdc.verdict import InputsState, Verdict
 
 SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}
 """Genesis's names for the scanners."""
@@ -45,6 +45,7 @@ class WaitAnswer(TypedDict):
     registries_updated: list[str]
     consumers: list[str]
     left_out: list[str]
+    inputs: Literal["current", "looking"] | None
 
 
 class ScannerResult(TypedDict):
@@ -131,6 +132,7 @@ class Outcome:
     registries_updated: Sequence[str] = ()
     consumers: Sequence[str] = ()
     left_out: Sequence[str] = ()
+    inputs: InputsState | None = None
     withheld: frozenset[str] | None = None
     """The registries that do not show all of it; None: it is not known of any that it does."""
     results: Mapping[str, str] = field(default_factory=dict)
@@ -152,6 +154,7 @@ def waited(verdict: Verdict) -> Outcome:
         registries_updated=verdict.registries,
         consumers=verdict.consumers,
         left_out=verdict.left_out,
+        inputs=verdict.inputs,
         withheld=verdict.withheld if arrived or verdict.status in ("held", "quarantined") else None,
     )
 
@@ -192,6 +195,7 @@ def wait_answer(it: Outcome) -> WaitAnswer:
         "registries_updated": list(it.registries_updated),
         "consumers": list(it.consumers),
         "left_out": list(it.left_out),
+        "inputs": it.inputs,
     }
 
 

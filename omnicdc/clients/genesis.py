@@ -17,6 +17,7 @@ from omnicdc import db, verify
 from omnicdc import wait as waits
 from omnicdc.clients import answers, transaction
 from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.inputs_state import wait_until_shown
 from omnicdc.log import scrubbed
 from omnicdc.stop import Stop
 from omnicdc.wait_pool import Lease
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         WaitAnswer,
     )
     from omnicdc.config import Config
+    from omnicdc.verdict import Verdict
 
 ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL rolled it back"
 
@@ -118,7 +120,7 @@ class GenesisClient:
     def rebuild_all_registries(
         self, dry_run: bool = False, *, all_hosts: bool | None = None
     ) -> RebuildAnswer:
-        """Have every daemon scan everything and publish what differs, and wait for it.
+        """Have every daemon scan everything and look at all inputs, publish what differs, and wait for it.
 
         `scanners_run` and `results` tell what ran, also where a project or a registry is held back.
         """
@@ -230,11 +232,33 @@ class GenesisClient:
         all_hosts: bool | None = None,
     ) -> Outcome:
         """Wait, without a connection of its own; what is asked first takes its part of the time."""
-        left_s = self._timeout_s if timeout_s is None else waits.seconds(timeout_s)
-        deadline = time.monotonic() + left_s
-        with self._looking(left_s) as conn:
+        deadline = self._deadline(timeout_s)
+        with self._looking(deadline - time.monotonic()) as conn:
             projects = None if names is None else waits.projects_named(conn, self._config.table, names)
-        verdict = waits.wait(
+        return answers.waited(self._verdict(token, deadline, projects=projects, all_hosts=all_hosts))
+
+    def _rebuild(self, all_hosts: bool | None) -> Outcome:
+        deadline = self._deadline(None)
+        with self._looking(self._timeout_s) as conn, db.translated("asking for a rebuild"):
+            token = str(db.one(conn, "request_rebuild")["token"])
+        verdict = self._verdict(token, deadline, all_hosts=all_hosts)
+        if verdict.arrived:
+            left_s = max(0.0, deadline - time.monotonic())
+            verdict = wait_until_shown(self._lease.pool(), verdict, token, timeout_s=left_s, stop=Stop())
+        return answers.waited(verdict)
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self._timeout_s if timeout_s is None else waits.seconds(timeout_s))
+
+    def _verdict(
+        self,
+        token: str | int | None,
+        deadline: float,
+        *,
+        projects: Sequence[str] | None = None,
+        all_hosts: bool | None = None,
+    ) -> Verdict:
+        return waits.wait(
             self._lease.pool(),
             token,
             timeout_s=max(0.0, deadline - time.monotonic()),
@@ -242,12 +266,6 @@ class GenesisClient:
             projects=projects,
             all_hosts=self._all_hosts if all_hosts is None else all_hosts,
         )
-        return answers.waited(verdict)
-
-    def _rebuild(self, all_hosts: bool | None) -> Outcome:
-        with self._looking(self._timeout_s) as conn, db.translated("asking for a rebuild"):
-            token = db.one(conn, "request_rebuild")["token"]
-        return self._waited(token, all_hosts=all_hosts)
 
     def _would_rebuild(self) -> Outcome:
         with self._looking(self._timeout_s) as conn:

@@ -12,7 +12,7 @@ from omnicdc.inputs.urls import url_key
 from omnicdc.inputs.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from omnicdc.stop import Stop
@@ -22,35 +22,62 @@ _CREDENTIALS = re.compile(r"(https?://)[^/@]*@", re.IGNORECASE)
 
 
 def find_clones(roots: Sequence[Path], stop: Stop) -> Mapping[str, str]:
-    """Return the absolute path of each clone by its URL key; of several clones the first found.
+    """Return the absolute path of each clone by its URL key; of several clones that of the first root.
 
-    Roots in their order, each walked in sorted order; clones inside clones count. Where a root or a
-    directory cannot be read there is nothing. Incomplete once a stop is asked for.
+    Under one root the shallowest wins, then the first in sorted order; clones inside clones count. Where a
+    root or a directory cannot be read there is nothing. Incomplete once a stop is asked for.
     """
     clones: dict[str, str] = {}
-    for path in _clone_paths(roots, stop):
-        key = url_key(_CREDENTIALS.sub(r"\1", origin(path) or "", count=1))
-        if key and is_unicode(key) and is_unicode(path):  # on disk a name may hold any bytes
-            clones.setdefault(key, path)
+    for root, others in zip(roots, earlier(roots), strict=True):
+        clones = clones_below(root, others, stop) | clones
     return clones
+
+
+def clones_below(root: Path, others: frozenset[str], stop: Stop) -> dict[str, str]:
+    """As `find_clones`, of one root, without what lies at or below the `others`."""
+    top = os.path.abspath(root)  # noqa: PTH100 - as configured, symlinks and all
+
+    def enter(path: str, name: str) -> bool:
+        return may_enter(path, name, others)
+
+    if not may_enter(top, "", others):
+        return {}
+    paths = [path for path, found in walk(top, stop, enter=enter, wanted=".git".__eq__) if found]
+    return shallowest((path, clone_key(path)) for path in paths)
+
+
+def earlier(roots: Sequence[Path]) -> tuple[frozenset[str], ...]:
+    """Return, for each root, the roots before it: what lies there is theirs."""
+    tops = [os.path.abspath(root) for root in roots]  # noqa: PTH100 - as above
+    return tuple(frozenset(tops[:number]) for number in range(len(tops)))
+
+
+def clone_key(path: str) -> str:
+    """Return the URL key of a clone's remote; empty where there is none, or it cannot be told in UTF-8."""
+    key = url_key(_CREDENTIALS.sub(r"\1", origin(path) or "", count=1))
+    return key if is_unicode(key) and is_unicode(path) else ""  # on disk a name may hold any bytes
+
+
+def shallowest(clones: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the paths by URL key, of pairs of path and key; of several the shallowest, then the first in order."""
+    found: dict[str, str] = {}
+    for path, key in clones:
+        if key and (key not in found or _rank(path) < _rank(found[key])):
+            found[key] = path
+    return found
+
+
+def _rank(path: str) -> tuple[int, list[str]]:
+    parts = path.split("/")
+    return len(parts), parts
+
+
+def may_enter(path: str, name: str, others: frozenset[str]) -> bool:
+    """Say whether clones are looked for in a directory."""
+    return name != ".git" and path not in others and not is_off_limits(path)
 
 
 def is_off_limits(path: str) -> bool:
     """Say whether what lies at an absolute path is no clone of ours, nor anything below."""
     parts = path.split("/")
     return bool(_SURFACES.search(path)) or ("omni" in parts and "artifacts" in parts)
-
-
-def _clone_paths(roots: Sequence[Path], stop: Stop) -> Iterator[str]:
-    walked: set[str] = set()
-
-    def enter(path: str, name: str) -> bool:
-        return name != ".git" and path not in walked and not is_off_limits(path)
-
-    for top in map(os.path.abspath, roots):
-        if top in walked or is_off_limits(top):
-            continue
-        for path, found in walk(top, stop, enter=enter, wanted=".git".__eq__):
-            if found:
-                yield path
-        walked.add(top)

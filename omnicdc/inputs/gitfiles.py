@@ -20,9 +20,14 @@ _ESCAPES = {"n": "\n", "t": "\t", "b": "\b", "\n": ""}
 
 def origin(clone: str) -> str | None:
     """Return the first URL of a clone's remote `origin`, as written; None where there is none."""
+    return origin_url(_read(config_file(clone)) or "")
+
+
+def config_file(clone: str) -> str:
+    """Return the path of the configuration that a clone shares with its worktrees; it may not be there."""
     directory = _git_directory(clone)
     common = (_read(_joined(directory, "commondir")) or "").strip()
-    return origin_url(_read(_joined(directory, common, "config")) or "")
+    return _joined(directory, common, "config")
 
 
 def origin_url(config: str) -> str | None:

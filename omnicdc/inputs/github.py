@@ -9,19 +9,21 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import orjson
 
 from omnicdc.inputs import cache
-from omnicdc.inputs.inventory import Element, Elements, by_key
-from omnicdc.inputs.reading import Reading
+from omnicdc.inputs.inventory import GONE, SOURCE, Element, Elements, by_key
+from omnicdc.inputs.urls import github
 from omnicdc.stop import SLICE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from omnicdc.inputs.reading import Reading
     from omnicdc.stop import Stop
 
 _FILE = "github.json"
@@ -47,13 +49,24 @@ class _Unlisted(Exception):  # noqa: N818 - never leaves this module
         self.for_all = for_all
 
 
-def fetch(owners: Iterable[str], stop: Stop, timeout_s: float = _TIMEOUT_S) -> Reading[Elements]:
-    """Return the repositories of these owners by URL key, all there are, and why some could not be listed.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The repositories that GitHub listed, by URL key, and whose: of these owners, these are all there are."""
+
+    elements: Elements
+    owners: frozenset[str]
+    """In lower case, without those that could not be listed, or not whole."""
+    faults: tuple[str, ...] = ()
+
+
+def fetch(owners: Iterable[str], stop: Stop, timeout_s: float = _TIMEOUT_S) -> Listing:
+    """List the repositories of these owners, and say why some could not be listed.
 
     What fails is merely absent: the caller keeps what it knew. An owner that GitHub does not know is one
-    fault; no `gh`, nobody logged in, a time-out, or a stop (which kills `gh`) ends the round.
+    fault; no `gh`, a `gh` that is logged out, a time-out, or a stop (which kills `gh`) ends the round.
     """
     found: dict[str, Element] = {}
+    listed: set[str] = set()
     faults: list[str] = []
     gh = shutil.which("gh")
     for owner in sorted({owner.strip().lower() for owner in owners}):
@@ -68,7 +81,19 @@ def fetch(owners: Iterable[str], stop: Stop, timeout_s: float = _TIMEOUT_S) -> R
         else:
             found |= reading.value
             faults += reading.faults
-    return Reading(found, _the_first(faults))
+            if not reading.faults:  # an element that cannot be used may be one that was there before
+                listed.add(owner)
+    return Listing(found, frozenset(listed), _the_first(faults))
+
+
+def update(known: Elements, listing: Listing) -> Elements:
+    """Return what is known after a listing: what GitHub listed before and does not list now is `gone`."""
+    gone = {
+        key: {**element, SOURCE: GONE}
+        for key, element in known.items()
+        if key not in listing.elements and (github(key) or ("",))[0] in listing.owners
+    }
+    return {**known, **gone, **listing.elements}
 
 
 def is_installed() -> bool:

@@ -27,8 +27,21 @@ def count_heart(root: Path, stop: Stop) -> Mapping[str, int]:
     """
     top = os.path.abspath(root)  # noqa: PTH100 - as configured, symlinks and all
     clones = {str(parent) for parent in Path(top).parents if (parent / ".git").exists()}
+    return _counted(top, top, clones, stop)
+
+
+def count_heart_of(clone: str, root: Path, stop: Stop) -> Mapping[str, int]:
+    """As `count_heart`, of one clone and those inside it; nothing where the root's count would not come by."""
+    top = os.path.abspath(root)  # noqa: PTH100 - as above
+    below = f"{clone}/".removeprefix(f"{top.rstrip('/')}/")
+    if below.startswith(("/", "federation_heart/")) or any(part.startswith(".") for part in below.split("/")):
+        return {}
+    return _counted(clone, top, set(), stop)
+
+
+def _counted(start: str, top: str, clones: set[str], stop: Stop) -> Mapping[str, int]:
     counts: Counter[str] = Counter()
-    for directory, names in _directories(top, stop):
+    for directory, names in _directories(start, top, stop):
         if ".git" in names:
             clones.add(directory)
         found = sum(imports_heart(f"{directory}/{name}") for name in names if name != ".git")
@@ -54,10 +67,10 @@ def imports_heart(path: str) -> bool:
     return False
 
 
-def _directories(top: str, stop: Stop) -> Iterator[tuple[str, list[str]]]:
+def _directories(start: str, top: str, stop: Stop) -> Iterator[tuple[str, list[str]]]:
     heart = f"{top.rstrip('/')}/federation_heart"
     return walk(
-        top,
+        start,
         stop,
         enter=lambda path, name: not name.startswith(".") and path != heart,
         wanted=lambda name: name == ".git" or name.endswith(".py"),

@@ -31,12 +31,21 @@ _ADOPTED = "adopted_inventory.json"
 _OURS = ("uuid", "uuids")
 _SYNTHESIZED = {"description", "name", "owner", "updatedAt", "url", "uuid", "visibility"}
 
+SOURCE = "source"
+"""The last key of an element that GitHub does not list: `CMP` or `GONE`. Other programs may give it other values."""
+
+CMP = "cmp"
+"""Only CMP knows the repository."""
+
+GONE = "gone"
+"""GitHub listed the repository before, and does not list it now."""
+
 
 def adopt(registry_file: Path, state_dir: Path) -> Reading[Elements]:
     """Return the adopted elements by URL key; the first call reads the published file and adopts it.
 
-    Without `uuid` and `uuids`, and without elements that CMP alone vouched for. Of a file with faults a
-    copy stays in the state directory. What was adopted before, but is damaged, is adopted anew. Raises
+    Without `uuid`, `uuids` and `source: cmp`, and without elements that only CMP knew; `source: gone` stays,
+    as nothing else tells of it. Of a file with faults a copy stays in the state directory. What was adopted before, but is damaged, is adopted anew. Raises
     `ConfigError` where the published file is there but cannot be read (adopting nothing would lose it),
     or the state directory cannot be written to.
     """
@@ -63,7 +72,10 @@ def adopted_before(state_dir: Path) -> Elements | None:
 
 
 def merge(adopted: Elements, fetched: Elements) -> Elements:
-    """Return GitHub's elements over the adopted: its fields win, unknown fields and other elements stay."""
+    """Return GitHub's elements over the adopted: its fields win, unknown fields and other elements stay.
+
+    What GitHub lists again is no longer `gone`.
+    """
     both = {key: _over(adopted[key], fetched[key]) for key in adopted.keys() & fetched.keys()}
     return {**adopted, **fetched, **both}
 
@@ -71,7 +83,8 @@ def merge(adopted: Elements, fetched: Elements) -> Elements:
 def by_key(elements: Iterable[object], source: str) -> Reading[Elements]:
     """Return the elements by URL key, and a fault for each that is none.
 
-    Of two for one repository the first one's fields win; fields that only the second has are kept.
+    Of two for one repository the later one's fields win; fields that only the first has are kept. An element
+    that only CMP knew adds nothing to another one.
     """
     found: dict[str, Element] = {}
     faults = []
@@ -81,7 +94,10 @@ def by_key(elements: Iterable[object], source: str) -> Reading[Elements]:
             faults.append(f"{source}: element {number} {wrong}; it is skipped")
             continue
         key = url_key(element["url"])
-        found[key] = {**element, **found[key]} if key in found else element
+        if key not in found or _is_synthesized(found[key]):
+            found[key] = element
+        elif not _is_synthesized(element):
+            found[key] = {**found[key], **element}
     return Reading(found, tuple(faults))
 
 
@@ -146,7 +162,8 @@ def _is_synthesized(element: Element) -> bool:
     """Say whether omnicdc made this element of a URL in CMP, so that it leaves with the last project."""
     owner = element.get("owner")
     return (
-        element.keys() - {"uuids"} == _SYNTHESIZED
+        element.keys() - {"uuids", SOURCE} == _SYNTHESIZED
+        and element.get(SOURCE, CMP) == CMP
         and isinstance(owner, Mapping)
         and owner.keys() == {"id", "login"}
         and (element["description"], element["updatedAt"], element["visibility"]) == (None, None, "unknown")
@@ -155,12 +172,15 @@ def _is_synthesized(element: Element) -> bool:
 
 
 def _without_ours(element: Element) -> Element:
-    return {field: value for field, value in element.items() if field not in _OURS}
+    ours = {*_OURS, SOURCE} if element.get(SOURCE) == CMP else _OURS
+    return {field: value for field, value in element.items() if field not in ours}
 
 
 def _over(adopted: Element, fetched: Element) -> Element:
     """Lay one element over another; the `owner` object is laid over in the same way."""
     element = {**adopted, **fetched}
+    if element.get(SOURCE) == GONE and SOURCE not in fetched:
+        del element[SOURCE]
     owners = adopted.get("owner"), fetched.get("owner")
     if isinstance(owners[0], Mapping) and isinstance(owners[1], Mapping):
         element["owner"] = {**owners[0], **owners[1]}

@@ -1,9 +1,9 @@
-"""The last good reading of a person's file: a file that breaks changes nothing, not even across a restart."""
+"""The last valid version of a person's file: a file that breaks changes nothing, not even across a restart."""
 
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from omnicdc.errors import OmnicdcError, RegistryError
@@ -46,7 +46,7 @@ class KeptFile(Generic[T]):
             if good or (good is not None and os.path.exists(self.copy)):  # noqa: PTH110 - never raises
                 cache.write(self.copy, good)
         except OmnicdcError as exc:
-            return Reading(reading.value, (*reading.faults, str(exc)))
+            return replace(reading, faults=(*reading.faults, str(exc)))
         return reading
 
     def _read(self, before: T | None) -> tuple[Reading[T], bytes | None]:

@@ -17,6 +17,20 @@ class Reading(Generic[T_co]):
 
     value: T_co
     faults: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What is perhaps a slip of the pen, and changes nothing."""
+    entries: tuple[Named, ...] = ()
+    """Which repositories each entry names, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One entry of a person's file, and the repositories that it names."""
+
+    where: str
+    """`FILE:LINE`."""
+    names: tuple[str, ...]
+    """URL keys of the overrides; `name` or `owner/name` of the exclusions."""
 
 
 def is_unicode(text: str) -> bool:

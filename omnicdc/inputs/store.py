@@ -5,26 +5,36 @@ Whoever wants them takes `current`, one frozen object; who holds it sees no half
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import OmnicdcError
 from omnicdc.inputs import cache, github, inventory, workspaces
+from omnicdc.inputs.clones import clones_below, earlier
+from omnicdc.inputs.heart import count_heart, count_heart_of
 from omnicdc.inputs.kept import KeptFile, Signature
-from omnicdc.inputs.people import parse_exclusions, parse_overrides
+from omnicdc.inputs.people import parse_exclusions, parse_overrides, unmatched
 from omnicdc.inputs.reading import Reading
+from omnicdc.inputs.shallow import ShallowLook
+from omnicdc.inputs.workspaces import RootClones, by_root, merged
 from omnicdc.model import Inputs
+from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from omnicdc.config import Config
     from omnicdc.inputs.inventory import Elements
-    from omnicdc.inputs.workspaces import Workspaces
     from omnicdc.model import Override
-    from omnicdc.stop import Stop
+
+HARMLESS = ("github", "new owners", "adoption")
+"""Kinds of faults."""
+
+LOOK_PATIENCE_S = 2.0
+"""How long `verify` waits for a look at the workspaces."""
 
 _PROJECTS = Path("governance/registry/projects")
 _INVENTORY = Path("governance/registry/git_repos/repo_inventory.json")
@@ -63,17 +73,24 @@ class _Parts:
 
     overrides: Reading[Mapping[str, Override]]
     exclusions: Reading[frozenset[str]]
-    workspaces: Workspaces | None
+    roots: tuple[RootClones, ...]
+    heart: Mapping[str, int]
     github: Elements
     repositories: Elements
     """The adopted inventory with `github` over it."""
+
+    def with_root(self, number: int, **found: Mapping[str, str]) -> _Parts:
+        """Return the same with what was found in one root: `walked` or `seen`."""
+        roots = list(self.roots)
+        roots[number] = replace(roots[number], **found)
+        return replace(self, roots=tuple(roots))
 
     def assembled(self) -> Inputs:
         return Inputs(
             overrides=self.overrides.value,
             excluded=self.exclusions.value,
-            clones=self.workspaces.clones if self.workspaces else {},
-            heart=self.workspaces.heart if self.workspaces else {},
+            clones=merged(self.roots),
+            heart=self.heart,
             repositories=self.repositories,
         )
 
@@ -88,6 +105,55 @@ def read_only(settings: InputSettings) -> Inputs:
     return _loaded(settings, overrides.read(), exclusions.read(), adopted).assembled()
 
 
+def read_now(settings: InputSettings, patience_s: float = LOOK_PATIENCE_S) -> tuple[Inputs, bool]:
+    """As `read_only`, and look where clones usually lie; returns also whether every workspace root answered.
+
+    Waits no longer than that for a mount that hangs.
+    """
+    overrides, exclusions = _peoples_files(settings)
+    adopted = inventory.adopted_before(settings.state_dir) or {}
+    parts = _loaded(settings, overrides.read(), exclusions.read(), adopted)
+    found: dict[int, _Look] = {}
+    threads = [
+        Thread(
+            target=lambda number=number: found.update({number: _look(settings, parts, number)}), daemon=True
+        )
+        for number in range(len(settings.roots))
+    ]
+    end = time.monotonic() + patience_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    looks = {**found}
+    for number, look in looks.items():
+        parts = parts.with_root(number, seen=look.seen)
+        parts = replace(parts, heart={**parts.heart, **look.heart})
+    return parts.assembled(), len(looks) == len(threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    seen: Mapping[str, str]
+    heart: Mapping[str, int]
+
+
+def _look(settings: InputSettings, parts: _Parts, number: int) -> _Look:
+    """Look at one root for the first time, and count the heart of what is new there."""
+    known = parts.roots[number].paths()
+    seen = ShallowLook(settings.roots[number], earlier(settings.roots)[number])(known)
+    everything = {path for part in parts.roots for path in part.paths()}
+    new = [path for path, key in seen.items() if key and path not in everything]
+    return _Look(seen, _heart_of(new, settings.root, Stop()))
+
+
+def _heart_of(clones: Iterable[str], root: Path, stop: Stop) -> Mapping[str, int]:
+    counted: dict[str, int] = {}
+    for path in clones:
+        counted |= count_heart_of(path, root, stop)
+    return counted
+
+
 class InputStore:
     """The inputs of one infrastructure root: `load` first, then as often as you like the others.
 
@@ -99,12 +165,18 @@ class InputStore:
         self._settings = settings
         self._overrides, self._exclusions = _peoples_files(settings)
         self._lock = Lock()
-        self._refreshing = Lock()
-        self._parts = _Parts(Reading({}), Reading(frozenset()), None, {}, {})
+        self._fetching = Lock()
+        self._saving = Lock()
+        others = earlier(settings.roots)
+        self._others = others
+        self._looks = [ShallowLook(root, before) for root, before in zip(settings.roots, others, strict=True)]
+        self._parts = _Parts(Reading({}), Reading(frozenset()), by_root(None, settings.roots), {}, {}, {})
         self._current = Inputs()
         self._adopted: Elements = {}
         self._signatures: tuple[Signature, Signature] = (None, None)
         self._faults: dict[str, tuple[str, ...]] = {}
+        self.files_read = 0
+        """How often people's files were read again."""
 
     @property
     def current(self) -> Inputs:
@@ -119,9 +191,36 @@ class InputStore:
         return (*parts.overrides.faults, *parts.exclusions.faults, *others)
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What people may have meant otherwise in their files."""
+        parts = self._parts
+        return (*parts.overrides.notices, *parts.exclusions.notices)
+
+    @property
+    def harmless(self) -> frozenset[str]:
+        """Those of the faults that change nothing: GitHub does not answer, or an old inventory had flaws."""
+        return frozenset(fault for kind in HARMLESS for fault in self._faults.get(kind, ()))
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether people wrote anything."""
+        return bool(self._parts.overrides.entries or self._parts.exclusions.entries)
+
+    def unmatched(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Return a notice for each entry of people's files that matches none of these URL keys; at most a second's work."""
+        parts = self._parts
+        return (*unmatched(parts.overrides, keys), *unmatched(parts.exclusions, keys))
+
+    @property
     def primed(self) -> bool:
         """Whether the workspaces of these settings were ever walked; if not, `walk` before publishing."""
-        return self._parts.workspaces is not None
+        return all(part.walked is not None for part in self._parts.roots)
+
+    @property
+    def asks_github(self) -> bool:
+        """Whether there is anything to ask GitHub with."""
+        settings = self._settings
+        return settings.gh and bool(settings.github_owners or github.is_installed())
 
     def load(self) -> Inputs:
         """Take what is cached and what people wrote, and at the first start adopt the inventory.
@@ -147,6 +246,7 @@ class InputStore:
         if signatures == self._signatures:
             return None
         self._signatures = signatures
+        self.files_read += 1
         before = self._parts
         overrides = self._overrides.read_and_keep(before.overrides.value)
         exclusions = self._exclusions.read_and_keep(before.exclusions.value)
@@ -162,39 +262,89 @@ class InputStore:
 
     def walk(self, stop: Stop) -> Inputs | None:
         """Look for clones and the heart anew; as `refresh`. What a stop cut short is forgotten."""
-        with self._refreshing:
-            return self._walk(stop)
+        changed = [self.walk_root(number, stop) for number in range(len(self._settings.roots))]
+        return self._current if any(changed) else None
+
+    def walk_root(self, number: int, stop: Stop) -> Inputs | None:
+        """As `walk`, of one root by its number, which may hang on its own mount; the heart is counted in the first."""
+        root = self._settings.roots[number]
+        unreadable = workspaces.unreadable(root)
+        walked = clones_below(root, self._others[number], stop)
+        if stop.requested:
+            return None
+        self._faults[str(root)] = unreadable
+        changed = [self._take_root(number, walked=walked)]
+        if number == 0:
+            changed.append(self._count_heart(stop))
+        self._save_workspaces()
+        return self._current if any(changed) else None
+
+    def look_at_root(self, number: int, stop: Stop) -> Inputs | None:
+        """Look at the upper levels of one root, and at the clones known there; as `walk_root`, in milliseconds.
+
+        The heart is counted in the clones that are new. One thread at a time a root.
+        """
+        before = {path for part in self._parts.roots for path in part.paths()}
+        seen = self._looks[number](self._parts.roots[number].paths())
+        if seen == self._parts.roots[number].seen:
+            return None
+        changed = [self._take_root(number, seen=seen)]
+        new = [path for path in self._parts.roots[number].paths() if path not in before]
+        if new:
+            counted = _heart_of(new, self._settings.root, stop)
+            if stop.requested:
+                return None
+            changed.append(self._take(lambda parts: replace(parts, heart={**parts.heart, **counted})))
+        if any(changed):
+            self._save_workspaces()
+        return self._current if any(changed) else None
+
+    def directories(self, number: int) -> frozenset[str]:
+        """Return the directories of a root in which something shows once its clones change."""
+        look = self._looks[number]
+        return look.workspaces | look.git_directories
 
     def fetch(self, stop: Stop, owners: Iterable[str] = ()) -> Inputs | None:
         """Ask GitHub for the repositories of these owners and the configured ones; as `walk`.
 
-        What GitHub does not list, or no longer lists, stays as it was known. Without `gh` there is
-        nothing to ask, and no fault in that unless owners are configured.
+        What GitHub no longer lists stays, marked as gone; an owner that cannot be listed loses nothing. Without
+        `gh` there is nothing to ask, and no fault in that unless owners are configured.
         """
-        settings = self._settings
-        if not settings.gh or not (settings.github_owners or github.is_installed()):
-            return None
-        with self._refreshing:
-            return self._fetch(stop, {*settings.github_owners, *owners})
+        everyone = {*self._settings.github_owners, *owners}
+        return self._fetched(stop, everyone, "github", {"new owners": ()})
 
-    def _walk(self, stop: Stop) -> Inputs | None:
-        roots = self._settings.roots
-        found = workspaces.explore(roots, stop)
-        if found is None:
-            return None
-        uncached = _fault_of(lambda: workspaces.save(self._settings.state_dir, found))
-        self._faults["workspaces"] = (*workspaces.unreadable(roots), *uncached)
-        return self._take(lambda parts: replace(parts, workspaces=found))
+    def fetch_owners(self, stop: Stop, owners: Iterable[str]) -> Inputs | None:
+        """As `fetch`, of these owners alone, beside what is known of the others."""
+        return self._fetched(stop, owners, "new owners", {})
 
-    def _fetch(self, stop: Stop, owners: Iterable[str]) -> Inputs | None:
-        fetched = github.fetch(owners, stop)
-        if stop.requested:
+    def _fetched(
+        self, stop: Stop, owners: Iterable[str], kind: str, over: Mapping[str, tuple[str, ...]]
+    ) -> Inputs | None:
+        if not self.asks_github:
             return None
-        known = {**self._parts.github, **fetched.value}
-        uncached = _fault_of(lambda: github.save(self._settings.state_dir, known))
-        self._faults["github"] = (*fetched.faults, *uncached)
-        repositories = inventory.merge(self._adopted, known)
-        return self._take(lambda parts: replace(parts, github=known, repositories=repositories))
+        with self._fetching:
+            fetched = github.fetch(owners, stop)
+            if stop.requested:
+                return None
+            known = github.update(self._parts.github, fetched)
+            uncached = _fault_of(lambda: github.save(self._settings.state_dir, known))
+            self._faults |= {**over, kind: (*fetched.faults, *uncached)}
+            repositories = inventory.merge(self._adopted, known)
+            return self._take(lambda parts: replace(parts, github=known, repositories=repositories))
+
+    def _count_heart(self, stop: Stop) -> Inputs | None:
+        heart = count_heart(self._settings.root, stop)
+        return None if stop.requested else self._take(lambda parts: replace(parts, heart=heart))
+
+    def _take_root(self, number: int, **found: Mapping[str, str]) -> Inputs | None:
+        return self._take(lambda parts: parts.with_root(number, **found))
+
+    def _save_workspaces(self) -> None:
+        with self._saving:
+            parts = self._parts
+            found = workspaces.together(self._settings.roots, parts.roots, parts.heart)
+            if found is not None:
+                self._faults["cache"] = _fault_of(lambda: workspaces.save(self._settings.state_dir, found))
 
     def _seen(self) -> tuple[Signature, Signature]:
         return self._overrides.signature(), self._exclusions.signature()
@@ -228,8 +378,9 @@ def _loaded(
     adopted: Elements,
 ) -> _Parts:
     found = workspaces.load(settings.state_dir, settings.roots)
+    roots, heart = by_root(found, settings.roots), found.heart if found else {}
     known = github.load(settings.state_dir)
-    return _Parts(overrides, exclusions, found, known, inventory.merge(adopted, known))
+    return _Parts(overrides, exclusions, roots, heart, known, inventory.merge(adopted, known))
 
 
 def _fault_of(save: Callable[[], None]) -> tuple[str, ...]:

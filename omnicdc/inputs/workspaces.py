@@ -1,23 +1,20 @@
-"""What walking the workspaces found, together and remembered. `clones.py` and `heart.py` walk."""
+"""What the workspaces hold, root by root, together and remembered. `clones.py` and `heart.py` walk, `shallow.py` looks."""
 
 from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
 
 from omnicdc.inputs import cache
-from omnicdc.inputs.clones import find_clones
-from omnicdc.inputs.heart import count_heart
+from omnicdc.inputs.clones import shallowest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    from omnicdc.stop import Stop
 
 _FILE = "workspaces.json"
 
@@ -31,19 +28,60 @@ class Workspaces:
     heart: Mapping[str, int]
 
 
-def explore(roots: Sequence[Path], stop: Stop) -> Workspaces | None:
-    """Walk all roots, the infrastructure root first; None if a stop cut it short."""
-    found = Workspaces(_names(roots), find_clones(roots, stop), count_heart(roots[0], stop))
-    return None if stop.requested else found
+@dataclass(frozen=True, slots=True)
+class RootClones:
+    """The clones under one root: what the last walk found, corrected by the last look."""
+
+    walked: Mapping[str, str] | None = None
+    """URL key to path; None if the root was never walked."""
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Path to URL key, of the upper levels and of clones known before; empty for what is no clone any more."""
+
+    def clones(self) -> dict[str, str]:
+        """Return the paths by URL key."""
+        walked = self.walked or {}
+        kept = ((path, key) for key, path in walked.items() if self.seen.get(path, key) == key)
+        return shallowest([*kept, *self.seen.items()])
+
+    def paths(self) -> set[str]:
+        """Return every path at which a clone is known."""
+        return {*(self.walked or {}).values(), *(path for path, key in self.seen.items() if key)}
 
 
-def unreadable(roots: Sequence[Path]) -> tuple[str, ...]:
-    """Return a fault for each root in which nothing can be found."""
-    return tuple(
-        f"{root}: no directory that can be read; no clones are known there"
-        for root in roots
-        if not os.access(root, os.R_OK | os.X_OK) or not root.is_dir()
-    )
+def merged(roots: Iterable[RootClones]) -> dict[str, str]:
+    """Return the clones of all roots; those of an earlier one win."""
+    clones: dict[str, str] = {}
+    for root in roots:
+        clones = root.clones() | clones
+    return clones
+
+
+def by_root(found: Workspaces | None, roots: Sequence[Path]) -> tuple[RootClones, ...]:
+    """Return what is remembered, parted by the root under which it lies: the first one that holds it."""
+    if found is None:
+        return tuple(RootClones() for _ in roots)
+    parts: dict[str, dict[str, str]] = {name: {} for name in found.roots}
+    for key, path in found.clones.items():
+        holder = next((name for name in found.roots if f"{path}/".startswith(f"{name.rstrip('/')}/")), None)
+        if holder is not None:
+            parts[holder][key] = path
+    return tuple(RootClones(parts.pop(name, {})) for name in found.roots)
+
+
+def together(
+    roots: Sequence[Path], parts: Sequence[RootClones], heart: Mapping[str, int]
+) -> Workspaces | None:
+    """Return what is to be remembered; None while a root was never walked."""
+    if any(part.walked is None for part in parts):
+        return None
+    return Workspaces(_names(roots), merged(parts), heart)
+
+
+def unreadable(root: Path) -> tuple[str, ...]:
+    """Return a fault if nothing can be found in a root."""
+    if os.access(root, os.R_OK | os.X_OK) and root.is_dir():
+        return ()
+    return (f"{root}: no directory that can be read; no clones are known there",)
 
 
 def load(state_dir: Path, roots: Sequence[Path]) -> Workspaces | None:

@@ -6,6 +6,8 @@ obeyed, an alias is a reference and not a copy, and each node knows its line.
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from omnicdc.errors import RegistryError
@@ -13,7 +15,7 @@ from omnicdc.inputs.reading import is_unicode
 from omnicdc.sources import unquoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from ruamel.yaml.error import YAMLError
@@ -25,7 +27,15 @@ _CORE = "tag:yaml.org,2002:"
 _NULL = f"{_CORE}null"
 _MERGE = f"{_CORE}merge"
 _TEXTUAL = {_CORE + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "merge")}
-_LAST_GOOD = "the last good reading holds"
+_LAST_GOOD = "the last valid version stays in force"
+
+
+LONGEST_NAME = 40
+
+RESEMBLANCE = 0.75
+"""From here on two names may be one and a slip of the pen: `repos` and `repo`, but not `reason` and `repo`."""
+
+_NAME = re.compile(rf"[A-Za-z_][\w-]{{0,{LONGEST_NAME - 1}}}", re.ASCII)
 
 
 class BadEntry(Exception):  # noqa: N818 - never leaves this package; the caller reports it and goes on
@@ -37,11 +47,22 @@ class BadEntry(Exception):  # noqa: N818 - never leaves this package; the caller
 
 
 class Fields:
-    """The fields of one entry; unknown ones are nobody's concern."""
+    """The fields of one entry."""
 
-    def __init__(self, nodes: dict[str, Node], line: int) -> None:
+    def __init__(self, nodes: dict[str, Node], line: int, lines: Mapping[str, int]) -> None:
         self._nodes = nodes
+        self._lines = lines
         self.line = line
+
+    def others(self, known: Collection[str]) -> Iterator[tuple[str, int, str]]:
+        """Yield the names of the entry's own fields that are not known, with their lines and the known name they resemble.
+
+        The name is empty if it does not look like one: it may be anything, and is not to be quoted.
+        """
+        for name, line in self._lines.items():
+            if name not in known:
+                near = get_close_matches(name[:LONGEST_NAME].lower(), known, 1, RESEMBLANCE)
+                yield name if _NAME.fullmatch(name) else "", line, near[0] if near else ""
 
     def text(self, name: str) -> str | None:
         """Return a field's text; None where it is missing or null. Raises `BadEntry` for anything else."""
@@ -66,7 +87,10 @@ class Entry:
         """Look into it; raises `BadEntry` for what is no mapping, or names a field twice."""
         if self._node.id != "mapping":
             raise BadEntry("not an entry with fields", _line(self._node))
-        return Fields(_gathered(self._node), _line(self._node))
+        lines = {
+            key.value: _line(key) for key, _ in self._node.value if key.id == "scalar" and key.tag != _MERGE
+        }
+        return Fields(_gathered(self._node), _line(self._node), lines)
 
 
 def content(path: Path) -> bytes | None:
@@ -95,9 +119,8 @@ def entries(data: bytes, name: str, top: str) -> Iterator[Entry]:
         _refuse(name, _line(root), f"not a mapping with a list {top}")
     lists = [(key, value) for key, value in root.value if key.value == top]
     if len(lists) != 1:
-        _refuse(
-            name, _line(lists[1][0]) if lists else 1, f"{top} stands here {'again' if lists else 'nowhere'}"
-        )
+        what = f"the key `{top}:` is in this file twice" if lists else f"no `{top}:` key in this file"
+        _refuse(name, _line(lists[1][0]) if lists else 1, what)
     key, items = lists[0]
     if items.tag == _NULL:
         return iter(())
@@ -173,7 +196,7 @@ def _own(node: Node) -> dict[str, Node]:
     for key, value in node.value:
         if key.id == "scalar" and key.tag != _MERGE:
             if key.value in own:
-                raise BadEntry(f"{key.value} stands here twice", _line(key))
+                raise BadEntry(f"{key.value} is in this entry twice", _line(key))
             own[key.value] = value
     return own
 

@@ -2,6 +2,7 @@
 
 omnicdc owns `uuid` and `uuids`, and the whole element where CMP alone vouches for the repository;
 all else comes from GitHub or the inventory adopted at the first start, unknown fields included.
+`source` is the last key of an element that GitHub does not list.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.emit import json_lines
+from omnicdc.inputs.inventory import CMP, GONE, SOURCE
 from omnicdc.inputs.urls import github, github_cased, url_key
 from omnicdc.model import Entry
 from omnicdc.scanners.scanner import Frame, Row, Scanner
@@ -62,6 +64,10 @@ class Git(Scanner):
             element["uuid"] = users[0][0]
         if len(users) > 1:
             element["uuids"] = [row[0] for row in users]
+        if known is None:
+            element[SOURCE] = CMP
+        elif known.get(SOURCE) == GONE:
+            element[SOURCE] = element.pop(SOURCE)
         if known is None or _is_text(known):
             lines = _four_for_two(json_lines(element))
         else:

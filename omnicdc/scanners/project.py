@@ -55,7 +55,8 @@ class Project(Scanner):
     path = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
     rank = 20
     query = """
-        select id, name::text, key::text, type::text, status::text, metadata_ ->> 'github_url' as github_url
+        select id, name::text, key::text, type::text, status::text, metadata_ ->> 'github_url' as github_url,
+               metadata_ ->> 'domain' as domain
           from {table}
     """
 
@@ -84,7 +85,7 @@ class Project(Scanner):
     def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
         """Return the project's entry; None if it is excluded."""
         [row] = rows
-        _id, name, key, kind, status, github_url = row
+        _id, name, key, kind, status, github_url, domain = row
         if name is None:
             raise ValueError("its name is NULL")
         around = self.view(inputs, self.key(row))
@@ -106,6 +107,7 @@ class Project(Scanner):
             f"  notes: {yaml_text(around.notes)}\n"
             f"  heart_connected: {'false' if around.heart is None else 'true'}\n"
             f"  heart_import_count: {around.heart or 0}\n"
+            f"  domain: {yaml_text(domain)}\n"
         )
         connected = around.heart is not None
         tally = _tally(status == "snapshot", bool(github_url), bool(around.local_paths), connected)

@@ -18,6 +18,7 @@ from omnicdc.rows import located, readable
 from omnicdc.scanners import Scanner, scanners
 from omnicdc.verify.contents import content
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
+from omnicdc.verify.item import is_seen
 from omnicdc.verify.layout import Layout, layout_of
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
@@ -149,5 +150,7 @@ def _of_cmp_alone(found: RegistryDifference, layout: Layout) -> RegistryDifferen
 
 def _counts(entry: EntryDifference, layout: Layout) -> bool:
     if entry.expected and entry.found:
-        return not all(map(layout.of_inputs, entry.fields))
+        return not all(
+            layout.of_inputs(name) and not is_seen(name, pair[0]) for name, pair in entry.fields.items()
+        )
     return entry.found is None or bool(entry.found.item.projects)

@@ -192,7 +192,7 @@ class Items(Layout):
     opening = b"- "
     closing = b"\n"
     nothing = b" []\n"
-    _OF_CMP = frozenset({"uuid", "name", "display_name", "github_url", "classification", "origin"})
+    _OF_CMP = frozenset({"uuid", "name", "display_name", "github_url", "classification", "origin", "domain"})
     _ID = re.compile(rb"uuid: ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\n")
 
     def of_inputs(self, name: str) -> bool:

@@ -17,7 +17,7 @@ from omnicdc.rows import located
 from omnicdc.scanners import scanners
 from omnicdc.verify.contents import Contents, look_into
 from omnicdc.verify.expectation import Expectation, expect, held_back
-from omnicdc.verify.item import Item, compare
+from omnicdc.verify.item import ABSENT, Item, compare, is_seen
 from omnicdc.verify.layout import Layout, layout_of
 from omnicdc.verify.report import WAIT, Check, Report, Status
 
@@ -53,13 +53,17 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
 
 
 def known_inputs(config: Config) -> tuple[Inputs, bool]:
-    """Return the inputs as the daemon left them, and whether it ever did so where we can read them."""
+    """Return the inputs as the daemon left them, with the clones that are there now, and whether they can be relied on.
+
+    They cannot where the daemon has never left any that can be read, or a workspace gives no answer.
+    """
     # Here, for whoever brings his own inputs does not need the rest of it.
     from omnicdc.inputs import workspaces  # noqa: PLC0415
-    from omnicdc.inputs.store import InputSettings, read_only  # noqa: PLC0415
+    from omnicdc.inputs.store import InputSettings, read_now  # noqa: PLC0415
 
     settings = InputSettings.of(config)
-    return read_only(settings), workspaces.load(settings.state_dir, settings.roots) is not None
+    inputs, answered = read_now(settings)
+    return inputs, answered and workspaces.load(settings.state_dir, settings.roots) is not None
 
 
 def registry_names() -> Mapping[str, str]:
@@ -169,12 +173,17 @@ def where_one_should_be(
     strays = [item.unit for item in found if item.unit != wanted.unit]
     if not here:
         return replace(blank, status="missing", detail=_elsewhere(strays) or "it has no entry", hint=WAIT)
-    of_inputs = () if inputs_known else tuple(filter(layout.of_inputs, wanted.fields))
+    unknown = not inputs_known
+    of_inputs = tuple(
+        name
+        for name, value in wanted.fields.items()
+        if unknown and layout.of_inputs(name) and not is_seen(name, value)
+    )
     differing = {
         name: pair
         for item in here
         for name, pair in compare(wanted.fields, item.fields).items()
-        if inputs_known or not layout.of_inputs(name)
+        if name not in of_inputs and not (unknown and pair[0] is ABSENT and layout.of_inputs(name))
     }
     if differing:
         blank = replace(

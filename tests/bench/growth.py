@@ -20,7 +20,7 @@ FEW = 1_000
 CONSUMERS = (1, 4, 16)
 
 ALTERED: dict[int, LiteralString] = {
-    1: "metadata_ = metadata_ || jsonb_build_object('domain', 'd' || %(n)s)",
+    1: "type = case mod(%(n)s::int, 2) when 0 then 'service' else 'SERVICE' end",
     2: "status = 'status ' || %(n)s",
     3: "metadata_ = metadata_ || jsonb_build_object('github_url', 'https://github.com/growth/r' || %(n)s)",
 }

@@ -71,6 +71,7 @@ def _project(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
         "notes": old.get("notes"),
         "heart_connected": old.get("heart_connected", False),
         "heart_import_count": old.get("heart_import_count", 0),
+        "domain": row["domain"],
     }
 
 
@@ -84,6 +85,7 @@ def _repository(row: dict[str, Any]) -> dict[str, Any]:
         "url": row["github_url"],
         "visibility": "unknown",
         "uuid": row["id"],
+        "source": "cmp",
     }
 
 

@@ -75,6 +75,7 @@ MAY: dict[LiteralString, LiteralString] = {
     "select omnicdc.rewritten()": DAEMON,
     "select omnicdc.watched_parts()": DAEMON,
     "select omnicdc.request_rebuild()": BOTH,
+    "select omnicdc.request_look()": BOTH,
     "select omnicdc.request_accept()": DAEMON,
     "select changes from omnicdc.prune('1 day', '1 day')": DAEMON,
     "select omnicdc.forget_other_cluster()": DAEMON,

@@ -123,6 +123,7 @@ def in_the_project_registry(project: str, row: Mapping[str, str | None]) -> dict
         "uuid": project, "name": name if row["key"] is None else row["key"], "display_name": name, "github_url": row["github_url"],
         "local_paths": [], "classification": "project" if kind is None else kind.lower(), "status": "active" if status is None else status,
         "origin": "cmp_db", "visibility": "private", "updated_at": None, "notes": None, "heart_connected": False, "heart_import_count": 0,
+        "domain": row["domain"],
     }  # fmt: skip
 
 

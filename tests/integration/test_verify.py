@@ -183,7 +183,7 @@ class TestWhatIsWrong:
         files.cmp.upsert("Rocket", id=rocket, key="rocket", status="retired", domain="sea", github_url=ROCKET)
         expected = [
             {"domain": ("sea", "space"), "status": ("retired", "active")},
-            {"status": ("retired", "active")},
+            {"status": ("retired", "active"), "domain": ("sea", "space")},
             {},
         ]
 
@@ -192,7 +192,12 @@ class TestWhatIsWrong:
         stale = files.verify_all().as_dict()["registries"]["project"]["stale"]
         assert stale == {
             "count": 1,
-            "entries": {rocket: {"status": {"expected": "retired", "found": "active"}}},
+            "entries": {
+                rocket: {
+                    "status": {"expected": "retired", "found": "active"},
+                    "domain": {"expected": "sea", "found": "space"},
+                }
+            },
         }
 
     @pytest.mark.parametrize(
@@ -439,7 +444,7 @@ class TestInputs:
                 "heart_connected",
                 "heart_import_count",
             },
-            {"description", "name", "owner", "updatedAt", "url", "visibility"},
+            {"description", "name", "owner", "updatedAt", "url", "visibility", "source"},
         ]
         assert files.verify_all().verified
 

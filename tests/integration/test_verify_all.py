@@ -28,8 +28,8 @@ class TestAll:
 
         report = files.verify_all()
         told = report.as_dry_run()
-        assert told["registries_updated"] == ["canonical_projects_uuids.json"]
-        assert told["results"] == {"cmp_projects": "rewritten", "project": "unchanged", "git": "unchanged"}
+        assert told["registries_updated"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
+        assert told["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
         assert report.registries[0].difference
         assert '+      "domain": "sea",' in list(unified(report.registries[0].difference))
         assert {name: (files.root / name).read_bytes() for name in REGISTRIES} == before

@@ -27,7 +27,7 @@ STEPS: list[tuple[str, LiteralString, set[str]]] = [
     (
         "domain",
         """update projects set metadata_ = metadata_ || '{"domain": "d"}' where name = 'first'""",
-        {CANONICAL},
+        {CANONICAL, PROJECT},
     ),
     (
         "url",
@@ -90,7 +90,7 @@ def test_a_change_rewrites_the_registries_it_concerns_and_no_other(cmp: Cmp, hos
 
     assert rewritten == {what: expected for what, _, expected in STEPS}
     assert looked["status"] == ["cmp_projects", "project"]
-    assert looked["domain"] == ["cmp_projects"]
+    assert looked["domain"] == ["cmp_projects", "project"]
     assert looked["url"] == ["cmp_projects", "project", "git"]
     assert_as_rebuilt(cmp, host)
 

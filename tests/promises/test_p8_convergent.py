@@ -251,7 +251,8 @@ def test_with_alert_another_hand_s_file_stays_until_the_registry_changes(cmp: Cm
     daemon, _ = served(cmp, host, **env)
     (host.root / PROJECT).write_text("projects: mine\n")
     daemon.wait_for("drift_found")
-    cmp.set(cmp.value("select id::text from projects limit 1"), domain="only the canonical registry")
+    # Another spelling of the type: only the canonical registry tells them apart.
+    cmp.set(cmp.value("select id::text from projects limit 1"), type="Service")
     cmp.arrived()
     (host.root / CANONICAL).unlink()
     until((host.root / CANONICAL).exists, "a file that is gone is put back, with alert as well")

@@ -104,11 +104,12 @@ def _stats(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _entry(row: Row, around: Surroundings) -> dict[str, Any]:
-    project, name, kind, key, github_url, _domain, status = row
+    project, name, kind, key, github_url, domain, status = row
     url_key = key_of(github_url)
     overrides = [it for it in around.overrides if url_key and url_key in _names(it)]
     override = overrides[-1] if overrides else {}
-    clone = next((path for path in sorted(around.clones) if key_of(around.clones[path][0]) == url_key), None)
+    found = [path for path in around.clones if key_of(around.clones[path][0]) == url_key]
+    clone = min(found, key=lambda path: (path.count("/"), path.split("/")), default=None)
     paths = override.get("local_paths") or ([clone] if clone else [])
     repository = next((it for it in around.adopted if key_of(it["url"]) == url_key), {})
     visibility = repository.get("visibility")
@@ -124,9 +125,10 @@ def _entry(row: Row, around: Surroundings) -> dict[str, Any]:
         "origin": "cmp_db",
         "visibility": visibility if visibility in ("PUBLIC", "PRIVATE", "INTERNAL") else "private",
         "updated_at": repository.get("updatedAt"),
-        "notes": override.get("notes"),
+        "notes": override.get("notes") or None,
         "heart_connected": bool(hearts),
         "heart_import_count": hearts[0] if hearts else 0,
+        "domain": domain,
     }
 
 
@@ -145,7 +147,12 @@ def _inventory(rows: Sequence[Row], around: Surroundings) -> Parsed:
             users.setdefault(key_of(row[4]), []).append(row)
     adopted = {key_of(element["url"]): element for element in around.adopted}
     return _pairs(
-        [(adopted.get(key) or _vouched(found[0])) | _uuids(found) for key, found in sorted(users.items())]
+        [
+            adopted[key] | _uuids(found)
+            if key in adopted
+            else _vouched(found[0]) | _uuids(found) | {"source": "cmp"}
+            for key, found in sorted(users.items())
+        ]
     )
 
 

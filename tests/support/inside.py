@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from omnicdc.canary import Canary
-from omnicdc.housekeeping import Housekeeping, Refresher
+from omnicdc.housekeeping import Housekeeping
 from omnicdc.pipeline import run_once
+from omnicdc.refresher import Refresher
 from omnicdc.session import session
 from omnicdc.stop import Stop
 
@@ -47,6 +48,8 @@ def opened(host: Host, **env: str) -> Iterator[Opened]:
         session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (conn, state),
         Canary(conn, state) as canary,
     ):
+        state.looker = inputs
+        inputs.take(state)
         yield Opened(conn, state, inputs, canary)
 
 

@@ -93,7 +93,7 @@ class Project:
             "uuid": self.id, "name": it["key"] or it["name"], "display_name": it["name"],
             "github_url": it["github_url"], "local_paths": [], "classification": (it["type"] or "project").lower(),
             "status": it["status"], "origin": "cmp_db", "visibility": "private", "updated_at": None, "notes": None,
-            "heart_connected": False, "heart_import_count": 0,
+            "heart_connected": False, "heart_import_count": 0, "domain": it["domain"],
         }  # fmt: skip
 
     @property
@@ -102,7 +102,7 @@ class Project:
         url = self.columns["github_url"]
         return None if url is None else {
             "description": None, "name": url.rpartition("/")[2], "owner": {"id": "", "login": "acme"}, "updatedAt": None,
-            "url": url, "visibility": "unknown", "uuid": self.id,
+            "url": url, "visibility": "unknown", "uuid": self.id, "source": "cmp",
         }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def cmp_rows(name: str, projects: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """Return what the scanner's SELECT would give."""
     columns = {
         "cmp_projects": ("name", "type", "key", "url", "domain", "status"),
-        "project": ("name", "key", "type", "status", "url"),
+        "project": ("name", "key", "type", "status", "url", "domain"),
         "git": ("name", "url"),
     }[name]
     return [(project, *(row[column] for column in columns)) for project, row in projects.items()]

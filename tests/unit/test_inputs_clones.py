@@ -69,15 +69,24 @@ def test_clones_worktrees_and_submodules_of_real_git_are_found(tmp_path: Path) -
     assert origin(str(rocket)) == "git@github.com:Acme/rocket.git"
 
 
-def test_the_first_root_wins_then_the_sorted_order_parents_first(tmp_path: Path) -> None:
+def test_the_first_root_wins_then_the_shallowest_then_the_sorted_order(tmp_path: Path) -> None:
     root, other = tmp_path / "z-root", tmp_path / "other"
-    for path in (root / "b/one", root / "a-b/one", root / "a/x/one", other / "one"):
+    for path in (root / "b/one", root / "a-b/one", root / "a/x/one", root / "A/x/y/one", other / "one"):
         fake_clone(path, "one")
     fake_clone(other, "two")
     fake_clone(other / "a/two", "two")
-    expected = {"one": str(root / "a/x/one"), "two": str(other)}
+    expected = {"one": str(root / "a-b/one"), "two": str(other)}
 
     assert names(root, other) == expected
+
+
+def test_a_copy_deeper_down_does_not_hide_the_clone(tmp_path: Path) -> None:
+    """Omni's own scanner found `Projects/x` and not `Projects/dup/x`."""
+    fake_clone(tmp_path / "Projects/dup/x", "x")
+    shallow = fake_clone(tmp_path / "Projects/x", "x")
+    fake_clone(tmp_path / "Projects/x/vendor/x", "x")
+
+    assert names(tmp_path) == {"x": str(shallow)}
 
 
 def test_a_root_inside_another_root_keeps_its_place_in_the_order(tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ def test_all_repositories_of_each_owner_are_asked_for_once_without_a_terminal(gh
     fields = "--json name,url,description,visibility,updatedAt,owner"
     expected = [f"repo list acme {fields} --limit 1000000", f"repo list zeta {fields} --limit 1000000"]
 
-    reading = fetch(["Zeta", "acme", "ACME "], Stop())
+    listed = fetch(["Zeta", "acme", "ACME "], Stop())
 
-    assert reading.faults == ()
-    assert [*reading.value] == ["https://github.com/acme/rocket", "https://github.com/acme/probe"]
-    assert reading.value["https://github.com/acme/rocket"]["visibility"] == "PUBLIC"
+    assert listed.faults == ()
+    assert [*listed.elements] == ["https://github.com/acme/rocket", "https://github.com/acme/probe"]
+    assert listed.elements["https://github.com/acme/rocket"]["visibility"] == "PUBLIC"
     assert (here / "bin/gh.calls").read_text().splitlines() == expected
 
 
@@ -68,10 +68,11 @@ def test_debugging_switches_are_not_passed_on(gh: Install, monkeypatch: pytest.M
 def test_one_owner_that_fails_does_not_concern_the_others(gh: Install) -> None:
     gh(f"""[ "$3" = nobody ] && {{ echo "no such owner" >&2; exit 1; }}; echo '{listing("rocket")}'""")
 
-    reading = fetch(["nobody", "acme", "zeta"], Stop())
+    listed = fetch(["nobody", "acme", "zeta"], Stop())
 
-    assert [*reading.value] == ["https://github.com/acme/rocket"]
-    assert reading.faults == (
+    assert [*listed.elements] == ["https://github.com/acme/rocket"]
+    assert listed.owners == {"acme", "zeta"}
+    assert listed.faults == (
         "gh repo list nobody: exit 1 (no such owner); what was known of its repositories stays",
     )
 
@@ -88,11 +89,11 @@ def test_many_owners_that_fail_are_told_of_in_few_lines(gh: Install) -> None:
 def test_logged_out_ends_the_round_and_says_what_to_run(gh: Install) -> None:
     here = gh('echo x >> "$0.calls"; echo "To get started: gh auth login" >&2; exit 4')
 
-    reading = fetch(["acme", "zeta"], Stop())
+    listed = fetch(["acme", "zeta"], Stop())
 
-    assert reading.value == {}
-    assert len(reading.faults) == 1
-    assert "run: gh auth login" in reading.faults[0]
+    assert listed.elements == {}
+    assert len(listed.faults) == 1
+    assert "run: gh auth login" in listed.faults[0]
     assert (here / "bin/gh.calls").read_text() == "x\n"
 
 
@@ -114,19 +115,19 @@ def test_no_token_is_told(gh: Install) -> None:
 def test_nonsense_is_told_and_taken_for_nothing(gh: Install, script: str, expected: str) -> None:
     gh(script)
 
-    reading = fetch(["acme"], Stop())
+    listed = fetch(["acme"], Stop())
 
-    assert reading.value == {}
-    assert reading.faults == (f"gh repo list acme: {expected}; what was known of its repositories stays",)
+    assert listed.elements == {}
+    assert listed.faults == (f"gh repo list acme: {expected}; what was known of its repositories stays",)
 
 
 def test_elements_without_name_or_url_are_told_and_skipped(gh: Install) -> None:
     gh("""echo '[{"name": "x"}, {"name": "y", "url": "https://github.com/acme/y"}]'""")
 
-    reading = fetch(["acme"], Stop())
+    listed = fetch(["acme"], Stop())
 
-    assert [*reading.value] == ["https://github.com/acme/y"]
-    assert reading.faults == ("gh repo list acme: element 1 has no text url; it is skipped",)
+    assert [*listed.elements] == ["https://github.com/acme/y"]
+    assert listed.faults == ("gh repo list acme: element 1 has no text url; it is skipped",)
 
 
 def test_an_owner_is_never_taken_for_an_option(gh: Install) -> None:
@@ -154,10 +155,10 @@ def test_a_program_that_cannot_start_changes_nothing(gh: Install) -> None:
 def test_one_that_does_not_answer_is_killed_with_its_children(gh: Install) -> None:
     here = gh('sleep 60 & echo $! > "$0.child"; wait')
 
-    reading = fetch(["acme", "zeta"], Stop(), timeout_s=0.5)
+    listed = fetch(["acme", "zeta"], Stop(), timeout_s=0.5)
 
-    assert "no answer within 0.5 s" in reading.faults[0]
-    assert len(reading.faults) == 1
+    assert "no answer within 0.5 s" in listed.faults[0]
+    assert len(listed.faults) == 1
     assert is_gone(int((here / "bin/gh.child").read_text()))
 
 

@@ -76,6 +76,7 @@ def test_only_what_cmp_alone_vouches_for_is_left_to_leave(tmp_path: Path) -> Non
     elements = [
         vouched_by_cmp("gone"),
         vouched_by_cmp("gone-too", uuids=[UUID, UUID]),
+        vouched_by_cmp("marked", source="cmp"),
         vouched_by_cmp("unknown-field", stars=None),
         vouched_by_cmp("described") | {"description": ""},
         vouched_by_cmp("dated") | {"updatedAt": "2026-01-01T00:00:00Z"},
@@ -92,15 +93,21 @@ def test_only_what_cmp_alone_vouches_for_is_left_to_leave(tmp_path: Path) -> Non
     assert keys(reading.value) == expected
 
 
-def test_of_two_elements_for_one_repository_the_first_wins_and_no_field_is_lost(tmp_path: Path) -> None:
-    twice = [
-        element("rocket", stars=1),
-        element("ROCKET", stars=2, forks=3) | {"url": "git@github.com:acme/rocket.git"},
-    ]
+def test_of_two_elements_for_one_repository_the_later_wins_and_no_field_is_lost(tmp_path: Path) -> None:
+    later = element("ROCKET", stars=2) | {"url": "git@github.com:acme/rocket.git"}
+    twice = [element("rocket", stars=1, forks=3), later]
 
     reading = adopt(published(tmp_path, twice), tmp_path)
 
-    assert [*reading.value.values()] == [element("rocket", stars=1, forks=3)]
+    assert [*reading.value.values()] == [later | {"forks": 3}]
+
+
+def test_an_element_of_cmp_alone_does_not_blank_an_earlier_one(tmp_path: Path) -> None:
+    known = element("rocket", stars=1, description="a rocket")
+
+    reading = adopt(published(tmp_path, [known, vouched_by_cmp("ROCKET")]), tmp_path)
+
+    assert [*reading.value.values()] == [known]
 
 
 def test_bad_elements_are_told_and_skipped_and_a_copy_stays(tmp_path: Path) -> None:
@@ -144,6 +151,20 @@ def test_a_file_that_is_no_list_is_set_aside_and_life_goes_on(data: bytes, tmp_p
     assert reading.faults[0] == f"{file}: not a JSON list; nothing of it is adopted"
     assert (state / "repo_inventory.json.found").read_bytes() == data
     assert adopted_before(state) == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"), [("cmp", None), ("gone", "gone"), ("import", "import"), (None, None)]
+)
+def test_of_the_source_only_what_cannot_be_found_out_again_is_adopted(
+    source: str | None, kept: str | None, tmp_path: Path
+) -> None:
+    """`cmp` is worked out anew; `gone` is what GitHub said; a value of other programs stays."""
+    marked = element("rocket", stars=1) | ({"source": source} if source else {})
+
+    [adopted] = adopt(published(tmp_path, [marked]), tmp_path).value.values()
+
+    assert adopted.get("source") == kept
 
 
 def test_values_that_other_json_readers_would_spoil_are_kept(tmp_path: Path) -> None:
@@ -193,6 +214,21 @@ def test_github_wins_field_by_field_and_nothing_leaves() -> None:
     }
 
     assert merge(adopted, fetched) == expected
+
+
+@pytest.mark.parametrize(
+    ("adopted", "fetched", "expected"),
+    [("gone", None, None), ("import", None, "import"), ("import", "gone", "gone"), (None, "gone", "gone")],
+)
+def test_what_github_says_of_the_source_wins_over_what_it_said_before(
+    adopted: str | None, fetched: str | None, expected: str | None
+) -> None:
+    def marked(source: str | None) -> dict[str, Any]:
+        return element("rocket") | ({"source": source} if source else {})
+
+    both = merge({"rocket": marked(adopted)}, {"rocket": marked(fetched)})
+
+    assert both["rocket"].get("source") == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc.errors import RegistryError
-from omnicdc.inputs.people import parse_exclusions, parse_overrides, read_exclusions, read_overrides
+from omnicdc.inputs.people import (
+    parse_exclusions,
+    parse_overrides,
+    read_exclusions,
+    read_overrides,
+    unmatched,
+)
 from omnicdc.model import Override
 
 if TYPE_CHECKING:
@@ -27,7 +33,6 @@ overrides:
     two
     lines
   status: parked
-  owner: somebody
 """
     expected = Override(("/srv/rocket", "/srv/röcket"), "two\nlines\n", "parked")
 
@@ -63,7 +68,8 @@ overrides:
         ("null", None),
         ("~", None),
         ("", None),
-        ("''", ""),
+        ("''", None),
+        ("' '", " "),
     ],
 )
 def test_a_scalar_is_the_text_that_was_typed(written: str, expected: str | None) -> None:
@@ -113,7 +119,7 @@ exclusions:
         "F:5: repo is not text; this entry is skipped",
         "F:6: repo is neither NAME nor OWNER/NAME; this entry is skipped",
         "F:7: repo is neither NAME nor OWNER/NAME; this entry is skipped",
-        "F:9: repo stands here twice; this entry is skipped",
+        "F:9: repo is in this entry twice; this entry is skipped",
         "F:10: repo holds half a surrogate pair; this entry is skipped",
         "F:11: repo is not text; this entry is skipped",
         "F:12: repo is not text; this entry is skipped",
@@ -203,8 +209,8 @@ def test_bombs_neither_hang_nor_escape(bomb: bytes) -> None:
         (b"exclusions: []\nx: *nobody\n", "F:2: not YAML (found undefined alias)"),
         (b"- repo: x\n", "F:1: not a mapping with a list exclusions"),
         (b"just words\n", "F:1: not a mapping with a list exclusions"),
-        (b"exclusion:\n- repo: x\n", "F:1: exclusions stands here nowhere"),
-        (b"exclusions: []\nexclusions: []\n", "F:2: exclusions stands here again"),
+        (b"exclusion:\n- repo: x\n", "F:1: no `exclusions:` key in this file"),
+        (b"exclusions: []\nexclusions: []\n", "F:2: the key `exclusions:` is in this file twice"),
         (b"\nexclusions: some\n", "F:2: exclusions is not a list"),
     ],
 )
@@ -213,7 +219,59 @@ def test_a_file_that_is_no_such_list_is_refused_with_its_line(data: bytes, expec
         parse_exclusions(data, "F")
 
     assert str(caught.value).startswith(expected)
-    assert str(caught.value).endswith("the last good reading holds")
+    assert str(caught.value).endswith("the last valid version stays in force")
+
+
+def test_unknown_keys_of_overrides_are_told_with_their_line_and_what_they_resemble() -> None:
+    data = b"""\
+overrides:
+- github_url: https://github.com/acme/rocket
+  note: forgotten
+  owner: somebody
+  "a: b":
+    - c
+- Github_URL: https://github.com/acme/lander
+  aliases: [lander]
+"""
+
+    reading = parse_overrides(data, "F")
+
+    assert reading.faults == ()
+    assert reading.notices == (
+        "F:3: unknown key note (did you mean notes?); it has no effect",
+        "F:4: unknown key owner; it has no effect",
+        "F:5: unknown key; it has no effect",
+        "F:7: unknown key Github_URL (did you mean github_url?); it has no effect",
+    )
+
+
+def test_of_exclusions_only_what_resembles_a_known_key_is_told() -> None:
+    """People note there why and when, and there is nothing wrong in it."""
+    data = b"exclusions:\n- repo: rocket\n  reason: retired\n  since: 2024\n  repos: lander\n"
+
+    assert parse_exclusions(data, "F").notices == (
+        "F:5: unknown key repos (did you mean repo?); it has no effect",
+    )
+
+
+def test_an_entry_that_matches_no_project_is_told_with_its_line() -> None:
+    keys = [ROCKET, "https://gitlab.com/other/lander", ""]
+    overrides = b"""\
+overrides:
+- github_url: git@github.com:Acme/Rocket.git
+- github_url: https://github.com/acme/rockets
+- github_url: https://github.com/acme/moved
+  aliases: [https://gitlab.com/other/lander]
+"""
+    exclusions = b"exclusions:\n- repo: LANDER\n- repo: acme/lander\n- repo: acme/rocket\n- repo: probe\n"
+
+    assert unmatched(parse_overrides(overrides, "F"), keys) == (
+        "F:3: matches no project in CMP; it has no effect",
+    )
+    assert unmatched(parse_exclusions(exclusions, "F"), keys) == (
+        "F:3: matches no project in CMP; it has no effect",
+        "F:5: matches no project in CMP; it has no effect",
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b" \n", b"# nothing yet\n", b"exclusions:\n", b"exclusions: []\n"])

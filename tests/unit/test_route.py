@@ -22,8 +22,10 @@ def test_a_status_change_never_runs_git() -> None:
     )
 
 
-def test_a_domain_concerns_the_mirror_alone() -> None:
-    assert route([_update("a", "metadata_.domain")], WATCH, trusted=True) == {"cmp_projects": A}
+def test_a_domain_concerns_the_mirror_and_the_project_registry() -> None:
+    expected = dict.fromkeys(("cmp_projects", "project"), A)
+
+    assert route([_update("a", "metadata_.domain")], WATCH, trusted=True) == expected
 
 
 def test_an_insert_and_a_delete_concern_everyone() -> None:

@@ -42,7 +42,14 @@ def _file(name: str, rows: Sequence[Row], inputs: Inputs | None = None) -> bytes
 
 
 def _project(inputs: Inputs, **columns: str | None) -> dict[str, Any]:
-    row = {"name": "Apollo", "key": "apollo", "type": "SERVICE", "status": "active", "url": URL} | columns
+    row = {
+        "name": "Apollo",
+        "key": "apollo",
+        "type": "SERVICE",
+        "status": "active",
+        "url": URL,
+        "domain": "space",
+    } | columns
     read = yaml.safe_load(_file("project", [(A, *row.values())], inputs))
     entry = read["projects"][0]
     assert isinstance(entry, dict)
@@ -94,7 +101,7 @@ def test_the_project_registry_to_the_byte() -> None:
     )
 
     assert (
-        _file("project", [(A, "Apollo", None, "SERVICE", "active", URL)], inputs).decode()
+        _file("project", [(A, "Apollo", None, "SERVICE", "active", URL, "on")], inputs).decode()
         == f"""\
 version: 1.0.0
 generated_at: "{STAMP}"
@@ -125,6 +132,7 @@ projects:
   notes: "no"
   heart_connected: true
   heart_import_count: 3
+  domain: "on"
 """
     )
 
@@ -146,6 +154,8 @@ def test_the_empty_project_registry_has_an_empty_list() -> None:
         ("status", "", "status", ""),
         ("url", None, "github_url", None),
         ("url", "", "github_url", ""),
+        ("domain", None, "domain", None),
+        ("domain", "", "domain", ""),
     ],
 )
 def test_what_null_and_empty_become(column: str, value: str | None, key: str, shown: str | None) -> None:
@@ -166,7 +176,7 @@ def test_an_override_wins_where_it_says_something() -> None:
 
 def test_an_excluded_project_is_left_out_and_counts_nowhere() -> None:
     read = yaml.safe_load(
-        _file("project", [(A, "Apollo", None, None, None, URL)], Inputs(excluded=frozenset({"apollo"})))
+        _file("project", [(A, "Apollo", None, None, None, URL, None)], Inputs(excluded=frozenset({"apollo"})))
     )
 
     assert read["projects"] == []
@@ -190,7 +200,7 @@ def test_the_statistics_count_as_the_registry_says(
 ) -> None:
     inputs = Inputs(overrides={"https://github.com/acme/apollo": Override(paths)})
 
-    stats = yaml.safe_load(_file("project", [(A, "Apollo", None, None, status, url)], inputs))["stats"]
+    stats = yaml.safe_load(_file("project", [(A, "Apollo", None, None, status, url, None)], inputs))["stats"]
 
     assert {name for name, number in stats.items() if number} == counted | {"total"}
 
@@ -198,7 +208,7 @@ def test_the_statistics_count_as_the_registry_says(
 def test_an_element_that_cmp_alone_vouches_for_to_the_byte() -> None:
     element = {
         "description": None, "name": "Apollo", "owner": {"id": "", "login": "Acme"}, "updatedAt": None,
-        "url": "https://github.com/Acme/Apollo", "visibility": "unknown", "uuid": A, "uuids": [A, B],
+        "url": "https://github.com/Acme/Apollo", "visibility": "unknown", "uuid": A, "uuids": [A, B], "source": "cmp",
     }  # fmt: skip
     rows: list[Row] = [
         (B, "b", "git@github.com:acme/apollo.git"),
@@ -224,6 +234,18 @@ def test_an_adopted_element_keeps_what_nobody_knows_and_gains_its_project() -> N
     assert element["owner"] == {"id": "7", "login": "acme", "x": None}
     assert element["uuid"] == A
     assert "uuids" not in element
+
+
+@pytest.mark.parametrize(("source", "last"), [("gone", "source"), ("import", "uuid")])
+def test_what_is_gone_from_github_is_marked_last_of_all(source: str, last: str) -> None:
+    """A `source` of other programs stays where it was."""
+    known = {"name": "apollo", "url": URL, "source": source, "stars": 1}
+    inputs = Inputs(repositories={"https://github.com/acme/apollo": known})
+
+    [element] = json.loads(_file("git", [(A, "Apollo", URL)], inputs))
+
+    assert element["source"] == source
+    assert [*element][-1] == last
 
 
 def test_the_quick_way_and_the_library_write_the_same_bytes() -> None:
@@ -260,7 +282,7 @@ def test_a_project_that_is_not_on_github_has_no_place_in_the_inventory(url: str 
 
 def test_a_row_that_cannot_be_shown_holds_back_itself_only() -> None:
     registry = Registry(scanners()["project"], Inputs())
-    registry.rebuild([(A, None, None, None, None, None), (B, "fine", None, None, None, None)])
+    registry.rebuild([(A, None, None, None, None, None, None), (B, "fine", None, None, None, None, None)])
 
     assert registry.held_projects() == {A: "ValueError: its name is NULL"}
     assert list(registry.document.units()) == [B]

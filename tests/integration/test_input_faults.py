@@ -1,0 +1,116 @@
+"""What is wrong with people's files is in `status` until it is right again, and slips of the pen are pointed out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from structlog.testing import capture_logs
+from support.host import until
+from support.inside import opened
+
+from omnicdc import db, state
+from omnicdc.status import status
+
+if TYPE_CHECKING:
+    from support.cmp import Cmp
+    from support.host import Host
+    from support.inside import Opened
+
+ATLAS = "https://github.com/acme/atlas"
+PROJECTS = "governance/registry/projects"
+
+
+def write(host: Host, name: str, text: str) -> str:
+    path = host.root / PROJECTS / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def ask(cmp: Cmp) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the answer of `status`, and what it says of the host."""
+    with db.connect(cmp.dsn) as conn:
+        found = status(conn)
+    [consumer] = found["consumers"]
+    return found, consumer
+
+
+def reread(one: Opened) -> None:
+    """Read people's files and publish, as the daemon does every few seconds."""
+    one.inputs.hand_over(one.state)
+    one.publish()
+
+
+def test_a_broken_file_is_a_fault_until_it_is_mended_and_both_are_logged(cmp: Cmp, host: Host) -> None:
+    """The issue's D22: only the log told of it, and of its end nothing did."""
+    cmp.upsert("atlas", github_url=ATLAS)
+    with opened(host) as one, capture_logs() as logged:
+        one.publish()
+        path = write(host, "EXCLUSION_LIST_V1.yaml", "exclusions: [{repo: atlas")
+        reread(one)
+        broken, consumer = ask(cmp)
+        write(host, "EXCLUSION_LIST_V1.yaml", "exclusions: [{repo: atlas}]")
+        reread(one)
+        mended, _ = ask(cmp)
+
+    [fault] = consumer["input_faults"]
+    assert fault.startswith(f"{path}:1: not YAML")
+    assert f"host: {fault}" in broken["faults"]
+    assert not any(path in line for line in mended["faults"])
+    assert [(it["event"], it["fault"]) for it in logged if it["event"].startswith("input_fault")] == [
+        ("input_fault", fault),
+        ("input_fault_cleared", fault),
+    ]
+
+
+def test_a_file_that_is_broken_at_a_start_is_a_fault_as_well(cmp: Cmp, host: Host) -> None:
+    write(host, "LOCAL_OVERRIDES_V1.yaml", "overrides:\n- notes: whose?\n")
+    with opened(host) as one:
+        one.publish()
+        _, consumer = ask(cmp)
+
+    assert len(consumer["input_faults"]) == 1
+    assert "LOCAL_OVERRIDES_V1.yaml:2: " in consumer["input_faults"][0]
+
+
+def test_slips_of_the_pen_are_notices_that_go_when_they_are_right(cmp: Cmp, host: Host) -> None:
+    """They leave `status` healthy: an estate may have exclusions for what CMP does not have yet."""
+    cmp.upsert("atlas", github_url=ATLAS)
+    overrides = f"overrides:\n- github_url: {ATLAS}\n  note: n\n"
+    exclusions = "exclusions:\n- repo: borea\n"
+    first = write(host, "LOCAL_OVERRIDES_V1.yaml", overrides)
+    second = write(host, "EXCLUSION_LIST_V1.yaml", exclusions)
+    with opened(host) as one, capture_logs() as logged:
+        one.publish()
+        until(lambda: len(one.inputs.notices) == 2, "the comparison")
+        reread(one)
+        found, consumer = ask(cmp)
+        cmp.upsert("borea", github_url="https://github.com/acme/borea")
+        one.publish()
+        _, later = ask(cmp)
+        write(host, "LOCAL_OVERRIDES_V1.yaml", overrides.replace("note:", "notes:"))
+        reread(one)
+        _, last = ask(cmp)
+
+    slip = f"{first}:3: unknown key note (did you mean notes?); it has no effect"
+    assert not any(path in line for line in found["faults"] for path in (first, second))
+    assert consumer["input_notices"] == [slip, f"{second}:2: matches no project in CMP; it has no effect"]
+    assert later["input_notices"] == [slip]
+    assert last["input_notices"] == []
+    # Some may have been logged at the start, before anything is recorded here.
+    assert {it["notice"] for it in logged if it["event"] == "input_notice"} <= {*consumer["input_notices"]}
+    assert any(it["event"] == "input_notice" for it in logged)
+
+
+def test_of_many_a_few_are_told_and_the_others_counted(cmp: Cmp, host: Host) -> None:
+    lines = "".join(f"- repo: [{number}]\n- repo: none{number}\n" for number in range(30))
+    write(host, "EXCLUSION_LIST_V1.yaml", f"exclusions:\n{lines}")
+    with opened(host) as one:
+        one.publish()
+        until(lambda: len(one.inputs.notices) == 30, "the comparison")
+        reread(one)
+        found, consumer = ask(cmp)
+
+    assert (len(consumer["input_faults"]), consumer["input_fault_count"]) == (state.TOLD, 30)
+    assert (len(consumer["input_notices"]), consumer["input_notice_count"]) == (state.TOLD, 30)
+    assert any("10 more faults of the inputs" in line for line in found["faults"])

@@ -1,0 +1,364 @@
+"""A published project shows the clone and the metadata that there are, and a waiter learns whether it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from support.host import until
+from support.hung import hung_mount
+from support.inside import opened
+
+from omnicdc import daemon, db, inputs_state, refresher, verify
+from omnicdc import wait as waits
+from omnicdc.inputs import watches
+from omnicdc.status import status
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.cmp import Cmp
+    from support.host import Host
+    from support.inside import Opened
+
+    from omnicdc.verdict import Verdict
+
+ATLAS = "https://github.com/acme/atlas"
+
+Gh = Callable[[str], None]
+
+
+def fake_clone(path: Path, url: str = ATLAS, files: int = 0) -> str:
+    """Lay out as much of a clone as counts here, the remote last, as git does."""
+    (path / ".git").mkdir(parents=True)
+    for number in range(files):
+        (path / f"{number}.py").write_text("from federation_heart import beat\n")
+    (path / ".git/config").write_text(f'[remote "origin"]\n\turl = {url}\n')
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No claim rests on the machine's speed, but for those that shorten this themselves."""
+    monkeypatch.setattr(refresher, "PATIENCE_S", 20.0)
+    monkeypatch.setattr(refresher, "START_WAIT_S", 20.0)
+    monkeypatch.setattr(refresher, "FIRST_WAIT_S", 20.0)
+
+
+@pytest.fixture
+def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gh:
+    """Put a program named gh on the path."""
+
+    def install(script: str) -> None:
+        program = tmp_path / "bin/gh"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    return install
+
+
+def listing(owner: str, name: str) -> str:
+    return json.dumps(
+        [
+            {
+                "name": name,
+                "url": f"https://github.com/{owner}/{name}",
+                "visibility": "PUBLIC",
+                "updatedAt": "u",
+            }
+        ]
+    )
+
+
+def inputs_of(cmp: Cmp) -> str:
+    return str(cmp.consumer("host")["inputs"]["state"])
+
+
+def settled(one: Opened) -> bool:
+    """Take what is known, publish it, and say whether nothing is looked at any more."""
+    one.inputs.take(one.state)
+    one.publish()
+    return not one.state.looking
+
+
+class TestClones:
+    def test_a_new_project_is_published_with_its_clone_in_its_first_generation(
+        self, cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The issue's A4: `local_paths` stayed [] for a quarter of an hour; the heart as well."""
+        monkeypatch.setattr(watches.Watches, "wait", lambda *_: set())
+        monkeypatch.setattr(watches.Watches, "working", False)
+        with opened(host) as one:
+            one.publish()
+            path = fake_clone(host.root / "clones/atlas", files=2)
+            project = cmp.upsert("atlas", github_url=ATLAS)
+            generation = one.publish()
+
+        entry = host.projects()[project]
+        assert entry["local_paths"] == [path]
+        assert (entry["heart_connected"], entry["heart_import_count"]) == (True, 2)
+        assert generation is not None
+        assert inputs_of(cmp) == "current"
+
+    def test_so_is_a_project_whose_url_changes(self, cmp: Cmp, host: Host) -> None:
+        project = cmp.upsert("atlas", github_url="https://github.com/acme/other")
+        with opened(host) as one:
+            one.publish()
+            path = fake_clone(host.root / "atlas")
+            cmp.upsert("atlas", id=project, github_url=ATLAS)
+            one.publish()
+
+        assert host.projects()[project]["local_paths"] == [path]
+
+    def test_a_restart_finds_a_clone_made_meanwhile(self, cmp: Cmp, host: Host) -> None:
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        with opened(host) as one:
+            one.publish()
+        path = fake_clone(host.root / "clones/atlas")
+        with opened(host) as one:
+            one.publish()
+
+        assert host.projects()[project]["local_paths"] == [path]
+
+    def test_a_clone_made_later_and_a_remote_set_later_arrive_by_themselves(
+        self, cmp: Cmp, host: Host
+    ) -> None:
+        """The daemon wakes for it: nothing is written to CMP, and no setting makes it look."""
+        first = cmp.upsert("atlas", github_url=ATLAS)
+        second = cmp.upsert("borea", github_url="https://github.com/acme/borea")
+        host.daemon(OMNICDC_POLL_S="3600")
+        where = host.root / "clones/work"
+
+        def shown() -> tuple[list[str], list[str]]:
+            projects = host.projects()
+            return projects[first]["local_paths"], projects[second]["local_paths"]
+
+        where.mkdir(parents=True)
+        git(where, "init", "-q")
+        git(where, "remote", "add", "origin", f"{ATLAS}.git")
+        until(lambda: shown() == ([str(where)], []), "the clone made later")
+        git(where, "remote", "set-url", "origin", "git@github.com:Acme/borea.git")
+        until(lambda: shown() == ([], [str(where)]), "its other remote")
+
+    def test_without_watches_left_they_are_looked_for_from_time_to_time_and_it_is_reported(
+        self, cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watches, "MOST", 1)
+        monkeypatch.setattr(refresher, "UNWATCHED_S", 0.05)
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        (host.root / "clones").mkdir()
+        with opened(host) as one:
+            one.publish()
+            path = fake_clone(host.root / "clones/atlas")
+            until(lambda: ATLAS in one.inputs.current.clones, "a look")
+            until(lambda: settled(one), "the publication")
+
+        assert host.projects()[project]["local_paths"] == [path]
+        [fault] = cmp.consumer("host")["inputs"]["faults"]
+        assert "sysctl fs.inotify.max_user_watches" in fault
+
+
+class TestHung:
+    """A workspace on a mount that hangs holds up nothing but itself."""
+
+    def test_the_first_start_serves_and_a_stop_ends_it(self, cmp: Cmp, host: Host, tmp_path: Path) -> None:
+        """The issue's D20: it never served, and ignored SIGTERM."""
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        path = fake_clone(host.root / "clones/atlas")
+        with hung_mount(tmp_path / "mnt") as mount:
+            daemon = host.daemon(OMNICDC_WORKSPACES=str(mount))
+            cmp.arrived()
+            report = cmp.consumer("host")["inputs"]
+
+            assert host.projects()[project]["local_paths"] == [path]
+            assert (report["state"], report["waiting_for"]) == ("looking", ["workspaces"])
+            assert daemon.stop() == 0
+
+    def test_a_publication_waits_a_moment_for_it_and_it_is_reported(
+        self, cmp: Cmp, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("PATIENCE_S", "FIRST_WAIT_S", "START_WAIT_S", "HUNG_S"):
+            monkeypatch.setattr(refresher, name, 0.1)
+        with (
+            hung_mount(tmp_path / "mnt") as mount,
+            opened(host, OMNICDC_WORKSPACES=str(mount)) as one,
+            db.connect(cmp.dsn) as conn,
+        ):
+            one.publish()
+            project = cmp.upsert("atlas", github_url=ATLAS)
+            assert one.publish()
+            until(lambda: not settled(one) and one.state.input_faults, "the report")
+            verdict = inputs_state.wait_for_inputs(conn, arrived(conn), timeout_s=0.1, stop=Stop())
+            faults = status(conn)["faults"]
+
+            assert project in host.projects()
+            assert (verdict.status, verdict.inputs) == ("timeout", "looking")
+            assert "host still looks at workspaces" in verdict.detail
+            assert any(f"{mount}: no answer" in fault for fault in faults)
+
+    def test_once_goes_on_without_it(
+        self, cmp: Cmp, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("PATIENCE_S", "FIRST_WAIT_S", "ONCE_WAIT_S"):
+            monkeypatch.setattr(refresher, name, 0.1)
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        with hung_mount(tmp_path / "mnt") as mount:
+            config = host.config(OMNICDC_WORKSPACES=str(mount))
+            _, state = daemon.run_to_the_end(config, Stop(), lambda _point: None)
+
+            assert project in host.projects()
+            assert state.inputs_report()["waiting_for"] == ["workspaces"]
+
+    def test_verify_does_not_hang_there_and_says_what_it_cannot_compare(
+        self, cmp: Cmp, host: Host, tmp_path: Path
+    ) -> None:
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        with opened(host) as one:
+            one.publish()
+        with hung_mount(tmp_path / "mnt") as mount:
+            config = host.config(OMNICDC_WORKSPACES=str(mount))
+            with db.connect(cmp.dsn) as conn:
+                report = verify.verify_project(conn, config, *verify.known_inputs(config), project)
+
+        assert report.verified
+        assert "local_paths" in report.checks[1].not_compared
+
+
+class TestVerify:
+    @pytest.mark.parametrize("known", [True, False])
+    def test_it_compares_with_the_clones_that_are_there(self, cmp: Cmp, host: Host, known: bool) -> None:
+        """Whatever the daemon knows, or left behind where nobody may read it."""
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        with opened(host) as one:
+            one.publish()
+        path = fake_clone(host.root / "clones/atlas")
+        if not known:
+            (host.state / "workspaces.json").unlink()
+        config = host.config()
+        with db.connect(cmp.dsn) as conn:
+            report = verify.verify_project(conn, config, *verify.known_inputs(config), project)
+            everything = verify.verify_all(conn, config, *verify.known_inputs(config))
+
+        assert not report.verified
+        assert report.checks[1].differences == {"local_paths": ([path], [])}
+        assert not everything.verified
+
+    def test_a_clone_that_is_gone_is_no_longer_expected(self, cmp: Cmp, host: Host) -> None:
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        path = fake_clone(host.root / "clones/atlas")
+        with opened(host) as one:
+            one.publish()
+        (host.root / "clones/atlas/.git/config").unlink()
+        (host.root / "clones/atlas/.git").rmdir()
+        config = host.config()
+        with db.connect(cmp.dsn) as conn:
+            report = verify.verify_project(conn, config, *verify.known_inputs(config), project)
+
+        assert report.checks[1].differences == {"local_paths": ([], [path])}
+
+
+class TestGitHub:
+    def test_it_is_asked_at_a_start_and_for_new_owners_when_they_appear(
+        self, cmp: Cmp, host: Host, gh: Gh, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "asked")
+        answers = f"""case "$3" in acme) echo '{listing("acme", "atlas")}';; zeta) echo '{listing("zeta", "z")}';; esac"""
+        gh(f'echo "$3" > {tmp_path}/asked; {answers}')
+        first = cmp.upsert("atlas", github_url=ATLAS)
+        with opened(host, OMNICDC_GH="yes") as one:
+            one.publish()
+            before = cmp.consumer("host")["inputs"]
+            asked = [(tmp_path / "asked").read_text()]
+            until(lambda: settled(one), "GitHub's first answer")
+            middle = inputs_of(cmp)
+            second = cmp.upsert("zeta", github_url="https://github.com/zeta/z")
+            one.publish()
+            new_owner = inputs_of(cmp)
+            asked.append((tmp_path / "asked").read_text())
+            until(lambda: settled(one), "GitHub's second answer")
+
+        projects = host.projects()
+        assert asked == ["acme\n", "zeta\n"]
+        assert (before["state"], before["waiting_for"]) == ("looking", ["GitHub"])
+        assert (middle, new_owner, inputs_of(cmp)) == ("current", "looking", "current")
+        assert [projects[one]["visibility"] for one in (first, second)] == ["PUBLIC", "PUBLIC"]
+
+    def test_once_asks_for_the_owners_that_cmp_names(self, cmp: Cmp, host: Host, gh: Gh) -> None:
+        gh(f"echo '{listing('acme', 'atlas')}'")
+        project = cmp.upsert("atlas", github_url=ATLAS)
+
+        generation, state = daemon.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
+
+        assert host.projects()[project]["visibility"] == "PUBLIC"
+        assert generation is not None
+        assert len(generation.registries) == 3
+        assert not state.looking
+
+    def test_once_does_not_wait_for_ever(
+        self, cmp: Cmp, host: Host, gh: Gh, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(refresher, "ONCE_WAIT_S", 0.2)
+        gh("sleep 60")
+        project = cmp.upsert("atlas", github_url=ATLAS)
+
+        _, state = daemon.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
+
+        assert host.projects()[project]["visibility"] == "private"
+        assert state.looking == ("GitHub",)
+
+
+class TestWaiting:
+    def test_a_look_is_asked_for_through_the_log(self, cmp: Cmp, host: Host) -> None:
+        """`wait --inputs` waits until everything was looked at; what lies too deep for a quick look as well."""
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        ended = threading.Event()
+
+        def serve(one: Opened) -> None:
+            while not ended.wait(0.01):
+                settled(one)
+
+        with opened(host) as one, db.connect(cmp.dsn) as conn:
+            one.publish()
+            path = fake_clone(host.root / "a/b/c/d/atlas")
+            before = host.projects()[project]["local_paths"]
+            serving = threading.Thread(target=serve, args=(one,))
+            serving.start()
+            try:
+                verdict = inputs_state.wait_for_inputs(conn, arrived(conn), timeout_s=60, stop=Stop())
+            finally:
+                ended.set()
+                serving.join()
+
+        assert before == []
+        assert (verdict.status, verdict.inputs) == ("published", "current")
+        assert host.projects()[project]["local_paths"] == [path]
+
+    def test_the_command_and_a_rebuild_wait_for_inputs_and_say_so(self, cmp: Cmp, host: Host) -> None:
+        project = cmp.upsert("atlas", github_url=ATLAS)
+        host.daemon()
+        paths, answers = [], []
+        for number, command in enumerate((("wait", "--inputs"), ("rebuild",))):
+            paths.append(fake_clone(host.root / f"{'z/' * (5 - number)}atlas"))
+            answers.append(host.ask(*command, "--timeout", "60"))
+            assert host.projects()[project]["local_paths"] == [paths[-1]]
+
+        assert [(answer["verdict"], answer["inputs"]) for answer in answers] == [("published", "current")] * 2
+
+
+def git(where: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=where, check=True, capture_output=True)
+
+
+def arrived(conn: db.Connection) -> Verdict:
+    """Return the verdict on everything so far; in-process sessions have published it."""
+    verdict = waits.wait(conn, timeout_s=60, stop=Stop())
+    assert verdict.arrived, verdict
+    return verdict

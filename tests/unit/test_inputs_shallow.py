@@ -1,0 +1,155 @@
+"""The quick look at a workspace root finds what the walk would find there, and reads only what changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omnicdc.inputs.clones import clone_key, find_clones
+from omnicdc.inputs.heart import count_heart, count_heart_of
+from omnicdc.inputs.shallow import ShallowLook
+from omnicdc.inputs.watches import Watches
+from omnicdc.inputs.workspaces import RootClones, merged
+from omnicdc.stop import Stop
+
+if TYPE_CHECKING:
+    import pytest
+
+HOST = "https://github.com/acme"
+OLD_NS = 10**18
+
+
+def fake_clone(path: Path, name: str) -> str:
+    (path / ".git").mkdir(parents=True)
+    remote(path, name)
+    return str(path)
+
+
+def remote(path: Path, name: str) -> None:
+    """Set a clone's remote as git does: by renaming a new file over the old one."""
+    lock = path / ".git/config.lock"
+    lock.write_text(f'[remote "origin"]\n\turl = {HOST}/{name}\n')
+    lock.rename(path / ".git/config")
+
+
+def looked(look: ShallowLook, *known: str) -> dict[str, str]:
+    return {path: key.removeprefix(f"{HOST}/") for path, key in look(known).items()}
+
+
+def aged(top: Path) -> None:
+    """Let everything be so old that it is remembered."""
+    for path in (top, *top.rglob("*")):
+        os.utime(path, ns=(OLD_NS, OLD_NS), follow_symlinks=False)
+
+
+def test_it_finds_clones_two_levels_down_and_those_known_at_any_depth(tmp_path: Path) -> None:
+    top, first, second = tmp_path / "ws", tmp_path / "ws/one", tmp_path / "ws/a/two"
+    shown = {fake_clone(first, "one"): "one", fake_clone(second, "two"): "two"}
+    deep = fake_clone(top / "a/b/c/three", "three")
+    fake_clone(top / "omni/artifacts", "four")
+    look = ShallowLook(top, frozenset())
+
+    assert looked(look) == shown
+    assert looked(look, deep, f"{top}/gone") == {**shown, deep: "three", f"{top}/gone": ""}
+
+
+def test_what_did_not_change_is_not_read_again_and_what_did_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fake_clone(tmp_path / "a/one", "one")
+    aged(tmp_path)
+    look = ShallowLook(tmp_path, frozenset())
+    look()
+    read: list[str] = []
+
+    def counted(path: str) -> str:
+        read.append(path)
+        return clone_key(path)
+
+    monkeypatch.setattr("omnicdc.inputs.shallow.clone_key", counted)
+    unchanged = looked(look)
+    remote(Path(one), "other")
+    two = fake_clone(tmp_path / "a/two", "two")
+    changed = looked(look)
+
+    assert unchanged == {one: "one"}
+    assert changed == {one: "other", two: "two"}
+    assert sorted(read) == [one, two]
+
+
+def test_a_change_within_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
+    """A directory that was changed just before it was listed may change again without another time."""
+    (tmp_path / "a").mkdir()
+    look = ShallowLook(tmp_path, frozenset())
+    look()
+    before = (tmp_path / "a").stat()
+    one = fake_clone(tmp_path / "a/one", "one")
+    os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert looked(look) == {one: "one"}
+
+
+def test_a_look_corrects_the_walk_before_it(tmp_path: Path) -> None:
+    moved, deep, new = "/ws/moved", "/ws/a/b/c/one", "/ws/one"
+    walked = {"moved": moved, "one": deep}
+
+    root = RootClones(walked, {moved: "", deep: "one", new: "one"})
+
+    assert root.clones() == {"one": new}
+    assert merged([RootClones({"one": "/first/a/b/c"}), root]) == {"one": "/first/a/b/c"}
+    assert find_clones([tmp_path / "none"], Stop()) == {}
+
+
+def test_the_heart_of_one_clone_is_what_the_whole_count_gives_it(tmp_path: Path) -> None:
+    for where in ("a/one", "a/one/inner", ".cache/two", "federation_heart/three"):
+        fake_clone(tmp_path / where, "x")
+        (tmp_path / where / "beat.py").write_text("from federation_heart import beat\n")
+
+    whole = count_heart(tmp_path, Stop())
+    parts = {
+        path: number
+        for where in ("a/one", ".cache/two", "federation_heart/three")
+        for path, number in count_heart_of(f"{tmp_path}/{where}", tmp_path, Stop()).items()
+    }
+
+    assert parts == whole
+    assert len(whole) == 2
+    assert count_heart_of("/elsewhere", tmp_path, Stop()) == {}
+
+
+def test_watches_tell_whose_directory_a_clone_came_to_or_left(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    one = Path(fake_clone(first / "one", "one"))
+    second.mkdir()
+    watches = Watches()
+    try:
+        grown = [watches.watch(0, [str(first), f"{one}/.git"]), watches.watch(1, [str(second)])]
+        quiet = watches.wait(0)
+        (first / "notes.txt").write_text("no clone")
+        ordinary = watches.wait(0)
+        remote(one, "other")
+        set_url = watches.wait(0)
+        (second / "two").mkdir()
+        made = watches.wait(0)
+        again = watches.watch(1, [str(second)])
+        left = watches.watch(1, [])
+        (second / "three").mkdir()
+        unwatched = watches.wait(0)
+    finally:
+        watches.close()
+
+    assert grown == [(True, ""), (True, "")]
+    assert (quiet, ordinary, set_url, made) == (set(), set(), {0}, {1})
+    assert (again, left, unwatched) == ((False, ""), (False, ""), set())
+
+
+def test_a_directory_that_is_not_there_is_not_watched_and_no_fault(tmp_path: Path) -> None:
+    """A workspace may come later; asking again and again must not look like news."""
+    watches = Watches()
+    try:
+        assert watches.watch(0, [str(tmp_path / "none"), str(tmp_path)]) == (True, "")
+        assert watches.watch(0, [str(tmp_path / "none"), str(tmp_path)]) == (False, "")
+    finally:
+        watches.close()
+    assert not watches.working
