@@ -39,6 +39,9 @@ select id::text, name::text, type::text, key::text, metadata_ ->> 'github_url', 
 """
 
 
+INSTALL = "`omnicdc install"
+
+
 class Writers:
     """CMP's writers: connections that insert, update and delete without a pause, whatever happens to the schema."""
 
@@ -190,9 +193,9 @@ class Place:
         return said
 
     def heals(self) -> None:
-        """Wait until all is well; if a command is named on the way, run it."""
-        until(lambda: not (told := self.faults()) or "`omnicdc" in told[0], "well, or a command is named")
-        if any("`omnicdc" in fault for fault in self.faults()):
+        """Wait until all is well; if `omnicdc install` is named on the way, run it. A session that was lost comes back."""
+        until(lambda: not (told := self.faults()) or INSTALL in told[0], "well, or a command is named")
+        if any(INSTALL in fault for fault in self.faults()):
             self.mend()
         self.well()
 
