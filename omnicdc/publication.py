@@ -6,6 +6,7 @@ The decisions are here (equal content, the guard); whose file is there already i
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -183,12 +184,13 @@ def _drafted(
 ) -> _Draft | None:
     """Write and sync a registry's next file; None if that failed."""
     registry, stamp = standing.registry, datetime.now(UTC).isoformat(timespec="microseconds")
+    began = time.monotonic()
     frame = registry.frame(stamp)
     parts = registry.document.parts(frame)
     try:
         file = stage(state.config.require_root(), standing.path, parts, _of(standing, observe))
     except RegistryError as exc:
-        standing.hold(Fault(exc.message, exc.hint))
+        standing.hold(Fault(exc.message, exc.hint), took_s=time.monotonic() - began)
         return None
     return _Draft(standing, replaced.enter_context(file), frame, stamp)
 

@@ -28,20 +28,21 @@ TOLD = 20
 """How many faults of the inputs, and notices, are told by their words."""
 
 
-FIRST_REST_S = 1.0
-LONGEST_REST_S = 30.0
-LONGEST_COSTLY_REST_S = 300.0
-"""How long a registry that is held is left alone, doubling; longer where trying takes long, during which no other one is
-published."""
+MOST_DOUBLINGS = 6
+LONGEST_REST_S = 300.0
+"""How long a registry that is held is left alone at the most: 64 times as long as the last attempt took, so that it takes a
+sixtieth of the daemon's time, and never longer than this."""
 
 QUICK_S = 1.0
 """What fails within this time is tried again at once when a change concerns it."""
 
 
-def back_off_s(failures: int, *, costly: bool) -> float:
-    """Return how long to leave a registry alone that failed so many times in a row."""
-    longest = LONGEST_COSTLY_REST_S if costly else LONGEST_REST_S
-    return float(min(FIRST_REST_S * 2 ** min(failures - 1, 20), longest))
+def back_off_s(failures: int, took_s: float) -> float:
+    """Return how long to leave a registry alone that failed so many times in a row, the last time after `took_s`.
+
+    What fails quickly, as on a full disk, is so tried again at each look; a scan of 45 s that fails is not.
+    """
+    return min(took_s * 2.0 ** min(failures, MOST_DOUBLINGS), LONGEST_REST_S)
 
 
 @dataclass(slots=True)
@@ -96,11 +97,11 @@ class Standing:
     def hold(self, fault: Fault, *, guarded: bool = False, took_s: float = 0.0) -> None:
         """Keep the last good file, and say why; the same reason is said once.
 
-        Each time that it fails, it is left alone for twice as long. `took_s` is how long finding out took.
+        Each time that it fails, it is left alone for twice as long. `took_s` is how long the attempt took.
         """
         self.failures += 1
         self.took_s = took_s
-        self.retry_at = time.monotonic() + back_off_s(self.failures, costly=took_s > QUICK_S)
+        self.retry_at = time.monotonic() + back_off_s(self.failures, took_s)
         if fault != self.fault:
             log.warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
         self.fault, self.guarded = fault, guarded

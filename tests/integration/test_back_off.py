@@ -12,7 +12,7 @@ from support.inside import opened
 from omnicdc import scan
 from omnicdc.errors import RegistryError
 from omnicdc.model import Change, Fault
-from omnicdc.state import LONGEST_COSTLY_REST_S, LONGEST_REST_S, QUICK_S, back_off_s
+from omnicdc.state import LONGEST_REST_S, QUICK_S, back_off_s
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("failures", "costly", "rest_s"),
+    ("failures", "took_s", "rest_s"),
     [
-        (1, False, 1.0),
-        (2, False, 2.0),
-        (5, True, 16.0),
-        (99, False, LONGEST_REST_S),
-        (99, True, LONGEST_COSTLY_REST_S),
+        (1, 45.0, 90.0),
+        (2, 45.0, 180.0),
+        (3, 45.0, LONGEST_REST_S),
+        (99, 0.5, 32.0),
+        (99, 0.001, 0.064),
+        (10_000, 45.0, LONGEST_REST_S),
+        (1, 0.0, 0.0),
     ],
 )
-def test_it_doubles_up_to_a_bound(failures: int, costly: bool, rest_s: float) -> None:
-    assert back_off_s(failures, costly=costly) == rest_s
+def test_it_doubles_up_to_a_bound(failures: int, took_s: float, rest_s: float) -> None:
+    """The first scan of 45 s that failed was repeated after a second, the second after two: the others starved meanwhile."""
+    assert back_off_s(failures, took_s) == rest_s
 
 
 def failing(state: State, name: str, *, took_s: float) -> None:
