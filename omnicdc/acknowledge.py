@@ -83,6 +83,9 @@ def _last_error(state: State) -> dict[str, Any]:
     for fault, since in ((state.trouble, state.trouble_since), (state.pruning, state.pruning_since)):
         if fault:
             return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
+    if state.capture.lacking:
+        said = f"the capture does not watch {', '.join(state.capture.lacking)}, which this daemon reads - run `omnicdc install`"
+        return {"last_error": said, "last_error_at": state.started_at}
     return {"last_error": state.last_error, "last_error_at": state.last_error_at}
 
 

@@ -225,7 +225,9 @@ class State:
         """Take a reading as read: what was not held back is from this snapshot now."""
         self.snapshot = snapshot
         self.accepted = any(change.op == "accept" for change in changes)
-        if all(standing.fault or not standing.scan_due for standing in self.standings.values()):
+        if self.capture.lacking:
+            self.proven = None  # what is not watched may have changed since
+        elif all(standing.fault or not standing.scan_due for standing in self.standings.values()):
             self.proven = self.capture.mark
 
     def tried_now(self, work: Work, changes: Iterable[Change]) -> Work:

@@ -171,7 +171,8 @@ def checked(token: str | int | None) -> str | None:
         return None
     text = token if isinstance(token, str) else str(token) if type(token) is int else ""
     # Before PostgreSQL 16, xid8 takes any text for a number.
-    if not (text.isascii() and text.isdecimal()):
+    # From 16 on, it takes a leading zero for octal. The first two ids are no transaction's, and 2 is initdb's.
+    if not (text.isascii() and text.isdecimal()) or text.startswith("0") or text in ("1", "2"):
         raise _no_token(token)
     return text
 

@@ -194,6 +194,10 @@ class GenesisClient:
         if block.end == "other":
             outcome.token = None
         outcome.result = self.wait(outcome.token, all_hosts=all_hosts)
+        if block.end == "other" and outcome.result["success"]:
+            # The block may have ended its first transaction by a rollback, or by PREPARE.
+            first = self.wait(block.token, all_hosts=all_hosts)
+            outcome.result = outcome.result if first["success"] else first
         if block.end == "failed" and outcome.result["success"]:
             outcome.result |= {
                 "success": False,

@@ -196,6 +196,18 @@ def test_a_block_that_commits_by_itself_waits_for_everything_committed(
     del host
 
 
+def test_a_block_that_rolls_back_by_itself_is_told(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+    """Another transaction at the end was taken for a commit of the block's own."""
+    host.daemon()
+    conn, run = _psycopg(cmp)
+    with client.propagation(conn) as propagation:
+        run(INSERT)
+        conn.rollback()
+    conn.close()
+
+    assert (propagation.result["success"], propagation.result["verdict"]) == (False, "rolled_back")
+
+
 @by_hand
 def test_a_question_costs_nothing_of_what_was_written_before(
     cmp: Cmp, opened: Opened, client: GenesisClient, opening: str
@@ -315,7 +327,7 @@ def test_a_prepared_transaction_is_waited_for_by_its_token(cmp: Cmp, client: Gen
     assert client.wait(token)["verdict"] == "no_consumer"
 
 
-@pytest.mark.parametrize("token", [True, 1.0, -1, "", "x", b"1", ["1"], 2**64])
+@pytest.mark.parametrize("token", [True, 1.0, -1, 0, 1, 2, "", "x", "0762", b"1", ["1"], 2**64])
 def test_a_token_is_text_or_a_whole_number(cmp: Cmp, client: GenesisClient, token: Any) -> None:  # noqa: ANN401
     answer = client.wait(token)
 

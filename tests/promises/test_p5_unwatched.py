@@ -1,0 +1,100 @@
+"""P5: what the capture does not watch is never called published, nor that there was nothing to do."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from support.cmp import TABLE
+from support.host import Host, until
+from support.inside import opened
+
+from omnicdc import db, install
+from omnicdc.scanners import scanners
+from omnicdc.status import status
+from omnicdc.watch import derive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.cmp import Cmp
+
+WATCHED = derive(scanners().values()).fields
+PARTITIONED = (
+    TABLE.replace("id uuid primary key default", "id uuid default").strip()
+    + """ partition by list (type);
+    create table p_service partition of projects for values in ('SERVICE');
+    create table p_lib partition of projects for values in ('LIB')"""
+)
+
+
+def faults(cmp: Cmp) -> list[str]:
+    with db.connect(cmp.dsn) as conn:
+        return list(status(conn)["faults"])
+
+
+def test_a_daemon_that_reads_more_than_is_watched_calls_nothing_published(bare: Cmp, tmp_path: Path) -> None:
+    """An upgraded daemon before `omnicdc install`: `nothing_to_do` and `published` were said of a status that the files lacked."""
+    fewer = tuple(field for field in WATCHED if field != "status")
+    with db.connect(bare.dsn) as conn:
+        install.install(conn, "projects", fewer)
+    project = bare.upsert("atlas")
+    with opened(Host(tmp_path / "host", bare.dsn)) as one:
+        one.publish()
+        with bare.transaction() as (conn, token):
+            conn.execute("update projects set status = 'snapshot' where id = %s", [project])
+        one.publish()
+        verdicts = [bare.wait(asked, timeout_s=0) for asked in (token, None)]
+        told = faults(bare)
+
+    assert [verdict.status for verdict in verdicts] == ["timeout", "timeout"]
+    assert "does not watch status" in verdicts[1].detail
+    assert any("does not watch status" in fault and "`omnicdc install`" in fault for fault in told)
+
+
+def test_a_column_that_becomes_virtual_breaks_the_capture(cmp: Cmp) -> None:
+    """No trigger sees what it holds; `install` refuses one, and one that came later was not noticed."""
+    if cmp.conn.info.server_version < 180_000:
+        pytest.skip("generated columns are stored before PostgreSQL 18")
+    cmp.conn.execute(
+        """alter table projects drop column status, add column stage text default 'one';
+           alter table projects add column status text generated always as ('s-' || stage) virtual;
+           grant select on projects to omnicdc_daemon"""
+    )
+
+    assert any("column status of public.projects is virtual" in fault for fault in faults(cmp))
+    assert cmp.wait(timeout_s=0).status == "capture_broken"
+
+
+def test_a_partition_whose_detachment_is_pending_is_gone_from_the_files(bare: Cmp, tmp_path: Path) -> None:
+    """P1: its rows are not CMP's any more as soon as the first half of DETACH CONCURRENTLY is committed."""
+    bare.conn.execute(f"drop table projects; {PARTITIONED}".encode())
+    with db.connect(bare.dsn) as conn:
+        install.install(conn, "projects", WATCHED)
+    bare.conn.execute("insert into projects (id, name, type) values (gen_random_uuid(), 'atlas', 'SERVICE')")
+    bare.conn.execute("insert into projects (id, name, type) values (gen_random_uuid(), 'lib', 'LIB')")
+    host = Host(tmp_path / "host", bare.dsn)
+    with opened(host) as one, bare.connect() as reader, bare.connect() as detaching:
+        one.publish()
+        reader.execute("begin; select from projects")
+        thread = threading.Thread(target=detach, args=(detaching,))
+        thread.start()
+        until(lambda: bare.value("select bool_or(inhdetachpending) from pg_inherits"), "it is pending")
+        before = bare.wait(timeout_s=0)
+        one.keep_house()
+        one.publish()
+        after = bare.wait(timeout_s=0)
+        shown = sorted(entry["name"] for entry in host.canonical().values())
+        detaching.cancel()
+        thread.join()
+
+    assert (before.status, after.status) == ("timeout", "published")
+    assert shown == ["atlas"]
+
+
+def detach(conn: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Wait, in its second half, for who reads the table."""
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        conn.execute("alter table projects detach partition p_lib concurrently")
