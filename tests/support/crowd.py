@@ -1,4 +1,4 @@
-"""Eight connections that write into CMP and two programs that parse every registry, all until they are told to end.
+"""Eight connections that write into CMP and programs that parse every registry, all until they are told to end.
 
 What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED ROOT...
 """
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     Connection = psycopg.Connection[tuple[Any, ...]]
-
-READERS = 2
 
 PAUSE_S = 0.06
 """The longest that a writer rests between two transactions: a machine that only writes has no time left for faults."""
@@ -157,9 +155,12 @@ class Found:
 
 
 class Crowd:
-    """Eight writers and two readers, from `start` to `end` or `close`."""
+    """Eight writers and some readers, from `start` to `end` or `close`."""
 
-    def __init__(self, dsn: str, seed: str, roots: Sequence[Path], *, through: bool = False) -> None:
+    def __init__(
+        self, dsn: str, seed: str, roots: Sequence[Path], *, readers: int, through: bool = False
+    ) -> None:
+        self._count = readers
         self._writers = [Writer(dsn, seed, writer, through=through) for writer in range(WRITERS)]
         self._reading = [sys.executable, __file__, seed, *map(str, roots)]
         self._readers: list[subprocess.Popen[str]] = []
@@ -171,7 +172,7 @@ class Crowd:
         pipe = subprocess.PIPE
         self._readers = [
             subprocess.Popen(self._reading, env=env, stdin=pipe, stdout=pipe, text=True)
-            for _ in range(READERS)
+            for _ in range(self._count)
         ]
         sys.setswitchinterval(SWITCH_S)
         for writer in self._writers:
