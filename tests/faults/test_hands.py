@@ -153,8 +153,10 @@ def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
     others = [
         (harm, path) for harm in (linked_outside, pipe, bound, replaced, deleted) for _, path in second_names
     ]
-    chosen = dice.sample(second_names, scale(2, len(second_names)))
-    chosen += dice.sample(others, scale(1, len(others)))
+    chosen = [
+        *dice.sample(second_names, scale(2, len(second_names))),
+        *dice.sample(others, scale(1, len(others))),
+    ]
     for harm, path in chosen:
         harm(path, outside)
         scene.goes_on()
