@@ -234,9 +234,9 @@ class Disk:
 
 
 @contextmanager
-def readers(root: Path) -> Iterator[None]:
-    """Have somebody read all files without a pause, and insist that each was whole, and none went back."""
-    reader = Reader(root, "waves")
+def readers(root: Path, scale: Scale) -> Iterator[None]:
+    """Have somebody read all files, in a campaign without a pause, and insist that each was whole, and none went back."""
+    reader = Reader(root, "waves", scale(5, 0) / 1000)
     try:
         yield
     finally:
@@ -307,7 +307,7 @@ def test_a_full_disk_holds_what_does_not_fit(
     place = memory(undone, tmp_path / "disk", "nr_inodes=60")
     it = trial(undone, cmp, Host(place / "host", cmp.dsn))
     times = scale(3, 100)
-    with readers(it.host.root):
+    with readers(it.host.root, scale):
         late = it.endure(full(place), os.strerror(errno.ENOSPC), ALL)
         late += it.endure(without_inodes(place), os.strerror(errno.ENOSPC), ALL)
         for _ in range(times - 2):
@@ -562,7 +562,7 @@ def test_a_step_that_fails_holds_its_registry_alone(
     every = [(*it, step) for it in SCANNERS.items() for step in STEPS]
     chosen = dice.sample(every, scale(2, len(every))) * scale(1, 8)
     again = [*SCANNERS.items()][-scale(1, 3) :]
-    with readers(host.root):
+    with readers(host.root, scale):
         for registry, scanner, step in chosen:
             number = dice.choice(REFUSALS)
             fault = injected(faults, f"{step} {scanner}", number)

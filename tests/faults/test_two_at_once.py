@@ -323,7 +323,7 @@ def test_a_standby_takes_over_within_two_seconds_and_nothing_is_lost(
     took: dict[signal.Signals, list[float]] = {signal.SIGKILL: [], signal.SIGTERM: []}
     told = [0]
     serving = places[0].daemon()
-    readers = [Reader(places[0].root, "waves")] if shared == "root" else []
+    readers = [Reader(places[0].root, "waves", scale(5, 0) / 1000)] if shared == "root" else []
     with waves(cmp) as written:
         for number in range(rounds):
             follower = places[(number + 1) % 2].starting("--standby")

@@ -1,6 +1,7 @@
 """Eight connections that write into CMP and programs that parse every registry, all until they are told to end.
 
-What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED ROOT...
+What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED SECONDS ROOT..., and rests
+for so long between two rounds.
 """
 
 from __future__ import annotations
@@ -158,11 +159,18 @@ class Crowd:
     """Eight writers and some readers, from `start` to `end` or `close`."""
 
     def __init__(
-        self, dsn: str, seed: str, roots: Sequence[Path], *, readers: int, through: bool = False
+        self,
+        dsn: str,
+        seed: str,
+        roots: Sequence[Path],
+        *,
+        readers: int,
+        rest_s: float = 0.0,
+        through: bool = False,
     ) -> None:
         self._count = readers
         self._writers = [Writer(dsn, seed, writer, through=through) for writer in range(WRITERS)]
-        self._reading = [sys.executable, __file__, seed, *map(str, roots)]
+        self._reading = [sys.executable, __file__, seed, str(rest_s), *map(str, roots)]
         self._readers: list[subprocess.Popen[str]] = []
         self._switch_s = sys.getswitchinterval()
 
@@ -226,7 +234,7 @@ class Crowd:
         )
 
 
-def read(seed: str, roots: Sequence[Path]) -> None:
+def read(seed: str, rest_s: float, roots: Sequence[Path]) -> None:
     """Parse every registry of every root over and over, until the input ends; print how often, and what was wrong."""
     # Readers are people's tools: they take what is left of the processors.
     os.nice(5)
@@ -243,8 +251,9 @@ def read(seed: str, roots: Sequence[Path]) -> None:
                 ledger.look(path.read_bytes())
             except (AssertionError, LookupError, TypeError, ValueError, OSError, yaml.YAMLError) as exc:
                 wrong.append(f"{path}: {type(exc).__name__}: {exc}")
+        time.sleep(rest_s)
     json.dump({"reads": reads, "wrong": wrong[:5]}, sys.stdout)
 
 
 if __name__ == "__main__":
-    read(sys.argv[1], [Path(root) for root in sys.argv[2:]])
+    read(sys.argv[1], float(sys.argv[2]), [Path(root) for root in sys.argv[3:]])
