@@ -550,14 +550,15 @@ def test_pruning_takes_nothing_from_readers_in_the_middle(
     cmp: Cmp, host: Host, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
     """P1: pruned over and over, whatever its age, while two daemons read and four connections write."""
-    rounds, writes = scale(1, 20), scale(50, 100)
+    rounds, writes = scale(1, 20), 100
     ids = [f"00000000-0000-0000-0000-{number:012}" for number in range(40)]
     second = Host(tmp_path / "second", cmp.dsn)
-    pruned = 0
+    pruned = done = 0
     try:
         host.daemon(OMNICDC_POLL_S="0.2")
         second.daemon(OMNICDC_POLL_S="0.2")
-        for _ in range(rounds):
+        while done < rounds or not pruned:  # a slow reader leaves nothing to prune before the writers end
+            done += 1
             plans = [[(dice.choice(ids), str(dice.random())) for _ in range(writes)] for _ in range(4)]
             threads = [threading.Thread(target=write_all, args=(cmp, plan)) for plan in plans]
             for thread in threads:
@@ -567,12 +568,11 @@ def test_pruning_takes_nothing_from_readers_in_the_middle(
             assert_as_rebuilt(cmp, host, second)
     finally:
         second.close()
-    assert pruned > 0
     evidence(
         "P1",
         "the log pruned over and over, of changes of any age, while two daemons read it and four connections wrote",
-        times=rounds * 4 * writes,
-        found=f"{pruned:,} changes deleted; after each of {rounds} quiet moments the files of both = full rebuild",
+        times=done * 4 * writes,
+        found=f"{pruned:,} changes deleted; after each of {done} quiet moments the files of both = full rebuild",
     )
 
 
