@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
+from support.fresh import FreshServer, keep_one
 from support.host import Host
 from support.memory import in_memory
 from support.pace import Pace
 from support.rights import bound_by_permissions
 
 from omnicdc import db, install
-from omnicdc.embedded import EmbeddedServer
 from omnicdc.scanners import scanners
 from omnicdc.watch import derive
 
@@ -35,6 +35,10 @@ pytest_plugins = ["support.evidence"]
 WATCHED = derive(scanners().values()).fields
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    keep_one(config)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """A superuser's connection string: OMNICDC_TEST_DSN, else the embedded PostgreSQL's, one a test process."""
@@ -42,7 +46,7 @@ def server() -> Iterator[str]:
     if given:
         yield given
         return
-    embedded = EmbeddedServer(
+    embedded = FreshServer(
         Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())),
         {"max_prepared_transactions": "5", "fsync": "off", "wal_level": "logical"},
     )

@@ -440,7 +440,7 @@ def test_what_trickles_away_is_followed(
 
     Either it is published, or it is held and said; never lost, and never half.
     """
-    times, before = scale(1, 12), 40
+    times, before = scale(1, 12), scale(24, 40)
     cmp.fill(before)
     keep(cmp)
     host.daemon()

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg import sql as pgsql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.cmp import TABLE, Cmp
+from support.faulty import PATIENCE, PROGRAM
+from support.fresh import FreshServer
 from support.host import Host, until
 from support.memory import in_memory
 from support.pooler import needs_pooler, pooler
 from support.proxy import Proxy
 from support.rebuild import assert_as_rebuilt
-
-from omnicdc.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     import random
@@ -59,8 +60,13 @@ def lost_after_s(daemon: Daemon, since: float, after: int) -> float:
 def test_a_server_gone_silent_is_noticed_and_left(
     cmp: Cmp, host: Host, proxy: Proxy, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P8: half-open: a proxy passes nothing on and closes nothing; noticed within 15 s, and left for a new connection."""
-    daemon, took = host.daemon(OMNICDC_POLL_S="5"), []
+    """P8: half-open: a proxy passes nothing on and closes nothing; noticed within 15 s, and left for a new connection.
+
+    A short run waits for a second where a campaign waits for as long as the daemon does by itself.
+    """
+    if scale(1, 0):
+        host.program, host.env[PATIENCE] = PROGRAM, "connection.SILENCE_S=1 connection.PROBE_S=1"
+    daemon, took = host.daemon(OMNICDC_POLL_S="0.5" if scale(1, 0) else "5"), []
     for number in range(times := scale(1, 4)):
         published(cmp, host, f"before{number}")
         seen, since = len(daemon.events), time.monotonic()
@@ -120,7 +126,7 @@ def test_connections_cut_again_and_again_lose_nothing(
 ) -> None:
     """P1, P8: by a proxy, and by pg_terminate_backend, at random moments under writes."""
     daemon = host.daemon()
-    for number in range(times := scale(6, 200)):
+    for number in range(times := scale(4, 200)):
         cmp.upsert(f"project {number}", github_url=f"https://github.com/acme/p{number}")
         time.sleep(dice.random() * 0.1)  # the moment is what is tried
         if dice.random() < 0.5:
@@ -142,9 +148,11 @@ def test_connections_cut_again_and_again_lose_nothing(
 
 
 def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
-    cmp: Cmp, host: Host, proxy: Proxy, tmp_path: Path, evidence: Evidence
+    cmp: Cmp, host: Host, proxy: Proxy, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P8: LISTEN is silently lost: said, also to systemd; changes arrive by polling; well again by itself."""
+    if scale(1, 0):
+        host.program, host.env[PATIENCE] = PROGRAM, "canary.HEARD_S=1 housekeeping.NOTICE_S=0.5"
     proxy.mute = True
     with _notify_socket(tmp_path) as (path, told):
         daemon = host.daemon(NOTIFY_SOCKET=str(path))
@@ -216,33 +224,31 @@ def only_reads(cmp: Cmp, switch: str) -> None:
 
 
 def test_a_server_that_only_reads_is_waited_for_and_among_several_passed_over(
-    tmp_path: Path, evidence: Evidence
+    cmp: Cmp, host: Host, evidence: Evidence
 ) -> None:
     """P8: named alone it is waited for, and told; named beside one that writes, that one is taken."""
-    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
-    reading = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
-    host = Host(tmp_path / "host", server.dsn())
+    at = {key: str(value) for key, value in conninfo_to_dict(cmp.dsn).items()}
+    reading = FreshServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())))
     try:
-        for one in (server, reading):
-            one.create()
-            one.start()
-        with Cmp(server.dsn()) as cmp, Cmp(reading.dsn()) as elsewhere:
-            for it in (cmp, elsewhere):
-                it.conn.execute(TABLE)
-                assert host.run("install", OMNICDC_DSN=it.dsn).returncode == 0
+        reading.create()
+        reading.start()
+        with psycopg.connect(reading.dsn(), autocommit=True) as admin:
+            admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(at["dbname"])))
+        with Cmp(reading.dsn(at["dbname"])) as elsewhere:
+            elsewhere.conn.execute(TABLE)
+            assert host.run("install", OMNICDC_DSN=elsewhere.dsn).returncode == 0
             only_reads(elsewhere, "on")
-            daemon = host.starting(OMNICDC_DSN=reading.dsn())
+            daemon = host.starting(OMNICDC_DSN=elsewhere.dsn)
             lost = daemon.wait_for("session_lost")
             only_reads(elsewhere, "off")
             daemon.wait_for("serving")
             daemon.stop()
             only_reads(elsewhere, "on")
-            both = f"host={reading.directory},{server.directory} port=5432,5432 dbname=postgres user=postgres"
-            host.daemon(OMNICDC_DSN=both)
+            several = {"host": f"{reading.directory},{at['host']}", "port": f"{reading.port},{at['port']}"}
+            host.daemon(OMNICDC_DSN=make_conninfo(elsewhere.dsn, **several))
             published(cmp, host, "on the one that writes")
     finally:
         host.close()
-        server.delete()
         reading.delete()
 
     assert "only read" in lost["error"]

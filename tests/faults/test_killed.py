@@ -1,4 +1,7 @@
-"""Faults 1: daemon and server are killed while eight connections write and two programs parse every registry."""
+"""Faults 1: daemon and server are killed while eight connections write and two programs parse every registry.
+
+In a short run one does, which rests between its rounds.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,10 @@ import pytest
 from support.cmp import TABLE, Cmp
 from support.crowd import Crowd
 from support.faulty import FAULTS, PROGRAM
+from support.fresh import FreshServer
 from support.host import COMMAND, DEADLINE_S, REGISTRIES, Daemon, Host, until
 from support.ledger import Ledgers
+from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from support.crowd import Found
     from support.evidence import Evidence, Scale
     from support.pace import Pace
+
 
 NAMES = ("cmp_projects", "project", "git")
 STEPS = ("scanned", "open", "write", "fsync", "rename", "fsync_directory", "published")
@@ -115,12 +121,21 @@ class Scene:
     """Hosts, and the crowd around them."""
 
     def __init__(
-        self, cmp: Cmp, where: Path, dice: random.Random, *, hosts: int, through: bool = False
+        self,
+        cmp: Cmp,
+        where: Path,
+        dice: random.Random,
+        *,
+        hosts: int,
+        scale: Scale,
+        through: bool = False,
     ) -> None:
         seed = f"{dice.random()}"
         roots = [where / f"host{number}" / "root" for number in range(hosts)]
         cmp.fill(30)
-        self.crowd = Crowd(cmp.dsn, seed, roots, through=through)
+        self.crowd = Crowd(
+            cmp.dsn, seed, roots, readers=scale(1, 2), rest_s=scale(5, 0) / 1000, through=through
+        )
         self.victims = [Victim(root.parent, cmp, self.crowd, seed) for root in roots]
         self.cmp, self._where = cmp, where
         self.crowd.start()
@@ -235,10 +250,10 @@ Kill = Callable[[Victim, Moment], None]
 KILLS: dict[Kill, tuple[str, int, int]] = {
     at_the_very_first_start: ("kill -9 of the daemon at a random moment of a host's very first start", 1, 50),
     at_a_start: ("kill -9 of the daemon at a random moment of a start", 1, 150),
-    while_serving: ("kill -9 of the daemon at a random moment of its work", 2, 250),
+    while_serving: ("kill -9 of the daemon at a random moment of its work", 1, 250),
     at_a_point: (
         "kill -9 of the daemon at each of the 25 points of a cycle, of a start's and of a later one",
-        4,
+        3,
         500,
     ),
     beside_a_standby: ("kill -9 of the daemon while a stand-by waits", 1, 50),
@@ -254,7 +269,7 @@ def test_killed_at_any_moment_nothing_is_torn_or_lost_or_said_too_early(
     times = {kill: scale(short, campaign) for kill, (_, short, campaign) in KILLS.items()}
     plan = [partial(suffer, kill, moment) for kill in KILLS for moment in some_moments(dice, times[kill])]
     dice.shuffle(plan)
-    with closing(Scene(cmp, tmp_path, dice, hosts=HOSTS)) as scene:
+    with closing(Scene(cmp, tmp_path, dice, hosts=HOSTS, scale=scale)) as scene:
         scene.each(plan)
         found = scene.quiet()
     met = sum((victim.met for victim in scene.victims), Counter[tuple[Kill | None, str]]())
@@ -300,7 +315,7 @@ def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
     faults = host.root.parent / "faults"
     host.env[FAULTS] = str(faults)
     plan = [(point, on_drift) for point in LEFT for on_drift in ("alert", "restore")] * scale(1, 5)
-    plan = dice.sample(plan, scale(2, len(plan)))
+    plan = dice.sample(plan[:: scale(2, 1)], scale(1, len(plan)))  # in a short run one with `alert`
     for point, host.env["OMNICDC_ON_DRIFT"] in plan:
         host.program = PROGRAM
         daemon = host.daemon()
@@ -327,10 +342,14 @@ def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
     )  # fmt: skip
 
 
+ON_ONE_SERVER = pytest.mark.xdist_group("killed")
+
+
 @pytest.fixture(scope="module")
-def own() -> Iterator[EmbeddedServer]:
-    """A server to be killed, as it comes: what it said is committed is on its disk."""
-    server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-")))
+def own(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
+    """A server to be killed, as it comes: what it said is committed is on its disk; in a short run, which cuts no power, in memory."""
+    where = None if request.config.option.campaign else in_memory()
+    server = FreshServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=where)))
     try:
         server.create()
         server.start()
@@ -429,6 +448,7 @@ ENDS: dict[End, tuple[str, int, int]] = {
 """What is told of each, and how often it is done: two of them stand for all in a short run."""
 
 
+@ON_ONE_SERVER
 @pytest.mark.timeout(1800)
 def test_whatever_ends_the_server_what_it_confirmed_is_published(
     own: EmbeddedServer, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
@@ -440,7 +460,7 @@ def test_whatever_ends_the_server_what_it_confirmed_is_published(
     slowest = dict.fromkeys(ENDS, 0.0)
     with (
         Cmp(own.dsn()) as cmp,
-        closing(Scene(cmp, tmp_path, dice, hosts=1, through=True)) as scene,
+        closing(Scene(cmp, tmp_path, dice, hosts=1, scale=scale, through=True)) as scene,
     ):
         settings = [cmp.value("select current_setting(%s)", name) for name in ("fsync", "synchronous_commit")]
         [victim] = scene.victims
@@ -478,6 +498,7 @@ def outlived(scene: Scene, daemon: Daemon, end: Callable[[], None]) -> float:
     return took
 
 
+@ON_ONE_SERVER
 @pytest.mark.timeout(600)
 def test_a_server_that_comes_up_is_waited_for(
     own: EmbeddedServer, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
@@ -506,7 +527,7 @@ def test_a_server_that_comes_up_is_waited_for(
                 own.start()
                 daemon.wait_for("serving")
                 assert daemon.stop() == 0
-                for how in (signal.SIGQUIT, signal.SIGINT) * 2:
+                for how in (signal.SIGQUIT, signal.SIGINT) * scale(1, 2):
                     own.stop(how)
                     own.start()
         finally:
@@ -515,6 +536,6 @@ def test_a_server_that_comes_up_is_waited_for(
         knocking.result()
 
     evidence(
-        "P8", "PostgreSQL comes up while the daemon starts, and while others knock without a pause", times=times * 5,
+        "P8", "PostgreSQL comes up while the daemon starts, and while others knock without a pause", times=times * scale(3, 5),
         found=f"{knocks['not yet']:,} attempts came too early, each was tried again; none was taken for a refusal",
     )  # fmt: skip

@@ -35,12 +35,13 @@ from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
 from support.cmp import TABLE, Cmp
 from support.drawn import IDS, excluded, override, urls, values
+from support.fresh import FreshServer
 from support.hands import HANDS
 from support.host import REGISTRIES, until
+from support.memory import in_memory
 from support.world import WATCHED, World
 
 from omnicdc import db, install
-from omnicdc.embedded import EmbeddedServer
 from omnicdc.manifest import ANNOUNCED, MANIFEST
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     from support.evidence import Evidence, Scale
     from support.pace import Pace
     from support.writer import Writer
+
+    from omnicdc.embedded import EmbeddedServer
+
+pytestmark = pytest.mark.xdist_group("model")  # on one server
 
 GITHUB = "https://github.com/acme/b"
 NAMES = ["cmp_projects", "project", "git"]
@@ -346,8 +351,8 @@ def _some(first: str, count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def database_server() -> Iterator[EmbeddedServer]:
     """Of our own, as it is restarted."""
-    server = EmbeddedServer(
-        Path(tempfile.mkdtemp(prefix="omnicdc-model-")),
+    server = FreshServer(
+        Path(tempfile.mkdtemp(prefix="omnicdc-model-", dir=in_memory())),
         {"max_prepared_transactions": "20", "fsync": "off", "autovacuum": "off"},
     )
     try:
@@ -407,8 +412,8 @@ def test_after_whatever_happened_the_files_are_a_full_rebuild(
 ) -> None:
     """P1, P2, P3, P5, P6, P8: whatever hypothesis draws, in whatever order."""
     settings = hypothesis.settings(
-        max_examples=scale(5, 60),
-        stateful_step_count=scale(20, 40),
+        max_examples=scale(3, 60),
+        stateful_step_count=scale(16, 40),
         phases=[hypothesis.Phase.generate],
         suppress_health_check=[*hypothesis.HealthCheck],
         deadline=None, database=None, derandomize=False,

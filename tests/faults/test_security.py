@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -25,7 +24,8 @@ from psycopg import errors as pg
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.faulty import FAULTS, PROGRAM
-from support.host import COMMAND, DEADLINE_S, PROJECT, REGISTRIES, Host, until
+from support.host import COMMAND, PROJECT, REGISTRIES, Host, until
+from support.terminal import on_a_terminal
 
 from omnicdc import sql
 from omnicdc.embedded import bundled
@@ -989,7 +989,7 @@ def test_a_password_is_never_told_however_it_is_given_and_whatever_is_wrong(
     turns = itertools.cycle(COMMANDS)
     tries = [
         (how, env, next(turns))
-        for how, env in [*[*good.items()][:: scale(2, 1)], *[*bad.items()][:: scale(4, 1)]]
+        for how, env in [*[*good.items()][:: scale(3, 1)], *[*bad.items()][:: scale(6, 1)]]
         for _ in range(scale(1, 4))
     ]
     with ThreadPoolExecutor(3) as pool:
@@ -1098,7 +1098,7 @@ def test_what_somebody_wrote_cannot_steer_the_terminal_of_who_asks(
                 insert into projects (name) values ('apollo')""".replace("%", "").encode()
         )
     host.run("run", "--once")
-    shown = on_a_terminal(host, "status")
+    shown = on_a_terminal([COMMAND, "status"], host.env).raw
 
     assert "mine" in shown
     assert "\x1b]" not in shown
@@ -1109,22 +1109,6 @@ def test_what_somebody_wrote_cannot_steer_the_terminal_of_who_asks(
         times=1,
         found="shown as text",
     )
-
-
-def on_a_terminal(host: Host, *arguments: str) -> str:
-    """What a command writes to a terminal."""
-    parent, child = pty.openpty()
-    with subprocess.Popen(
-        [COMMAND, *arguments], env=host.env | {"COLUMNS": "200"}, stdout=child, stderr=child, close_fds=True
-    ) as process:
-        os.close(child)
-        shown = b""
-        with contextlib.suppress(OSError):  # Linux says EIO once the other end is closed
-            while chunk := os.read(parent, 65536):
-                shown += chunk
-        os.close(parent)
-        process.wait(DEADLINE_S)
-    return shown.decode(errors="replace")
 
 
 # Files --------------------------------------------------------------------------------------------------------------

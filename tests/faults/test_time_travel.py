@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from support.cmp import TABLE, Cmp
+from support.fresh import FreshServer
 from support.host import INVENTORY, Host, until
 from support.rebuild import assert_as_rebuilt, barrier
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from support.evidence import Evidence, Scale
     from support.host import Daemon
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("time_travel")]  # of one prepared cluster
 
 PROJECTS = 30
 LOST = "lost-in-time"
@@ -47,7 +48,7 @@ LOST = "lost-in-time"
 SETTINGS = {"fsync": "off", "wal_level": "logical", "max_wal_size": "128MB"}
 
 
-class Cluster(EmbeddedServer):
+class Cluster(FreshServer):
     """A server whose socket may be where another's was."""
 
     def __init__(self, directory: Path, socket: Path, programs: Path | None = None, **settings: str) -> None:
@@ -166,7 +167,7 @@ def empty(prepared: Cluster) -> Iterator[Cluster]:
     """Another cluster, with nothing in it, not running."""
     directory = place()
     made = Cluster(directory / "cluster", directory / "cluster", prepared.programs)
-    made.create()
+    EmbeddedServer.create(made)  # with a system identifier of its own
     yield made
     shutil.rmtree(directory)
 

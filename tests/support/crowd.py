@@ -1,6 +1,7 @@
-"""Eight connections that write into CMP and two programs that parse every registry, all until they are told to end.
+"""Eight connections that write into CMP and programs that parse every registry, all until they are told to end.
 
-What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED ROOT...
+What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED SECONDS ROOT..., and rests
+for so long between two rounds.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     Connection = psycopg.Connection[tuple[Any, ...]]
-
-READERS = 2
 
 PAUSE_S = 0.06
 """The longest that a writer rests between two transactions: a machine that only writes has no time left for faults."""
@@ -157,11 +156,21 @@ class Found:
 
 
 class Crowd:
-    """Eight writers and two readers, from `start` to `end` or `close`."""
+    """Eight writers and some readers, from `start` to `end` or `close`."""
 
-    def __init__(self, dsn: str, seed: str, roots: Sequence[Path], *, through: bool = False) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        seed: str,
+        roots: Sequence[Path],
+        *,
+        readers: int,
+        rest_s: float = 0.0,
+        through: bool = False,
+    ) -> None:
+        self._count = readers
         self._writers = [Writer(dsn, seed, writer, through=through) for writer in range(WRITERS)]
-        self._reading = [sys.executable, __file__, seed, *map(str, roots)]
+        self._reading = [sys.executable, __file__, seed, str(rest_s), *map(str, roots)]
         self._readers: list[subprocess.Popen[str]] = []
         self._switch_s = sys.getswitchinterval()
 
@@ -171,7 +180,7 @@ class Crowd:
         pipe = subprocess.PIPE
         self._readers = [
             subprocess.Popen(self._reading, env=env, stdin=pipe, stdout=pipe, text=True)
-            for _ in range(READERS)
+            for _ in range(self._count)
         ]
         sys.setswitchinterval(SWITCH_S)
         for writer in self._writers:
@@ -225,7 +234,7 @@ class Crowd:
         )
 
 
-def read(seed: str, roots: Sequence[Path]) -> None:
+def read(seed: str, rest_s: float, roots: Sequence[Path]) -> None:
     """Parse every registry of every root over and over, until the input ends; print how often, and what was wrong."""
     # Readers are people's tools: they take what is left of the processors.
     os.nice(5)
@@ -242,8 +251,9 @@ def read(seed: str, roots: Sequence[Path]) -> None:
                 ledger.look(path.read_bytes())
             except (AssertionError, LookupError, TypeError, ValueError, OSError, yaml.YAMLError) as exc:
                 wrong.append(f"{path}: {type(exc).__name__}: {exc}")
+        time.sleep(rest_s)
     json.dump({"reads": reads, "wrong": wrong[:5]}, sys.stdout)
 
 
 if __name__ == "__main__":
-    read(sys.argv[1], [Path(root) for root in sys.argv[2:]])
+    read(sys.argv[1], float(sys.argv[2]), [Path(root) for root in sys.argv[3:]])

@@ -112,7 +112,8 @@ def scale(request: pytest.FixtureRequest) -> Scale:
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Chance that is the test's own, and the same again with the same seed."""
     sys.stdout.write(f"{SEED}={os.environ[SEED]}\n")
-    return random.Random(f"{os.environ[SEED]} {request.node.nodeid}")
+    test, _, _ = request.node.nodeid.partition("@")  # pytest-xdist adds the group
+    return random.Random(f"{os.environ[SEED]} {test}")
 
 
 @pytest.fixture

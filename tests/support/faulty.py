@@ -4,6 +4,8 @@ The file that FAULTS names holds lines `POINT: DEED`; each time the daemon passe
 found there is done. A point is what `pipeline.run_once` tells its observer (`rename git`, `acknowledged`); `*` stands for
 the rest of a name. Deeds: `kill` (SIGKILL), `hang`, or the name of an errno, raised as the system would. Without
 the file nothing happens: removing it mends everything.
+
+PATIENCE holds words `MODULE.CONSTANT=SECONDS`, so that a test of a time-out need not wait for as long as an operator would.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 import time
 from fnmatch import fnmatchcase
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, __file__)
 FAULTS = "FAULTS"
+PATIENCE = "PATIENCE"
 
 _run = daemon.run
 
@@ -64,11 +68,22 @@ def run(
     standby: bool = False,
 ) -> None:
     """Run the daemon with an observer that meets faults."""
-    _run(load, wishes, notifier, partial(meet, Path(os.environ[FAULTS])), standby=standby)
+    _run(load, wishes, notifier, partial(meet, Path(os.environ.get(FAULTS, os.devnull))), standby=standby)
+
+
+def shorten(words: str) -> None:
+    """Set constants of omnicdc's modules."""
+    for word in words.split():
+        name, _, seconds = word.partition("=")
+        module, _, constant = name.rpartition(".")
+        where = import_module(f"omnicdc.{module}")
+        assert hasattr(where, constant), name
+        setattr(where, constant, float(seconds))
 
 
 def main() -> None:
     """Be the command."""
+    shorten(os.environ.get(PATIENCE, ""))
     daemon.run = run
     cli.main()
 

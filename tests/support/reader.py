@@ -15,6 +15,7 @@ import re
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,12 @@ MANY = 60
 
 
 class Reader:
-    """The program as a process; it reads from when this is made."""
+    """The program as a process; it reads from when this is made, and rests between two rounds if told to."""
 
-    def __init__(self, root: Path, kind: str) -> None:
+    def __init__(self, root: Path, kind: str, rest_s: float = 0.0) -> None:
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(root), kind],
+            [sys.executable, __file__, str(root), kind, str(rest_s)],
             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
         )  # fmt: skip
         assert self._process.stdout
@@ -84,7 +85,7 @@ def statuses(name: str, data: bytes) -> list[str]:
     return [entry["status"] for entry in parsed["uuids"].values()]
 
 
-def main(root: Path, kind: str) -> None:
+def main(root: Path, kind: str, rest_s: float) -> None:
     """Read until the input ends."""
     registries = (CANONICAL, PROJECT, INVENTORY) if kind == "waves" else (CANONICAL, PROJECT)
     reads, last, wrong = 0, dict.fromkeys(registries, ""), []
@@ -92,6 +93,8 @@ def main(root: Path, kind: str) -> None:
     sys.stdout.flush()
     while not select.select([sys.stdin], [], [], 0)[0]:
         name, parse = registries[reads % len(registries)], reads // len(registries) % LOOKS == 0
+        if rest_s and name == registries[0]:
+            time.sleep(rest_s)
         reads += 1
         if reads == MANY:
             sys.stdout.write("many\n")
@@ -115,4 +118,4 @@ def main(root: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))
