@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.show import answer, say, written
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
     from omnicdc.config import Config
@@ -170,6 +170,8 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
         _show_difference(config, as_json=as_json)
     with waiting("rebuilding"):
         result = GenesisClient(config=config, timeout=timeout).rebuild_all_registries()
+    if result["verdict"] == "unavailable":
+        raise OmnicdcError(result["detail"], hint=result["hint"])
     line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
     answer(result, as_json=as_json, text=lambda: say(line, good=result["success"]))
     sys.exit(0 if result["success"] else 3 if result["verdict"] in ("timeout", "no_consumer") else 1)

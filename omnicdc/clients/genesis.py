@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,7 +95,7 @@ class GenesisClient:
         it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
         return {
             **answers.wait_answer(it),
-            "project": project_name,
+            "project": project_name if project_name is None or isinstance(project_name, str) else repr(project_name),
             "scanner_results": answers.scanner_results(it, verify.registry_names()),
             "details": it.details,
         }
@@ -104,15 +105,16 @@ class GenesisClient:
     ) -> BatchAnswer:
         """Wait once for all these projects; `count` and `projects` tell which. Otherwise as `propagate_project`."""
         # A text is a sequence of names as well, of one letter each.
-        names = [] if isinstance(project_names, (str, bytes)) else list(project_names)
-        if isinstance(project_names, (str, bytes)):
+        is_list = isinstance(project_names, Iterable) and not isinstance(project_names, (str, bytes))
+        names = list(project_names) if is_list else []
+        if not is_list:
             it = _failed(_no_names(project_names), dry_run=dry_run)
         else:
             it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
         return {
             **answers.wait_answer(it),
             "count": len(names),
-            "projects": names,
+            "projects": [name if isinstance(name, str) else repr(name) for name in names],
             "scanner_results": answers.scanner_results(it, verify.registry_names()),
             "details": it.details,
         }
