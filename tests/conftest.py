@@ -32,7 +32,6 @@ hypothesis.settings.register_profile("explore", print_blob=True, max_examples=20
 pytest_plugins = ["support.evidence"]
 
 
-
 def pytest_configure(config: pytest.Config) -> None:
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")
