@@ -25,18 +25,20 @@ from omnicdc.watch import derive
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The same examples at every run, so that a green run stays green; EXPLORE=1 looks for new ones.
-hypothesis.settings.register_profile("steady", derandomize=True)
-hypothesis.settings.register_profile("explore", print_blob=True)
-hypothesis.settings.load_profile("explore" if os.environ.get("EXPLORE") else "steady")
+# The same few examples at every run, so that a green run stays green; EXPLORE=1 and a campaign look for new ones, and for more.
+hypothesis.settings.register_profile("steady", derandomize=True, max_examples=25, deadline=None)
+hypothesis.settings.register_profile("explore", print_blob=True, max_examples=200, deadline=None)
 
 pytest_plugins = ["support.evidence"]
 
-WATCHED = derive(scanners().values()).fields
-
 
 def pytest_configure(config: pytest.Config) -> None:
+    explore = config.option.campaign or os.environ.get("EXPLORE")
+    hypothesis.settings.load_profile("explore" if explore else "steady")
     keep_one(config)
+
+
+WATCHED = derive(scanners().values()).fields
 
 
 @pytest.fixture(scope="session")

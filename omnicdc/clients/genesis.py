@@ -95,7 +95,9 @@ class GenesisClient:
         it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
         return {
             **answers.wait_answer(it),
-            "project": project_name if project_name is None or isinstance(project_name, str) else repr(project_name),
+            "project": project_name
+            if project_name is None or isinstance(project_name, str)
+            else repr(project_name),
             "scanner_results": answers.scanner_results(it, verify.registry_names()),
             "details": it.details,
         }

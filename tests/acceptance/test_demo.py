@@ -32,7 +32,7 @@ from omnicdc.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from support.cmp import Cmp
     from support.host import Host
@@ -88,11 +88,14 @@ def run(place: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
-def start(place: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+def start(
+    place: Path, *arguments: str, by: Mapping[str, Any] | None = None, **env: str
+) -> subprocess.Popen[str]:
     """Start it in a process group of its own, as a shell does, on a pipe that it soon must wait for."""
+    who: dict[str, Any] = {"args": COMMAND, "env": {}, **(by or {})}
     demo = subprocess.Popen(
-        [*COMMAND, *arguments], env=environ(place, **env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        **who | {"args": [*who["args"], *arguments], "env": environ(place, **who["env"], **env)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     fcntl.fcntl(pipe(demo), fcntl.F_SETPIPE_SZ, PAGE)
     return demo
@@ -126,16 +129,16 @@ def act(summary: dict[str, Any], number: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.campaign
 def test_every_claim_holds_and_is_shown_as_plain_text_on_a_pipe_without_any_rights(place: Path) -> None:
-    """Root, who can become somebody else, runs it as who has no rights at all."""
-    python = _python_for_all() if os.geteuid() == 0 else None
-    done = run_without_rights(place, python) if python else run(place)
+    demo = start(place, by=somebody_without_rights())
+    out, err = demo.communicate(timeout=DEADLINE_S)
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "\x1b" not in done.stdout
-    assert "NOT " not in done.stdout
-    assert "25 of 25 claims held" in done.stdout
-    assert "Everything was stopped and removed." in done.stdout
+    assert (demo.returncode, err) == (0, "")
+    assert "\x1b" not in out
+    assert "NOT " not in out
+    assert "25 of 25 claims held" in out
+    assert "Everything was stopped and removed." in out
     for fact in (
         "update of status",
         "+  display_name: Helios Telemetry",
@@ -145,26 +148,32 @@ def test_every_claim_holds_and_is_shown_as_plain_text_on_a_pipe_without_any_righ
         "finds it in canonical uuids, project registry, repo inventory",
         "ms after COMMIT",
     ):
-        assert fact in done.stdout
+        assert fact in out
 
 
-def run_without_rights(place: Path, python: str) -> subprocess.CompletedProcess[str]:
+def somebody_without_rights() -> dict[str, Any]:
+    """Return how root, who can become somebody else, starts it as who has no rights at all; anybody else is one already."""
+    python = _python_for_all() if os.geteuid() == 0 else None
+    if not python:
+        return {}
     packages = [path for path in sys.path if path.endswith("site-packages")]
     path = os.pathsep.join([str(Path(omnicdc.__file__).parents[1]), *packages])
-    return subprocess.run(
-        [python, *COMMAND[1:]], env=environ(place, PYTHONPATH=path), cwd="/",
-        user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+    return {
+        "args": [python, *COMMAND[1:]], "env": {"PYTHONPATH": path}, "cwd": "/",
+        "user": NOBODY, "group": NOBODY, "extra_groups": [],
+    }  # fmt: skip
 
 
-def test_the_summary_tells_what_became_of_each_write_and_where_everything_is_kept(place: Path) -> None:
-    """What the environment says of a real CMP is not heeded."""
+def test_every_claim_holds_and_the_summary_tells_what_became_of_each_write_and_where_it_is_kept(
+    place: Path,
+) -> None:
+    """Without any rights; and what the environment says of a real CMP is not heeded."""
     canonical, project, inventory = (
         "canonical_projects_uuids.json",
         "PROJECT_REGISTRY_V1.yaml",
         "repo_inventory.json",
     )
-    demo = start(place, "--keep", "--json", **MISLEADING)
+    demo = start(place, "--keep", "--json", by=somebody_without_rights(), **MISLEADING)
     summary = json.loads("\n".join(read_to(demo, "}")))
     kept = summary["kept"]
     with psycopg.connect(kept["dsn"]) as conn:
@@ -178,6 +187,7 @@ def test_the_summary_tells_what_became_of_each_write_and_where_everything_is_kep
 
     assert summary["success"]
     assert summary["failed"] == []
+    assert sum(len(act["checks"]) for act in summary["acts"]) == 25
     assert summary["seconds"] > 0
     assert told == [
         [("published", [canonical, project, inventory])],
@@ -208,8 +218,9 @@ def test_the_summary_tells_what_became_of_each_write_and_where_everything_is_kep
 )
 def test_interrupted_it_cleans_up_and_says_so(place: Path, how: signal.Signals, line: str) -> None:
     demo = start(place)
-    read_to(demo, line)
+    shown = read_to(demo, line)
 
+    assert "\x1b" not in "".join(shown), "on a pipe it is plain text"
     assert end(demo, how) == (130, "interrupted; everything was stopped and removed\n")
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
+# Its server is started once, also when several processes share the tests.
+pytestmark = pytest.mark.xdist_group("tiny server")
+
 WATCHED = derive(scanners().values()).fields
 
 WRITES: tuple[LiteralString, ...] = (

@@ -14,6 +14,9 @@ from omnicdc import db, install
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Its server is started once, also when several processes share the tests.
+pytestmark = pytest.mark.xdist_group("small server")
+
 NOTIFICATION = "x" * 7000
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
+# Its server is started once, also when several processes share the tests.
+pytestmark = pytest.mark.xdist_group("small server")
+
 REFUSED: dict[LiteralString, tuple[str, str]] = {
     "drop table projects": ("table projects does not exist", "--table"),
     "alter table projects set schema information_schema": ("table projects does not exist", "--table"),

@@ -11,10 +11,7 @@ from support.rebuild import assert_as_rebuilt
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
-
-PROJECTS = 500
-WAVES = 50
-SWAPS = 1000
+    from support.evidence import Scale
 
 WAVE = """
 update projects
@@ -30,14 +27,15 @@ update projects p set status = o.status from projects o
 """One transaction that exchanges two statuses."""
 
 
-def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host) -> None:
+def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host, scale: Scale) -> None:
     """P2: two readers read all files without a pause while every entry of every file changes in waves."""
-    cmp.fill(PROJECTS)
+    projects, waves = scale(100, 500), scale(25, 50)
+    cmp.fill(projects)
     cmp.conn.execute(WAVE, {"wave": "w000000"})
     host.daemon()
     readers = [Reader(host.root, "waves") for _ in range(2)]
     number = 0
-    while number < WAVES or not all(reader.many() for reader in readers):
+    while number < waves or not all(reader.many() for reader in readers):
         number += 1
         cmp.conn.execute(WAVE, {"wave": f"w{number:06}"})
     cmp.arrived()
@@ -45,11 +43,11 @@ def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Ho
 
     assert [it["wrong"] for it in found] == [[], []]
     assert all(it["reads"] >= MANY for it in found)
-    assert host.raw(CANONICAL).count(f"w{number:06}-".encode()) == PROJECTS
+    assert host.raw(CANONICAL).count(f"w{number:06}-".encode()) == projects
     assert_as_rebuilt(cmp, host)
 
 
-def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Host) -> None:
+def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Host, scale: Scale) -> None:
     """P2: statuses are exchanged, two at a time; at every instant each is in exactly one project."""
     dice = random.Random(20261122)
     cmp.fill(8)
@@ -57,7 +55,7 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
     host.daemon()
     reader = Reader(host.root, "swaps")
     swaps = 0
-    while swaps < SWAPS or not reader.many():
+    while swaps < scale(300, 1000) or not reader.many():
         swaps += 1
         one, other = dice.sample(range(1, 9), 2)
         cmp.conn.execute(SWAP, {"one": str(one), "other": str(other)})
@@ -69,14 +67,14 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
     assert len({entry["status"] for entry in host.canonical().values()}) == 8
 
 
-def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host) -> None:
+def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, scale: Scale) -> None:
     """P2: incremental == full, after single rows, after a batch beyond the bulk limit, and after one that is not."""
     dice = random.Random(20261122)
-    cmp.fill(3000)
+    cmp.fill(projects := scale(1200, 3000))
     host.daemon()
     for statement in (
         "update projects set name = 'A' || name where key like '%%5'",
-        "update projects set type = 'LIBRARY' where length(key) = 7",
+        "update projects set type = 'LIBRARY' where length(key) > 6",
         "update projects set status = null, key = null where name like '%%1'",
         "delete from projects where name like '%%22'",
     ):
@@ -88,7 +86,7 @@ def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host) ->
                 [
                     dice.choice(["z", "Ä", "no", "0x1", "- x", "tab\there", "😀", ""]),
                     dice.choice(["", "x", "https://github.com/acme/project-1", None]),
-                    dice.randrange(2000),
+                    dice.randrange(projects * 2 // 3),
                 ],
             )
     cmp.arrived()

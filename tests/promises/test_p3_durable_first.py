@@ -18,6 +18,7 @@ from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
+    from support.evidence import Scale
 
 NAMES = ["cmp_projects", "project", "git"]
 STEPS = ["open", "write", "fsync", "rename", "fsync_directory"]
@@ -32,6 +33,11 @@ TOLD = [
 ]  # fmt: skip
 POINTS = [*SCANNED, *STAGED, *TOLD]
 """Every point that a cycle passes which rewrites all three registries."""
+OF_EACH_KIND = [
+    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *TOLD[:3], "fsync_directory project",
+    "published cmp_projects", *TOLD[9:],
+]  # fmt: skip
+"""Of what is done alike for each registry, one; a campaign ends at all of them."""
 
 
 class Ended(BaseException):
@@ -107,13 +113,15 @@ def by_registry(points: list[str]) -> list[str]:
     return sorted(points, key=lambda point: NAMES.index(point.split()[1]))
 
 
-def test_ended_at_any_point_the_word_is_not_ahead_and_the_next_start_mends_it(cmp: Cmp, host: Host) -> None:
+def test_ended_at_any_point_the_word_is_not_ahead_and_the_next_start_mends_it(
+    cmp: Cmp, host: Host, scale: Scale
+) -> None:
     """P3, P8: a process that ends at each of the points, one after the other."""
     project = cmp.upsert("p")
     write(cmp, project, 0)
     cycle(host)
     found: dict[str, tuple[bool, int]] = {}
-    for number, point in enumerate(POINTS, start=1):
+    for number, point in enumerate(POINTS if scale(0, 1) else OF_EACH_KIND, start=1):
         token = write(cmp, project, number)
         cycle(host, point, Ended())
         behind = shown(host, project) != {number}
@@ -156,7 +164,7 @@ def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host) 
     seed = int(os.environ.get("OMNICDC_TEST_SEED", random.randrange(10**6)))
     sys.stdout.write(f"OMNICDC_TEST_SEED={seed}\n")
     dice = random.Random(seed)
-    cmp.fill(500)
+    cmp.fill(100)
     project = cmp.upsert("p", status="0", github_url="https://github.com/acme/n0")
     host.once()
     tokens: list[str] = []
@@ -189,8 +197,13 @@ def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host) 
 
 def assert_not_ahead(cmp: Cmp, host: Host, project: str, tokens: list[str]) -> None:
     on_disk = shown(host, project)
-    visible = [number for number, token in enumerate([*tokens], start=1) if acknowledged(cmp, host, token)]
-    assert min(on_disk) >= max(visible, default=0)
+    visible = cmp.value(
+        """select coalesce(max(number), 0)
+             from unnest(%s::text[]) with ordinality as written (token, number), omnicdc.consumer
+            where name = %s and pg_visible_in_snapshot(token::xid8, snapshot)""",
+        [*tokens], host.env["OMNICDC_CONSUMER"],
+    )  # fmt: skip
+    assert min(on_disk) >= visible
 
 
 def test_a_file_that_is_only_recognised_is_made_durable_before_it_is_acknowledged(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, STAMP, project, registry_of, rows, written
 
@@ -56,7 +56,6 @@ def three(scanner: str, **fields: object) -> Registry:
     return registry_of(scanner, projects | ({IDS[1]: project("p01") | fields} if fields else {}), Inputs())
 
 
-@settings(deadline=None, max_examples=80)
 @given(states, states, st.sampled_from(SCANNERS), st.booleans())
 def test_it_is_what_reading_both_files_would_give(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str, another_way: bool

@@ -152,7 +152,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
+TestAnyHistory.settings = settings(stateful_step_count=30)
 
 
 @given(contents, block_sizes, st.data())

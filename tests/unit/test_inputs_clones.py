@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omnicdc.inputs.clones import find_clones
@@ -219,7 +219,6 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
 @given(st.lists(LINES, max_size=8))
 def test_a_configuration_says_what_git_itself_reads_in_it(lines: list[str]) -> None:
     config = "".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
 
@@ -25,7 +25,6 @@ def test_each_scanner_has_the_layout_of_its_registry() -> None:
     assert {name: type(layout_of(scanner)) for name, scanner in scanners().items()} == expected
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
 def test_a_file_falls_into_its_entries_whatever_they_hold(
     projects: Mapping[str, Mapping[str, Any]], name: str
@@ -46,7 +45,6 @@ def test_a_file_falls_into_its_entries_whatever_they_hold(
     assert list(layout.items(layout.parse(layout.frame(split)))) == []
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
 def test_an_entry_alone_says_what_it_says_in_the_file(
     projects: Mapping[str, Mapping[str, Any]], name: str
@@ -61,7 +59,6 @@ def test_an_entry_alone_says_what_it_says_in_the_file(
     assert {layout.unit(core) for core in cores} == registry.document.units()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS), st.sampled_from(IDS)
 )
