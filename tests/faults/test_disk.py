@@ -29,6 +29,7 @@ from support.reader import Reader
 from support.rebuild import assert_as_rebuilt
 from support.waves import Waves, put_back
 
+from omnicdc.exchange import exchange
 from omnicdc.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -140,11 +141,17 @@ def limited(daemon: Daemon, size: int) -> Iterator[None]:
 def renamed(place: Path, stand_in: str = "") -> Iterator[None]:
     """Take it away, and put it back: a file in its place, a link, or nothing."""
     away = place.with_name("away")
-    place.rename(away)
     if stand_in == "file":
-        place.touch()
+        away.touch()
     elif stand_in:
-        place.symlink_to(stand_in)
+        away.symlink_to(stand_in)
+    if stand_in:
+        # At once: the daemon may make a directory anew as soon as it is missing.
+        directory = os.open(place.parent, os.O_RDONLY)
+        assert exchange(directory, place.name, away.name)
+        os.close(directory)
+    else:
+        place.rename(away)
     try:
         yield
     finally:
