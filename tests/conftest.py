@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +39,25 @@ def pytest_configure(config: pytest.Config) -> None:
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")
     keep_one(config)
+
+
+GROUP = re.compile(r'^pytestmark = .*pytest\.mark\.xdist_group\("(.+?)"\)', re.MULTILINE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Run the files of one `xdist_group` in one process: pytest-xdist's own way has no effect with pytest 9.2."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+
+    @cache
+    def group_of(file: str) -> str | None:
+        found = GROUP.search((config.rootpath / file).read_text("utf-8"))
+        return found and found[1]
+
+    scheduler = import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda nodeid: group_of(nodeid.partition("::")[0]) or nodeid
+    return scheduler
 
 
 WATCHED = derive(scanners().values()).fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,18 +33,23 @@ ENOUGH_S = 20
 """A limit of so many seconds of the processor, or of three times as many by the clock, tells a hang from slowness."""
 
 
+@cache
+def nodes(source: str) -> list[ast.AST]:
+    """Return all that a page consists of; each rule asks for it."""
+    return [*ast.walk(ast.parse(source))]
+
+
 def compared_at_once(source: str) -> Iterator[int]:
     """Yield the lines that compare two hosts' files, but for claims that `until` repeats."""
     if not FILES.search(source):
         return
-    tree = ast.parse(source)
     repeated = {
         inner
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "until"
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq) and node not in repeated:
             sides = [node.left, *node.comparators]
             if all(FILES.search(ast.unparse(side)) for side in sides):
@@ -54,7 +60,7 @@ def timed(source: str) -> Iterator[int]:
     """Yield the lines that claim a number of seconds which a slow machine would exceed."""
     if "assert " not in source or not SECONDS.search(source):
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if not isinstance(node, ast.Assert) or not isinstance(node.test, ast.Compare):
             continue
         [*_, operator] = node.test.ops
@@ -71,9 +77,9 @@ def slept(source: str) -> Iterator[int]:
     """Yield the lines that sleep, but for those that look again and again, and those that say what the sleep is."""
     if "time.sleep(" not in source:
         return
-    tree, lines = ast.parse(source), source.split("\n")
-    polling = {inner for node in ast.walk(tree) if isinstance(node, ast.While) for inner in ast.walk(node)}
-    for node in [it for it in ast.walk(tree) if isinstance(it, ast.Call)]:
+    lines = source.split("\n")
+    polling = {inner for node in nodes(source) if isinstance(node, ast.While) for inner in ast.walk(node)}
+    for node in [it for it in nodes(source) if isinstance(it, ast.Call)]:
         sleeps = ast.unparse(node.func) == "time.sleep"
         if sleeps and node not in polling and "  # " not in lines[node.lineno - 1]:
             yield node.lineno
