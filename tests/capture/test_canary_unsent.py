@@ -72,7 +72,7 @@ def is_ready_and_says(host: Host, systemd: Systemd, reason: str, **env: str) -> 
 def test_with_one_connection_the_daemon_serves_and_says_what_is_missing(
     cmp: Cmp, host: Host, people: People, systemd: Systemd
 ) -> None:
-    """B7: READY was never sent, and `systemctl enable --now` hung."""
+    """READY was never sent, and `systemctl enable --now` hung."""
     role = people.add("omnicdc_daemon")
     cmp.conn.execute(f"alter role {role} connection limit 1".encode())
     cmp.upsert("apollo")
@@ -83,7 +83,7 @@ def test_with_one_connection_the_daemon_serves_and_says_what_is_missing(
 
 
 def test_a_canary_that_the_server_refuses_to_delete_is_told(cmp: Cmp, host: Host, systemd: Systemd) -> None:
-    """B7: a publication carries its table, which has no replica identity any more."""
+    """A publication carries its table, which has no replica identity any more."""
     cmp.conn.execute("set client_min_messages = error; create publication everything for all tables")
     cmp.conn.execute("insert into omnicdc.allowed_publication values ('everything')")
     cmp.conn.execute("alter table omnicdc.canary replica identity nothing")

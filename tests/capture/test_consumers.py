@@ -46,7 +46,7 @@ def faults(cmp: Cmp) -> list[str]:
 
 
 def test_once_leaves_no_debt(cmp: Cmp, host: Host) -> None:
-    """D19: one `run --once --consumer x` left `status` at exit 1 for ever, and held the log back for a day."""
+    """One `run --once --consumer x` left `status` at exit 1 for ever, and held the log back for a day."""
     host.ask("run", "--once", "--consumer", "x")
     before = faults(cmp)
     cmp.upsert("apollo")
@@ -108,7 +108,7 @@ def test_a_client_may_list_and_a_daemon_s_role_forget(cmp: Cmp, host: Host, peop
 
 
 def test_each_is_forgotten_after_its_own_limit(cmp: Cmp, host: Host) -> None:
-    """D19: one that is connected never is, however long it was silent."""
+    """One that is connected never is, however long it was silent."""
     register(cmp, "container-1", seen="2 hours", limit="1 hour", generations=10)
     register(cmp, "container-2", seen="2 hours", limit="3 hours")
     register(cmp, "of an older version", seen="2 hours")

@@ -53,7 +53,7 @@ PUBLICATIONS = (
 
 @pytest.mark.parametrize("statements", PUBLICATIONS)
 def test_install_refuses_where_a_publication_would_carry_its_tables(bare: Cmp, statements: str) -> None:
-    """B7, P4: a subscriber that lacks the tables would stop, and WAL would pile up on CMP's server."""
+    """P4: a subscriber that lacks the tables would stop, and WAL would pile up on CMP's server."""
     if "in schema" in statements and bare.conn.info.server_version < 150_000:
         pytest.skip("PostgreSQL 14 has no publications of a schema")
     bare.conn.execute(f"{QUIET}; {statements}".encode())
@@ -153,7 +153,7 @@ def follows(cmp: Cmp, other: Cmp, name: str) -> None:
 
 
 def test_a_subscriber_of_all_tables_goes_on(bare: Cmp) -> None:
-    """B7: it stopped at the first row of omnicdc's tables. Refused, it goes on; with the tables, after --allow-publication, too."""
+    """It stopped at the first row of omnicdc's tables. Refused, it goes on; with the tables, after --allow-publication, too."""
     with subscriber(bare) as other:
         follows(bare, other, "before")
         with pytest.raises(ConfigError):
@@ -200,7 +200,7 @@ def test_every_table_that_loses_or_changes_rows_has_a_replica_identity(cmp: Cmp)
 def test_beside_a_publication_of_all_tables_the_canary_is_sent_and_the_daemon_healthy(
     cmp: Cmp, host: Host
 ) -> None:
-    """B7: READY was never sent, for the canary's row could not be deleted."""
+    """READY was never sent, for the canary's row could not be deleted."""
     cmp.conn.execute(f"{QUIET}; create publication everything for all tables")
     installed(cmp, "everything")
     daemon = host.daemon()

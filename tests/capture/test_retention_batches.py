@@ -58,7 +58,7 @@ def test_a_batch_takes_so_many_from_the_oldest_on(cmp: Cmp) -> None:
 
 
 def test_nothing_reads_the_whole_log(cmp: Cmp) -> None:
-    """B11: each minute cost a full scan."""
+    """Each minute cost a full scan."""
     old_log(cmp, 20_000, transactions=4)
     cmp.fill(5_000)
     cmp.conn.execute("analyze omnicdc.change")
@@ -74,7 +74,7 @@ def test_nothing_reads_the_whole_log(cmp: Cmp) -> None:
 
 
 def test_a_change_is_published_before_the_round_is_over(cmp: Cmp, host: Host) -> None:
-    """B11: it waited for one DELETE of everything."""
+    """It waited for one DELETE of everything."""
     old_log(cmp, 12_000)
     with opened(host) as one:
         one.publish()
@@ -92,7 +92,7 @@ def test_a_change_is_published_before_the_round_is_over(cmp: Cmp, host: Host) ->
 
 
 def test_a_short_statement_timeout_of_the_role_ends_no_round(cmp: Cmp, host: Host) -> None:
-    """B11: a DELETE of everything took longer, was undone, and cost a session and a full scan a minute."""
+    """A DELETE of everything took longer, was undone, and cost a session and a full scan a minute."""
     old_log(cmp, 60_000)
     with opened(host) as one:
         one.publish()
@@ -179,7 +179,7 @@ def generations(cmp: Cmp, number: int) -> list[tuple[int, str]]:
 
 
 def test_the_first_generation_that_shows_a_transaction_is_found(cmp: Cmp) -> None:
-    """B11: it read the oldest first, a week of them."""
+    """It read the oldest first, a week of them."""
     generations(cmp, 2000)
     with db.connect(cmp.dsn) as conn:
         for token in (5, 1000, 1001, 1002, 1003, 1500, 2997, 2998, 2999, 3000):
@@ -219,7 +219,7 @@ def test_old_generations_are_found_by_an_index(cmp: Cmp) -> None:
 
 
 def test_status_counts_no_further_than_it_must(cmp: Cmp, host: Host) -> None:
-    """B11: `status` and `wait` counted the whole log."""
+    """`status` and `wait` counted the whole log."""
     host.once()
     cmp.fill(9_999)
     with db.connect(cmp.dsn) as conn:

@@ -46,7 +46,7 @@ def failing(state: State, name: str, *, took_s: float) -> None:
 
 
 def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: Cmp, host: Host) -> None:
-    """D21: scans of 45 s, one after the other, kept the others from being published."""
+    """Scans of 45 s, one after the other, kept the others from being published."""
     with opened(host) as one:
         one.publish()
         failing(one.state, "project", took_s=45.0)

@@ -42,7 +42,7 @@ def reread(one: Opened) -> None:
 
 
 def test_a_broken_file_is_a_fault_until_it_is_mended_and_both_are_logged(cmp: Cmp, host: Host) -> None:
-    """The issue's D22: only the log told of it, and of its end nothing did."""
+    """Only the log told of it, and of its end nothing did."""
     cmp.upsert("atlas", github_url=ATLAS)
     with opened(host) as one, capture_logs() as logged:
         one.publish()

@@ -93,7 +93,7 @@ class TestClones:
     def test_a_new_project_is_published_with_its_clone_in_its_first_generation(
         self, cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The issue's A4: `local_paths` stayed [] for a quarter of an hour; the heart as well."""
+        """`local_paths` stayed [] for a quarter of an hour; the heart as well."""
         monkeypatch.setattr(watches.Watches, "wait", lambda *_: set())
         monkeypatch.setattr(watches.Watches, "working", False)
         with opened(host) as one:
@@ -170,7 +170,7 @@ class TestHung:
     """A workspace on a mount that hangs holds up nothing but itself."""
 
     def test_the_first_start_serves_and_a_stop_ends_it(self, cmp: Cmp, host: Host, tmp_path: Path) -> None:
-        """The issue's D20: it never served, and ignored SIGTERM."""
+        """It never served, and ignored SIGTERM."""
         project = cmp.upsert("atlas", github_url=ATLAS)
         path = fake_clone(host.root / "clones/atlas")
         with hung_mount(tmp_path / "mnt") as mount:

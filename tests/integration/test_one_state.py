@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp, host: Host) -> None:
-    """D21: two full states in memory at each reconnect, the first of them for good. No collection is needed for it."""
+    """Two full states in memory at each reconnect, the first of them for good. No collection is needed for it."""
     cmp.fill(50)
     wishes = Wishes()
     documents: list[weakref.ref[Any]] = []
@@ -57,7 +57,7 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
 
 
 def test_nothing_is_frozen(host: Host) -> None:
-    """D21: what is frozen and part of a cycle is never freed."""
+    """What is frozen and part of a cycle is never freed."""
     before = gc.get_freeze_count()
     daemon.run_to_the_end(host.config(), Wishes().stop, lambda _point: None)
 

@@ -36,7 +36,7 @@ def stored(cmp: Cmp) -> dict[str, str]:
 
 
 def test_the_acknowledgement_lists_some_and_counts_all(cmp: Cmp, host: Host) -> None:
-    """D21: the whole map was written, and logged, at each generation."""
+    """The whole map was written, and logged, at each generation."""
     held = nameless(cmp, 250)
     with opened(host) as one:
         one.publish()
@@ -107,7 +107,7 @@ def test_what_was_forgotten_with_the_consumer_is_stored_again(cmp: Cmp, host: Ho
 
 
 def test_a_row_is_one_line_when_it_enters_and_when_it_leaves(cmp: Cmp, host: Host) -> None:
-    """D21: not the whole map at each generation, nor after a reconnect."""
+    """Not the whole map at each generation, nor after a reconnect."""
     daemon = host.daemon()
     [held] = nameless(cmp, 1)
     daemon.wait_for("quarantined", project=held)
