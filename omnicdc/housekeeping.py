@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SIGN_OF_LIFE_S = HEARTBEAT_S
-"""How often a consumer with nothing to publish tells where it stands, and sends a canary."""
-
 NOTICE_S = 5.0
 """How often the capture is looked at, if `poll_s` is longer; it takes the server a millisecond."""
 
@@ -41,7 +38,7 @@ class Housekeeping:
         now = time.monotonic()
         self._next_look = now
         self._next_notice = now
-        self._next_sign = now + SIGN_OF_LIFE_S
+        self._next_sign = now + HEARTBEAT_S
         self._next_sweep = now + state.config.sweep_s
 
     def run(self) -> bool:
@@ -77,7 +74,7 @@ class Housekeeping:
             self._next_sweep = now + self._state.config.sweep_s
             self._state.sweep()
         if now >= self._next_sign:
-            self._next_sign = now + SIGN_OF_LIFE_S
+            self._next_sign = now + HEARTBEAT_S
             self._sign()
 
     def _look_at_capture(self) -> None:

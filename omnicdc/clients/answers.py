@@ -8,25 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+# Here, for programs that read the types of the answers.
+from omnicdc.verdict import InputsState, Status
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from omnicdc.verdict import InputsState, Verdict
+    from omnicdc.verdict import Verdict
 
 SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}
 """Genesis's names for the scanners."""
 
-VerdictName = Literal[
-    "published",
-    "nothing_to_do",
-    "rolled_back",
-    "held",
-    "quarantined",
-    "no_consumer",
-    "capture_broken",
-    "timeout",
-    "unavailable",
-]
+VerdictName = Status | Literal["unavailable"]
 
 
 class WaitAnswer(TypedDict):
@@ -44,7 +37,7 @@ class WaitAnswer(TypedDict):
     registries_updated: list[str]
     consumers: list[str]
     left_out: list[str]
-    inputs: Literal["current", "looking"] | None
+    inputs: InputsState | None
 
 
 class ScannerResult(TypedDict):

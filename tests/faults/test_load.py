@@ -27,7 +27,7 @@ from support.rebuild import assert_as_rebuilt
 
 from omnicdc import db, install
 from omnicdc.embedded import bundled
-from omnicdc.housekeeping import SIGN_OF_LIFE_S
+from omnicdc.model import HEARTBEAT_S
 from omnicdc.scanners import scanners
 from omnicdc.watch import derive
 
@@ -274,7 +274,7 @@ def test_many_connections_write_for_long_and_nothing_grows(
         for third, begin in enumerate((lambda: None, long.begin, long.commit)):
             begin()
             # What was written beside it is kept until the prune that follows its end.
-            allowed_s = HISTORY_S + SIGN_OF_LIFE_S + SLACK_S + (seconds if third else 0)
+            allowed_s = HISTORY_S + HEARTBEAT_S + SLACK_S + (seconds if third else 0)
             while not thirds[third] or time.monotonic() - began < seconds * (third + 1) / 3:
                 thirds[third].append(sample(own, own_host, daemon, allowed_s))
                 writers.burst_if_due()

@@ -40,7 +40,7 @@ def fake_clone(path: Path) -> str:
 def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
     cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "SIGN_OF_LIFE_S", 0.0)
+    monkeypatch.setattr(housekeeping, "HEARTBEAT_S", 0.0)
     cmp.upsert("atlas")
     with opened(host, OMNICDC_HISTORY="1ms") as one:
         one.publish()
@@ -54,7 +54,7 @@ def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
 
 
 def test_what_is_within_the_history_is_kept(cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "SIGN_OF_LIFE_S", 0.0)
+    monkeypatch.setattr(housekeeping, "HEARTBEAT_S", 0.0)
     cmp.upsert("atlas")
     with opened(host) as one:
         one.publish()
