@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # One more than there are processors: some tests wait for most of their time.
 JOBS ?= $(shell expr $$(nproc) + 1)
 
+# Compiled tests and modules are kept: each of the tests' processes would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-pg test-python faults coverage audit check lint types unit format build bench bench-quick clean
 

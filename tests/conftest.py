@@ -7,6 +7,7 @@ import re
 import tempfile
 from functools import cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,31 +82,41 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def templates(server: str) -> Iterator[dict[str, str]]:
+def admin(server: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """The connection that makes and drops databases."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        yield admin
+
+
+@pytest.fixture(scope="session")
+def templates(server: str, admin: psycopg.Connection[tuple[object, ...]]) -> Iterator[dict[str, str]]:
     """Two databases to copy: `bare` has CMP's table, `installed` the capture as well."""
     names = {kind: f"omnicdc_{kind}_{os.getpid()}" for kind in ("bare", "installed")}
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(names["bare"])))
-        with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["bare"])) as conn:
-            conn.execute(TABLE)
-        _copy(admin, names["bare"], names["installed"])
-        with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["installed"])) as conn:
-            install.install(conn, "projects", WATCHED)
-        yield names
-        for name in names.values():
-            admin.execute(pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name)))
+    admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(names["bare"])))
+    with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["bare"])) as conn:
+        conn.execute(TABLE)
+    _copy(admin, names["bare"], names["installed"])
+    with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["installed"])) as conn:
+        install.install(conn, "projects", WATCHED)
+    yield names
+    for name in (*_left, *names.values()):
+        admin.execute(pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name)))
 
 
 @pytest.fixture
-def bare(server: str, templates: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Cmp]:
+def bare(
+    server: str, admin: psycopg.Connection[tuple[object, ...]], templates: dict[str, str]
+) -> Iterator[Cmp]:
     """A CMP without omnicdc."""
-    yield from _database(server, templates["bare"], request)
+    yield from _database(server, admin, templates["bare"])
 
 
 @pytest.fixture
-def cmp(server: str, templates: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Cmp]:
+def cmp(
+    server: str, admin: psycopg.Connection[tuple[object, ...]], templates: dict[str, str]
+) -> Iterator[Cmp]:
     """A CMP with the capture installed, and no project yet."""
-    yield from _database(server, templates["installed"], request)
+    yield from _database(server, admin, templates["installed"])
 
 
 @pytest.fixture
@@ -130,13 +141,20 @@ def permissions() -> Iterator[None]:
         yield
 
 
-def _database(server: str, template: str, request: pytest.FixtureRequest) -> Iterator[Cmp]:
-    name = f"omnicdc_{os.getpid()}_{abs(hash((template, request.node.nodeid))) % 10**8}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        _copy(admin, template, name)
-        with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name)) as cmp:
-            yield cmp
-        admin.execute(pgsql.SQL("drop database {} with (force)").format(pgsql.Identifier(name)))
+_numbers = count()
+_left: list[str] = []
+"""The last test's database, which is dropped at the end of the next one."""
+
+
+def _database(server: str, admin: psycopg.Connection[tuple[object, ...]], template: str) -> Iterator[Cmp]:
+    name = f"omnicdc_{os.getpid()}_{next(_numbers)}"
+    _copy(admin, template, name)
+    with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name)) as cmp:
+        yield cmp
+    # The one before: PostgreSQL sleeps for 100 ms where a connection to the database has just been closed.
+    while _left:
+        admin.execute(pgsql.SQL("drop database {} with (force)").format(pgsql.Identifier(_left.pop())))
+    _left.append(name)
 
 
 def _copy(admin: psycopg.Connection[tuple[object, ...]], template: str, name: str) -> None:

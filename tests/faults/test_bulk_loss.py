@@ -168,6 +168,7 @@ def test_accept_lets_a_loss_through_once(
     )
 
 
+@pytest.mark.campaign
 def test_an_acceptance_is_for_what_is_held_and_not_stored_up(
     cmp: Cmp, host: Host, evidence: Evidence
 ) -> None:
@@ -266,6 +267,7 @@ ENDS: tuple[Callable[[Daemon, Host], None], ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.campaign
 def test_a_loss_while_the_daemon_is_down_is_held_at_its_start(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -372,6 +374,7 @@ def test_the_guard_is_as_configured(
     )
 
 
+@pytest.mark.campaign
 def test_only_the_registry_that_would_lose_is_held(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
@@ -433,6 +436,7 @@ def test_ids_that_all_change_are_no_loss(cmp: Cmp, host: Host, scale: Scale, evi
     )
 
 
+@pytest.mark.campaign
 def test_what_trickles_away_is_followed(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -484,6 +488,7 @@ def in_a_burst(cmp: Cmp, lost: Sequence[str]) -> None:
         writer.join()
 
 
+@pytest.mark.campaign
 def test_a_table_that_is_made_anew_and_empty_is_held(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:

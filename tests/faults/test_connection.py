@@ -223,6 +223,7 @@ def only_reads(cmp: Cmp, switch: str) -> None:
     until(lambda: cmp.value(asked) == switch, "the server has read its settings")
 
 
+@pytest.mark.campaign
 def test_a_server_that_only_reads_is_waited_for_and_among_several_passed_over(
     cmp: Cmp, host: Host, evidence: Evidence
 ) -> None:

@@ -321,6 +321,7 @@ def test_what_postgresql_refuses_it_refuses_as_without_omnicdc(
     )
 
 
+@pytest.mark.campaign
 def test_null_and_nothing_everywhere(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -356,6 +357,7 @@ def test_null_and_nothing_everywhere(
     )
 
 
+@pytest.mark.campaign
 def test_names_keys_and_urls_that_many_share(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -446,6 +448,7 @@ def test_ids_that_change_places(
     )
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(400)
 def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evidence: Evidence) -> None:
     """P1, P4, P5: in each column; `verify` finds them. URLs of slashes took hours, URLs of blanks ended `verify`."""
@@ -730,6 +733,7 @@ def test_names_that_a_shell_or_a_terminal_would_obey(
     )
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(400)
 def test_random_rows_by_the_thousand(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence

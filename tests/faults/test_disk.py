@@ -329,6 +329,7 @@ def test_a_full_disk_holds_what_does_not_fit(
     )
 
 
+@pytest.mark.campaign
 def test_where_one_directory_s_disk_is_full_the_others_go_on(
     cmp: Cmp, tmp_path: Path, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:
@@ -553,6 +554,7 @@ def stopped(daemon: Daemon) -> bool:
     return Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+@pytest.mark.campaign
 def test_a_step_that_fails_holds_its_registry_alone(
     cmp: Cmp,
     host: Host,
@@ -601,6 +603,7 @@ def renamed_again(it: Trial, registry: str, broken: Broken) -> None:
     assert it.host.stats()[registry] != first
 
 
+@pytest.mark.campaign
 def test_a_directory_that_is_gone_or_no_directory_is_told_and_made_again(
     cmp: Cmp, host: Host, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:
@@ -633,6 +636,7 @@ def test_a_directory_that_is_gone_or_no_directory_is_told_and_made_again(
     )
 
 
+@pytest.mark.campaign
 def test_permission_that_is_taken_away_is_told_and_waited_for(
     cmp: Cmp, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:
@@ -768,6 +772,7 @@ def started_while(waves: Waves, broken: Broken, event: str) -> None:
     assert daemon.stop() == 0
 
 
+@pytest.mark.campaign
 def test_a_reload_while_something_is_broken_ends_nothing(
     cmp: Cmp, host: Host, undone: ExitStack, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:

@@ -181,6 +181,7 @@ def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
     )
 
 
+@pytest.mark.campaign
 def test_a_manifest_that_is_harmed_hinders_nothing(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -223,6 +224,7 @@ PEOPLE_S = (
 ADOPTED = """[{"name": "adopted", "url": "https://github.com/acme/adopted", "colour": "blue", "owner": {"id": "1", "login": "acme"}}]"""
 
 
+@pytest.mark.campaign
 def test_a_start_waits_for_no_pipe_and_reads_no_device(
     cmp: Cmp, host: Host, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_start_waits_for_no_pipe_and_reads_no_device(
     )
 
 
+@pytest.mark.campaign
 def test_what_is_immutable_or_only_grows_is_held_until_it_is_not(
     scene: Scene, scale: Scale, evidence: Evidence
 ) -> None:

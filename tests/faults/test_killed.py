@@ -306,6 +306,7 @@ LEFT = ("fsync_directory cmp_projects", "fsync_directory git", "published", "ack
 """Points at which the new files are there, and the manifest does not tell of them."""
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
     cmp: Cmp, host: Host, dice: random.Random, scale: Scale, evidence: Evidence
@@ -498,6 +499,7 @@ def outlived(scene: Scene, daemon: Daemon, end: Callable[[], None]) -> float:
     return took
 
 
+@pytest.mark.campaign
 @ON_ONE_SERVER
 @pytest.mark.timeout(600)
 def test_a_server_that_comes_up_is_waited_for(

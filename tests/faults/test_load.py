@@ -254,6 +254,7 @@ def sample(cmp: Cmp, host: Host, daemon: Daemon, allowed_s: float) -> Sample:
     return Sample(lag, resident_mb(daemon), log_mb, overdue)
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(1200)
 def test_many_connections_write_for_long_and_nothing_grows(
     own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, pace: Pace, evidence: Evidence
@@ -314,6 +315,7 @@ def test_many_connections_write_for_long_and_nothing_grows(
     )
 
 
+@pytest.mark.campaign
 def test_a_transaction_left_open_costs_next_to_nothing(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
@@ -546,6 +548,7 @@ def test_a_consumer_that_is_held_holds_no_log_back(
     )
 
 
+@pytest.mark.campaign
 def test_pruning_takes_nothing_from_readers_in_the_middle(
     cmp: Cmp, host: Host, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
@@ -623,6 +626,7 @@ def shut_out(cmp: Cmp, daemon: Daemon, seen: int) -> dict[str, object]:
     return daemon.wait_for("database_unavailable", after=seen)
 
 
+@pytest.mark.campaign
 def test_a_server_without_room_is_waited_for(
     own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:

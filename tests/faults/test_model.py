@@ -430,6 +430,7 @@ def test_after_whatever_happened_the_files_are_a_full_rebuild(
         evidence(promises, deed, times=sum(counts[it] for it in families), found=found.format_map(counts))
 
 
+@pytest.mark.campaign
 def test_what_a_killed_daemon_left_half_written_goes_with_the_next_start(
     state: Machine, evidence: Evidence
 ) -> None:

@@ -360,6 +360,7 @@ SILENT: list[tuple[str, str]] = [
 """What changes rows without a trigger that sees it, and is sound again before anybody has looked."""
 
 
+@pytest.mark.campaign
 def test_what_no_trigger_sees_is_published_and_not_called_published_before(
     place: Place, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
@@ -449,6 +450,7 @@ POLICIES = (
 )
 
 
+@pytest.mark.campaign
 def test_rows_that_row_level_security_hides_are_not_taken_for_deleted(
     place: Place, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:

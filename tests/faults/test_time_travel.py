@@ -311,6 +311,7 @@ def emigrate(scene: Scene, empty: Cluster, suffix: str, *, running: bool) -> tup
     return moved, host, swapped(old, moved, host, daemon if running else None)
 
 
+@pytest.mark.campaign
 def test_a_dump_restored_into_a_new_cluster_behind_the_same_dsn(
     scene: Scene, empty: Cluster, scale: Scale, evidence: Evidence
 ) -> None:
@@ -512,6 +513,7 @@ def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
     )
 
 
+@pytest.mark.campaign
 def test_a_copy_of_the_data_directory_is_put_back(scene: Scene, scale: Scale, evidence: Evidence) -> None:
     """P5 P8: the same cluster on the same timeline, only older: its transaction ids are given out once more."""
     times = scale(1, 6)

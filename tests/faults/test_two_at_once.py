@@ -250,6 +250,7 @@ def test_a_root_is_one_through_mounts_and_namespaces(
     )
 
 
+@pytest.mark.campaign
 def test_a_root_is_one_for_all_users(cmp: Cmp, scale: Scale, evidence: Evidence) -> None:
     """P8: root after the service's user, and the service's user after root: who may not even open the lock is told why."""
     if os.geteuid():
@@ -370,6 +371,7 @@ def elsewhere(host: Host, tmp_path: Path) -> Host:
     return other
 
 
+@pytest.mark.campaign
 def test_a_stopped_daemon_keeps_its_root_until_it_is_killed(
     cmp: Cmp, host: Host, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
@@ -516,6 +518,7 @@ def test_a_lock_that_was_removed_is_there_again_at_the_next_look(
     )
 
 
+@pytest.mark.campaign
 def test_a_standby_of_another_configuration_serves_with_its_own(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
