@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support.host import COMMAND, DEADLINE_S, PROJECT, until
+from support.host import COMMAND, DEADLINE_S, PROJECT, process, until
 from support.pipe import FullPipe
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def test_publication_goes_on_while_nobody_reads_the_log(cmp: Cmp, host: Host) ->
     """P4, P6: and the daemon ends when it is asked to; what it logged comes in order once somebody reads."""
     cmp.fill(3)
     with FullPipe() as pipe:
-        daemon = subprocess.Popen(
-            [COMMAND, "run"], env=host.env, stdin=subprocess.DEVNULL, stderr=pipe.writing
-        )
+        daemon = process([COMMAND, "run"], host.env, stdout=subprocess.DEVNULL, stderr=pipe.writing)
         try:
             until((host.root / PROJECT).exists, "the first publication")
             for number in range(3):
@@ -52,15 +50,10 @@ def test_publication_goes_on_while_nobody_reads_the_log(cmp: Cmp, host: Host) ->
 
 def test_a_command_that_cannot_start_ends_even_if_nobody_reads_why(host: Host) -> None:
     with FullPipe() as pipe:
-        done = subprocess.run(
-            [COMMAND, "run"],
-            env=host.env | {"OMNICDC_POLL_S": "never"},
-            stderr=pipe.writing,
-            check=False,
-            timeout=60,
-        )
+        ended = process([COMMAND, "run"], host.env | {"OMNICDC_POLL_S": "never"}, stderr=pipe.writing)
+        ended.communicate(timeout=DEADLINE_S)
 
-    assert done.returncode == 2
+    assert ended.returncode == 2
 
 
 def test_the_journal_is_given_the_severity_of_each_line(cmp: Cmp, host: Host) -> None:
@@ -73,15 +66,9 @@ def test_the_journal_is_given_the_severity_of_each_line(cmp: Cmp, host: Host) ->
     journal = os.fstat(writing)
     named = {"JOURNAL_STREAM": f"{journal.st_dev}:{journal.st_ino}"}
 
-    subprocess.run(
-        [COMMAND, "run", "--once"],
-        env=host.env | named,
-        stderr=writing,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
     failed = {"OMNICDC_POLL_S": "never"}
-    subprocess.run([COMMAND, "run"], env=host.env | named | failed, stderr=writing, check=False)
+    for arguments, env in ((["run", "--once"], named), (["run"], named | failed)):
+        process([COMMAND, *arguments], host.env | env, stderr=writing).communicate(timeout=DEADLINE_S)
     elsewhere = host.run("run", "--once", **named)
     os.close(writing)
     with os.fdopen(reading) as stream:

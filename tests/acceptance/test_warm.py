@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--version"],
         ["status"],
-        ["install", "--print"],
-        ["wait", "--token", "hello"],
-        ["verify", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"],
         ["run", "--once", "--root", "/nonexistent"],
         ["nonsense"],
+        *(
+            pytest.param(arguments, marks=pytest.mark.campaign)
+            for arguments in (
+                ["--version"],
+                ["install", "--print"],
+                ["wait", "--token", "hello"],
+                ["verify", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"],
+            )
+        ),
     ],
     ids=" ".join,
 )

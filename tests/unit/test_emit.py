@@ -28,6 +28,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "ruamel round trip": YAML().load,
 }
 
+AS_FAST_AS_C = {"PyYAML in C"}
+
 # fmt: off
 WORDS = ["yes", "no", "on", "off", "null", "true", "false", "y", "n"]
 NUMBERS = [
@@ -109,10 +111,11 @@ def meant(values: Sequence[str | None]) -> object:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("values", [TRAPS, LONG, [None, "null", None]], ids=["traps", "long", "null"])
-def test_traps_survive(values: list[str | None], reader: str) -> None:
-    expected = meant(values)
+def test_traps_survive(values: list[str | None], reader: str, scale: Scale) -> None:
+    """A campaign has each read by each reader; else the slow ones, which are in Python, read every fifth of many."""
+    some = values if reader in AS_FAST_AS_C else values[:: scale(5, 1) if len(values) > 10 else 1]
 
-    assert READERS[reader](written(values)) == expected
+    assert READERS[reader](written(some)) == meant(some)
 
 
 @settings(max_examples=settings().max_examples // 5)  # each is many texts
@@ -142,13 +145,14 @@ def test_every_character_survives(scale: Scale) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_nothing_short_is_mistaken_for_a_number_a_date_or_a_word(reader: str) -> None:
-    """All that up to three such characters can spell, where it is left plain."""
+def test_nothing_short_is_mistaken_for_a_number_a_date_or_a_word(reader: str, scale: Scale) -> None:
+    """All that up to three such characters can spell, where it is left plain; of the slow readers as above."""
     spelt = ["".join(word) for length in (1, 2, 3) for word in product("01eE.-+:_xonyNT~=</", repeat=length)]
     expected = [word for word in spelt if yaml_text(word) == word]
 
     assert len(expected) > 1_000
-    assert READERS[reader]("".join(f"- {word}\n" for word in expected)) == expected
+    some = expected if reader in AS_FAST_AS_C else expected[:: scale(5, 1)]
+    assert READERS[reader]("".join(f"- {word}\n" for word in some)) == some
 
 
 @given(text)
