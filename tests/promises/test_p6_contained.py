@@ -146,9 +146,9 @@ def a_directory_that_nothing_can_be_put_in(directory: Path) -> Callable[[], None
     [
         (CANONICAL, a_file_in_the_directory_s_place),
         (PROJECT, a_link_out_of_the_root),
-        (PROJECT, a_directory_that_nothing_can_be_put_in),
-        (INVENTORY, a_file_in_the_directory_s_place),
         (INVENTORY, a_directory_that_nothing_can_be_put_in),
+        pytest.param(PROJECT, a_directory_that_nothing_can_be_put_in, marks=pytest.mark.campaign),
+        pytest.param(INVENTORY, a_file_in_the_directory_s_place, marks=pytest.mark.campaign),
     ],
 )
 def test_a_registry_that_cannot_be_written_is_held_alone_and_heals(

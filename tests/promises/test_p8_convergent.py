@@ -275,9 +275,9 @@ def test_with_alert_another_hand_s_file_stays_until_the_registry_changes(cmp: Cm
 @pytest.mark.parametrize(
     "stored",
     [
-        "system_identifier = 1",
-        "snapshot = '9000000000:9000000000:'",
         "timeline = 77, snapshot = '9000000000:9000000010:9000000003', generation = 99",
+        pytest.param("system_identifier = 1", marks=pytest.mark.campaign),
+        pytest.param("snapshot = '9000000000:9000000000:'", marks=pytest.mark.campaign),
     ],
 )
 def test_a_database_of_another_cluster_is_scanned_in_full(cmp: Cmp, host: Host, stored: str) -> None:
