@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -73,12 +74,22 @@ def running(*, mode: str, size: int, host: str, port: str, user: str, patience_s
         command.insert(1, f"--user={UNPRIVILEGED}")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        until((directory / ".s.PGSQL.6432").exists, "pgbouncer listens")
+        until(partial(_listens, directory / ".s.PGSQL.6432"), "pgbouncer listens")
         yield f"host={directory} port=6432"
     finally:
         process.terminate()
         process.wait(10)
         shutil.rmtree(directory)
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody listens; the socket is there before."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        try:
+            caller.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _takes_connections(dsn: str) -> bool:
