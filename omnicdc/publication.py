@@ -143,6 +143,12 @@ class _Draft:
     file: Staged
     frame: Frame
     stamp: str
+    began: float
+    """By the monotonic clock, in seconds: when it was begun."""
+
+    def hold(self, error: RegistryError) -> None:
+        """Hold the registry for what failed; the next attempt writes the file again, so all of this one counts."""
+        self.standing.hold(Fault(error.message, error.hint), took_s=time.monotonic() - self.began)
 
     def seen(self) -> None:
         """Take it as what readers see."""
@@ -192,7 +198,7 @@ def _drafted(
     except RegistryError as exc:
         standing.hold(Fault(exc.message, exc.hint), took_s=time.monotonic() - began)
         return None
-    return _Draft(standing, replaced.enter_context(file), frame, stamp)
+    return _Draft(standing, replaced.enter_context(file), frame, stamp, began)
 
 
 def _done(
@@ -202,7 +208,7 @@ def _done(
     try:
         step(draft.file, _of(draft.standing, observe))
     except RegistryError as exc:
-        draft.standing.hold(Fault(exc.message, exc.hint))
+        draft.hold(exc)
         return False
     return True
 
@@ -218,7 +224,7 @@ def _kept(state: State, draft: _Draft) -> bool:
         if custody.foreign(state, draft.standing):
             custody.keep(state, draft.standing)
     except RegistryError as exc:
-        draft.standing.hold(Fault(exc.message, exc.hint))
+        draft.hold(exc)
         return False
     state.announced[path] = [there, (new.st_size, new.st_mtime_ns, new.st_ino)]
     return True
@@ -229,7 +235,7 @@ def _kept_late(state: State, draft: _Draft) -> bool:
     try:
         custody.keep_replaced(state, draft.standing, draft.file.replaced)
     except RegistryError as exc:
-        draft.standing.hold(Fault(exc.message, exc.hint))
+        draft.hold(exc)
         _done(Staged.swap, nobody, draft)
         return False
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from support.inside import opened
 from omnicdc import scan
 from omnicdc.errors import RegistryError
 from omnicdc.model import Change, Fault
+from omnicdc.pipeline import run_once
 from omnicdc.state import LONGEST_REST_S, QUICK_S, back_off_s
 
 if TYPE_CHECKING:
@@ -120,3 +123,20 @@ def test_what_a_scan_reports_carries_how_long_it_took(host: Host, monkeypatch: p
         monkeypatch.undo()
 
         assert [standing.took_s for standing in one.state.standings.values()] == [45.0] * 3
+
+
+@pytest.mark.parametrize("step", ["rename", "fsync_directory"])
+def test_a_file_that_was_written_and_cannot_be_put_there_rests_for_what_writing_it_took(
+    cmp: Cmp, host: Host, step: str
+) -> None:
+    """It was taken for an attempt of no time: a large file was written again at each look."""
+
+    def failing_late(point: str) -> None:
+        if point.startswith(f"{step} "):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    cmp.upsert("apollo")
+    with opened(host) as one:
+        run_once(one.conn, one.state, failing_late)
+
+        assert all(standing.took_s > 0 for standing in one.state.standings.values())
