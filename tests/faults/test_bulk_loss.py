@@ -586,7 +586,7 @@ def test_a_database_restored_without_its_rows_is_held(
 def made_anew(cmp: Cmp) -> None:
     """Drop the database and create it empty, whoever is connected; `cmp` is connected to the new one."""
     name = pgsql.Identifier(cmp.conn.info.dbname)
-    cmp.conn.close()
+    cmp.close()
     admin = psycopg.conninfo.make_conninfo(cmp.dsn, dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as conn:
         conn.execute(pgsql.SQL("drop database {} with (force)").format(name))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.faulty import FAULTS, PROGRAM
+from support.hands import put_at_once
 from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
 from support.reader import Reader
 from support.rebuild import assert_as_rebuilt
@@ -716,7 +717,7 @@ def test_without_a_state_directory_what_another_hand_wrote_is_not_overwritten(
             edited_while(it, renamed(host.state, "file"), "irectory")
         edited_while(it, renamed(host.state.parent, "/proc"), "")
         shutil.rmtree(host.state)
-        (host.root / PROJECT).write_text("nothing is kept, and nothing keeps it from being kept")
+        put_at_once(host.root / PROJECT, "nothing is kept, and nothing keeps it from being kept")
         until(it.waves.right, "the directory is made again")
         assert len(kept_aside(host)) == 1
         it.endure(full(place), "", frozenset())

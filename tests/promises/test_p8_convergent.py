@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.cmp import TABLE, Cmp
+from support.hands import put_at_once
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
 from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt, rebuilt
@@ -195,7 +196,7 @@ def test_a_sweep_finds_what_the_log_never_told(cmp: Cmp, host: Host) -> None:
 def test_what_another_hand_wrote_is_kept_aside(cmp: Cmp, host: Host) -> None:
     """P8: with `on_drift: restore`; said once, counted, and there to read."""
     daemon, content = served(cmp, host, OMNICDC_POLL_S="0.05")
-    (host.root / PROJECT).write_text("projects: mine\n")
+    put_at_once(host.root / PROJECT, "projects: mine\n")
     told = daemon.wait_for("drift_found")
     until(lambda: right(host, content), "restored")
     cmp.upsert("told with the next generation")
@@ -249,7 +250,7 @@ def test_with_alert_another_hand_s_file_stays_until_the_registry_changes(cmp: Cm
     """P8: through polls, sweeps and a restart; told once a session, and kept aside when it is replaced."""
     env = {"OMNICDC_ON_DRIFT": "alert", "OMNICDC_POLL_S": "0.05", "OMNICDC_SWEEP_S": "0.05"}
     daemon, _ = served(cmp, host, **env)
-    (host.root / PROJECT).write_text("projects: mine\n")
+    put_at_once(host.root / PROJECT, "projects: mine\n")
     daemon.wait_for("drift_found")
     # Another spelling of the type: only the canonical registry tells them apart.
     cmp.set(cmp.value("select id::text from projects limit 1"), type="Service")

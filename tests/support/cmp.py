@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -56,6 +57,8 @@ class Cmp:
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         self.conn = self.connect()
+        self._waiting: db.Connection | None = None
+        self._waits = threading.Lock()
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Open another connection, in autocommit mode."""
@@ -105,8 +108,8 @@ class Cmp:
             yield conn, row[0]
 
     def wait(self, token: str | None = None, *, timeout_s: float = DEADLINE_S) -> Verdict:
-        """Wait as `omnicdc wait` does, without the start of a process."""
-        with db.connect(self.dsn) as conn:
+        """Wait as `omnicdc wait` does, without the start of a process, on a connection that is kept for it."""
+        with self._kept() as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())
 
     def arrived(self, token: str | None = None) -> Verdict:
@@ -146,8 +149,35 @@ class Cmp:
         assert row
         return row[0]
 
+    def close(self) -> None:
+        """Close its connections; again, nothing."""
+        self.conn.close()
+        if self._waiting:
+            self._waiting.close()
+
+    @contextmanager
+    def _kept(self) -> Iterator[db.Connection]:
+        """Give the connection that waits, a new one where it is lost; another thread meanwhile has one of its own."""
+        if not self._waits.acquire(blocking=False):
+            with db.connect(self.dsn) as own:
+                yield own
+            return
+        try:
+            yield self._alive()
+        finally:
+            self._waits.release()
+
+    def _alive(self) -> db.Connection:
+        if self._waiting:
+            with suppress(psycopg.Error):
+                self._waiting.execute("select 1")
+                return self._waiting
+            self._waiting.close()
+        self._waiting = db.connect(self.dsn)
+        return self._waiting
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self.conn.close()
+        self.close()

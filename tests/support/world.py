@@ -91,7 +91,7 @@ class World:
         lost = [writer.token for writer in self.writers if writer.token]
         self.server.stop(how)
         self.server.start()
-        self.cmp.conn.close()
+        self.cmp.close()
         self.cmp.conn = self.cmp.connect()
         for writer in self.writers:
             writer.connect()
@@ -209,4 +209,4 @@ class World:
             self.cmp.conn.execute(f"rollback prepared '{token}'")
         for writer in self.writers:
             writer.conn.close()
-        self.cmp.conn.close()
+        self.cmp.close()
