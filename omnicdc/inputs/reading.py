@@ -21,6 +21,8 @@ class Reading(Generic[T_co]):
     """What is perhaps a slip of the pen, and changes nothing."""
     entries: tuple[Named, ...] = ()
     """Which repositories each entry names, where that is known."""
+    blank: bool = False
+    """Whether there is no list at all, not even an empty one: nothing was written yet, or a write was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
