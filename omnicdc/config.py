@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc import conninfo, sources
 from omnicdc.conninfo import CREDENTIALS, Target, describe_dsn
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, DatabaseUnavailable
+from omnicdc.password import PasswordFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
 
 LONGEST = timedelta(days=3650)
+PASSWORD_S = 0.5
+"""How long `load` waits for the password file, to report with the other faults what is wrong with it."""
+
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -225,13 +229,15 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     values["target"] = target = Target(
         dsn=values.get("dsn"),
         source=places.get("dsn", ""),
-        password_file=values["password_file"],
+        password_file=PasswordFile(file) if (file := values["password_file"]) else None,
         password_source=places.get("password_file", CREDENTIALS),
         beside=beside[-1] if beside else None,
         environ=conninfo.relevant(environ),
     )
-    with _noted(faults, target.password_source):
-        conninfo.password(target.password_file)
+    # One that takes longer is waited for when a connection needs it.
+    with _noted(faults, target.password_source), suppress(DatabaseUnavailable):
+        if target.password_file:
+            target.password_file.read(PASSWORD_S)
     with _noted(faults, target.source or "CMP_DB_*"):
         target.assembled(None)
     if faults:

@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 from omnicdc import sql
 from omnicdc.config import describe_dsn
 from omnicdc.connection import PROBE_S, Connection, Row
-from omnicdc.conninfo import Login
+from omnicdc.conninfo import PATIENCE_S, Login
 from omnicdc.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
 from omnicdc.refusal import refusal
@@ -89,15 +89,20 @@ def connect(
 ) -> Connection:
     """Open a connection in autocommit mode; the password is read now.
 
-    Whatever the servers and name servers do, connecting ends after `connect_s`, or as soon as it need not go on. After
+    Whatever the servers, the name servers and the password file do, connecting ends after `connect_s`, or as soon as it need not go on. After
     `timeout_s` the waiting for the connection's answers ends as well. Raises ConfigError where trying again cannot help:
     the connection string does not parse, or a server refused ours (password, role, database); Interrupted if connecting
     need not go on; else DatabaseUnavailable.
     """
-    login = Login(target) if isinstance(target, str) else target.login()
-    where = describe_dsn(login.conninfo)
     began = time.monotonic()
     limit_s = connect_s if timeout_s is None else max(timeout_s, LEAST_CONNECT_S)
+    if isinstance(target, str):
+        login = Login(target)
+    else:
+        login = target.login(PATIENCE_S if limit_s is None else limit_s, going_on)
+        if limit_s is not None and target.password_file:
+            limit_s = max(0.0, limit_s - (time.monotonic() - began))
+    where = describe_dsn(login.conninfo)
     try:
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
     except _Admitted as exc:
