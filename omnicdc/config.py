@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import unicodedata
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -19,6 +20,7 @@ from omnicdc import conninfo, sources
 from omnicdc.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.password import PasswordFile
+from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +40,15 @@ def text(given: str) -> str:
     """Any text that is not blank; never shown in a fault, for it may be a secret."""
     if not given.strip() or "\0" in given:
         raise ValueError("text expected, found none")
+    if not is_unicode(given):
+        raise ValueError("text in UTF-8 expected")
+    return given
+
+
+def line(given: str) -> str:
+    """One line of text: what messages quote, and no name has need of a control character."""
+    if any(unicodedata.category(sign) == "Cc" for sign in text(given)):
+        raise ValueError("one line of text expected, found a control character")
     return given
 
 
@@ -88,7 +99,7 @@ def switch(given: str) -> bool:
 
 def path(given: str) -> Path:
     """Read a path; `load` makes it absolute."""
-    return Path(text(given))
+    return Path(line(given))
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -126,9 +137,9 @@ class Config:
     state_dir: Path = field(
         default=Path("/var/lib/omnicdc"), metadata=_about(path, "where omnicdc keeps what is its own")
     )
-    table: str = field(default="projects", metadata=_about(text, "CMP's table, NAME or SCHEMA.NAME"))
+    table: str = field(default="projects", metadata=_about(line, "CMP's table, NAME or SCHEMA.NAME"))
     consumer: str = field(
-        default="localhost", metadata=_about(text, "this daemon's name in the database, else the host's")
+        default="localhost", metadata=_about(line, "this daemon's name in the database, else the host's")
     )
     wake: Literal["notify", "poll"] = field(
         default="notify",
@@ -164,7 +175,7 @@ class Config:
     )
     gh: bool = field(default=True, metadata=_about(switch, "ask GitHub through `gh`, where there is one"))
     github_owners: tuple[str, ...] = field(
-        default=(), metadata=_about(text, "GitHub owners to list beside those in CMP", ",")
+        default=(), metadata=_about(line, "GitHub owners to list beside those in CMP", ",")
     )
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
@@ -241,7 +252,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     with _noted(faults, target.source or "CMP_DB_*"):
         target.assembled(None)
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
     return Config(**values)
 
 
@@ -274,11 +285,11 @@ def _home(environ: Mapping[str, str], uid: int) -> Path | None:
 
 def _state_dir(environ: Mapping[str, str], uid: int, home: Path | None) -> Path:
     if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
-        return Path(given.split(":")[0])
+        return path(given.split(":")[0])
     if uid == 0:
         return Path("/var/lib/omnicdc")
     if given := environ.get("XDG_STATE_HOME"):
-        return Path(given, "omnicdc")
+        return path(given) / "omnicdc"
     if home is None:
         raise ValueError("no home directory is known to keep it in - --state-dir DIR or OMNICDC_STATE_DIR")
     return home / ".local/state/omnicdc"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
+from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -190,6 +191,8 @@ def credential(environ: Mapping[str, str]) -> Path | None:
 def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
+    if foreign := [variables[key] for key, value in given.items() if not is_unicode(value)]:
+        raise ValueError(f"text in UTF-8 expected in {', '.join(foreign)}")
     if not given.get("port", "0").isdecimal():
         raise ValueError(f"the port is not a number - {ESCAPES}")
     return {**CMP_DEFAULTS, **given} if given else {}
@@ -228,7 +231,9 @@ def describe_dsn(conninfo: str) -> str:
         given = conninfo_to_dict(conninfo)
     except ProgrammingError:
         return "an unreadable connection string"
-    defaults = {it.keyword.decode(): it.val.decode() for it in pq.Conninfo.get_defaults() if it.val}
+    defaults = {
+        it.keyword.decode(): it.val.decode(errors="replace") for it in pq.Conninfo.get_defaults() if it.val
+    }
     merged = defaults | given
     named = (
         f"{key}={merged[key]}" for key in ("service", "host", "port", "dbname", "user") if merged.get(key)

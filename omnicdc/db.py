@@ -126,6 +126,11 @@ def _open(login: Login, where: str) -> Connection:
         raise ConfigError(
             f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
         ) from exc
+    except UnicodeError as exc:  # of Python's own encoding of names: a part of more than 63 letters, or empty
+        raise ConfigError(
+            f"{where} cannot be reached: no host can have such a name",
+            hint=f"check the host ({login.sources})",
+        ) from exc
     except psycopg.Error as exc:
         raise _refused(login, where, exc) from exc
     # An id is text everywhere here; the driver's UUID objects would be made to be unmade.

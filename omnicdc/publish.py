@@ -281,6 +281,7 @@ def mend(exc: OSError, place: Path) -> str:
         errno.ENOTDIR: f"remove the file that stands in a directory's place: `ls -ld {directory}`",
         errno.ENXIO: f"remove what is no file: `ls -ld {file}`",
         errno.ELOOP: f"remove the symlink: `ls -ld {directory} {file}`",
+        errno.ENAMETOOLONG: "name a root with a shorter path: --root DIR or OMNICDC_ROOT",
         errno.ESTALE: f"mount {disk} again",
         errno.ENOENT: f"make or mount the root, which is not in {directory}",
     }.get(exc.errno or 0, "")

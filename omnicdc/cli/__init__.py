@@ -13,6 +13,8 @@ from importlib import import_module
 import click
 
 from omnicdc import __version__
+from omnicdc.cli.command import Group, refuse_other_encodings
+from omnicdc.cli.show import written
 from omnicdc.errors import OmnicdcError
 
 COMMANDS = {
@@ -29,7 +31,7 @@ COMMANDS = {
 }
 
 
-class Lazy(click.Group):
+class Lazy(Group):
     """Knows its commands by name and help, and imports the one that is called."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -68,12 +70,27 @@ def main() -> None:
     """Run the command; what a person can mend is one line on stderr and exit status 2."""
     _open_what_is_closed()
     try:
-        omnicdc()
+        refuse_other_encodings(sys.argv[1:])
+        _run()
     except OmnicdcError as exc:
         from omnicdc.log import write_error
 
         write_error(str(exc))
         sys.exit(2)
+
+
+def _run() -> None:
+    try:
+        omnicdc()
+    except OSError:
+        # Was it one of the streams? What they did not take fails again.
+        with written():
+            pass
+        try:
+            sys.stderr.flush()
+        except OSError:
+            sys.exit(2)
+        raise
 
 
 def _open_what_is_closed() -> None:

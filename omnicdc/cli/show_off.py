@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from omnicdc.cli import options
+from omnicdc.cli.command import Answering
 
 if TYPE_CHECKING:
     from omnicdc.demo.daemon import Daemon
@@ -23,7 +24,7 @@ INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
 
 
-@click.command()
+@click.command(cls=Answering)
 @click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
 @options.as_json
 def demo(*, keep: bool, as_json: bool) -> None:

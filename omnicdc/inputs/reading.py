@@ -33,12 +33,3 @@ class Named:
     """`FILE:LINE`."""
     names: tuple[str, ...]
     """URL keys of the overrides; `name` or `owner/name` of the exclusions."""
-
-
-def is_unicode(text: str) -> bool:
-    """Say whether a text can be written as UTF-8: file names and escapes may hold what cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from omnicdc.errors import RegistryError
-from omnicdc.inputs.reading import is_unicode
 from omnicdc.sources import unquoted
+from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -302,6 +302,27 @@ def test_a_systemd_credential_is_found_without_being_asked_for(tmp_path: Path) -
     assert connection(read(CREDENTIALS_DIRECTORY=str(tmp_path)))["password"] == SECRET
 
 
+@pytest.mark.parametrize(
+    "name", ["password_file", "root", "workspaces", "state_dir", "table", "consumer", "github_owners"]
+)
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("a\udcff", "text in UTF-8 expected"),
+        ("a\nb", "one line of text expected, found a control character"),
+        ("a\x1b[31m", "one line of text expected, found a control character"),
+    ],
+)
+def test_a_name_of_another_encoding_or_of_several_lines_is_a_fault(
+    name: str, written: str, expected: str
+) -> None:
+    """The database refused the one, and the other made two lines of a message, and colours."""
+    variable = f"OMNICDC_{name.upper()}"
+    environ: dict[str, Any] = {variable: written}
+
+    assert faults(**environ) == [f"{variable}: {expected}"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff", None])
 def test_a_password_file_without_a_password_is_a_fault(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "password"
