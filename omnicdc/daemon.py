@@ -235,12 +235,14 @@ def _session(serving: Serving) -> None:
 def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
     """Say what failed, and wait before the next session, which starts from nothing known."""
     if isinstance(exc, OmnicdcError):
-        trouble.failed(exc.message, error=exc.message, hint=exc.hint, **exc.context)
+        advice = exc.advice(retrying=True)
+        trouble.failed(exc.message, error=exc.message, hint=advice, **exc.context)
+        notifier.tell(f"degraded: {exc.message} - {advice}" if advice else f"degraded: {exc.message}")
     else:
         trouble.failed(
             f"{type(exc)}: {exc}", error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc
         )
-    notifier.tell(f"degraded: {exc}")
+        notifier.tell(f"degraded: {exc}")
     notifier.alive()
     stop.wait(min(PAUSE_S * 2 ** min(trouble.count, 10), LONGEST_PAUSE_S))
 
@@ -341,7 +343,7 @@ def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby
             except TransientError as exc:
                 if isinstance(exc, LockBusy) and not standby:
                     raise
-                busy.failed(exc.message, error=exc.message, hint=exc.hint)
+                busy.failed(exc.message, error=exc.message, hint=exc.advice(retrying=True))
                 waiting(f"the root {config.root}")
                 stop.wait(PAUSE_S)
         busy.recovered()

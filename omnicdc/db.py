@@ -29,8 +29,6 @@ __all__ = ["Connection", "Row"]
 
 Cursor = psycopg.Cursor[Row]
 
-RETRYING = "retrying automatically"
-
 TOO_SHORT = "the statement_timeout of the role or the database is too short: `alter role … set statement_timeout = '5min'`"
 _WHO_IS_CONNECTED = (
     "see max_connections, the CONNECTION LIMIT of role and database, and who is connected: "
@@ -63,18 +61,19 @@ def translated(doing: str) -> Iterator[None]:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
-            f"{doing}: {_first_line(exc)}", hint=f"{RETRYING}; {TOO_SHORT}", sqlstate=exc.sqlstate
+            f"{doing}: {_first_line(exc)}", hint=TOO_SHORT, again=True, sqlstate=exc.sqlstate
         ) from exc
     except pg.ReadOnlySqlTransaction as exc:
         # Only reading is allowed after a failover that left the connection where it was.
         raise DatabaseUnavailable(
             f"{doing}: {_first_line(exc)}",
-            hint=f"{RETRYING}; is this a standby, or default_transaction_read_only on for the role or the database?",
+            hint="is this a standby, or default_transaction_read_only on for the role or the database?",
+            again=True,
             sqlstate=exc.sqlstate,
         ) from exc
     except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
         context = {"sqlstate": exc.sqlstate} if exc.sqlstate else {}
-        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", hint=RETRYING, **context) from exc
+        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", again=True, **context) from exc
     except psycopg.Error as exc:
         raise OmnicdcError(f"{doing}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
 
@@ -107,7 +106,7 @@ def connect(
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
     except _Admitted as exc:
         if not once_more:
-            raise DatabaseUnavailable(exc.message, hint=exc.hint, **exc.context) from exc
+            raise DatabaseUnavailable(exc.message, hint=exc.hint, again=exc.again, **exc.context) from exc
         # It lets us in now: it had just begun to take connections.
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
     conn.sources = login.sources
@@ -141,13 +140,14 @@ def _open(login: Login, where: str) -> Connection:
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
     """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
     found = refusal(login.conninfo, exc, PROBE_S)
-    context = {"sqlstate": found.sqlstate} if found.sqlstate else {}
+    context: dict[str, Any] = {"sqlstate": found.sqlstate} if found.sqlstate else {}
     written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
     match found.sqlstate:
         case None if found.admitted:
             return _Admitted(
                 f"{where} cannot be used: {_first_line(exc)}",
-                hint=f"{RETRYING}, until a server of this DSN takes writes",
+                hint="a server of this DSN may take writes soon",
+                again=True,
             )
         case None:
             return DatabaseUnavailable(
@@ -157,19 +157,22 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         case "53300":
             return ServerFull(
                 f"{where} has no connection left: {_first_line(exc)}",
-                hint=f"{RETRYING}; {_WHO_IS_CONNECTED}",
+                hint=_WHO_IS_CONNECTED,
+                again=True,
                 **context,
             )
         case "57014":
             return DatabaseUnavailable(
                 f"{where} ended our first query: {_first_line(exc)}",
-                hint=f"{RETRYING}; {TOO_SHORT}",
+                hint=TOO_SHORT,
+                again=True,
                 **context,
             )
         case code if code[:2] in _PASSING:
             return DatabaseUnavailable(
                 f"{where} takes no connections now: {_first_line(exc)}",
-                hint=f"{RETRYING}; is the server itself up, behind a pooler?",
+                hint="is the server itself up, behind a pooler?",
+                again=True,
                 **context,
             )
     return ConfigError(

@@ -211,7 +211,30 @@ def test_a_cause_that_changes_is_logged_at_once(host: Host) -> None:
         ):
             pass
 
-    said = [it["error"] for it in logged if it["event"] == "database_unavailable"]
-    assert len(said) == 2
-    assert "starting up" in said[0]
-    assert "too many" in said[1]
+    told = [it for it in logged if it["event"] == "database_unavailable"]
+    assert len(told) == 2
+    assert "starting up" in told[0]["error"]
+    assert "too many" in told[1]["error"]
+    assert all(it["hint"].startswith("retrying automatically; ") for it in told)
+
+
+def test_of_what_may_pass_the_daemon_says_that_it_retries_and_a_command_that_its_user_should(
+    cmp: Cmp, host: Host
+) -> None:
+    """`status` and the client said "retrying automatically", and ended."""
+    with Peer({"S": "FATAL", "C": "57P03", "M": "starting up"}) as peer:
+        command = host.run("status", OMNICDC_DSN=peer.dsn())
+        rebuild = host.run("rebuild", "--timeout", "1", OMNICDC_DSN=peer.dsn())
+        client = GenesisClient(config=host.config(OMNICDC_DSN=peer.dsn())).wait(timeout=0.1)
+    with db.connect(cmp.dsn) as conn:
+        cmp.conn.execute("select pg_terminate_backend(%s)", [conn.info.backend_pid])
+        with pytest.raises(DatabaseUnavailable) as lost, db.translated("asking"):
+            conn.execute("select")
+
+    advice = "run it again; is the server itself up, behind a pooler?"
+    assert (command.returncode, rebuild.returncode) == (2, 2)
+    assert command.stderr.endswith(f"starting up - {advice}\n")
+    assert rebuild.stderr.endswith(f"starting up - {advice}\n")
+    assert client["hint"] == advice
+    assert str(lost.value).endswith(" - run it again")
+    assert lost.value.advice(retrying=True) == "retrying automatically"
