@@ -245,12 +245,16 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
         beside=beside[-1] if beside else None,
         environ=conninfo.relevant(environ),
     )
+    # libpq would take them as they are; the driver cannot.
+    foreign = [name for name, value in target.environ.items() if not is_unicode(value)]
+    faults += (f"{name}: text in UTF-8 expected" for name in foreign)
     # One that takes longer is waited for when a connection needs it.
     with _noted(faults, target.password_source), suppress(DatabaseUnavailable):
         if target.password_file:
             target.password_file.read(PASSWORD_S)
     with _noted(faults, target.source or "CMP_DB_*"):
-        target.assembled(None)
+        if not foreign:
+            target.assembled(None)
     if faults:
         raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
     return Config(**values)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
-from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -191,8 +190,6 @@ def credential(environ: Mapping[str, str]) -> Path | None:
 def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
-    if foreign := [variables[key] for key, value in given.items() if not is_unicode(value)]:
-        raise ValueError(f"text in UTF-8 expected in {', '.join(foreign)}")
     if not given.get("port", "0").isdecimal():
         raise ValueError(f"the port is not a number - {ESCAPES}")
     return {**CMP_DEFAULTS, **given} if given else {}

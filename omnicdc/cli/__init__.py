@@ -14,7 +14,6 @@ import click
 
 from omnicdc import __version__
 from omnicdc.cli.command import Group, refuse_other_encodings
-from omnicdc.cli.show import written
 from omnicdc.errors import OmnicdcError
 
 COMMANDS = {
@@ -71,26 +70,12 @@ def main() -> None:
     _open_what_is_closed()
     try:
         refuse_other_encodings(sys.argv[1:])
-        _run()
+        omnicdc()
     except OmnicdcError as exc:
         from omnicdc.log import write_error
 
         write_error(str(exc))
         sys.exit(2)
-
-
-def _run() -> None:
-    try:
-        omnicdc()
-    except OSError:
-        # Was it one of the streams? What they did not take fails again.
-        with written():
-            pass
-        try:
-            sys.stderr.flush()
-        except OSError:
-            sys.exit(2)
-        raise
 
 
 def _open_what_is_closed() -> None:

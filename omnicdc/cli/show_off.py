@@ -12,6 +12,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import Answering
+from omnicdc.cli.show import written
 
 if TYPE_CHECKING:
     from omnicdc.demo.daemon import Daemon
@@ -77,7 +78,7 @@ def _stage(*, as_json: bool) -> Stage:
     if as_json:
         return Plain(lambda _line: None)
     if not sys.stdout.isatty():
-        return Plain(click.echo)
+        return Plain(_echo)
     from omnicdc.demo.lights import Lights
 
     return Lights()
@@ -95,4 +96,9 @@ def _keep(stage: Stage, home: House, daemon: Daemon, report: Report, stop: Stop,
 def _print(answer: dict[str, object]) -> None:
     import json
 
-    click.echo(json.dumps(answer, indent=2))
+    _echo(json.dumps(answer, indent=2))
+
+
+def _echo(line: str) -> None:
+    with written():
+        click.echo(line)
