@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+INTERRUPTED = 130
+"""The exit status that a shell reports for a program that Ctrl-C ended."""
+
+
 class Answering(click.Command):
     """A command whose help goes to stdout as its answer does: see `show.written`."""
 
@@ -24,6 +28,13 @@ class Answering(click.Command):
         with written():
             return super().make_context(*args, **extra)
         raise Exit(0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; one that Ctrl-C ends says nothing, and not "no"."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Exit(INTERRUPTED) from None
 
 
 class Group(Answering, click.Group):

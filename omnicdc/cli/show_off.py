@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from omnicdc.cli import options
-from omnicdc.cli.command import Answering
+from omnicdc.cli.command import INTERRUPTED, Answering
 from omnicdc.cli.show import written
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from omnicdc.demo.report import Report
     from omnicdc.demo.stage import Stage
     from omnicdc.stop import Stop
-
-INTERRUPTED = 130
-"""What a shell reports for a program that Ctrl-C ended."""
 
 
 @click.command(cls=Answering)

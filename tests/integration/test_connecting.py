@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from structlog.testing import capture_logs
-from support.host import DEADLINE_S, until
+from support.host import COMMAND, DEADLINE_S, process, until
 from support.pooler import needs_pooler, running
 from support.proxy import Proxy
 from support.refusing import Peer
@@ -89,6 +89,16 @@ def test_the_installed_command_ends_in_time(silent: Peer, host: Host, pace: Pace
     assert time.monotonic() - began < pace.allows(2 * ONE_HOST_S)
     assert waited.returncode == 2
     assert "no answer within 1 s" in waited.stderr
+
+
+def test_a_command_that_is_interrupted_says_so_by_its_exit_status(silent: Peer, host: Host) -> None:
+    """It was 1: "no"."""
+    with process([COMMAND, "status"], host.env | {"OMNICDC_DSN": silent.dsn()}) as running:
+        until(lambda: silent.visitors, "the command connects")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=DEADLINE_S)
+
+    assert (running.returncode, out, err) == (130, "", "")
 
 
 def test_a_reload_is_done_while_the_server_is_silent(silent: Peer, host: Host, tmp_path: Path) -> None:
