@@ -182,6 +182,8 @@ class Config:
     )
     target: Target = field(default_factory=Target)
     """Where CMP's database is, and where the credentials come from."""
+    file_settings: int = field(default=0, compare=False)
+    """How many settings the configuration file holds."""
 
     @property
     def conninfo(self) -> str:
@@ -225,10 +227,12 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     places: dict[str, str] = {}
     dsns: list[Given] = []
     password_layer = sources.ENVIRONMENT
+    file_settings = 0
     for given in sources.in_order(flags, environ, _SEPARATORS, faults):
         with _noted(faults, given.where):
             values[given.name] = _value(given, home)
         places[given.name] = given.where
+        file_settings += given.layer == sources.FILE
         if given.name == "dsn":
             dsns.append(given)
         elif given.name == "password_file":
@@ -257,7 +261,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
             target.assembled(None)
     if faults:
         raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
-    return Config(**values)
+    return Config(**values, file_settings=file_settings)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import structlog
 
 from omnicdc.canary import Canary
 from omnicdc.capture import Doorbell
-from omnicdc.errors import LockBusy, OmnicdcError, TransientError
+from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, TransientError
 from omnicdc.housekeeping import Housekeeping
 from omnicdc.lock import RootLock
 from omnicdc.log import Repeating
@@ -143,7 +143,7 @@ def run(
                 raise
         if wishes.reload:
             notifier.reloading()
-            config = _reloaded(load, config)
+            config = reloaded(load, config)
     notifier.stopping()
     log.info("stopped")
 
@@ -350,11 +350,13 @@ def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby
         yield lock
 
 
-def _reloaded(load: Callable[[], Config], config: Config) -> Config:
-    """Read the configuration again; a bad one is said and not taken."""
+def reloaded(load: Callable[[], Config], config: Config) -> Config:
+    """Read the configuration again; a bad one is reported and not taken, and so is a file that lost all its settings."""
     try:
         fresh = load()
         fresh.require_root()
+        if config.file_settings and not fresh.file_settings:
+            raise ConfigError("the configuration file holds no settings any more")
     except OmnicdcError as exc:
         log.error("reload_failed", error=exc.message, hint=STAYS)
         return config

@@ -46,18 +46,17 @@ class PasswordFile:
         """Return the password, without the newline that editors leave at a file's end.
 
         Raises ValueError if there is none, DatabaseUnavailable after `budget_s`, and Interrupted as soon as it need not go
-        on. A reading that has not ended by then is what the next call waits for: its result is not lost.
+        on. A reading that has not ended by then goes on, and a later call waits for it: what comes out of a pipe is not lost.
         """
         with self._lock:
-            reading = self._reading = self._reading or _Reading(self.path)
+            if self._reading is None or self._reading.is_old:
+                self._reading = _Reading(self.path)
+            reading = self._reading
         if not in_time(reading.ended, budget_s, going_on, f"reading {self.path}"):
             raise DatabaseUnavailable(
                 f"password_file {self.path}: no answer within {round(budget_s, 1):g} s",
                 hint="is it a pipe that nothing writes to, or on a file system that hangs?",
             )
-        with self._lock:
-            if self._reading is reading and not reading.from_pipe:
-                self._reading = None
         return reading.password()
 
 
@@ -81,6 +80,11 @@ class _Reading:
             self.from_pipe, self._failure = False, exc
         finally:
             self.ended.set()
+
+    @property
+    def is_old(self) -> bool:
+        """Whether another reading may find something else: not before this one has ended, and not in a drained pipe."""
+        return self.ended.is_set() and not (self.from_pipe and self._content)
 
     def password(self) -> str:
         """Return what was read as a password; raises ValueError, which shows nothing of it."""

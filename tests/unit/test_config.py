@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from structlog.testing import capture_logs
 
 from omnicdc.config import SETTINGS, Config, describe_dsn, load
+from omnicdc.daemon import reloaded
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -189,6 +191,23 @@ def test_a_file_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None
 def test_an_empty_file_and_a_null_mean_the_defaults(written: Callable[[str], Path]) -> None:
     assert read({"config": written("")}) == read()
     assert read({"config": written("table: ~\nworkspaces:\n")}) == read()
+
+
+def test_a_file_that_lost_its_settings_is_not_taken_at_a_reload(written: Callable[[str], Path]) -> None:
+    """One that was being written, or whose disk was full, put every setting back to its default."""
+    file = written("sweep_s: 7s\n")
+    config = read({"config": file, "root": "/srv"})
+    for left in ("", "# sweep_s: 7s\n", "sweep_s:\n"):
+        file.write_text(left)
+        with capture_logs() as logged:
+            kept = reloaded(lambda: read({"config": file, "root": "/srv"}), config)
+        assert kept is config
+        assert [(it["event"], it["error"]) for it in logged] == [
+            ("reload_failed", "the configuration file holds no settings any more")
+        ]
+    file.write_text("poll_s: 8s\n")
+
+    assert reloaded(lambda: read({"config": file, "root": "/srv"}), config).poll_s == 8
 
 
 def test_the_file_gives_text_whatever_yaml_would_make_of_it(written: Callable[[str], Path]) -> None:
