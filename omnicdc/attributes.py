@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ACL = "system.posix_acl_access"
 USER = "user."
 
+SPECIAL = {"set-user-id": stat.S_ISUID, "set-group-id": stat.S_ISGID, "sticky": stat.S_ISVTX}
+"""The bits of a mode beside the permissions."""
+
 _HASHES = {"security.ima", "security.evm"}
 """The kernel computes them from the content: those of another file would be wrong."""
 
@@ -43,8 +46,17 @@ class Attributes:
 
     @property
     def mode(self) -> int:
-        """The permissions; a set-user-id bit is not kept for content that others write."""
+        """The permissions alone."""
         return stat.S_IMODE(self.status.st_mode) & 0o777
+
+    @property
+    def special(self) -> int:
+        """Those of the other bits that a new file gets: one that would run a file with others' rights is not kept.
+
+        Without the group's permission to execute, as after `chmod -R g+s`, the set-group-id bit gives no rights.
+        """
+        gives_no_rights = stat.S_ISVTX if self.mode & stat.S_IXGRP else stat.S_ISVTX | stat.S_ISGID
+        return self.status.st_mode & gives_no_rights
 
 
 def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
@@ -90,8 +102,9 @@ def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
             hint=f"compare `getfacl {shlex.quote(str(place))}` with `id`; "
             f"`chown {os.geteuid()}:{os.getegid()} {shlex.quote(str(place))}` and `setfacl -b` make it the daemon's",
         )
-    if stat.S_IMODE(os.fstat(file).st_mode) != mode:
-        os.fchmod(file, mode)
+    _give_mode(file, mode, old.special if "group" not in lost else 0)
+    gone = old.status.st_mode & ~os.fstat(file).st_mode
+    lost += [name for name, bit in SPECIAL.items() if gone & bit]
     lost += [name for name, value in old.others.items() if _value(file, name) != value]
     return tuple(lost)
 
@@ -115,6 +128,16 @@ def _give_owner(file: int, old: os.stat_result) -> list[str]:
     made = os.fstat(file)
     lost = {"owner": made.st_uid != old.st_uid, "group": made.st_gid != old.st_gid}
     return [name for name, is_lost in lost.items() if is_lost]
+
+
+def _give_mode(file: int, mode: int, special: int) -> None:
+    """Give a file these permissions, and the other bits where that is permitted: systemd's RestrictSUIDSGID= refuses them."""
+    if stat.S_IMODE(os.fstat(file).st_mode) == mode | special:
+        return
+    with suppress(PermissionError):
+        os.fchmod(file, mode | special)
+        return
+    os.fchmod(file, mode)
 
 
 def _give_acl(file: int, acl: bytes | None) -> bool:

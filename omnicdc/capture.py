@@ -87,7 +87,7 @@ def insist(here: str, place: str) -> None:
     if any(now != then and "-" not in (now, then) for now, then in pairs):
         raise DatabaseUnavailable(
             "CMP's table, or the log, is another than before: dropped and created again, or restored",
-            hint="everything is scanned afresh, by itself",
+            again=True,
         )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from contextlib import contextmanager
+import unicodedata
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc import conninfo, sources
 from omnicdc.conninfo import CREDENTIALS, Target, describe_dsn
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, DatabaseUnavailable
+from omnicdc.password import PasswordFile
+from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
 
 LONGEST = timedelta(days=3650)
+PASSWORD_S = 0.5
+"""How long `load` waits for the password file, to report with the other faults what is wrong with it."""
+
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -34,6 +40,15 @@ def text(given: str) -> str:
     """Any text that is not blank; never shown in a fault, for it may be a secret."""
     if not given.strip() or "\0" in given:
         raise ValueError("text expected, found none")
+    if not is_unicode(given):
+        raise ValueError("text in UTF-8 expected")
+    return given
+
+
+def line(given: str) -> str:
+    """One line of text: what messages quote, and no name has need of a control character."""
+    if any(unicodedata.category(sign) == "Cc" for sign in text(given)):
+        raise ValueError("one line of text expected, found a control character")
     return given
 
 
@@ -84,7 +99,7 @@ def switch(given: str) -> bool:
 
 def path(given: str) -> Path:
     """Read a path; `load` makes it absolute."""
-    return Path(text(given))
+    return Path(line(given))
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -122,9 +137,9 @@ class Config:
     state_dir: Path = field(
         default=Path("/var/lib/omnicdc"), metadata=_about(path, "where omnicdc keeps what is its own")
     )
-    table: str = field(default="projects", metadata=_about(text, "CMP's table, NAME or SCHEMA.NAME"))
+    table: str = field(default="projects", metadata=_about(line, "CMP's table, NAME or SCHEMA.NAME"))
     consumer: str = field(
-        default="localhost", metadata=_about(text, "this daemon's name in the database, else the host's")
+        default="localhost", metadata=_about(line, "this daemon's name in the database, else the host's")
     )
     wake: Literal["notify", "poll"] = field(
         default="notify",
@@ -160,13 +175,15 @@ class Config:
     )
     gh: bool = field(default=True, metadata=_about(switch, "ask GitHub through `gh`, where there is one"))
     github_owners: tuple[str, ...] = field(
-        default=(), metadata=_about(text, "GitHub owners to list beside those in CMP", ",")
+        default=(), metadata=_about(line, "GitHub owners to list beside those in CMP", ",")
     )
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
     )
     target: Target = field(default_factory=Target)
     """Where CMP's database is, and where the credentials come from."""
+    file_settings: int = field(default=0, compare=False)
+    """How many settings the configuration file holds."""
 
     @property
     def conninfo(self) -> str:
@@ -210,10 +227,12 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     places: dict[str, str] = {}
     dsns: list[Given] = []
     password_layer = sources.ENVIRONMENT
+    file_settings = 0
     for given in sources.in_order(flags, environ, _SEPARATORS, faults):
         with _noted(faults, given.where):
             values[given.name] = _value(given, home)
         places[given.name] = given.where
+        file_settings += given.layer == sources.FILE
         if given.name == "dsn":
             dsns.append(given)
         elif given.name == "password_file":
@@ -225,18 +244,24 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     values["target"] = target = Target(
         dsn=values.get("dsn"),
         source=places.get("dsn", ""),
-        password_file=values["password_file"],
+        password_file=PasswordFile(file) if (file := values["password_file"]) else None,
         password_source=places.get("password_file", CREDENTIALS),
         beside=beside[-1] if beside else None,
         environ=conninfo.relevant(environ),
     )
-    with _noted(faults, target.password_source):
-        conninfo.password(target.password_file)
+    # libpq would take them as they are; the driver cannot.
+    foreign = [name for name, value in target.environ.items() if not is_unicode(value)]
+    faults += (f"{name}: text in UTF-8 expected" for name in foreign)
+    # One that takes longer is waited for when a connection needs it.
+    with _noted(faults, target.password_source), suppress(DatabaseUnavailable):
+        if target.password_file:
+            target.password_file.read(PASSWORD_S)
     with _noted(faults, target.source or "CMP_DB_*"):
-        target.assembled(None)
+        if not foreign:
+            target.assembled(None)
     if faults:
-        raise ConfigError("\n".join(faults))
-    return Config(**values)
+        raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
+    return Config(**values, file_settings=file_settings)
 
 
 @contextmanager
@@ -268,11 +293,11 @@ def _home(environ: Mapping[str, str], uid: int) -> Path | None:
 
 def _state_dir(environ: Mapping[str, str], uid: int, home: Path | None) -> Path:
     if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
-        return Path(given.split(":")[0])
+        return path(given.split(":")[0])
     if uid == 0:
         return Path("/var/lib/omnicdc")
     if given := environ.get("XDG_STATE_HOME"):
-        return Path(given, "omnicdc")
+        return path(given) / "omnicdc"
     if home is None:
         raise ValueError("no home directory is known to keep it in - --state-dir DIR or OMNICDC_STATE_DIR")
     return home / ".local/state/omnicdc"

@@ -183,7 +183,8 @@ class Connection(psycopg.Connection[Row]):
         self.close()
         raise DatabaseUnavailable(
             f"the server owes an answer, has said nothing for {lasted_s:.0f} s and does not work on it",
-            hint="a new connection is tried by itself; look at what is between: network, firewall, proxy, pooler",
+            again=True,
+            hint="look at what is between: network, firewall, proxy, pooler",
         )
 
     def _spoke(self) -> bool:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from omnicdc.password import PasswordFile
 
 CMP = {"host": "CMP_DB_HOST", "port": "CMP_DB_PORT", "dbname": "CMP_DB_NAME", "user": "CMP_DB_USER"}
 CMP_PASSWORD = "CMP_DB_PASSWORD"  # noqa: S105 - the name of the variable
@@ -35,6 +37,9 @@ ROBUST = {
 
 NO_USER = "\0"
 """Stands for the user of a DSN that cannot be read: no user can have this name."""
+
+PATIENCE_S = 10.0
+"""How long the password file is waited for where nothing else says: as long as a server (`connect_timeout`)."""
 
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
@@ -57,19 +62,25 @@ class Target:
     dsn: str | None = field(default=None, repr=False)
     source: str = field(default="", compare=False)
     """The flag, variable or line that `dsn` was written in."""
-    password_file: Path | None = None
+    password_file: PasswordFile | None = None
     password_source: str = field(default="", compare=False)
     """The flag, variable or line that `password_file` was written in."""
     beside: str | None = field(default=None, repr=False)
     """The DSN with the highest precedence of those that do not take precedence over `password_file`."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
-    def login(self) -> Login:
-        """Put the connection string together, with the password that the file holds now. Raises ConfigError."""
-        try:
-            secret = password(self.password_file)
-        except ValueError as exc:
-            raise ConfigError(f"{self.password_source}: {exc}") from None
+    def login(self, budget_s: float = PATIENCE_S, going_on: Callable[[], bool] | None = None) -> Login:
+        """Put the connection string together, with the password that the file holds now.
+
+        Raises ConfigError; DatabaseUnavailable if the file cannot be read within `budget_s`; and Interrupted as soon as it
+        need not go on.
+        """
+        secret = None
+        if self.password_file:
+            try:
+                secret = self.password_file.read(budget_s, going_on)
+            except ValueError as exc:
+                raise ConfigError(f"{self.password_source}: {exc}") from None
         try:
             return self.assembled(secret)
         except ValueError as exc:
@@ -176,21 +187,6 @@ def credential(environ: Mapping[str, str]) -> Path | None:
     return file if file.exists() else None
 
 
-def password(file: Path | None) -> str | None:
-    """Read a password, without the newline that editors leave at a file's end. Raises ValueError."""
-    if file is None:
-        return None
-    try:
-        found = file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
-    except OSError as exc:
-        raise ValueError(f"{file}: {exc.strerror}") from exc
-    except UnicodeDecodeError:
-        found = ""
-    if not found or "\0" in found:
-        raise ValueError(f"{file}: a password in UTF-8 expected")
-    return found
-
-
 def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
@@ -232,7 +228,9 @@ def describe_dsn(conninfo: str) -> str:
         given = conninfo_to_dict(conninfo)
     except ProgrammingError:
         return "an unreadable connection string"
-    defaults = {it.keyword.decode(): it.val.decode() for it in pq.Conninfo.get_defaults() if it.val}
+    defaults = {
+        it.keyword.decode(): it.val.decode(errors="replace") for it in pq.Conninfo.get_defaults() if it.val
+    }
     merged = defaults | given
     named = (
         f"{key}={merged[key]}" for key in ("service", "host", "port", "dbname", "user") if merged.get(key)

@@ -15,7 +15,7 @@ import structlog
 
 from omnicdc.canary import Canary
 from omnicdc.capture import Doorbell
-from omnicdc.errors import LockBusy, OmnicdcError, TransientError
+from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, TransientError
 from omnicdc.housekeeping import Housekeeping
 from omnicdc.lock import RootLock
 from omnicdc.log import Repeating
@@ -143,7 +143,7 @@ def run(
                 raise
         if wishes.reload:
             notifier.reloading()
-            config = _reloaded(load, config)
+            config = reloaded(load, config)
     notifier.stopping()
     log.info("stopped")
 
@@ -235,12 +235,14 @@ def _session(serving: Serving) -> None:
 def _endure(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
     """Say what failed, and wait before the next session, which starts from nothing known."""
     if isinstance(exc, OmnicdcError):
-        trouble.failed(exc.message, error=exc.message, hint=exc.hint, **exc.context)
+        advice = exc.advice(retrying=True)
+        trouble.failed(exc.message, error=exc.message, hint=advice, **exc.context)
+        notifier.tell(f"degraded: {exc.message} - {advice}" if advice else f"degraded: {exc.message}")
     else:
         trouble.failed(
             f"{type(exc)}: {exc}", error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc
         )
-    notifier.tell(f"degraded: {exc}")
+        notifier.tell(f"degraded: {exc}")
     notifier.alive()
     stop.wait(min(PAUSE_S * 2 ** min(trouble.count, 10), LONGEST_PAUSE_S))
 
@@ -341,18 +343,20 @@ def _root(config: Config, stop: Stop, waiting: Callable[[str], None], *, standby
             except TransientError as exc:
                 if isinstance(exc, LockBusy) and not standby:
                     raise
-                busy.failed(exc.message, error=exc.message, hint=exc.hint)
+                busy.failed(exc.message, error=exc.message, hint=exc.advice(retrying=True))
                 waiting(f"the root {config.root}")
                 stop.wait(PAUSE_S)
         busy.recovered()
         yield lock
 
 
-def _reloaded(load: Callable[[], Config], config: Config) -> Config:
-    """Read the configuration again; a bad one is said and not taken."""
+def reloaded(load: Callable[[], Config], config: Config) -> Config:
+    """Read the configuration again; a bad one is reported and not taken, and so is a file that lost all its settings."""
     try:
         fresh = load()
         fresh.require_root()
+        if config.file_settings and not fresh.file_settings:
+            raise ConfigError("the configuration file holds no settings any more")
     except OmnicdcError as exc:
         log.error("reload_failed", error=exc.message, hint=STAYS)
         return config

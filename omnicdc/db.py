@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 from omnicdc import sql
 from omnicdc.config import describe_dsn
 from omnicdc.connection import PROBE_S, Connection, Row
-from omnicdc.conninfo import Login
+from omnicdc.conninfo import PATIENCE_S, Login
 from omnicdc.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
 from omnicdc.refusal import refusal
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Row"]
 
 Cursor = psycopg.Cursor[Row]
-
-RETRYING = "retrying automatically"
 
 TOO_SHORT = "the statement_timeout of the role or the database is too short: `alter role … set statement_timeout = '5min'`"
 _WHO_IS_CONNECTED = (
@@ -63,18 +61,19 @@ def translated(doing: str) -> Iterator[None]:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
-            f"{doing}: {_first_line(exc)}", hint=f"{RETRYING}; {TOO_SHORT}", sqlstate=exc.sqlstate
+            f"{doing}: {_first_line(exc)}", hint=TOO_SHORT, again=True, sqlstate=exc.sqlstate
         ) from exc
     except pg.ReadOnlySqlTransaction as exc:
         # Only reading is allowed after a failover that left the connection where it was.
         raise DatabaseUnavailable(
             f"{doing}: {_first_line(exc)}",
-            hint=f"{RETRYING}; is this a standby, or default_transaction_read_only on for the role or the database?",
+            hint="is this a standby, or default_transaction_read_only on for the role or the database?",
+            again=True,
             sqlstate=exc.sqlstate,
         ) from exc
     except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
         context = {"sqlstate": exc.sqlstate} if exc.sqlstate else {}
-        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", hint=RETRYING, **context) from exc
+        raise DatabaseUnavailable(f"{doing}: {_first_line(exc)}", again=True, **context) from exc
     except psycopg.Error as exc:
         raise OmnicdcError(f"{doing}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
 
@@ -89,20 +88,25 @@ def connect(
 ) -> Connection:
     """Open a connection in autocommit mode; the password is read now.
 
-    Whatever the servers and name servers do, connecting ends after `connect_s`, or as soon as it need not go on. After
+    Whatever the servers, the name servers and the password file do, connecting ends after `connect_s`, or as soon as it need not go on. After
     `timeout_s` the waiting for the connection's answers ends as well. Raises ConfigError where trying again cannot help:
     the connection string does not parse, or a server refused ours (password, role, database); Interrupted if connecting
     need not go on; else DatabaseUnavailable.
     """
-    login = Login(target) if isinstance(target, str) else target.login()
-    where = describe_dsn(login.conninfo)
     began = time.monotonic()
     limit_s = connect_s if timeout_s is None else max(timeout_s, LEAST_CONNECT_S)
+    if isinstance(target, str):
+        login = Login(target)
+    else:
+        login = target.login(PATIENCE_S if limit_s is None else limit_s, going_on)
+        if limit_s is not None and target.password_file:
+            limit_s = max(0.0, limit_s - (time.monotonic() - began))
+    where = describe_dsn(login.conninfo)
     try:
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
     except _Admitted as exc:
         if not once_more:
-            raise DatabaseUnavailable(exc.message, hint=exc.hint, **exc.context) from exc
+            raise DatabaseUnavailable(exc.message, hint=exc.hint, again=exc.again, **exc.context) from exc
         # It lets us in now: it had just begun to take connections.
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
     conn.sources = login.sources
@@ -121,6 +125,11 @@ def _open(login: Login, where: str) -> Connection:
         raise ConfigError(
             f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
         ) from exc
+    except UnicodeError as exc:  # of Python's own encoding of names: a part of more than 63 letters, or empty
+        raise ConfigError(
+            f"{where} cannot be reached: no host can have such a name",
+            hint=f"check the host ({login.sources})",
+        ) from exc
     except psycopg.Error as exc:
         raise _refused(login, where, exc) from exc
     # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
@@ -131,13 +140,14 @@ def _open(login: Login, where: str) -> Connection:
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
     """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
     found = refusal(login.conninfo, exc, PROBE_S)
-    context = {"sqlstate": found.sqlstate} if found.sqlstate else {}
+    context: dict[str, Any] = {"sqlstate": found.sqlstate} if found.sqlstate else {}
     written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
     match found.sqlstate:
         case None if found.admitted:
             return _Admitted(
                 f"{where} cannot be used: {_first_line(exc)}",
-                hint=f"{RETRYING}, until a server of this DSN takes writes",
+                hint="a server of this DSN may take writes soon",
+                again=True,
             )
         case None:
             return DatabaseUnavailable(
@@ -147,19 +157,22 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         case "53300":
             return ServerFull(
                 f"{where} has no connection left: {_first_line(exc)}",
-                hint=f"{RETRYING}; {_WHO_IS_CONNECTED}",
+                hint=_WHO_IS_CONNECTED,
+                again=True,
                 **context,
             )
         case "57014":
             return DatabaseUnavailable(
                 f"{where} ended our first query: {_first_line(exc)}",
-                hint=f"{RETRYING}; {TOO_SHORT}",
+                hint=TOO_SHORT,
+                again=True,
                 **context,
             )
         case code if code[:2] in _PASSING:
             return DatabaseUnavailable(
                 f"{where} takes no connections now: {_first_line(exc)}",
-                hint=f"{RETRYING}; is the server itself up, behind a pooler?",
+                hint="is the server itself up, behind a pooler?",
+                again=True,
                 **context,
             )
     return ConfigError(

@@ -48,15 +48,24 @@ def within(
 def _await(
     ended: threading.Event, budget_s: float | None, going_on: Callable[[], bool] | None, where: str
 ) -> None:
+    if not in_time(ended, budget_s, going_on, f"connecting to {where}"):
+        raise DatabaseUnavailable(
+            f"{where} cannot be reached: no answer within {round(budget_s or 0, 1):g} s",
+            hint="is the server up? look at what is between: network, firewall, proxy, name server",
+        )
+
+
+def in_time(
+    ended: threading.Event, budget_s: float | None, going_on: Callable[[], bool] | None, doing: str
+) -> bool:
+    """Wait until it has ended, and return whether it did within the budget. Raises Interrupted if it need not go on."""
     end = float("inf") if budget_s is None else time.monotonic() + budget_s
     while not ended.wait(max(0.0, min(SLICE_S, end - time.monotonic()))):
         if going_on and not going_on():
-            raise Interrupted(f"stopped while connecting to {where}")
+            raise Interrupted(f"stopped while {doing}")
         if time.monotonic() >= end:
-            raise DatabaseUnavailable(
-                f"{where} cannot be reached: no answer within {budget_s:g} s",
-                hint="is the server up? look at what is between: network, firewall, proxy, name server",
-            )
+            return False
+    return True
 
 
 class _Attempt(Generic[Opened]):

@@ -1,7 +1,7 @@
 """What can go wrong, by what is to be done about it.
 
 OmnicdcError                     message, hint (what to run), context (keys for the log)
-├── TransientError               the same call may succeed later by itself: keep the changes, retry
+├── TransientError               the same call may succeed later: keep the changes, retry
 │   ├── DatabaseUnavailable      no connection, or it was lost
 │   │   └── ServerFull           the server has no connection left for us
 │   ├── Interrupted              a stop was asked for in the middle of long work
@@ -15,17 +15,28 @@ from __future__ import annotations
 
 
 class OmnicdcError(Exception):
-    """Something failed; `hint` is the command or the deed that mends it."""
+    """Something failed; `hint` is the command that fixes it.
 
-    def __init__(self, message: str, *, hint: str = "", **context: object) -> None:
+    `again` says that the next attempt may succeed without it. Who makes that attempt depends on who reports the error: the
+    daemon does by itself, for a command or a client its user does. So it is not in `hint`, but in `advice`.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", again: bool = False, **context: object) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.again = again
         self.context = context
 
+    def advice(self, *, retrying: bool = False) -> str:
+        """Return what to do: for a report of what is retried automatically, or not."""
+        attempt = ("retrying automatically" if retrying else "run it again") if self.again else ""
+        return "; ".join(filter(None, [attempt, self.hint]))
+
     def __str__(self) -> str:
-        """One line, with the mend after a dash."""
-        return f"{self.message} - {self.hint}" if self.hint else self.message
+        """Return one line: the message, and what to do after a dash; the reader is not the daemon."""
+        advice = self.advice()
+        return f"{self.message} - {advice}" if advice else self.message
 
 
 class TransientError(OmnicdcError):

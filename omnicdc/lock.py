@@ -27,7 +27,7 @@ NAMED_S = 0.02
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _LASTING = {
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS,
-    errno.ENOLCK,
+    errno.ENOLCK, errno.ENAMETOOLONG,
 }  # fmt: skip
 """What no waiting mends."""
 

@@ -97,7 +97,8 @@ def _read(
         state.altered(look_at_capture(conn, state.watch))
     raise DatabaseUnavailable(
         f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
-        hint="retrying automatically; see which session alters it: `select pid, query from pg_stat_activity`",
+        again=True,
+        hint="see which session alters it: `select pid, query from pg_stat_activity`",
     )
 
 

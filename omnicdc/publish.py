@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from omnicdc import attributes
 from omnicdc.errors import RegistryError
 from omnicdc.exchange import exchange
+from omnicdc.mount import mount_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -267,20 +268,23 @@ def _refused(exc: OSError, place: Path) -> Path:
 def mend(exc: OSError, place: Path) -> str:
     """Say which command shows or removes the cause; empty where none is known."""
     above = next((it for it in place.parents if os.access(it, os.F_OK)), Path("/"))
-    mount = next(it for it in (above, *above.parents) if os.path.ismount(it))
-    directory, disk, file = (shlex.quote(str(it)) for it in (above, mount, place))
+    mount = mount_of(place if exc.errno == errno.EBUSY else above)
+    directory, disk, file = (shlex.quote(str(it)) for it in (above, mount.point, place))
+    bind = "bind," if mount.only_here_read_only else ""
     return {
         errno.ENOSPC: f"free space on {disk}: `df -h {disk}`; inodes: `df -i {disk}`",
         errno.EDQUOT: f"free space of {_user()} on {disk}: `quota`",
-        errno.EROFS: f"`mount -o remount,rw {disk}`; under systemd, ReadWritePaths= (docs/install.md)",
+        errno.EROFS: f"`mount -o remount,{bind}rw {disk}`; under systemd, ReadWritePaths= (docs/install.md)",
         errno.EACCES: f"`chown -R {_user()} {directory}`, `chmod -R u+rwX {directory}`",
         errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
         errno.EIO: "look for a failing disk: `dmesg`",
+        errno.EBUSY: f"mount its directory, not the file alone: `findmnt {disk}`",
         errno.EISDIR: f"`mv {file} {file}.aside`",
         errno.EFBIG: "raise the limit for files: `ulimit -f`",
         errno.ENOTDIR: f"remove the file that stands in a directory's place: `ls -ld {directory}`",
         errno.ENXIO: f"remove what is no file: `ls -ld {file}`",
         errno.ELOOP: f"remove the symlink: `ls -ld {directory} {file}`",
+        errno.ENAMETOOLONG: "name a root with a shorter path: --root DIR or OMNICDC_ROOT",
         errno.ESTALE: f"mount {disk} again",
         errno.ENOENT: f"make or mount the root, which is not in {directory}",
     }.get(exc.errno or 0, "")

@@ -139,7 +139,7 @@ def _insist(rewritten: db.Cursor) -> None:
     if db.only(rewritten)["rewritten"]:
         raise DatabaseUnavailable(
             "CMP's table was written anew while its lock was waited for",
-            hint="everything is scanned afresh, by itself",
+            again=True,
         )
 
 

@@ -95,7 +95,9 @@ def _connect(
         waiting("the database")
         exc = attempt.outcome and attempt.outcome.exception()
         if isinstance(exc, OmnicdcError):
-            failing.failed(exc.message, error=exc.message, hint=exc.hint, attempt=attempt.attempt_number)
+            failing.failed(
+                exc.message, error=exc.message, hint=exc.advice(retrying=True), attempt=attempt.attempt_number
+            )
 
     def attended() -> bool:
         waiting("the database")
@@ -143,7 +145,8 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
     if found["standby"]:
         raise DatabaseUnavailable(
             "CMP's server is a read-only standby",
-            hint="it is tried again by itself, until it is promoted; name all servers in the DSN (host=a,b), and the primary is found",
+            again=True,
+            hint="it may be promoted; name all servers in the DSN (host=a,b), and the primary is found",
         )
     if found["read_only"]:
         raise DatabaseUnavailable(

@@ -18,8 +18,8 @@ from psycopg import sql as pgsql
 
 from omnicdc import db, sql
 from omnicdc.errors import ConfigError
-from omnicdc.inputs.reading import is_unicode
 from omnicdc.rows import located, qualified
+from omnicdc.unicode import is_unicode
 from omnicdc.verdict import (
     Consumer,
     Delivery,

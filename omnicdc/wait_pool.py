@@ -330,4 +330,4 @@ class _Silence(logging.Filter):
 
 def _again(failure: OmnicdcError) -> OmnicdcError:
     """Return the same failure, to be raised in another thread."""
-    return type(failure)(failure.message, hint=failure.hint)
+    return type(failure)(failure.message, hint=failure.hint, again=failure.again)

@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 from omnicdc import __version__
+from omnicdc.cli.command import Group, refuse_other_encodings
 from omnicdc.errors import OmnicdcError
 
 COMMANDS = {
@@ -29,7 +30,7 @@ COMMANDS = {
 }
 
 
-class Lazy(click.Group):
+class Lazy(Group):
     """Knows its commands by name and help, and imports the one that is called."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -68,6 +69,7 @@ def main() -> None:
     """Run the command; what a person can mend is one line on stderr and exit status 2."""
     _open_what_is_closed()
     try:
+        refuse_other_encodings(sys.argv[1:])
         omnicdc()
     except OmnicdcError as exc:
         from omnicdc.log import write_error

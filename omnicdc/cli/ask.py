@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from omnicdc.cli import options
+from omnicdc.cli.command import Answering, refuse_other_encodings
 from omnicdc.cli.show import answer, say, table
 
 if TYPE_CHECKING:
     from omnicdc.verify.report import AllReport, Report
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.connection
 @options.as_json
 def status(*, as_json: bool, **given: Any) -> None:
@@ -57,7 +58,7 @@ def status(*, as_json: bool, **given: Any) -> None:
     sys.exit(0 if found["healthy"] else 1)
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.connection
 @click.option("--token", help="A transaction: what pg_current_xact_id() gave inside it.")
 @click.option(
@@ -105,13 +106,15 @@ def wait(
         raise click.UsageError("--token and --project exclude each other")
     if consumer is not None and all_hosts:
         raise click.UsageError("--consumer and --all-hosts exclude each other")
+    if project is not None:
+        # A name is UTF-8, whatever the locale.
+        project = os.fsencode(project).decode(errors="surrogateescape")
+        refuse_other_encodings(["--project", project])
     config = options.load(given)
     ids = None
     with waiting("waiting"), db.connect_within(config.target, timeout) as conn:
         db.check_schema(conn)
         if project is not None:
-            # A name is UTF-8, whatever the locale.
-            project = os.fsencode(project).decode(errors="surrogateescape")
             ids = waits.projects_named(conn, config.table, [project])
         began = time.monotonic()
         verdict = waits.wait(
@@ -139,7 +142,7 @@ def wait(
     sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.registries
 @click.argument("uuid", required=False)
 @click.option("--all", "everything", is_flag=True, help="Compare every project in every registry.")

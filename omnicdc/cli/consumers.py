@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from omnicdc.cli import options
+from omnicdc.cli.command import Group
 from omnicdc.cli.show import answer, say, table
 from omnicdc.errors import ConfigError
 
@@ -20,7 +21,7 @@ _LISTED = (
 )  # fmt: skip
 
 
-@click.group()
+@click.group(cls=Group)
 def consumer() -> None:
     """List the consumers (one for each registry host), or forget one that is gone for good.
 

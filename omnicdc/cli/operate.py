@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from omnicdc.cli import options
+from omnicdc.cli.command import Answering
 from omnicdc.cli.show import answer, say, written
 from omnicdc.errors import ConfigError, OmnicdcError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from omnicdc.config import Config
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.connection
 @click.option("--print", "only_print", is_flag=True, help="Print the SQL for a DBA, and touch nothing.")
 @click.option(
@@ -64,7 +65,7 @@ def install(
     answer(result, as_json=as_json, text=lambda: say(done, good=True))
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.connection
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.as_json
@@ -88,7 +89,7 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
     answer({"installed": False}, as_json=as_json, text=lambda: say("uninstalled", good=True))
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.registries
 @click.option("--once", is_flag=True, help="Bring every registry up to date once, and end (for cron).")
 @click.option("--standby", is_flag=True, help="Wait while another daemon serves this root or this name.")
@@ -151,7 +152,7 @@ def _once(config: Config, *, as_json: bool) -> NoReturn:
     sys.exit(1 if held else 0)
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.registries
 @click.option("--dry-run", is_flag=True, help="Show what would change in the files, and change nothing.")
 @options.timeout(300.0)
@@ -177,7 +178,7 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
     sys.exit(0 if result["success"] else 3 if result["verdict"] in ("timeout", "no_consumer") else 1)
 
 
-@click.command()
+@click.command(cls=Answering)
 @options.connection
 @options.timeout(30.0)
 @options.as_json

@@ -30,12 +30,15 @@ def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]
 
 @contextmanager
 def written() -> Iterator[None]:
-    """Have what is printed inside be written at the end; raises ConfigError if stdout does not take it."""
+    """Have what is printed inside be written at the end; raises ConfigError if stdout does not take it.
+
+    A reader who leaves has read enough: nothing is said, and the exit status is that of the answer.
+    """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        raise
+        _leave_stdout()
     except OSError as exc:
         _leave_stdout()
         raise ConfigError(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from omnicdc.cli import options
+from omnicdc.cli.command import INTERRUPTED, Answering
+from omnicdc.cli.show import written
 
 if TYPE_CHECKING:
     from omnicdc.demo.daemon import Daemon
@@ -19,11 +21,8 @@ if TYPE_CHECKING:
     from omnicdc.demo.stage import Stage
     from omnicdc.stop import Stop
 
-INTERRUPTED = 130
-"""What a shell reports for a program that Ctrl-C ended."""
 
-
-@click.command()
+@click.command(cls=Answering)
 @click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
 @options.as_json
 def demo(*, keep: bool, as_json: bool) -> None:
@@ -76,7 +75,7 @@ def _stage(*, as_json: bool) -> Stage:
     if as_json:
         return Plain(lambda _line: None)
     if not sys.stdout.isatty():
-        return Plain(click.echo)
+        return Plain(_echo)
     from omnicdc.demo.lights import Lights
 
     return Lights()
@@ -94,4 +93,9 @@ def _keep(stage: Stage, home: House, daemon: Daemon, report: Report, stop: Stop,
 def _print(answer: dict[str, object]) -> None:
     import json
 
-    click.echo(json.dumps(answer, indent=2))
+    _echo(json.dumps(answer, indent=2))
+
+
+def _echo(line: str) -> None:
+    with written():
+        click.echo(line)

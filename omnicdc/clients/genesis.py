@@ -309,7 +309,7 @@ class GenesisClient:
 
 def _failed(exc: OmnicdcError, *, dry_run: bool) -> Outcome:
     return answers.failed(
-        detail=scrubbed(exc.message), hint=exc.hint, error=scrubbed(str(exc)), dry_run=dry_run
+        detail=scrubbed(exc.message), hint=exc.advice(), error=scrubbed(str(exc)), dry_run=dry_run
     )
 
 

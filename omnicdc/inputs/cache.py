@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc import plain
 from omnicdc.errors import ConfigError, OmnicdcError, TransientError
+from omnicdc.mount import mount_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,8 @@ def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
         mend = f"make room: df {state_dir}"
     elif exc.errno == errno.EIO:
         mend = "look for a failing disk: dmesg"
+    elif exc.errno == errno.EROFS:
+        mend = f"it is read-only on {mount_of(state_dir).point}: under systemd, StateDirectory= or ReadWritePaths="
     elif exc.errno == errno.EISDIR:
         mend = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:

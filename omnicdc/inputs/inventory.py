@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from omnicdc import plain
 from omnicdc.errors import ConfigError
 from omnicdc.inputs import cache
-from omnicdc.inputs.reading import Reading, is_unicode
+from omnicdc.inputs.reading import Reading
 from omnicdc.inputs.urls import github, url_key
+from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

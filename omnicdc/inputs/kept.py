@@ -1,4 +1,7 @@
-"""The last valid version of a person's file: a file that breaks changes nothing, not even across a restart."""
+"""The last valid version of a person's file: a file that breaks changes nothing, not even across a restart.
+
+A file that had entries and holds no list any more is taken as one whose write was cut off; `[]` is the way to say none.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from omnicdc.errors import OmnicdcError, RegistryError
 from omnicdc.inputs import cache
 from omnicdc.inputs.reading import Reading
-from omnicdc.inputs.written import content
+from omnicdc.inputs.written import LAST_GOOD, content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 T = TypeVar("T")
-Signature = tuple[int, int, int, int] | int | None
+Signature = tuple[int | None, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,15 @@ class KeptFile(Generic[T]):
     path: Path
     copy: Path
     parse: Callable[[bytes, str], Reading[T]]
+    top: str
+    """The key of its list."""
 
     def signature(self) -> Signature:
         """Return what differs once the file was written anew, or made readable; its error where there is none."""
         try:
             stat = self.path.stat()
         except OSError as exc:
-            return exc.errno
+            return exc.errno, os.path.islink(self.path)  # noqa: PTH114 - never raises
         return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
     def read(self, before: T | None = None) -> Reading[T]:
@@ -52,10 +57,17 @@ class KeptFile(Generic[T]):
     def _read(self, before: T | None) -> tuple[Reading[T], bytes | None]:
         """Return also the text if it was good: empty where there is no file, None where it is broken."""
         try:
-            data = content(self.path) or b""
-            return self.parse(data, str(self.path)), data
+            data = content(self.path)
+            reading = self.parse(data or b"", str(self.path))
         except RegistryError as exc:
             return Reading(self._copied() if before is None else before, (str(exc),)), None
+        if not reading.blank or not (last := self._copied() if before is None else before):
+            return reading, data or b""
+        if data is None:
+            gone = f"{self.path}: the file was removed; the entries that it had no longer apply"
+            return replace(reading, notices=(gone,)), b""
+        emptied = f"{self.path}:1: no list any more, as after a write that was cut off; {LAST_GOOD}"
+        return Reading(last, (f"{emptied} - write `{self.top}: []` if there are to be none",)), None
 
     def _copied(self) -> T:
         """Return what the copy holds; of a copy that is broken or cannot be read, nothing."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from omnicdc.inputs.reading import Named, Reading
 from omnicdc.inputs.urls import github, trimmed, url_key
-from omnicdc.inputs.written import BadEntry, Fields, content, entries
+from omnicdc.inputs.written import BadEntry, Fields, content, entry_list
 from omnicdc.model import Override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -23,6 +23,9 @@ KEYS = {
     "exclusions": ("repo",),
 }
 """What has a meaning in an entry of each file."""
+
+LONGEST_KEY = 200
+"""Of a URL key that a notice quotes."""
 
 
 def read_overrides(path: Path) -> Reading[Mapping[str, Override]]:
@@ -43,14 +46,32 @@ def parse_overrides(data: bytes, name: str) -> Reading[Mapping[str, Override]]:
     found = _each(data, name, "overrides", _override)
     keys = {key: override for _, keys, override in found.value for key in keys}
     entries = (Named(f"{name}:{line}", (*keys,)) for line, keys, _ in found.value)
-    return Reading(keys, found.faults, found.notices, (*entries,))
+    notices = (*found.notices, *_overridden(name, [(line, keys) for line, keys, _ in found.value]))
+    return Reading(keys, found.faults, notices, (*entries,), blank=found.blank)
+
+
+def _overridden(name: str, overrides: Iterable[tuple[int, list[str]]]) -> Iterator[str]:
+    """Yield a notice for each override that names a repository of an earlier one; the whole later entry counts for it."""
+    first: dict[str, int] = {}
+    for line, keys in overrides:
+        for key in dict.fromkeys(keys):
+            if key in first and _quotable(key):
+                yield f"{name}:{line}: overrides {key} as line {first[key]} does; this entry counts"
+            elif key in first:
+                yield f"{name}:{line}: overrides the same repository as line {first[key]}; this entry counts"
+            first[key] = line
+
+
+def _quotable(key: str) -> bool:
+    return key.isprintable() and len(key) <= LONGEST_KEY
 
 
 def parse_exclusions(data: bytes, name: str) -> Reading[frozenset[str]]:
     """As `read_exclusions`, of bytes already read from the file `name`."""
     found = _each(data, name, "exclusions", _excluded)
     entries = (Named(f"{name}:{line}", (repo,)) for line, repo in found.value)
-    return Reading(frozenset(repo for _, repo in found.value), found.faults, found.notices, (*entries,))
+    excluded = frozenset(repo for _, repo in found.value)
+    return Reading(excluded, found.faults, found.notices, (*entries,), blank=found.blank)
 
 
 def unmatched(reading: Reading[T], keys: Collection[str]) -> tuple[str, ...]:
@@ -69,21 +90,22 @@ def unmatched(reading: Reading[T], keys: Collection[str]) -> tuple[str, ...]:
 def _each(data: bytes, name: str, top: str, convert: Callable[[Fields], T]) -> Reading[tuple[T, ...]]:
     values: list[T] = []
     faults: list[str] = []
-    notices: list[str] = []
-    for entry in entries(data, name, top):
+    found = entry_list(data, name, top)
+    notices = [f"{name}:{line}: {what}" for line, what in _unknown(found.others, top)]
+    for entry in found.entries:
         try:
             fields = entry.fields()
             values.append(convert(fields))
         except BadEntry as bad:
             faults.append(f"{name}:{bad.line}: {bad}; this entry is skipped")
         else:
-            notices += (f"{name}:{line}: {what}" for line, what in _unknown(fields, top))
-    return Reading(tuple(values), tuple(faults), tuple(notices))
+            notices += (f"{name}:{line}: {what}" for line, what in _unknown(fields.others(KEYS[top]), top))
+    return Reading(tuple(values), tuple(faults), tuple(notices), blank=found.blank)
 
 
-def _unknown(fields: Fields, top: str) -> Iterator[tuple[int, str]]:
+def _unknown(others: Iterable[tuple[str, int, str]], top: str) -> Iterator[tuple[int, str]]:
     """Yield line and words for each key that has no meaning; people add keys of their own to exclusions."""
-    for name, line, near in fields.others(KEYS[top]):
+    for name, line, near in others:
         if near or top == "overrides":
             hint = f" (did you mean {near}?)" if near else ""
             yield line, f"unknown key{name and f' {name}'}{hint}; it has no effect"
@@ -93,7 +115,9 @@ def _override(entry: Fields) -> tuple[int, list[str], Override]:
     urls = [entry.text("github_url") or "", *entry.texts("aliases")]
     keys = [key for key in map(url_key, urls) if key]
     if not keys:
-        raise BadEntry("neither github_url nor aliases name a repository", entry.line)
+        raise BadEntry(
+            f"neither github_url nor aliases name a repository{_slip(entry, 'overrides')}", entry.line
+        )
     return (
         entry.line,
         keys,
@@ -107,5 +131,13 @@ def _excluded(entry: Fields) -> tuple[int, str]:
     name = "/".join(github(url_key(repo)) or (trimmed(repo).lower(),))
     owner, slash, bare = name.rpartition("/")
     if not bare or bool(slash) != bool(owner) or any(sign in owner for sign in "/:@"):
-        raise BadEntry("repo is neither NAME nor OWNER/NAME", entry.line)
+        raise BadEntry(f"repo is neither NAME nor OWNER/NAME{_slip(entry, 'exclusions')}", entry.line)
     return entry.line, name
+
+
+def _slip(entry: Fields, top: str) -> str:
+    """Name the key that was perhaps meant, of an entry that lacks it."""
+    slips = (
+        f" (key {name}: did you mean {near}?)" for name, _, near in entry.others(KEYS[top]) if near and name
+    )
+    return next(slips, "")

@@ -21,6 +21,8 @@ class Reading(Generic[T_co]):
     """What is perhaps a slip of the pen, and changes nothing."""
     entries: tuple[Named, ...] = ()
     """Which repositories each entry names, where that is known."""
+    blank: bool = False
+    """Whether there is no list at all, not even an empty one: nothing was written yet, or a write was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,3 @@ class Named:
     """`FILE:LINE`."""
     names: tuple[str, ...]
     """URL keys of the overrides; `name` or `owner/name` of the exclusions."""
-
-
-def is_unicode(text: str) -> bool:
-    """Say whether a text can be written as UTF-8: file names and escapes may hold what cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

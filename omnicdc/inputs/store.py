@@ -366,8 +366,8 @@ def _peoples_files(
     where, state = settings.root / _PROJECTS, settings.state_dir
     overrides, exclusions = "LOCAL_OVERRIDES_V1.yaml", "EXCLUSION_LIST_V1.yaml"
     return (
-        KeptFile(where / overrides, state / f"last_good_{overrides}", parse_overrides),
-        KeptFile(where / exclusions, state / f"last_good_{exclusions}", parse_exclusions),
+        KeptFile(where / overrides, state / f"last_good_{overrides}", parse_overrides, "overrides"),
+        KeptFile(where / exclusions, state / f"last_good_{exclusions}", parse_exclusions, "exclusions"),
     )
 
 

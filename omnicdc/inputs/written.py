@@ -6,13 +6,15 @@ obeyed, an alias is a reference and not a copy, and each node knows its line.
 
 from __future__ import annotations
 
+import codecs
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from omnicdc.errors import RegistryError
-from omnicdc.inputs.reading import is_unicode
 from omnicdc.sources import unquoted
+from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -27,7 +29,7 @@ _CORE = "tag:yaml.org,2002:"
 _NULL = f"{_CORE}null"
 _MERGE = f"{_CORE}merge"
 _TEXTUAL = {_CORE + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "merge")}
-_LAST_GOOD = "the last valid version stays in force"
+LAST_GOOD = "the last valid version stays in force"
 
 
 LONGEST_NAME = 40
@@ -59,10 +61,7 @@ class Fields:
 
         The name is empty if it does not look like one: it may be anything, and is not to be quoted.
         """
-        for name, line in self._lines.items():
-            if name not in known:
-                near = get_close_matches(name[:LONGEST_NAME].lower(), known, 1, RESEMBLANCE)
-                yield name if _NAME.fullmatch(name) else "", line, near[0] if near else ""
+        return _others(self._lines, known)
 
     def text(self, name: str) -> str | None:
         """Return a field's text; None where it is missing or null. Raises `BadEntry` for anything else."""
@@ -75,6 +74,17 @@ class Fields:
         if node is None or node.id != "sequence":
             return tuple(filter(None, [self.text(name)]))
         return tuple(filter(None, [_text(f"an item of {name}", item) for item in node.value]))
+
+
+@dataclass(frozen=True, slots=True)
+class EntryList:
+    """The list of a file, and what stands beside it."""
+
+    entries: tuple[Entry, ...] = ()
+    blank: bool = False
+    """The file holds no list at all, not even an empty one: its users wrote nothing yet, or it was cut off."""
+    others: tuple[tuple[str, int, str], ...] = ()
+    """Top-level keys that are not known, as `Fields.others`; keys with an anchor are there to be referred to."""
 
 
 class Entry:
@@ -94,39 +104,60 @@ class Entry:
 
 
 def content(path: Path) -> bytes | None:
-    """Return a file's bytes; None where there is no file. Raises `RegistryError` where it cannot be read."""
+    """Return a file's bytes; None where there is no file.
+
+    Raises `RegistryError` where it cannot be read: a symlink that leads to no file stands for a file that is missing.
+    """
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
             _refuse(str(path), 1, "not a file")
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
+        if dangling := next(
+            (it for it in (path, *path.parents) if it.is_symlink() and not it.exists()), None
+        ):
+            _refuse(str(path), 1, f"the symlink {dangling} leads to no file")
         return None
     except OSError as exc:
         raise RegistryError(
-            f"{path}:1: cannot be read ({exc.strerror}); {_LAST_GOOD}", hint=f"make it readable: ls -l {path}"
+            f"{path}:1: cannot be read ({exc.strerror}); {LAST_GOOD}", hint=f"make it readable: ls -l {path}"
         ) from exc
 
 
-def entries(data: bytes, name: str, top: str) -> Iterator[Entry]:
-    """Return the items of the list under the key `top` of the file `name`.
+def entry_list(data: bytes, name: str, top: str) -> EntryList:
+    """Return the list under the key `top` of the file `name`; `top: {}` and a file `{}` are an empty list as well.
 
     Raises `RegistryError`, with the line, for what is not YAML or has no such list.
     """
     root = _compose(data, name) if data.strip() else None
-    if root is None:
-        return iter(())
+    if root is None or root.tag == _NULL:
+        return EntryList(blank=True)
     if root.id != "mapping":
         _refuse(name, _line(root), f"not a mapping with a list {top}")
     lists = [(key, value) for key, value in root.value if key.value == top]
-    if len(lists) != 1:
+    if len(lists) != 1 and root.value:
         what = f"the key `{top}:` is in this file twice" if lists else f"no `{top}:` key in this file"
         _refuse(name, _line(lists[1][0]) if lists else 1, what)
-    key, items = lists[0]
-    if items.tag == _NULL:
-        return iter(())
-    if items.id != "sequence":
-        _refuse(name, _line(key), f"{top} is not a list")
-    return map(Entry, items.value)
+    lines = {key.value: _line(key) for key, value in root.value if key.id == "scalar" and not value.anchor}
+    others = (*_others(lines, (top,)),)
+    items = _items(*lists[0], name) if lists else []
+    return EntryList((*map(Entry, items or ()),), items is None, others)
+
+
+def _items(key: Node, value: Node, name: str) -> list[Node] | None:
+    """Return the items of the list; None where there is none at all."""
+    if value.tag == _NULL:
+        return None
+    if value.id != "sequence" and (value.id != "mapping" or value.value):
+        _refuse(name, _line(key), f"{key.value} is not a list")
+    return list(value.value)
+
+
+def _others(lines: Mapping[str, int], known: Collection[str]) -> Iterator[tuple[str, int, str]]:
+    for name, line in lines.items():
+        if name not in known:
+            near = get_close_matches(name[:LONGEST_NAME].lower(), known, 1, RESEMBLANCE)
+            yield name if _NAME.fullmatch(name) else "", line, near[0] if near else ""
 
 
 def _compose(data: bytes, name: str) -> Node | None:
@@ -134,6 +165,8 @@ def _compose(data: bytes, name: str) -> Node | None:
     from ruamel.yaml import YAML  # noqa: PLC0415
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
+    if found := _encoding_problem(data):
+        _refuse(name, found[0], f"not YAML ({found[1]})")
     yaml = YAML(typ="safe", pure=True)
     yaml.composer.warn_double_anchors = False
     try:
@@ -145,8 +178,26 @@ def _compose(data: bytes, name: str) -> Node | None:
     return root
 
 
+def _encoding_problem(data: bytes) -> tuple[int, str] | None:
+    """Return the line and what is wrong with the characters of a file that is not UTF-8, nor UTF-16 with its mark."""
+    encoding = "UTF-8"
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return 1, "it is UTF-32: save the file as UTF-8"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "UTF-16"
+    elif b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        return line, "it holds NUL bytes, as UTF-16 without a byte order mark does: save the file as UTF-8"
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        return line, f"not {encoding}, byte 0x{data[exc.start]:02x}: save the file as UTF-8"
+    return None
+
+
 def _refuse(name: str, line: int, what: str) -> NoReturn:
-    raise RegistryError(f"{name}:{line}: {what}; {_LAST_GOOD}", path=name, line=line)
+    raise RegistryError(f"{name}:{line}: {what}; {LAST_GOOD}", path=name, line=line)
 
 
 def _problem(exc: YAMLError) -> str:

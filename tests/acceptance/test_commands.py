@@ -103,7 +103,9 @@ def test_a_dry_run_tells_what_a_rebuild_would_do(cmp: Cmp, host: Host) -> None:
     assert host.rewritten(before) == set()
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["install", "--print"]])
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["install", "--print"], ["--version"], ["status", "--help"]]
+)
 def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: list[str]) -> None:
     """It was said with an exit status of Python's own (120), or with a traceback."""
     with Path("/dev/full").open("wb") as full:
@@ -123,6 +125,14 @@ def test_who_closes_a_stream_or_leaves_it_still_has_the_exit_status(host: Host, 
     done = bash(host, f"{COMMAND} status {end}")
 
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.parametrize("command", ["install --print", "status --help", "--help"])
+def test_a_reader_who_leaves_has_read_enough(host: Host, command: str) -> None:
+    """The exit status was 1, which means no."""
+    done = bash(host, f"{COMMAND} {command} | true; exit ${{PIPESTATUS[0]}}")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_without_stderr_it_runs_all_the_same(cmp: Cmp, host: Host) -> None:

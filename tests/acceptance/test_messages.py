@@ -204,3 +204,42 @@ def test_a_token_that_was_never_given_out_is_refused(host: Host) -> None:
 
 def test_a_project_that_is_not_in_cmp_is_named_at_once(host: Host) -> None:
     assert "'nobody'" in _one_line(host.run("wait", "--project", "nobody", "--timeout", "60"))
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["run", "--once", "--consumer", "\udcff"], "--consumer"),
+        (["status", "--dsn=host=cmp password=\udcff"], "--dsn"),
+        (["wait", "--project", "\udcff"], "--project"),
+        (["install", "--print", "--allow-publication", "\udcff"], "--allow-publication"),
+        (["verify", "\udcff"], "an argument"),
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_refused(host: Host, command: list[str], place: str) -> None:
+    """It was a traceback of the driver's."""
+    assert (
+        _one_line(host.run(*command))
+        == f"omnicdc: {place}: not UTF-8 - write it in UTF-8, whatever the locale"
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"OMNICDC_DSN": f"host={'a' * 64}.example dbname=x"}, "no host can have such a name"),
+        ({"PGAPPNAME": "\udcff"}, "PGAPPNAME: text in UTF-8 expected"),
+        ({"HOME": "\udcff"}, "HOME: text in UTF-8 expected"),
+        ({"OMNICDC_DSN": "", "CMP_DB_NAME": "\udcff"}, "CMP_DB_NAME: text in UTF-8 expected"),
+    ],
+)
+def test_a_connection_that_no_server_can_have_is_refused(host: Host, env: dict[str, str], said: str) -> None:
+    """It was a traceback of Python's encoding of names, or of the driver's."""
+    assert said in _one_line(host.run("run", "--once", **env))
+
+
+def test_a_root_whose_name_is_too_long_is_refused(host: Host) -> None:
+    """`run --once` waited for it to become shorter."""
+    line = _one_line(host.run("run", "--once", "--root", "/" + "d" * 300))
+
+    assert "File name too long - name a root with a shorter path" in line

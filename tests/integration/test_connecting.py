@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from structlog.testing import capture_logs
-from support.host import DEADLINE_S, until
+from support.host import COMMAND, DEADLINE_S, process, until
 from support.pooler import needs_pooler, running
 from support.proxy import Proxy
 from support.refusing import Peer
@@ -89,6 +89,16 @@ def test_the_installed_command_ends_in_time(silent: Peer, host: Host, pace: Pace
     assert time.monotonic() - began < pace.allows(2 * ONE_HOST_S)
     assert waited.returncode == 2
     assert "no answer within 1 s" in waited.stderr
+
+
+def test_a_command_that_is_interrupted_says_so_by_its_exit_status(silent: Peer, host: Host) -> None:
+    """It was 1: "no"."""
+    with process([COMMAND, "status"], host.env | {"OMNICDC_DSN": silent.dsn()}) as running:
+        until(lambda: silent.visitors, "the command connects")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=DEADLINE_S)
+
+    assert (running.returncode, out, err) == (130, "", "")
 
 
 def test_a_reload_is_done_while_the_server_is_silent(silent: Peer, host: Host, tmp_path: Path) -> None:
@@ -211,7 +221,30 @@ def test_a_cause_that_changes_is_logged_at_once(host: Host) -> None:
         ):
             pass
 
-    said = [it["error"] for it in logged if it["event"] == "database_unavailable"]
-    assert len(said) == 2
-    assert "starting up" in said[0]
-    assert "too many" in said[1]
+    told = [it for it in logged if it["event"] == "database_unavailable"]
+    assert len(told) == 2
+    assert "starting up" in told[0]["error"]
+    assert "too many" in told[1]["error"]
+    assert all(it["hint"].startswith("retrying automatically; ") for it in told)
+
+
+def test_of_what_may_pass_the_daemon_says_that_it_retries_and_a_command_that_its_user_should(
+    cmp: Cmp, host: Host
+) -> None:
+    """`status` and the client said "retrying automatically", and ended."""
+    with Peer({"S": "FATAL", "C": "57P03", "M": "starting up"}) as peer:
+        command = host.run("status", OMNICDC_DSN=peer.dsn())
+        rebuild = host.run("rebuild", "--timeout", "1", OMNICDC_DSN=peer.dsn())
+        client = GenesisClient(config=host.config(OMNICDC_DSN=peer.dsn())).wait(timeout=0.1)
+    with db.connect(cmp.dsn) as conn:
+        cmp.conn.execute("select pg_terminate_backend(%s)", [conn.info.backend_pid])
+        with pytest.raises(DatabaseUnavailable) as lost, db.translated("asking"):
+            conn.execute("select")
+
+    advice = "run it again; is the server itself up, behind a pooler?"
+    assert (command.returncode, rebuild.returncode) == (2, 2)
+    assert command.stderr.endswith(f"starting up - {advice}\n")
+    assert rebuild.stderr.endswith(f"starting up - {advice}\n")
+    assert client["hint"] == advice
+    assert str(lost.value).endswith(" - run it again")
+    assert lost.value.advice(retrying=True) == "retrying automatically"

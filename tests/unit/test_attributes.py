@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -67,6 +68,67 @@ def test_attributes_of_users_are_kept(target: Path) -> None:
     kept = {name: os.getxattr(target, name) for name in os.listxattr(target) if name.startswith("user.")}
     assert kept == {"user.origin": b"\0\1", "user.empty": b""}
     assert stat.S_IMODE(target.stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        (0o2640, 0o2640, ()),
+        (0o1644, 0o1644, ()),
+        (0o2750, 0o750, ("set-group-id",)),
+        (0o4700, 0o700, ("set-user-id",)),
+        (0o7770, 0o1770, ("set-user-id", "set-group-id")),
+    ],
+    ids=["2640", "1644", "2750", "4700", "7770"],
+)
+def test_a_bit_that_gives_no_rights_is_kept_and_another_is_named(
+    target: Path, before: int, after: int, lost: tuple[str, ...]
+) -> None:
+    """All of them were dropped without a word; what `chmod -R g+s` sets on a file does no harm."""
+    target.chmod(before)
+
+    with stage(target.parent, NAME, [b"new"]) as staged:
+        staged.swap()
+
+    assert oct(stat.S_IMODE(target.stat().st_mode)) == oct(after)
+    assert staged.not_kept == lost
+
+
+def test_where_such_a_bit_may_not_be_set_the_file_is_published_without_it(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under systemd's RestrictSUIDSGID=, whose filter of system calls refuses it."""
+    target.chmod(0o2640)
+    fchmod = os.fchmod
+
+    def restricted(file: int, mode: int) -> None:
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        fchmod(file, mode)
+
+    monkeypatch.setattr(os, "fchmod", restricted)
+    with stage(target.parent, NAME, [b"new"]) as staged:
+        staged.swap()
+
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert staged.not_kept == ("set-group-id",)
+
+
+def test_a_directory_that_is_made_is_of_the_group_of_the_one_above_as_its_set_group_id_bit_says(
+    tmp_path: Path,
+) -> None:
+    group = next((it for it in os.getgroups() if it != os.getegid()), 1234 if os.geteuid() == 0 else None)
+    if group is None:
+        pytest.skip("the test's user is in one group only")
+    os.chown(tmp_path, -1, group)
+    tmp_path.chmod(0o2775)
+
+    replace(tmp_path, "a/b/registry", [b"new"])
+
+    for made in (tmp_path / "a", tmp_path / "a/b"):
+        assert made.stat().st_gid == group
+        assert made.stat().st_mode & stat.S_ISGID
+    assert (tmp_path / "a/b/registry").stat().st_gid == group
 
 
 def test_the_default_acl_of_the_directory_opens_no_file_that_had_none(target: Path) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from structlog.testing import capture_logs
 
 from omnicdc.config import SETTINGS, Config, describe_dsn, load
+from omnicdc.daemon import reloaded
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -191,6 +193,23 @@ def test_an_empty_file_and_a_null_mean_the_defaults(written: Callable[[str], Pat
     assert read({"config": written("table: ~\nworkspaces:\n")}) == read()
 
 
+def test_a_file_that_lost_its_settings_is_not_taken_at_a_reload(written: Callable[[str], Path]) -> None:
+    """One that was being written, or whose disk was full, put every setting back to its default."""
+    file = written("sweep_s: 7s\n")
+    config = read({"config": file, "root": "/srv"})
+    for left in ("", "# sweep_s: 7s\n", "sweep_s:\n"):
+        file.write_text(left)
+        with capture_logs() as logged:
+            kept = reloaded(lambda: read({"config": file, "root": "/srv"}), config)
+        assert kept is config
+        assert [(it["event"], it["error"]) for it in logged] == [
+            ("reload_failed", "the configuration file holds no settings any more")
+        ]
+    file.write_text("poll_s: 8s\n")
+
+    assert reloaded(lambda: read({"config": file, "root": "/srv"}), config).poll_s == 8
+
+
 def test_the_file_gives_text_whatever_yaml_would_make_of_it(written: Callable[[str], Path]) -> None:
     got = read({"config": written("consumer: 012\ntable: 2024-01-01\ngh: no\n")})
 
@@ -300,6 +319,27 @@ def test_a_systemd_credential_is_found_without_being_asked_for(tmp_path: Path) -
     (tmp_path / "cmp_password").write_text(SECRET)
 
     assert connection(read(CREDENTIALS_DIRECTORY=str(tmp_path)))["password"] == SECRET
+
+
+@pytest.mark.parametrize(
+    "name", ["password_file", "root", "workspaces", "state_dir", "table", "consumer", "github_owners"]
+)
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("a\udcff", "text in UTF-8 expected"),
+        ("a\nb", "one line of text expected, found a control character"),
+        ("a\x1b[31m", "one line of text expected, found a control character"),
+    ],
+)
+def test_a_name_of_another_encoding_or_of_several_lines_is_a_fault(
+    name: str, written: str, expected: str
+) -> None:
+    """The database refused the one, and the other made two lines of a message, and colours."""
+    variable = f"OMNICDC_{name.upper()}"
+    environ: dict[str, Any] = {variable: written}
+
+    assert faults(**environ) == [f"{variable}: {expected}"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff", None])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from omnicdc import config as configuration
-from omnicdc.errors import ConfigError
+from omnicdc import db
+from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +119,53 @@ def test_the_password_file_is_read_at_each_connection(file: Path) -> None:
     assert (before, after) == (SECRET, "rotated")
     with pytest.raises(ConfigError, match=rf"OMNICDC_PASSWORD_FILE: {file}: No such file"):
         found.login()
+
+
+def test_a_pipe_is_read_once_and_its_password_kept() -> None:
+    """`OMNICDC_PASSWORD_FILE=<(secret-tool …)` was empty for the connection: `load` had read it to its end."""
+    reading, writing = os.pipe()
+    os.write(writing, f"{SECRET}\n".encode())
+    os.close(writing)
+    found = target(OMNICDC_DSN=DAEMON, OMNICDC_PASSWORD_FILE=f"/dev/fd/{reading}")
+    passwords = [sent(found), sent(found)]
+    os.close(reading)
+
+    assert passwords == [SECRET, SECRET]
+
+
+def test_a_password_file_that_gives_no_answer_is_waited_for_no_longer_than_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe without a writer, as a mount that hangs, blocked every command, whatever its `--timeout`."""
+    monkeypatch.setattr(configuration, "PASSWORD_S", 0.01)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found = target(OMNICDC_DSN=DAEMON, OMNICDC_PASSWORD_FILE=str(pipe))
+
+    with pytest.raises(DatabaseUnavailable, match=rf"password_file {pipe}: no answer within 0\.1 s"):
+        found.login(0.1)
+    with pytest.raises(Interrupted, match=f"stopped while reading {pipe}"):
+        db.connect(found, going_on=lambda: False)
+    pipe.write_text(SECRET)
+    assert [sent(found), sent(found)] == [SECRET, SECRET]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "no password in it, an empty file - write the password into it"),
+        (b"\n", "no password in it, an empty file"),
+        (b"\xff\n", "a password in UTF-8 expected"),
+        (b"a\0b", "it holds NUL bytes"),
+        (b"a" * 70_000, "more than 65536 bytes"),
+    ],
+)
+def test_a_password_file_without_a_password_says_what_is_wrong(
+    file: Path, content: bytes, expected: str
+) -> None:
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=f"OMNICDC_PASSWORD_FILE: {file}: ") as caught:
+        target(OMNICDC_PASSWORD_FILE=str(file))
+
+    assert expected in str(caught.value)

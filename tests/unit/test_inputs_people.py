@@ -212,6 +212,7 @@ def test_bombs_neither_hang_nor_escape(bomb: bytes) -> None:
         (b"exclusion:\n- repo: x\n", "F:1: no `exclusions:` key in this file"),
         (b"exclusions: []\nexclusions: []\n", "F:2: the key `exclusions:` is in this file twice"),
         (b"\nexclusions: some\n", "F:2: exclusions is not a list"),
+        (b"exclusions: ''\n", "F:1: exclusions is not a list"),
     ],
 )
 def test_a_file_that_is_no_such_list_is_refused_with_its_line(data: bytes, expected: str) -> None:
@@ -274,16 +275,93 @@ overrides:
     )
 
 
-@pytest.mark.parametrize("data", [b"", b" \n", b"# nothing yet\n", b"exclusions:\n", b"exclusions: []\n"])
-def test_a_file_without_entries_is_an_empty_reading(data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "blank"),
+    [
+        (b"", True),
+        (b" \n", True),
+        (b"# nothing yet\n", True),
+        (b"---\n# nothing yet\n", True),
+        (b"\xef\xbb\xbf", True),
+        (b"exclusions:\n", True),
+        (b"exclusions: ~\n", True),
+        (b"exclusions: []\n", False),
+        (b"exclusions: {}\n", False),
+        (b"{}\n", False),
+    ],
+)
+def test_a_file_without_entries_is_an_empty_reading_that_tells_whether_its_list_was_written(
+    data: bytes, blank: bool
+) -> None:
     reading = parse_exclusions(data, "F")
 
     assert reading.value == frozenset()
     assert reading.faults == ()
+    assert reading.blank == blank
 
 
-def test_a_byte_order_mark_is_no_matter() -> None:
-    assert parse_exclusions(b"\xef\xbb\xbfexclusions: [{repo: x}]\r\n", "F").value == {"x"}
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [
+        ("latin-1", "F:3: not YAML (not UTF-8, byte 0xe9: save the file as UTF-8)"),
+        ("utf-16-le", "F:1: not YAML (it holds NUL bytes, as UTF-16 without a byte order mark does: "),
+        ("utf-32", "F:1: not YAML (it is UTF-32: "),
+    ],
+)
+def test_a_file_in_another_encoding_is_refused_with_the_encoding_to_use(encoding: str, expected: str) -> None:
+    """It was called an invalid continuation byte, or special characters that are not allowed."""
+    data = "exclusions:\n- repo: rocket\n  reason: é\n".encode(encoding)
+
+    with pytest.raises(RegistryError) as caught:
+        parse_exclusions(data, "F")
+
+    assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_whose_byte_order_mark_names_its_encoding_is_read(encoding: str) -> None:
+    data = "exclusions:\n- repo: rocket\n  reason: é\n".encode(encoding)
+
+    assert parse_exclusions(data, "F").value == {"rocket"}
+
+
+def test_a_top_level_key_without_a_meaning_is_a_notice_unless_it_is_there_to_be_merged() -> None:
+    overrides = b"override: []\nowner: me\ndefaults: &d {status: parked}\noverrides: []\n"
+    exclusions = b"exclusion:\n- repo: rocket\nexclusions: []\nowner: me\n"
+
+    assert parse_overrides(overrides, "F").notices == (
+        "F:1: unknown key override (did you mean overrides?); it has no effect",
+        "F:2: unknown key owner; it has no effect",
+    )
+    assert parse_exclusions(exclusions, "F").notices == (
+        "F:1: unknown key exclusion (did you mean exclusions?); it has no effect",
+    )
+
+
+def test_two_overrides_of_one_repository_are_a_notice_that_says_which_one_counts() -> None:
+    data = b"""\
+overrides:
+- {github_url: https://github.com/acme/rocket, notes: first}
+- {github_url: https://github.com/acme/lander, aliases: [https://github.com/Acme/Lander.git]}
+- {aliases: git@github.com:acme/rocket.git, notes: second}
+"""
+
+    reading = parse_overrides(data, "F")
+
+    assert reading.value[ROCKET].notes == "second"
+    assert reading.notices == (f"F:4: overrides {ROCKET} as line 2 does; this entry counts",)
+
+
+def test_an_entry_whose_key_is_misspelt_is_a_fault_that_names_the_key() -> None:
+    """Without the key the entry cannot be used; that the key resembles a known one says only why."""
+    exclusions = b"exclusions:\n- Repo: rocket\n- repos: lander\n"
+
+    assert parse_exclusions(exclusions, "F").faults == (
+        "F:2: repo is neither NAME nor OWNER/NAME (key Repo: did you mean repo?); this entry is skipped",
+        "F:3: repo is neither NAME nor OWNER/NAME (key repos: did you mean repo?); this entry is skipped",
+    )
+    [fault] = parse_overrides(b"overrides:\n- github-url: x\n", "F").faults
+    assert "(key github-url: did you mean github_url?)" in fault
 
 
 def test_a_missing_file_is_an_empty_reading(tmp_path: Path) -> None:

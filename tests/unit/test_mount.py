@@ -1,0 +1,88 @@
+"""Which mount a message names: bind mounts of the same file system too, which `stat` does not tell apart."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from omnicdc import publish
+from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.inputs import cache
+from omnicdc.mount import Mount, found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOUNTINFO = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+30 22 254:0 /data /srv rw,relatime shared:1 - ext4 /dev/vda rw
+31 30 254:0 /data/a\\040b /srv/a\\040b ro,relatime shared:2 master:1 - ext4 /dev/vda rw
+32 22 0:44 / /mnt ro - nfs host:/export ro,vers=4
+33 22 0:45 / /mnt rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/etc/x", Mount(Path("/"))),
+        ("/srv", Mount(Path("/srv"))),
+        ("/srvx", Mount(Path("/"))),
+        ("/srv/a b/c", Mount(Path("/srv/a b"), only_here_read_only=True)),
+        ("/mnt/x", Mount(Path("/mnt"))),
+    ],
+)
+def test_the_mount_is_the_nearest_above_and_the_last_one_there(path: str, expected: Mount) -> None:
+    assert found(MOUNTINFO, Path(path)) == expected
+
+
+def test_of_a_file_system_that_is_read_only_the_place_is_not_the_cause() -> None:
+    assert found(MOUNTINFO.splitlines()[3], Path("/mnt/x")) == Mount(Path("/mnt"))
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A directory that is bound over itself, read-only, as containers and systemd do it."""
+    place = tmp_path / "read only"
+    (place / "governance/registry").mkdir(parents=True)
+    (place / "file").touch()
+    if subprocess.run(["mount", "--bind", place, place], check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount")
+    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    yield place
+    subprocess.run(["umount", "--recursive", place], check=True)
+
+
+def test_a_read_only_bind_mount_is_named_with_what_makes_it_writable(read_only: Path, tmp_path: Path) -> None:
+    """It was said to remount `/`."""
+    link = tmp_path / "link"
+    link.symlink_to(read_only)
+
+    for root in (read_only, link):
+        with pytest.raises(RegistryError) as caught:
+            publish.replace(root, "governance/registry/x", [b"1"])
+        assert caught.value.hint.startswith(f"`mount -o remount,bind,rw '{read_only}'`; ")
+    with pytest.raises(ConfigError, match=f"read-only on {read_only}: under systemd, StateDirectory="):
+        cache.write(read_only / "cached", b"1")
+    subprocess.run(["mount", "-o", "remount,bind,rw", read_only], check=True)
+    publish.replace(read_only, "governance/registry/x", [b"1"])
+
+
+def test_a_file_that_is_a_mount_of_its_own_is_named(read_only: Path, tmp_path: Path) -> None:
+    """A container that mounts a single file: it cannot be replaced."""
+    file = tmp_path / "root/registry"
+    file.parent.mkdir()
+    file.touch()
+    subprocess.run(["mount", "--bind", read_only / "file", file], check=True)
+    try:
+        with pytest.raises(RegistryError) as caught:
+            publish.replace(file.parent, "registry", [b"1"])
+    finally:
+        subprocess.run(["umount", file], check=True)
+
+    assert caught.value.context["errno"] == errno.EBUSY
+    assert caught.value.hint == f"mount its directory, not the file alone: `findmnt {file}`"
