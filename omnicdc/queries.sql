@@ -275,14 +275,16 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
 -- consumers: Every consumer, how far behind it is (at most 10,000 changes), whether it is alive, and whether its files hold what is waited for: the row is taken at its word
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
 select s.*,
-       -- Of what is held back, all that the transaction may have changed; only once there is nothing else to wait for.
+       -- Of what is held back, all that the transaction may have changed (anything, once the log does not reach back to it);
+       -- only once there is nothing else to wait for.
        coalesce((select jsonb_object_agg(held.registry, held.projects)
                    from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
                            from omnicdc.quarantine q
                           where s.covered and q.consumer = s.name
                             and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.project_id = any (%(projects)s::text[])))
                                  or q.project_id in (select x.project_id::text from omnicdc.change x where x.xid = %(token)s::xid8)
-                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null))
+                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null)
+                                 or exists (select from omnicdc.watch w where %(token)s::xid8 < w.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
   from (
 select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root, c.inputs,
@@ -313,7 +315,8 @@ select c.name, c.inputs,
 
 -- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
 -- Without tokens: everything that was committed at the barrier. Later generations hold what an earlier one held, so it is
--- the one after the last that lacks anything: found from the newest backwards.
+-- the one after the last that lacks anything: found from the newest backwards. If none that is left lacks anything, and some were
+-- pruned, it is not known any more: no row.
 select h.generation, h.registries, h.held, h.at
   from (
     select d.*
@@ -321,14 +324,14 @@ select h.generation, h.registries, h.held, h.at
      cross join lateral omnicdc.delivery(%(name)s::pg_catalog.text, t.token::pg_catalog.xid8) as d
      union all
     (select b.*
-       from omnicdc.history b
-      where %(tokens)s::pg_catalog.text[] is null and b.consumer = %(name)s
-        and b.id > coalesce((
-              select o.id from omnicdc.history o
-               where o.consumer = %(name)s
-                 and exists (select from omnicdc.unread(o.snapshot) x
-                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
-               order by o.id desc limit 1), 0)
+       from (select (select o.id from omnicdc.history o
+                      where o.consumer = %(name)s
+                        and exists (select from omnicdc.unread(o.snapshot) x
+                                     where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
+                      order by o.id desc limit 1) as id) as lacking
+       join omnicdc.consumer c on c.name = %(name)s and (lacking.id is not null or not c.history_pruned)
+       join omnicdc.history b on b.consumer = c.name and b.id > coalesce(lacking.id, 0)
+      where %(tokens)s::pg_catalog.text[] is null
       order by b.id limit 1)
     ) as h
  order by h.id desc limit 1;
@@ -344,13 +347,7 @@ select exists (select from omnicdc.watch w where w.pruned_below > pg_catalog.pg_
                   and (x.project_id is null or x.project_id = any (%(projects)s::uuid[]))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                   and coalesce((select %(registry)s = any (h.held)
-                                  from omnicdc.history h
-                                 where h.consumer = %(name)s
-                                   and h.id > coalesce((select o.id from omnicdc.history o
-                                                         where o.consumer = %(name)s
-                                                           and not pg_catalog.pg_visible_in_snapshot(x.xid, o.snapshot)
-                                                         order by o.id desc limit 1), 0)
-                                 order by h.id limit 1), true)) as lacks;
+                                  from omnicdc.delivery(%(name)s::pg_catalog.text, x.xid) h), true)) as lacks;
 
 -- newest_changes: The last change of each of these projects that was committed at the barrier, the newest first.
 -- By the time of writing: whoever changes a row waits for whoever changed it before, so of one project that is the order of the commits.

@@ -80,6 +80,11 @@ class Transaction:
     """Whether it concerns every project: a rebuild, a truncate, a row whose id could not be read."""
 
     @property
+    def may_concern_all(self) -> bool:
+        """Whether any project may be one that it changed; after pruning, its projects are not known any more."""
+        return self.everything or self.pruned
+
+    @property
     def unnoted(self) -> bool:
         """Whether the log has no trace of it, and had none."""
         return not self.changes and not self.pruned
@@ -87,7 +92,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The generation of one consumer that first held the transaction."""
+    """The generation of one consumer that first held the transaction; only if no earlier one can have held it."""
 
     generation: int
     registries: tuple[str, ...]
@@ -278,14 +283,21 @@ def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
     for consumer in alive:
         if consumer.hidden:
             held = consumer.held[consumer.hidden[0]]
-            detail = f"{consumer.hidden[0]} is held: {held['reason']}"
+            detail = f"{consumer.hidden[0]} is held: {held['reason']}{_not_known(picture, consumer.delivery)}"
             return _verdict("held", picture, alive, detail, hint=held["hint"], withheld=withheld)
     for consumer in alive:
         for registry, project, reason in _withheld(picture, consumer):
-            detail = f"project {project} is held back from {registry}: {reason}"
+            detail = f"project {project} is held back from {registry}: {reason}{_not_known(picture)}"
             hint = "fix the project's row in CMP"
             return _verdict("quarantined", picture, alive, detail, hint=hint, withheld=withheld)
     return _verdict("published", picture, alive, "the registries hold it")
+
+
+def _not_known(picture: Picture, delivery: Delivery | None = None) -> str:
+    """Return the words that say, for an old transaction, that the verdict is about the registries as they are now."""
+    if picture.transaction is None or not picture.transaction.pruned or delivery is not None:
+        return ""
+    return f" (the log no longer holds what transaction {picture.token} changed: it may be this)"
 
 
 def _withheld(picture: Picture, consumer: Consumer) -> Iterator[tuple[str, str, str]]:
@@ -301,7 +313,7 @@ def _concerned(picture: Picture, projects: Iterable[str]) -> set[str]:
     transaction = picture.transaction
     if transaction is None:
         return set(projects) if picture.projects is None else set(projects) & set(picture.projects)
-    return set(projects) if transaction.everything else set(projects) & set(transaction.projects)
+    return set(projects) if transaction.may_concern_all else set(projects) & set(transaction.projects)
 
 
 def _verdict(

@@ -18,6 +18,8 @@ begin
                    where own.consumer = forget_consumer.consumer order by own.id limit most);
   get diagnostics generations = row_count;
   if generations = most then
+    -- A daemon that comes back before the next call goes on with what is left.
+    update omnicdc.consumer c set history_pruned = true where c.name = forget_consumer.consumer and not c.history_pruned;
     return false;
   end if;
   delete from omnicdc.consumer c where c.name = forget_consumer.consumer;
