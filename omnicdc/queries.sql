@@ -39,6 +39,14 @@ select pg_catalog.pg_backend_pid() as pid,
 -- backend_pid: Which server process answers.
 select pg_catalog.pg_backend_pid() as pid;
 
+-- is_open_here: Whether this database's server process holds this transaction open. Anyone may read both views.
+select exists (select from pg_catalog.pg_locks l
+                 join pg_catalog.pg_stat_activity a on a.pid operator(pg_catalog.=) l.pid
+                where l.locktype operator(pg_catalog.=) 'transactionid' and l.granted
+                  and l.transactionid operator(pg_catalog.=) (%(token)s::pg_catalog.xid8)::pg_catalog.xid
+                  and l.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4
+                  and a.datname operator(pg_catalog.=) pg_catalog.current_database()) as is_open;
+
 -- release_canary: Send a change of nothing on its way.
 select omnicdc.release_canary()::text as token;
 
