@@ -1,5 +1,6 @@
 -- omnicdc.forget_consumer(consumer, most): removes a consumer's row and its generations; OC001 if its daemon is connected.
 --
+-- The consumer's name is locked to the end of the transaction, so a daemon that connects meanwhile waits until it is forgotten.
 -- most: how many generations are deleted at once.
 -- Result: whether the consumer is gone; if not, call it again.   Tables written: omnicdc.consumer, omnicdc.history.
 -- Repeat: harmless. A daemon that comes back is entered again, and scans everything as at any start.
@@ -9,7 +10,7 @@ as $forget$
 declare
   generations bigint;
 begin
-  if omnicdc.is_alive(consumer) then
+  if not pg_try_advisory_xact_lock(1869442666, hashtext(consumer)) then
     raise exception 'omnicdc: the daemon of consumer % is connected', consumer
       using errcode = 'OC001', hint = 'stop it first: `systemctl stop omnicdc` on its host';
   end if;

@@ -62,7 +62,11 @@ begin
     from omnicdc.consumer c
    where c.seen_at < clock_timestamp() - coalesce(c.silent_limit, silent) and not omnicdc.is_alive(c.name)
    order by c.seen_at limit 1;
-  if found then
+  -- Its daemon may have connected just now.
+  if found and not pg_try_advisory_xact_lock(1869442666, hashtext(forgotten)) then
+    forgotten := null;
+  end if;
+  if forgotten is not null then
     perform omnicdc.forget_consumer(forgotten, most);
   end if;
   more := (looked_at = most and changes > 0) or generations = most or forgotten is not null;
