@@ -12,7 +12,7 @@ import structlog
 from omnicdc import capture
 from omnicdc.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
-from omnicdc.fingerprint import fingerprint, look_at_capture
+from omnicdc.fingerprint import fingerprint, look_at_capture, take
 from omnicdc.model import Generation
 from omnicdc.publication import publish, record
 from omnicdc.publish import nobody
@@ -96,7 +96,7 @@ def _read(
         if same:
             return reading, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
-        state.altered(look_at_capture(conn, state.watch))
+        take(look_at_capture(conn, state.watch), state)
     raise DatabaseUnavailable(
         f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
         hint="retrying automatically; see which session alters it: `select pid, query from pg_stat_activity`",
