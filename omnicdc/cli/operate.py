@@ -220,6 +220,7 @@ def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
     from omnicdc.cli.progress import through
     from omnicdc.verify.difference import unified
 
+    config.require_root_directory()
     inputs = verify.known_inputs(config)
     with db.connect(config.target) as conn, through("comparing", list(verify.registry_names())) as observe:
         report = verify.verify_all(conn, config, *inputs, observe)

@@ -80,7 +80,9 @@ class GenesisClient:
             dsn, omni_root = None, _one_of(dsn, omni_root)
         root = _one_of(root, omni_root)
         flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
-        self._config = config or configuration.load(flags, os.environ, uid=os.getuid())
+        self._config = config or configuration.load(
+            flags, os.environ, uid=os.getuid(), flag_name="GenesisClient({}=…)".format
+        )
         self._timeout_s = waits.seconds(timeout)
         self._all_hosts = all_hosts
         self._lease = Lease(self._config.target, self._config.wait_connections)
@@ -306,6 +308,7 @@ class GenesisClient:
         )
 
     def _would_rebuild(self) -> Outcome:
+        self._config.require_root_directory()
         with self._looking(self._timeout_s) as conn:
             report = verify.verify_all(conn, self._config, *verify.known_inputs(self._config))
         found = report.as_dry_run()
@@ -314,6 +317,7 @@ class GenesisClient:
     def _would_change(self, names: Sequence[str] | None) -> Outcome:
         if names is None:
             return self._would_rebuild()
+        self._config.require_root_directory()
         inputs = verify.known_inputs(self._config)
         with self._looking(self._timeout_s) as conn:
             ids = waits.projects_named(conn, self._config.table, names)
