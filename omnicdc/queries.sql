@@ -382,6 +382,18 @@ select case when n.changes < 10000 then n.changes
          where c.project_id is distinct from omnicdc.canary_id() order by c.xid limit 1) as oldest
   from counted n;
 
+-- only_reads: Whether new sessions of this database, or those of some daemon's role, may only read; and whether this is a standby.
+select pg_catalog.pg_is_in_recovery() as standby,
+       pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool
+       or exists (select from pg_catalog.pg_db_role_setting s
+                   cross join lateral pg_catalog.unnest(s.setconfig) as it (setting)
+                    join pg_catalog.pg_roles r on r.oid operator(pg_catalog.=) s.setrole and not r.rolsuper
+                    left join pg_catalog.pg_database d on d.oid operator(pg_catalog.=) s.setdatabase
+                   where coalesce(d.datname operator(pg_catalog.=) pg_catalog.current_database(), true)
+                     and case when it.setting operator(pg_catalog.~~) 'default\_transaction\_read\_only=%%'
+                              then pg_catalog.split_part(it.setting, '=', 2)::pg_catalog.bool else false end
+                     and pg_catalog.pg_has_role(s.setrole, 'omnicdc_daemon', 'member')) as only_reads;
+
 -- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and where the time of its last batch went.
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
