@@ -13,6 +13,8 @@ from omnicdc.errors import ConfigError
 from omnicdc.verdict import decide
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from support.cmp import Cmp
     from support.host import Host
 
@@ -25,23 +27,35 @@ OLD = {
 }
 
 
-def after_pruning(cmp: Cmp, pruned: tuple[str, ...], *tokens: str | None) -> list[Verdict | None]:
+def after_pruning(
+    cmp: Cmp, pruned: tuple[str, ...], *tokens: str | None, named: Sequence[str] = ()
+) -> list[Verdict | None]:
     """Return the verdicts as they are after the log, or the history but for its newest generation, was pruned.
 
-    All of it happens in one transaction, which is rolled back.
+    Of transactions, and of the projects `named`, each by itself. All of it happens in one transaction, which is rolled back.
     """
     with db.connect(cmp.dsn) as conn, conn.transaction(force_rollback=True):
         for table in pruned:
             conn.execute(OLD[table].encode())
         conn.execute("select omnicdc.prune('7 days', '1 day')")
         barrier = db.one(conn, "snapshot")["snapshot"]
-        return [decide(waits.look(conn, waits.Goal(token, barrier))) for token in tokens]
+        goals = [waits.Goal(token, barrier) for token in tokens]
+        goals += [
+            waits._goal(
+                conn, None, waits.projects_named(conn, "public.projects", [name]), None, all_hosts=False
+            )
+            for name in named
+        ]
+        return [decide(waits.look(conn, goal)) for goal in goals]
 
 
-def statuses(cmp: Cmp, *tokens: str) -> dict[tuple[str, ...], list[str | None]]:
+def statuses(cmp: Cmp, *tokens: str, named: Sequence[str] = ()) -> dict[tuple[str, ...], list[str | None]]:
     """Return the verdicts after each kind of pruning."""
     kinds: tuple[tuple[str, ...], ...] = ((), ("history",), ("log",), ("history", "log"))
-    return {kind: [it.status if it else None for it in after_pruning(cmp, kind, *tokens)] for kind in kinds}
+    return {
+        kind: [it.status if it else None for it in after_pruning(cmp, kind, *tokens, named=named)]
+        for kind in kinds
+    }
 
 
 def write(cmp: Cmp, statement: str) -> str:
@@ -78,6 +92,7 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
     cmp.arrived(other)
     cmp.arrived(write(cmp, "update projects set status = 'and again' where name = 'fine'"))
     behind = statuses(cmp, held, other, fine)
+    by_name = statuses(cmp, named=("x", "fine", "named"))
 
     assert quarantined == {
         (): ["quarantined", "published"],
@@ -93,6 +108,12 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
         ("history",): ["held", "held", "published"],
         ("log",): ["held", "published", "published"],
         ("history", "log"): ["held", "held", "published"],
+    }
+    assert by_name == {
+        (): ["held", "published", "published"],
+        ("history",): ["held", "held", "published"],
+        ("log",): ["held", "held", "held"],
+        ("history", "log"): ["held", "held", "held"],
     }
 
 
