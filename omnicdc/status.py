@@ -7,6 +7,7 @@ from typing import Any
 
 from omnicdc import db
 from omnicdc.model import HEARTBEAT_S
+from omnicdc.verdict import no_writes
 
 MAX_LAG_S = 90.0
 """The setting's default."""
@@ -34,8 +35,8 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
     faults += [
         line for consumer in consumers for line in (*_faults(consumer), *late(consumer, max_lag_s=max_lag_s))
     ]
-    if not any(consumer["alive"] for consumer in consumers) and (cause := _no_writes(**reads)):
-        faults.insert(0, cause)
+    if not any(consumer["alive"] for consumer in consumers) and (cause := no_writes(**reads)):
+        faults.insert(0, f"{cause.reason} - {cause.hint}")
     return {
         "healthy": not faults,
         "faults": faults,
@@ -51,18 +52,6 @@ def _published(publication: str) -> str:
         "schemas; or create the tables on each subscriber (`omnicdc install --print-tables`), then run "
         f"`omnicdc install --allow-publication {shlex.quote(publication)}`"
     )
-
-
-def _no_writes(*, standby: bool, only_reads: bool) -> str | None:
-    """Return why no daemon can serve, if the server takes no writes from it."""
-    if standby:
-        return "this server is a read-only standby: no daemon can serve from it - name the primary in the DSN"
-    if only_reads:
-        return (
-            "the database, or the daemon's role, has default_transaction_read_only on: no daemon can serve until that ends - "
-            "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until the maintenance ends"
-        )
-    return None
 
 
 def _not_serving(consumer: str, host: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnicdc.model import Fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
@@ -146,6 +148,8 @@ class Picture:
     """When these projects were changed last."""
     all_hosts: bool = False
     """Whether hosts that are down are waited for, too."""
+    no_writes: Fault | None = None
+    """Why no daemon can serve, if none is alive and the server takes no writes."""
 
     @property
     def open(self) -> bool:
@@ -179,15 +183,30 @@ def no_consumer(picture: Picture) -> Verdict:
     """Return the verdict that no daemon is running."""
     names = tuple(consumer.name for consumer in picture.consumers)
     known = f": {', '.join(names)} not running" if names else "; none has ever run here"
+    cause = picture.no_writes
     return Verdict(
         "no_consumer",
-        f"no omnicdc daemon is alive{known}",
-        _START,
+        f"no omnicdc daemon is alive{known}" + (f"; {cause.reason}" if cause else ""),
+        cause.hint if cause else _START,
         token=picture.token,
         consumers=names,
         left_out=picture.left_out,
         inputs=picture.inputs,
     )
+
+
+def no_writes(*, standby: bool, only_reads: bool) -> Fault | None:
+    """Return why no daemon can serve, if the server takes no writes from it."""
+    if standby:
+        return Fault(
+            "this server is a read-only standby: no daemon can serve from it", "name the primary in the DSN"
+        )
+    if only_reads:
+        return Fault(
+            "the database, or the daemon's role, has default_transaction_read_only on: no daemon can serve until that ends",
+            "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until the maintenance ends",
+        )
+    return None
 
 
 def hosts_missing(picture: Picture) -> Verdict:

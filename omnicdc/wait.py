@@ -30,6 +30,7 @@ from omnicdc.verdict import (
     give_up,
     hosts_missing,
     no_consumer,
+    no_writes,
 )
 
 if TYPE_CHECKING:
@@ -203,9 +204,11 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
             for row in found
             if goal.consumer in (None, row["name"])
         ]
+        alive = any(one.alive for one in consumers)
+        cause = None if alive else no_writes(**db.one(conn, "only_reads"))
         return Picture(
             goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["mend"],
-            goal.projects, goal.at, goal.all_hosts,
+            goal.projects, goal.at, goal.all_hosts, cause,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`omnicdc status` names the cause where the server takes no writes, so that no daemon can serve."""
+"""`omnicdc status` and `wait` name the cause where the server takes no writes, so that no daemon can serve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 from psycopg import sql as pgsql
 
 from omnicdc import db
+from omnicdc import wait as waits
 from omnicdc.status import status
+from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from capture.sessions import People
@@ -30,9 +32,13 @@ def test_a_database_that_only_lets_read_is_the_cause_that_is_named(
     try:
         with db.connect(people.dsn(people.add("omnicdc_client"))) as conn:
             found = status(conn)
+            verdict = waits.wait(conn, timeout_s=1, stop=Stop(), grace_s=0)
     finally:
         cmp.conn.execute(change + pgsql.SQL(" reset default_transaction_read_only"))
 
     assert "has default_transaction_read_only on" in found["faults"][0]
     assert "no daemon is serving" in found["faults"][1]
     assert not found["healthy"]
+    assert verdict.status == "no_consumer"
+    assert "default_transaction_read_only" in verdict.detail
+    assert "systemctl start" not in verdict.hint
