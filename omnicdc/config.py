@@ -118,6 +118,9 @@ def _about(read: Callable[[str], object], meaning: str, separator: str = "") -> 
     return {"read": read, "meaning": meaning, "separator": separator}
 
 
+NAME_ROOT = "--root DIR or OMNICDC_ROOT; in a program: `GenesisClient(root=…)`"
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Every setting, checked. Made by `load`; its repr never shows a password."""
@@ -193,8 +196,18 @@ class Config:
     def require_root(self) -> Path:
         """Return the infrastructure root, for commands that touch files. Raises ConfigError without one."""
         if self.root is None:
-            raise ConfigError("no infrastructure root is configured", hint="--root DIR or OMNICDC_ROOT")
+            raise ConfigError("no infrastructure root is configured", hint=NAME_ROOT)
         return self.root
+
+    def require_root_directory(self) -> Path:
+        """Return the infrastructure root, for commands that only compare. Raises ConfigError also if it is no directory now."""
+        root = self.require_root()
+        if not os.path.isdir(root):  # noqa: PTH112 - never raises
+            raise ConfigError(
+                f"the infrastructure root {root} is not a directory",
+                hint=f"is it mounted? else name another one: {NAME_ROOT}",
+            )
+        return root
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +228,16 @@ SETTINGS: Mapping[str, Setting] = {
 _SEPARATORS = {name: setting.separator for name, setting in SETTINGS.items()}
 
 
-def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -> Config:
+def load(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    uid: int,
+    flag_name: Callable[[str], str] = sources.command_flag,
+) -> Config:
     """Read every source; flags win over OMNICDC_*, those over the file, that over the defaults.
 
-    Flags that are None or an empty list were not given. Raises ConfigError with one line per fault,
+    Flags that are None or an empty list were not given; `flag_name` is how messages name them. Raises ConfigError with one line per fault,
     those in values that another source overrides included.
     """
     faults: list[str] = []
@@ -228,7 +247,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, uid: int) -
     dsns: list[Given] = []
     password_layer = sources.ENVIRONMENT
     file_settings = 0
-    for given in sources.in_order(flags, environ, _SEPARATORS, faults):
+    for given in sources.in_order(flags, environ, _SEPARATORS, faults, flag_name):
         with _noted(faults, given.where):
             values[given.name] = _value(given, home)
         places[given.name] = given.where

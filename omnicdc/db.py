@@ -48,14 +48,14 @@ _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName,
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, told by what was being done."""
+def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") -> Iterator[None]:
+    """Turn the driver's errors into ours, told by what was being done; `role` is the one whose rights that takes."""
     try:
         yield
     except pg.InsufficientPrivilege as exc:
         raise SchemaMismatch(
             f"{doing}: {_first_line(exc)}",
-            hint="grant omnicdc_daemon (or omnicdc_client) to this role; `omnicdc install` as the table's owner renews the grants",
+            hint=f"grant {role} to this role; `omnicdc install` as the table's owner renews the grants",
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc

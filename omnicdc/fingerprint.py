@@ -16,6 +16,7 @@ from omnicdc.errors import SchemaMismatch
 from omnicdc.state import Capture
 
 if TYPE_CHECKING:
+    from omnicdc.state import State
     from omnicdc.watch import Watch
 
 log = structlog.get_logger()
@@ -35,6 +36,13 @@ def say(capture: Capture) -> None:
         log.warning("capture_broken", fault=capture.fault, hint=capture.mend)
     if not capture.trusted:
         log.warning("watch_list_differs", lacking=capture.lacking, hint="run `omnicdc install`")
+
+
+def take(capture: Capture, state: State) -> None:
+    """Have everything scanned after the capture was altered, and report what is new."""
+    if capture != state.capture:
+        say(capture)
+    state.altered(capture)
 
 
 def watched(conn: db.Connection) -> db.Row:

@@ -11,7 +11,7 @@ from omnicdc import db
 from omnicdc.acknowledge import acknowledge
 from omnicdc.capture import insist
 from omnicdc.custody import inspect
-from omnicdc.fingerprint import look_at_capture, say
+from omnicdc.fingerprint import look_at_capture, say, take
 from omnicdc.model import HEARTBEAT_S
 from omnicdc.retention import Retention
 
@@ -84,8 +84,7 @@ class Housekeeping:
             found = look_at_capture(self._conn, state.watch)
             known = db.one(self._conn, "known", {"name": state.config.consumer})["known"]
         if found != state.capture:
-            say(found)
-            state.altered(found)
+            take(found, state)
         if not known:
             acknowledge(self._conn, state)
 

@@ -12,7 +12,7 @@ import structlog
 from omnicdc import capture
 from omnicdc.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
-from omnicdc.fingerprint import fingerprint, look_at_capture
+from omnicdc.fingerprint import fingerprint, look_at_capture, take
 from omnicdc.model import Generation
 from omnicdc.publication import publish, record
 from omnicdc.publish import nobody
@@ -21,7 +21,7 @@ from omnicdc.scan import most_by_name, scan
 from omnicdc.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from omnicdc.capture import Reading
     from omnicdc.db import Connection
@@ -49,7 +49,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
         found = _read(conn, state, stages, observe)
         if found is None:
             return None
-        reading, work = found
+        reading, work, asked = found
         state.seen(reading.snapshot, reading.changes)
         observe("scanned")
         with stages("publish"):
@@ -57,7 +57,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
         observe("published")
         generation = None
         if reading.changes or written or state.news():
-            generation = _generation(state, reading, work, written, stages)
+            generation = _generation(state, reading, work, written, stages, asked=asked)
             with stages("acknowledge"):
                 acknowledge(conn, state, generation)
             state.told(stages.ms["acknowledge"])
@@ -68,8 +68,10 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
 
 def _read(
     conn: Connection, state: State, stages: Stages, observe: Callable[[str], None]
-) -> tuple[Reading, Work] | None:
+) -> tuple[Reading, Work, Collection[str]] | None:
     """Read the log and scan what it names, in one snapshot; None if there was nothing to do.
+
+    Returns the work that was done, and the scanners that changes asked for, whether or not they were tried now.
 
     If CMP's rows got other values meanwhile without being written (an enum's label was renamed), some entries show the old ones
     and others the new: then everything is scanned again. Raises DatabaseUnavailable if that happens again and again.
@@ -92,9 +94,9 @@ def _read(
         with stages("scan"):
             same = not (work or looked) or fingerprint(conn) == state.capture.mark
         if same:
-            return reading, work
+            return reading, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
-        state.altered(look_at_capture(conn, state.watch))
+        take(look_at_capture(conn, state.watch), state)
     raise DatabaseUnavailable(
         f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
         again=True,
@@ -123,7 +125,13 @@ def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str]
 
 
 def _generation(
-    state: State, reading: Reading, work: Work, written: tuple[str, ...], stages: Stages
+    state: State,
+    reading: Reading,
+    work: Work,
+    written: tuple[str, ...],
+    stages: Stages,
+    *,
+    asked: Collection[str],
 ) -> Generation:
     standings = state.standings.values()
     named = [ids for ids in work.values() if ids is not None]
@@ -134,7 +142,7 @@ def _generation(
         projects=len(set().union(*named)) if len(named) == len(work) else None,
         scanners=tuple(name for name in state.standings if name in work),
         registries=written,
-        held={s.name: s.fault for s in standings if s.fault and s.registry.scanner.name in work},
+        held={s.name: s.fault for s in standings if s.fault and s.registry.scanner.name in {*work, *asked}},
         quarantined=state.quarantine(),
         stages=stages.ms,
         at=datetime.now(UTC),

@@ -39,6 +39,14 @@ select pg_catalog.pg_backend_pid() as pid,
 -- backend_pid: Which server process answers.
 select pg_catalog.pg_backend_pid() as pid;
 
+-- is_open_here: Whether this database's server process holds this transaction open. Anyone may read both views.
+select exists (select from pg_catalog.pg_locks l
+                 join pg_catalog.pg_stat_activity a on a.pid operator(pg_catalog.=) l.pid
+                where l.locktype operator(pg_catalog.=) 'transactionid' and l.granted
+                  and l.transactionid operator(pg_catalog.=) (%(token)s::pg_catalog.xid8)::pg_catalog.xid
+                  and l.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4
+                  and a.datname operator(pg_catalog.=) pg_catalog.current_database()) as is_open;
+
 -- release_canary: Send a change of nothing on its way.
 select omnicdc.release_canary()::text as token;
 
@@ -275,14 +283,16 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
 -- consumers: Every consumer, how far behind it is (at most 10,000 changes), whether it is alive, and whether its files hold what is waited for: the row is taken at its word
 -- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
 select s.*,
-       -- Of what is held back, all that the transaction may have changed; only once there is nothing else to wait for.
+       -- Of what is held back, all that the transaction may have changed (anything, once the log does not reach back to it);
+       -- only once there is nothing else to wait for.
        coalesce((select jsonb_object_agg(held.registry, held.projects)
                    from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
                            from omnicdc.quarantine q
                           where s.covered and q.consumer = s.name
                             and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.project_id = any (%(projects)s::text[])))
                                  or q.project_id in (select x.project_id::text from omnicdc.change x where x.xid = %(token)s::xid8)
-                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null))
+                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null)
+                                 or exists (select from omnicdc.watch w where %(token)s::xid8 < w.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
   from (
 select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root, c.inputs,
@@ -313,7 +323,8 @@ select c.name, c.inputs,
 
 -- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
 -- Without tokens: everything that was committed at the barrier. Later generations hold what an earlier one held, so it is
--- the one after the last that lacks anything: found from the newest backwards.
+-- the one after the last that lacks anything: found from the newest backwards. If none that is left lacks anything, and some were
+-- pruned, it is not known any more: no row.
 select h.generation, h.registries, h.held, h.at
   from (
     select d.*
@@ -321,14 +332,14 @@ select h.generation, h.registries, h.held, h.at
      cross join lateral omnicdc.delivery(%(name)s::pg_catalog.text, t.token::pg_catalog.xid8) as d
      union all
     (select b.*
-       from omnicdc.history b
-      where %(tokens)s::pg_catalog.text[] is null and b.consumer = %(name)s
-        and b.id > coalesce((
-              select o.id from omnicdc.history o
-               where o.consumer = %(name)s
-                 and exists (select from omnicdc.unread(o.snapshot) x
-                              where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
-               order by o.id desc limit 1), 0)
+       from (select (select o.id from omnicdc.history o
+                      where o.consumer = %(name)s
+                        and exists (select from omnicdc.unread(o.snapshot) x
+                                     where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
+                      order by o.id desc limit 1) as id) as lacking
+       join omnicdc.consumer c on c.name = %(name)s and (lacking.id is not null or not c.history_pruned)
+       join omnicdc.history b on b.consumer = c.name and b.id > coalesce(lacking.id, 0)
+      where %(tokens)s::pg_catalog.text[] is null
       order by b.id limit 1)
     ) as h
  order by h.id desc limit 1;
@@ -344,13 +355,7 @@ select exists (select from omnicdc.watch w where w.pruned_below > pg_catalog.pg_
                   and (x.project_id is null or x.project_id = any (%(projects)s::uuid[]))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                   and coalesce((select %(registry)s = any (h.held)
-                                  from omnicdc.history h
-                                 where h.consumer = %(name)s
-                                   and h.id > coalesce((select o.id from omnicdc.history o
-                                                         where o.consumer = %(name)s
-                                                           and not pg_catalog.pg_visible_in_snapshot(x.xid, o.snapshot)
-                                                         order by o.id desc limit 1), 0)
-                                 order by h.id limit 1), true)) as lacks;
+                                  from omnicdc.delivery(%(name)s::pg_catalog.text, x.xid) h), true)) as lacks;
 
 -- newest_changes: The last change of each of these projects that was committed at the barrier, the newest first.
 -- By the time of writing: whoever changes a row waits for whoever changed it before, so of one project that is the order of the commits.
@@ -376,6 +381,18 @@ select case when n.changes < 10000 then n.changes
        (select c.at from omnicdc.change c
          where c.project_id is distinct from omnicdc.canary_id() order by c.xid limit 1) as oldest
   from counted n;
+
+-- only_reads: Whether new sessions of this database, or those of some daemon's role, may only read; and whether this is a standby.
+select pg_catalog.pg_is_in_recovery() as standby,
+       pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool
+       or exists (select from pg_catalog.pg_db_role_setting s
+                   cross join lateral pg_catalog.unnest(s.setconfig) as it (setting)
+                    join pg_catalog.pg_roles r on r.oid operator(pg_catalog.=) s.setrole and not r.rolsuper
+                    left join pg_catalog.pg_database d on d.oid operator(pg_catalog.=) s.setdatabase
+                   where coalesce(d.datname operator(pg_catalog.=) pg_catalog.current_database(), true)
+                     and case when it.setting operator(pg_catalog.~~) 'default\_transaction\_read\_only=%%'
+                              then pg_catalog.split_part(it.setting, '=', 2)::pg_catalog.bool else false end
+                     and pg_catalog.pg_has_role(s.setrole, 'omnicdc_daemon', 'member')) as only_reads;
 
 -- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and where the time of its last batch went.
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,

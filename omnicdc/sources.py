@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ruamel.yaml.nodes import MappingNode, Node
 
@@ -48,20 +48,26 @@ class Given:
         return home.joinpath(*path.parts[1:])
 
 
+def command_flag(name: str) -> str:
+    """Return the command's option for a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
 def in_order(
     flags: Mapping[str, object],
     environ: Mapping[str, str],
     separators: Mapping[str, str],
     faults: list[str],
+    flag_name: Callable[[str], str] = command_flag,
 ) -> Iterator[Given]:
     """Yield what the file, the environment and the flags say: a later one wins over an earlier one.
 
-    `separators` names the known settings, each with what separates its items in a variable. What is
+    `flag_name` gives the name under which whoever set a flag knows it. `separators` names the known settings, each with what separates its items in a variable. What is
     unknown or cannot be read is added to `faults`.
     """
     file = flags.get(CONFIG) or environ.get(PREFIX + CONFIG.upper())
     from_file = _from_file(Path(str(file)), faults) if file else ()
-    for given in (*from_file, *_from_environ(environ, separators), *_from_flags(flags)):
+    for given in (*from_file, *_from_environ(environ, separators), *_from_flags(flags, flag_name)):
         if given.name in separators:
             yield given
         else:
@@ -73,13 +79,13 @@ def _meant(name: str, known: Mapping[str, str]) -> str:
     return f", did you mean {near[0]}?" if near else ""
 
 
-def _from_flags(flags: Mapping[str, object]) -> Iterator[Given]:
+def _from_flags(flags: Mapping[str, object], flag_name: Callable[[str], str]) -> Iterator[Given]:
     for name, value in flags.items():
         if name == CONFIG or value is None or value == ():  # click's ways to say "not given"
             continue
         listed = isinstance(value, list | tuple)
         words = tuple(str(item) for item in value) if isinstance(value, list | tuple) else (str(value),)
-        yield Given(name, words, listed, f"--{name.replace('_', '-')}", Path(), FLAGS)
+        yield Given(name, words, listed, flag_name(name), Path(), FLAGS)
 
 
 def _from_environ(environ: Mapping[str, str], separators: Mapping[str, str]) -> Iterator[Given]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from omnicdc import db
 from omnicdc.model import HEARTBEAT_S
+from omnicdc.verdict import no_writes
 
 MAX_LAG_S = 90.0
 """The setting's default."""
@@ -24,6 +25,7 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
         watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
         capture = db.one(conn, "capture_fault")
         log = db.one(conn, "log_size")
+        reads = db.one(conn, "only_reads")
         publications = db.rows(conn, "unexpected_publications")
         consumers = [_spread(row) for row in db.rows(conn, "status_consumers")]
     faults = [f"capture is broken: {capture['fault']} - {capture['mend']}"] if capture["fault"] else []
@@ -33,6 +35,8 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
     faults += [
         line for consumer in consumers for line in (*_faults(consumer), *late(consumer, max_lag_s=max_lag_s))
     ]
+    if not any(consumer["alive"] for consumer in consumers) and (cause := no_writes(**reads)):
+        faults.insert(0, f"{cause.reason} - {cause.hint}")
     return {
         "healthy": not faults,
         "faults": faults,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnicdc.model import Fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
@@ -80,6 +82,11 @@ class Transaction:
     """Whether it concerns every project: a rebuild, a truncate, a row whose id could not be read."""
 
     @property
+    def may_concern_all(self) -> bool:
+        """Whether any project may be one that it changed; after pruning, its projects are not known any more."""
+        return self.everything or self.pruned
+
+    @property
     def unnoted(self) -> bool:
         """Whether the log has no trace of it, and had none."""
         return not self.changes and not self.pruned
@@ -87,7 +94,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The generation of one consumer that first held the transaction."""
+    """The generation of one consumer that first held the transaction; only if no earlier one can have held it."""
 
     generation: int
     registries: tuple[str, ...]
@@ -141,6 +148,8 @@ class Picture:
     """When these projects were changed last."""
     all_hosts: bool = False
     """Whether hosts that are down are waited for, too."""
+    no_writes: Fault | None = None
+    """Why no daemon can serve, if none is alive and the server takes no writes."""
 
     @property
     def open(self) -> bool:
@@ -174,15 +183,30 @@ def no_consumer(picture: Picture) -> Verdict:
     """Return the verdict that no daemon is running."""
     names = tuple(consumer.name for consumer in picture.consumers)
     known = f": {', '.join(names)} not running" if names else "; none has ever run here"
+    cause = picture.no_writes
     return Verdict(
         "no_consumer",
-        f"no omnicdc daemon is alive{known}",
-        _START,
+        f"no omnicdc daemon is alive{known}" + (f"; {cause.reason}" if cause else ""),
+        cause.hint if cause else _START,
         token=picture.token,
         consumers=names,
         left_out=picture.left_out,
         inputs=picture.inputs,
     )
+
+
+def no_writes(*, standby: bool, only_reads: bool) -> Fault | None:
+    """Return why no daemon can serve, if the server takes no writes from it."""
+    if standby:
+        return Fault(
+            "this server is a read-only standby: no daemon can serve from it", "name the primary in the DSN"
+        )
+    if only_reads:
+        return Fault(
+            "the database, or the daemon's role, has default_transaction_read_only on: no daemon can serve until that ends",
+            "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until the maintenance ends",
+        )
+    return None
 
 
 def hosts_missing(picture: Picture) -> Verdict:
@@ -278,14 +302,21 @@ def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
     for consumer in alive:
         if consumer.hidden:
             held = consumer.held[consumer.hidden[0]]
-            detail = f"{consumer.hidden[0]} is held: {held['reason']}"
+            detail = f"{consumer.hidden[0]} is held: {held['reason']}{_not_known(picture, consumer.delivery)}"
             return _verdict("held", picture, alive, detail, hint=held["hint"], withheld=withheld)
     for consumer in alive:
         for registry, project, reason in _withheld(picture, consumer):
-            detail = f"project {project} is held back from {registry}: {reason}"
+            detail = f"project {project} is held back from {registry}: {reason}{_not_known(picture)}"
             hint = "fix the project's row in CMP"
             return _verdict("quarantined", picture, alive, detail, hint=hint, withheld=withheld)
     return _verdict("published", picture, alive, "the registries hold it")
+
+
+def _not_known(picture: Picture, delivery: Delivery | None = None) -> str:
+    """Return the words that say, for an old transaction, that the verdict is about the registries as they are now."""
+    if picture.transaction is None or not picture.transaction.pruned or delivery is not None:
+        return ""
+    return f" (the log no longer holds what transaction {picture.token} changed: it may be this)"
 
 
 def _withheld(picture: Picture, consumer: Consumer) -> Iterator[tuple[str, str, str]]:
@@ -301,7 +332,7 @@ def _concerned(picture: Picture, projects: Iterable[str]) -> set[str]:
     transaction = picture.transaction
     if transaction is None:
         return set(projects) if picture.projects is None else set(projects) & set(picture.projects)
-    return set(projects) if transaction.everything else set(projects) & set(transaction.projects)
+    return set(projects) if transaction.may_concern_all else set(projects) & set(transaction.projects)
 
 
 def _verdict(

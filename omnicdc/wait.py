@@ -30,6 +30,7 @@ from omnicdc.verdict import (
     give_up,
     hosts_missing,
     no_consumer,
+    no_writes,
 )
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def wait(
 
     Without a token: everything committed when this was called; with `projects`, the verdict concerns those alone.
     With `all_hosts`, hosts that are expected and down are waited for, too. A connection is in autocommit mode.
-    Raises ConfigError for a token that this cluster never gave out, a name that no consumer ever had, or a time-out
+    Raises ConfigError for a token that this cluster never gave out, or so long ago that nothing is known of it, a name that no consumer ever had, or a time-out
     that is no time; SchemaMismatch; DatabaseUnavailable.
     """
     source = as_source(source)
@@ -203,9 +204,11 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
             for row in found
             if goal.consumer in (None, row["name"])
         ]
+        alive = any(one.alive for one in consumers)
+        cause = None if alive else no_writes(**db.one(conn, "only_reads"))
         return Picture(
             goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["mend"],
-            goal.projects, goal.at, goal.all_hosts,
+            goal.projects, goal.at, goal.all_hosts, cause,
         )  # fmt: skip
 
 
@@ -294,6 +297,11 @@ def _transaction(conn: db.Connection, token: str) -> Transaction:
         row = db.one(conn, "transaction", {"token": token})
     except (pg.InvalidParameterValue, pg.NumericValueOutOfRange) as exc:
         raise _no_token(token) from exc
+    if row["status"] is None and row["pruned"] and not row["changes"]:
+        raise ConfigError(
+            f"whether transaction {token} was committed is no longer known: it ended too long ago",
+            hint="wait for everything committed so far: `omnicdc wait`, or `client.wait()`",
+        )
     return Transaction(
         row["status"],
         row["changes"],
@@ -339,7 +347,10 @@ def _lacks(
     registry: str,
     since: str | None,
 ) -> bool:
-    """Whether a held registry's file, which shows the snapshot `since`, lacks something that is waited for."""
+    """Whether a held registry's file, which shows the snapshot `since`, lacks something that is waited for.
+
+    Without a delivery it is not known whether the transaction concerns the registry: then it is assumed.
+    """
     if goal.token is not None:
         if delivery is not None and registry not in delivery.held:
             return False

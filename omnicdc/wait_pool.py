@@ -2,6 +2,9 @@
 
 A wait with a connection of its own would be simpler, and fifty of them would leave CMP's writers none. `wait` looks and
 decides, here is only where its connections come from. A process that was forked opens its own.
+
+A signal's handler may raise anywhere in the main thread (^C, an alarm): what a wait took is noted before anything can be
+lost, and a pool of psycopg_pool's that was interrupted is replaced, for it keeps the request, and gives it a connection.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
@@ -67,7 +72,9 @@ class WaitPool:
         self._closed = False
         self._listener: threading.Thread | None = None
         self._listener_runs = False
-        self._turns = threading.BoundedSemaphore(size)
+        self._free = threading.Condition()
+        self._loans: set[_Loan] = set()
+        self._connections: WeakSet[Connection] = WeakSet()
         self._failures: list[tuple[float, OmnicdcError]] = []
         self._name = f"omnicdc-{id(self):x}"
         self._silence = _Silence(self._name)
@@ -84,24 +91,18 @@ class WaitPool:
 
         As long as the server has no connection left, it is tried again.
         """
-        deadline = time.monotonic() + within_s
-        if not self._turns.acquire(timeout=max(0.0, within_s)):
-            raise DatabaseUnavailable(
-                f"all {self.size} connections of this process were in use for {within_s:.1f} s",
-                hint="wait_connections (OMNICDC_WAIT_CONNECTIONS) allows more",
-            )
+        loan = _Loan(time.monotonic() + within_s)
         try:
-            conn = self._taken(deadline)
-            conn.deadline = deadline
-            try:
-                yield conn
-            finally:
-                conn.deadline = None
-                if conn.closed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                    conn.close()
-                self._pool.putconn(conn)
+            self._take_turn(loan, within_s)
+            conn = self._taken(loan)
+            conn.deadline = loan.deadline
+            yield conn
         finally:
-            self._turns.release()
+            try:
+                self._end(loan)
+            except BaseException:  # a signal, just now
+                self._end(loan)
+                raise
 
     def heard(self) -> int:
         """Return how many notifications came so far."""
@@ -112,8 +113,8 @@ class WaitPool:
         """Return true as soon as there is a notification beyond `heard`, and false when the time is up."""
         with self._news:
             self._waiting += 1
-            self._listen()
             try:
+                self._listen()
                 self._news.wait_for(lambda: self._notifications != heard or self._closed, seconds)
             finally:
                 self._waiting -= 1
@@ -142,7 +143,6 @@ class WaitPool:
             max_size=self.size,
             open=True,
             name=self._name,
-            check=_check,
             max_idle=IDLE_S,
             reconnect_timeout=0,
             num_workers=1,
@@ -165,29 +165,90 @@ class WaitPool:
 
     def _dialled(self) -> Connection:
         """Connect; in the pool's own threads, so the time that a wait has left is not known here."""
-        return db.connect(self._target, connect_s=CONNECT_S, going_on=lambda: not self._closed)
+        conn = db.connect(self._target, connect_s=CONNECT_S, going_on=lambda: not self._closed)
+        self._connections.add(conn)
+        return conn
 
-    def _taken(self, deadline: float) -> Connection:
-        """Take a connection out of the pool; an attempt that failed since is why there is none."""
+    def _take_turn(self, loan: _Loan, within_s: float) -> None:
+        with self._free:
+            if not self._free.wait_for(lambda: len(self._loans) < self.size, max(0.0, within_s)):
+                raise DatabaseUnavailable(
+                    f"all {self.size} connections of this process were in use for {within_s:.1f} s",
+                    hint="wait_connections (OMNICDC_WAIT_CONNECTIONS) allows more",
+                )
+            self._loans.add(loan)
+
+    def _taken(self, loan: _Loan) -> Connection:
+        """Take a connection that works out of the pool; an attempt that failed since is why there is none."""
         asked = time.monotonic()
         while True:
-            left = deadline - time.monotonic()
+            left = loan.deadline - time.monotonic()
+            pool = self._pool
             try:
-                return self._pool.getconn(max(0.001, min(SLICE_S, left)))
+                loan.pool = pool
+                loan.conn = pool.getconn(max(0.001, min(SLICE_S, left)))
             except PoolClosed as exc:
-                raise DatabaseUnavailable("the client was closed meanwhile") from exc
+                if pool is self._pool:
+                    raise DatabaseUnavailable("the client was closed meanwhile") from exc
+                continue
             except PoolTimeout as exc:
-                failure = next((failed for at, failed in self._failures if at >= asked), None)
-                if failure and not isinstance(failure, ServerFull):
-                    raise _again(failure) from exc
-                if left <= 0:
-                    raise (
-                        _again(failure) if failure else DatabaseUnavailable("CMP did not answer in time")
-                    ) from exc
+                if failure := self._why_none(asked, left):
+                    raise failure from exc
+                continue
+            except BaseException:
+                self._replace(pool)
+                raise
+            if _works(loan.conn):
+                return loan.conn
+            self._give_back(loan)
+            if failure := self._why_none(asked, left):
+                raise failure
+
+    def _why_none(self, asked: float, left_s: float) -> OmnicdcError | None:
+        """Return why there is no connection; None as long as one may still come."""
+        failure = next((failed for at, failed in self._failures if at >= asked), None)
+        if failure and (left_s <= 0 or not isinstance(failure, ServerFull)):
+            return _again(failure)
+        return DatabaseUnavailable("CMP did not answer in time") if left_s <= 0 else None
+
+    def _end(self, loan: _Loan) -> None:
+        """Take back what was lent. A repeat does what an interruption left to do."""
+        self._give_back(loan)
+        with self._free:
+            self._loans.discard(loan)
+            self._free.notify()
+
+    def _give_back(self, loan: _Loan) -> None:
+        """Return the connection to the pool that it comes from; one in the middle of anything is closed."""
+        conn, pool = loan.conn, loan.pool
+        if conn is None or pool is None:
+            return
+        conn.deadline = None
+        if conn.closed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            conn.close()
+        try:
+            loan.conn = None
+            pool.putconn(conn)
+        except BaseException:
+            self._replace(pool)
+            raise
+
+    def _replace(self, pool: ConnectionPool[Connection]) -> None:
+        """Put a new pool in the place of one that was interrupted, which may have lost connections. A repeat does nothing."""
+        with self._news:
+            if pool is not self._pool or self._closed:
+                return
+            lent = {loan.conn for loan in self._loans}
+            lost = [conn for conn in self._connections if conn not in lent]
+            self._pool = self._opened()
+        pool.close(timeout=0)
+        for conn in lost:
+            conn.close()
 
     def _listen(self) -> None:
         """Have a thread listen, if none does. The caller holds the lock."""
-        if not (self._listener_runs or self._pooled or self._closed):
+        runs = self._listener_runs and self._listener is not None and self._listener.is_alive()
+        if not (runs or self._pooled or self._closed):
             self._listener_runs = True
             self._listener = threading.Thread(target=self._run, name="omnicdc-listener", daemon=True)
             self._listener.start()
@@ -204,7 +265,7 @@ class WaitPool:
         pause = SLICE_S
         while self._needed():
             try:
-                with self._dialled() as conn:
+                with db.connect(self._target, connect_s=CONNECT_S, going_on=lambda: not self._closed) as conn:
                     if conn.pooled:  # it takes LISTEN, and what is heard goes to others: only looking helps
                         self._pooled = True
                         return
@@ -239,10 +300,23 @@ class WaitPool:
             return needed
 
 
-def _check(conn: Connection) -> None:
-    """Raise DatabaseUnavailable, or the driver's error, if a connection does not work any more: another one is taken."""
+@dataclass(eq=False, slots=True)
+class _Loan:
+    """What one wait has taken so far: its turn, if it is among the loans, and a connection."""
+
+    deadline: float
+    conn: Connection | None = None
+    pool: ConnectionPool[Connection] | None = None
+
+
+def _works(conn: Connection) -> bool:
+    """Whether a connection that was idle still works; if not, another one is taken."""
     conn.deadline = time.monotonic() + CHECK_S
-    ConnectionPool.check_connection(conn)
+    try:
+        ConnectionPool.check_connection(conn)
+    except (psycopg.Error, OmnicdcError):
+        return False
+    return True
 
 
 class Lease:

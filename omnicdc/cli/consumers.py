@@ -6,11 +6,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
+import psycopg
 
 from omnicdc.cli import options
 from omnicdc.cli.command import Group
 from omnicdc.cli.show import answer, say, table
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
     from omnicdc.db import Connection, Row
@@ -82,9 +83,15 @@ def forget(*, name: str, as_json: bool, **given: Any) -> None:
             raise ConfigError(
                 f"the daemon of consumer {name!r} is running", hint=f"stop it first, on {known[name]['host']}"
             )
-        with db.translated(f"forgetting consumer {name!r}"):
-            while not db.one(conn, "forget_consumer", {"name": name})["gone"]:
-                pass
+        try:
+            with db.translated(f"forgetting consumer {name!r}", role="omnicdc_daemon"):
+                while not db.one(conn, "forget_consumer", {"name": name})["gone"]:
+                    pass
+        except OmnicdcError as exc:
+            refused = exc.__cause__
+            if isinstance(refused, psycopg.Error) and refused.sqlstate == "OC001":  # it connected just now
+                raise ConfigError(exc.message, hint=refused.diag.message_hint or "") from exc
+            raise
     answer({"forgotten": name}, as_json=as_json, text=lambda: say(f"forgotten: {name}", good=True))
 
 

@@ -195,7 +195,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     config = options.load(given)
     with db.connect_within(config.target, timeout) as conn:
         db.check_schema(conn)
-        with db.translated("accepting"):
+        with db.translated("accepting", role="omnicdc_daemon"):
             token = db.one(conn, "request_accept")["token"]
         verdict = waits.wait(conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop())
     # A row that cannot be shown is another matter, and `status` tells of it.
@@ -221,6 +221,7 @@ def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
     from omnicdc.cli.progress import through
     from omnicdc.verify.difference import unified
 
+    config.require_root_directory()
     inputs = verify.known_inputs(config)
     with db.connect(config.target) as conn, through("comparing", list(verify.registry_names())) as observe:
         report = verify.verify_all(conn, config, *inputs, observe)

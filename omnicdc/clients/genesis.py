@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from omnicdc.config import Config
     from omnicdc.verdict import Verdict
 
+CHECK_S = 2.0
+"""How long a writer's transaction may stay open for the question whether the client's database is the same."""
+
 ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL rolled it back"
 
 
@@ -77,7 +80,9 @@ class GenesisClient:
             dsn, omni_root = None, _one_of(dsn, omni_root)
         root = _one_of(root, omni_root)
         flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
-        self._config = config or configuration.load(flags, os.environ, uid=os.getuid())
+        self._config = config or configuration.load(
+            flags, os.environ, uid=os.getuid(), flag_name="GenesisClient({}=…)".format
+        )
         self._timeout_s = waits.seconds(timeout)
         self._all_hosts = all_hosts
         self._lease = Lease(self._config.target, self._config.wait_connections)
@@ -168,9 +173,12 @@ class GenesisClient:
         """Return the transaction that `conn` is in, to `wait` for after its commit.
 
         Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any DB-API driver
-        for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no transaction.
+        for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no transaction, and for one to another
+        database than this client's, unless the latter cannot be reached now.
         """
-        return transaction.token_of(conn)
+        token = transaction.token_of(conn)
+        self._unchecked(conn, token)
+        return token
 
     def wait(
         self,
@@ -189,11 +197,13 @@ class GenesisClient:
 
         The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that commits by
         itself is followed by a wait for everything committed so far. Raises ConfigError before the block runs for a
-        connection in autocommit mode (psycopg's excepted: there the transaction is opened here).
+        connection in autocommit mode (psycopg's excepted: there the transaction is opened here), and for one to another
+        database than this client's. If the latter cannot be reached at that time, the block runs, and is no success.
         """
         outcome = Propagation()
         with transaction.committed(conn) as block:
             outcome.token = block.token
+            unchecked = self._unchecked(conn, block.token)
             yield outcome
         if block.end == "other":
             outcome.token = None
@@ -202,6 +212,8 @@ class GenesisClient:
             # The block may have ended its first transaction by a rollback, or by PREPARE.
             first = self.wait(block.token, all_hosts=all_hosts)
             outcome.result = outcome.result if first["success"] else first
+        if unchecked and outcome.result["success"]:
+            outcome.result = answers.wait_answer(_failed(unchecked, dry_run=False))
         if block.end == "failed" and outcome.result["success"]:
             outcome.result |= {
                 "success": False,
@@ -209,6 +221,26 @@ class GenesisClient:
                 "detail": ROLLED_BACK,
                 "error": f"rolled_back: {ROLLED_BACK}",
             }
+
+    def _unchecked(self, conn: Any, token: str) -> OmnicdcError | None:  # noqa: ANN401 - as for `token`
+        """Check that a transaction is open in this client's database; returns why that could not be checked.
+
+        Raises ConfigError if it is open elsewhere: there, an id means another transaction, or none.
+        """
+        pid = transaction.server_process(conn)
+        try:
+            with self._looking(min(self._timeout_s, CHECK_S)) as looking:
+                with db.translated("looking where the connection leads"), db.confined(looking):
+                    is_open = db.one(looking, "is_open_here", {"token": token, "pid": pid})["is_open"]
+                database = configuration.describe_dsn(looking.info.dsn)
+        except OmnicdcError as exc:
+            return exc
+        if not is_open:
+            raise ConfigError(
+                f"the connection leads to another database than this client, which asks {database}",
+                hint="give the client the connection's DSN (dsn, OMNICDC_DSN), or the block a connection to that database",
+            )
+        return None
 
     def close(self) -> None:
         """Give the shared connections back; the last client closes them. A repeat does nothing."""
@@ -276,6 +308,7 @@ class GenesisClient:
         )
 
     def _would_rebuild(self) -> Outcome:
+        self._config.require_root_directory()
         with self._looking(self._timeout_s) as conn:
             report = verify.verify_all(conn, self._config, *verify.known_inputs(self._config))
         found = report.as_dry_run()
@@ -284,6 +317,7 @@ class GenesisClient:
     def _would_change(self, names: Sequence[str] | None) -> Outcome:
         if names is None:
             return self._would_rebuild()
+        self._config.require_root_directory()
         inputs = verify.known_inputs(self._config)
         with self._looking(self._timeout_s) as conn:
             ids = waits.projects_named(conn, self._config.table, names)

@@ -60,6 +60,12 @@ def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
     return first
 
 
+def server_process(conn: Any) -> int:  # noqa: ANN401 - any driver's
+    """Return the id of the server process that a connection's transaction runs in, also through a pooler."""
+    with _savepoint(conn):
+        return int(_scalar(conn, sql.query("backend_pid")) or 0)
+
+
 @contextmanager
 def committed(conn: Any) -> Iterator[Block]:  # noqa: ANN401 - any driver's
     """Commit what the block writes through `conn`; roll it back if the block raises.

@@ -1,4 +1,5 @@
--- omnicdc.delivery(consumer, token): the first generation of a consumer that showed a transaction; no row if none did.
+-- omnicdc.delivery(consumer, token): the first generation of a consumer that showed a transaction; no row if none did, or if
+-- that is not known any more, because the generations before the oldest one that is left were pruned.
 --
 -- Later generations show whatever earlier ones showed. So the search steps back from the newest, each step twice as long as
 -- the one before, and then halves the last step: a generation of a moment ago is found at once, one of a week ago in some
@@ -11,6 +12,7 @@ declare
   probe omnicdc.history;
   not_before bigint := 0;  -- no generation up to this one is the answer
   step bigint := 1;
+  has_predecessor boolean := false;  -- whether a generation that lacks the transaction is left
 begin
   select * into showing from omnicdc.history h where h.consumer = delivery.consumer order by h.id desc limit 1;
   if not found or not pg_visible_in_snapshot(token, showing.snapshot) then
@@ -22,6 +24,7 @@ begin
     exit when not found;
     if not pg_visible_in_snapshot(token, probe.snapshot) then
       not_before := probe.id;
+      has_predecessor := true;
       exit;
     end if;
     showing := probe;
@@ -37,9 +40,13 @@ begin
       showing := probe;
     else
       not_before := probe.id;
+      has_predecessor := true;
     end if;
   end loop;
-  return next showing;
+  if has_predecessor
+     or not exists (select from omnicdc.consumer c where c.name = delivery.consumer and c.history_pruned) then
+    return next showing;
+  end if;
 end
 $delivery$;
 revoke all on function omnicdc.delivery(text, xid8) from public;

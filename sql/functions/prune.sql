@@ -50,14 +50,23 @@ begin
     get diagnostics changes = row_count;
     reached := last_deleted;
   end if;
-  delete from omnicdc.history h
-   where h.id in (select old.id from omnicdc.history old where old.at < oldest_kept order by old.at limit most);
-  get diagnostics generations = row_count;
+  with deleted as (
+    delete from omnicdc.history h
+     where h.id in (select old.id from omnicdc.history old where old.at < oldest_kept order by old.at limit most)
+    returning h.consumer),
+  marked as (
+    update omnicdc.consumer c set history_pruned = true
+     where not c.history_pruned and c.name in (select d.consumer from deleted d))
+  select count(*) into generations from deleted;
   select c.name into forgotten
     from omnicdc.consumer c
    where c.seen_at < clock_timestamp() - coalesce(c.silent_limit, silent) and not omnicdc.is_alive(c.name)
    order by c.seen_at limit 1;
-  if found then
+  -- Its daemon may have connected just now.
+  if found and not pg_try_advisory_xact_lock(1869442666, hashtext(forgotten)) then
+    forgotten := null;
+  end if;
+  if forgotten is not null then
     perform omnicdc.forget_consumer(forgotten, most);
   end if;
   more := (looked_at = most and changes > 0) or generations = most or forgotten is not null;

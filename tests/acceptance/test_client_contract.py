@@ -162,3 +162,40 @@ def test_types_are_seen_by_a_checker(host: Host) -> None:
     with pytest.raises(AttributeError):
         found["checks"]["in_repo_inventory"].upper()  # type: ignore[attr-defined]
     assert resources.files("omnicdc").joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"dsn": ""}, "GenesisClient(dsn=…): text expected"),
+        ({"dsn": "x=y"}, "GenesisClient(dsn=…): not a connection string"),
+        ({"root": ""}, "GenesisClient(root=…): text expected"),
+    ],
+)
+def test_a_setting_is_named_as_the_caller_wrote_it(given: dict[str, str], named: str) -> None:
+    """A program has no option --dsn."""
+    with pytest.raises(ConfigError) as caught:
+        GenesisClient(**cast("Any", given))
+
+    assert named in str(caught.value)
+    assert "--dsn" not in str(caught.value)
+
+
+def test_a_dry_run_without_a_root_is_no_success(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """A root that is not mounted: everything would have been rewritten, with success."""
+    cmp.upsert("P")
+    nowhere = str(tmp_path / "not mounted")
+    with GenesisClient(config=host.config(OMNICDC_ROOT=nowhere)) as client:
+        answers: list[Mapping[str, Any]] = [
+            client.rebuild_all_registries(dry_run=True),
+            client.propagate_project("P", dry_run=True),
+            client.propagate_project(dry_run=True),
+            client.propagate_batch(["P"], dry_run=True),
+        ]
+    command = host.run("rebuild", "--dry-run", OMNICDC_ROOT=nowhere)
+
+    assert [(it["success"], it["verdict"], it["registries_updated"]) for it in answers] == [
+        (False, "unavailable", [])
+    ] * 4
+    assert all("not a directory" in it["error"] for it in answers)
+    assert (command.returncode, command.stdout) == (2, "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import psycopg
+from support.host import until
 from support.inside import opened
 
-from omnicdc import db
+from omnicdc import db, sql
 from omnicdc.retention import Retention
 from omnicdc.status import status
 
@@ -100,10 +103,12 @@ def test_a_client_may_list_and_a_daemon_s_role_forget(cmp: Cmp, host: Host, peop
     client, daemon = (people.dsn(people.add(group)) for group in ("omnicdc_client", "omnicdc_daemon"))
     listed = host.run("consumer", "list", OMNICDC_DSN=client)
     refused = host.run("consumer", "forget", "gone", OMNICDC_DSN=client)
+    accepting = host.run("accept", OMNICDC_DSN=client)
     done = host.run("consumer", "forget", "gone", OMNICDC_DSN=daemon)
 
     assert (listed.returncode, refused.returncode, done.returncode) == (0, 2, 0)
-    assert "omnicdc_daemon" in refused.stderr
+    assert "grant omnicdc_daemon to this role" in refused.stderr
+    assert "grant omnicdc_daemon to this role" in accepting.stderr
     assert names(cmp) == []
 
 
@@ -136,4 +141,65 @@ def test_a_daemon_that_was_forgotten_is_entered_again(cmp: Cmp, host: Host) -> N
     cmp.arrived()
 
     assert names(cmp) == ["host"]
+    assert daemon.process.poll() is None
+
+
+def taken(name: str, conn: psycopg.Connection[tuple[object, ...]]) -> bool:
+    """Take a consumer's name as its daemon does; whether it could be had."""
+    row = conn.execute(sql.query("take_name").encode(), {"name": name}).fetchone()
+    assert row
+    return bool(row[0])
+
+
+def test_a_daemon_that_connects_while_it_is_forgotten_waits_for_that(cmp: Cmp) -> None:
+    """It served without a row, and was not waited for, until it next acknowledged."""
+    register(cmp, "gone")
+    with cmp.connect() as daemon, cmp.connect() as forgetting:
+        with forgetting.transaction():
+            forgetting.execute("select omnicdc.forget_consumer('gone')")
+            meanwhile = taken("gone", daemon)
+        afterwards = taken("gone", daemon)
+
+    assert (meanwhile, afterwards) == (False, True)
+    assert names(cmp) == []
+
+
+def test_a_daemon_that_connects_while_the_log_is_pruned_is_not_forgotten(cmp: Cmp) -> None:
+    """Pruning failed ("run `omnicdc install`"). Here it connected after it was looked for."""
+    register(cmp, "container-1", seen="2 days")
+    with cmp.connect() as daemon, cmp.connect() as pruning, pruning.transaction(force_rollback=True):
+        assert taken("container-1", daemon)
+        pruning.execute(
+            "create or replace function omnicdc.is_alive(consumer text) returns boolean language sql as 'select false'"
+        )
+        pruned = pruning.execute("select forgotten from omnicdc.prune('7 days', '1 day')").fetchone()
+        left = pruning.execute("select name from omnicdc.consumer").fetchall()
+
+    assert pruned == (None,)
+    assert left == [("container-1",)]
+
+
+def test_a_daemon_that_is_forgotten_while_it_reconnects_comes_back_as_it_was(cmp: Cmp, host: Host) -> None:
+    """Its session was lost, so nothing tells that it runs; only the history of its generations is gone."""
+    cmp.conn.execute("alter table projects alter name drop not null")
+    cmp.conn.execute("insert into projects (key) values ('nameless')")
+    daemon = host.daemon()
+    with cmp.transaction() as (conn, token):
+        cmp.upsert("apollo", conn=conn)
+    before = cmp.wait(token)
+    while "host" in names(cmp):
+        cmp.conn.execute("select pg_terminate_backend(omnicdc.holder('host'), 5000)")
+        with suppress(psycopg.Error):
+            cmp.conn.execute("select omnicdc.forget_consumer('host')")
+    until(lambda: names(cmp) == ["host"], "it is entered again")
+    cmp.upsert("gemini")
+    everything = cmp.wait()
+    row = cmp.consumer("host")
+
+    assert before.status == "published"
+    assert everything.status == "quarantined"
+    assert row["daemon"]
+    assert row["quarantined_counts"] == {"PROJECT_REGISTRY_V1.yaml": 1}
+    assert row["generation"] > (before.generation or 0)
+    assert cmp.wait(token).status == "published"
     assert daemon.process.poll() is None

@@ -67,6 +67,22 @@ def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: C
     assert [entry["display_name"] for entry in host.projects().values()] == ["apollo"]
 
 
+def test_what_it_was_left_out_of_is_not_called_published(cmp: Cmp, host: Host) -> None:
+    """P5: the generation told only of the held registries that it had tried, so the change seemed not to concern this one."""
+    with opened(host) as one:
+        one.publish()
+        failing(one.state, "project", took_s=45.0)
+        with cmp.transaction() as (conn, token):
+            cmp.upsert("apollo", conn=conn)
+        generation = one.publish()
+        verdict = cmp.wait(token)
+
+        assert generation
+        assert list(generation.held) == ["PROJECT_REGISTRY_V1.yaml"]
+        assert verdict.status == "held"
+        assert verdict.withheld == {"PROJECT_REGISTRY_V1.yaml"}
+
+
 def test_a_quick_one_is_tried_again_by_the_next_change(cmp: Cmp, host: Host) -> None:
     with opened(host) as one:
         one.publish()

@@ -131,3 +131,17 @@ def test_published_is_not_said_before_the_files_show_the_new_label(labelled: Cmp
 
     assert (before, renamed, looked, after) == ("published", "timeout", "timeout", "published")
     assert statuses(host) == {"live"}
+
+
+def test_a_capture_that_breaks_during_a_scan_is_reported_at_once(cmp: Cmp, host: Host) -> None:
+    """It was noticed, and only reported at the next heartbeat, up to a minute later."""
+    cmp.upsert("apollo")
+
+    def disable() -> None:
+        cmp.conn.execute("alter table projects disable trigger omnicdc_note_row")
+
+    with capture_logs() as logged, opened(host) as one:
+        run_once(one.conn, one.state, during("scanned cmp_projects", disable))
+        one.keep_house()
+
+    assert [event["event"] for event in logged].count("capture_broken") == 1
