@@ -57,7 +57,8 @@ def translated(doing: str) -> Iterator[None]:
     except pg.InsufficientPrivilege as exc:
         raise SchemaMismatch(
             f"{doing}: {_first_line(exc)}",
-            hint="grant omnicdc_daemon (or omnicdc_client) to this role; `omnicdc install` as the table's owner renews the grants",
+            hint="grant omnicdc_daemon (or omnicdc_client) to this role; `omnicdc install` as the table's owner renews the grants; "
+            "`omnicdc status` names a row policy in the way",
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
@@ -257,6 +258,8 @@ def check_schema(conn: Connection) -> None:
                 f"omnicdc is not installed in database {conn.info.dbname}", hint="run `omnicdc install`"
             )
         found = int(one(conn, "schema_version")["version"])
+        if not found and one(conn, "hidden_schema")["hidden"]:
+            check_row_security(conn)
     wanted = sql.migrations()[-1].version
     if found < wanted:
         raise SchemaMismatch(
@@ -268,6 +271,12 @@ def check_schema(conn: Connection) -> None:
             f"the schema in {conn.info.dbname} is at {found}, newer than this omnicdc knows ({wanted})",
             hint="upgrade omnicdc on this host: `pip install --upgrade omnicdc`",
         )
+
+
+def check_row_security(conn: Connection) -> None:
+    """Raise SchemaMismatch if a row policy hides omnicdc's own rows: then nothing that is read of its tables counts."""
+    if found := maybe(conn, "row_security_fault"):
+        raise SchemaMismatch(found["fault"], hint=found["remedy"])
 
 
 def _first_line(exc: BaseException) -> str:

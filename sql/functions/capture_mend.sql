@@ -5,6 +5,9 @@ create or replace function omnicdc.capture_mend() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $mend$
 begin
+  if exists (select from omnicdc.row_security_fault()) then
+    return (select r.remedy from omnicdc.row_security_fault() r);
+  end if;
   if exists (select from omnicdc.lacking_functions() n where not n.optional) then
     return 'run `omnicdc install` as a superuser: it grants the functions that are needed';
   end if;

@@ -19,7 +19,7 @@ from omnicdc.scanners import scanners
 from omnicdc.watch import derive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.cmp import Cmp
 
@@ -67,7 +67,7 @@ def reader(bare: Cmp, people: People, options: str = "") -> str:
     return name
 
 
-ROLES = {
+ROLES: dict[str, Callable[[Cmp, People], str]] = {
     "the owner of every table": owner,
     "a role that may read every table": reader,
     "a role that may read every table and bypasses row policies": lambda cmp, people: reader(
