@@ -77,11 +77,7 @@ begin
      limit 1;
   end if;
   if fault is null then
-    select format('column %I of %s is virtual: no trigger sees what it holds', a.attname, target) into fault
-      from pg_attribute a
-     where a.attrelid = target and a.attgenerated = 'v'
-       and a.attname in (select split_part(item, '.', 1) from unnest(installed.watched) as item)
-     order by a.attnum limit 1;
+    fault := omnicdc.unwatchable(target, installed.watched);
   end if;
   if fault is null then
     select format('role %s may not call %s', n.role, n.function::regprocedure) into fault

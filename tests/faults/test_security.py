@@ -99,6 +99,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function unexpected_publications()": EITHER,
     "function unread(pg_snapshot)": EITHER,
     "function unwatch(regclass)": NOBODY,
+    "function unwatchable(regclass,text[])": NOBODY,
     "function watch(regclass,text[])": NOBODY,
     "function watch_source(text[])": NOBODY,
     "function watched_parts()": DAEMON,
