@@ -57,6 +57,7 @@ SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of
 _UNSENT_HINTS = {
     "25006": "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until its maintenance ends",
     "42501": "run `omnicdc install`: it renews the daemon's rights",
+    "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … set table` without them",
     "53100": "the server's disk is full",
     "55000": "a publication carries a table of omnicdc that has no replica identity: run `omnicdc install`",
     "55P03": "another session holds a lock on omnicdc.canary: `select * from pg_locks where relation = 'omnicdc.canary'::regclass`",

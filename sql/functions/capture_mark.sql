@@ -28,7 +28,7 @@ begin
        from pg_attribute a join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
       where a.attrelid = any (parts) and a.attname = any (columns) and a.attgenerated <> ''),
     (select string_agg(concat_ws(',', i.inhrelid, i.inhparent, i.inhdetachpending), ' ' order by i.inhrelid)
-       from pg_inherits i where i.inhrelid = any (parts)),  -- DETACH CONCURRENTLY hides the rows before it ends
+       from pg_inherits i where i.inhrelid = any (parts) or i.inhparent = any (parts)),  -- DETACH CONCURRENTLY hides the rows before it ends
     omnicdc.watched_types(parts, columns),
     (select string_agg(concat_ws(',', t.oid, t.xmin), ' ' order by t.oid)
        from pg_trigger t where t.tgrelid = any (parts) and starts_with(t.tgname::text, 'omnicdc_note_')),

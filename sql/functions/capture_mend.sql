@@ -11,6 +11,9 @@ begin
   if exists (select from omnicdc.lacking_functions() n where not n.optional) then
     return 'run `omnicdc install` as a superuser: it grants the functions that are needed';
   end if;
+  if exists (select from omnicdc.watch w, omnicdc.watched_parts() p where p.whole and omnicdc.unwatchable(p.part, w.watched) is not null) then
+    return 'alter that column or table; `omnicdc install` refuses it as well';
+  end if;
   if exists (select from omnicdc.watched_parts() p join pg_class c on c.oid = p.part where c.relkind in ('r', 'p'))
      or not exists (select from omnicdc.watch) then
     return 'run `omnicdc install` as the table''s owner';

@@ -33,7 +33,7 @@ begin
   end if;
   missing := omnicdc.unwatchable(target, watched);
   if missing is not null then
-    raise exception 'omnicdc: %', missing using errcode = 'OC001', hint = 'alter that column, or watch another table';
+    raise exception 'omnicdc: %', missing using errcode = 'OC001', hint = 'alter it, or watch another table';
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched
