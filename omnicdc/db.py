@@ -12,7 +12,7 @@ from psycopg.types.string import TextLoader
 
 from omnicdc import sql
 from omnicdc.config import describe_dsn
-from omnicdc.connection import PROBE_S, Connection, Row
+from omnicdc.connection import PROBE_S, Connection, Row, role_of
 from omnicdc.conninfo import Login
 from omnicdc.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
@@ -31,10 +31,14 @@ Cursor = psycopg.Cursor[Row]
 
 RETRYING = "retrying automatically"
 
-TOO_SHORT = "the statement_timeout of the role or the database is too short: `alter role … set statement_timeout = '5min'`"
 _WHO_IS_CONNECTED = (
     "see max_connections, the CONNECTION LIMIT of role and database, and who is connected: "
     "`select usename, count(*) from pg_stat_activity group by 1`"
+)
+
+_LACKS_A_FILE = (
+    "the server lacks a file: see session_preload_libraries and local_preload_libraries of the role and the database, "
+    "with psql's \\drds"
 )
 
 LEAST_CONNECT_S = 1.0
@@ -49,6 +53,19 @@ RETRY_S = 0.2
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
 
+def too_short(exc: psycopg.Error) -> str:
+    """Return the remedy for a statement that was cut off."""
+    return (
+        "the statement_timeout of the role or the database is too short: "
+        f"`alter role {role_of(exc)} set statement_timeout = '5min'`"
+    )
+
+
+def read_only(exc: psycopg.Error) -> str:
+    """Return the remedy for a role that may only read."""
+    return f"`alter role {role_of(exc)} set default_transaction_read_only = off`, or wait until the server's maintenance ends"
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn the driver's errors into ours, told by what was being done."""
@@ -57,20 +74,20 @@ def translated(doing: str) -> Iterator[None]:
     except pg.InsufficientPrivilege as exc:
         raise SchemaMismatch(
             f"{doing}: {_first_line(exc)}",
-            hint="grant omnicdc_daemon (or omnicdc_client) to this role; `omnicdc install` as the table's owner renews the grants; "
+            hint=f"grant omnicdc_daemon (or omnicdc_client) to {role_of(exc)}; `omnicdc install` as the table's owner renews the grants; "
             "`omnicdc status` names a row policy in the way",
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
-            f"{doing}: {_first_line(exc)}", hint=f"{RETRYING}; {TOO_SHORT}", sqlstate=exc.sqlstate
+            f"{doing}: {_first_line(exc)}", hint=f"{RETRYING}; {too_short(exc)}", sqlstate=exc.sqlstate
         ) from exc
     except pg.ReadOnlySqlTransaction as exc:
         # Only reading is allowed after a failover that left the connection where it was.
         raise DatabaseUnavailable(
             f"{doing}: {_first_line(exc)}",
-            hint=f"{RETRYING}; is this a standby, or default_transaction_read_only on for the role or the database?",
+            hint=f"is this a standby? then name all servers in the DSN (host=a,b); else {read_only(exc)}",
             sqlstate=exc.sqlstate,
         ) from exc
     except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
@@ -118,6 +135,16 @@ class _Admitted(DatabaseUnavailable):
 def _open(login: Login, where: str) -> Connection:
     try:
         conn = Connection.open(login.conninfo)
+        if conn.pooled and not _takes_transactions(conn):
+            # Once more: it may have lost its server just then.
+            conn = Connection.open(login.conninfo)
+            if not _takes_transactions(conn):
+                conn.close()
+                raise ConfigError(
+                    "a pooler stands between here and PostgreSQL and refuses transactions, as in statement mode",
+                    hint="connect to PostgreSQL itself, or to a pool in session mode; for all commands but `run`, transaction mode will do "
+                    "(docs/install.md, A pooler)",
+                )
     except psycopg.ProgrammingError as exc:
         raise ConfigError(
             f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
@@ -127,6 +154,16 @@ def _open(login: Login, where: str) -> Connection:
     # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
     conn.adapters.register_loader("uuid", TextLoader)
     return conn
+
+
+def _takes_transactions(conn: Connection) -> bool:
+    """Whether a pooler, which has just answered a single statement, answers a transaction as well."""
+    try:
+        conn.execute("begin")
+        conn.execute("rollback")
+    except pg.ProtocolViolation:
+        return False
+    return True
 
 
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
@@ -154,13 +191,13 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         case "57014":
             return DatabaseUnavailable(
                 f"{where} ended our first query: {_first_line(exc)}",
-                hint=f"{RETRYING}; {TOO_SHORT}",
+                hint=f"{RETRYING}; {too_short(exc)}",
                 **context,
             )
         case code if code[:2] in _PASSING:
             return DatabaseUnavailable(
                 f"{where} takes no connections now: {_first_line(exc)}",
-                hint=f"{RETRYING}; is the server itself up, behind a pooler?",
+                hint=f"{RETRYING}; {_LACKS_A_FILE if code == '58P01' else 'is the server itself up, behind a pooler?'}",
                 **context,
             )
     return ConfigError(
