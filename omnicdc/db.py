@@ -16,7 +16,7 @@ from omnicdc.connection import PROBE_S, Connection, Row, role_of
 from omnicdc.conninfo import Login
 from omnicdc.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
-from omnicdc.refusal import refusal
+from omnicdc.refusal import Refusal, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -169,19 +169,11 @@ def _takes_transactions(conn: Connection) -> bool:
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
     """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
     found = refusal(login.conninfo, exc, PROBE_S)
-    context = {"sqlstate": found.sqlstate} if found.sqlstate else {}
+    context = {"sqlstate": found.sqlstate}
     written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
+    if found.sqlstate is None:
+        return _not_refused(found, where, _first_line(exc), written)
     match found.sqlstate:
-        case None if found.admitted:
-            return _Admitted(
-                f"{where} cannot be used: {_first_line(exc)}",
-                hint=f"{RETRYING}, until a server of this DSN takes writes",
-            )
-        case None:
-            return DatabaseUnavailable(
-                f"{where} cannot be reached: {_first_line(exc)}",
-                hint=f"is the server up? check host and port ({written})",
-            )
         case "53300":
             return ServerFull(
                 f"{where} has no connection left: {_first_line(exc)}",
@@ -204,6 +196,28 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         f"{where} refused the connection: {_first_line(exc)}",
         hint=f"check user, password and database ({written})",
         **context,
+    )
+
+
+def _not_refused(found: Refusal, where: str, said: str, written: str) -> OmnicdcError:
+    """Tell why there is no connection although no server refused it."""
+    if found.misconfigured:
+        return ConfigError(
+            f"{where} cannot be connected to: {said}",
+            hint=f"no server is at fault: check the connection string, PG* variables, service and TLS files ({written})",
+        )
+    if found.lacks_password:
+        return ConfigError(
+            f"{where} asks for a password, and none is set: {said}",
+            hint=f"set password_file, PGPASSWORD or ~/.pgpass ({written})",
+        )
+    if found.admitted:
+        return _Admitted(
+            f"{where} cannot be used: {said}",
+            hint=f"{RETRYING}, until a server of this DSN takes writes",
+        )
+    return DatabaseUnavailable(
+        f"{where} cannot be reached: {said}", hint=f"is the server up? check host and port ({written})"
     )
 
 

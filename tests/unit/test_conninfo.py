@@ -8,12 +8,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from omnicdc import config as configuration
+from omnicdc.conninfo import Target
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from omnicdc.conninfo import Target
 
 SECRET = "correct horse battery staple"
 DAEMON = "postgresql://registry_host@cmp/cms_db"
@@ -97,7 +96,10 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
         ({"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"}, "database from OMNICDC_DSN, password from OMNICDC_DSN"),
         ({"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"}, "database from CMP_DB_*, password from CMP_DB_PASSWORD"),
         ({"PGPASSWORD": "hunter2"}, "database from PG*, password from PGPASSWORD"),
-        ({"PGPASSFILE": "/etc/pgpass"}, "database from PG*, password from /etc/pgpass"),
+        (
+            {"PGPASSFILE": "/nowhere/pgpass"},
+            "database from PG*, password from /nowhere/pgpass (which libpq ignores: No such file or directory)",
+        ),
         ({}, "database from PG*, no password"),
     ],
 )  # fmt: skip
@@ -117,3 +119,20 @@ def test_the_password_file_is_read_at_each_connection(file: Path) -> None:
     assert (before, after) == (SECRET, "rotated")
     with pytest.raises(ConfigError, match=rf"OMNICDC_PASSWORD_FILE: {file}: No such file"):
         found.login()
+
+
+def test_a_password_file_that_others_may_read_is_ignored_by_libpq_and_said_so(tmp_path: Path) -> None:
+    file = tmp_path / "pgpass"
+    file.write_text("*:*:*:*:secret")
+    file.chmod(0o644)
+    open_to_others = Target(environ={"PGPASSFILE": str(file)}).login().sources
+    file.chmod(0o600)
+    closed = Target(environ={"PGPASSFILE": str(file)}).login().sources
+
+    assert closed == f"database from PG*, password from {file}"
+    assert open_to_others == f"{closed} (which libpq ignores: its mode is 0644, `chmod 600 {file}`)"
+
+
+def test_a_port_in_the_environment_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="PGPORT is not a number"):
+        Target(dsn="host=h", environ={"PGPORT": "abc"}).login()
