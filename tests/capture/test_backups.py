@@ -128,6 +128,8 @@ def test_the_line_of_the_docs_restores_without_omnicdc(
     cmp: Cmp, server: str, tmp_path: Path, part: list[str]
 ) -> None:
     """Into a database that never saw it; the first error would end it."""
+    if cmp.conn.info.server_version < 170000:
+        pytest.skip("the bundled pg_restore sets transaction_timeout, which came with PostgreSQL 17")
     cmp.upsert("atlas")
     dumped = tmp_path / "projects.dump"
     subprocess.run([bundled() / "pg_dump", "-Fc", *part, "-f", dumped, cmp.dsn], check=True)
