@@ -55,8 +55,8 @@ NOT_ACKNOWLEDGED = Fault(
 UNSENT = "the no-op change that tests the capture cannot be sent"
 SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of its role and of the database, and max_connections"
 _UNSENT_HINTS = {
-    "25006": "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until its maintenance ends",
     "42501": "run `omnicdc install`: it renews the daemon's rights",
+    "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … set table` without them",
     "53100": "the server's disk is full",
     "55000": "a publication carries a table of omnicdc that has no replica identity: run `omnicdc install`",
     "55P03": "another session holds a lock on omnicdc.canary: `select * from pg_locks where relation = 'omnicdc.canary'::regclass`",
@@ -96,7 +96,7 @@ def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
             f"{UNSENT}: {exc.message}", exc.hint if isinstance(exc, ConfigError) else SECOND_CONNECTION
         )
     sentence = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-    hint = _UNSENT_HINTS.get(exc.sqlstate or "")
+    hint = db.read_only(exc) if exc.sqlstate == "25006" else _UNSENT_HINTS.get(exc.sqlstate or "")
     if hint is None and isinstance(exc, psycopg.OperationalError):
         hint = SECOND_CONNECTION
     if hint is None:

@@ -10,6 +10,7 @@ query that the server works on, or that waits for a lock, may take as long as it
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from contextlib import contextmanager
@@ -49,6 +50,16 @@ GRACE_S = 1.0
 """How long after the deadline an answer may still come: one that was asked for in time is better than none."""
 
 
+def role_of(exc: psycopg.Error) -> str:
+    """Return the role that was logged in when a server raised this, as SQL writes it; `…` where that is not known."""
+    role = str(vars(exc).get(_ROLE, "…"))
+    return role if _PLAIN.fullmatch(role) else '"{}"'.format(role.replace('"', '""'))
+
+
+_ROLE = "omnicdc_role"
+_PLAIN = re.compile("[a-z_][a-z0-9_]*|…")
+
+
 class Connection(psycopg.Connection[Row]):
     """In autocommit mode, and its rows are dicts."""
 
@@ -67,6 +78,9 @@ class Connection(psycopg.Connection[Row]):
     pooled: bool = False
     """Whether a pooler stands between: it may lend the session to another client after each transaction. No LISTEN then."""
 
+    role: str = "…"
+    """The role that is logged in; kept, because a connection that was closed no longer tells."""
+
     _session_pinned: bool = False
     _transactions: int = 0
     """How many transactions and savepoints of ours are open."""
@@ -79,7 +93,7 @@ class Connection(psycopg.Connection[Row]):
             conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8", prepare_threshold=None
         )
         try:
-            conn.conninfo = conninfo
+            conn.conninfo, conn.role = conninfo, conn.info.user
             conn.pin_if_direct()
         except BaseException:
             conn.close()
@@ -135,9 +149,13 @@ class Connection(psycopg.Connection[Row]):
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
         """Wait as the driver does. Raises DatabaseUnavailable if nobody is there, and Interrupted if a stop is asked for.
 
-        Then the connection is closed.
+        Then the connection is closed. An error of the driver's remembers the role: see `role_of`.
         """
-        return super().wait(self._attended(gen), *args, **kwargs)
+        try:
+            return super().wait(self._attended(gen), *args, **kwargs)
+        except psycopg.Error as exc:
+            vars(exc)[_ROLE] = self.role
+            raise
 
     def _attended(self, gen: PQGen[RV]) -> PQGen[RV]:
         patience = SILENCE_S if self.conninfo else PROBE_S

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +98,8 @@ class Target:
         from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
         given = _parsed(self.dsn) if self.dsn else _from_cmp(self.environ)
+        if not given.get("port") and not _are_numbers(self.environ.get("PGPORT", "")):
+            raise ValueError("PGPORT is not a number")
         owner = self._owner()
         withheld = owner is not None and owner != self._user(given)
         in_dsn = bool(self.dsn and given.get("password"))
@@ -136,10 +140,25 @@ class Target:
             return self._named() if self.dsn else CMP_PASSWORD
         if self.environ.get("PGPASSWORD"):
             return "PGPASSWORD"
-        file = str(given.get("passfile") or self.environ.get("PGPASSFILE") or "")
-        if file or Path(self.environ.get("HOME", "/nonexistent"), ".pgpass").exists():
-            return file or "~/.pgpass"
-        return ""
+        named = str(given.get("passfile") or self.environ.get("PGPASSFILE") or "")
+        file = Path(named or Path(self.environ.get("HOME", "/nonexistent"), ".pgpass"))
+        if not (named or file.exists()):
+            return ""
+        ignored = _ignored_by_libpq(file)
+        return f"{named or '~/.pgpass'}{f' (which libpq ignores: {ignored})' if ignored else ''}"
+
+
+def _ignored_by_libpq(file: Path) -> str:
+    """Return why libpq takes no password from a password file; empty if it does."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as exc:
+        return str(exc.strerror)
+    if not stat.S_ISREG(mode):
+        return "it is no regular file"
+    if mode & 0o077:
+        return f"its mode is {stat.S_IMODE(mode):04o}, `chmod 600 {file}`"
+    return "" if os.access(file, os.R_OK) else "it cannot be read"
 
 
 def relevant(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -158,9 +177,13 @@ def _parsed(dsn: str) -> Parameters:
         given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
         raise ValueError(f"not a connection string: {_harmless(str(exc))} - {ESCAPES}") from None
-    if not all(port.isdecimal() for port in str(given.get("port", "")).split(",") if port):
+    if not _are_numbers(str(given.get("port", ""))):
         raise ValueError(f"the port is not a number - {ESCAPES}")
     return given
+
+
+def _are_numbers(ports: str) -> bool:
+    return all(port.isdecimal() for port in ports.split(",") if port)
 
 
 def holds_secret(dsn: str | None) -> bool:

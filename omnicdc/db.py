@@ -12,11 +12,11 @@ from psycopg.types.string import TextLoader
 
 from omnicdc import sql
 from omnicdc.config import describe_dsn
-from omnicdc.connection import PROBE_S, Connection, Row
+from omnicdc.connection import PROBE_S, Connection, Row, role_of
 from omnicdc.conninfo import PATIENCE_S, Login
 from omnicdc.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
-from omnicdc.refusal import refusal
+from omnicdc.refusal import Refusal, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +29,14 @@ __all__ = ["Connection", "Row"]
 
 Cursor = psycopg.Cursor[Row]
 
-TOO_SHORT = "the statement_timeout of the role or the database is too short: `alter role … set statement_timeout = '5min'`"
 _WHO_IS_CONNECTED = (
     "see max_connections, the CONNECTION LIMIT of role and database, and who is connected: "
     "`select usename, count(*) from pg_stat_activity group by 1`"
+)
+
+_LACKS_A_FILE = (
+    "the server lacks a file: see session_preload_libraries and local_preload_libraries of the role and the database, "
+    "with psql's \\drds"
 )
 
 LEAST_CONNECT_S = 1.0
@@ -47,6 +51,19 @@ RETRY_S = 0.2
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
 
+def too_short(exc: psycopg.Error) -> str:
+    """Return the remedy for a statement that was cut off."""
+    return (
+        "the statement_timeout of the role or the database is too short: "
+        f"`alter role {role_of(exc)} set statement_timeout = '5min'`"
+    )
+
+
+def read_only(exc: psycopg.Error) -> str:
+    """Return the remedy for a role that may only read."""
+    return f"`alter role {role_of(exc)} set default_transaction_read_only = off`, or wait until the server's maintenance ends"
+
+
 @contextmanager
 def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") -> Iterator[None]:
     """Turn the driver's errors into ours, told by what was being done; `role` is the one whose rights that takes."""
@@ -55,19 +72,20 @@ def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") 
     except pg.InsufficientPrivilege as exc:
         raise SchemaMismatch(
             f"{doing}: {_first_line(exc)}",
-            hint=f"grant {role} to this role; `omnicdc install` as the table's owner renews the grants",
+            hint=f"grant {role} to {role_of(exc)}; `omnicdc install` as the table's owner renews the grants; "
+            "`omnicdc status` names a row policy in the way",
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {_first_line(exc)}", hint="run `omnicdc install`") from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
-            f"{doing}: {_first_line(exc)}", hint=TOO_SHORT, again=True, sqlstate=exc.sqlstate
+            f"{doing}: {_first_line(exc)}", hint=too_short(exc), again=True, sqlstate=exc.sqlstate
         ) from exc
     except pg.ReadOnlySqlTransaction as exc:
         # Only reading is allowed after a failover that left the connection where it was.
         raise DatabaseUnavailable(
             f"{doing}: {_first_line(exc)}",
-            hint="is this a standby, or default_transaction_read_only on for the role or the database?",
+            hint=f"is this a standby? then name all servers in the DSN (host=a,b); else {read_only(exc)}",
             again=True,
             sqlstate=exc.sqlstate,
         ) from exc
@@ -121,6 +139,16 @@ class _Admitted(DatabaseUnavailable):
 def _open(login: Login, where: str) -> Connection:
     try:
         conn = Connection.open(login.conninfo)
+        if conn.pooled and not _takes_transactions(conn):
+            # Once more: it may have lost its server just then.
+            conn = Connection.open(login.conninfo)
+            if not _takes_transactions(conn):
+                conn.close()
+                raise ConfigError(
+                    "a pooler stands between here and PostgreSQL and refuses transactions, as in statement mode",
+                    hint="connect to PostgreSQL itself, or to a pool in session mode; for all commands but `run`, transaction mode will do "
+                    "(docs/install.md, A pooler)",
+                )
     except psycopg.ProgrammingError as exc:
         raise ConfigError(
             f"the connection string does not parse: {_first_line(exc)}", hint="see --dsn in `omnicdc --help`"
@@ -137,23 +165,24 @@ def _open(login: Login, where: str) -> Connection:
     return conn
 
 
+def _takes_transactions(conn: Connection) -> bool:
+    """Whether a pooler, which has just answered a single statement, answers a transaction as well."""
+    try:
+        conn.execute("begin")
+        conn.execute("rollback")
+    except pg.ProtocolViolation:
+        return False
+    return True
+
+
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
     """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
     found = refusal(login.conninfo, exc, PROBE_S)
-    context: dict[str, Any] = {"sqlstate": found.sqlstate} if found.sqlstate else {}
+    context: dict[str, Any] = {"sqlstate": found.sqlstate}
     written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
+    if found.sqlstate is None:
+        return _not_refused(found, where, _first_line(exc), written)
     match found.sqlstate:
-        case None if found.admitted:
-            return _Admitted(
-                f"{where} cannot be used: {_first_line(exc)}",
-                hint="a server of this DSN may take writes soon",
-                again=True,
-            )
-        case None:
-            return DatabaseUnavailable(
-                f"{where} cannot be reached: {_first_line(exc)}",
-                hint=f"is the server up? check host and port ({written})",
-            )
         case "53300":
             return ServerFull(
                 f"{where} has no connection left: {_first_line(exc)}",
@@ -164,14 +193,14 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         case "57014":
             return DatabaseUnavailable(
                 f"{where} ended our first query: {_first_line(exc)}",
-                hint=TOO_SHORT,
+                hint=too_short(exc),
                 again=True,
                 **context,
             )
         case code if code[:2] in _PASSING:
             return DatabaseUnavailable(
                 f"{where} takes no connections now: {_first_line(exc)}",
-                hint="is the server itself up, behind a pooler?",
+                hint=_LACKS_A_FILE if code == "58P01" else "is the server itself up, behind a pooler?",
                 again=True,
                 **context,
             )
@@ -179,6 +208,29 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         f"{where} refused the connection: {_first_line(exc)}",
         hint=f"check user, password and database ({written})",
         **context,
+    )
+
+
+def _not_refused(found: Refusal, where: str, said: str, written: str) -> OmnicdcError:
+    """Tell why there is no connection although no server refused it."""
+    if found.misconfigured:
+        return ConfigError(
+            f"{where} cannot be connected to: {said}",
+            hint=f"no server is at fault: check the connection string, PG* variables, service and TLS files ({written})",
+        )
+    if found.lacks_password:
+        return ConfigError(
+            f"{where} asks for a password, and none is set: {said}",
+            hint=f"set password_file, PGPASSWORD or ~/.pgpass ({written})",
+        )
+    if found.admitted:
+        return _Admitted(
+            f"{where} cannot be used: {said}",
+            hint="a server of this DSN may take writes soon",
+            again=True,
+        )
+    return DatabaseUnavailable(
+        f"{where} cannot be reached: {said}", hint=f"is the server up? check host and port ({written})"
     )
 
 
@@ -270,6 +322,8 @@ def check_schema(conn: Connection) -> None:
                 f"omnicdc is not installed in database {conn.info.dbname}", hint="run `omnicdc install`"
             )
         found = int(one(conn, "schema_version")["version"])
+        if not found and one(conn, "hidden_schema")["hidden"]:
+            check_row_security(conn)
     wanted = sql.migrations()[-1].version
     if found < wanted:
         raise SchemaMismatch(
@@ -281,6 +335,12 @@ def check_schema(conn: Connection) -> None:
             f"the schema in {conn.info.dbname} is at {found}, newer than this omnicdc knows ({wanted})",
             hint="upgrade omnicdc on this host: `pip install --upgrade omnicdc`",
         )
+
+
+def check_row_security(conn: Connection) -> None:
+    """Raise SchemaMismatch if a row policy hides omnicdc's own rows: then nothing that is read of its tables counts."""
+    if found := maybe(conn, "row_security_fault"):
+        raise SchemaMismatch(found["fault"], hint=found["remedy"])
 
 
 def _first_line(exc: BaseException) -> str:

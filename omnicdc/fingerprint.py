@@ -49,6 +49,7 @@ def watched(conn: db.Connection) -> db.Row:
     """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
     found = db.maybe(conn, "watch")
     if found is None:
+        db.check_row_security(conn)
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
     return found
 

@@ -64,15 +64,18 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
             # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
+        if db.one(conn, "schema_state")["installed"] and db.one(conn, "policies_lacking")["lacking"]:
+            # Before anything is read of our tables: a policy that was altered or dropped may hide it from the installer.
+            _lock(conn, target)
+            conn.execute("set local role omnicdc_owner")
+            conn.execute(sql.policies().text)
+            conn.execute("reset role")
         pending = _pending(conn)
         db.run(conn, "allow_publications", {"names": list(allowed)})
         if pending:
             conn.execute(sql.publications().text)
-        upgrade = 0 < len(pending) < len(sql.migrations())
-        if upgrade or db.one(conn, "policies_lacking")["lacking"]:
-            # A migration locks the log, which writers come to from the table: taken the other way round, we would
-            # wait for each other, and PostgreSQL would make one of CMP's writes fail.
-            conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
+        if 0 < len(pending) < len(sql.migrations()):
+            _lock(conn, target)
         # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
         lacking, grant = sql.executes()
         conn.execute("set local role omnicdc_owner")
@@ -96,6 +99,15 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
         )
         row = conn.execute(call).fetchone()
         return bool(row and row["changed"])
+
+
+def _lock(conn: db.Connection, target: str) -> None:
+    """Lock CMP's table against writers, before omnicdc's tables are altered.
+
+    Writers come to the log from the table: taken the other way round, we would wait for each other, and PostgreSQL would
+    make one of CMP's writes fail.
+    """
+    conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
 
 
 def uninstall(conn: db.Connection) -> None:

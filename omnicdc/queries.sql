@@ -133,8 +133,8 @@ select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relnam
 -- schema_state: Whether omnicdc is installed, and the newest migration.
 select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 
--- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`.
-select not exists (select from omnicdc.migration) as hollow;
+-- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`; not if policies may hide it.
+select not exists (select from omnicdc.migration) and not pg_catalog.row_security_active('omnicdc.migration') as hollow;
 
 -- event_triggers: Those that are enabled, each with its function's full name.
 select pg_catalog.quote_ident(t.evtname) as name,
@@ -144,11 +144,23 @@ select pg_catalog.quote_ident(t.evtname) as name,
   join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
  where t.evtenabled operator(pg_catalog.<>) 'D';
 
--- policies_lacking: Whether a table of omnicdc's lacks its policy.
+-- policies_lacking: Whether a table of omnicdc's lacks its policy, or has another one of its name. The condition is that of sql/policies.sql.
 select exists (select from pg_catalog.pg_class c
                 where c.relnamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc') and c.relkind operator(pg_catalog.=) 'r'
-                  and not exists (select from pg_catalog.pg_policy p
-                                   where p.polrelid operator(pg_catalog.=) c.oid and p.polname operator(pg_catalog.=) 'omnicdc_all')) as lacking;
+                  and not exists (
+                    select from pg_catalog.pg_policy p
+                     where p.polrelid operator(pg_catalog.=) c.oid and p.polname operator(pg_catalog.=) 'omnicdc_all'
+                       and p.polpermissive and p.polcmd operator(pg_catalog.=) '*'
+                       and p.polroles operator(pg_catalog.@>) array[pg_catalog.to_regrole('omnicdc_owner')::pg_catalog.oid,
+                             pg_catalog.to_regrole('omnicdc_daemon')::pg_catalog.oid, pg_catalog.to_regrole('omnicdc_client')::pg_catalog.oid]
+                       and pg_catalog.pg_get_expr(p.polqual, c.oid) operator(pg_catalog.=) 'true'
+                       and pg_catalog.pg_get_expr(p.polwithcheck, c.oid) operator(pg_catalog.=) 'true')) as lacking;
+
+-- row_security_fault: What is wrong with the row-level security of omnicdc's tables, and the remedy; no row if nothing is.
+select r.fault, r.remedy from omnicdc.row_security_fault() r;
+
+-- hidden_schema: Whether row-level security may hide from us which migrations have been applied.
+select pg_catalog.row_security_active('omnicdc.migration') as hidden;
 
 -- schema_version: The newest migration applied.
 select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;

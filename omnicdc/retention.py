@@ -112,6 +112,8 @@ class Retention:
             f"the log cannot be pruned, and grows: {sentence}",
             "see what locks omnicdc.change: `select * from pg_locks where relation = 'omnicdc.change'::regclass`"
             if passing
+            else "a publication carries omnicdc.change with a column list or a row filter: `alter publication … set table` without them"
+            if isinstance(exc, psycopg.errors.InvalidColumnReference)
             else "run `omnicdc install`",
         )
         self._failing.failed(error=fault.reason, hint=fault.hint)

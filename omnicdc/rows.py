@@ -17,6 +17,7 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc import db
+from omnicdc.connection import role_of
 from omnicdc.errors import ConfigError, Interrupted, RegistryError
 from omnicdc.model import EVERYTHING
 
@@ -140,7 +141,7 @@ def too_slow(exc: pg.QueryCanceled) -> RegistryError:
     """Explain a statement that was cut off."""
     return RegistryError(
         f"CMP cannot be read in time: {_first_line(exc)}",
-        hint=f"look at the server; the limit is {LIMIT}, unless `alter role ... set statement_timeout = '5min'` says otherwise",
+        hint=f"look at the server; the limit is {LIMIT}, unless `alter role {role_of(exc)} set statement_timeout = '5min'` says otherwise",
     )
 
 

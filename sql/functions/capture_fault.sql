@@ -1,8 +1,7 @@
 -- omnicdc.capture_fault(): what is wrong with the capture, in a sentence; NULL when nothing is.
 --
 -- Looks at the table, the three triggers (on every partition, too), whether they fire always, the trigger functions' text,
--- rights and owner, and what the daemon may read, write and call, and row-level
--- security of omnicdc's tables. omnicdc.capture_mend() tells what to do.   Tables written: none.
+-- rights and owner, what the daemon may read, write and call, and row-level security of omnicdc's tables. omnicdc.capture_mend() tells what to do.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $fault$
@@ -12,6 +11,11 @@ declare
   kind "char";
   fault text;
 begin
+  -- First: a policy may hide everything that is read below.
+  fault := (select r.fault from omnicdc.row_security_fault() r);
+  if fault is not null then
+    return fault;
+  end if;
   select * into installed from omnicdc.watch;
   if not found then
     return 'no table is watched';
@@ -73,27 +77,11 @@ begin
      limit 1;
   end if;
   if fault is null then
-    select format('column %I of %s is virtual: no trigger sees what it holds', a.attname, target) into fault
-      from pg_attribute a
-     where a.attrelid = target and a.attgenerated = 'v'
-       and a.attname in (select split_part(item, '.', 1) from unnest(installed.watched) as item)
-     order by a.attnum limit 1;
+    fault := omnicdc.unwatchable(target, installed.watched);
   end if;
   if fault is null then
     select format('role %s may not call %s', n.role, n.function::regprocedure) into fault
       from omnicdc.lacking_functions() n where not n.optional limit 1;
-  end if;
-  if fault is null then
-    select case when p.polname is null then format('row-level security is enabled on %s, and policy omnicdc_all is missing', c.oid::regclass)
-                else format('policy %I on %s is not omnicdc''s', p.polname, c.oid::regclass) end
-      into fault
-      from pg_class c
-      left join pg_policy p on p.polrelid = c.oid and p.polname <> 'omnicdc_all'
-     where c.relnamespace = 'omnicdc'::regnamespace and c.relkind = 'r' and c.relrowsecurity
-       and (p.polname is not null
-            or not exists (select from pg_policy own where own.polrelid = c.oid and own.polname = 'omnicdc_all'))
-     order by c.relname, p.polname
-     limit 1;
   end if;
   return fault;
 end

@@ -5,8 +5,14 @@ create or replace function omnicdc.capture_mend() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $mend$
 begin
+  if exists (select from omnicdc.row_security_fault()) then
+    return (select r.remedy from omnicdc.row_security_fault() r);
+  end if;
   if exists (select from omnicdc.lacking_functions() n where not n.optional) then
     return 'run `omnicdc install` as a superuser: it grants the functions that are needed';
+  end if;
+  if exists (select from omnicdc.watch w, omnicdc.watched_parts() p where p.whole and omnicdc.unwatchable(p.part, w.watched) is not null) then
+    return 'alter that column or table; `omnicdc install` refuses it as well';
   end if;
   if exists (select from omnicdc.watched_parts() p join pg_class c on c.oid = p.part where c.relkind in ('r', 'p'))
      or not exists (select from omnicdc.watch) then

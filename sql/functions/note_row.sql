@@ -10,9 +10,11 @@ declare
   project uuid;
   looked boolean := false;
   asleep boolean;
+  refusable boolean := true;
 begin
   -- All that may fail while the write itself does not: looking into the row, and taking a lock where the lock table is full.
   begin
+    refusable := row_security_active('omnicdc.change'::regclass);
     if tg_op = 'INSERT' then
       if pg_typeof(new.id)::oid < '16384'::oid then project := new.id; end if;
     elsif pg_typeof(old.id)::oid < '16384'::oid then project := old.id; end if;
@@ -26,7 +28,11 @@ begin
     end if;
     -- Without the locks: silent, as the notification's commit takes one more. The consumer's next poll finds the row.
   end;
-  insert into omnicdc.change (project_id, op) values (project, lower(tg_op collate "C"));
+  if refusable then
+    perform omnicdc.log_if_allowed(array[project], lower(tg_op collate "C"), null);
+  else
+    insert into omnicdc.change (project_id, op) values (project, lower(tg_op collate "C"));
+  end if;
   if asleep then
     perform omnicdc.ring();
   end if;

@@ -5,7 +5,8 @@ create or replace function omnicdc.note_statement() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $note$
 begin
-  insert into omnicdc.change (op) values (lower(tg_op collate "C"));
+  -- Always: a truncate is rare, and worth the block's subtransaction.
+  perform omnicdc.log_if_allowed(array[null]::uuid[], lower(tg_op collate "C"), null);
   perform omnicdc.ring();
   return null;
 end

@@ -31,13 +31,9 @@ begin
   if missing is not null then
     raise exception 'omnicdc: table % has no column %', full_name, missing using errcode = 'OC001';
   end if;
-  select string_agg(quote_ident(a.attname), ', ' order by a.attname) into missing
-    from pg_attribute a
-   where a.attrelid = target and a.attgenerated = 'v'
-     and a.attname in (select split_part(item, '.', 1) from unnest(watched) as item);
+  missing := omnicdc.unwatchable(target, watched);
   if missing is not null then
-    raise exception 'omnicdc: column % of table % is virtual: no trigger sees what it holds', missing, full_name
-      using errcode = 'OC001';
+    raise exception 'omnicdc: %', missing using errcode = 'OC001', hint = 'alter it, or watch another table';
   end if;
   select * into previous from omnicdc.watch;
   if found and previous.target = full_name and previous.watched = watch.watched

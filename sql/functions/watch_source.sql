@@ -13,10 +13,12 @@ declare
   changed text[];
   looked boolean := false;
   asleep boolean;
+  refusable boolean := true;
 begin
   -- All that may fail while the write itself does not: looking into the row (CMP's schema was changed, a value is damaged), and
   -- taking a lock where the lock table is full. Nothing is written in here: that would cost a subtransaction id for each row.
   begin
+    refusable := row_security_active('omnicdc.change'::regclass);
     if pg_typeof(old.id)::oid < '16384'::oid then
       old_id := old.id;
       new_id := new.id;
@@ -42,7 +44,10 @@ begin
     end if;
     -- Without the locks: silent, as in note_row().
   end;
-  if old_id <> new_id then
+  if refusable then
+    perform omnicdc.log_if_allowed(case when old_id <> new_id then array[new_id, old_id] else array[new_id] end, 'update',
+                                   case when old_id <> new_id then null else changed end);
+  elsif old_id <> new_id then
     insert into omnicdc.change (project_id, op) values (new_id, 'update'), (old_id, 'update');
   else
     insert into omnicdc.change (project_id, op, fields) values (new_id, 'update', changed);

@@ -2,7 +2,8 @@
 --
 -- The types of the columns that are not PostgreSQL's own (oid from 16384 on), and what those consist of, recursively: elements
 -- of arrays, base types of domains, attributes of composite types, subtypes of ranges, labels of enums, output functions; and
--- every cast to text that somebody added. All of these alter what a row shows without a write of the row.
+-- every cast to text that was added, with the functions that those functions call, as far as PostgreSQL records it: it does for a body
+-- written in SQL without quotes (`begin atomic`), and not for one in quotes. All of these alter what a row shows without a write of the row.
 -- Each is named with the transaction that put it there (xmin), so that a change that was taken back is noticed as well.
 -- In the snapshot of the calling query. In plpgsql, which keeps its plans.   Tables written: none.   Locks: none.
 create or replace function omnicdc.watched_types(parts oid[], columns text[]) returns text
@@ -23,7 +24,15 @@ begin
        union all
        select r.rngsubtype from pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)
        union all
-       select a.atttypid from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as inner_type)
+       select a.atttypid from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as inner_type),
+  called (function) as (
+    select c.castfunc from used u join pg_cast c on c.castsource = u.type where c.oid >= 16384 and c.castfunc <> 0
+    union
+    select coalesce(o.oprcode::oid, d.refobjid)
+      from called f
+      join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = f.function
+                      and d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+      left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid)
   select string_agg(fact.said, ' ' order by fact.said collate "C")
     from used u
    cross join lateral (
@@ -39,7 +48,9 @@ begin
      union all
      select concat_ws(',', 'c', c.oid, c.xmin, f.oid, f.xmin)
        from pg_cast c left join pg_proc f on f.oid = c.castfunc
-      where c.castsource = u.type and c.oid >= 16384) as fact);
+      where c.castsource = u.type and c.oid >= 16384
+     union all
+     select concat_ws(',', 'f', p.oid, p.xmin) from called f join pg_proc p on p.oid = f.function) as fact);
 end
 $types$;
 revoke all on function omnicdc.watched_types(oid[], text[]) from public;

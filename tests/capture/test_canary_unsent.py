@@ -114,6 +114,7 @@ def test_a_canary_whose_role_may_only_read_or_has_no_time_is_told(
     [
         (pg.QueryCanceled("Anweisung wird abgebrochen"), "statement_timeout"),
         (pg.ObjectNotInPrerequisiteState("kann nicht aus Tabelle löschen"), "replica identity"),
+        (pg.InvalidColumnReference("kann nicht aus Tabelle löschen"), "column list"),
         (pg.InsufficientPrivilege("keine Berechtigung"), "renews the daemon's rights"),
         (pg.LockNotAvailable("abgebrochen"), "holds a lock"),
         (psycopg.OperationalError("connection failed: FATAL: zu viele Verbindungen"), SECOND_CONNECTION),

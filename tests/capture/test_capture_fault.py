@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc import db, install
-from omnicdc.errors import SchemaMismatch
+from omnicdc.errors import ConfigError, SchemaMismatch
 from omnicdc.scanners import scanners
 from omnicdc.watch import derive
 
@@ -84,6 +84,29 @@ def test_of_a_table_that_is_gone_for_good_only_that_is_told(cmp: Cmp) -> None:
     cmp.conn.execute("drop table projects")
 
     assert fault(cmp) == "table public.projects does not exist"
+
+
+NAMES: dict[LiteralString, str] = {
+    "alter table projects alter status type regrole using 'pg_monitor'": "regrole",
+    "alter table projects alter status type regclass[] using '{pg_class}'": "regclass",
+    "create domain kind as regtype; alter table projects alter status type kind using 'text'": "regtype",
+    "create type pair as (a text, b regnamespace); alter table projects alter status type pair using null": "regnamespace",
+    "alter table projects alter status type aclitem[] using null": "aclitem",
+}
+
+
+@pytest.mark.parametrize("deed", NAMES)
+def test_a_column_that_shows_names_of_other_objects_is_refused(cmp: Cmp, deed: LiteralString) -> None:
+    """A rename of the object changes the text, and no row is written."""
+    cmp.conn.execute(deed)
+    told = fault(cmp)
+    with db.connect(cmp.dsn) as conn, pytest.raises(ConfigError) as refused:
+        install.install(conn, "projects", derive(scanners().values()).fields)
+
+    expected = f"column status of public.projects shows names of other objects (type {NAMES[deed]})"
+    assert told is not None
+    assert told.startswith(expected)
+    assert expected in refused.value.message
 
 
 def test_without_the_schema_it_is_said_what_to_run(cmp: Cmp) -> None:

@@ -63,6 +63,15 @@ ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
            create cast (label as text) with function spelled (label)""",
         "create or replace function spelled(label) returns text language sql immutable as $$ select 'y' $$",
     ),
+    "a function below the function of a cast": (
+        """create type label as enum ('active', 'frozen'); alter table projects alter status type label using 'active';
+           create function deepest() returns text language sql immutable as $$ select 'x' $$;
+           create function deep(label, text) returns text language sql immutable begin atomic select deepest(); end;
+           create operator public.@@@ (leftarg = label, rightarg = text, function = deep);
+           create function spelled(it label) returns text language sql immutable begin atomic select it operator(public.@@@) 'x'; end;
+           create cast (label as text) with function spelled (label)""",
+        "create or replace function deepest() returns text language sql immutable as $$ select 'y' $$",
+    ),
     "a cast of one of PostgreSQL's own types": (
         """alter table projects alter status type uuid using id;
            create function spelled(uuid) returns text language sql immutable as $$ select 'x' $$""",

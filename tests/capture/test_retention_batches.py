@@ -127,6 +127,20 @@ def test_what_keeps_it_from_pruning_is_told_and_passes(cmp: Cmp, host: Host) -> 
     assert cmp.consumer("host")["last_error"] is None
 
 
+def test_a_publication_with_a_column_list_keeps_it_from_pruning_and_is_named(cmp: Cmp, host: Host) -> None:
+    if cmp.conn.info.server_version < 150000:
+        pytest.skip("column lists came with PostgreSQL 15")
+    old_log(cmp, 100)
+    with opened(host) as one:
+        one.publish()
+        cmp.conn.execute("create publication narrow for table omnicdc.change (xid)")
+        retention = Retention(one.conn, one.state)
+        retention.finish(60)
+
+        assert one.state.pruning
+        assert "column list" in one.state.pruning.hint
+
+
 def test_a_second_one_that_prunes_at_once_waits_for_nothing(cmp: Cmp) -> None:
     old_log(cmp, 100)
     with cmp.connect() as first, cmp.connect() as second:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from psycopg import errors as pg
+from psycopg import sql as pgsql
 
-from omnicdc import db
-from omnicdc.errors import RegistryError, SchemaMismatch
+from omnicdc import db, install
+from omnicdc.errors import DatabaseUnavailable, RegistryError, SchemaMismatch
 from omnicdc.model import EVERYTHING
 from omnicdc.rows import readable
 from omnicdc.scanners import scanners
@@ -197,11 +198,59 @@ def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
 
 def test_who_may_not_ask_is_told_which_group_it_takes(people: People) -> None:
     """P5: not that omnicdc is missing, which is another mend."""
-    with db.connect(people.dsn(people.add())) as conn, pytest.raises(SchemaMismatch) as caught:
+    person = people.add()
+    with db.connect(people.dsn(person)) as conn, pytest.raises(SchemaMismatch) as caught:
         db.check_schema(conn)
 
     assert "permission denied for schema omnicdc" in caught.value.message
-    assert caught.value.hint.startswith("grant omnicdc_daemon (or omnicdc_client) to this role")
+    assert caught.value.hint.startswith(f"grant omnicdc_daemon (or omnicdc_client) to {person};")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "deed"),
+    [
+        ("default_transaction_read_only", "on", "select omnicdc.request_rebuild()"),
+        ("statement_timeout", "50ms", "select pg_sleep(10)"),
+    ],
+)
+def test_a_remedy_names_the_role_that_is_logged_in(
+    cmp: Cmp, people: People, parameter: LiteralString, value: LiteralString, deed: LiteralString
+) -> None:
+    person = people.add("omnicdc_client")
+    cmp.conn.execute(
+        pgsql.SQL("alter role {} set {} = {}").format(pgsql.Identifier(person), pgsql.SQL(parameter), value)
+    )
+    with (
+        db.connect(people.dsn(person)) as conn,
+        pytest.raises(DatabaseUnavailable) as told,
+        db.translated("asking"),
+    ):
+        conn.execute(deed)
+
+    assert f"`alter role {person} set {parameter} = " in told.value.hint
+
+
+@pytest.mark.parametrize("deed", ["install", "uninstall"])
+def test_install_by_a_role_that_may_only_read_names_the_setting(cmp: Cmp, deed: str) -> None:
+    cmp.conn.execute(f"alter database {cmp.conn.info.dbname} set default_transaction_read_only = on".encode())
+    with db.connect(cmp.dsn) as conn, pytest.raises(DatabaseUnavailable) as told:
+        install.uninstall(conn) if deed == "uninstall" else install.install(conn, "projects", ("name",))
+
+    assert f"`alter role {cmp.conn.info.user} set default_transaction_read_only = off`" in told.value.hint
+
+
+def test_a_role_whose_sessions_want_a_library_that_is_not_there_is_told_the_setting(
+    cmp: Cmp, people: People
+) -> None:
+    person = people.add("omnicdc_client")
+    cmp.conn.execute(
+        pgsql.SQL("alter role {} set session_preload_libraries = 'nowhere'").format(pgsql.Identifier(person))
+    )
+    with pytest.raises(DatabaseUnavailable) as told:
+        db.connect(people.dsn(person))
+
+    assert told.value.context["sqlstate"] == "58P01"
+    assert "session_preload_libraries" in told.value.hint
 
 
 def test_a_daemon_whose_grants_are_gone_is_told_what_renews_them(cmp: Cmp, people: People) -> None:

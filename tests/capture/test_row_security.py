@@ -21,6 +21,7 @@ from omnicdc.watch import derive
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import LiteralString
 
     from support.cmp import Cmp
 
@@ -106,6 +107,99 @@ def test_a_policy_that_was_dropped_is_told_and_comes_back(cmp: Cmp, people: Peop
 
     assert told == "row-level security is enabled on omnicdc.consumer, and policy omnicdc_all is missing"
     lives(people, tmp_path / "host")
+
+
+BROKEN: dict[LiteralString, tuple[str, LiteralString]] = {
+    "create policy mine on omnicdc.change as restrictive using (false)": (
+        "policy mine on omnicdc.change is not omnicdc's", "drop policy mine on omnicdc.change",
+    ),
+    "create policy mine on omnicdc.change as restrictive for insert with check (1 / 0 = 1)": (
+        "policy mine on omnicdc.change is not omnicdc's", "drop policy mine on omnicdc.change",
+    ),
+    "create policy mine on omnicdc.watch as restrictive using (false)": (
+        "policy mine on omnicdc.watch is not omnicdc's", "drop policy mine on omnicdc.watch",
+    ),
+    "create policy mine on omnicdc.migration as restrictive using (false)": (
+        "policy mine on omnicdc.migration is not omnicdc's", "drop policy mine on omnicdc.migration",
+    ),
+    "alter policy omnicdc_all on omnicdc.change using (false)": (
+        "policy omnicdc_all on omnicdc.change was altered", "",
+    ),
+    "alter policy omnicdc_all on omnicdc.change with check (op = 'rebuild')": (
+        "policy omnicdc_all on omnicdc.change was altered", "drop policy omnicdc_all on omnicdc.change",
+    ),
+    "alter policy omnicdc_all on omnicdc.migration using (false)": (
+        "policy omnicdc_all on omnicdc.migration was altered", "",
+    ),
+    "alter policy omnicdc_all on omnicdc.change to omnicdc_client": (
+        "policy omnicdc_all on omnicdc.change was altered", "",
+    ),
+    "drop policy omnicdc_all on omnicdc.change": (
+        "row-level security is enabled on omnicdc.change, and policy omnicdc_all is missing", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("deed", BROKEN)
+def test_no_policy_makes_a_write_fail_and_its_remedy_brings_everything_back(
+    cmp: Cmp, people: People, tmp_path: Path, deed: LiteralString
+) -> None:
+    fault, command = BROKEN[deed]
+    client, writer, installer = people.add("omnicdc_client"), people.writer(), people.add("omnicdc_owner")
+    cmp.conn.execute(
+        psycopg.sql.SQL("alter table projects owner to {}").format(psycopg.sql.Identifier(installer))
+    )
+    project = cmp.upsert("before")
+    host = Host(tmp_path / "host", people.dsn(people.add("omnicdc_daemon")))
+    with opened(host) as one, people.connect(writer) as conn, db.connect(people.dsn(client)) as asking:
+        one.publish()
+        cmp.conn.execute(HARDEN)
+        cmp.conn.execute(deed)
+        conn.execute("insert into projects (name) values ('atlas'), ('gone')")
+        conn.execute("update projects set status = 'frozen'")
+        conn.execute("update projects set id = gen_random_uuid() where id = %s", [project])
+        conn.execute("delete from projects where name = 'gone'")
+        try:
+            db.check_schema(asking)
+            told = waits.wait(asking, timeout_s=0.0, stop=Stop())
+            reported = (told.status, told.detail, told.hint)
+        except SchemaMismatch as exc:
+            reported = ("capture_broken", exc.message, exc.hint)
+        if command:
+            cmp.conn.execute(command)
+        with db.connect(people.dsn(installer)) as installing:
+            install.install(installing, "projects", WATCHED)
+        one.keep_house()
+        one.publish()
+        verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
+    host.close()
+
+    assert reported[0] == "capture_broken"
+    assert fault in reported[1]
+    assert (f"`{command}`" if command else "run `omnicdc install`") in reported[2]
+    assert verdict.status == "published", verdict
+    assert sorted(entry["name"] for entry in host.canonical().values()) == ["atlas", "before"]
+    assert {entry["status"] for entry in host.canonical().values()} == {"frozen"}
+
+
+def test_truncate_does_not_fail_either(cmp: Cmp, people: People) -> None:
+    cmp.upsert("atlas")
+    cmp.conn.execute(HARDEN)
+    cmp.conn.execute("create policy mine on omnicdc.change as restrictive using (false)")
+    with people.connect(people.writer()) as conn:
+        conn.execute("truncate projects")
+
+    assert cmp.value("select count(*) from projects") == 0
+
+
+def test_what_the_log_refused_alters_the_fingerprint_though_it_ended(cmp: Cmp) -> None:
+    """Forced, and not any more, between two looks at it."""
+    cmp.conn.execute("alter table omnicdc.change enable row level security")
+    before = cmp.value("select omnicdc.capture_mark()")
+    cmp.conn.execute("alter table omnicdc.change force row level security")
+    cmp.conn.execute("alter table omnicdc.change no force row level security")
+
+    assert cmp.value("select omnicdc.capture_mark()") != before
 
 
 def test_somebody_else_s_policy_is_told(cmp: Cmp) -> None:

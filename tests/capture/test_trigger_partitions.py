@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc import db, install
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -127,6 +128,50 @@ def test_a_detached_partition_is_captured_no_longer_and_can_be_written(parted: C
 
     assert parted.log() == []
     assert fault(parted) is None
+
+
+FOREIGN = """
+create foreign data wrapper elsewhere;
+create server elsewhere foreign data wrapper elsewhere;
+create foreign table remote (id uuid not null, name text not null, key text, type text, status text, metadata_ jsonb) server elsewhere;
+alter table high attach partition remote for values in ('a0000000-0000-0000-0000-000000000000')
+"""
+
+
+def test_a_foreign_table_as_a_partition_is_a_fault_and_refused(parted: Cmp) -> None:
+    """Nothing here sees what is written on its own server."""
+    parted.conn.execute("alter table projects drop constraint projects_pkey")
+    parted.conn.execute(FOREIGN)
+    told = fault(parted)
+    with pytest.raises(ConfigError) as refused:
+        watch(parted)
+    parted.conn.execute("alter table public.high detach partition public.remote")
+
+    assert told == (
+        "partition public.remote of public.projects is a foreign table: no trigger sees what is written on its server; "
+        "`alter table public.high detach partition public.remote`"
+    )
+    assert told in refused.value.message
+    assert fault(parted) is None
+
+
+def test_a_table_that_inherits_is_a_fault_and_refused(cmp: Cmp) -> None:
+    """Its rows are read with the table's, and PostgreSQL hands no trigger down to it."""
+    before = cmp.value("select omnicdc.capture_mark()")
+    cmp.conn.execute("create table child () inherits (projects)")
+    told = fault(cmp)
+    during = cmp.value("select omnicdc.capture_mark()")
+    with pytest.raises(ConfigError) as refused:
+        watch(cmp)
+    cmp.conn.execute("alter table public.child no inherit public.projects")
+
+    assert told == (
+        "table public.child inherits from public.projects: its rows are read, and no trigger sees its writes; "
+        "`alter table public.child no inherit public.projects`, or make it a partition"
+    )
+    assert told in refused.value.message
+    assert during != before
+    assert fault(cmp) is None
 
 
 def test_uninstall_leaves_no_trigger_on_any_partition(parted: Cmp) -> None:

@@ -291,7 +291,9 @@ def test_a_pooler_that_lends_sessions_is_named(
         refused = host.run("run", OMNICDC_DSN=dsn)
 
     assert refused.returncode == 2
-    assert "pooler in transaction mode" in refused.stderr
+    assert {"transaction": "a pooler in transaction mode", "statement": "as in statement mode"}[
+        mode
+    ] in refused.stderr
     assert "session mode" in refused.stderr
     assert host.content() == {}
     evidence(

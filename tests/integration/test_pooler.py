@@ -134,3 +134,15 @@ def test_a_session_that_is_lent_whole_is_pinned_for_the_daemon(cmp: Cmp, host: H
         assert one.conn.pooled
         isolation = one.conn.execute("show default_transaction_isolation").fetchone()
         assert isolation == {"default_transaction_isolation": "read committed"}
+
+
+def test_a_pooler_in_statement_mode_is_named(cmp: Cmp, tmp_path: Path) -> None:
+    """It refuses transactions, which passes for no outage: trying again cannot help."""
+    with pooler(cmp, "statement", 1) as dsn:
+        daemon = opened(Host(tmp_path / "host", dsn))
+        with pytest.raises(ConfigError, match="refuses transactions") as to_client:
+            db.connect(dsn)
+        with pytest.raises(ConfigError, match="refuses transactions"):
+            daemon.__enter__()
+
+    assert "a pool in session mode" in to_client.value.hint

@@ -43,10 +43,12 @@ class Peer:
                     break
                 client.sendall(b"N")
             client.recv(length - 8, socket.MSG_WAITALL)
-            fields = b"".join(
-                key.encode() + text.encode() + b"\0" for key, text in (self.fields or {}).items()
-            )
-            client.sendall(b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0")
+            client.sendall(self.answer())
+
+    def answer(self) -> bytes:
+        """Return what it answers to the first message."""
+        fields = b"".join(key.encode() + text.encode() + b"\0" for key, text in (self.fields or {}).items())
+        return b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0"
 
     def __enter__(self) -> Self:
         return self
@@ -57,3 +59,14 @@ class Peer:
         self._listener.close()
         for client in self.visitors:
             client.close()
+
+
+class Asking(Peer):
+    """Asks each visitor for a password."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def answer(self) -> bytes:
+        """Return the request for a password in clear text."""
+        return b"R" + struct.pack("!ii", 8, 3)

@@ -10,12 +10,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from omnicdc import config as configuration
 from omnicdc import db
+from omnicdc.conninfo import Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from omnicdc.conninfo import Target
 
 SECRET = "correct horse battery staple"
 DAEMON = "postgresql://registry_host@cmp/cms_db"
@@ -99,7 +98,10 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
         ({"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"}, "database from OMNICDC_DSN, password from OMNICDC_DSN"),
         ({"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"}, "database from CMP_DB_*, password from CMP_DB_PASSWORD"),
         ({"PGPASSWORD": "hunter2"}, "database from PG*, password from PGPASSWORD"),
-        ({"PGPASSFILE": "/etc/pgpass"}, "database from PG*, password from /etc/pgpass"),
+        (
+            {"PGPASSFILE": "/nowhere/pgpass"},
+            "database from PG*, password from /nowhere/pgpass (which libpq ignores: No such file or directory)",
+        ),
         ({}, "database from PG*, no password"),
     ],
 )  # fmt: skip
@@ -169,3 +171,20 @@ def test_a_password_file_without_a_password_says_what_is_wrong(
         target(OMNICDC_PASSWORD_FILE=str(file))
 
     assert expected in str(caught.value)
+
+
+def test_a_password_file_that_others_may_read_is_ignored_by_libpq_and_said_so(tmp_path: Path) -> None:
+    file = tmp_path / "pgpass"
+    file.write_text("*:*:*:*:secret")
+    file.chmod(0o644)
+    open_to_others = Target(environ={"PGPASSFILE": str(file)}).login().sources
+    file.chmod(0o600)
+    closed = Target(environ={"PGPASSFILE": str(file)}).login().sources
+
+    assert closed == f"database from PG*, password from {file}"
+    assert open_to_others == f"{closed} (which libpq ignores: its mode is 0644, `chmod 600 {file}`)"
+
+
+def test_a_port_in_the_environment_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="PGPORT is not a number"):
+        Target(dsn="host=h", environ={"PGPORT": "abc"}).login()
