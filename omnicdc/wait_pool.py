@@ -2,39 +2,29 @@
 
 A wait with a connection of its own would be simpler, and fifty of them would leave CMP's writers none. `wait` looks and
 decides, here is only where its connections come from. A process that was forked opens its own.
-
-A signal's handler may raise anywhere in the main thread (^C, an alarm): what a wait took is noted before anything can be
-lost, and a pool of psycopg_pool's that was interrupted is replaced, for it keeps the request, and gives it a connection.
 """
 
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from omnicdc import db
-from omnicdc.connection import Connection
-from omnicdc.errors import DatabaseUnavailable, OmnicdcError, ServerFull
+from omnicdc.errors import OmnicdcError
+from omnicdc.lender import CONNECT_S, IDLE_S, Lender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
+    from omnicdc.connection import Connection
     from omnicdc.conninfo import Target
-
-IDLE_S = 30.0
-"""A connection that was not needed for so long is closed, the one that listens, too."""
 
 LISTENING_PATIENCE_S = 2.0
 """Between two looks of one wait, while the process listens."""
@@ -42,14 +32,8 @@ LISTENING_PATIENCE_S = 2.0
 DEAF_PATIENCE_S = 0.5
 """The same while it does not."""
 
-CONNECT_S = 10.0
-"""What one attempt to connect may take: a server that is slow, or silent."""
-
-CHECK_S = 1.0
-"""How long a connection that is taken out of the pool may take to show that it still works."""
-
 SLICE_S = 0.25
-"""After so long, the listener looks whether it is still needed, and who waits for a connection why there is none."""
+"""After so long, the listener looks whether it is still needed."""
 
 RELISTEN_MOST_S = 5.0
 """Between two attempts to listen."""
@@ -61,7 +45,6 @@ class WaitPool:
     def __init__(self, target: Target, size: int) -> None:
         """Nothing is connected yet."""
         self.pid = os.getpid()
-        self.size = size
         self._target = target
         self._news = threading.Condition()
         self._notifications = 0
@@ -72,13 +55,7 @@ class WaitPool:
         self._closed = False
         self._listener: threading.Thread | None = None
         self._listener_runs = False
-        self._free = threading.Condition()
-        self._loans: set[_Loan] = set()
-        self._connections: WeakSet[Connection] = WeakSet()
-        self._failures: list[tuple[float, OmnicdcError]] = []
-        self._name = f"omnicdc-{id(self):x}"
-        self._silence = _Silence(self._name)
-        self._pool = self._opened()
+        self._lender = Lender(target, size)
 
     @property
     def patience_s(self) -> float:
@@ -91,18 +68,8 @@ class WaitPool:
 
         As long as the server has no connection left, it is tried again.
         """
-        loan = _Loan(time.monotonic() + within_s)
-        try:
-            self._take_turn(loan, within_s)
-            conn = self._taken(loan)
-            conn.deadline = loan.deadline
+        with self._lender.connection(within_s) as conn:
             yield conn
-        finally:
-            try:
-                self._end(loan)
-            except BaseException:  # a signal, just now
-                self._end(loan)
-                raise
 
     def heard(self) -> int:
         """Return how many notifications came so far."""
@@ -126,124 +93,12 @@ class WaitPool:
         if self.pid != os.getpid():
             return
         with self._news:
-            already, self._closed = self._closed, True
+            self._closed = True
             listener = self._listener
             self._news.notify_all()
-        if not already:
-            self._pool.close()
-            logging.getLogger("psycopg.pool").removeFilter(self._silence)
+        self._lender.close()
         if listener and listener is not threading.current_thread():
             listener.join()
-
-    def _opened(self) -> ConnectionPool[Connection]:
-        logging.getLogger("psycopg.pool").addFilter(self._silence)
-        return ConnectionPool(
-            connection_class=self._connection_class(),
-            min_size=0,
-            max_size=self.size,
-            open=True,
-            name=self._name,
-            max_idle=IDLE_S,
-            reconnect_timeout=0,
-            num_workers=1,
-        )
-
-    def _connection_class(self) -> type[Connection]:
-        """Return what the pool opens connections with: as everywhere else, and a failure is remembered."""
-        pool = self
-
-        class Lent(Connection):
-            @classmethod
-            def connect(cls, *_args: Any, **_options: Any) -> Any:  # noqa: ANN401 - the driver's own
-                try:
-                    return pool._dialled()
-                except OmnicdcError as exc:
-                    pool._failures = [(time.monotonic(), exc)]
-                    raise
-
-        return Lent
-
-    def _dialled(self) -> Connection:
-        """Connect; in the pool's own threads, so the time that a wait has left is not known here."""
-        conn = db.connect(self._target, connect_s=CONNECT_S, going_on=lambda: not self._closed)
-        self._connections.add(conn)
-        return conn
-
-    def _take_turn(self, loan: _Loan, within_s: float) -> None:
-        with self._free:
-            if not self._free.wait_for(lambda: len(self._loans) < self.size, max(0.0, within_s)):
-                raise DatabaseUnavailable(
-                    f"all {self.size} connections of this process were in use for {within_s:.1f} s",
-                    hint="wait_connections (OMNICDC_WAIT_CONNECTIONS) allows more",
-                )
-            self._loans.add(loan)
-
-    def _taken(self, loan: _Loan) -> Connection:
-        """Take a connection that works out of the pool; an attempt that failed since is why there is none."""
-        asked = time.monotonic()
-        while True:
-            left = loan.deadline - time.monotonic()
-            pool = self._pool
-            try:
-                loan.pool = pool
-                loan.conn = pool.getconn(max(0.001, min(SLICE_S, left)))
-            except PoolClosed as exc:
-                if pool is self._pool:
-                    raise DatabaseUnavailable("the client was closed meanwhile") from exc
-                continue
-            except PoolTimeout as exc:
-                if failure := self._why_none(asked, left):
-                    raise failure from exc
-                continue
-            except BaseException:
-                self._replace(pool)
-                raise
-            if _works(loan.conn):
-                return loan.conn
-            self._give_back(loan)
-            if failure := self._why_none(asked, left):
-                raise failure
-
-    def _why_none(self, asked: float, left_s: float) -> OmnicdcError | None:
-        """Return why there is no connection; None as long as one may still come."""
-        failure = next((failed for at, failed in self._failures if at >= asked), None)
-        if failure and (left_s <= 0 or not isinstance(failure, ServerFull)):
-            return _again(failure)
-        return DatabaseUnavailable("CMP did not answer in time") if left_s <= 0 else None
-
-    def _end(self, loan: _Loan) -> None:
-        """Take back what was lent. A repeat does what an interruption left to do."""
-        self._give_back(loan)
-        with self._free:
-            self._loans.discard(loan)
-            self._free.notify()
-
-    def _give_back(self, loan: _Loan) -> None:
-        """Return the connection to the pool that it comes from; one in the middle of anything is closed."""
-        conn, pool = loan.conn, loan.pool
-        if conn is None or pool is None:
-            return
-        conn.deadline = None
-        if conn.closed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            conn.close()
-        try:
-            loan.conn = None
-            pool.putconn(conn)
-        except BaseException:
-            self._replace(pool)
-            raise
-
-    def _replace(self, pool: ConnectionPool[Connection]) -> None:
-        """Put a new pool in the place of one that was interrupted, which may have lost connections. A repeat does nothing."""
-        with self._news:
-            if pool is not self._pool or self._closed:
-                return
-            lent = {loan.conn for loan in self._loans}
-            lost = [conn for conn in self._connections if conn not in lent]
-            self._pool = self._opened()
-        pool.close(timeout=0)
-        for conn in lost:
-            conn.close()
 
     def _listen(self) -> None:
         """Have a thread listen, if none does. The caller holds the lock."""
@@ -298,25 +153,6 @@ class WaitPool:
             if not needed and self._listener is threading.current_thread():
                 self._listener_runs = False
             return needed
-
-
-@dataclass(eq=False, slots=True)
-class _Loan:
-    """What one wait has taken so far: its turn, if it is among the loans, and a connection."""
-
-    deadline: float
-    conn: Connection | None = None
-    pool: ConnectionPool[Connection] | None = None
-
-
-def _works(conn: Connection) -> bool:
-    """Whether a connection that was idle still works; if not, another one is taken."""
-    conn.deadline = time.monotonic() + CHECK_S
-    try:
-        ConnectionPool.check_connection(conn)
-    except (psycopg.Error, OmnicdcError):
-        return False
-    return True
 
 
 class Lease:
@@ -392,16 +228,3 @@ def _close_all() -> None:
 
 os.register_at_fork(after_in_child=_start_over)
 atexit.register(_close_all)
-
-
-class _Silence(logging.Filter):
-    """Keeps the pool's own reports of one pool out of the program's log: whoever waits gets an answer that says it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        told = record.args if isinstance(record.args, tuple) else ()
-        return not any(isinstance(it, Connection) or str(it).startswith(self.name) for it in told)
-
-
-def _again(failure: OmnicdcError) -> OmnicdcError:
-    """Return the same failure, to be raised in another thread."""
-    return type(failure)(failure.message, hint=failure.hint, again=failure.again)

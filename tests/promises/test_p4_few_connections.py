@@ -90,9 +90,9 @@ def test_a_server_that_is_full_is_tried_again_until_the_time_is_up(cmp: Cmp, hos
             with psycopg.connect(dsn):
                 refused = asking.wait()
                 command = host.run("wait", "--timeout", "0.3", **env)
-                before = asking._lease.pool()._failures[-1]
+                before = asking._lease.pool()._lender._failures[-1]
                 patient = pool.submit(asking.wait, timeout=20)
-                until(lambda: asking._lease.pool()._failures[-1] is not before, "it was refused")
+                until(lambda: asking._lease.pool()._lender._failures[-1] is not before, "it was refused")
             answer = patient.result()
     finally:
         sessions = "select count(*) from pg_stat_activity where usename = %s"
@@ -165,7 +165,7 @@ if not child:
     sys.exit(0 if verdict == before == "no_consumer" else 1)
 status = os.waitpid(child, 0)[1]
 after = client.wait()["verdict"]
-print(before, status, after, len(client._lease.pool()._pool.get_stats()))
+print(before, status, after, len(client._lease.pool()._lender._opened().get_stats()))
 """
 
 
@@ -206,13 +206,13 @@ def test_in_a_storm_of_publications_a_wait_looks_less_and_less(
         waiting: Any = pool.submit(asking.wait)
         shared = asking._lease.pool()
         until(lambda: shared._listening and shared._waiting, "it waits")
-        looks = int(shared._pool.get_stats()["requests_num"])
+        looks = int(shared._lender._opened().get_stats()["requests_num"])
         while sent < 500:
             heard = shared.heard()
             cmp.conn.execute("notify omnicdc_published")
             until(lambda heard=heard: shared.heard() > heard, "heard")  # type: ignore[misc]
             sent += 1
-        looked = int(shared._pool.get_stats()["requests_num"]) - looks
+        looked = int(shared._lender._opened().get_stats()["requests_num"]) - looks
         daemon.process.send_signal(signal.SIGCONT)
         answer = waiting.result()
 

@@ -70,6 +70,6 @@ def test_waits_that_were_interrupted_leave_nothing_behind(
     assert interrupted > TIMES / 2
     assert not_yet["verdict"] == "timeout", not_yet
     assert at_last["verdict"] == "published"
-    assert (shared._waiting, shared._loans) == (0, set())
+    assert (shared._waiting, shared._lender.loans) == (0, set())
     until(lambda: threads() == set(), "all threads have ended")
     until(lambda: connections(cmp) == 0, "all connections are closed")
