@@ -70,6 +70,7 @@ class Lender:
             conn = self._taken(loan)
             conn.deadline = loan.deadline
             yield conn
+            loan.unharmed = True
         finally:
             try:
                 self._end(loan)
@@ -146,13 +147,13 @@ class Lender:
             self._put(loan)
 
     def _put(self, loan: _Loan) -> None:
-        """Return the connection; one in the middle of anything is closed. A repeat does nothing."""
+        """Return the connection; after a failure, or in the middle of anything, it is closed. A repeat does nothing."""
         with self._free:
             conn, loan.conn = loan.conn, None
         if conn is None:
             return
         conn.deadline = None
-        if conn.closed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        if not loan.unharmed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             conn.close()
         self._opened().putconn(conn)
 
@@ -206,6 +207,8 @@ class _Loan:
     deadline: float
     conn: Connection | None = None
     ended: bool = False
+    unharmed: bool = False
+    """Nothing was raised while it was lent: in the middle of a pipeline or a transaction, the driver keeps what was left open."""
 
 
 def _works(conn: Connection) -> bool:
