@@ -208,13 +208,9 @@ def test_every_claim_holds_and_the_summary_tells_what_became_of_each_write_and_w
     assert end(demo, signal.SIGTERM) == (0, "")
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
-    ("how", "line"),
-    [
-        pytest.param(signal.SIGINT, STARTED, marks=pytest.mark.campaign),
-        (signal.SIGINT, PLAYING),
-        pytest.param(signal.SIGTERM, PLAYING, marks=pytest.mark.campaign),
-    ],
+    ("how", "line"), [(signal.SIGINT, STARTED), (signal.SIGINT, PLAYING), (signal.SIGTERM, PLAYING)]
 )
 def test_interrupted_it_cleans_up_and_says_so(place: Path, how: signal.Signals, line: str) -> None:
     demo = start(place)

@@ -338,6 +338,7 @@ def test_a_restart_does_not_forget_what_is_held(
     )
 
 
+@pytest.mark.campaign
 def test_the_guard_is_as_configured(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:

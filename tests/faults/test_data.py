@@ -406,6 +406,7 @@ def test_names_keys_and_urls_that_many_share(
     )
 
 
+@pytest.mark.campaign
 def test_ids_that_change_places(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
@@ -695,6 +696,7 @@ def test_a_row_on_a_lost_block(tmp_path: Path, evidence: Evidence) -> None:
     )
 
 
+@pytest.mark.campaign
 def test_names_that_a_shell_or_a_terminal_would_obey(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:

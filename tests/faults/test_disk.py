@@ -437,6 +437,7 @@ def test_a_file_that_may_not_grow_is_held(
     )
 
 
+@pytest.mark.campaign
 def test_a_disk_that_fails_is_written_anew_never_trusted(
     cmp: Cmp, tmp_path: Path, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:

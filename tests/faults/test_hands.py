@@ -382,6 +382,7 @@ def is_kept(scene: Scene, said: bytes) -> bool:
     return said in scene.kept()
 
 
+@pytest.mark.campaign
 def test_what_a_hand_writes_while_the_daemon_writes_is_kept_aside(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:

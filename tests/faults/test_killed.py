@@ -449,6 +449,7 @@ ENDS: dict[End, tuple[str, int, int]] = {
 """What is told of each, and how often it is done: two of them stand for all in a short run."""
 
 
+@pytest.mark.campaign
 @ON_ONE_SERVER
 @pytest.mark.timeout(1800)
 def test_whatever_ends_the_server_what_it_confirmed_is_published(

@@ -370,6 +370,7 @@ def flood(cmp: Cmp) -> None:
             cmp.conn.execute("select pg_notify('noise', %s)", [NOTIFICATION])
 
 
+@pytest.mark.campaign
 def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
     own: Cmp, own_host: Host, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
@@ -432,6 +433,7 @@ def test_a_full_notify_queue_is_told_and_so_is_its_end(
     )
 
 
+@pytest.mark.campaign
 def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_when_it_returns(
     cmp: Cmp, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:

@@ -429,6 +429,7 @@ def beside_a_stopped_one(
     return took
 
 
+@pytest.mark.campaign
 def test_two_do_not_serve_one_root_though_the_lock_was_removed(
     cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:

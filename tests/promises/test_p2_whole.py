@@ -28,12 +28,12 @@ update projects p set status = o.status from projects o
 
 
 def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P2: two readers read all files without a pause while every entry of every file changes in waves."""
-    projects, waves = scale(100, 500), scale(25, 50)
+    """P2: readers read all files without a pause while every entry of every file changes in waves."""
+    projects, waves = scale(50, 500), scale(15, 50)
     cmp.fill(projects)
     cmp.conn.execute(WAVE, {"wave": "w000000"})
     host.daemon()
-    readers = [Reader(host.root, "waves") for _ in range(2)]
+    readers = [Reader(host.root, "waves") for _ in range(scale(1, 2))]
     number = 0
     while number < waves or not all(reader.many() for reader in readers):
         number += 1
@@ -55,7 +55,7 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
     host.daemon()
     reader = Reader(host.root, "swaps")
     swaps = 0
-    while swaps < scale(300, 1000) or not reader.many():
+    while swaps < scale(100, 1000) or not reader.many():
         swaps += 1
         one, other = dice.sample(range(1, 9), 2)
         cmp.conn.execute(SWAP, {"one": str(one), "other": str(other)})

@@ -159,7 +159,7 @@ def test_a_disk_that_fails_at_a_step_is_said_and_not_acknowledged_away(
     )
 
 
-def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host) -> None:
+def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host, scale: Scale) -> None:
     """P3, P8: SIGKILL under a stream of writes, again and again; each next start goes on from there."""
     seed = int(os.environ.get("OMNICDC_TEST_SEED", random.randrange(10**6)))
     sys.stdout.write(f"OMNICDC_TEST_SEED={seed}\n")
@@ -179,7 +179,7 @@ def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host) 
     thread = threading.Thread(target=writer)
     thread.start()
     try:
-        for _ in range(int(os.environ.get("OMNICDC_TEST_KILLS", "4"))):
+        for _ in range(int(os.environ.get("OMNICDC_TEST_KILLS", scale(2, 8)))):
             daemon = host.daemon()
             for _ in range(dice.randrange(4)):
                 daemon.wait_for("published", after=len(daemon.events))
