@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capture.sessions import psql
+from support.evidence import every
 
 from omnicdc import db, install
 from omnicdc.errors import ConfigError
@@ -81,7 +82,7 @@ LEFT: dict[LiteralString, str] = {
 }
 
 
-@pytest.mark.parametrize("deed", LEFT)
+@pytest.mark.parametrize("deed", every(3, LEFT))
 def test_it_is_refused_by_name_and_nothing_of_it_is_run(
     cmp: Cmp, people: People, deed: LiteralString
 ) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import class_row, dict_row, scalar_row
 from support.cmp import undo
+from support.evidence import every
 
 from omnicdc.clients import GenesisClient, Propagation
 from omnicdc.errors import ConfigError
@@ -110,7 +111,7 @@ AUTOCOMMIT: dict[str, Callable[[Cmp], Opened]] = {
     "SQLAlchemy Core": lambda cmp: _core(cmp, isolation_level="AUTOCOMMIT"),
     "SQLAlchemy Session": lambda cmp: _session(cmp, isolation_level="AUTOCOMMIT"),
 }
-by_hand = pytest.mark.parametrize("opening", DRIVERS)
+by_hand = pytest.mark.parametrize("opening", every(2, DRIVERS))
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def client(cmp: Cmp, host: Host) -> GenesisClient:
     return GenesisClient(config=host.config(), timeout=0)
 
 
-@pytest.mark.parametrize("opening", [*DRIVERS, *ROWS])
+@pytest.mark.parametrize("opening", every(2, [*DRIVERS, *ROWS]))
 def test_exactly_this_transaction_is_waited_for(
     cmp: Cmp, opened: Opened, client: GenesisClient, opening: str
 ) -> None:
@@ -178,7 +179,7 @@ def test_a_block_that_swallows_an_error_of_postgresql_is_told_that_it_was_rolled
     assert cmp.log() == []
 
 
-@pytest.mark.parametrize("opening", [name for name in DRIVERS if name != "psycopg autocommit"])
+@pytest.mark.parametrize("opening", every(2, [name for name in DRIVERS if name != "psycopg autocommit"]))
 def test_a_block_that_commits_by_itself_waits_for_everything_committed(
     cmp: Cmp, host: Host, opened: Opened, client: GenesisClient, opening: str
 ) -> None:

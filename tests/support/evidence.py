@@ -101,6 +101,14 @@ def _limit_s(item: pytest.Item) -> float:
     return float(limit.args[0]) if limit else 0.0
 
 
+def every(step: int, cases: Iterable[Any]) -> list[Any]:
+    """Return cases of one kind as parameters: every `step`-th one is always tried, the others in a campaign."""
+    return [
+        pytest.param(case, marks=pytest.mark.campaign) if place % step else case
+        for place, case in enumerate(cases)
+    ]
+
+
 @pytest.fixture
 def scale(request: pytest.FixtureRequest) -> Scale:
     """How often to do something: (short, campaign)."""
