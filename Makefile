@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One more than there are processors: some tests wait for most of their time.
-JOBS ?= $(shell expr $$(nproc) + 1)
+# Twice as many as there are processors: some tests wait for most of their time.
+JOBS ?= $(shell expr $$(nproc) \* 2)
 
 # Compiled tests and modules are kept: each of the tests' processes would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE

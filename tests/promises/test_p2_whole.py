@@ -41,7 +41,7 @@ def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Ho
     cmp.arrived()
     found = [reader.end() for reader in readers]
 
-    assert [it["wrong"] for it in found] == [[], []]
+    assert [wrong for it in found for wrong in it["wrong"]] == []
     assert all(it["reads"] >= MANY for it in found)
     assert host.raw(CANONICAL).count(f"w{number:06}-".encode()) == projects
     assert_as_rebuilt(cmp, host)
