@@ -1,18 +1,19 @@
 """Lends a few connections to whoever looks: psycopg_pool's, asked by threads of ours.
 
-A signal's handler may raise anywhere in the main thread (^C, an alarm), also in the middle of psycopg_pool, which then keeps a
-request that nobody takes back, or loses a connection. So the main thread only waits for what these threads do. What they
-took is noted in a loan before anything can be lost, and to end a loan is harmless when repeated.
+A signal's handler may raise anywhere in the main thread (^C, an alarm): in the middle of psycopg_pool, which then keeps a
+request that nobody takes back, or while Python enters a Condition, which stays locked for ever. So other threads do the work.
+They are asked through SimpleQueue, and answer through a lock that is released: both are C, and cannot be left half done.
 """
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -23,7 +24,7 @@ from omnicdc.connection import Connection
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError, ServerFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from omnicdc.conninfo import Target
@@ -37,6 +38,9 @@ CONNECT_S = 10.0
 CHECK_S = 1.0
 """How long a connection that is taken out of the pool may take to show that it still works."""
 
+CLOSE_S = 10.0
+"""What closing waits for its threads at most."""
+
 SLICE_S = 0.25
 """After so long, who waits for a connection looks why there is none."""
 
@@ -47,16 +51,18 @@ class Lender:
     def __init__(self, target: Target, size: int) -> None:
         """Nothing is connected, and no thread runs yet."""
         self.size = size
-        self.loans: set[_Loan] = set()
         self._target = target
         self._closed = False
+        self._ended = _thread.allocate_lock()
+        self._starting = threading.Lock()
+        self._started = False
+        self._wanted: SimpleQueue[_Loan | None] = SimpleQueue()
+        self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._noting = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
-        self._opening = threading.Lock()
-        self._free = threading.Condition()
         self._failures: list[tuple[float, OmnicdcError]] = []
         self._name = f"omnicdc-{id(self):x}"
         self._silence = _Silence(self._name)
-        self._threads = ThreadPoolExecutor(size, f"{self._name}-lender")
 
     @contextmanager
     def connection(self, within_s: float) -> Iterator[Connection]:
@@ -64,56 +70,72 @@ class Lender:
 
         As long as the server has no connection left, it is tried again.
         """
-        loan = _Loan(time.monotonic() + within_s)
+        loans: list[_Loan] = []
         try:
-            self._take_turn(loan, within_s)
-            conn = self._taken(loan)
-            conn.deadline = loan.deadline
-            yield conn
+            loan = self._taken(loans, within_s)
+            yield loan.conn
             loan.unharmed = True
         finally:
             try:
-                self._end(loan)
+                self._end(loans)
             except BaseException:  # a signal, just now
-                self._end(loan)
+                self._end(loans)
                 raise
+
+    def do(self, chore: Callable[[], None]) -> None:
+        """Have something done, one after the other, where no signal's handler runs; not waited for, and not if it is closed."""
+        self._start()
+        self._chores.put(chore)
 
     def close(self) -> None:
         """End threads and connections; who waits for one gets none. A repeat waits for what is still ending."""
         self._closed = True
-        try:
-            self._threads.submit(self._close_pool)
-        except RuntimeError:  # a repeat, or the interpreter ends
-            self._close_pool()
-        self._threads.shutdown()
+        if self._started:
+            self._wanted.put(None)
+            self._chores.put(None)
+            if self._ended.acquire(timeout=CLOSE_S):
+                self._ended.release()
 
-    def _take_turn(self, loan: _Loan, within_s: float) -> None:
-        with self._free:
-            if not self._free.wait_for(lambda: len(self.loans) < self.size, max(0.0, within_s)):
+    def _start(self) -> None:
+        with self._starting:
+            if self._started:
+                return
+            self._ended.acquire(blocking=False)
+            # Not by threading.Thread, whose start() waits for the new thread, with a Condition. Interrupted, it is done again.
+            for _ in range(self.size):
+                _thread.start_new_thread(self._lend, ())
+            _thread.start_new_thread(self._do_chores, ())
+            self._started = True
+
+    def _taken(self, loans: list[_Loan], within_s: float) -> _Loan:
+        """Have a connection that works taken out of the pool; an attempt that failed since is why there is none."""
+        self._start()
+        asked = time.monotonic()
+        deadline = asked + within_s
+        while True:
+            loans.append(loan := _Loan(deadline))
+            self._wanted.put(loan)
+            self._await(loan)
+            if loan.failure is None and _works(loan.conn):
+                loan.conn.deadline = deadline
+                return loan
+            if isinstance(loan.failure, PoolClosed):
+                raise DatabaseUnavailable("the client was closed meanwhile") from loan.failure
+            if not isinstance(loan.failure, PoolTimeout | None):
+                raise loan.failure
+            self._end([loan])
+            if failure := self._why_none(asked, deadline - time.monotonic()):
+                raise failure from loan.failure
+
+    def _await(self, loan: _Loan) -> None:
+        while not loan.answered.acquire(timeout=SLICE_S):
+            if self._closed:
+                raise DatabaseUnavailable("the client was closed meanwhile")
+            if time.monotonic() > loan.deadline + SLICE_S:
                 raise DatabaseUnavailable(
-                    f"all {self.size} connections of this process were in use for {within_s:.1f} s",
+                    f"all {self.size} connections of this process were in use until the time was up",
                     hint="wait_connections (OMNICDC_WAIT_CONNECTIONS) allows more",
                 )
-            self.loans.add(loan)
-
-    def _taken(self, loan: _Loan) -> Connection:
-        """Have a connection that works taken out of the pool; an attempt that failed since is why there is none."""
-        asked = time.monotonic()
-        while True:
-            left = loan.deadline - time.monotonic()
-            try:
-                self._threads.submit(self._take, loan, max(0.001, min(SLICE_S, left))).result()
-            except (PoolClosed, RuntimeError) as exc:
-                raise DatabaseUnavailable("the client was closed meanwhile") from exc
-            except PoolTimeout as exc:
-                if failure := self._why_none(asked, left):
-                    raise failure from exc
-                continue
-            if loan.conn and _works(loan.conn):
-                return loan.conn
-            self._give_back(loan)
-            if failure := self._why_none(asked, left):
-                raise failure
 
     def _why_none(self, asked: float, left_s: float) -> OmnicdcError | None:
         """Return why there is no connection; None as long as one may still come."""
@@ -122,34 +144,47 @@ class Lender:
             return _again(failure)
         return DatabaseUnavailable("CMP did not answer in time") if left_s <= 0 else None
 
-    def _end(self, loan: _Loan) -> None:
-        """Take back what was lent. A repeat does what an interruption left to do."""
-        loan.ended = True
-        self._give_back(loan)
-        # Not before: its connection is what the next one waits for, and each turn has a thread.
-        with self._free:
-            self.loans.discard(loan)
-            self._free.notify()
-
-    def _give_back(self, loan: _Loan) -> None:
-        try:
-            self._threads.submit(self._put, loan).result()
-        except RuntimeError:  # closed meanwhile
-            self._put(loan)
+    def _end(self, loans: Iterable[_Loan]) -> None:
+        """Have what was lent taken back. A repeat does what an interruption left to do."""
+        for loan in loans:
+            loan.ended = True
+            self._chores.put(partial(self._put, loan))
+            if self._closed and loan.lent:
+                loan.conn.close()
 
     # What follows is done by our own threads, where no signal's handler runs.
 
-    def _take(self, loan: _Loan, within_s: float) -> None:
-        conn = self._opened().getconn(within_s)
-        with self._free:
-            loan.conn = conn
-        if loan.ended:
-            self._put(loan)
+    def _lend(self) -> None:
+        while loan := self._wanted.get():
+            try:
+                conn = self._opened().getconn(max(0.001, min(SLICE_S, loan.deadline - time.monotonic())))
+            except Exception as exc:  # noqa: BLE001 - raised where the loan was asked for
+                loan.failure = exc
+            else:
+                with self._noting:
+                    loan.lent = conn
+                if loan.ended:
+                    self._put(loan)
+            loan.answered.release()
+        self._wanted.put(None)  # for the next one
+
+    def _do_chores(self) -> None:
+        while chore := self._chores.get():
+            try:
+                chore()
+            except Exception:
+                logging.getLogger(__name__).exception("a connection could not be taken back")
+        with self._noting:
+            pool = self._pool
+        if pool:
+            pool.close()
+            logging.getLogger("psycopg.pool").removeFilter(self._silence)
+        self._ended.release()
 
     def _put(self, loan: _Loan) -> None:
         """Return the connection; after a failure, or in the middle of anything, it is closed. A repeat does nothing."""
-        with self._free:
-            conn, loan.conn = loan.conn, None
+        with self._noting:
+            conn, loan.lent = loan.lent, None
         if conn is None:
             return
         conn.deadline = None
@@ -158,7 +193,7 @@ class Lender:
         self._opened().putconn(conn)
 
     def _opened(self) -> ConnectionPool[Connection]:
-        with self._opening:
+        with self._noting:
             if self._pool is None:
                 if self._closed:
                     raise PoolClosed
@@ -174,12 +209,6 @@ class Lender:
                     num_workers=1,
                 )
             return self._pool
-
-    def _close_pool(self) -> None:
-        with self._opening:
-            if self._pool:
-                self._pool.close()
-                logging.getLogger("psycopg.pool").removeFilter(self._silence)
 
     def _connection_class(self) -> type[Connection]:
         """Return what the pool opens connections with: as everywhere else, and a failure is remembered."""
@@ -200,15 +229,25 @@ class Lender:
         return Lent
 
 
-@dataclass(eq=False, slots=True)
 class _Loan:
-    """What one wait has taken so far: its turn, if it is among the loans, and a connection."""
+    """What was asked for, and what was lent."""
 
-    deadline: float
-    conn: Connection | None = None
-    ended: bool = False
-    unharmed: bool = False
-    """Nothing was raised while it was lent: in the middle of a pipeline or a transaction, the driver keeps what was left open."""
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.answered = _thread.allocate_lock()
+        self.answered.acquire()
+        self.failure: Exception | None = None
+        self.lent: Connection | None = None
+        self.ended = False
+        self.unharmed = False
+        """Nothing was raised meanwhile: in the middle of a pipeline or a transaction, the driver keeps what was left open."""
+
+    @property
+    def conn(self) -> Connection:
+        """The connection, once there is one."""
+        if self.lent is None:
+            raise DatabaseUnavailable("the client was closed meanwhile")
+        return self.lent
 
 
 def _works(conn: Connection) -> bool:

@@ -6,6 +6,7 @@ decides, here is only where its connections come from. A process that was forked
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import threading
@@ -46,15 +47,15 @@ class WaitPool:
         """Nothing is connected yet."""
         self.pid = os.getpid()
         self._target = target
-        self._news = threading.Condition()
         self._notifications = 0
-        self._waiting = 0
+        self._sleepers: set[_thread.LockType] = set()
         self._needed_until = 0.0
         self._listening = False
         self._pooled = False
         self._closed = False
+        self._closing = _thread.allocate_lock()
+        self._closing.acquire()
         self._listener: threading.Thread | None = None
-        self._listener_runs = False
         self._lender = Lender(target, size)
 
     @property
@@ -73,38 +74,40 @@ class WaitPool:
 
     def heard(self) -> int:
         """Return how many notifications came so far."""
-        with self._news:
-            return self._notifications
+        return self._notifications
 
     def sleep(self, heard: int, seconds: float) -> bool:
         """Return true as soon as there is a notification beyond `heard`, and false when the time is up."""
-        with self._news:
-            self._waiting += 1
-            try:
-                self._listen()
-                self._news.wait_for(lambda: self._notifications != heard or self._closed, seconds)
-            finally:
-                self._waiting -= 1
-                self._needed_until = time.monotonic() + IDLE_S
-            return self._notifications != heard
+        # Woken by a lock that is released, not by a Condition: see `lender`.
+        sleeper = _thread.allocate_lock()
+        sleeper.acquire()
+        try:
+            self._sleepers.add(sleeper)
+            if not (self._listener or self._pooled or self._closed):
+                self._lender.do(self._listen)
+            if self._notifications == heard and not self._closed:
+                sleeper.acquire(timeout=max(0.0, seconds))
+        finally:
+            self._sleepers.discard(sleeper)
+            self._needed_until = time.monotonic() + IDLE_S
+        return self._notifications != heard
 
     def close(self) -> None:
         """End threads and connections; a wait that goes on fails. A repeat, also in a forked process, does nothing."""
         if self.pid != os.getpid():
             return
-        with self._news:
+        if not self._closed:
             self._closed = True
-            listener = self._listener
-            self._news.notify_all()
+            self._closing.release()
+        self._wake()
         self._lender.close()
+        listener = self._listener
         if listener and listener is not threading.current_thread():
             listener.join()
 
     def _listen(self) -> None:
-        """Have a thread listen, if none does. The caller holds the lock."""
-        runs = self._listener_runs and self._listener is not None and self._listener.is_alive()
-        if not (runs or self._pooled or self._closed):
-            self._listener_runs = True
+        """Have a thread listen, if none does. Called by one thread only."""
+        if not (self._listener or self._pooled or self._closed):
             self._listener = threading.Thread(target=self._run, name="omnicdc-listener", daemon=True)
             self._listener.start()
 
@@ -112,9 +115,9 @@ class WaitPool:
         try:
             self._listen_while_needed()
         finally:
-            with self._news:
-                if self._listener is threading.current_thread():
-                    self._listener_runs = False
+            self._listener = None
+        if self._sleepers:  # one that came just now
+            self._lender.do(self._listen)
 
     def _listen_while_needed(self) -> None:
         pause = SLICE_S
@@ -132,8 +135,8 @@ class WaitPool:
                 pause = min(RELISTEN_MOST_S, pause * 2)
             finally:
                 self._listening = False
-            with self._news:
-                self._news.wait_for(lambda: self._closed, pause)
+            if self._closing.acquire(timeout=pause):
+                return
 
     def _hear(self, conn: Connection) -> None:
         self._listening = True
@@ -143,16 +146,16 @@ class WaitPool:
                 self._tell()
 
     def _tell(self) -> None:
-        with self._news:
-            self._notifications += 1
-            self._news.notify_all()
+        self._notifications += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        for sleeper in list(self._sleepers):
+            with suppress(RuntimeError):  # it is awake
+                sleeper.release()
 
     def _needed(self) -> bool:
-        with self._news:
-            needed = not self._closed and (self._waiting > 0 or time.monotonic() < self._needed_until)
-            if not needed and self._listener is threading.current_thread():
-                self._listener_runs = False
-            return needed
+        return not self._closed and (bool(self._sleepers) or time.monotonic() < self._needed_until)
 
 
 class Lease:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import tempfile
@@ -40,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")
     keep_one(config)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not look at it again and again."""
+    gc.freeze()
 
 
 GROUP = re.compile(r'^pytestmark = .*pytest\.mark\.xdist_group\("(.+?)"\)', re.MULTILINE)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.evidence import every
 from support.host import COMMAND
 from support.inside import publish
 
@@ -104,7 +105,7 @@ def test_a_dry_run_tells_what_a_rebuild_would_do(cmp: Cmp, host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["install", "--print"], ["--version"], ["status", "--help"]]
+    "arguments", every(2, [["status"], ["install", "--print"], ["status", "--help"], ["--version"]])
 )
 def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: list[str]) -> None:
     """It was said with an exit status of Python's own (120), or with a traceback."""
@@ -119,7 +120,7 @@ def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: li
     )
 
 
-@pytest.mark.parametrize("end", ["| true; exit ${PIPESTATUS[0]}", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("end", every(2, ["| true; exit ${PIPESTATUS[0]}", ">&-", "<&- >&- 2>&-"]))
 def test_who_closes_a_stream_or_leaves_it_still_has_the_exit_status(host: Host, end: str) -> None:
     """`status` says 1, as no consumer ever ran here; and nothing is said about the pipe."""
     done = bash(host, f"{COMMAND} status {end}")
@@ -127,7 +128,7 @@ def test_who_closes_a_stream_or_leaves_it_still_has_the_exit_status(host: Host, 
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-@pytest.mark.parametrize("command", ["install --print", "status --help", "--help"])
+@pytest.mark.parametrize("command", every(3, ["install --print", "status --help", "--help"]))
 def test_a_reader_who_leaves_has_read_enough(host: Host, command: str) -> None:
     """The exit status was 1, which means no."""
     done = bash(host, f"{COMMAND} {command} | true; exit ${{PIPESTATUS[0]}}")

@@ -60,7 +60,7 @@ def test_fifty_threads_wait_on_one_connection_that_listens_and_a_pool(cmp: Cmp, 
     with ThreadPoolExecutor(THREADS) as pool:
         waits = [pool.submit(it.propagate_project, "P") for it in clients]
         pool_of_all = clients[0]._lease.pool()
-        until(lambda: pool_of_all._waiting == THREADS, "all of them wait")
+        until(lambda: len(pool_of_all._sleepers) == THREADS, "all of them wait")
         until(lambda: pool_of_all._listening, "one connection listens")
         for number in range(20):
             with cmp.transaction():
@@ -205,7 +205,7 @@ def test_in_a_storm_of_publications_a_wait_looks_less_and_less(
     with ThreadPoolExecutor() as pool:
         waiting: Any = pool.submit(asking.wait)
         shared = asking._lease.pool()
-        until(lambda: shared._listening and shared._waiting, "it waits")
+        until(lambda: shared._listening and shared._sleepers, "it waits")
         looks = int(shared._lender._opened().get_stats()["requests_num"])
         while sent < 500:
             heard = shared.heard()

@@ -434,6 +434,7 @@ def name_holder(cmp: Cmp) -> int | None:
     return pids[0] if pids else None
 
 
+@pytest.mark.campaign
 def test_a_second_daemon_is_told_who_is_there(cmp: Cmp, host: Host, tmp_path: Path) -> None:
     """P8: on the same root, and of the same name; exit status 2 and one line, and no file of theirs."""
     first = host.daemon()
