@@ -54,7 +54,7 @@ _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName,
 def too_short(exc: psycopg.Error) -> str:
     """Return the remedy for a statement that was cut off."""
     return (
-        "the statement_timeout of the role or the database is too short: "
+        "somebody canceled it, or the statement_timeout of the role or the database is too short: "
         f"`alter role {role_of(exc)} set statement_timeout = '5min'`"
     )
 
@@ -200,7 +200,7 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         case code if code[:2] in _PASSING:
             return DatabaseUnavailable(
                 f"{where} takes no connections now: {_first_line(exc)}",
-                hint=_LACKS_A_FILE if code == "58P01" else "is the server itself up, behind a pooler?",
+                hint=_why_not_now(code),
                 again=True,
                 **context,
             )
@@ -209,6 +209,14 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         hint=f"check user, password and database ({written})",
         **context,
     )
+
+
+def _why_not_now(code: str) -> str:
+    if code == "58P01":
+        return _LACKS_A_FILE
+    if code[:2] == "53":
+        return "the server lacks disk space or memory: see its log"
+    return "is the server itself up, behind a pooler?"
 
 
 def _not_refused(found: Refusal, where: str, said: str, written: str) -> OmnicdcError:

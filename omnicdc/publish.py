@@ -273,9 +273,9 @@ def mend(exc: OSError, place: Path) -> str:
     bind = "bind," if mount.only_here_read_only else ""
     return {
         errno.ENOSPC: f"free space on {disk}: `df -h {disk}`; inodes: `df -i {disk}`",
-        errno.EDQUOT: f"free space of {_user()} on {disk}: `quota`",
-        errno.EROFS: f"`mount -o remount,{bind}rw {disk}`; under systemd, ReadWritePaths= (docs/install.md)",
-        errno.EACCES: f"`chown -R {_user()} {directory}`, `chmod -R u+rwX {directory}`",
+        errno.EDQUOT: f"free space of {_user()} on {disk}: `quota -u {_user()}`",
+        errno.EROFS: f"under systemd, ReadWritePaths= (docs/install.md, Another root); else `mount -o remount,{bind}rw {disk}`",
+        errno.EACCES: f"`chown {_user()} {directory}`, `chmod u+rwx {directory}`",
         errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
         errno.EIO: "look for a failing disk: `dmesg`",
         errno.EBUSY: f"mount its directory, not the file alone: `findmnt {disk}`",

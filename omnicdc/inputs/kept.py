@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from omnicdc.errors import OmnicdcError, RegistryError
 from omnicdc.inputs import cache
 from omnicdc.inputs.reading import Reading
-from omnicdc.inputs.written import LAST_GOOD, content
+from omnicdc.inputs.written import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+LAST_GOOD = "the last valid version stays in force"
+NONE_GOOD = "no valid version of it is known, so none of its entries apply"
 
 T = TypeVar("T")
 Signature = tuple[int | None, ...] | None
@@ -60,7 +63,10 @@ class KeptFile(Generic[T]):
             data = content(self.path)
             reading = self.parse(data or b"", str(self.path))
         except RegistryError as exc:
-            return Reading(self._copied() if before is None else before, (str(exc),)), None
+            known = before is not None or os.path.exists(self.copy)  # noqa: PTH110 - never raises
+            fault = "; ".join([exc.message, LAST_GOOD if known else NONE_GOOD])
+            hint = f" - {exc.hint}" if exc.hint else ""
+            return Reading(self._copied() if before is None else before, (fault + hint,)), None
         if not reading.blank or not (last := self._copied() if before is None else before):
             return reading, data or b""
         if data is None:

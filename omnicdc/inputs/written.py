@@ -29,7 +29,6 @@ _CORE = "tag:yaml.org,2002:"
 _NULL = f"{_CORE}null"
 _MERGE = f"{_CORE}merge"
 _TEXTUAL = {_CORE + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "merge")}
-LAST_GOOD = "the last valid version stays in force"
 
 
 LONGEST_NAME = 40
@@ -120,7 +119,8 @@ def content(path: Path) -> bytes | None:
         return None
     except OSError as exc:
         raise RegistryError(
-            f"{path}:1: cannot be read ({exc.strerror}); {LAST_GOOD}", hint=f"make it readable: ls -l {path}"
+            f"{path}:1: cannot be read ({exc.strerror})",
+            hint=f"let the service's user read it: `ls -l {path}`",
         ) from exc
 
 
@@ -197,7 +197,7 @@ def _encoding_problem(data: bytes) -> tuple[int, str] | None:
 
 
 def _refuse(name: str, line: int, what: str) -> NoReturn:
-    raise RegistryError(f"{name}:{line}: {what}; {LAST_GOOD}", path=name, line=line)
+    raise RegistryError(f"{name}:{line}: {what}", path=name, line=line)
 
 
 def _problem(exc: YAMLError) -> str:

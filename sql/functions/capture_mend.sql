@@ -4,6 +4,8 @@
 create or replace function omnicdc.capture_mend() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $mend$
+declare
+  fault constant text := omnicdc.capture_fault();
 begin
   if exists (select from omnicdc.row_security_fault()) then
     return (select r.remedy from omnicdc.row_security_fault() r);
@@ -11,7 +13,7 @@ begin
   if exists (select from omnicdc.lacking_functions() n where not n.optional) then
     return 'run `omnicdc install` as a superuser: it grants the functions that are needed';
   end if;
-  if exists (select from omnicdc.watch w, omnicdc.watched_parts() p where p.whole and omnicdc.unwatchable(p.part, w.watched) is not null) then
+  if exists (select from omnicdc.watch w, omnicdc.watched_parts() p where p.whole and omnicdc.unwatchable(p.part, w.watched) = fault) then
     return 'alter that column or table; `omnicdc install` refuses it as well';
   end if;
   if exists (select from omnicdc.watched_parts() p join pg_class c on c.oid = p.part where c.relkind in ('r', 'p'))

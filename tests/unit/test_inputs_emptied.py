@@ -88,3 +88,14 @@ def test_a_symlink_that_leads_to_no_file_keeps_the_last_valid_version_until_it_i
     assert removed is not None
     assert store.faults == ()
     assert store.notices == (f"{file}: the file was removed; the entries that it had no longer apply",)
+
+
+def test_a_file_that_never_was_valid_is_not_said_to_have_a_last_valid_version(host: Host) -> None:
+    """At a first start: what it was to exclude is not excluded, and the message said that the last valid version stays."""
+    host.exclude("exclusions: nonsense")
+
+    (fault,) = host.store().faults
+
+    assert fault.endswith(
+        "exclusions is not a list; no valid version of it is known, so none of its entries apply"
+    )

@@ -65,7 +65,7 @@ def test_a_read_only_bind_mount_is_named_with_what_makes_it_writable(read_only: 
     for root in (read_only, link):
         with pytest.raises(RegistryError) as caught:
             publish.replace(root, "governance/registry/x", [b"1"])
-        assert caught.value.hint.startswith(f"`mount -o remount,bind,rw '{read_only}'`; ")
+        assert caught.value.hint.endswith(f"`mount -o remount,bind,rw '{read_only}'`")
     with pytest.raises(ConfigError, match=f"read-only on {read_only}: under systemd, StateDirectory="):
         cache.write(read_only / "cached", b"1")
     subprocess.run(["mount", "-o", "remount,bind,rw", read_only], check=True)
