@@ -705,8 +705,8 @@ def test_recovery_to_a_point_in_time(scene: Scene, evidence: Evidence) -> None:
         daemon = swapped(cluster, recovered, host, daemon if running else None)
         daemon.wait_for("snapshot_of_another_cluster")
         with recovered.cmp() as cmp:
-            assert cmp.consumer("host")["timeline"] == 2
             assert cmp.wait(kept).status == "published"
+            assert cmp.consumer("host")["timeline"] == 2
             with pytest.raises(ConfigError, match="not a transaction of this cluster"):
                 cmp.wait(lost)
         goes_on(recovered, host, daemon)
@@ -758,6 +758,7 @@ def test_a_standby_is_promoted(scene: Scene, evidence: Evidence) -> None:
             late.wait_for("serving")
             late.stop()
         with standby.cmp() as cmp:
+            cmp.arrived()
             assert cmp.consumer("host")["timeline"] == 2
             cmp.conn.execute("delete from omnicdc.consumer where name = 'late'")
             with pytest.raises(ConfigError, match="not a transaction of this cluster"):
