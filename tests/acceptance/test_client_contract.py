@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_type, cast, get_type_hints
 
 import pytest
 from click.testing import CliRunner
+from support.hands import file_instead
 from support.host import CANONICAL, Host
 
 from omnicdc.cli import omnicdc
@@ -120,9 +121,7 @@ def test_each_scanner_has_its_result(cmp: Cmp, host: Host) -> None:
     with GenesisClient(config=host.config(), timeout=20) as client:
         cmp.set(project, status="paused")
         published = client.propagate_project("P")["scanner_results"]
-        directory = (host.root / CANONICAL).parent
-        directory.rename(directory.with_name("moved away"))
-        directory.touch()
+        file_instead((host.root / CANONICAL).parent)
         cmp.set(project, status="active")
         held = client.propagate_batch(["P"])
         rebuilt = client.rebuild_all_registries()

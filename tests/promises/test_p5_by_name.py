@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.hands import file_instead
 from support.host import CANONICAL, INVENTORY, Daemon, Host
 
 from omnicdc.clients import GenesisClient
@@ -121,9 +122,7 @@ def test_only_what_concerns_the_projects_named_is_held(cmp: Cmp, host: Host) -> 
     for name in ("P", "Q"):
         cmp.upsert(name, github_url=f"https://github.com/acme/{name}")
     host.daemon()
-    directory = (host.root / INVENTORY).parent
-    directory.rename(directory.with_name("moved away"))
-    directory.touch()
+    file_instead((host.root / INVENTORY).parent)
     cmp.conn.execute(
         "update projects set metadata_ = '{\"github_url\": \"https://github.com/acme/new\"}' where name = 'P'"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.cmp import undo
 from support.evidence import every
+from support.hands import file_instead
 from support.host import CANONICAL, DEADLINE_S, INVENTORY, PROJECT, Host
 
 from omnicdc import db
@@ -41,9 +42,7 @@ def write(cmp: Cmp, name: str = "one", **metadata: str) -> str:
 
 def obstruct(host: Host, registry: str) -> None:
     """Put a file in the place of a registry's directory, so that not even root can write there."""
-    directory = (host.root / registry).parent
-    directory.rename(directory.with_name("moved away"))
-    directory.touch()
+    file_instead((host.root / registry).parent)
 
 
 def test_published(cmp: Cmp, host: Host) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.hands import file_instead
 from support.host import INVENTORY
 
 from omnicdc import db
@@ -80,9 +81,7 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
     cmp.conn.execute("update projects set name = 'named' where name is null")
     cmp.arrived()
     named = statuses(cmp, bad, fine)
-    directory = (host.root / INVENTORY).parent
-    directory.rename(directory.with_name("moved away"))
-    directory.touch()
+    file_instead((host.root / INVENTORY).parent)
     held = write(
         cmp,
         "insert into projects (name, metadata_) values ('x', '{\"github_url\": \"https://github.com/a/x\"}')",

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.hands import file_instead, swap
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Host, until
 
 if TYPE_CHECKING:
@@ -110,25 +111,23 @@ def test_an_accept_that_no_daemon_heard_is_carried_out_by_the_next(cmp: Cmp, hos
 
 
 def a_file_in_the_directory_s_place(directory: Path) -> Callable[[], None]:
-    moved = directory.with_name("moved")
-    directory.rename(moved)
-    directory.touch()
+    moved = file_instead(directory)
 
     def mend() -> None:
-        directory.unlink()
-        moved.rename(directory)
+        swap(moved, directory)
+        moved.unlink()
 
     return mend
 
 
 def a_link_out_of_the_root(directory: Path) -> Callable[[], None]:
     moved = directory.parents[3] / f"outside {directory.name}"
-    directory.rename(moved)
-    directory.symlink_to(moved)
+    moved.symlink_to(moved)
+    swap(moved, directory)
 
     def mend() -> None:
-        directory.unlink()
-        moved.rename(directory)
+        swap(moved, directory)
+        moved.unlink()
 
     return mend
 

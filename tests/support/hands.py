@@ -9,6 +9,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from omnicdc.exchange import exchange
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -25,6 +27,21 @@ def put_at_once(path: Path, text: str) -> None:
     other = path.parents[3] / "an editor's own"
     other.write_text(text)
     other.replace(path)
+
+
+def swap(one: Path, other: Path) -> None:
+    """Exchange two names at once: the daemon makes a directory anew as soon as it is missing."""
+    directory = os.open("/", os.O_RDONLY)
+    assert exchange(directory, str(one), str(other))
+    os.close(directory)
+
+
+def file_instead(directory: Path) -> Path:
+    """Put a file in a directory's place, so that not even root can write there; returns where the directory is now."""
+    moved = directory.with_name("moved away")
+    moved.touch()
+    swap(moved, directory)
+    return moved
 
 
 def edit(path: Path) -> None:
