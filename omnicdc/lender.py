@@ -123,7 +123,8 @@ class Lender:
                 raise DatabaseUnavailable("the client was closed meanwhile") from loan.failure
             if not isinstance(loan.failure, PoolTimeout | None):
                 raise loan.failure
-            self._end([loan])
+            self._end(loans)
+            loans.clear()
             if failure := self._why_none(asked, deadline - time.monotonic()):
                 raise failure from loan.failure
 

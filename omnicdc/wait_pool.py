@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from omnicdc.errors import OmnicdcError
 from omnicdc.lender import CONNECT_S, IDLE_S, Lender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from omnicdc.connection import Connection
     from omnicdc.conninfo import Target
@@ -63,14 +63,12 @@ class WaitPool:
         """Between two looks of one wait when no notification comes, at most."""
         return LISTENING_PATIENCE_S if self._listening else DEAF_PATIENCE_S
 
-    @contextmanager
-    def connection(self, within_s: float) -> Iterator[Connection]:
+    def connection(self, within_s: float) -> AbstractContextManager[Connection]:
         """Lend a connection. Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
 
         As long as the server has no connection left, it is tried again.
         """
-        with self._lender.connection(within_s) as conn:
-            yield conn
+        return self._lender.connection(within_s)
 
     def heard(self) -> int:
         """Return how many notifications came so far."""

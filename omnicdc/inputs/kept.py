@@ -64,9 +64,8 @@ class KeptFile(Generic[T]):
             reading = self.parse(data or b"", str(self.path))
         except RegistryError as exc:
             known = before is not None or os.path.exists(self.copy)  # noqa: PTH110 - never raises
-            fault = "; ".join([exc.message, LAST_GOOD if known else NONE_GOOD])
-            hint = f" - {exc.hint}" if exc.hint else ""
-            return Reading(self._copied() if before is None else before, (fault + hint,)), None
+            fault = RegistryError(f"{exc.message}; {LAST_GOOD if known else NONE_GOOD}", hint=exc.hint)
+            return Reading(self._copied() if before is None else before, (str(fault),)), None
         if not reading.blank or not (last := self._copied() if before is None else before):
             return reading, data or b""
         if data is None:
