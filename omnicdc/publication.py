@@ -148,7 +148,7 @@ class _Draft:
 
     def hold(self, error: RegistryError) -> None:
         """Hold the registry for what failed; the next attempt writes the file again, so all of this one counts."""
-        self.standing.hold(Fault(error.message, error.hint), took_s=time.monotonic() - self.began)
+        _hold(self.standing, error, self.began)
 
     def seen(self) -> None:
         """Take it as what readers see."""
@@ -175,6 +175,10 @@ def _report_not_kept(file: str, not_kept: tuple[str, ...], reported: tuple[str, 
     return (*reported, *new)
 
 
+def _hold(standing: Standing, error: RegistryError, began: float) -> None:
+    standing.hold(Fault(error.message, error.hint), took_s=time.monotonic() - began)
+
+
 def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Do it to all at once: the first here, the others in threads, which wait for the disk together."""
     others = [_DISK.submit(deed, item) for item in items[1:]]
@@ -196,7 +200,7 @@ def _drafted(
     try:
         file = stage(state.config.require_root(), standing.path, parts, _of(standing, observe))
     except RegistryError as exc:
-        standing.hold(Fault(exc.message, exc.hint), took_s=time.monotonic() - began)
+        _hold(standing, exc, began)
         return None
     return _Draft(standing, replaced.enter_context(file), frame, stamp, began)
 
