@@ -11,7 +11,7 @@ import _thread
 import logging
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -175,12 +175,14 @@ class Lender:
                 chore()
             except Exception:
                 logging.getLogger(__name__).exception("a connection could not be taken back")
+        self._chores.put(None)  # for another one, which a start that was interrupted has left
         with self._noting:
             pool = self._pool
         if pool:
             pool.close()
             logging.getLogger("psycopg.pool").removeFilter(self._silence)
-        self._ended.release()
+        with suppress(RuntimeError):  # the other one said so
+            self._ended.release()
 
     def _put(self, loan: _Loan) -> None:
         """Return the connection; after a failure, or in the middle of anything, it is closed. A repeat does nothing."""
