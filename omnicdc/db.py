@@ -54,7 +54,7 @@ _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName,
 def too_short(exc: psycopg.Error) -> str:
     """Return the remedy for a statement that was cut off."""
     return (
-        "somebody canceled it, or the statement_timeout of the role or the database is too short: "
+        "somebody canceled it, or the server does not get on with it, or the statement_timeout of the role or the database is too short: "
         f"`alter role {role_of(exc)} set statement_timeout = '5min'`"
     )
 

@@ -44,7 +44,7 @@ _OF_THE_TABLE = {"42", "0A", "3F", "57"}
 """Classes of SQLSTATE that no single row is to blame for: a column, table, function or right is missing, or it took too long."""
 
 LIMIT = "45s"
-"""For one statement over CMP's table: longer than a lock is waited for, and three of them are shorter than the watchdog."""
+"""For one statement: longer than a lock is waited for, and three of them are shorter than the watchdog."""
 
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -132,9 +132,9 @@ def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
         raise too_slow(exc) from exc
 
 
-def limit(conn: Connection) -> None:
-    """Have no statement of this transaction take longer than LIMIT, or than was set for the role, the database or the DSN."""
-    db.run(conn, "limit_statements", {"limit": LIMIT})
+def limit(conn: Connection, *, local: bool = True) -> None:
+    """Have no statement take longer than LIMIT, or than was set for the role, the database or the DSN: in this transaction, or the session."""
+    db.run(conn, "limit_statements", {"limit": LIMIT, "local": local})
 
 
 def too_slow(exc: pg.QueryCanceled) -> RegistryError:

@@ -24,7 +24,7 @@ from omnicdc.log import Repeating
 from omnicdc.pooler import check_session
 from omnicdc.publication import recall
 from omnicdc.registry import Registry
-from omnicdc.rows import located
+from omnicdc.rows import limit, located
 from omnicdc.scanners import scanners
 from omnicdc.state import Identity, Standing, State
 from omnicdc.watch import derive
@@ -69,6 +69,8 @@ def session(
         with db.translated("starting"):
             full_name = located(conn, config.table)
             db.run(conn, "open_session")
+            # A server that never answers a statement is told of, rather than waited for in silence.
+            limit(conn, local=False)
             db.run(conn, "confine", {"local": False})
             config = replace(config, table=full_name)
             check_table(conn, config)

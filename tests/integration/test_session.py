@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from support.host import CANONICAL, until
 from support.inside import opened
 
-from omnicdc import db, housekeeping, install
+from omnicdc import db, housekeeping, install, rows
 from omnicdc.canary import DEAF
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch
 from omnicdc.manifest import MANIFEST
@@ -71,6 +71,23 @@ def test_its_row_is_written_again_where_somebody_removed_it(cmp: Cmp, host: Host
         one.keep_house()
 
     assert cmp.consumer("host")["generation"] == 1
+
+
+def test_a_statement_that_the_server_never_answers_ends_it(
+    cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P7: no lock is waited for, and none times out; in silence nobody would know why nothing is published."""
+    monkeypatch.setattr(rows, "LIMIT", "300ms")
+    cmp.conn.execute(
+        """create function public.never() returns trigger language plpgsql as
+             'begin perform pg_sleep(3600); return new; end';
+           create trigger never before insert or update on omnicdc.consumer for each row execute function public.never()"""
+    )
+
+    with pytest.raises(DatabaseUnavailable, match="statement timeout") as caught, opened(host) as one:
+        one.publish()
+
+    assert "does not get on with it" in str(caught.value.hint)
 
 
 def test_a_watch_that_vanishes_ends_it_with_what_to_run(cmp: Cmp, host: Host) -> None:
