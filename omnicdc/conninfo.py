@@ -99,7 +99,7 @@ class Target:
 
         given = _parsed(self.dsn) if self.dsn else _from_cmp(self.environ)
         if not given.get("port") and not _are_numbers(self.environ.get("PGPORT", "")):
-            raise ValueError("PGPORT is not a number")
+            raise ValueError("no port is given here, and PGPORT is not a number")
         owner = self._owner()
         withheld = owner is not None and owner != self._user(given)
         in_dsn = bool(self.dsn and given.get("password"))

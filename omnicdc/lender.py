@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from omnicdc import db
 from omnicdc.connection import Connection
+from omnicdc.conninfo import describe_dsn
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError, ServerFull
 
 if TYPE_CHECKING:
@@ -143,7 +144,13 @@ class Lender:
         failure = next((failed for at, failed in self._failures if at >= asked), None)
         if failure and (left_s <= 0 or not isinstance(failure, ServerFull)):
             return _again(failure)
-        return DatabaseUnavailable("CMP did not answer in time") if left_s <= 0 else None
+        if left_s > 0:
+            return None
+        where = describe_dsn(self._target.assembled(None).conninfo)
+        return DatabaseUnavailable(
+            f"{where} did not answer in time",
+            hint="is the server up and reached? a longer timeout waits longer",
+        )
 
     def _end(self, loans: Iterable[_Loan]) -> None:
         """Have what was lent taken back. A repeat does what an interruption left to do."""

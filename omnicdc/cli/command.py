@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.exceptions import Exit
 
-from omnicdc.cli.show import written
+from omnicdc.cli.show import leave, written
 from omnicdc.errors import ConfigError
 from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 INTERRUPTED = 130
@@ -25,16 +27,30 @@ class Answering(click.Command):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the arguments; `--help` and `--version` print here."""
-        with written():
+        with explained(), written():
             return super().make_context(*args, **extra)
         raise Exit(0)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; one that Ctrl-C ends says nothing, and not "no"."""
         try:
-            return super().invoke(ctx)
+            with explained():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Have wrong usage be explained on stderr; the exit status is the same where that takes nothing."""
+    try:
+        yield
+    except click.ClickException as exc:
+        try:
+            exc.show()
+        except OSError:
+            leave(sys.stderr)
+        raise Exit(exc.exit_code) from None
 
 
 class Group(Answering, click.Group):

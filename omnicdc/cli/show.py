@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -38,18 +38,18 @@ def written() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        _leave_stdout()
+        leave(sys.stdout)
     except OSError as exc:
-        _leave_stdout()
+        leave(sys.stdout)
         raise ConfigError(
             f"the answer cannot be written: {exc.strerror}", hint="look where stdout leads"
         ) from exc
 
 
-def _leave_stdout() -> None:
-    """Let what it did not take go: Python would try again at its end, fail again, and put its own exit status in place of ours."""
+def leave(stream: TextIO) -> None:
+    """Let go what a standard stream did not take: Python would try again at its end, fail again, and put its own exit status in place of ours."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

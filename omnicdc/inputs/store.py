@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config import Config
     from omnicdc.inputs.inventory import Elements
+    from omnicdc.inputs.workspaces import Directory
     from omnicdc.model import Override
 
 HARMLESS = ("github", "new owners", "adoption")
@@ -79,10 +80,23 @@ class _Parts:
     repositories: Elements
     """The adopted inventory with `github` over it."""
 
-    def with_root(self, number: int, **found: Mapping[str, str]) -> _Parts:
-        """Return the same with what was found in one root: `walked` or `seen`."""
+    def with_root(
+        self,
+        number: int,
+        directory: Directory | None = None,
+        *,
+        walked: Mapping[str, str] | None = None,
+        seen: Mapping[str, str] | None = None,
+    ) -> _Parts:
+        """Return the same with what was found in one root, and in which directory, if that was anything."""
         roots = list(self.roots)
-        roots[number] = replace(roots[number], **found)
+        before = roots[number]
+        root = replace(
+            before,
+            walked=before.walked if walked is None else walked,
+            seen=before.seen if seen is None else seen,
+        )
+        roots[number] = replace(root, directory=directory) if directory and root.clones() else root
         return replace(self, roots=tuple(roots))
 
     def assembled(self) -> Inputs:
@@ -268,12 +282,11 @@ class InputStore:
     def walk_root(self, number: int, stop: Stop) -> Inputs | None:
         """As `walk`, of one root by its number, which may hang on its own mount; the heart is counted in the first."""
         root = self._settings.roots[number]
-        unreadable = workspaces.unreadable(root)
+        directory = self._enter(number)
         walked = clones_below(root, self._others[number], stop)
         if stop.requested:
             return None
-        self._faults[str(root)] = unreadable
-        changed = [self._take_root(number, walked=walked)]
+        changed = [self._take(lambda parts: parts.with_root(number, directory, walked=walked))]
         if number == 0:
             changed.append(self._count_heart(stop))
         self._save_workspaces()
@@ -284,11 +297,12 @@ class InputStore:
 
         The heart is counted in the clones that are new. One thread at a time a root.
         """
+        directory = self._enter(number)
         before = {path for part in self._parts.roots for path in part.paths()}
         seen = self._looks[number](self._parts.roots[number].paths())
         if seen == self._parts.roots[number].seen:
             return None
-        changed = [self._take_root(number, seen=seen)]
+        changed = [self._take(lambda parts: parts.with_root(number, directory, seen=seen))]
         new = [path for path in self._parts.roots[number].paths() if path not in before]
         if new:
             counted = _heart_of(new, self._settings.root, stop)
@@ -336,8 +350,11 @@ class InputStore:
         heart = count_heart(self._settings.root, stop)
         return None if stop.requested else self._take(lambda parts: replace(parts, heart=heart))
 
-    def _take_root(self, number: int, **found: Mapping[str, str]) -> Inputs | None:
-        return self._take(lambda parts: parts.with_root(number, **found))
+    def _enter(self, number: int) -> Directory | None:
+        """Return which directory a root is before it is looked at, and note what is wrong with it."""
+        root = self._settings.roots[number]
+        self._faults[str(root)] = workspaces.faults(root, self._parts.roots[number].directory)
+        return workspaces.directory(root)
 
     def _save_workspaces(self) -> None:
         with self._saving:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _FILE = "workspaces.json"
 
+Directory = tuple[int, int]
+"""What tells a directory from another one at its path: device and inode."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspaces:
@@ -36,6 +39,8 @@ class RootClones:
     """URL key to path; None if the root was never walked."""
     seen: Mapping[str, str] = field(default_factory=dict)
     """Path to URL key, of the upper levels and of clones known before; empty for what is no clone any more."""
+    directory: Directory | None = None
+    """Which directory the root was when clones were last found in it, since the start."""
 
     def clones(self) -> dict[str, str]:
         """Return the paths by URL key."""
@@ -77,11 +82,24 @@ def together(
     return Workspaces(_names(roots), merged(parts), heart)
 
 
-def unreadable(root: Path) -> tuple[str, ...]:
-    """Return a fault if nothing can be found in a root."""
-    if os.access(root, os.R_OK | os.X_OK) and root.is_dir():
-        return ()
-    return (f"{root}: no directory that can be read; no clones are known there",)
+def directory(root: Path) -> Directory | None:
+    """Return which directory a root is now; None if it is none that can be read."""
+    if not (os.access(root, os.R_OK | os.X_OK) and root.is_dir()):
+        return None
+    found = root.stat()
+    return found.st_dev, found.st_ino
+
+
+def faults(root: Path, before: Directory | None) -> tuple[str, ...]:
+    """Return a fault if nothing can be found in a root, or what was found there is gone with the directory: an unmounted disk."""
+    found = directory(root)
+    if found is None:
+        return (f"{root}: no directory that can be read; no clones are known there",)
+    if before and found != before and not any(os.scandir(root)):
+        return (
+            f"{root}: empty, and another directory than before; no clones are known there: is a file system not mounted?",
+        )
+    return ()
 
 
 def load(state_dir: Path, roots: Sequence[Path]) -> Workspaces | None:

@@ -20,7 +20,7 @@ begin
      or not exists (select from omnicdc.watch) then
     return 'run `omnicdc install` as the table''s owner';
   end if;
-  return format('put it back, or run `omnicdc install --table %1$s` as the table''s owner, and on the registry hosts '
+  return format('rename or restore the table, or run `omnicdc install --table %1$s` as the table''s owner, and on the registry hosts '
                 'set `table: %1$s` and `systemctl reload omnicdc`', coalesce(omnicdc.triggered(), 'NAME'));
 end
 $mend$;

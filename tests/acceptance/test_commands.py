@@ -120,6 +120,14 @@ def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: li
     )
 
 
+@pytest.mark.parametrize("arguments", [["bogus"], ["status", "--bogus"], ["consumer", "forget"]])
+def test_wrong_usage_has_its_exit_status_where_stderr_takes_nothing(host: Host, arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([COMMAND, *arguments], env=host.env, stderr=full, check=False)
+
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize("end", every(2, ["| true; exit ${PIPESTATUS[0]}", ">&-", "<&- >&- 2>&-"]))
 def test_who_closes_a_stream_or_leaves_it_still_has_the_exit_status(host: Host, end: str) -> None:
     """`status` says 1, as no consumer ever ran here; and nothing is said about the pipe."""

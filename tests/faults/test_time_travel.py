@@ -818,11 +818,10 @@ def test_transaction_ids_far_ahead(scene: Scene, evidence: Evidence) -> None:
 def test_pg_resetwal_after_a_crash(scene: Scene, scale: Scale, evidence: Evidence) -> None:
     """P8: the WAL is thrown away, and with it what was committed since the last checkpoint."""
     times = scale(1, 3)
-    # Nobody may write a page of what will be lost: PostgreSQL itself waits for ever to change a row that a transaction of the
-    # future wrote.
-    still = {"bgwriter_lru_maxpages": "0", "checkpoint_timeout": "1h", "autovacuum": "off"}
     for number in range(times):
-        cluster = scene.cluster(**still)
+        # Nothing may write a page of what will be lost: PostgreSQL waits for ever to change a row that a transaction of the
+        # future wrote.
+        cluster = scene.cluster(bgwriter_lru_maxpages="0", checkpoint_timeout="1h", autovacuum="off")
         cluster.start()
         host = scene.host(cluster.dsn())
         with cluster.cmp() as cmp:

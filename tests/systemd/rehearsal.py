@@ -82,14 +82,15 @@ def played(scene: Callable[[], Scene]) -> Scene:
 
 
 def installed(cmp: Cmp) -> Scene:
-    """Type the commands of docs/install.md that come after `pip install`."""
+    """Type the commands of docs/install.md that come after `pip install`, and see that the command is on the PATH."""
     cmp.upsert("before omnicdc")
-    typed = commands()
+    after_pip = commands()[1].partition(" && ")[2]
+    typed = [after_pip, *commands()[2:], "omnicdc --version"]
     environ = {**os.environ, "PATH": f"{bundled()}:{os.environ['PATH']}", "LANG": "C.UTF-8"}
     results = [
         subprocess.run(["bash", "-c", command], input=f"{SECRET}\n" * 2, env=environ, text=True,
                        capture_output=True, check=False, start_new_session=True)
-        for command in typed[2:]
+        for command in typed
     ]  # fmt: skip
     return {
         "statuses": [result.returncode for result in results],

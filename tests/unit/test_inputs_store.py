@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -155,6 +156,37 @@ def test_other_workspaces_than_those_walked_are_not_primed(host: Host) -> None:
     assert store.faults == (
         f"{host.base}/elsewhere: no directory that can be read; no clones are known there",
     )
+
+
+@pytest.mark.parametrize("how", ["walk", "look"])
+def test_a_workspace_that_is_empty_because_nothing_is_mounted_there_is_a_fault(host: Host, how: str) -> None:
+    """An unmounted disk leaves an empty directory, which is another one; the last clone that is removed leaves the same one."""
+    store = host.store()
+
+    def faults() -> list[str]:
+        if how == "walk":
+            store.walk(Stop())
+        else:
+            store.look_at_root(1, Stop())
+        return [*store.faults]
+
+    clone = host.clone("rocket")
+    assert faults() == []
+
+    (workspace := host.base / "ws").rename(host.base / "disk")
+    workspace.mkdir()
+
+    assert len(faults()) == 1
+    assert "not mounted" in faults()[0]
+    assert store.current.clones == {}
+
+    workspace.rmdir()
+    (host.base / "disk").rename(workspace)
+    assert faults() == []
+    assert [*store.current.clones.values()] == [clone]
+
+    shutil.rmtree(clone)
+    assert faults() == []
 
 
 def test_people_are_read_again_only_when_they_wrote(host: Host) -> None:
