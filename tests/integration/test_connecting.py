@@ -120,6 +120,8 @@ def test_a_client_answers_within_its_time_out(silent: Peer, host: Host, pace: Pa
     answer = client.wait(timeout=1.0)
 
     assert (answer["success"], answer["verdict"]) == (False, "unavailable")
+    assert "did not answer in time" in str(answer["error"])
+    assert "host=127.0.0.1" in str(answer["error"]), "it says which server"
     assert time.monotonic() - began < pace.allows(ONE_HOST_S)
 
 
