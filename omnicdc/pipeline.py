@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from omnicdc import capture
-from omnicdc.acknowledge import acknowledge
+from omnicdc.capture import reader
+from omnicdc.capture.fingerprint import fingerprint, look_at_capture, take
+from omnicdc.capture.route import merge, route
+from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
-from omnicdc.fingerprint import fingerprint, look_at_capture, take
+from omnicdc.files.publication import publish, record
+from omnicdc.filesystem.atomic import nobody
+from omnicdc.log.timings import Stages
 from omnicdc.model import Generation
-from omnicdc.publication import publish, record
-from omnicdc.publish import nobody
-from omnicdc.route import merge, route
-from omnicdc.scan import most_by_name, scan
-from omnicdc.stages import Stages
+from omnicdc.registries.scan import most_by_name, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from omnicdc.capture import Reading
+    from omnicdc.capture.reader import Reading
     from omnicdc.db import Connection
     from omnicdc.model import Work
     from omnicdc.state import State
@@ -80,7 +80,7 @@ def _read(
         with ExitStack() as transaction:
             with stages("read"):
                 reading = transaction.enter_context(
-                    capture.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
+                    reader.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
                 )
                 state.parked = False
                 stages.add("wake", max(0.0, reading.waited_ms or 0.0))

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from omnicdc.config import Config
-    from omnicdc.manifest import Signatures
+    from omnicdc.capture.watch_list import Watch
+    from omnicdc.config.settings import Config
+    from omnicdc.files.manifest import Signatures
     from omnicdc.model import Change, Fault, Inputs, Published, Work
-    from omnicdc.registry import Registry
+    from omnicdc.registries.projection import Registry
     from omnicdc.stop import Stop
-    from omnicdc.watch import Watch
 
 log = structlog.get_logger()
 

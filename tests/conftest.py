@@ -23,9 +23,10 @@ from support.memory import in_memory
 from support.pace import Pace
 from support.rights import bound_by_permissions
 
-from omnicdc import db, install
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -72,7 +72,7 @@ def main() -> None:
         refuse_other_encodings(sys.argv[1:])
         omnicdc()
     except OmnicdcError as exc:
-        from omnicdc.log import write_error
+        from omnicdc.log.events import write_error
 
         write_error(str(exc))
         sys.exit(2)

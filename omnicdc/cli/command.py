@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
-from omnicdc.cli.show import leave, written
+from omnicdc.cli.output import leave, written
 from omnicdc.errors import ConfigError
-from omnicdc.unicode import is_unicode
+from omnicdc.formats.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,7 +10,7 @@ import psycopg
 
 from omnicdc.cli import options
 from omnicdc.cli.command import Group
-from omnicdc.cli.show import answer, say, table
+from omnicdc.cli.output import answer, say, table
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:

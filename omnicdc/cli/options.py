@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omnicdc import config as configuration
-from omnicdc import conninfo
+from omnicdc.config import conninfo
+from omnicdc.config import settings as configuration
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
 
 Decorator = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 

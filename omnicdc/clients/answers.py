@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 # Here, for programs that read the types of the answers.
-from omnicdc.verdict import InputsState, Status
+from omnicdc.delivery.verdict import InputsState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from omnicdc.verdict import Verdict
+    from omnicdc.delivery.verdict import Verdict
 
 SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}
 """Genesis's names for the scanners."""

@@ -13,15 +13,15 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from omnicdc import config as configuration
 from omnicdc import db, verify
-from omnicdc import wait as waits
 from omnicdc.clients import answers, transaction
+from omnicdc.config import settings as configuration
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.inputs_state import wait_until_shown
+from omnicdc.delivery.wait_pool import Lease
 from omnicdc.errors import ConfigError, OmnicdcError
-from omnicdc.inputs_state import wait_until_shown
-from omnicdc.log import scrubbed
+from omnicdc.log.events import scrubbed
 from omnicdc.stop import Stop
-from omnicdc.wait_pool import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         VerifyAnswer,
         WaitAnswer,
     )
-    from omnicdc.config import Config
-    from omnicdc.verdict import Verdict
+    from omnicdc.config.settings import Config
+    from omnicdc.delivery.verdict import Verdict
 
 CHECK_S = 2.0
 """How long a writer's transaction may stay open for the question whether the client's database is the same."""

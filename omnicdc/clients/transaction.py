@@ -15,7 +15,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from omnicdc import sql
+from omnicdc.db import sql
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql as pgsql
 
-from omnicdc import config as configuration
 from omnicdc import db
+from omnicdc.capture.install import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.config import settings as configuration
 from omnicdc.demo import cast
 from omnicdc.demo.daemon import Daemon
-from omnicdc.embedded import UNPRIVILEGED, EmbeddedServer, bundled
+from omnicdc.demo.embedded import UNPRIVILEGED, EmbeddedServer, bundled
 from omnicdc.errors import ConfigError
-from omnicdc.install import install
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
     from omnicdc.demo.daemon import Event
     from omnicdc.stop import Stop
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc import wait as waits
+from omnicdc.delivery import wait as waits
 from omnicdc.demo import cast
 from omnicdc.demo.diff import unified
-from omnicdc.scanners import scanners
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from omnicdc.db import Connection
+    from omnicdc.delivery.verdict import Verdict
     from omnicdc.demo.daemon import Daemon, Event
     from omnicdc.demo.house import House
     from omnicdc.stop import Stop
-    from omnicdc.verdict import Verdict
 
 PATIENCE_S = 10.0
 TOLD: LiteralString = """

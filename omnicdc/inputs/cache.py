@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from omnicdc import plain
 from omnicdc.errors import ConfigError, OmnicdcError, TransientError
-from omnicdc.mount import mount_of
+from omnicdc.filesystem import regular
+from omnicdc.filesystem.mount import mount_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def prepare(state_dir: Path) -> None:
 def read(path: Path) -> bytes | None:
     """Return a file's bytes; None where there are none to be had."""
     try:
-        return plain.read(path)
+        return regular.read(path)
     except OSError:
         return None
 

@@ -6,10 +6,10 @@ import os.path
 import re
 from typing import TYPE_CHECKING
 
+from omnicdc.formats.unicode import is_unicode
 from omnicdc.inputs.gitfiles import origin
 from omnicdc.inputs.urls import url_key
 from omnicdc.inputs.walk import walk
-from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

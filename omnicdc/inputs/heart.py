@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc.formats.unicode import is_unicode
 from omnicdc.inputs.walk import walk
-from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from omnicdc import plain
 from omnicdc.errors import ConfigError
+from omnicdc.filesystem import regular
+from omnicdc.formats.unicode import is_unicode
 from omnicdc.inputs import cache
 from omnicdc.inputs.reading import Reading
 from omnicdc.inputs.urls import github, url_key
-from omnicdc.unicode import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,7 +114,7 @@ def _wrong(element: object) -> str:
 
 def _content(registry_file: Path) -> bytes:
     try:
-        return plain.read(registry_file)
+        return regular.read(registry_file)
     except OSError as exc:
         if exc.errno in _NOTHING:
             return b"[]"

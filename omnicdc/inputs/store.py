@@ -15,8 +15,8 @@ from omnicdc.errors import OmnicdcError
 from omnicdc.inputs import cache, github, inventory, workspaces
 from omnicdc.inputs.clones import clones_below, earlier
 from omnicdc.inputs.heart import count_heart, count_heart_of
-from omnicdc.inputs.kept import KeptFile, Signature
-from omnicdc.inputs.people import parse_exclusions, parse_overrides, unmatched
+from omnicdc.inputs.last_good import KeptFile, Signature
+from omnicdc.inputs.overrides import parse_exclusions, parse_overrides, unmatched
 from omnicdc.inputs.reading import Reading
 from omnicdc.inputs.shallow import ShallowLook
 from omnicdc.inputs.workspaces import RootClones, by_root, merged
@@ -26,7 +26,7 @@ from omnicdc.stop import Stop
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
     from omnicdc.inputs.inventory import Elements
     from omnicdc.inputs.workspaces import Directory
     from omnicdc.model import Override

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import RegistryError
-from omnicdc.garbage import uncollected
+from omnicdc.filesystem.atomic import nobody
+from omnicdc.formats.contents import content
+from omnicdc.formats.item import is_seen
+from omnicdc.formats.layout import Layout, layout_of
 from omnicdc.model import EVERYTHING
-from omnicdc.publish import nobody
-from omnicdc.registry import Registry
-from omnicdc.rows import located, readable
-from omnicdc.scanners import Scanner, scanners
-from omnicdc.verify.contents import content
+from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.projection import Registry
+from omnicdc.registries.rows import located, readable
+from omnicdc.registries.scanners import Scanner, scanners
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
-from omnicdc.verify.item import is_seen
-from omnicdc.verify.layout import Layout, layout_of
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
     from omnicdc.db import Connection
     from omnicdc.model import Inputs
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from omnicdc.formats.layout import layout_of
 from omnicdc.verify.audit import compare_all
-from omnicdc.verify.layout import layout_of
 from omnicdc.verify.project import held_back, verify_project, where_none_should_be, where_one_should_be
 from omnicdc.verify.report import WAIT, Check, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
     from omnicdc.db import Connection
+    from omnicdc.formats.item import Item
     from omnicdc.model import Inputs
     from omnicdc.verify.audit import Compared
-    from omnicdc.verify.item import Item
 
 FEW = 20
 """Projects that are asked for one by one: each takes a look at every file."""

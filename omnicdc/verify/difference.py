@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
-from omnicdc.drift import stamp_of
 from omnicdc.errors import RegistryError
+from omnicdc.files.drift import stamp_of
+from omnicdc.formats.contents import understand
+from omnicdc.formats.item import Differences, Item, compare
+from omnicdc.formats.layout import Layout, Split, layout_of
 from omnicdc.model import Fault
-from omnicdc.verify.contents import understand
-from omnicdc.verify.item import Differences, Item, compare
-from omnicdc.verify.layout import Layout, Split, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from omnicdc.registry import Registry
+    from omnicdc.registries.projection import Registry
 
     _Owned = tuple[str, "Side"]
     _Compared = tuple[int, tuple["EntryDifference", ...], Differences]

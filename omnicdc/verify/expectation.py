@@ -10,17 +10,17 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
+from omnicdc.formats.layout import Layout, layout_of
 from omnicdc.model import EVERYTHING, Fault
-from omnicdc.rows import NOT_AS_EXPECTED, qualified, readable
-from omnicdc.verify.layout import Layout, layout_of
+from omnicdc.registries.rows import NOT_AS_EXPECTED, qualified, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from omnicdc.db import Connection
+    from omnicdc.formats.item import Item
     from omnicdc.model import Inputs
-    from omnicdc.scanners import Row, Scanner
-    from omnicdc.verify.item import Item
+    from omnicdc.registries.scanners import Row, Scanner
 
 _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %s')
 """The collation folds A to Z only, in half the time."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
-from omnicdc.manifest import read_manifest
-from omnicdc.rows import located
-from omnicdc.scanners import scanners
-from omnicdc.verify.contents import Contents, look_into
+from omnicdc.files.manifest import read_manifest
+from omnicdc.formats.contents import Contents, look_into
+from omnicdc.formats.item import ABSENT, Item, compare, is_seen
+from omnicdc.formats.layout import Layout, layout_of
+from omnicdc.registries.rows import located
+from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, held_back
-from omnicdc.verify.item import ABSENT, Item, compare, is_seen
-from omnicdc.verify.layout import Layout, layout_of
 from omnicdc.verify.report import WAIT, Check, Report, Status
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
     from omnicdc.db import Connection
     from omnicdc.model import Inputs, Published
 

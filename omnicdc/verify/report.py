@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from omnicdc.formats.item import Differences
     from omnicdc.verify.difference import EntryDifference, RegistryDifference
-    from omnicdc.verify.item import Differences
 
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
 

@@ -28,7 +28,7 @@ from omnicdc.demo.lights import Lights
 from omnicdc.demo.report import Act, Check, Report
 from omnicdc.demo.stage import Plain, show
 from omnicdc.errors import OmnicdcError
-from omnicdc.scanners import scanners
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

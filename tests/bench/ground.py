@@ -20,10 +20,11 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import COMMAND, REGISTRIES, Host, until
 
-from omnicdc import db, install
-from omnicdc.embedded import EmbeddedServer, bundled
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.demo.embedded import EmbeddedServer, bundled
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

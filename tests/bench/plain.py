@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 from bench import floor
 from omnicdc import db
-from omnicdc.garbage import uncollected
 from omnicdc.model import EVERYTHING, Inputs
-from omnicdc.rows import select
-from omnicdc.scanners import scanners
+from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.rows import select
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench.ground import Estate
-    from omnicdc.scanners import Row, Scanner
+    from omnicdc.registries.scanners import Row, Scanner
 
 NAME = "SELECT + serialise + write"
 PROCESS = "a process for SELECT + serialise + write"

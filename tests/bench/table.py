@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench import listing
-from omnicdc.cli.show import on_terminal, say
+from omnicdc.cli.output import on_terminal, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

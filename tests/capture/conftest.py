@@ -10,7 +10,7 @@ import pytest
 from capture.sessions import Ear, People
 from support.memory import in_memory
 
-from omnicdc.embedded import EmbeddedServer
+from omnicdc.demo.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql as pgsql
 from support.host import DEADLINE_S
 
-from omnicdc.embedded import bundled
+from omnicdc.demo.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

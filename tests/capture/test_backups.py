@@ -13,10 +13,11 @@ import pytest
 from capture.sessions import People
 from psycopg import sql as pgsql
 
-from omnicdc import db, install
-from omnicdc.embedded import bundled
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.demo.embedded import bundled
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

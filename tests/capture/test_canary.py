@@ -9,7 +9,8 @@ import pytest
 from support.host import DEADLINE_S
 from support.inside import opened
 
-from omnicdc import db, sql
+from omnicdc import db
+from omnicdc.db import sql
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -12,7 +12,7 @@ from psycopg import errors as pg
 from support.cmp import Cmp
 from support.host import until
 
-from omnicdc.canary import SECOND_CONNECTION, UNSENT, unsent
+from omnicdc.daemon.canary import SECOND_CONNECTION, UNSENT, unsent
 from omnicdc.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:

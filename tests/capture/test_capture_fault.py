@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError, SchemaMismatch
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString

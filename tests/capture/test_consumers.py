@@ -9,9 +9,10 @@ import psycopg
 from support.host import until
 from support.inside import opened
 
-from omnicdc import db, sql
-from omnicdc.retention import Retention
-from omnicdc.status import status
+from omnicdc import db
+from omnicdc.db import sql
+from omnicdc.delivery.retention import Retention
+from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from capture.sessions import People

@@ -9,8 +9,8 @@ import pytest
 from capture.sessions import prepared
 
 from omnicdc import db
-from omnicdc.capture import Doorbell, reading
-from omnicdc.daemon import Wishes
+from omnicdc.capture.reader import Doorbell, reading
+from omnicdc.daemon.supervisor import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ import psycopg
 from psycopg import IsolationLevel
 
 from omnicdc import db
-from omnicdc.capture import Doorbell, reading
-from omnicdc.daemon import Wishes
+from omnicdc.capture.reader import Doorbell, reading
+from omnicdc.daemon.supervisor import Wishes
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc import db
-from omnicdc.fingerprint import fingerprint
+from omnicdc.capture.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from typing import LiteralString

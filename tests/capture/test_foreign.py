@@ -8,10 +8,11 @@ import pytest
 from capture.sessions import psql
 from support.evidence import every
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString

@@ -12,10 +12,11 @@ import pytest
 from psycopg import errors as pg
 from support.cmp import TABLE, Cmp
 
-from omnicdc import db, install
-from omnicdc.embedded import EmbeddedServer
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.demo.embedded import EmbeddedServer
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

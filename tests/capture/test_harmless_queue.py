@@ -9,7 +9,8 @@ import pytest
 from capture.sessions import Ear
 from support.cmp import TABLE, Cmp
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

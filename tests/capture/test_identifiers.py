@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from capture.sessions import People
 from psycopg import sql as pgsql
 
-from omnicdc import db, install
-from omnicdc.rows import qualified
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.registries.rows import qualified
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

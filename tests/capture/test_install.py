@@ -11,10 +11,12 @@ import pytest
 from capture.sessions import backend, dump, psql, waits_for_a_lock
 from support.host import until
 
-from omnicdc import db, install, sql
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.db import sql
 from omnicdc.errors import LockBusy, SchemaMismatch
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -11,7 +11,8 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE
 from support.evidence import every
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 from support.cmp import TABLE, Cmp
 
-from omnicdc import db, install
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,13 @@ import pytest
 from support.host import Host
 from support.inside import opened
 
-from omnicdc import db, install
-from omnicdc import wait as waits
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.delivery import wait as waits
 from omnicdc.errors import ConfigError
-from omnicdc.scanners import scanners
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,12 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import until
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
-from omnicdc.scanners import scanners
-from omnicdc.status import status
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import pytest
 from capture.sessions import prepared
 
 from omnicdc import db
-from omnicdc.capture import reading
+from omnicdc.capture.reader import reading
 from omnicdc.errors import OmnicdcError
 
 if TYPE_CHECKING:

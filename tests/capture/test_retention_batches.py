@@ -8,9 +8,9 @@ import pytest
 from support.inside import opened
 
 from omnicdc import db
-from omnicdc.housekeeping import Housekeeping
-from omnicdc.retention import FEWEST, MOST, Retention, next_size
-from omnicdc.status import status
+from omnicdc.daemon.periodic import Housekeeping
+from omnicdc.delivery.retention import FEWEST, MOST, Retention, next_size
+from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

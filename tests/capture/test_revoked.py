@@ -11,11 +11,13 @@ from capture.sessions import People
 from support.host import Host
 from support.inside import opened
 
-from omnicdc import db, install, sql
-from omnicdc import wait as waits
-from omnicdc.scanners import scanners
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.db import sql
+from omnicdc.delivery import wait as waits
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,12 @@ import pytest
 from psycopg import errors as pg
 from psycopg import sql as pgsql
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
 from omnicdc.errors import DatabaseUnavailable, RegistryError, SchemaMismatch
 from omnicdc.model import EVERYTHING
-from omnicdc.rows import readable
-from omnicdc.scanners import scanners
+from omnicdc.registries.rows import readable
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString

@@ -11,13 +11,14 @@ from support.evidence import every
 from support.host import Host
 from support.inside import opened
 
-from omnicdc import db, install
-from omnicdc import wait as waits
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.status import status
 from omnicdc.errors import SchemaMismatch
-from omnicdc.scanners import scanners
-from omnicdc.status import status
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import sql as pgsql
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.capture.watch_list import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from capture.sessions import dump, psql
 
-from omnicdc import db, install, sql
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.db import sql
 from omnicdc.errors import LockBusy
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString

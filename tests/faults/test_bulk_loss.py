@@ -14,7 +14,7 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import INVENTORY, REGISTRIES, Daemon, Host, until
 
-from omnicdc.embedded import bundled
+from omnicdc.demo.embedded import bundled
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

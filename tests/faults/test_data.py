@@ -24,11 +24,12 @@ from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, REGISTRIES, Hos
 from support.rebuild import assert_as_rebuilt
 from support.terminal import on_a_terminal
 
-from omnicdc import db, install
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
 from omnicdc.clients import GenesisClient
-from omnicdc.embedded import EmbeddedServer
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.demo.embedded import EmbeddedServer
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     import random

@@ -30,8 +30,8 @@ from support.reader import Reader
 from support.rebuild import assert_as_rebuilt
 from support.waves import Waves, put_back
 
-from omnicdc.exchange import exchange
-from omnicdc.manifest import MANIFEST
+from omnicdc.files.manifest import MANIFEST
+from omnicdc.filesystem.exchange import exchange
 
 if TYPE_CHECKING:
     import random

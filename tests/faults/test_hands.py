@@ -47,8 +47,8 @@ from support.rebuild import assert_as_rebuilt
 from support.scene import Scene, stream
 from support.waves import Waves, content, leftovers, put_back
 
-from omnicdc.lock import LOCK
-from omnicdc.manifest import MANIFEST, read_manifest
+from omnicdc.files.lock import LOCK
+from omnicdc.files.manifest import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

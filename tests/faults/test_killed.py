@@ -30,11 +30,12 @@ from support.ledger import Ledgers
 from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt
 
-from omnicdc import db, install
-from omnicdc.embedded import EmbeddedServer
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.demo.embedded import EmbeddedServer
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,11 +25,12 @@ from support.host import DEADLINE_S, INVENTORY, Host, until
 from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt
 
-from omnicdc import db, install
-from omnicdc.embedded import bundled
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.demo.embedded import bundled
 from omnicdc.model import HEARTBEAT_S
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     import random
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from support.host import Daemon
     from support.pace import Pace
 
-    from omnicdc.embedded import EmbeddedServer
+    from omnicdc.demo.embedded import EmbeddedServer
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("load")]  # on one server
 

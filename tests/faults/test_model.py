@@ -41,8 +41,9 @@ from support.host import REGISTRIES, until
 from support.memory import in_memory
 from support.world import WATCHED, World
 
-from omnicdc import db, install
-from omnicdc.manifest import ANNOUNCED, MANIFEST
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.files.manifest import ANNOUNCED, MANIFEST
 
 if TYPE_CHECKING:
     import random
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from support.pace import Pace
     from support.writer import Writer
 
-    from omnicdc.embedded import EmbeddedServer
+    from omnicdc.demo.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.xdist_group("model")  # on one server
 

@@ -25,10 +25,12 @@ from support.host import COMMAND, DEADLINE_S, Host, until
 from support.place import PROJECTS, Place, Writers
 from support.terminal import on_a_terminal
 
-from omnicdc import db, install, sql
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.db import sql
 from omnicdc.errors import LockBusy
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     import random

@@ -27,9 +27,9 @@ from support.faulty import FAULTS, PROGRAM
 from support.host import COMMAND, PROJECT, REGISTRIES, Host, until
 from support.terminal import on_a_terminal
 
-from omnicdc import sql
-from omnicdc.embedded import bundled
-from omnicdc.manifest import MANIFEST
+from omnicdc.db import sql
+from omnicdc.demo.embedded import bundled
+from omnicdc.files.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

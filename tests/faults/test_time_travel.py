@@ -25,13 +25,14 @@ from support.fresh import FreshServer
 from support.host import INVENTORY, Host, until
 from support.rebuild import assert_as_rebuilt, barrier
 
-from omnicdc import db, install
-from omnicdc import wait as waits
-from omnicdc.embedded import EmbeddedServer, bundled
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.delivery import wait as waits
+from omnicdc.demo.embedded import EmbeddedServer, bundled
 from omnicdc.errors import ConfigError
-from omnicdc.scanners import scanners
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,8 +20,8 @@ from support.host import COMMAND, DEADLINE_S, Host, until
 from support.reader import Reader
 from support.rebuild import assert_as_rebuilt
 
-from omnicdc.lock import LOCK
-from omnicdc.manifest import read_manifest
+from omnicdc.files.lock import LOCK
+from omnicdc.files.manifest import read_manifest
 
 if TYPE_CHECKING:
     import random

@@ -11,10 +11,10 @@ import pytest
 from support.host import PROJECT
 from support.inside import opened
 
-from omnicdc import scan
 from omnicdc.errors import RegistryError
 from omnicdc.model import Change, Fault
 from omnicdc.pipeline import run_once
+from omnicdc.registries import scan
 from omnicdc.state import LONGEST_REST_S, QUICK_S, back_off_s
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from support.refusing import Peer
 
 from omnicdc import db
 from omnicdc.clients import GenesisClient
-from omnicdc.conninfo import Target
-from omnicdc.dial import within
+from omnicdc.config.conninfo import Target
+from omnicdc.daemon.session import session
+from omnicdc.db.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted, OmnicdcError
 from omnicdc.model import Inputs
-from omnicdc.session import session
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

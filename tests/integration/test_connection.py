@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from omnicdc import connection, db
+from omnicdc import db
+from omnicdc.db import connection
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
 from omnicdc.stop import Stop
 

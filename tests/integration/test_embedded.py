@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc.embedded import EmbeddedServer, bundled
+from omnicdc.demo.embedded import EmbeddedServer, bundled
 from omnicdc.errors import OmnicdcError
 
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ from psycopg.conninfo import make_conninfo
 from support.host import Host
 from support.inside import opened
 
-from omnicdc import db, install
+from omnicdc import db
 from omnicdc import verify as verification
-from omnicdc import wait as waits
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
 from omnicdc.clients import GenesisClient
-from omnicdc.scanners import scanners
-from omnicdc.status import status
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.status import status
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.inside import Opened
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
 
 WATCHED = derive(scanners().values()).fields
 

@@ -9,7 +9,7 @@ from support.host import until
 from support.inside import opened
 
 from omnicdc import db, state
-from omnicdc.status import status
+from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from support.host import PROJECT, REGISTRIES
 from support.mirror import CLOSE_WRITE, MOVED_FROM, MOVED_TO, Mirrors
 
-from omnicdc import exchange
-from omnicdc.daemon import run_to_the_end
-from omnicdc.manifest import MANIFEST
-from omnicdc.publish import replace, stage
+from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.files.manifest import MANIFEST
+from omnicdc.filesystem import exchange
+from omnicdc.filesystem.atomic import replace, stage
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from support.host import PROJECT
 
-from omnicdc.daemon import run_to_the_end
-from omnicdc.manifest import MANIFEST
+from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.files.manifest import MANIFEST
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import weakref
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from omnicdc import daemon
-from omnicdc.daemon import Wishes
-from omnicdc.systemd import Notifier
+from omnicdc.daemon import supervisor
+from omnicdc.daemon.supervisor import Wishes
+from omnicdc.daemon.systemd import Notifier
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -48,7 +48,7 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
     gc.collect()
     gc.disable()
     try:
-        daemon.run(host.config, wishes, Notifier({}), observe)
+        supervisor.run(host.config, wishes, Notifier({}), observe)
     finally:
         gc.enable()
 
@@ -59,6 +59,6 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
 def test_nothing_is_frozen(host: Host) -> None:
     """What is frozen and part of a cycle is never freed."""
     before = gc.get_freeze_count()
-    daemon.run_to_the_end(host.config(), Wishes().stop, lambda _point: None)
+    supervisor.run_to_the_end(host.config(), Wishes().stop, lambda _point: None)
 
     assert gc.get_freeze_count() == before

@@ -15,16 +15,17 @@ from support.host import Host
 from support.inside import opened
 from support.pooler import needs_pooler, pooler
 
-from omnicdc import db, install
+from omnicdc import db
 from omnicdc import verify as verification
-from omnicdc import wait as waits
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
 from omnicdc.clients import GenesisClient
+from omnicdc.db.pooler import check_session
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
-from omnicdc.pooler import check_session
-from omnicdc.scanners import scanners
-from omnicdc.status import status
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from omnicdc.watch import derive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ import pytest
 from support.inside import opened
 
 from omnicdc import db
-from omnicdc import wait as waits
-from omnicdc.quarantine import LISTED, Difference, differences, listed
-from omnicdc.status import status
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.quarantine import LISTED, Difference, differences, listed
+from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

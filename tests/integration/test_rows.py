@@ -8,8 +8,8 @@ import pytest
 
 from omnicdc.errors import Interrupted, RegistryError
 from omnicdc.model import EVERYTHING
-from omnicdc.rows import MOST_UNREADABLE, ROWS, readable, search
-from omnicdc.scanners import scanners
+from omnicdc.registries.rows import MOST_UNREADABLE, ROWS, readable, search
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

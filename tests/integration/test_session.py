@@ -11,11 +11,14 @@ from structlog.testing import capture_logs
 from support.host import CANONICAL, until
 from support.inside import opened
 
-from omnicdc import db, housekeeping, install, rows
-from omnicdc.canary import DEAF
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.daemon import periodic
+from omnicdc.daemon.canary import DEAF
+from omnicdc.daemon.session import session
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch
-from omnicdc.manifest import MANIFEST
-from omnicdc.session import session
+from omnicdc.files.manifest import MANIFEST
+from omnicdc.registries import rows
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def fake_clone(path: Path) -> str:
 def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
     cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(periodic, "HEARTBEAT_S", 0.0)
     cmp.upsert("atlas")
     with opened(host, OMNICDC_HISTORY="1ms") as one:
         one.publish()
@@ -54,7 +57,7 @@ def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
 
 
 def test_what_is_within_the_history_is_kept(cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(periodic, "HEARTBEAT_S", 0.0)
     cmp.upsert("atlas")
     with opened(host) as one:
         one.publish()

@@ -17,12 +17,12 @@ from support.files import LAYOUTS, NOBODY, ROCKET, STAMP, Files
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, until
 
 from omnicdc import verify
-from omnicdc.config import Config
-from omnicdc.conninfo import Target
+from omnicdc.config.conninfo import Target
+from omnicdc.config.settings import Config
 from omnicdc.errors import ConfigError, DatabaseUnavailable
-from omnicdc.manifest import describe, read_manifest, write_manifest
+from omnicdc.files.manifest import describe, read_manifest, write_manifest
+from omnicdc.formats.item import ABSENT
 from omnicdc.model import Inputs, Override
-from omnicdc.verify.item import ABSENT
 
 if TYPE_CHECKING:
     from typing import LiteralString

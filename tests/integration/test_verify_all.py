@@ -10,7 +10,7 @@ from support.host import PROJECT, REGISTRIES
 
 from omnicdc import db, verify
 from omnicdc.model import Inputs
-from omnicdc.scanners import scanners
+from omnicdc.registries.scanners import scanners
 from omnicdc.verify.difference import unified
 
 

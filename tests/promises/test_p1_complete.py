@@ -9,7 +9,7 @@ from support.cmp import undo
 from support.host import CANONICAL, PROJECT, REGISTRIES, Host
 from support.rebuild import assert_as_rebuilt
 
-from omnicdc.stages import ORDER
+from omnicdc.log.timings import ORDER
 
 if TYPE_CHECKING:
     from typing import LiteralString

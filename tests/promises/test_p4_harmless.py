@@ -14,9 +14,10 @@ from psycopg import sql as pgsql
 from support.host import REGISTRIES, Host, until
 from support.rebuild import assert_as_rebuilt
 
-from omnicdc import db, install
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

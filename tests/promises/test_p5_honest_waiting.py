@@ -14,9 +14,9 @@ from support.hands import file_instead
 from support.host import CANONICAL, DEADLINE_S, INVENTORY, PROJECT, Host
 
 from omnicdc import db
-from omnicdc import wait as waits
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.verdict import decide
 from omnicdc.stop import Stop
-from omnicdc.verdict import decide
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,10 @@ import pytest
 from support.host import Host
 
 from omnicdc import db
-from omnicdc import wait as waits
 from omnicdc.clients import GenesisClient
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.status import late, status
 from omnicdc.errors import ConfigError
-from omnicdc.status import late, status
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from support.hands import file_instead
 from support.host import INVENTORY
 
 from omnicdc import db
-from omnicdc import wait as waits
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.verdict import decide
 from omnicdc.errors import ConfigError
-from omnicdc.verdict import decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.host import Host
 
-    from omnicdc.verdict import Verdict
+    from omnicdc.delivery.verdict import Verdict
 
 OLD = {
     "history": """update omnicdc.history h set at = clock_timestamp() - interval '30 days'

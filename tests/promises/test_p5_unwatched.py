@@ -11,10 +11,11 @@ from support.cmp import TABLE
 from support.host import Host, until
 from support.inside import opened
 
-from omnicdc import db, install
-from omnicdc.scanners import scanners
-from omnicdc.status import status
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.delivery.status import status
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from pathlib import Path

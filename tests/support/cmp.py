@@ -12,7 +12,7 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc import db
-from omnicdc import wait as waits
+from omnicdc.delivery import wait as waits
 from omnicdc.stop import Stop
 from support.host import DEADLINE_S
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import LiteralString
 
-    from omnicdc.verdict import Verdict
+    from omnicdc.delivery.verdict import Verdict
 
 TABLE: LiteralString = """
 create table projects (

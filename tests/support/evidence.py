@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 import omnicdc
-from omnicdc.embedded import bundled
+from omnicdc.demo.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -21,20 +21,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc import cli, daemon
+from omnicdc import cli
+from omnicdc.daemon import supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from omnicdc.config import Config
-    from omnicdc.daemon import Wishes
-    from omnicdc.systemd import Notifier
+    from omnicdc.config.settings import Config
+    from omnicdc.daemon.supervisor import Wishes
+    from omnicdc.daemon.systemd import Notifier
 
 PROGRAM = (sys.executable, __file__)
 FAULTS = "FAULTS"
 PATIENCE = "PATIENCE"
 
-_run = daemon.run
+_run = supervisor.run
 
 
 def meet(faults: Path, point: str) -> None:
@@ -84,7 +85,7 @@ def shorten(words: str) -> None:
 def main() -> None:
     """Be the command."""
     shorten(os.environ.get(PATIENCE, ""))
-    daemon.run = run
+    supervisor.run = run
     cli.main()
 
 

@@ -13,13 +13,13 @@ import yaml
 from psycopg import sql as pgsql
 
 from omnicdc import db, verify
-from omnicdc.config import Config
-from omnicdc.conninfo import Target
-from omnicdc.manifest import Manifest, describe, write_manifest
+from omnicdc.config.conninfo import Target
+from omnicdc.config.settings import Config
+from omnicdc.files.manifest import Manifest, describe, write_manifest
 from omnicdc.model import Inputs
-from omnicdc.registry import Registry
-from omnicdc.rows import select
-from omnicdc.scanners import scanners
+from omnicdc.registries.projection import Registry
+from omnicdc.registries.rows import select
+from omnicdc.registries.scanners import scanners
 from support.cmp import TABLE, Cmp
 from support.host import CANONICAL, INVENTORY, PROJECT
 

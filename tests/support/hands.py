@@ -9,7 +9,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from omnicdc.exchange import exchange
+from omnicdc.filesystem.exchange import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from omnicdc.lock import LOCK
-from omnicdc.manifest import MANIFEST
+from omnicdc.files.lock import LOCK
+from omnicdc.files.manifest import MANIFEST
 from support.host import REGISTRIES, Host
 
 if TYPE_CHECKING:

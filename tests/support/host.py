@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from omnicdc import config as configuration
+from omnicdc.config import settings as configuration
 from support.faulty import PROGRAM
 from support.warm import Warm, can_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from omnicdc.config import Config
+    from omnicdc.config.settings import Config
 
 CANONICAL = "governance/registry/uuid/canonical_projects_uuids.json"
 PROJECT = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from omnicdc.canary import Canary
-from omnicdc.housekeeping import Housekeeping
+from omnicdc.daemon.canary import Canary
+from omnicdc.daemon.periodic import Housekeeping
+from omnicdc.daemon.refresher import Refresher
+from omnicdc.daemon.session import session
 from omnicdc.pipeline import run_once
-from omnicdc.refresher import Refresher
-from omnicdc.session import session
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

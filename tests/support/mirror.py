@@ -8,7 +8,7 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from omnicdc import plain
+from omnicdc.filesystem import regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +85,7 @@ class Mirrors:
 
     def _copy(self, copies: dict[str, bytes], name: str) -> None:
         with suppress(OSError):
-            copies[name] = plain.read(self._directory / name)
+            copies[name] = regular.read(self._directory / name)
 
 
 def _checked(result: int) -> int:

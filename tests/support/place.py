@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql as pgsql
 
 from omnicdc import db
-from omnicdc import wait as waits
-from omnicdc.status import status
+from omnicdc.delivery import wait as waits
+from omnicdc.delivery.status import status
 from omnicdc.stop import Stop
 from support.host import DEADLINE_S, Daemon, Host, until
 from support.rebuild import assert_as_rebuilt
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from capture.sessions import People
 
-    from omnicdc.verdict import Verdict
+    from omnicdc.delivery.verdict import Verdict
     from support.cmp import Cmp
 
 PROJECTS = 120

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc.embedded import UNPRIVILEGED
+from omnicdc.demo.embedded import UNPRIVILEGED
 from support.host import until
 
 if TYPE_CHECKING:

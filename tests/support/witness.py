@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors as pg
 
 from omnicdc import db
-from omnicdc import wait as waits
-from omnicdc.drift import stamp_of
+from omnicdc.delivery import wait as waits
+from omnicdc.files.drift import stamp_of
+from omnicdc.files.manifest import read_manifest
 from omnicdc.inputs.store import InputSettings, read_only
-from omnicdc.manifest import read_manifest
-from omnicdc.registry import Registry
-from omnicdc.rows import select
-from omnicdc.scanners import scanners
+from omnicdc.registries.projection import Registry
+from omnicdc.registries.rows import select
+from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 from support.expected import ROWS, Surroundings, expected, read_back
 from support.host import DEADLINE_S, PROJECT, REGISTRIES, until

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import yaml
 
-from omnicdc import db, install
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.capture.watch_list import derive
+from omnicdc.registries.scanners import scanners
 from support.cmp import Cmp
 from support.faulty import FAULTS, PROGRAM
 from support.host import DEADLINE_S, INVENTORY, Daemon, Host
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from pathlib import Path
 
-    from omnicdc.embedded import EmbeddedServer
+    from omnicdc.demo.embedded import EmbeddedServer
 
 PEOPLE = "governance/registry/projects/{}_V1.yaml"
 WATCHED = derive(scanners().values()).fields

@@ -9,13 +9,13 @@ import yaml
 from hypothesis import strategies as st
 
 from omnicdc.model import Inputs, Override
-from omnicdc.registry import Registry
-from omnicdc.scanners import scanners
+from omnicdc.registries.projection import Registry
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from omnicdc.scanners import Row
+    from omnicdc.registries.scanners import Row
 
 STAMP = "2026-11-22T20:59:55.573397+00:00"
 SCANNERS = list(scanners())

@@ -20,7 +20,7 @@ import yaml
 from support.cmp import Cmp
 from support.host import CANONICAL, PROJECT, REGISTRIES
 
-from omnicdc.embedded import EmbeddedServer, bundled
+from omnicdc.demo.embedded import EmbeddedServer, bundled
 from systemd.page import block, commands
 from systemd.stage import CMP, PREFIX, active, drop_in, prepare, said, service, until
 

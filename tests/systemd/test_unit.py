@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from omnicdc import config, conninfo, daemon, wait
+from omnicdc.config import conninfo, settings
+from omnicdc.daemon import supervisor
+from omnicdc.delivery import wait
 from systemd.page import CHECKOUT, blocks, commands
 
 UNIT = CHECKOUT / "systemd/omnicdc.service"
@@ -104,7 +106,7 @@ def test_clients_that_wait_do_not_notice_a_crash() -> None:
 
 def test_the_watchdog_is_slower_than_the_longest_wait_for_the_database() -> None:
     """While the server is away the daemon tells of itself between attempts only; a DSN may name several hosts."""
-    between = daemon.LONGEST_PAUSE_S + 5 * float(conninfo.ROBUST["connect_timeout"])
+    between = supervisor.LONGEST_PAUSE_S + 5 * float(conninfo.ROBUST["connect_timeout"])
 
     assert seconds(setting("WatchdogSec")[0]) > between
 
@@ -118,11 +120,11 @@ def test_the_documented_configuration_is_every_setting_with_its_default(tmp_path
     file = tmp_path / "omnicdc.yaml"
     file.write_text(blocks("yaml")[0])
     shown = re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)
-    plain = config.load({}, {"HOME": "/nonexistent", "STATE_DIRECTORY": "/var/lib/omnicdc"}, uid=1)
+    plain = settings.load({}, {"HOME": "/nonexistent", "STATE_DIRECTORY": "/var/lib/omnicdc"}, uid=1)
 
-    documented = config.load({"config": file}, {"HOME": "/nonexistent"}, uid=1)
+    documented = settings.load({"config": file}, {"HOME": "/nonexistent"}, uid=1)
 
-    assert sorted(shown) == sorted(config.SETTINGS)
+    assert sorted(shown) == sorted(settings.SETTINGS)
     assert {name for name in shown if getattr(documented, name) != getattr(plain, name)} == {"dsn", "root"}
 
 

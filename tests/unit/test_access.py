@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.acl import Entry, acl, group, mask, others, owner, owning_group, user
 
-from omnicdc.access import Access, access, for_another_group, widens
+from omnicdc.filesystem.access import Access, access, for_another_group, widens
 
 ALICE, BOB, DAEMON, STAFF, TEAM, USERS = 1, 2, 3, 10, 11, 12
 PRIVATE_BUT_FOR_BOB = acl(owner(6), user(BOB, 4), owning_group(0), mask(4), others(0))

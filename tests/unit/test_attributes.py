@@ -18,8 +18,8 @@ from support.acl import ACCESS, DEFAULT, acl, group, mask, need, of, others, own
 from support.rights import another_user
 
 from omnicdc.errors import RegistryError
-from omnicdc.manifest import MANIFEST, Manifest, write_manifest
-from omnicdc.publish import TEMPORARY, replace, stage
+from omnicdc.files.manifest import MANIFEST, Manifest, write_manifest
+from omnicdc.filesystem.atomic import TEMPORARY, replace, stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnicdc.canary import DEAF, FULL, NOT_ACKNOWLEDGED, NOT_NOTED, QUEUE_FULL, Flight, diagnose
+from omnicdc.daemon.canary import DEAF, FULL, NOT_ACKNOWLEDGED, NOT_NOTED, QUEUE_FULL, Flight, diagnose
 
 
 def test_the_first_station_that_it_did_not_reach_is_told() -> None:

@@ -13,8 +13,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from structlog.testing import capture_logs
 
-from omnicdc.config import SETTINGS, Config, describe_dsn, load
-from omnicdc.daemon import reloaded
+from omnicdc.config.settings import SETTINGS, Config, describe_dsn, load
+from omnicdc.daemon.supervisor import reloaded
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

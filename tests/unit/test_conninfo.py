@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc import config as configuration
 from omnicdc import db
-from omnicdc.conninfo import Target
+from omnicdc.config import settings as configuration
+from omnicdc.config.conninfo import Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:

@@ -19,20 +19,20 @@ from ruamel.yaml import YAML
 from support.written import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
 from omnicdc.errors import RegistryError
-from omnicdc.manifest import describe
+from omnicdc.files.manifest import describe
+from omnicdc.filesystem.atomic import replace
+from omnicdc.formats.contents import LARGEST, Contents, content, look_into, understand
+from omnicdc.formats.item import same
+from omnicdc.formats.layout import Items, layout_of
 from omnicdc.model import Inputs
-from omnicdc.publish import replace
-from omnicdc.scanners import scanners
-from omnicdc.verify.contents import LARGEST, Contents, content, look_into, understand
-from omnicdc.verify.item import same
-from omnicdc.verify.layout import Items, layout_of
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from omnicdc.model import Published
-    from omnicdc.registry import Registry
+    from omnicdc.registries.projection import Registry
 
 SCRAPS = [
     b"\n", b"- ", b"  ", b": ", b"'", b'"', b"#", b"&a ", b"*a", b"---\n", b"...\n", b"\t", b"[", b"{", b"|\n", b">\n", b"? ",

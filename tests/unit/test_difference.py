@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, STAMP, project, registry_of, rows, written
 
+from omnicdc.formats.item import ABSENT, compare
+from omnicdc.formats.layout import layout_of
 from omnicdc.model import Inputs
 from omnicdc.verify.difference import WIDEST, RegistryDifference, differences, unified
-from omnicdc.verify.item import ABSENT, compare
-from omnicdc.verify.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from omnicdc.registry import Registry
+    from omnicdc.registries.projection import Registry
     from omnicdc.verify.difference import EntryDifference
 
 states = st.dictionaries(st.sampled_from(IDS), rows, max_size=5)

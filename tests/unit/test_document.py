@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from omnicdc.document import Document, Frame
 from omnicdc.model import Entry
+from omnicdc.registries.document import Document, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from omnicdc.block import Block
+    from omnicdc.registries.block import Block
 
 FRAME = Frame(b"[\n", b"\n]", b",\n")
 BARE = Frame(b"head\n", b"")

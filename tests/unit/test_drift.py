@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.moment import at_the_call
 
-from omnicdc.drift import intact, keep_aside, rehash
 from omnicdc.errors import RegistryError
-from omnicdc.manifest import describe
-from omnicdc.publish import replace
+from omnicdc.files.drift import intact, keep_aside, rehash
+from omnicdc.files.manifest import describe
+from omnicdc.filesystem.atomic import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from omnicdc.emit import json_lines, json_text, yaml_text
+from omnicdc.formats.scalars import json_lines, json_text, yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

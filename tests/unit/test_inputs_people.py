@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc.errors import RegistryError
-from omnicdc.inputs.people import (
+from omnicdc.inputs.overrides import (
     parse_exclusions,
     parse_overrides,
     read_exclusions,

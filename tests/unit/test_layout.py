@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
 
+from omnicdc.formats.item import ABSENT, compare
+from omnicdc.formats.layout import Elements, Items, Layout, Members, layout_of
+from omnicdc.formats.parse import own_fields
 from omnicdc.model import Inputs
-from omnicdc.scanners import scanners
-from omnicdc.verify.item import ABSENT, compare
-from omnicdc.verify.layout import Elements, Items, Layout, Members, layout_of
-from omnicdc.verify.parse import own_fields
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

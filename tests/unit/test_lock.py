@@ -15,7 +15,7 @@ import pytest
 from support.moment import at_the_call
 
 from omnicdc.errors import ConfigError, LockBusy
-from omnicdc.lock import LOCK, RootLock
+from omnicdc.files.lock import LOCK, RootLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from omnicdc.log import HIDDEN, Repeating, configure, scrubbed
+from omnicdc.log.events import HIDDEN, Repeating, configure, scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from omnicdc.manifest import (
+from omnicdc.files.manifest import (
     ANNOUNCED,
     MANIFEST,
     Manifest,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omnicdc import publish
 from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.filesystem import atomic
+from omnicdc.filesystem.mount import Mount, found
 from omnicdc.inputs import cache
-from omnicdc.mount import Mount, found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,12 +64,12 @@ def test_a_read_only_bind_mount_is_named_with_what_makes_it_writable(read_only: 
 
     for root in (read_only, link):
         with pytest.raises(RegistryError) as caught:
-            publish.replace(root, "governance/registry/x", [b"1"])
+            atomic.replace(root, "governance/registry/x", [b"1"])
         assert caught.value.hint.endswith(f"`mount -o remount,bind,rw '{read_only}'`")
     with pytest.raises(ConfigError, match=f"read-only on {read_only}: under systemd, StateDirectory="):
         cache.write(read_only / "cached", b"1")
     subprocess.run(["mount", "-o", "remount,bind,rw", read_only], check=True)
-    publish.replace(read_only, "governance/registry/x", [b"1"])
+    atomic.replace(read_only, "governance/registry/x", [b"1"])
 
 
 def test_a_file_that_is_a_mount_of_its_own_is_named(read_only: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_file_that_is_a_mount_of_its_own_is_named(read_only: Path, tmp_path: P
     subprocess.run(["mount", "--bind", read_only / "file", file], check=True)
     try:
         with pytest.raises(RegistryError) as caught:
-            publish.replace(file.parent, "registry", [b"1"])
+            atomic.replace(file.parent, "registry", [b"1"])
     finally:
         subprocess.run(["umount", file], check=True)
 

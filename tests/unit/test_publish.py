@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.rights import another_user
 
-from omnicdc import publish
 from omnicdc.errors import RegistryError
-from omnicdc.publish import TEMPORARY, replace, stage
+from omnicdc.filesystem import atomic
+from omnicdc.filesystem.atomic import TEMPORARY, replace, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def test_the_steps_come_in_the_order_that_makes_it_durable(tmp_path: Path) -> No
 
 
 def test_more_parts_than_one_writev_takes_are_all_written(tmp_path: Path) -> None:
-    parts = [str(number).encode() * 3 for number in range(3 * publish.MOST_PARTS + 7)]
+    parts = [str(number).encode() * 3 for number in range(3 * atomic.MOST_PARTS + 7)]
 
     replace(tmp_path, FILE, parts)
 
@@ -89,7 +89,7 @@ def test_whatever_a_write_leaves_over_is_written_next(parts: list[bytes], data: 
     whole = b"".join(parts)
     written = data.draw(st.integers(0, len(whole)))
 
-    left = publish._beyond([memoryview(part) for part in parts], written)
+    left = atomic._beyond([memoryview(part) for part in parts], written)
 
     assert b"".join(left) == whole[written:]
     assert all(left)

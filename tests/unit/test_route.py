@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from omnicdc.capture.route import merge, route
+from omnicdc.capture.watch_list import derive
 from omnicdc.model import EVERYTHING, Change, Work
-from omnicdc.route import merge, route
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries.scanners import scanners
 
 WATCH = derive(scanners().values())
 A = frozenset("a")

@@ -10,17 +10,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnicdc import scanners as package
+from omnicdc.capture.watch_list import derive
 from omnicdc.model import Inputs, Override
-from omnicdc.registry import Registry
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive
+from omnicdc.registries import scanners as package
+from omnicdc.registries.projection import Registry
+from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from omnicdc.scanners import Row
+    from omnicdc.registries.scanners import Row
 
 STAMP = "2026-11-22T20:59:55.573397+00:00"
 A, B = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"

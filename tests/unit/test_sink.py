@@ -11,8 +11,8 @@ import pytest
 import structlog
 from support.pipe import FullPipe
 
-from omnicdc import sink
-from omnicdc.log import configure, drain
+from omnicdc.log import sink
+from omnicdc.log.events import configure, drain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from omnicdc.daemon import MANY, REST_S, SHORT_REST_S, rest_s
-from omnicdc.garbage import uncollected
-from omnicdc.stages import ORDER, Stages
+from omnicdc.daemon.supervisor import MANY, REST_S, SHORT_REST_S, rest_s
+from omnicdc.log.timings import ORDER, Stages
+from omnicdc.registries.garbage import uncollected
 
 
 def test_a_stage_within_another_counts_for_itself_alone() -> None:

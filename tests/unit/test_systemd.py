@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omnicdc.systemd import Notifier
+from omnicdc.daemon.systemd import Notifier
 
 if TYPE_CHECKING:
     from pathlib import Path

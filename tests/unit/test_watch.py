@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from omnicdc.capture.watch_list import derive, fields_read
 from omnicdc.errors import ConfigError
-from omnicdc.scanners import scanners
-from omnicdc.watch import derive, fields_read
+from omnicdc.registries.scanners import scanners
 
 
 def test_the_registries_read_these_fields_and_no_others() -> None:

@@ -9,8 +9,8 @@ import time
 
 from bench.contenders.recorder import Recorder
 from omnicdc import db
-from omnicdc.capture import Doorbell, reading
-from omnicdc.daemon import rest_s
+from omnicdc.capture.reader import Doorbell, reading
+from omnicdc.daemon.supervisor import rest_s
 
 FOR_EVER_S = 3600.0
 

@@ -1,0 +1,60 @@
+"""Asks whether the capture is sound, and whether its fingerprint is still the one at which everything was read.
+
+The fingerprint covers what alters CMP's rows without a write of them (sql/functions/capture_mark.sql). An enum's output
+follows the newest catalog while the rows follow an older snapshot, so a scan is good only if the fingerprint was the same
+before and after it, each time read outside the scan's own snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from omnicdc import db
+from omnicdc.errors import SchemaMismatch
+from omnicdc.state import Capture
+
+if TYPE_CHECKING:
+    from omnicdc.capture.watch_list import Watch
+    from omnicdc.state import State
+
+log = structlog.get_logger()
+
+
+def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
+    """Ask how the capture is, and whether it knows this watch list; raises SchemaMismatch if nothing is captured at all."""
+    installed = watched(conn)
+    lacking = sorted({*watch.fields} - {*installed["watched"]})
+    same = tuple(sorted(installed["watched"])) == watch.fields
+    return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
+
+
+def say(capture: Capture) -> None:
+    """Log what is wrong with it, if anything."""
+    if capture.fault:
+        log.warning("capture_broken", fault=capture.fault, hint=capture.mend)
+    if not capture.trusted:
+        log.warning("watch_list_differs", lacking=capture.lacking, hint="run `omnicdc install`")
+
+
+def take(capture: Capture, state: State) -> None:
+    """Have everything scanned after the capture was altered, and report what is new."""
+    if capture != state.capture:
+        say(capture)
+    state.altered(capture)
+
+
+def watched(conn: db.Connection) -> db.Row:
+    """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
+    found = db.maybe(conn, "watch")
+    if found is None:
+        db.check_row_security(conn)
+        raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
+    return found
+
+
+def fingerprint(conn: db.Connection) -> str:
+    """Return the capture's fingerprint of now; `conn` must be outside of a transaction, for in one it may be an old one."""
+    with db.translated("comparing the capture's fingerprint"):
+        return str(db.one(conn, "fingerprint")["mark"])

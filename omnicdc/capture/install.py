@@ -1,0 +1,228 @@
+"""Puts the capture into the database, and takes it out again. The SQL itself is in sql/."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql as pgsql
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from omnicdc import db
+from omnicdc.db import sql
+from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
+from omnicdc.registries.rows import qualified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LOCK_TIMEOUT = "500ms"
+"""Waiting for the table's lock holds up every writer behind it, so not for long, and then again. Shorter than
+PostgreSQL's deadlock_timeout: where a writer and we wait for each other, it is we who give up."""
+
+ATTEMPTS = 8
+
+_HOW_TO_RUN = "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n"
+
+
+def install(
+    conn: db.Connection, table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()
+) -> bool:
+    """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
+
+    `allowed` names the publications that may carry omnicdc's tables; they are stored.
+    One transaction: all or nothing. Raises ConfigError for a table that cannot be watched, and where tables would be
+    created or altered that a publication carries unasked; LockBusy if the table's lock cannot be had, SchemaMismatch
+    without the rights.
+    """
+    for attempt in Retrying(
+        retry=retry_if_exception_type(LockBusy),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(max=3),
+        reraise=True,
+    ):
+        with attempt:
+            return _install_once(conn, table, watched, allowed)
+    raise AssertionError  # tenacity returns or raises
+
+
+def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], allowed: Sequence[str]) -> bool:
+    with _explained(conn, "installing", table), conn.transaction():
+        target = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+        if target is None:
+            raise ConfigError(
+                f"installing: table {table} does not exist in database {conn.info.dbname}",
+                hint="is it this database? --table NAME or --table SCHEMA.NAME",
+            )
+        conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+        # The table was found by the installer's own path; from here on nobody's namesakes are.
+        conn.execute("set local search_path = pg_catalog, pg_temp")
+        # Before anything else: what others left behind would run with the installer's rights.
+        conn.execute(_no_foreign())
+        if db.one(conn, "schema_state")["installed"] and db.one(conn, "schema_is_hollow")["hollow"]:
+            # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
+            conn.execute(sql.uninstall().text)
+        conn.execute(sql.roles().text)
+        if db.one(conn, "schema_state")["installed"] and db.one(conn, "policies_lacking")["lacking"]:
+            # Before anything is read of our tables: a policy that was altered or dropped may hide it from the installer.
+            _lock(conn, target)
+            conn.execute("set local role omnicdc_owner")
+            conn.execute(sql.policies().text)
+            conn.execute("reset role")
+        pending = _pending(conn)
+        db.run(conn, "allow_publications", {"names": list(allowed)})
+        if pending:
+            conn.execute(sql.publications().text)
+        if 0 < len(pending) < len(sql.migrations()):
+            _lock(conn, target)
+        # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
+        lacking, grant = sql.executes()
+        conn.execute("set local role omnicdc_owner")
+        conn.execute(lacking.text)
+        conn.execute("reset role")
+        conn.execute(grant.text)
+        conn.execute("set local role omnicdc_owner")
+        for migration in pending:
+            conn.execute(migration.script.text)
+            # At once: an event trigger may have enabled row-level security for the new tables.
+            conn.execute(sql.policies().text)
+            db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
+        for function in sql.functions():
+            conn.execute(function.text)
+        conn.execute(sql.grants().text)
+        conn.execute("select omnicdc.allow_publications()")
+        conn.execute(sql.policies().text)
+        conn.execute("reset role")
+        call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
+            pgsql.Literal(target), list(watched)
+        )
+        row = conn.execute(call).fetchone()
+        return bool(row and row["changed"])
+
+
+def _lock(conn: db.Connection, target: str) -> None:
+    """Lock CMP's table against writers, before omnicdc's tables are altered.
+
+    Writers come to the log from the table: taken the other way round, we would wait for each other, and PostgreSQL would
+    make one of CMP's writes fail.
+    """
+    conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
+
+
+def uninstall(conn: db.Connection) -> None:
+    """Remove the triggers, the log and everything else but the roles. A repeat is harmless."""
+    for attempt in Retrying(
+        retry=retry_if_exception_type(LockBusy),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(max=3),
+        reraise=True,
+    ):
+        with attempt, _explained(conn, "uninstalling", "the watched table"), conn.transaction():
+            conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+            conn.execute("set local search_path = pg_catalog, pg_temp")
+            conn.execute(_no_foreign())
+            conn.execute(sql.uninstall().text)
+
+
+def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()) -> str:
+    """Return the SQL of a first installation, for a DBA to read and to run in psql as the table's owner."""
+    allow = pgsql.SQL(
+        "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
+    )
+    lacking, grant = sql.executes()
+    parts = [
+        _HOW_TO_RUN,
+        _no_foreign().as_string(),
+        "\n",
+        allow.format(list(allowed)).as_string(),
+        sql.publications().text,
+        sql.roles().text,
+        "\nset role omnicdc_owner;\n",
+        lacking.text,
+        "\nreset role;\n",
+        grant.text,
+        "\nset role omnicdc_owner;\n",
+    ]
+    for migration in sql.migrations():
+        done = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n").format(
+            migration.version, migration.script.name
+        )
+        parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
+    parts += ["\n" + function.text for function in sql.functions()]
+    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
+    watch = pgsql.SQL("\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n").format(
+        LOCK_TIMEOUT, qualified(table).as_string(), list(watched)
+    )
+    return "".join([*parts, watch.as_string()])
+
+
+def tables_script() -> str:
+    """Return the SQL that creates omnicdc's tables and nothing else, for a subscriber of a publication that carries them."""
+    migrations = (migration.script.text for migration in sql.migrations())
+    return "".join(
+        [_HOW_TO_RUN, sql.roles().text, "\nset role omnicdc_owner;\n", *migrations, "\nreset role;\n"]
+    )
+
+
+def _no_foreign() -> pgsql.Composed:
+    return pgsql.SQL(sql.foreign().text).format(known=pgsql.Literal(sql.signatures()))
+
+
+def _pending(conn: db.Connection) -> list[sql.Migration]:
+    found = 0
+    if db.one(conn, "schema_state")["installed"]:
+        found = int(db.one(conn, "schema_version")["version"])
+    known = sql.migrations()
+    if found > known[-1].version:
+        raise SchemaMismatch(
+            f"the schema is at {found}, newer than this omnicdc knows ({known[-1].version})",
+            hint="install with the newer version: `pip install --upgrade omnicdc`",
+        )
+    return [migration for migration in known if migration.version > found]
+
+
+@contextmanager
+def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
+    """Turn what the server refuses during an installation into ours."""
+    try:
+        with db.translated(doing):
+            yield
+    except OmnicdcError as exc:
+        if refused_by := _event_trigger(conn, exc.__cause__):
+            name, function = refused_by["name"], refused_by["function"]
+            raise ConfigError(
+                f"{doing}: event trigger {name} (function {function}) refused it: {exc.message.removeprefix(f'{doing}: ')}",
+                hint=f"as a superuser: `alter event trigger {name} disable`, then `omnicdc install`, then "
+                f"`alter event trigger {name} enable`; or grant omnicdc_owner what that function needs",
+            ) from exc
+        match exc.__cause__:
+            case pg.LockNotAvailable():
+                raise LockBusy(
+                    f"{doing}: the lock on {table} could not be had within {LOCK_TIMEOUT}, {ATTEMPTS} times",
+                    hint="a long transaction is open on it: end it, or try again at a quieter time",
+                ) from exc
+            case pg.UndefinedTable() | pg.InvalidSchemaName():
+                raise ConfigError(
+                    exc.message, hint="is it this database? --table NAME or --table SCHEMA.NAME"
+                ) from exc
+            case pg.InsufficientPrivilege():
+                raise ConfigError(
+                    exc.message,
+                    hint="run it as a superuser, or as the table's owner with CREATEROLE and CREATE on the database; "
+                    "or give `omnicdc install --print` to your DBA",
+                ) from exc
+            case psycopg.Error(sqlstate="OC001") as refused:
+                mend = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
+                raise ConfigError(exc.message, hint=mend) from exc
+        raise
+
+
+def _event_trigger(conn: db.Connection, refused: BaseException | None) -> db.Row | None:
+    """Return the event trigger that an error came from, as a DDL audit's may; None if it came from none."""
+    if not isinstance(refused, psycopg.Error) or conn.closed or not refused.diag.context:
+        return None
+    # The names of the functions that were at work; the words around them are in the server's language.
+    found = db.rows(conn, "event_triggers")
+    return next((row for row in found if row["function"] + "(" in refused.diag.context), None)

@@ -1,0 +1,241 @@
+"""Commands that change something: install, uninstall, run, rebuild, accept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.command import Answering
+from omnicdc.cli.output import answer, say, written
+from omnicdc.errors import ConfigError, OmnicdcError
+
+if TYPE_CHECKING:
+    from omnicdc.config.settings import Config
+
+
+@click.command(cls=Answering)
+@options.connection
+@click.option("--print", "only_print", is_flag=True, help="Print the SQL for a DBA, and touch nothing.")
+@click.option(
+    "--print-tables", is_flag=True, help="Print the SQL of the tables alone, for a subscriber's database."
+)
+@click.option(
+    "--allow-publication",
+    "allowed",
+    multiple=True,
+    metavar="NAME",
+    help="Let this publication carry omnicdc's tables.",
+)
+@options.as_json
+def install(
+    *, only_print: bool, print_tables: bool, allowed: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
+    """Put the capture into the database: schema, log, triggers, roles.
+
+    Run it as the owner of CMP's table (or a superuser). Installing twice is harmless, and brings an
+    older installation up to date. CMP's writers wait for an instant at most.
+
+    \b
+    omnicdc install --dsn postgresql://dba@cmp.example/cms_db
+    omnicdc install --print | psql --single-transaction -v ON_ERROR_STOP=1 cms_db
+    """
+    from omnicdc import db
+    from omnicdc.capture import install as installation
+    from omnicdc.capture.watch_list import derive
+    from omnicdc.registries.scanners import scanners
+
+    config = options.load(given)
+    watched = derive(scanners().values()).fields
+    if only_print or print_tables:
+        with written():
+            click.echo(
+                installation.tables_script()
+                if print_tables
+                else installation.script(config.table, watched, allowed=allowed)
+            )
+        return
+    with db.connect(config.target) as conn:
+        changed = installation.install(conn, config.table, watched, allowed=allowed)
+    result = {"installed": True, "changed": changed, "table": config.table, "watched": list(watched)}
+    done = f"{'installed on' if changed else 'already installed on'} {config.table}; watched: {', '.join(watched)}"
+    answer(result, as_json=as_json, text=lambda: say(done, good=True))
+
+
+@click.command(cls=Answering)
+@options.connection
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.as_json
+def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
+    """Take the capture out of the database: triggers, log, schema. CMP's table stays as it is.
+
+    The roles stay as well: they belong to the whole cluster. So do the registry files.
+    """
+    from omnicdc import db
+    from omnicdc.capture import install as installation
+
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError(
+            "uninstall removes the capture and its log, and there is no terminal to ask on", hint="--yes"
+        )
+    config = options.load(given)
+    with db.connect(config.target) as conn:
+        if not yes:
+            click.confirm(f"Remove the capture and its log from {conn.info.dbname}?", abort=True, err=True)
+        installation.uninstall(conn)
+    answer({"installed": False}, as_json=as_json, text=lambda: say("uninstalled", good=True))
+
+
+@click.command(cls=Answering)
+@options.registries
+@click.option("--once", is_flag=True, help="Bring every registry up to date once, and end (for cron).")
+@click.option("--standby", is_flag=True, help="Wait while another daemon serves this root or this name.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@options.as_json
+def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
+    """Keep the registries current until SIGTERM. SIGHUP reads the configuration again.
+
+    A start scans everything once and publishes what differs; after that each change of CMP is
+    published by itself, within milliseconds. Logs go to stderr.
+
+    With --once, exit status 1 says that something is held back.
+    """
+    from omnicdc.log import events
+
+    config = options.load(given)
+    config.require_root()
+    events.configure(config.log_level)
+    if once:
+        _once(config, as_json=as_json)
+    from omnicdc.daemon import supervisor
+    from omnicdc.daemon.systemd import Notifier
+
+    wishes = supervisor.Wishes()
+    wishes.listen()
+    supervisor.run(
+        lambda: options.load(given), wishes, Notifier(os.environ), lambda _point: None, standby=standby
+    )
+
+
+def _once(config: Config, *, as_json: bool) -> NoReturn:
+    from omnicdc.cli.progress import through
+    from omnicdc.daemon import supervisor
+    from omnicdc.registries.scanners import scanners
+
+    points = [f"{what} {name}" for what in ("scanned", "published") for name in scanners()]
+    wishes = supervisor.Wishes()
+    wishes.listen()
+    with through("publishing", points) as observe:
+        generation, state = supervisor.run_to_the_end(config, wishes.stop, observe)
+    held = {
+        standing.name: {"reason": standing.fault.reason, "hint": standing.fault.hint}
+        for standing in state.held()
+        if standing.fault
+    }
+    quarantined = dict(generation.quarantined) if generation else {}
+    written = list(generation.registries) if generation else []
+    result = {"generation": state.generation, "registries": written, "held": held, "quarantined": quarantined}
+    result["inputs"] = state.inputs_report()["state"]
+
+    def text() -> None:
+        say(
+            f"generation {state.generation}: {', '.join(written) if written else 'nothing to write'}",
+            good=not held,
+        )
+        for name, fault in held.items():
+            say(f"held: {name}: {fault['reason']} - {fault['hint']}", good=False)
+
+    answer(result, as_json=as_json, text=text)
+    sys.exit(1 if held else 0)
+
+
+@click.command(cls=Answering)
+@options.registries
+@click.option("--dry-run", is_flag=True, help="Show what would change in the files, and change nothing.")
+@options.timeout(300.0)
+@options.as_json
+def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> None:
+    """Have every daemon scan everything and publish what differs, and wait for it.
+
+    Registries that are right already are not rewritten. With --dry-run this host renders everything
+    from CMP itself and shows the difference to the files below --root; exit status 1 if there is one.
+    """
+    from omnicdc.cli.progress import waiting
+    from omnicdc.clients import GenesisClient
+
+    config = options.load(given)
+    if dry_run:
+        _show_difference(config, as_json=as_json)
+    with waiting("rebuilding"):
+        result = GenesisClient(config=config, timeout=timeout).rebuild_all_registries()
+    if result["verdict"] == "unavailable":
+        raise OmnicdcError(result["detail"], hint=result["hint"])
+    line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
+    answer(result, as_json=as_json, text=lambda: say(line, good=result["success"]))
+    sys.exit(0 if result["success"] else 3 if result["verdict"] in ("timeout", "no_consumer") else 1)
+
+
+@click.command(cls=Answering)
+@options.connection
+@options.timeout(30.0)
+@options.as_json
+def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
+    """Let through, once, what the guard holds back now, and wait until it is published.
+
+    The guard holds a registry that would lose more than half of its entries at once (and at least
+    ten). Look at CMP first: a truncated table is published just as faithfully as a full one.
+    """
+    from omnicdc import db
+    from omnicdc.delivery import wait as waits
+    from omnicdc.stop import Stop
+
+    config = options.load(given)
+    with db.connect_within(config.target, timeout) as conn:
+        db.check_schema(conn)
+        with db.translated("accepting", role="omnicdc_daemon"):
+            token = db.one(conn, "request_accept")["token"]
+        verdict = waits.wait(conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop())
+    # A row that cannot be shown is another matter, and `status` tells of it.
+    accepted = verdict.arrived or verdict.status == "quarantined"
+    result = {
+        "accepted": accepted,
+        "verdict": verdict.status,
+        "detail": verdict.detail,
+        "registries": list(verdict.registries),
+        "left_out": list(verdict.left_out),
+    }
+    done = f"accepted; rewritten: {', '.join(verdict.registries) or 'nothing, for nothing was held'}"
+    answer(
+        result,
+        as_json=as_json,
+        text=lambda: say(done if accepted else verdict.detail, good=accepted),
+    )
+    sys.exit(0 if accepted else 3 if verdict.status in ("timeout", "no_consumer") else 1)
+
+
+def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
+    from omnicdc import db, verify
+    from omnicdc.cli.progress import through
+    from omnicdc.verify.difference import unified
+
+    config.require_root_directory()
+    inputs = verify.known_inputs(config)
+    with db.connect(config.target) as conn, through("comparing", list(verify.registry_names())) as observe:
+        report = verify.verify_all(conn, config, *inputs, observe)
+    result = {"success": True, "dry_run": True, **report.as_dry_run()}
+
+    def text() -> None:
+        for registry in report.registries:
+            if registry.difference is None:
+                say(f"{registry.registry}: {registry.detail} - {registry.hint}", good=False)
+                continue
+            for line in unified(registry.difference):
+                say(line, good={"+": True, "-": False}.get(line[:1]))
+        if not result["registries_updated"]:
+            say("nothing would change", good=True)
+
+    answer(result, as_json=as_json, text=text)
+    sys.exit(1 if result["registries_updated"] else 0)

@@ -1,0 +1,210 @@
+"""Commands that change nothing: verify, wait, status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.command import Answering, refuse_other_encodings
+from omnicdc.cli.output import answer, say, table
+
+if TYPE_CHECKING:
+    from omnicdc.verify.report import AllReport, Report
+
+
+@click.command(cls=Answering)
+@options.connection
+@options.as_json
+def status(*, as_json: bool, **given: Any) -> None:
+    """Show the capture, every consumer, and what is held back.
+
+    Exit status 0 if all is well, 1 if something needs a look.
+    """
+    from omnicdc import db
+    from omnicdc.delivery.status import status as ask
+
+    config = options.load(given)
+    with db.connect(config.target) as conn:
+        db.check_schema(conn)
+        found = ask(conn, max_lag_s=config.max_lag_s)
+
+    def text() -> None:
+        capture, log = found["capture"], found["log"]
+        say(
+            f"capture: {capture['fault'] or 'watching'} {capture['table']} ({', '.join(capture['watched'])})",
+            good=not capture["fault"],
+        )
+        about = "about " if log["estimated"] else ""
+        say(f"log: {about}{log['changes']} changes, the oldest {log['oldest'] or '-'}")
+        table(
+            ["consumer", "alive", "generation", "behind", "published", "held", "quarantined", "last error"],
+            [
+                (
+                    one["name"], "yes" if one["alive"] else "no", one["generation"], one["behind"], one["published_at"] and f"{one['published_at']:%Y-%m-%d %H:%M:%S}",
+                    ", ".join(one["held"]) or "-", sum(one["quarantined_counts"].values()) or "-", one["last_error"] or "-",
+                )
+                for one in found["consumers"]
+            ],
+        )  # fmt: skip
+        for fault in found["faults"]:
+            say(fault, good=False)
+
+    answer(found, as_json=as_json, text=text)
+    sys.exit(0 if found["healthy"] else 1)
+
+
+@click.command(cls=Answering)
+@options.connection
+@click.option("--token", help="A transaction: what pg_current_xact_id() gave inside it.")
+@click.option(
+    "--project",
+    metavar="NAME",
+    help="Everything committed so far, as far as projects of this name (or key) go.",
+)
+@click.option(
+    "--consumer", metavar="NAME", help="Wait for this registry host only.  [default: all that are alive]"
+)
+@options.all_hosts
+@click.option(
+    "--inputs",
+    is_flag=True,
+    help="Have clones and GitHub looked at, and wait until the registries show them.",
+)
+@options.timeout(30.0)
+@options.as_json
+def wait(
+    *,
+    token: str | None,
+    project: str | None,
+    consumer: str | None,
+    all_hosts: bool,
+    inputs: bool,
+    timeout: float,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Wait until the registries hold a transaction.
+
+    Without --token and --project: everything committed so far. The answer is a verdict: published,
+    nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout. Registered
+    hosts that are down are not waited for, but named in left_out; --all-hosts insists on them.
+
+    Exit status 0 published or nothing to do, 1 rolled back, held, quarantined or capture broken, 3 not yet.
+    """
+    from omnicdc import db
+    from omnicdc.cli.progress import waiting
+    from omnicdc.delivery import wait as waits
+    from omnicdc.delivery.inputs_state import wait_for_inputs
+    from omnicdc.stop import Stop
+
+    if token is not None and project is not None:
+        raise click.UsageError("--token and --project exclude each other")
+    if consumer is not None and all_hosts:
+        raise click.UsageError("--consumer and --all-hosts exclude each other")
+    if project is not None:
+        # A name is UTF-8, whatever the locale.
+        project = os.fsencode(project).decode(errors="surrogateescape")
+        refuse_other_encodings(["--project", project])
+    config = options.load(given)
+    ids = None
+    with waiting("waiting"), db.connect_within(config.target, timeout) as conn:
+        db.check_schema(conn)
+        if project is not None:
+            ids = waits.projects_named(conn, config.table, [project])
+        began = time.monotonic()
+        verdict = waits.wait(
+            conn,
+            token,
+            timeout_s=max(0.0, min(timeout, conn.left_s)),
+            stop=Stop(),
+            projects=ids,
+            consumer=consumer,
+            all_hosts=all_hosts,
+        )
+        if inputs:
+            left = min(timeout - (time.monotonic() - began), conn.left_s)
+            verdict = wait_for_inputs(conn, verdict, timeout_s=left, stop=Stop(), consumer=consumer)
+
+    def text() -> None:
+        say(
+            f"{verdict.status}: {verdict.detail}" + (f" - {verdict.hint}" if verdict.hint else ""),
+            good=verdict.arrived,
+        )
+        if verdict.left_out:
+            say(f"not waited for, as no daemon is alive there: {', '.join(verdict.left_out)}")
+
+    answer(verdict.as_dict(), as_json=as_json, text=text)
+    sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
+
+
+@click.command(cls=Answering)
+@options.registries
+@click.argument("uuid", required=False)
+@click.option("--all", "everything", is_flag=True, help="Compare every project in every registry.")
+@options.as_json
+def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -> None:
+    """Tell whether a project has arrived in every registry, as CMP has it.
+
+    Trusts nothing but CMP and the files below --root; needs no daemon. Exit status 0 yes, 1 no.
+
+    \b
+    omnicdc verify 7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11
+    omnicdc verify --all
+    """
+    from omnicdc import db
+    from omnicdc import verify as verification
+    from omnicdc.cli.progress import through
+
+    if bool(uuid) == everything:
+        raise click.UsageError("give a project's UUID, or --all")
+    config = options.load(given)
+    config.require_root()
+    inputs = verification.known_inputs(config)
+    with db.connect(config.target) as conn:
+        if uuid:
+            report = verification.verify_project(conn, config, *inputs, uuid)
+            answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))
+            sys.exit(0 if report.verified else 1)
+        with through("comparing", list(verification.registry_names())) as observe:
+            audit = verification.verify_all(conn, config, *inputs, observe)
+    answer(audit.as_dict(), as_json=as_json, text=lambda: _show_all(audit))
+    sys.exit(0 if audit.verified else 1)
+
+
+def _show_project(report: Report) -> None:
+    say(
+        f"{report.name or report.uuid}: {'verified' if report.verified else 'not verified'}",
+        good=report.verified,
+    )
+    for check in report.checks:
+        say(
+            f"  {check.registry}: {check.status.replace('_', ' ')}",
+            good=check.status in ("current", "not_expected"),
+        )
+        for field, (expected, found) in check.differences.items():
+            say(f"    {field}: CMP has {expected!r}, the file {found!r}")
+        if check.detail:
+            say(f"    {check.detail}" + (f" - {check.hint}" if check.hint else ""))
+        if check.not_compared:
+            say(f"    not compared, as the state directory cannot be read: {', '.join(check.not_compared)}")
+
+
+def _show_all(report: AllReport) -> None:
+    for registry in report.registries:
+        told = registry.as_dict()
+        counts = [
+            f"{told[kind]['count']} {kind}"
+            for kind in ("missing", "stale", "unexpected")
+            if told.get(kind, {}).get("count")
+        ]
+        counts += [f"{len(registry.held)} held back"] if registry.held else []
+        told_why = ", ".join(counts) or registry.detail or registry.status
+        say(
+            f"{registry.registry}: {told_why}" + (f" - {registry.hint}" if registry.hint else ""),
+            good=registry.good,
+        )

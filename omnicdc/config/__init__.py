@@ -1,0 +1,1 @@
+"""What the operator decided, and where each value was written: flags, variables, one YAML file."""

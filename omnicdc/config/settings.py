@@ -1,0 +1,322 @@
+"""What the operator decided, read once from flags, OMNICDC_* variables and one YAML file.
+
+Each source hands over text, so that one reader per setting serves all three and a fault names its
+flag, its variable or its line. Nothing further down looks at the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import unicodedata
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from omnicdc.config import conninfo, sources
+from omnicdc.config.conninfo import CREDENTIALS, Target, describe_dsn
+from omnicdc.config.password import PasswordFile
+from omnicdc.errors import ConfigError, DatabaseUnavailable
+from omnicdc.formats.unicode import is_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from omnicdc.config.sources import Given
+
+__all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
+
+LONGEST = timedelta(days=3650)
+PASSWORD_S = 0.5
+"""How long `load` waits for the password file, to report with the other faults what is wrong with it."""
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def text(given: str) -> str:
+    """Any text that is not blank; never shown in a fault, for it may be a secret."""
+    if not given.strip() or "\0" in given:
+        raise ValueError("text expected, found none")
+    if not is_unicode(given):
+        raise ValueError("text in UTF-8 expected")
+    return given
+
+
+def line(given: str) -> str:
+    """One line of text: what messages quote, and no name has need of a control character."""
+    if any(unicodedata.category(sign) == "Cc" for sign in text(given)):
+        raise ValueError("one line of text expected, found a control character")
+    return given
+
+
+def seconds(given: str) -> float:
+    """Plain seconds, for a setting whose name ends in `_s`; or a number with `ms`, `s`, `m`, `h` or `d`."""
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", given.strip())
+    length = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not 0 < length <= LONGEST.total_seconds():
+        raise ValueError(f"a duration such as 30s, 15m, 2h or 7d expected, found {given!r}")
+    return length
+
+
+def span(given: str) -> timedelta:
+    """Read a number with `ms`, `s`, `m`, `h` or `d`: without a unit, 7 might be days as well as seconds."""
+    if re.fullmatch(r"\s*[0-9.]+\s*", given):
+        raise ValueError(f"a unit is missing: {given.strip()}d or {given.strip()}s?")
+    return timedelta(seconds=seconds(given))
+
+
+def share(given: str) -> float:
+    """Read a part of the whole, from 0 to 1."""
+    if not re.fullmatch(r"0?\.[0-9]+|[01](?:\.0*)?", given.strip()):
+        raise ValueError(f"a share from 0 to 1 expected, found {given!r}")
+    return float(given)
+
+
+def whole(given: str) -> int:
+    """Read a whole number that is not negative."""
+    if not re.fullmatch(r"[0-9]{1,18}", given.strip()):
+        raise ValueError(f"a whole number expected, found {given!r}")
+    return int(given)
+
+
+def positive(given: str) -> int:
+    """Read a whole number above zero."""
+    if (number := whole(given)) == 0:
+        raise ValueError("at least 1 expected, found 0")
+    return number
+
+
+def switch(given: str) -> bool:
+    """Yes or no, in the usual spellings."""
+    word = given.strip().lower()
+    if word not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+        raise ValueError(f"true or false expected, found {given!r}")
+    return word in {"1", "true", "yes", "on"}
+
+
+def path(given: str) -> Path:
+    """Read a path; `load` makes it absolute."""
+    return Path(line(given))
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """One word of a few."""
+
+    def choice(given: str) -> str:
+        word = given.strip().lower()
+        if word not in choices:
+            raise ValueError(f"{' or '.join(choices)} expected, found {given!r}")
+        return word
+
+    return choice
+
+
+def _about(read: Callable[[str], object], meaning: str, separator: str = "") -> dict[str, Any]:
+    return {"read": read, "meaning": meaning, "separator": separator}
+
+
+NAME_ROOT = "--root DIR or OMNICDC_ROOT; in a program: `GenesisClient(root=…)`"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting, checked. Made by `load`; its repr never shows a password."""
+
+    dsn: str | None = field(
+        default=None, repr=False, metadata=_about(text, "connection string or URI of CMP's database")
+    )
+    password_file: Path | None = field(
+        default=None, metadata=_about(path, "file that holds the database password")
+    )
+    root: Path | None = field(
+        default=None, metadata=_about(path, "infrastructure root, which holds governance/registry")
+    )
+    workspaces: tuple[Path, ...] = field(
+        default=(), metadata=_about(path, "further directories to look for clones in", os.pathsep)
+    )
+    state_dir: Path = field(
+        default=Path("/var/lib/omnicdc"), metadata=_about(path, "where omnicdc keeps what is its own")
+    )
+    table: str = field(default="projects", metadata=_about(line, "CMP's table, NAME or SCHEMA.NAME"))
+    consumer: str = field(
+        default="localhost", metadata=_about(line, "this daemon's name in the database, else the host's")
+    )
+    wake: Literal["notify", "poll"] = field(
+        default="notify",
+        metadata=_about(one_of("notify", "poll"), "`poll` where a pooler breaks LISTEN"),
+    )
+    poll_s: float = field(
+        default=5.0, metadata=_about(seconds, "the longest time between two looks at the log")
+    )
+    sweep_s: float = field(
+        default=3600.0, metadata=_about(seconds, "time between two compares of everything with everything")
+    )
+    refresh_s: float = field(
+        default=900.0, metadata=_about(seconds, "time between two looks at clones and GitHub")
+    )
+    history: timedelta = field(default=timedelta(days=7), metadata=_about(span, "how long changes are kept"))
+    silent_limit: timedelta = field(
+        default=timedelta(days=1),
+        metadata=_about(span, "a consumer silent for longer no longer holds the log back"),
+    )
+    max_lag_s: float = field(
+        default=90.0, metadata=_about(seconds, "`status` reports a consumer that is behind for longer")
+    )
+    wait_connections: int = field(
+        default=4, metadata=_about(positive, "the most connections with which all waits of one process look")
+    )
+    guard_share: float = field(
+        default=0.5, metadata=_about(share, "hold a registry that would lose more than this share of entries")
+    )
+    guard_min: int = field(default=10, metadata=_about(whole, "... and at least this many"))
+    on_drift: Literal["restore", "alert"] = field(
+        default="restore",
+        metadata=_about(one_of("restore", "alert"), "what to do with a registry changed by another hand"),
+    )
+    gh: bool = field(default=True, metadata=_about(switch, "ask GitHub through `gh`, where there is one"))
+    github_owners: tuple[str, ...] = field(
+        default=(), metadata=_about(line, "GitHub owners to list beside those in CMP", ",")
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = field(
+        default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
+    )
+    target: Target = field(default_factory=Target)
+    """Where CMP's database is, and where the credentials come from."""
+    file_settings: int = field(default=0, compare=False)
+    """How many settings the configuration file holds."""
+
+    @property
+    def conninfo(self) -> str:
+        """What psycopg connects with, put together now: a password file is read again. Raises ConfigError."""
+        return self.target.login().conninfo
+
+    def require_root(self) -> Path:
+        """Return the infrastructure root, for commands that touch files. Raises ConfigError without one."""
+        if self.root is None:
+            raise ConfigError("no infrastructure root is configured", hint=NAME_ROOT)
+        return self.root
+
+    def require_root_directory(self) -> Path:
+        """Return the infrastructure root, for commands that only compare. Raises ConfigError also if it is no directory now."""
+        root = self.require_root()
+        if not os.path.isdir(root):  # noqa: PTH112 - never raises
+            raise ConfigError(
+                f"the infrastructure root {root} is not a directory",
+                hint=f"is it mounted? else name another one: {NAME_ROOT}",
+            )
+        return root
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the documentation and `--help` say about one setting."""
+
+    name: str
+    meaning: str
+    default: object
+    read: Callable[[str], object]
+    separator: str
+    """Between the items of a list in the environment; empty for a single value."""
+
+
+SETTINGS: Mapping[str, Setting] = {
+    it.name: Setting(it.name, default=it.default, **it.metadata) for it in fields(Config) if it.metadata
+}
+_SEPARATORS = {name: setting.separator for name, setting in SETTINGS.items()}
+
+
+def load(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    uid: int,
+    flag_name: Callable[[str], str] = sources.command_flag,
+) -> Config:
+    """Read every source; flags win over OMNICDC_*, those over the file, that over the defaults.
+
+    Flags that are None or an empty list were not given; `flag_name` is how messages name them. Raises ConfigError with one line per fault,
+    those in values that another source overrides included.
+    """
+    faults: list[str] = []
+    home = _home(environ, uid)
+    values: dict[str, Any] = {"password_file": conninfo.credential(environ), "consumer": os.uname().nodename}
+    places: dict[str, str] = {}
+    dsns: list[Given] = []
+    password_layer = sources.ENVIRONMENT
+    file_settings = 0
+    for given in sources.in_order(flags, environ, _SEPARATORS, faults, flag_name):
+        with _noted(faults, given.where):
+            values[given.name] = _value(given, home)
+        places[given.name] = given.where
+        file_settings += given.layer == sources.FILE
+        if given.name == "dsn":
+            dsns.append(given)
+        elif given.name == "password_file":
+            password_layer = given.layer
+    if "state_dir" not in places:
+        with _noted(faults, "state_dir"):
+            values["state_dir"] = _state_dir(environ, uid, home)
+    beside = [given.words[0] for given in dsns if given.layer <= password_layer]
+    values["target"] = target = Target(
+        dsn=values.get("dsn"),
+        source=places.get("dsn", ""),
+        password_file=PasswordFile(file) if (file := values["password_file"]) else None,
+        password_source=places.get("password_file", CREDENTIALS),
+        beside=beside[-1] if beside else None,
+        environ=conninfo.relevant(environ),
+    )
+    # libpq would take them as they are; the driver cannot.
+    foreign = [name for name, value in target.environ.items() if not is_unicode(value)]
+    faults += (f"{name}: text in UTF-8 expected" for name in foreign)
+    # One that takes longer is waited for when a connection needs it.
+    with _noted(faults, target.password_source), suppress(DatabaseUnavailable):
+        if target.password_file:
+            target.password_file.read(PASSWORD_S)
+    with _noted(faults, target.source or "CMP_DB_*"):
+        if not foreign:
+            target.assembled(None)
+    if faults:
+        raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
+    return Config(**values, file_settings=file_settings)
+
+
+@contextmanager
+def _noted(faults: list[str], where: str) -> Iterator[None]:
+    """Collect a fault rather than stop at the first one."""
+    try:
+        yield
+    except (ValueError, OSError) as exc:
+        faults.append(f"{where}: {exc}")
+
+
+def _value(given: Given, home: Path | None) -> object:
+    setting = SETTINGS[given.name]
+    if given.listed and not setting.separator:
+        raise ValueError("one value expected, found a list")
+    read = (setting.read(word) for word in given.words)
+    values = tuple(given.absolute(value, home) if isinstance(value, Path) else value for value in read)
+    return values if setting.separator else values[0]
+
+
+def _home(environ: Mapping[str, str], uid: int) -> Path | None:
+    if home := environ.get("HOME"):
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(uid).pw_dir)
+    except KeyError:  # a container may run under a number that nobody entered anywhere
+        return None
+
+
+def _state_dir(environ: Mapping[str, str], uid: int, home: Path | None) -> Path:
+    if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
+        return path(given.split(":")[0])
+    if uid == 0:
+        return Path("/var/lib/omnicdc")
+    if given := environ.get("XDG_STATE_HOME"):
+        return path(given) / "omnicdc"
+    if home is None:
+        raise ValueError("no home directory is known to keep it in - --state-dir DIR or OMNICDC_STATE_DIR")
+    return home / ".local/state/omnicdc"

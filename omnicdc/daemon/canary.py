@@ -1,0 +1,230 @@
+"""A change of nothing that the daemon sends itself: what it tells of its health rests on canaries that come home.
+
+Each travels as a change of CMP does: written through another connection, noted by the real trigger function, rung for,
+heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is found here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+
+from omnicdc import db
+from omnicdc.db.connection import PROBE_S
+from omnicdc.delivery.acknowledge import acknowledge
+from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError
+from omnicdc.model import Fault
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from omnicdc.state import State
+
+log = structlog.get_logger()
+
+HEARD_S = 5.0
+"""How long a bell may take. It takes a millisecond, and beside saturating writers some hundred."""
+
+AT_ONCE_S = 0.001
+"""To listen for as good as no time."""
+
+FULL = 0.5
+"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/ring.sql has the same number)."""
+
+NOT_NOTED = Fault(
+    "changes are not noted: the trigger function leaves no trace of them", "run `omnicdc install`"
+)
+QUEUE_FULL = Fault(
+    "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by polling",
+    "somebody who listens is in a long transaction: `select pid, xact_start, query from pg_stat_activity order by xact_start`",
+)
+DEAF = Fault(
+    "notifications do not arrive here; changes arrive by polling",
+    "connect to PostgreSQL itself, or to a pool in session mode; or set `wake: poll`",
+)
+NOT_ACKNOWLEDGED = Fault(
+    "what is acknowledged does not show in the database", "look whether two servers answer to this DSN"
+)
+
+
+UNSENT = "the no-op change that tests the capture cannot be sent"
+SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of its role and of the database, and max_connections"
+_UNSENT_HINTS = {
+    "42501": "run `omnicdc install`: it renews the daemon's rights",
+    "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … set table` without them",
+    "53100": "the server's disk is full",
+    "55000": "a publication carries a table of omnicdc that has no replica identity: run `omnicdc install`",
+    "55P03": "another session holds a lock on omnicdc.canary: `select * from pg_locks where relation = 'omnicdc.canary'::regclass`",
+    "57014": "it was canceled, or the statement_timeout of the daemon's role is too short",
+}
+"""By SQLSTATE."""
+
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 60.0
+"""Between two attempts to send one where that fails: doubling, as an attempt may take seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """How far a canary came."""
+
+    noted: bool
+    rung: bool
+    acknowledged: bool
+    queue_usage: float
+
+
+def diagnose(flight: Flight) -> Fault | None:
+    """Return what a canary's flight tells; None if it came home."""
+    if not flight.noted:
+        return NOT_NOTED
+    if not flight.rung:
+        return QUEUE_FULL if flight.queue_usage >= FULL else DEAF
+    return None if flight.acknowledged else NOT_ACKNOWLEDGED
+
+
+def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
+    """Return what keeps a canary from being sent, told apart by SQLSTATE; the reason is the server's own sentence."""
+    if isinstance(exc, OmnicdcError):
+        # No second connection. What the first one has to say is not known to be wrong.
+        return Fault(
+            f"{UNSENT}: {exc.message}", exc.hint if isinstance(exc, ConfigError) else SECOND_CONNECTION
+        )
+    sentence = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+    hint = db.read_only(exc) if exc.sqlstate == "25006" else _UNSENT_HINTS.get(exc.sqlstate or "")
+    if hint is None and isinstance(exc, psycopg.OperationalError):
+        hint = SECOND_CONNECTION
+    if hint is None:
+        return Fault(f"changes cannot be noted: {sentence}", "run `omnicdc install`")
+    return Fault(f"{UNSENT}: {sentence}", hint)
+
+
+@dataclass(slots=True)
+class Canary:
+    """Sends them, one at a time, for one session; a context manager, which calls off the one that is out."""
+
+    conn: db.Connection
+    state: State
+    due: bool = True
+    """Whether one should be sent; set again and again by the clock."""
+    tried: bool = False
+    """Whether one has been sent, or could not be, and what became of it is known."""
+    fault: Fault | None = None
+    """What the last one told."""
+    heard: bool = False
+    """Whether a bell was heard in this session, a canary's or a writer's."""
+    _unsent: Fault | None = None
+    _next_try_s: float = 0.0
+    _retry_at: float = 0.0
+    _sender: db.Connection | None = None
+    _token: str = field(default="", repr=False)
+
+    @property
+    def out(self) -> bool:
+        """Whether one is under way."""
+        return self._sender is not None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether this session no longer hears: it or its connection is to blame, not the database."""
+        return self.fault is DEAF
+
+    @property
+    def anytime(self) -> bool:
+        """Whether the next need not wait until nobody writes: it is to tell whether a fault is over that is not the bell's."""
+        return self.due and self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
+
+    def retry(self) -> None:
+        """Have one sent soon if something is wrong, so that its end is noticed; rarely, if it is sending that fails."""
+        self.due |= self.fault is not None and time.monotonic() >= self._retry_at
+
+    def release(self) -> float | None:
+        """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
+
+        One that cannot be sent is a fault, too, and ends the waiting for it: the daemon is ready all the same. If the
+        server does not take a second connection, look at once whether the first one still works.
+        """
+        if not self.due:
+            return None
+        self.due = False
+        try:
+            self._sender = db.connect(
+                self.state.config.target,
+                connect_s=PROBE_S,
+                going_on=lambda: not self.state.stop.requested,
+                once_more=False,
+            )
+            self._sender.stop = self.state.stop
+            self._sender.conninfo = (
+                None  # a silence is no riddle here: this one gives up, and we look ourselves
+            )
+            self._token = db.one(self._sender, "release_canary")["token"]
+        except (psycopg.Error, OmnicdcError) as exc:
+            self._call_off()
+            self._unsent = unsent(exc)
+            self._next_try_s = min(max(self._next_try_s * 2, FIRST_RETRY_S), LONGEST_RETRY_S)
+            self._retry_at = time.monotonic() + self._next_try_s
+            log.debug("canary_not_sent", error=str(exc))
+            return AT_ONCE_S if isinstance(exc, (psycopg.OperationalError, DatabaseUnavailable)) else None
+        self._next_try_s = 0.0
+        return HEARD_S
+
+    def settle(self, *, rung: bool, busy: bool) -> None:
+        """After the reading that followed, acknowledge it and see how far it came; nothing if none is out.
+
+        `rung` says that it was a bell that ended the sleep before that reading, `busy` that there was none to be ended.
+
+        Raises DatabaseUnavailable if a session that did hear is deaf, twice in a row: a new connection may hear.
+        """
+        self.heard |= rung
+        unsent_for, self._unsent = self._unsent, None
+        if unsent_for:
+            # Only now: the session's own connection has just been read from, so it works.
+            self._found(unsent_for)
+        if self._sender is None:
+            return
+        acknowledge(self.conn, self.state)
+        try:
+            asked = {"token": self._token, "name": self.state.config.consumer}
+            fault = diagnose(Flight(rung=rung or busy, **db.one(self._sender, "canary", asked)))
+            db.run(self._sender, "forget_canary", {"token": self._token})
+        except (psycopg.Error, OmnicdcError) as exc:
+            fault = unsent(exc)
+        self._call_off()
+        self._found(fault)
+
+    def _found(self, fault: Fault | None) -> None:
+        before, self.fault = self.fault, fault
+        self.tried = True
+        if fault != before:
+            self._say(before, fault)
+        if fault is DEAF and before is not DEAF:
+            self.conn.execute("listen omnicdc_change")
+            self.due = True
+        elif fault is DEAF and self.heard:
+            raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
+
+    def _say(self, before: Fault | None, fault: Fault | None) -> None:
+        self.state.trouble, self.state.trouble_since = fault, datetime.now(UTC) if fault else None
+        if fault:
+            log.warning("canary_lost", reason=fault.reason, hint=fault.hint)
+        elif before:
+            log.info("canary_home", was=before.reason)
+
+    def _call_off(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender:
+            sender.close()
+
+    def __enter__(self) -> Self:
+        """None is out yet."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Call off the one that is out."""
+        self._call_off()

@@ -1,0 +1,96 @@
+"""What the daemon does by the clock and not by the log: inputs, drift, sweep, retention, a sign of life."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from omnicdc import db
+from omnicdc.capture.fingerprint import look_at_capture, say, take
+from omnicdc.capture.reader import insist
+from omnicdc.delivery.acknowledge import acknowledge
+from omnicdc.delivery.retention import Retention
+from omnicdc.files.ownership import inspect
+from omnicdc.model import HEARTBEAT_S
+
+if TYPE_CHECKING:
+    from omnicdc.daemon.canary import Canary
+    from omnicdc.daemon.refresher import Refresher
+    from omnicdc.state import State
+
+log = structlog.get_logger()
+
+NOTICE_S = 5.0
+"""How often the capture is looked at, if `poll_s` is longer; it takes the server a millisecond."""
+
+
+class Housekeeping:
+    """Looks after one session, whenever its loop comes round."""
+
+    def __init__(self, conn: db.Connection, state: State, inputs: Refresher, canary: Canary) -> None:
+        self._conn = conn
+        self._canary = canary
+        self._state = state
+        self._inputs = inputs
+        self._retention = Retention(conn, state)
+        now = time.monotonic()
+        self._next_look = now
+        self._next_notice = now
+        self._next_sign = now + HEARTBEAT_S
+        self._next_sweep = now + state.config.sweep_s
+
+    def run(self) -> bool:
+        """Do what is due; returns whether anything was, for then the next cycle may find work in the state."""
+        if self.due_in_s > 0:
+            return False
+        now = time.monotonic()
+        if self._retention.due_in_s <= 0:
+            self._retention.step()
+        if now >= min(self._next_look, self._next_notice):
+            self._next_notice = now + NOTICE_S
+            self._look_at_capture()
+        if now >= self._next_look:
+            self._next_look = now + self._state.config.poll_s
+            self._look_around(now)
+        return True
+
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until something is due."""
+        soonest = min(self._next_look, self._next_notice) - time.monotonic()
+        return max(0.0, min(soonest, self._retention.due_in_s))
+
+    def _look_around(self, now: float) -> None:
+        """Do what is due with every look at the log, and what is due less often."""
+        self._state.retrying = True
+        self._inputs.hand_over(self._state)
+        inspect(self._state)
+        with db.translated("looking where we are"):
+            insist(db.one(self._conn, "place")["place"], self._state.place)
+        self._canary.retry()
+        if now >= self._next_sweep:
+            self._next_sweep = now + self._state.config.sweep_s
+            self._state.sweep()
+        if now >= self._next_sign:
+            self._next_sign = now + HEARTBEAT_S
+            self._sign()
+
+    def _look_at_capture(self) -> None:
+        """Read everything again if the capture is another: what was written meanwhile may not have been noted."""
+        state = self._state
+        with db.translated("looking at the capture"):
+            found = look_at_capture(self._conn, state.watch)
+            known = db.one(self._conn, "known", {"name": state.config.consumer})["known"]
+        if found != state.capture:
+            take(found, state)
+        if not known:
+            acknowledge(self._conn, state)
+
+    def _sign(self) -> None:
+        """Forget what nobody needs, and say where we stand."""
+        say(self._state.capture)
+        self._retention.begin()
+        acknowledge(self._conn, self._state)
+        self._canary.due = True

@@ -1,0 +1,223 @@
+"""One connection's life: opened with every check, loaded with a full scan, then work until dry and sleep.
+
+Its neighbour `daemon` opens sessions for ever; this module never does twice what a start does once.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from omnicdc import db
+from omnicdc.capture.fingerprint import look_at_capture, say, watched
+from omnicdc.capture.watch_list import derive
+from omnicdc.config.settings import describe_dsn
+from omnicdc.db.pooler import check_session
+from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError
+from omnicdc.files.publication import recall
+from omnicdc.log.events import Repeating
+from omnicdc.registries.projection import Registry
+from omnicdc.registries.rows import limit, located
+from omnicdc.registries.scanners import scanners
+from omnicdc.state import Identity, Standing, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from omnicdc.config.settings import Config
+    from omnicdc.model import Inputs
+    from omnicdc.stop import Stop
+
+log = structlog.get_logger()
+
+NAME_FREED_S = 5.0
+"""How long the server may take to notice that a killed daemon's connection is gone."""
+
+
+@contextmanager
+def session(
+    config: Config,
+    inputs: Inputs,
+    stop: Stop,
+    *,
+    wait_for_server: bool,
+    wait_for_name: bool,
+    waiting: Callable[[str], None] = lambda _for: None,
+    going_on: Callable[[], bool] | None = None,
+) -> Iterator[tuple[db.Connection, State]]:
+    """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
+
+    `waiting` is called, again and again, with what is being waited for; connecting ends when it need not go on, by
+    default when a stop is requested. Without `wait_for_server` and
+    `wait_for_name`, a server out of reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
+    """
+    going_on = going_on or (lambda: not stop.requested)
+    conn = _connect(config, stop, waiting, going_on, patient=wait_for_server)
+    conn.stop = stop
+    with conn:
+        check_session(conn, partial(db.connect, config.target, going_on=going_on))
+        conn.pin_session()
+        db.check_schema(conn)
+        with db.translated("starting"):
+            full_name = located(conn, config.table)
+            db.run(conn, "open_session")
+            # A server that never answers a statement is told of, rather than waited for in silence.
+            limit(conn, local=False)
+            db.run(conn, "confine", {"local": False})
+            config = replace(config, table=full_name)
+            check_table(conn, config)
+            # Only now: what the operator must change is one line, and names the sources itself.
+            log.info(
+                "connected", database=describe_dsn(conn.info.dsn), sources=conn.sources, pooled=conn.pooled
+            )
+            _take_name(conn, config, stop, waiting, patient=wait_for_name)
+            yield conn, _state(conn, config, inputs, stop)
+
+
+def _connect(
+    config: Config,
+    stop: Stop,
+    waiting: Callable[[str], None],
+    going_on: Callable[[], bool],
+    *,
+    patient: bool,
+) -> db.Connection:
+    """Connect, however long it takes if we are patient; raises Interrupted if it need not go on."""
+    failing = Repeating("database_unavailable", time.monotonic)
+
+    def say(attempt: RetryCallState) -> None:
+        waiting("the database")
+        exc = attempt.outcome and attempt.outcome.exception()
+        if isinstance(exc, OmnicdcError):
+            failing.failed(
+                exc.message, error=exc.message, hint=exc.advice(retrying=True), attempt=attempt.attempt_number
+            )
+
+    def attended() -> bool:
+        waiting("the database")
+        return going_on()
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(DatabaseUnavailable),
+        wait=wait_random_exponential(multiplier=0.2, max=15),
+        sleep=stop.wait,
+        stop=lambda _: not (patient and going_on()),
+        before_sleep=say,
+        reraise=True,
+    )
+    conn = retrying(db.connect, config.target, going_on=attended if patient else going_on)
+    failing.recovered()
+    return conn
+
+
+def _take_name(
+    conn: db.Connection, config: Config, stop: Stop, waiting: Callable[[str], None], *, patient: bool
+) -> None:
+    """Take the lock that keeps a second daemon of this name out, and tells that this one is alive."""
+    waited = 0.0
+    while not db.one(conn, "take_name", {"name": config.consumer})["taken"]:
+        if not patient and waited >= NAME_FREED_S:
+            holder = db.maybe(conn, "name_holder", {"name": config.consumer}) or {}
+            raise LockBusy(
+                f"another daemon is running as consumer {config.consumer!r} "
+                f"(backend {holder.get('pid')} from {holder.get('address') or 'this host'})",
+                hint="stop it, give this one a name of its own (--consumer), or let it stand by (--standby)",
+            )
+        if stop.requested:
+            raise LockBusy("stopped while waiting for the consumer's name")
+        stop.wait(0.2)
+        if patient:
+            waiting(f"consumer {config.consumer}")
+            if not waited:
+                log.info("standing_by", consumer=config.consumer)
+        waited += 0.2
+
+
+def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
+    watch = derive(scanners().values())
+    found = db.one(conn, "identity")
+    if found["standby"]:
+        raise DatabaseUnavailable(
+            "CMP's server is a read-only standby",
+            again=True,
+            hint="it may be promoted; name all servers in the DSN (host=a,b), and the primary is found",
+        )
+    if found["read_only"]:
+        raise DatabaseUnavailable(
+            "CMP's server lets this role only read: default_transaction_read_only is on",
+            hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its maintenance ends",
+        )
+    capture = look_at_capture(conn, watch)
+    say(capture)
+    standings = {name: Standing(Registry(scanner, inputs)) for name, scanner in scanners().items()}
+    state = State(
+        config=config,
+        watch=watch,
+        identity=Identity(found["system_identifier"], found["timeline"]),
+        inputs=inputs,
+        standings=standings,
+        started_at=datetime.now(UTC),
+        stop=stop,
+        capture=capture,
+        snapshot=db.one(conn, "snapshot")["snapshot"],
+        place=db.one(conn, "place")["place"],
+    )
+    _remember(conn, state)
+    shown = recall(state)
+    if shown and not _comparable(conn, shown):
+        log.warning(
+            "database_went_back", shown=shown, found=state.snapshot, hint="everything is scanned afresh"
+        )
+    return state
+
+
+def _remember(conn: db.Connection, state: State) -> None:
+    """Go on from the stored snapshot, if it can belong to this cluster's past. The scan is full either way."""
+    stored = db.maybe(conn, "consumer", {"name": state.config.consumer})
+    if db.one(conn, "forget_other_cluster")["forgotten"]:
+        log.warning("log_of_another_cluster", hint="it came with a dump, and is forgotten")
+    if stored is None:
+        return
+    state.generation = stored["generation"]
+    for standing in state.standings.values():
+        # An acceptance that no daemon has read yet is good for what was held then.
+        standing.guarded = stored["held"].get(standing.name, {}).get("guard", False)
+    known = Identity(stored["system_identifier"], stored["timeline"])
+    if known == state.identity and _comparable(conn, stored["snapshot"]):
+        state.snapshot = stored["snapshot"]
+    else:
+        log.warning(
+            "snapshot_of_another_cluster", stored=stored["snapshot"], hint="everything is scanned afresh"
+        )
+
+
+def _comparable(conn: db.Connection, snapshot: str) -> bool:
+    """Whether a snapshot can belong to this cluster's past; one that somebody garbled cannot."""
+    try:
+        return bool(db.one(conn, "comparable", {"last": snapshot})["comparable"])
+    except psycopg.DataError:
+        return False
+
+
+def check_table(conn: db.Connection, config: Config) -> None:
+    """Raise ConfigError unless the table that is scanned is the one that is watched, SchemaMismatch if none is."""
+    found = db.one(conn, "resolve", {"table": config.table})["target"]
+    if found is None:
+        raise ConfigError(
+            f"table {config.table} does not exist in database {conn.info.dbname}",
+            hint="is it this database? --table NAME, --dsn",
+        )
+    captured = watched(conn)["target"]
+    if captured != found:
+        raise ConfigError(
+            f"table {found} is not watched, {captured} is",
+            hint=f"run `omnicdc install --table {config.table}`, or set --table",
+        )

@@ -1,0 +1,125 @@
+"""Tells the database, after the files are durable, which transactions they hold, and wakes whoever waits."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from omnicdc import __version__, db
+from omnicdc.delivery.quarantine import differences, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from omnicdc.model import Generation
+    from omnicdc.state import Standing, State
+
+
+def acknowledge(conn: db.Connection, state: State, generation: Generation | None = None) -> None:
+    """Store the snapshot in the consumer's row; with a generation, remember it and notify.
+
+    One transaction and one round trip. Raises DatabaseUnavailable, and then the session is at its end;
+    a repeat is harmless.
+    """
+    quarantine, report = state.quarantine(), state.inputs_report()
+    with db.translated("acknowledging"), conn.pipeline():
+        db.run(conn, "begin")
+        row = db.start(conn, "acknowledge", {**_consumer(state, generation), "inputs": Jsonb(report)})
+        _store_quarantine(conn, state, quarantine)
+        if generation:
+            db.run(conn, "remember", _history(state, generation))
+            db.run(conn, "tell")
+        db.run(conn, "commit")
+    state.inputs_reported = report
+    before, state.stored_quarantine = state.stored_quarantine, quarantine
+    if before and db.only(row)["added"]:
+        # Somebody had this consumer forgotten, and what it held back with it.
+        state.stored_quarantine = None
+        acknowledge(conn, state)
+
+
+def _store_quarantine(conn: db.Connection, state: State, quarantine: Mapping[str, Mapping[str, str]]) -> None:
+    """Write what changed since the last acknowledgement; at the first of a session, everything."""
+    name = state.config.consumer
+    if state.stored_quarantine is None:
+        db.run(conn, "reset_quarantine", {"name": name})
+    for difference in differences(state.stored_quarantine or {}, quarantine):
+        of = {"name": name, "registry": difference.registry}
+        if difference.left:
+            db.run(conn, "leave_quarantine", of | {"projects": list(difference.left)})
+        if difference.entered:
+            entered = {"projects": list(difference.entered), "reasons": list(difference.entered.values())}
+            db.run(conn, "enter_quarantine", of | entered)
+
+
+def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
+    config = state.config
+    return {
+        "name": config.consumer,
+        "snapshot": state.snapshot,
+        "system_identifier": state.identity.system_identifier,
+        "timeline": state.identity.timeline,
+        "generation": state.generation,
+        "registries": Jsonb({standing.path: _on_disk(standing) for standing in state.standings.values()}),
+        "held": Jsonb({standing.name: _held(standing) for standing in state.held()}),
+        "quarantined": Jsonb(listed(state.quarantine())),
+        "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
+        "host": socket.gethostname(),
+        "root": str(config.root),
+        "version": __version__,
+        **_last_error(state),
+        "started_at": state.started_at,
+        "place": state.place,
+        "published_at": generation.at if generation and generation.registries else None,
+        "capture": state.proven,
+        "daemon": state.daemon,
+        "silent_limit": config.silent_limit,
+    }
+
+
+def _last_error(state: State) -> dict[str, Any]:
+    for fault, since in ((state.trouble, state.trouble_since), (state.pruning, state.pruning_since)):
+        if fault:
+            return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
+    if state.capture.lacking:
+        said = f"the capture does not watch {', '.join(state.capture.lacking)}, which this daemon reads - run `omnicdc install`"
+        return {"last_error": said, "last_error_at": state.started_at}
+    return {"last_error": state.last_error, "last_error_at": state.last_error_at}
+
+
+def _on_disk(standing: Standing) -> dict[str, Any]:
+    file = standing.published
+    return {
+        "name": standing.name,
+        "count": file.count if file else None,
+        "size": file.size if file else None,
+        "generated_at": file.stamp if file else None,
+        "drifted": standing.drifted,
+    }
+
+
+def _held(standing: Standing) -> dict[str, Any]:
+    fault = standing.fault
+    assert fault is not None  # noqa: S101 - held() gives only those
+    return {
+        "reason": fault.reason,
+        "hint": fault.hint,
+        "since": standing.since or None,
+        "guard": standing.guarded,
+    }
+
+
+def _history(state: State, generation: Generation) -> dict[str, Any]:
+    # How long this acknowledgement takes is not known before its end: the one before it stands for it.
+    stages = {**generation.stages, "acknowledge": state.acknowledge_ms}
+    return {
+        "name": state.config.consumer,
+        "generation": generation.number,
+        "snapshot": generation.snapshot,
+        "changes": generation.changes,
+        "registries": list(generation.registries),
+        "held": sorted(generation.held),
+        "stages": Jsonb({stage: round(ms, 3) for stage, ms in stages.items()}),
+    }

@@ -1,0 +1,121 @@
+"""What the database knows of every consumer: the answer to `omnicdc status`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from omnicdc import db
+from omnicdc.delivery.verdict import no_writes
+from omnicdc.model import HEARTBEAT_S
+
+MAX_LAG_S = 90.0
+"""The setting's default."""
+
+OVERDUE_S = 2.5 * HEARTBEAT_S
+"""Without a heartbeat for so long, a daemon is stopped or hangs, although its session is still open."""
+
+
+def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, Any]:
+    """Return capture, log and consumers, and in `faults` one line for all that needs a look.
+
+    A consumer that is behind for more than `max_lag_s` seconds is a fault.
+    """
+    with db.translated("asking for the status"), db.confined(conn):
+        watch = db.maybe(conn, "watch") or {"target": None, "watched": []}
+        capture = db.one(conn, "capture_fault")
+        log = db.one(conn, "log_size")
+        reads = db.one(conn, "only_reads")
+        publications = db.rows(conn, "unexpected_publications")
+        consumers = [_spread(row) for row in db.rows(conn, "status_consumers")]
+    faults = [f"capture is broken: {capture['fault']} - {capture['mend']}"] if capture["fault"] else []
+    faults += [_published(found["name"]) for found in publications]
+    if not consumers:
+        faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
+    faults += [
+        line for consumer in consumers for line in (*_faults(consumer), *late(consumer, max_lag_s=max_lag_s))
+    ]
+    if not any(consumer["alive"] for consumer in consumers) and (cause := no_writes(**reads)):
+        faults.insert(0, f"{cause.reason} - {cause.hint}")
+    return {
+        "healthy": not faults,
+        "faults": faults,
+        "capture": {"table": watch["target"], "watched": watch["watched"], "fault": capture["fault"]},
+        "log": {"changes": log["changes"], "estimated": log["estimated"], "oldest": log["oldest"]},
+        "consumers": consumers,
+    }
+
+
+def _published(publication: str) -> str:
+    return (
+        f"publication {publication} carries omnicdc's tables: a subscriber that lacks them stops - replace it by one that names tables or "
+        "schemas; or create the tables on each subscriber (`omnicdc install --print-tables`), then run "
+        f"`omnicdc install --allow-publication {shlex.quote(publication)}`"
+    )
+
+
+def _not_serving(consumer: str, host: str) -> str:
+    return (
+        f"{consumer}: no daemon is serving - on {host}: `systemctl start omnicdc`; `journalctl -u omnicdc` says why; "
+        f"if it is gone for good: `omnicdc consumer forget {shlex.quote(consumer)}`"
+    )
+
+
+def _spread(consumer: db.Row) -> db.Row:
+    """Tell of the inputs in keys of their own."""
+    told = consumer.pop("inputs") or {}
+    return consumer | {
+        "inputs": told.get("state"),
+        "inputs_waiting_for": told.get("waiting_for", []),
+        "input_faults": told.get("faults", []),
+        "input_fault_count": told.get("fault_count", 0),
+        "input_notices": told.get("notices", []),
+        "input_notice_count": told.get("notice_count", 0),
+    }
+
+
+def _faults(consumer: db.Row) -> list[str]:
+    name = consumer["name"]
+    lines = [] if consumer["alive"] or not consumer["daemon"] else [_not_serving(name, consumer["host"])]
+    lines += [
+        f"{name}: it waits for a lock that backend {pid} holds - let that end, or `select pg_terminate_backend({pid})`"
+        for pid in consumer["blocked_by"]
+    ]
+    lines += [f"{name}: {consumer['last_error']}"] if consumer["last_error"] else []
+    lines += [
+        f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
+        for registry, held in consumer["held"].items()
+    ]
+    lines += [f"{name}: {fault}" for fault in consumer["input_faults"]]
+    more = consumer["input_fault_count"] - len(consumer["input_faults"])
+    lines += [f"{name}: {more} more faults of the inputs - see the log"] if more > 0 else []
+    lines += [
+        f"{name}: project {project} is held back from {registry}: {reason}"
+        for registry, held_back in consumer["quarantined"].items()
+        for project, reason in held_back.items()
+    ]
+    lines += [
+        f"{name}: {count - len(consumer['quarantined'].get(registry, ()))} more projects are held back from {registry} - "
+        "all are in table omnicdc.quarantine"
+        for registry, count in consumer["quarantined_counts"].items()
+        if count > len(consumer["quarantined"].get(registry, ()))
+    ]
+    return lines
+
+
+def late(consumer: db.Row, *, max_lag_s: float) -> list[str]:
+    """Return what is wrong with a daemon that is connected, but behind for too long, or gives no heartbeat.
+
+    A change counts as waiting since it was written, but not from before the last heartbeat, when all that was committed
+    had been read: a transaction may be open for an hour before it commits.
+    """
+    if not consumer["alive"]:
+        return []
+    restart = f"on {consumer['host']}: `journalctl -u omnicdc`; if it is stopped or hangs, `systemctl restart omnicdc`"
+    silent_s = consumer["heartbeat_age_s"]
+    lag_s = min(consumer["lag_s"] or 0.0, silent_s)
+    if lag_s > max_lag_s:
+        return [f"{consumer['name']}: {consumer['behind']} changes behind for {lag_s:.0f} s - {restart}"]
+    if silent_s > OVERDUE_S:
+        return [f"{consumer['name']}: connected, but no heartbeat for {silent_s:.0f} s - {restart}"]
+    return []

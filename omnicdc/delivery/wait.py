@@ -1,0 +1,368 @@
+"""Waits until the files hold a transaction, and says how that ended: never a bare time-out.
+
+It asks the database, has `verdict` decide, and sleeps until a daemon says that it published. A wait for a transaction
+is exact. Every other wait, by name too, is a barrier: it waits for everything that was committed when it was called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from psycopg import errors as pg
+from psycopg import sql as pgsql
+
+from omnicdc import db
+from omnicdc.db import sql
+from omnicdc.delivery.verdict import (
+    Consumer,
+    Delivery,
+    Picture,
+    Transaction,
+    Verdict,
+    decide,
+    give_up,
+    hosts_missing,
+    no_consumer,
+    no_writes,
+)
+from omnicdc.errors import ConfigError
+from omnicdc.formats.unicode import is_unicode
+from omnicdc.registries.rows import located, qualified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from omnicdc.stop import Stop
+
+GRACE_S = 2.0
+"""How long no daemon may be alive before this is reported: a restart or a take-over takes less."""
+
+SLICE_S = 0.5
+"""Between two looks when no notification comes."""
+
+PAUSE_S = 0.005
+"""After the second notification that decided nothing, a wait pauses before it looks again, and doubles that each time:"""
+
+PAUSE_MOST_S = 0.1
+"""up to this. Many waits beside a busy daemon would otherwise look at each of its generations."""
+
+
+class Source(Protocol):
+    """Gives a wait a connection to look with, and lets it sleep until a daemon publishes."""
+
+    @property
+    def patience_s(self) -> float:
+        """Between two looks when no notification comes, at most."""
+
+    def connection(self, within_s: float) -> AbstractContextManager[db.Connection]:
+        """Give a connection in autocommit mode. Raises DatabaseUnavailable if none is to be had in that time."""
+
+    def heard(self) -> int:
+        """Return how many notifications came so far."""
+
+    def sleep(self, heard: int, seconds: float) -> bool:
+        """Return true as soon as there is a notification beyond `heard`, and false when the time is up."""
+
+
+class OwnConnection:
+    """One connection for one wait: it listens and looks."""
+
+    patience_s = SLICE_S
+
+    def __init__(self, conn: db.Connection) -> None:
+        self._conn = conn
+        self._listens = False
+
+    @contextmanager
+    def connection(self, within_s: float) -> Iterator[db.Connection]:  # noqa: ARG002 - it is there
+        """Give the connection."""
+        if not self._listens and not self._conn.pooled:
+            self._conn.execute("listen omnicdc_published")
+            self._listens = True
+        yield self._conn
+
+    def heard(self) -> int:
+        """Notifications stay in the connection until it sleeps."""
+        return 0
+
+    def sleep(self, heard: int, seconds: float) -> bool:  # noqa: ARG002 - as above
+        """Sleep until a notification comes."""
+        if not self._listens:
+            time.sleep(seconds)
+            return False
+        return bool(list(self._conn.notifies(timeout=seconds, stop_after=1)))
+
+
+def as_source(source: db.Connection | Source) -> Source:
+    """Return a source of connections; a connection is one that is lent to a single wait."""
+    return OwnConnection(source) if isinstance(source, db.Connection) else source
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a wait is for: a transaction, or everything committed at the barrier, or of that what concerns some projects."""
+
+    token: str | None = None
+    barrier: str | None = None
+    """The snapshot that was taken when the wait began."""
+    projects: tuple[str, ...] | None = None
+    newest: tuple[str, ...] = ()
+    """The transactions that had changed these projects last."""
+    at: datetime | None = None
+    consumer: str | None = None
+    all_hosts: bool = False
+
+
+def wait(
+    source: db.Connection | Source,
+    token: str | int | None = None,
+    *,
+    timeout_s: float,
+    stop: Stop,
+    projects: Sequence[str] | None = None,
+    consumer: str | None = None,
+    all_hosts: bool = False,
+    grace_s: float = GRACE_S,
+) -> Verdict:
+    """Wait until every live daemon (or the one named) has published a transaction.
+
+    Without a token: everything committed when this was called; with `projects`, the verdict concerns those alone.
+    With `all_hosts`, hosts that are expected and down are waited for, too. A connection is in autocommit mode.
+    Raises ConfigError for a token that this cluster never gave out, or so long ago that nothing is known of it, a name that no consumer ever had, or a time-out
+    that is no time; SchemaMismatch; DatabaseUnavailable.
+    """
+    source = as_source(source)
+    timeout_s, started = seconds(timeout_s), time.monotonic()
+    patience, pause = SLICE_S, 0.0
+    with db.translated("waiting for the publication"):
+        with source.connection(max(timeout_s, SLICE_S)) as conn:
+            _check_consumer(conn, consumer)
+            goal = _goal(conn, checked(token), projects, consumer, all_hosts=all_hosts)
+        while True:
+            heard = source.heard()
+            with source.connection(max(timeout_s + started - time.monotonic(), SLICE_S)) as conn:
+                picture = look(conn, goal)
+            waited = time.monotonic() - started
+            if verdict := _ended(picture, waited, timeout_s, grace_s, stop):
+                return verdict
+            left = max(0.0, timeout_s - waited)
+            if source.sleep(heard, min(patience, left)):
+                time.sleep(min(pause, left))
+                pause = min(PAUSE_MOST_S, pause * 2 or PAUSE_S)
+            else:
+                patience = min(patience * 2, source.patience_s)
+
+
+LONGEST_S = 1e9
+"""As good as for ever; what is longer the system's clock may not hold."""
+
+FIRST_XID = 3
+"""PostgreSQL's FirstNormalTransactionId."""
+
+
+def seconds(given: float) -> float:
+    """Return a time-out; raises ConfigError unless it is a number of seconds, 0 or more."""
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not (0 <= given < math.inf):
+        raise ConfigError(f"a time-out is a number of seconds, 0 or more, and not {given!r:.50}")
+    return float(min(given, LONGEST_S))
+
+
+def checked(token: str | int | None) -> str | None:
+    """Return a token as text; raises ConfigError for what cannot be one."""
+    if token is None:
+        return None
+    text = token if isinstance(token, str) else str(token) if type(token) is int else ""
+    # Before PostgreSQL 16, xid8 takes any text for a number.
+    # From 16 on, it takes a leading zero for octal. Of each epoch of 2**32 ids, the first three are no transaction's.
+    if not (text.isascii() and text.isdecimal()) or text.startswith("0") or int(text) % 2**32 < FIRST_XID:
+        raise _no_token(token)
+    return text
+
+
+def look(conn: db.Connection, goal: Goal) -> Picture:
+    """Ask the database for everything that a decision depends on."""
+    with db.confined(conn):
+        transaction = _transaction(conn, goal.token) if goal.token is not None else None
+        # Looked at after the transaction's end and before the consumers: in between it can only make us wait longer.
+        capture = db.one(conn, "capture_fault")
+        asked = {
+            "token": goal.token,
+            "barrier": goal.barrier,
+            "mark": capture["mark"],
+            "projects": None if goal.projects is None else list(goal.projects),
+        }
+        found = db.rows(conn, "consumers", asked)
+        unnoted = transaction is not None and transaction.unnoted
+        consumers = [
+            _consumer(conn, row, goal, unnoted=unnoted)
+            for row in found
+            if goal.consumer in (None, row["name"])
+        ]
+        alive = any(one.alive for one in consumers)
+        cause = None if alive else no_writes(**db.one(conn, "only_reads"))
+        return Picture(
+            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["mend"],
+            goal.projects, goal.at, goal.all_hosts, cause,
+        )  # fmt: skip
+
+
+def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> list[str]:
+    """Return the ids of the projects of these names; a name that no project has may be a key.
+
+    Raises ConfigError for a name that CMP does not have.
+    """
+    # What PostgreSQL cannot hold is no project's name.
+    possible = [name for name in names if is_unicode(name) and "\0" not in name]
+    with db.translated("looking for the project"):
+        full_name = qualified(located(conn, table))
+        with db.confined(conn):
+            db.run(conn, "refuse_policies")
+            query = pgsql.SQL(sql.query("named")).format(table=full_name)
+            found = conn.execute(query, {"names": possible}).fetchall()
+    by_name: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
+    for row in found:
+        by_name.setdefault(row["name"], []).append(row["id"])
+        by_key.setdefault(row["key"], []).append(row["id"])
+    for name in names:
+        if name not in by_name and name not in by_key:
+            raise ConfigError(
+                f"no project in CMP is named {name!r}",
+                hint="is its transaction committed? names are case sensitive",
+            )
+    return list(dict.fromkeys(one for name in names for one in by_name.get(name) or by_key[name]))
+
+
+def _goal(
+    conn: db.Connection,
+    token: str | None,
+    projects: Sequence[str] | None,
+    consumer: str | None,
+    *,
+    all_hosts: bool,
+) -> Goal:
+    with db.confined(conn):
+        barrier = db.one(conn, "snapshot")["snapshot"]
+        goal = Goal(token, barrier, None, (), None, consumer, all_hosts)
+        if token is not None or projects is None:
+            return goal
+        newest = db.rows(conn, "newest_changes", {"projects": list(projects), "barrier": barrier})
+    at = newest[0]["at"] if newest else None
+    tokens = tuple(dict.fromkeys(row["token"] for row in newest))
+    return Goal(None, barrier, tuple(projects), tokens, at, consumer, all_hosts)
+
+
+def _ended(picture: Picture, waited_s: float, timeout_s: float, grace_s: float, stop: Stop) -> Verdict | None:
+    """Return the verdict if there is one, or if there will be none in time."""
+    if verdict := decide(picture):
+        return verdict
+    if waited_s >= timeout_s or stop.requested:
+        return give_up(picture, waited_s=waited_s)
+    if waited_s < grace_s or picture.open:
+        return None
+    if not any(one.alive for one in picture.consumers):
+        return no_consumer(picture)
+    return hosts_missing(picture) if picture.all_hosts and picture.left_out else None
+
+
+def _check_consumer(conn: db.Connection, name: str | None) -> None:
+    """Raise ConfigError for a name that no consumer ever had."""
+    if name is None:
+        return
+    with db.confined(conn):
+        names = [row["name"] for row in db.rows(conn, "consumer_names")]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or names
+        raise ConfigError(
+            f"no consumer has ever been named {name!r:.100}",
+            hint=f"did you mean {' or '.join(near)}?" if near else "none has ever run here: `omnicdc run`",
+        )
+
+
+def _no_token(token: object) -> ConfigError:
+    return ConfigError(
+        f"{token!r:.100} is not a transaction of this cluster",
+        hint="a token is what `select pg_current_xact_id()` gave inside the writing transaction",
+    )
+
+
+def _transaction(conn: db.Connection, token: str) -> Transaction:
+    try:
+        row = db.one(conn, "transaction", {"token": token})
+    except (pg.InvalidParameterValue, pg.NumericValueOutOfRange) as exc:
+        raise _no_token(token) from exc
+    if row["status"] is None and row["pruned"] and not row["changes"]:
+        raise ConfigError(
+            f"whether transaction {token} was committed is no longer known: it ended too long ago",
+            hint="wait for everything committed so far: `omnicdc wait`, or `client.wait()`",
+        )
+    return Transaction(
+        row["status"],
+        row["changes"],
+        tuple(row["projects"] or ()),
+        row["at"],
+        bool(row["pruned"]),
+        row["everything"],
+    )
+
+
+def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) -> Consumer:
+    delivery = _delivery(conn, row["name"], goal) if row["covered"] and not unnoted else None
+    hidden = tuple(
+        registry
+        for registry, held in row["held"].items()
+        if _lacks(conn, goal, row["name"], delivery, registry=registry, since=held["since"])
+    )
+    return Consumer(
+        row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
+        row["last_error"], delivery, hidden, row["proven"], row["expected"],
+        row["inputs"] and row["inputs"]["state"],
+    )  # fmt: skip
+
+
+def _delivery(conn: db.Connection, consumer: str, goal: Goal) -> Delivery | None:
+    tokens = (
+        [goal.token] if goal.token is not None else list(goal.newest) if goal.projects is not None else None
+    )
+    if tokens == []:  # the log no longer holds what changed these projects last
+        return None
+    found = db.maybe(conn, "delivery", {"name": consumer, "tokens": tokens, "barrier": goal.barrier})
+    if found is None:
+        return None
+    return Delivery(found["generation"], tuple(found["registries"]), tuple(found["held"]), found["at"])
+
+
+def _lacks(
+    conn: db.Connection,
+    goal: Goal,
+    consumer: str,
+    delivery: Delivery | None,
+    *,
+    registry: str,
+    since: str | None,
+) -> bool:
+    """Whether a held registry's file, which shows the snapshot `since`, lacks something that is waited for.
+
+    Without a delivery it is not known whether the transaction concerns the registry: then it is assumed.
+    """
+    if goal.token is not None:
+        if delivery is not None and registry not in delivery.held:
+            return False
+        return not (since and db.one(conn, "shown", {"token": goal.token, "since": since})["shown"])
+    if goal.projects is None or not since:  # a held file lacks something of "everything so far"
+        return True
+    asked = {
+        "name": consumer,
+        "registry": registry,
+        "since": since,
+        "projects": list(goal.projects),
+        "barrier": goal.barrier,
+    }
+    return bool(db.one(conn, "lacks", asked)["lacks"])

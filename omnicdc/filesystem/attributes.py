@@ -1,0 +1,181 @@
+"""Owner, group, mode, POSIX ACL and extended attributes: read from a file, and given to the one that replaces it.
+
+Whether the new file would be open to more users is decided in `access`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import RegistryError
+from omnicdc.filesystem.access import access, for_another_group, widens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+ACL = "system.posix_acl_access"
+USER = "user."
+
+SPECIAL = {"set-user-id": stat.S_ISUID, "set-group-id": stat.S_ISGID, "sticky": stat.S_ISVTX}
+"""The bits of a mode beside the permissions."""
+
+_HASHES = {"security.ima", "security.evm"}
+"""The kernel computes them from the content: those of another file would be wrong."""
+
+_NONE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.ENOENT}
+"""There is no such attribute, or the file system has none at all, or the file is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a file has beside its content."""
+
+    status: os.stat_result
+    acl: bytes | None
+    user: Mapping[str, bytes | None]
+    """The `user.*` attributes; None for one that may not be read."""
+    others: Mapping[str, bytes | None]
+    """What belongs to the kernel's security modules and to administrators: `security.*`, `trusted.*`, `system.*`."""
+
+    @property
+    def mode(self) -> int:
+        """The permissions alone."""
+        return stat.S_IMODE(self.status.st_mode) & 0o777
+
+    @property
+    def special(self) -> int:
+        """Those of the other bits that a new file gets: one that would run a file with others' rights is not kept.
+
+        Without the group's permission to execute, as after `chmod -R g+s`, the set-group-id bit gives no rights.
+        """
+        gives_no_rights = stat.S_ISVTX if self.mode & stat.S_IXGRP else stat.S_ISVTX | stat.S_ISGID
+        return self.status.st_mode & gives_no_rights
+
+
+def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
+    """Return the attributes of the file at `place`, in the open directory. Raises OSError for a failing disk."""
+    # Through the open directory: a symlink that replaces one of its parents now is not followed.
+    opened = f"/proc/self/fd/{directory}"
+    there = f"{opened}/{place.name}" if os.path.isdir(opened) else str(place)  # noqa: PTH112 - /proc may be missing
+    names = [name for name in _names(there) if name not in _HASHES]
+    return Attributes(
+        status=status,
+        acl=_value(there, ACL),
+        user={name: _value(there, name) for name in names if name.startswith(USER)},
+        others={name: _value(there, name) for name in names if name != ACL and not name.startswith(USER)},
+    )
+
+
+def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
+    """Give a new, private file what the old one had; returns the names of what could not be given.
+
+    The file must have been made by this process with mode 0600, so that nobody reads it before it has all this.
+    Raises RegistryError if some user could then do with the new file what they could not do with the old one, and
+    OSError for what chmod is refused for.
+    """
+    lost = [name for name, value in old.user.items() if not _set(file, name, value)]
+    lost += _give_owner(file, old.status)
+    made = os.fstat(file)
+    try:
+        mode, acl = old.mode, old.acl
+        if made.st_gid != old.status.st_gid:
+            mode, acl = for_another_group(mode, acl)
+        given = _give_acl(file, acl)
+        lost += [] if given else [ACL]
+        before = access(old.status.st_uid, old.status.st_gid, old.mode, old.acl)
+        after = access(made.st_uid, made.st_gid, mode, _value(file, ACL))
+    except ValueError as exc:
+        raise RegistryError(
+            f"cannot write {place}: {exc}", hint=f"`setfacl -b {shlex.quote(str(place))}`"
+        ) from exc
+    if widens(before, after):
+        raise RegistryError(
+            f"cannot write {place}: its {' and '.join(lost) or 'ACL'} cannot be kept, and without it more users "
+            "could read or write the new file",
+            hint=f"compare `getfacl {shlex.quote(str(place))}` with `id`; "
+            f"`chown {os.geteuid()}:{os.getegid()} {shlex.quote(str(place))}` and `setfacl -b` make it the daemon's",
+        )
+    _give_mode(file, mode, old.special if "group" not in lost else 0)
+    gone = old.status.st_mode & ~os.fstat(file).st_mode
+    lost += [name for name, bit in SPECIAL.items() if gone & bit]
+    lost += [name for name, value in old.others.items() if _value(file, name) != value]
+    return tuple(lost)
+
+
+def copy(source: int, target: int) -> None:
+    """Give an open file the ACL, `user.*` attributes, mode and times of another, as far as that is permitted."""
+    found = os.fstat(source)
+    for name in (name for name in _names(source) if name == ACL or name.startswith(USER)):
+        with suppress(OSError):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.fchmod(target, stat.S_IMODE(found.st_mode) & 0o777)
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _give_owner(file: int, old: os.stat_result) -> list[str]:
+    """Give a file to a user, which only root may, or only to a group of ours; returns what could not be given."""
+    for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
+        with suppress(OSError):
+            os.fchown(file, owner, group)
+            break
+    made = os.fstat(file)
+    lost = {"owner": made.st_uid != old.st_uid, "group": made.st_gid != old.st_gid}
+    return [name for name, is_lost in lost.items() if is_lost]
+
+
+def _give_mode(file: int, mode: int, special: int) -> None:
+    """Give a file these permissions, and the other bits where that is permitted: systemd's RestrictSUIDSGID= refuses them."""
+    if stat.S_IMODE(os.fstat(file).st_mode) == mode | special:
+        return
+    with suppress(PermissionError):
+        os.fchmod(file, mode | special)
+        return
+    os.fchmod(file, mode)
+
+
+def _give_acl(file: int, acl: bytes | None) -> bool:
+    """Give a file this ACL, or take away the one that it has from its directory; returns whether that was done."""
+    if acl is not None and _set(file, ACL, acl):
+        return True
+    try:
+        os.removexattr(file, ACL)
+    except OSError as exc:
+        return acl is None and exc.errno in _NONE
+    return acl is None
+
+
+def _set(file: int, name: str, value: bytes | None) -> bool:
+    if value is None:
+        return False
+    try:
+        os.setxattr(file, name, value)
+    except OSError:
+        return False
+    return True
+
+
+def _names(of: str | int) -> list[str]:
+    try:
+        return os.listxattr(of, follow_symlinks=isinstance(of, int))
+    except OSError as exc:
+        if exc.errno not in _NONE:
+            raise
+        return []
+
+
+def _value(of: str | int, name: str) -> bytes | None:
+    """Return an attribute; None if there is none, or where it may not be read."""
+    try:
+        return os.getxattr(of, name, follow_symlinks=isinstance(of, int))
+    except OSError as exc:
+        # An ACL can be read by everybody who sees the file; without it, nothing can be said about access.
+        if exc.errno not in _NONE and (name == ACL or exc.errno not in (errno.EACCES, errno.EPERM)):
+            raise
+        return None

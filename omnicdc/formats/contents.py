@@ -1,0 +1,197 @@
+"""What one registry file holds, provided that it parses, however it is laid out.
+
+A file that is exactly what the manifest says is whole, and is searched in passing; of any other all is
+read and its structure is checked. `layout` knows how entries lie in a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import RegistryError
+from omnicdc.filesystem.atomic import registry_errors
+from omnicdc.formats.layout import Items, Layout
+from omnicdc.formats.parse import own_entries, own_fields, yaml_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from io import FileIO
+    from pathlib import Path
+
+    from omnicdc.formats.item import Item
+    from omnicdc.model import Published
+
+LARGEST = 4_000_000
+"""Bytes of YAML that is not laid out as ours, beyond which it is not parsed: this much takes ten seconds."""
+
+ODDEST = 250_000
+"""Bytes of single entries that are not written as ours, beyond which the whole file is parsed instead."""
+
+MEND = "`omnicdc rebuild`: the daemon keeps a copy of the file and writes it anew"
+
+_DOCUMENT_ENDS = re.compile(rb"^(?:---|\.\.\.)", re.MULTILINE)
+_KEY = re.compile(rb"^(?:- |  )([a-z_]+):", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A file that parses: `parsed` if it had to be, else its bytes can be relied upon."""
+
+    layout: Layout
+    data: bytes
+    parsed: object = None
+
+    def items(self, project: str, unit: str, needles: Sequence[bytes]) -> list[Item]:
+        """Return the entries that name a project, and those of a unit. Raises RegistryError.
+
+        Bytes are searched for `needles`, one of which each such entry has.
+        """
+        try:
+            items = self.layout.items(self.parsed) if self.parsed is not None else self._mentioning(needles)
+            return [item for item in items if project in item.projects or item.unit == unit]
+        except ValueError as exc:
+            raise RegistryError(f"the file holds something else than entries: {exc}", hint=MEND) from exc
+
+    def _mentioning(self, needles: Sequence[bytes]) -> Iterable[Item]:
+        return map(self.layout.item, self.layout.mentioning(self.data, needles))
+
+
+def look_into(
+    layout: Layout, path: Path, published: Published | None, needles: Sequence[bytes]
+) -> Contents | None:
+    """Return what a file holds, at least all that mentions a needle; None if there is no file.
+
+    Raises RegistryError if it cannot be read or does not parse.
+    """
+    with registry_errors(f"read {path}", path):
+        try:
+            file = open(path, "rb", buffering=0, opener=_without_waiting)  # noqa: SIM115 - closed below
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with file:
+            blocks = _published_blocks(file, published, needles) if published else None
+            data = _all_of(file) if blocks is None else b""
+    return understand(layout, data) if blocks is None else Contents(layout, blocks)
+
+
+def content(path: Path) -> bytes | None:
+    """Return a file's bytes; None if there is no file. Raises RegistryError."""
+    with registry_errors(f"read {path}", path):
+        try:
+            with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+                return _all_of(file)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def understand(layout: Layout, data: bytes) -> Contents:
+    """Check that a file's bytes parse, and how they are to be searched; raises RegistryError if they do not."""
+    try:
+        if isinstance(layout, Items):
+            _check_end(data)
+            if _is_ours(data):
+                return Contents(layout, data)
+        parsed = layout.parse(data)
+        layout.header(parsed), layout.items(parsed)
+    except ValueError as exc:
+        raise RegistryError(f"the file does not parse: {exc}", hint=MEND) from exc
+    return Contents(layout, data, parsed)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open no pipe that would make us wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _all_of(file: FileIO) -> bytes:
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise RegistryError(f"{file.name} is not a file", hint=f"`ls -l {file.name}`")
+    file.seek(0)
+    return file.read()
+
+
+def _published_blocks(file: FileIO, published: Published, needles: Sequence[bytes]) -> bytes | None:
+    """Return the blocks that mention a needle, if the file is what was published, to the byte; else None.
+
+    Block by block through one buffer that stays in the processor's cache.
+    """
+    status, lengths = os.fstat(file.fileno()), [length for length, _ in published.blocks]
+    if not stat.S_ISREG(status.st_mode) or status.st_size != sum(lengths) or min(lengths, default=-1) < 0:
+        return None
+    buffer, kept = bytearray(max(lengths)), [b"\n"]
+    for length, digest in published.blocks:
+        with memoryview(buffer)[:length] as block:
+            if file.readinto(block) != length or sha256(block).hexdigest() != digest:
+                return None
+        if any(buffer.find(needle, 0, length) >= 0 for needle in needles):
+            kept.append(bytes(buffer[:length]))
+    return b"".join(kept)
+
+
+def _check_end(data: bytes) -> None:
+    """YAML that was cut short often parses all the same; raises ValueError for what cannot be the end of ours."""
+    first, last = data.find(b"\n- ") + 1, data.rfind(b"\n- ") + 1
+    keys, last_keys = _KEY.findall(data, first, _end_of(data, first)), _KEY.findall(data, last)
+    if not data.endswith(b"\n") or (len(last_keys) < len(keys) and last_keys == keys[: len(last_keys)]):
+        raise ValueError("it ends in the middle of an entry or a line")
+
+
+def _is_ours(data: bytes) -> bool:
+    """Tell whether each entry of a YAML file parses by itself; raises ValueError if not, and it is too large."""
+    try:
+        _check_entries(data)
+    except _Foreign as exc:
+        if len(data) > LARGEST:
+            told = f"{exc}, and {len(data)} bytes laid out in another way take too long"
+            raise ValueError(told) from exc
+        return False
+    return True
+
+
+class _Foreign(Exception):  # noqa: N818 - never leaves this module
+    """The file cannot be understood entry by entry; it may be fine all the same."""
+
+
+def _check_entries(data: bytes) -> None:
+    """Look at the head, and at every entry by itself; the whole parses as its parts do. Raises _Foreign."""
+    at = data.find(b"\n- ") + 1
+    if not at or not _is_head(data[:at]):
+        raise _Foreign("its head is not ours")
+    keys = _KEY.findall(data, at, _end_of(data, at))
+    odd = 0
+    while (at := own_entries(data, at, dict.fromkeys(keys))) < len(data):
+        end = _end_of(data, at)
+        if own_fields(data[at + 2 : end].removesuffix(b"\n")) is None:
+            odd += end - at
+            if odd > ODDEST or not _is_entry(data[at:end]):
+                line = data.count(b"\n", 0, at) + 1
+                raise _Foreign(f"the entry at line {line} does not parse by itself")
+        at = end
+
+
+def _end_of(data: bytes, at: int) -> int:
+    end = data.find(b"\n- ", at)
+    return len(data) if end < 0 else end + 1
+
+
+def _is_head(head: bytes) -> bool:
+    try:
+        parsed = yaml_value(head)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and [*parsed][-1:] == ["projects"] and parsed["projects"] is None
+
+
+def _is_entry(entry: bytes) -> bool:
+    if _DOCUMENT_ENDS.search(entry):
+        return False
+    try:
+        parsed = yaml_value(entry)
+    except ValueError:
+        return False
+    return isinstance(parsed, list) and len(parsed) == 1 and isinstance(parsed[0], dict)

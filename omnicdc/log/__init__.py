@@ -1,0 +1,1 @@
+"""Log events: where they go, and how long things took."""

@@ -1,0 +1,264 @@
+"""Log events with keys: JSON lines on a pipe, readable on a terminal, never a password.
+
+Everybody logs through `structlog.get_logger()`; `configure` is called once, by the command.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TextIO, cast
+from weakref import WeakKeyDictionary
+
+import structlog
+from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
+from structlog.tracebacks import ExceptionDictTransformer
+
+from omnicdc.log.sink import Sink, has_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""The severities of syslog(3)."""
+
+FIRST_PAUSE_S = 60.0
+LONGEST_PAUSE_S = 3600.0
+
+MOST_CAUSES = 20
+"""How many causes of one failure are logged at once."""
+
+
+def configure(
+    level: str = "info", stream: TextIO | None = None, *, environ: Mapping[str, str] | None = None
+) -> None:
+    """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
+
+    Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not read
+    holds up nobody: `sink`. In systemd's journal each line has its severity.
+    """
+    stream = stream or sys.stderr
+    environ = os.environ if environ is None else environ
+    rendering = _for_terminal(environ) if stream.isatty() else _for_pipe(environ, stream)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            *rendering,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output(stream, rendering))),
+    )
+    _forward_libraries()
+
+
+def write_error(text: str, *, environ: Mapping[str, str] | None = None) -> None:
+    """Write the last words of a command to stderr, scrubbed; a reader that does not read is not waited for."""
+    environ = os.environ if environ is None else environ
+    severity = f"<{PRIORITIES['error']}>" if in_journal(environ, sys.stderr) else ""
+    output = _output(sys.stderr, _for_pipe(environ, sys.stderr))
+    for line in scrubbed(text).splitlines():
+        output.write(f"{severity}omnicdc: {line}\n")
+    output.flush()
+
+
+def drain() -> None:
+    """Wait until the lines so far are written, as long as their readers read; for two seconds at most."""
+    for sink in list(_SINKS.values()):
+        sink.drain()
+
+
+def in_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
+    """Whether what is written to `stream` goes to systemd's journal: systemd.exec(5), JOURNAL_STREAM."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _for_pipe(environ: Mapping[str, str], stream: TextIO) -> list[Processor]:
+    traceback = ExceptionDictTransformer(show_locals=False)  # a local variable may hold a password
+    return [
+        TimeStamper(fmt="iso", utc=True),
+        ExceptionRenderer(traceback),
+        _scrub,
+        _with_priority if in_journal(environ, stream) else structlog.processors.JSONRenderer(json.dumps),
+    ]
+
+
+def _with_priority(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Render as JSON behind the severity, which journald takes off the line: sd-daemon(3)."""
+    priority = PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])
+    return f"<{priority}>{structlog.processors.JSONRenderer(json.dumps)(logger, method, event)!s}"
+
+
+def _for_terminal(environ: Mapping[str, str]) -> list[Processor]:
+    plain = structlog.dev.plain_traceback
+    colors = not environ.get("NO_COLOR")
+    return [
+        TimeStamper(fmt="%H:%M:%S", utc=False),
+        format_exc_info,  # before the scrubbing, and without local variables
+        _scrub,
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+    ]
+
+
+_SINKS: WeakKeyDictionary[TextIO, Sink] = WeakKeyDictionary()
+"""One a stream, so that lines stay in order."""
+
+
+def _output(stream: TextIO, rendering: Sequence[Processor]) -> Sink | _Unfailing:
+    """Return what lines are written to: a sink where a reader could hold up the writer."""
+    if not has_reader(stream):
+        return _Unfailing(stream)
+    sink = _SINKS.get(stream)
+    if sink is None:
+        try:
+            sink = _SINKS[stream] = Sink(stream, partial(_dropped_line, rendering))
+        except RuntimeError:  # no thread can be started
+            return _Unfailing(stream)
+    return sink
+
+
+def _dropped_line(rendering: Sequence[Processor], count: int) -> str:
+    """Return the event that says how many lines were dropped, as `rendering` shows it."""
+    event: Any = {"event": "log_lines_dropped", "level": "warning", "count": count}
+    for processor in rendering:
+        event = processor(None, "warning", event)
+    return f"{event}\n"
+
+
+class _Unfailing:
+    """Writes to `stream`; a full disk or a closed pipe behind the log must not end the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+HIDDEN = "***"
+_QUOTED = r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|\\{1,8}'.*?\\{1,8}'|\\{1,8}".*?\\{1,8}\""""
+_BARE = r"(?:[^\s&\\]|\\.)+"
+_SECRETS = [
+    # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends it
+    (re.compile(r"(\w://[^\s/:@]*):[^\s/]*@"), rf"\1:{HIDDEN}@"),
+    # as libpq, a URI, Python or JSON assign it, or as SQL says it
+    (
+        re.compile(
+            rf"""(?is)((?:passw(?:or)?d|client_secret|scram_\w+_key)["']?\s*[=:]\s*)(?:{_QUOTED}|{_BARE})"""
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(rf"(?is)(passw(?:or)?d\s+)(?:{_QUOTED})"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(?:gh[a-z]_|github_pat_)\w+"), HIDDEN),
+]
+_SECRET_KEY = re.compile(r"passw(or)?d", re.IGNORECASE)
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def scrubbed(text: str) -> str:
+    """Return `text` without passwords, and without what could steer a terminal."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text.translate(_UNPRINTABLE).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Scrub every value, the traceback included, and put first what one reads first."""
+    first = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
+    return {key: _plain(key, value) for key, value in (first | dict(event)).items()}
+
+
+def _plain(key: str, value: object) -> object:
+    """Reduce a value to what JSON knows."""
+    if _SECRET_KEY.search(key):
+        return HIDDEN
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {scrubbed(str(inner)): _plain(str(inner), it) for inner, it in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(key, it) for it in value]
+    return scrubbed(str(value))
+
+
+class _Forward(logging.Handler):
+    """Turns what libraries log into events of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        tell = log.error if record.levelno >= logging.ERROR else log.warning
+        tell("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+def _forward_libraries() -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Forward)]:
+        root.removeHandler(handler)
+    root.addHandler(_Forward(logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+class Repeating:
+    """One failure that may last for hours: logged at once, then after 1, 2, 4 ... minutes, then hourly.
+
+    A new cause is logged at once as well.
+
+    `clock` gives seconds that never go back, such as `time.monotonic`.
+    """
+
+    def __init__(self, event: str, clock: Callable[[], float]) -> None:
+        self.count = 0
+        self._event = event
+        self._clock = clock
+        self._began = self._due = 0.0
+        self._pause = FIRST_PAUSE_S
+        self._causes: set[str] = set()
+
+    def failed(self, cause: str = "", /, **keys: object) -> None:
+        """Count a failure, and log it as a warning if it is due, or if it has a cause that was not logged since the first.
+
+        Numbers in a cause (addresses, process ids, seconds) make no new one.
+        """
+        now, cause = self._clock(), re.sub(r"\d+", "#", cause)
+        if not self.count:
+            self._began = now
+            self._causes.clear()
+        if cause not in self._causes and len(self._causes) < MOST_CAUSES:
+            self._due = now
+            self._pause = FIRST_PAUSE_S
+            self._causes.add(cause)
+        self.count += 1
+        if now < self._due:
+            return
+        structlog.get_logger().warning(self._event, **{**keys, "count": self.count})
+        self._due = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
+
+    def recovered(self, **keys: object) -> None:
+        """Log the end of a failure, once; nothing without one."""
+        if not self.count:
+            return
+        lasted = round(self._clock() - self._began, 3)
+        structlog.get_logger().info(
+            "recovered", failure=self._event, count=self.count, lasted_s=lasted, **keys
+        )
+        self.count = 0

@@ -1,0 +1,235 @@
+"""One registry in memory: its entries in order, rendered, in blocks of a few hundred.
+
+A change touches the bytes and the digest of its own block and of no other. The scanners render
+entries and frames, `publish` writes the parts and records their digests; nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from omnicdc.registries.block import Block, Key, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, KeysView, Mapping, Sequence
+
+    from omnicdc.model import Entry
+    from omnicdc.registries.block import Edit
+
+BLOCK_SIZE = 256
+"""Entries in a block on average: the fewer, the less is hashed after a change, the more is listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds the entries. Every entry's bytes end with `separator`; the file's last drops it."""
+
+    header: bytes
+    footer: bytes
+    separator: bytes = b""
+
+
+class Document:
+    """The entries of one registry, by name and id in code point order.
+
+    A unit is whatever owns an entry: a project's id, a repository's URL key. All tallies are equally long.
+
+    A block ends after each entry whose unit's CRC is a multiple of `block_size`, so blocks and digests
+    follow from the content alone: what many changes led to compares equal, block by block, to what a
+    full scan builds. (Content-defined chunking at the entries' borders, as in Noms' prolly trees.)
+    """
+
+    def __init__(self, block_size: int = BLOCK_SIZE) -> None:
+        self._block_size = block_size
+        self._blocks: list[Block] = []
+        self._keys: dict[str, Key] = {}
+        self._sums: tuple[int, ...] = ()
+        self._tallies: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    @classmethod
+    def from_entries(cls, entries: Iterable[tuple[str, Entry]], block_size: int = BLOCK_SIZE) -> Document:
+        """Build a document; of several entries of a unit the last counts. ValueError if tallies differ in length."""
+        document = cls(block_size)
+        tallies = document._tallies
+        by_unit = {
+            # Entries are many and alike: keep one copy of an id that is also the unit, and of each tally.
+            unit: ((name, unit if ident == unit else ident, unit), data, tallies.setdefault(tally, tally))
+            for unit, ((name, ident), data, tally) in entries
+        }
+        document._keys = {unit: key for unit, (key, _, _) in by_unit.items()}
+        rows = sorted(by_unit.values(), key=itemgetter(0))
+        document._sums = _sums(Counter(tally for _, _, tally in rows))
+        document._fill(rows)
+        return document
+
+    def update(self, entries: Mapping[str, Entry | None]) -> bool:
+        """Insert or replace the entry of each unit, moving it if it now sorts elsewhere; None takes it out.
+
+        Each block is built anew once, however many of its entries change. Returns False, having touched
+        nothing, if all is so already. Raises ValueError, before anything changes, if tallies would
+        differ in length.
+        """
+        self._refuse_unequal(entries)
+        if found := self._compare(entries):
+            self._account([edit for _, edits in found for edit in edits])
+        for index, edits in reversed(found):
+            self._apply(index, edits)
+        return bool(found)
+
+    def put(self, unit: str, entry: Entry) -> bool:
+        """Do what `update` does, for one unit."""
+        return self.update({unit: entry})
+
+    def remove(self, unit: str) -> bool:
+        """Take the unit's entry out; False if there is none."""
+        return self.update({unit: None})
+
+    def get(self, unit: str) -> bytes | None:
+        """Return the bytes of the unit's entry, separator included."""
+        if (key := self._keys.get(unit)) is None:
+            return None
+        return self._blocks[self._index(key)].entry(key)
+
+    def name_of(self, unit: str) -> str | None:
+        """Return the name by which the unit's entry is sorted."""
+        key = self._keys.get(unit)
+        return key and key[0]
+
+    def units(self) -> KeysView[str]:
+        """Return a live view of the units, in no particular order; it compares and subtracts like a set."""
+        return self._keys.keys()
+
+    def __len__(self) -> int:
+        """Count the entries."""
+        return len(self._keys)
+
+    def __contains__(self, unit: object) -> bool:
+        """Tell whether the unit has an entry."""
+        return unit in self._keys
+
+    @property
+    def tally(self) -> tuple[int, ...]:
+        """The sum of all tallies, place by place; `()` while there is no entry."""
+        return self._sums if self._keys else ()
+
+    def parts(self, frame: Frame) -> list[bytes | memoryview]:
+        """Return the file: header, blocks, footer (even if empty). No copies; later changes leave them as they are."""
+        blocks = (block.data for block in self._blocks)
+        parts: list[bytes | memoryview] = [frame.header, *blocks, frame.footer]
+        if trim := self._trim(frame):
+            parts[-2] = memoryview(parts[-2])[:-trim]
+        return parts
+
+    def digests(self, frame: Frame) -> tuple[tuple[int, str], ...]:
+        """Return length and SHA-256 of each part, in order; only blocks that changed are hashed again."""
+        trims = {len(self._blocks) - 1: self._trim(frame)}
+        blocks = [block.digest(trims.get(at, 0)) for at, block in enumerate(self._blocks)]
+        return (_digest(frame.header), *blocks, _digest(frame.footer))
+
+    def _trim(self, frame: Frame) -> int:
+        if self._blocks and not self._blocks[-1].data.endswith(frame.separator):
+            raise ValueError(f"the last entry does not end with the separator {frame.separator!r}")
+        return len(frame.separator) if self._blocks else 0
+
+    def _fill(self, rows: Sequence[Row]) -> None:
+        ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key)]
+        for start, end in pairwise([0, *ends, len(rows)]):
+            if start < end:
+                keys, data, tallies = zip(*rows[start:end], strict=True)
+                lengths = array("L", map(len, data))
+                self._blocks.append(Block([*keys], [*tallies], lengths, b"".join(data)))
+
+    def _index(self, key: Key) -> int:
+        """Return the block whose range holds `key`; one past the last if a new one must be begun."""
+        index = bisect_left(self._blocks, key, key=_last)
+        if index == len(self._blocks) and index and not self._ends_block(_last(self._blocks[-1])):
+            index -= 1
+        return index
+
+    def _refuse_unequal(self, entries: Mapping[str, Entry | None]) -> None:
+        others_stay = sum(unit in self._keys for unit in entries) < len(self._keys)
+        lengths = {len(self._sums): ""} if others_stay else {}
+        for unit, entry in entries.items():
+            if entry is not None:
+                lengths.setdefault(len(entry.tally), unit)
+        if len(lengths) > 1:
+            (expected, _), (found, unit), *_ = lengths.items()
+            raise ValueError(f"a tally of {found} among tallies of {expected}: {unit}")
+
+    def _row(self, unit: str, entry: Entry) -> Row:
+        (name, ident), data, tally = entry
+        if old := self._keys.get(unit):
+            unit = old[2]
+        key = (name, unit if ident == unit else ident, unit)
+        return old if old == key else key, data, self._tallies.setdefault(tally, tally)
+
+    def _compare(self, entries: Mapping[str, Entry | None]) -> list[tuple[int, list[Edit]]]:
+        """Return the blocks that must change, by index, in order, and how; nothing changes yet."""
+        wanted: dict[Key, Row | None] = {}
+        for unit, entry in entries.items():
+            if old := self._keys.get(unit):
+                wanted[old] = None
+            if entry is not None:
+                row = self._row(unit, entry)
+                wanted[row[0]] = row
+        found = []
+        for index, keys in groupby(sorted(wanted), self._index):
+            block = self._blocks[index] if index < len(self._blocks) else Block()
+            if edits := block.compare((key, wanted[key]) for key in keys):
+                found.append((index, edits))
+        return found
+
+    def _account(self, edits: Sequence[Edit]) -> None:
+        """Bring the sums and the keys up to date."""
+        gone = [row for edit in edits for row in edit.gone]
+        came = [row for edit in edits for row in edit.came]
+        others_stay = len(gone) < len(self._keys)
+        counts = defaultdict(int, {self._sums: 1} if others_stay else {})
+        for _, _, tally in gone if others_stay else ():
+            counts[tally] -= 1
+        for _, _, tally in came:
+            counts[tally] += 1
+        self._sums = _sums(counts)
+        keys = {key[2]: key for key, _, _ in came}
+        for key, _, _ in gone:
+            if key[2] not in keys:
+                del self._keys[key[2]]
+        self._keys.update(keys)
+
+    def _apply(self, index: int, edits: Sequence[Edit]) -> None:
+        """Edit a block. Only new rows bring new ends; without its own, it goes on into the next block."""
+        block = self._blocks[index] if index < len(self._blocks) else Block()
+        block.apply(edits)
+        came = [key for edit in edits for key, _, _ in edit.came if self._ends_block(key)]
+        ends = [bisect_left(block.keys, key) + 1 for key in came]
+        blocks = block.cut(ends) if ends else [block] if block.keys else []
+        after = index + 1
+        if blocks and after < len(self._blocks) and not self._ends_block(_last(blocks[-1])):
+            blocks[-1].absorb(self._blocks[after])
+            after += 1
+        self._blocks[index:after] = blocks
+
+    def _ends_block(self, key: Key) -> bool:
+        return crc32(key[2].encode("utf-8", "surrogatepass")) % self._block_size == 0
+
+
+def _last(block: Block) -> Key:
+    return block.keys[-1]
+
+
+def _digest(part: bytes) -> tuple[int, str]:
+    return len(part), sha256(part).hexdigest()
+
+
+def _sums(counts: Mapping[tuple[int, ...], int]) -> tuple[int, ...]:
+    # Few tallies differ: multiplying is several times faster than adding up columns of all.
+    columns = zip(*([n * count for n in tally] for tally, count in counts.items()), strict=True)
+    return tuple(map(sum, columns))

@@ -1,0 +1,29 @@
+"""The scanners: what each registry reads from CMP, and how one entry of it looks.
+
+A scanner is one module here with a `SCANNER` at its end; nothing else knows its name. It is pure:
+who runs its SELECT is `capture`, who keeps its entries is `registry`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from omnicdc.registries.scanner import Frame, Row, Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Frame", "Row", "Scanner", "scanners"]
+
+
+@cache
+def scanners() -> Mapping[str, Scanner]:
+    """Return all scanners by name, in the order in which their registries are published."""
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    known: list[Scanner] = [module.SCANNER for module in modules if hasattr(module, "SCANNER")]
+    return {
+        scanner.name: scanner for scanner in sorted(known, key=lambda scanner: (scanner.rank, scanner.name))
+    }

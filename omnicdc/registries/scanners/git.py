@@ -1,0 +1,114 @@
+"""repo_inventory.json: one element a repository, and which projects use it.
+
+omnicdc owns `uuid` and `uuids`, and the whole element where CMP alone vouches for the repository;
+all else comes from GitHub or the inventory adopted at the first start, unknown fields included.
+`source` is the last key of an element that GitHub does not list.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from omnicdc.formats.scalars import json_lines
+from omnicdc.inputs.inventory import CMP, GONE, SOURCE
+from omnicdc.inputs.urls import github, github_cased, url_key
+from omnicdc.model import Entry
+from omnicdc.registries.scanner import Frame, Row, Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from omnicdc.model import Inputs
+
+_TEXT = frozenset({str, type(None), bool})
+_KNOWN = ("description", "name", "owner", "updatedAt", "url", "visibility")
+
+
+class Git(Scanner):
+    """Scanner `git`; needs the repositories' metadata and the adopted inventory."""
+
+    name = "git"
+    path = "governance/registry/git_repos/repo_inventory.json"
+    rank = 30
+    query = """
+        select id, name::text, metadata_ ->> 'github_url' as github_url
+          from {table}
+    """
+    grouped = True
+
+    def key(self, row: Row) -> str:
+        """Return the URL key; empty for what is not a repository on GitHub."""
+        key = url_key(row[2])
+        return key if github(key) else ""
+
+    def view(self, inputs: Inputs, key: str) -> str:
+        """Return the repository's element, as text that can be compared."""
+        return repr(inputs.repositories.get(key))
+
+    def standing(self, inputs: Inputs) -> Iterable[str]:
+        """Return every repository known without CMP."""
+        return inputs.repositories
+
+    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
+        """Return the repository's element; None if neither CMP nor GitHub nor the inventory knows it."""
+        users = sorted(rows, key=lambda row: (row[1] or "", row[0] or "")) if len(rows) > 1 else rows
+        known = inputs.repositories.get(unit)
+        if known is not None:
+            element = _complete(unit, known)
+        elif users:
+            element = _vouched_by_cmp(users[0])
+        else:
+            return None
+        if users:
+            element["uuid"] = users[0][0]
+        if len(users) > 1:
+            element["uuids"] = [row[0] for row in users]
+        if known is None:
+            element[SOURCE] = CMP
+        elif known.get(SOURCE) == GONE:
+            element[SOURCE] = element.pop(SOURCE)
+        if known is None or _is_text(known):
+            lines = _four_for_two(json_lines(element))
+        else:
+            lines = json.dumps(element, indent=4, ensure_ascii=False, allow_nan=False).encode()
+        # No line feed inside a JSON string is raw.
+        return Entry((unit, ""), b"    %b,\n" % lines.replace(b"\n", b"\n    "))
+
+    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - a bare list
+        """Return the brackets; this registry has no header."""
+        return Frame(b"[\n", b"\n]", separator=b",\n") if count else Frame(b"[]", b"")
+
+
+def _vouched_by_cmp(row: Row) -> dict[str, Any]:
+    owner, name = github_cased(row[2] or "")
+    return {
+        "description": None,
+        "name": name,
+        "owner": {"id": "", "login": owner},
+        "updatedAt": None,
+        "url": f"https://github.com/{owner}/{name}",
+        "visibility": "unknown",
+    }
+
+
+def _complete(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    owner, _name = github(unit) or ("", "")
+    fallback: dict[str, Any] = {"owner": {"id": "", "login": owner}, "visibility": "unknown"}
+    element = {field: found.get(field, fallback.get(field)) for field in _KNOWN}
+    return element | {field: value for field, value in found.items() if field not in _KNOWN}
+
+
+def _is_text(element: Mapping[str, Any]) -> bool:
+    """Whether it holds text and what is made of text: then both libraries write it alike."""
+    inner = (value.values() if type(value) is dict else [value] for value in element.values())
+    return all(type(value) in _TEXT for values in inner for value in values)
+
+
+def _four_for_two(lines: bytes) -> bytes:
+    """Indent by four what is indented by two, which is all that the quick library can. JSON has no raw tab."""
+    lines = lines.replace(b"\n    ", b"\n\t\t").replace(b"\n  ", b"\n\t")
+    return lines.replace(b"\t", b"    ")
+
+
+SCANNER = Git()

@@ -1,0 +1,150 @@
+"""PROJECT_REGISTRY_V1.yaml: CMP's projects as people and this host see them, block style YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from omnicdc.formats.scalars import yaml_text
+from omnicdc.inputs.urls import is_excluded, url_key
+from omnicdc.model import Entry, Override
+from omnicdc.registries.scanner import Frame, Row, Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omnicdc.model import Inputs
+
+_STATS = (
+    "github",
+    "local_only",
+    "linked",
+    "cloud_only",
+    "local_snapshot",
+    "virtual",
+    "heart_connected",
+    "heart_disconnected",
+)
+_VISIBILITIES = frozenset({"PUBLIC", "PRIVATE", "INTERNAL"})
+_NO_OVERRIDE = Override()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """All that the inputs say about one project."""
+
+    excluded: bool
+    local_paths: tuple[str, ...]
+    notes: str | None
+    status: str | None
+    visibility: str
+    updated_at: str | None
+    heart: int | None
+    """How often the heart is imported; None if the project is not connected."""
+
+
+_UNKNOWN = tuple(Surroundings(excluded, (), None, None, "private", None, None) for excluded in (False, True))
+"""Of a project that no input knows, by whether it is excluded."""
+
+
+class Project(Scanner):
+    """Scanner `project`; needs overrides, exclusions, clones, heart and the repositories' metadata."""
+
+    name = "project"
+    path = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
+    rank = 20
+    query = """
+        select id, name::text, key::text, type::text, status::text, metadata_ ->> 'github_url' as github_url,
+               metadata_ ->> 'domain' as domain
+          from {table}
+    """
+
+    def key(self, row: Row) -> str:
+        """Return the URL key."""
+        return url_key(row[5])
+
+    def view(self, inputs: Inputs, key: str) -> Surroundings:
+        """Return what the inputs say of a URL key."""
+        if not (key in inputs.overrides or key in inputs.repositories or key in inputs.clones):
+            return _UNKNOWN[is_excluded(key, inputs.excluded)]
+        override = inputs.overrides.get(key, _NO_OVERRIDE)
+        repository = inputs.repositories.get(key, {})
+        paths = override.local_paths or ((inputs.clones[key],) if key in inputs.clones else ())
+        visibility, updated_at = repository.get("visibility"), repository.get("updatedAt")
+        return Surroundings(
+            excluded=is_excluded(key, inputs.excluded),
+            local_paths=paths,
+            notes=override.notes,
+            status=override.status,
+            visibility=visibility if visibility in _VISIBILITIES else "private",
+            updated_at=updated_at if isinstance(updated_at, str) else None,
+            heart=next((inputs.heart[path.lower()] for path in paths if path.lower() in inputs.heart), None),
+        )
+
+    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
+        """Return the project's entry; None if it is excluded."""
+        [row] = rows
+        _id, name, key, kind, status, github_url, domain = row
+        if name is None:
+            raise ValueError("its name is NULL")
+        around = self.view(inputs, self.key(row))
+        if around.excluded:
+            return None
+        status = around.status or (status if status is not None else "active")
+        display_name = yaml_text(name)
+        text = (
+            f"- uuid: {unit}\n"  # as PostgreSQL writes a uuid, which is plain
+            f"  name: {display_name if key is None else yaml_text(key)}\n"
+            f"  display_name: {display_name}\n"
+            f"  github_url: {yaml_text(github_url)}\n"
+            f"  local_paths:{_list(around.local_paths)}\n"
+            f"  classification: {_word('project' if kind is None else kind.lower())}\n"
+            f"  status: {_word(status)}\n"
+            "  origin: cmp_db\n"
+            f"  visibility: {around.visibility}\n"
+            f"  updated_at: {yaml_text(around.updated_at)}\n"
+            f"  notes: {yaml_text(around.notes)}\n"
+            f"  heart_connected: {'false' if around.heart is None else 'true'}\n"
+            f"  heart_import_count: {around.heart or 0}\n"
+            f"  domain: {yaml_text(domain)}\n"
+        )
+        connected = around.heart is not None
+        tally = _tally(status == "snapshot", bool(github_url), bool(around.local_paths), connected)
+        return Entry((name, unit), text.encode(), tally)
+
+    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:
+        """Return the header with the statistics."""
+        header = (
+            f"version: 1.0.0\ngenerated_at: {yaml_text(stamp)}\n"
+            f"namespace: c9c22e70-3882-4503-9db6-353d2629000b\nstats:\n  total: {count}\n"
+        )
+        header += "".join(
+            f"  {name}: {number}\n" for name, number in zip(_STATS, tally or (0,) * len(_STATS), strict=True)
+        )
+        return Frame(f"{header}projects:{'' if count else ' []'}\n".encode(), b"")
+
+
+_word = lru_cache(maxsize=256)(yaml_text)
+"""For what takes few values."""
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return "".join(f"\n  - {yaml_text(text)}" for text in texts) if texts else " []"
+
+
+@cache
+def _tally(snapshot: bool, on_github: bool, local: bool, connected: bool) -> tuple[int, ...]:
+    return (
+        int(on_github),
+        0,
+        int(not snapshot and local),
+        int(not snapshot and not local and on_github),
+        int(snapshot),
+        int(not on_github),
+        int(connected),
+        int(not connected and local),
+    )
+
+
+SCANNER = Project()
