@@ -53,6 +53,15 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds the entries. Every entry's bytes end with `separator`; the file's last drops it."""
+
+    header: bytes
+    footer: bytes
+    separator: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Override:
     """What a person wrote about one project; empty or None where they wrote nothing."""
 

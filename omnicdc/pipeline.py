@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc.capture import reader
-from omnicdc.capture.fingerprint import fingerprint, look_at_capture, take
+from omnicdc.capture.fingerprint import fingerprint, look_at_capture
 from omnicdc.capture.route import merge, route
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
-from omnicdc.files.publication import publish, record
+from omnicdc.files.decide import Policy
+from omnicdc.files.manifest import Manifest
+from omnicdc.files.publication import publish
 from omnicdc.filesystem.atomic import nobody
 from omnicdc.log.timings import Stages
 from omnicdc.model import Generation
-from omnicdc.registries.scan import most_by_name, scan
+from omnicdc.registries.scan import Scanning, most_by_name, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -53,7 +55,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
         state.seen(reading.snapshot, reading.changes)
         observe("scanned")
         with stages("publish"):
-            written = publish(state, replaced, observe)
+            written = _publish(state, replaced, observe)
         observe("published")
         generation = None
         if reading.changes or written or state.news():
@@ -62,7 +64,7 @@ def run_once(conn: Connection, state: State, observe: Callable[[str], None] = no
                 acknowledge(conn, state, generation)
             state.told(stages.ms["acknowledge"])
             observe("acknowledged")
-    record(state, observe)
+    _write_manifest(state, observe)
     return generation and replace(generation, stages=stages.ms)
 
 
@@ -80,7 +82,12 @@ def _read(
         with ExitStack() as transaction:
             with stages("read"):
                 reading = transaction.enter_context(
-                    reader.reading(conn, state.snapshot, most=most_by_name(state), parked=state.parked)
+                    reader.reading(
+                        conn,
+                        state.snapshot,
+                        most=most_by_name(state.projections.values()),
+                        parked=state.parked,
+                    )
                 )
                 state.parked = False
                 stages.add("wake", max(0.0, reading.waited_ms or 0.0))
@@ -89,14 +96,14 @@ def _read(
             if not (reading.changes or work or state.pending() or state.news()):
                 state.snapshot = reading.snapshot
                 return None
-            scan(reading, work, state, stages, observe)
+            _scan(conn, work, state, stages, observe)
             looked = look(reading, state, stages, observe)
         with stages("scan"):
             same = not (work or looked) or fingerprint(conn) == state.capture.mark
         if same:
             return reading, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
-        take(look_at_capture(conn, state.watch), state)
+        state.altered(look_at_capture(conn, state.watch))
     raise DatabaseUnavailable(
         f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
         again=True,
@@ -117,11 +124,43 @@ def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str]
     with stages("scan"):
         state.looker.look(state, arrived, thorough=thorough)
     concerned: Work = {
-        name: frozenset(ids) for name, ids in state.rescan.items() if not state.standings[name].scan_due
+        name: frozenset(ids)
+        for name, ids in state.rescan.items()
+        if not state.files[name].projection.scan_due
     }
     if concerned:
-        scan(reading, concerned, state, stages, observe)
+        _scan(reading.conn, concerned, state, stages, observe)
     return bool(concerned)
+
+
+def _scan(conn: Connection, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
+    remedy = state.capture.mend if state.capture.fault else ""
+    scanning = Scanning(state.projections, state.config.table, state.stop, stages, observe, remedy)
+    for name in scan(conn, work, scanning):
+        state.rescan.pop(name, None)
+
+
+def _publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:
+    config = state.config
+    policy = Policy(config.on_drift == "restore", config.guard_share, config.guard_min, state.accepted)
+    done = publish([*state.files.values()], policy, replaced, observe)
+    state.manifest.due |= done.adopted
+    if done.written:
+        state.generation += 1
+        state.manifest.due = True
+    state.mark_published()
+    return done.written
+
+
+def _write_manifest(state: State, observe: Callable[[str], None]) -> None:
+    """Write the manifest, if it is due. Nothing waits for it: it helps the next start, and is no promise."""
+    if state.manifest.due:
+        registries = {file.path: file.published for file in state.files.values() if file.published}
+        now = datetime.now(UTC)
+        state.manifest.write(
+            Manifest(state.config.consumer, state.generation, state.snapshot, now, registries)
+        )
+        observe("manifest")
 
 
 def _generation(
@@ -133,16 +172,19 @@ def _generation(
     *,
     asked: Collection[str],
 ) -> Generation:
-    standings = state.standings.values()
     named = [ids for ids in work.values() if ids is not None]
     return Generation(
         number=state.generation,
         snapshot=state.snapshot,
         changes=sum(change.rows for change in reading.changes),
         projects=len(set().union(*named)) if len(named) == len(work) else None,
-        scanners=tuple(name for name in state.standings if name in work),
+        scanners=tuple(name for name in state.files if name in work),
         registries=written,
-        held={s.name: s.fault for s in standings if s.fault and s.registry.scanner.name in {*work, *asked}},
+        held={
+            it.name: it.hold.fault
+            for it in state.held()
+            if it.hold.fault and it.scanner.name in {*work, *asked}
+        },
         quarantined=state.quarantine(),
         stages=stages.ms,
         at=datetime.now(UTC),

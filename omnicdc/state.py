@@ -2,131 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
-
-from omnicdc.inputs.urls import github
+from omnicdc.formats.urls import github
 from omnicdc.model import EVERYTHING
+from omnicdc.registries.hold import QUICK_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from omnicdc.capture.fingerprint import Capture
     from omnicdc.capture.watch_list import Watch
     from omnicdc.config.settings import Config
-    from omnicdc.files.manifest import Signatures
-    from omnicdc.model import Change, Fault, Inputs, Published, Work
-    from omnicdc.registries.projection import Registry
+    from omnicdc.files.manifest_file import ManifestFile
+    from omnicdc.files.registry_file import RegistryFile
+    from omnicdc.model import Change, Fault, Inputs, Work
+    from omnicdc.registries.projection import Projection
     from omnicdc.stop import Stop
-
-log = structlog.get_logger()
 
 TOLD = 20
 """How many faults of the inputs, and notices, are told by their words."""
-
-
-MOST_DOUBLINGS = 6
-LONGEST_REST_S = 300.0
-"""How long a registry that is held is left alone at the most: 64 times as long as the last attempt took, so that it takes a
-sixtieth of the daemon's time, and never longer than this."""
-
-QUICK_S = 1.0
-"""What fails within this time is tried again at once when a change concerns it."""
-
-
-def back_off_s(failures: int, took_s: float) -> float:
-    """Return how long to leave a registry alone that failed so many times in a row, the last time after `took_s`.
-
-    What fails quickly, as on a full disk, is so tried again at each look; a scan of 45 s that fails is not.
-    """
-    return min(took_s * 2.0 ** min(failures, MOST_DOUBLINGS), LONGEST_REST_S)
-
-
-@dataclass(slots=True)
-class Standing:
-    """One registry: what it should hold, what its file holds, and why the two differ, if they do."""
-
-    registry: Registry
-    published: Published | None = None
-    """The file as it was last put there; None while that is not known."""
-    unsynced: Published | None = None
-    """What was put there and could not be synced: ours, and to be put there anew, for another sync would not tell what
-    the failed one lost."""
-    found: int = 0
-    """How many entries the file had that was there at the start, where `published` is not known."""
-    pending: bool = True
-    """Whether the file may differ from what it should hold."""
-    scan_due: bool = True
-    """Whether only a full scan can tell what it should hold."""
-    since: str = ""
-    """The snapshot that the file shows; empty if none."""
-    fault: Fault | None = None
-    """Why it is held back."""
-    failures: int = 0
-    """How often in a row it could not be published."""
-    took_s: float = 0.0
-    """How long the last failure took."""
-    retry_at: float = 0.0
-    """When it is tried again, by `time.monotonic`, if nothing happens before."""
-    guarded: bool = False
-    """Whether it is the guard that holds it back, or held it when this was last told."""
-    unread: bool = True
-    """Whether only reading all of the file can tell what it holds: at a start, and in a sweep."""
-    alerted: bool = False
-    """Whether the change by another hand that is in the file now was told."""
-    aside: tuple[int, int, int] | None = None
-    """Size, time and inode of what was there when it was told and kept aside; None if nothing was."""
-    drifted: int = 0
-    """How often its file was found changed by another hand."""
-    not_kept: tuple[str, ...] = ()
-    """Which attributes of a replaced file could not be given to the new one, as last reported."""
-
-    @property
-    def path(self) -> str:
-        """Of the file, below the root."""
-        return self.registry.scanner.path
-
-    @property
-    def name(self) -> str:
-        """The registry's name in logs and answers: its file's."""
-        return self.registry.scanner.registry
-
-    def hold(self, fault: Fault, *, guarded: bool = False, took_s: float = 0.0) -> None:
-        """Keep the last good file, and say why; the same reason is said once.
-
-        Each time that it fails, it is left alone for twice as long. `took_s` is how long the attempt took.
-        """
-        self.failures += 1
-        self.took_s = took_s
-        self.retry_at = time.monotonic() + back_off_s(self.failures, took_s)
-        if fault != self.fault:
-            log.warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
-        self.fault, self.guarded = fault, guarded
-
-    def lasts(self) -> None:
-        """Take what was put there as published: it is synced."""
-        self.published, self.unsynced = self.unsynced, None
-        self.release()
-
-    def release(self) -> None:
-        """Take the file as holding what it should, and say so if it was held."""
-        if self.fault:
-            log.info("released", registry=self.name, was=self.fault.reason)
-        self.fault, self.guarded, self.pending, self.alerted = None, False, False, False
-        self.failures, self.took_s = 0, 0.0
-        self.retry_now()
-
-    def retry_now(self) -> None:
-        """Try it again in the next cycle: what it is held for may be over."""
-        self.retry_at = 0.0
-
-    @property
-    def resting(self) -> bool:
-        """Whether it is held, and left alone for now."""
-        return self.fault is not None and time.monotonic() < self.retry_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +32,6 @@ class Identity:
 
     system_identifier: int
     timeline: int
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """What the database says of the capture."""
-
-    mark: str
-    """Alters when changes may have been missed."""
-    fault: str | None = None
-    mend: str = ""
-    trusted: bool = True
-    """Whether it has our watch list; if not, every change concerns every scanner."""
-    lacking: tuple[str, ...] = ()
-    """What our watch list has and the installed one has not."""
 
 
 class Looker(Protocol):
@@ -166,8 +49,9 @@ class State:
     watch: Watch
     identity: Identity
     inputs: Inputs
-    standings: Mapping[str, Standing]
+    files: Mapping[str, RegistryFile]
     """By scanner, in the order of publication."""
+    manifest: ManifestFile
     started_at: datetime
     stop: Stop
     """Long work looks at it."""
@@ -181,14 +65,6 @@ class State:
     """Whether what the guard holds is let through by the next publication."""
     rescan: dict[str, set[str]] = field(default_factory=dict)
     """Projects that an input concerns, by scanner."""
-    retrying: bool = False
-    """Whether a manifest that could not be written is tried again in the next cycle."""
-    manifest_due: bool = False
-    """Whether the manifest does not tell of the files as they are."""
-    manifest_seen: tuple[int, int, int] | None = None
-    """Size, time and inode of the one that does; None if none does."""
-    manifest_not_kept: tuple[str, ...] = ()
-    """As `Standing.not_kept`."""
     place: str = ""
     """Which tables the log and CMP's are."""
     trouble: Fault | None = None
@@ -201,10 +77,6 @@ class State:
     """Whether this goes on after the first publication; else (`run --once`) the log is not kept for it."""
     stored_quarantine: Mapping[str, Mapping[str, str]] | None = None
     """What the database has of `quarantine`; None if that is not known."""
-    announced: dict[str, Signatures] = field(default_factory=dict)
-    """Files that are ours although the manifest may not tell of them, by their path below the root."""
-    last_error: str | None = None
-    last_error_at: datetime | None = None
     parked: bool = False
     """Whether writers ring, until the next reading."""
     acknowledge_ms: float = 0.0
@@ -221,13 +93,18 @@ class State:
     """What was last acknowledged of the inputs."""
     _told: object = None
 
+    @property
+    def projections(self) -> Mapping[str, Projection]:
+        """By scanner, in the order of publication."""
+        return {name: file.projection for name, file in self.files.items()}
+
     def seen(self, snapshot: str, changes: Iterable[Change]) -> None:
         """Take a reading as read: what was not held back is from this snapshot now."""
         self.snapshot = snapshot
         self.accepted = any(change.op == "accept" for change in changes)
         if self.capture.lacking:
             self.proven = None  # what is not watched may have changed since
-        elif all(standing.fault or not standing.scan_due for standing in self.standings.values()):
+        elif all(it.hold.fault or not it.scan_due for it in self.projections.values()):
             self.proven = self.capture.mark
 
     def tried_now(self, work: Work, changes: Iterable[Change]) -> Work:
@@ -236,27 +113,26 @@ class State:
         A registry that is held because its scan fails is scanned again at once if that is quick, or a rebuild asks for it.
         """
         rebuild = any(change.op == "rebuild" for change in changes)
+        projections = self.projections
         for name in work:
-            standing = self.standings[name]
-            if rebuild or standing.took_s <= QUICK_S:
-                standing.retry_now()
-        left_out = {name for name in work if self.standings[name].resting}
+            hold = projections[name].hold
+            if rebuild or hold.took_s <= QUICK_S:
+                hold.retry_now()
+        left_out = {name for name in work if projections[name].hold.resting}
         for name in left_out:
-            self.standings[name].scan_due = True
+            projections[name].scan_due = True
         return {name: ids for name, ids in work.items() if name not in left_out}
 
     def overdue(self) -> Work:
         """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
         work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
-        due = (
-            name for name, standing in self.standings.items() if standing.scan_due and self.may_try(standing)
-        )
+        due = (name for name, it in self.projections.items() if it.scan_due and self.may_try(it))
         return work | dict.fromkeys(due, EVERYTHING)
 
     def pending(self) -> bool:
         """Whether a file may be written now."""
-        may = any(standing.pending and self.may_try(standing) for standing in self.standings.values())
-        return may or (self.manifest_due and self.retrying)
+        may = any(it.dirty and self.may_try(it) for it in self.projections.values())
+        return may or (self.manifest.due and self.manifest.retrying)
 
     def news(self) -> bool:
         """Whether what is held back, or why, is not what was told last."""
@@ -268,37 +144,39 @@ class State:
 
     def _to_tell(self) -> object:
         return (
-            {standing.name: standing.fault for standing in self.held()},
+            {projection.name: projection.hold.fault for projection in self.held()},
             self.quarantine(),
             self.trouble,
             self.pruning,
-            self.last_error,
+            self.manifest.error,
             self.proven,
         )
 
-    def settle(self) -> None:
-        """After a publication: what is not held back shows this snapshot, and what failed waits for the next try."""
-        self.retrying = False
-        for standing in self.standings.values():
-            if not (standing.pending or standing.scan_due or standing.fault):
-                standing.since = self.snapshot
+    def mark_published(self) -> None:
+        """After a publication: what is not held shows this snapshot, and what failed waits for the next try."""
+        self.accepted = self.manifest.retrying = False
+        for projection in self.projections.values():
+            if not (projection.dirty or projection.scan_due or projection.hold.fault):
+                projection.as_of = self.snapshot
 
     def altered(self, capture: Capture) -> None:
         """Take the capture as it is now: what CMP wrote before may have been missed, so have everything scanned."""
+        if capture != self.capture:
+            capture.report()
         self.capture = capture
         self.sweep()
-        for standing in self.standings.values():
-            standing.since = ""
+        for projection in self.projections.values():
+            projection.as_of = ""
 
     def sweep(self) -> None:
         """Have the next cycle scan and compare everything, whatever the log says."""
-        for standing in self.standings.values():
-            standing.scan_due = standing.unread = True
-            standing.retry_now()
+        for file in self.files.values():
+            file.needs_rehash = True
+            file.projection.sweep()
 
     def inputs_report(self) -> dict[str, Any]:
         """Return what is acknowledged of the inputs: whether the files hold them, and what is wrong with them."""
-        behind = self.rescan or any(it.pending and not it.fault for it in self.standings.values())
+        behind = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
         waiting = self.looking or (("publication",) if behind else ())
         return {
             "state": "looking" if waiting else "current",
@@ -311,7 +189,7 @@ class State:
 
     def arrived(self) -> Collection[str] | None:
         """Return the URL keys that were seen for the first time since the last call; None if any may be among them."""
-        found = [standing.registry.take_arrived() for standing in self.standings.values()]
+        found = [projection.take_arrived() for projection in self.projections.values()]
         return None if None in found else {key for keys in found if keys for key in keys}
 
     def owners(self, keys: Collection[str] | None = None) -> frozenset[str]:
@@ -325,29 +203,27 @@ class State:
 
     def keys(self) -> frozenset[str]:
         """Return the URL keys of all projects."""
-        return frozenset(
-            key for standing in self.standings.values() for key in standing.registry.known_keys()
-        )
+        return frozenset(key for projection in self.projections.values() for key in projection.known_keys())
 
     def take_inputs(self, inputs: Inputs) -> None:
         """Have every registry take new inputs; the projects they concern are scanned by the next cycle."""
         self.inputs = inputs
-        for name, standing in self.standings.items():
-            changed, projects = standing.registry.take_inputs(inputs)
-            standing.pending |= changed
+        for name, projection in self.projections.items():
+            changed, projects = projection.take_inputs(inputs)
+            projection.dirty |= changed
             if changed or projects:
-                standing.retry_now()
+                projection.hold.retry_now()
             if projects:
                 self.rescan.setdefault(name, set()).update(projects)
 
-    def may_try(self, standing: Standing) -> bool:
+    def may_try(self, projection: Projection) -> bool:
         """Whether a registry is not held, or may be tried again."""
-        return not standing.resting or self.accepted
+        return self.accepted or not projection.hold.resting
 
     def quarantine(self) -> dict[str, Mapping[str, str]]:
         """Return registry to project to the reason why it is held back; registries without any are left out."""
-        return {s.name: held for s in self.standings.values() if (held := s.registry.held_projects())}
+        return {it.name: held for it in self.projections.values() if (held := it.held_projects())}
 
-    def held(self) -> Iterator[Standing]:
-        """Return the registries whose files are behind, each with its fault."""
-        return (standing for standing in self.standings.values() if standing.fault)
+    def held(self) -> Iterator[Projection]:
+        """Return the registries whose files are behind, each with its reason."""
+        return (projection for projection in self.projections.values() if projection.hold.fault)

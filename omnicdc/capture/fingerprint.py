@@ -7,19 +7,39 @@ before and after it, each time read outside the scan's own snapshot.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from omnicdc import db
 from omnicdc.errors import SchemaMismatch
-from omnicdc.state import Capture
 
 if TYPE_CHECKING:
     from omnicdc.capture.watch_list import Watch
-    from omnicdc.state import State
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What the database says of the capture."""
+
+    mark: str
+    """Alters when changes may have been missed."""
+    fault: str | None = None
+    mend: str = ""
+    trusted: bool = True
+    """Whether it has our watch list; if not, every change concerns every scanner."""
+    lacking: tuple[str, ...] = ()
+    """What our watch list has and the installed one has not."""
+
+    def report(self) -> None:
+        """Log what is wrong with it, if anything."""
+        if self.fault:
+            log.warning("capture_broken", fault=self.fault, hint=self.mend)
+        if not self.trusted:
+            log.warning("watch_list_differs", lacking=self.lacking, hint="run `omnicdc install`")
 
 
 def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
@@ -28,21 +48,6 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
     lacking = sorted({*watch.fields} - {*installed["watched"]})
     same = tuple(sorted(installed["watched"])) == watch.fields
     return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
-
-
-def say(capture: Capture) -> None:
-    """Log what is wrong with it, if anything."""
-    if capture.fault:
-        log.warning("capture_broken", fault=capture.fault, hint=capture.mend)
-    if not capture.trusted:
-        log.warning("watch_list_differs", lacking=capture.lacking, hint="run `omnicdc install`")
-
-
-def take(capture: Capture, state: State) -> None:
-    """Have everything scanned after the capture was altered, and report what is new."""
-    if capture != state.capture:
-        say(capture)
-    state.altered(capture)
 
 
 def watched(conn: db.Connection) -> db.Row:

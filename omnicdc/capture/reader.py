@@ -1,4 +1,4 @@
-"""Reads the log without gaps, and sleeps until it rings. The algorithms are told in docs/design.md.
+"""Reads the log without gaps. The algorithm is explained in docs/design.md; `doorbell` says when to read again.
 
 The reader remembers the snapshot of its last read and takes what is visible now and was not visible
 then (PgQ's pair of snapshots): a transaction that commits late is neither lost nor waited for.
@@ -6,23 +6,16 @@ then (PgQ's pair of snapshots): a transaction that commits late is neither lost 
 
 from __future__ import annotations
 
-import select
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import DatabaseUnavailable
 from omnicdc.model import Change
-from omnicdc.stop import SLICE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-FIRST_NAP_S = 0.001
-LONGEST_NAP_S = 0.25
-"""How long to sleep beside a writer that may not have rung: doubling, from the first to the longest."""
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,81 +87,3 @@ def insist(here: str, place: str) -> None:
 def _change(row: db.Row) -> Change:
     fields = None if row["fields"] is None else tuple(row["fields"])
     return Change(row["op"], fields, row["projects"], row["rows"])
-
-
-class GoingOn(Protocol):
-    """Whoever can end a sleep."""
-
-    def going_on(self) -> bool:
-        """Whether to sleep on."""
-
-
-class Doorbell:
-    """Sleeps until the log may hold something new.
-
-    Writers ring only while somebody is parked. A writer that stayed silent looked before we parked,
-    and still holds W, or has ended: so after parking, look for W, then read once more. If someone
-    held W, come back soon; whoever comes later rings.
-    """
-
-    def __init__(self, conn: db.Connection) -> None:
-        self._conn = conn
-        self._nap_s = FIRST_NAP_S
-        self.slept = True
-        """Whether there was nothing to read when we last came."""
-        self.calm = True
-        """Whether nobody wrote then, either, so that only the bell could wake us."""
-        self.rung = False
-        """Whether it was the bell that woke us."""
-        conn.execute("listen omnicdc_change")
-
-    def wait(
-        self,
-        last: str,
-        wishes: GoingOn,
-        at_most_s: float,
-        when_calm: Callable[[], float | None] = lambda: None,
-    ) -> bool:
-        """Return when something waits already, when the bell rang, after `at_most_s`, or when told to.
-
-        `when_calm` is called just before sleeping if nobody writes and whoever comes will ring; it may set how long
-        to listen. Returns whether we are parked, which the next reading ends: until then every writer rings.
-        """
-        with db.translated("waiting for the log"):
-            parked = bool(db.one(self._conn, "park")["parked"])
-            # If not, somebody keeps our lock, or a writer is just looking: nobody will ring.
-            writing = not parked or bool(db.one(self._conn, "writers")["writing"])
-            self.slept = not db.one(self._conn, "changes_waiting", {"last": last})["waiting"]
-            self.calm, self.rung = self.slept and not writing, False
-            if self.slept:
-                seconds = min(at_most_s, self._nap(writing=writing))
-                self.rung = self._listen(wishes, (when_calm() if self.calm else None) or seconds)
-            return parked
-
-    def _nap(self, *, writing: bool) -> float:
-        if not writing:
-            self.found()
-            return float("inf")
-        nap = self._nap_s
-        self._nap_s = min(nap * 2, LONGEST_NAP_S)
-        return nap
-
-    def _listen(self, wishes: GoingOn, seconds: float) -> bool:
-        """Wait on the connection's socket, for the driver's own way to wait wakes ten times a second; whether it rang."""
-        arrival = select.poll()
-        arrival.register(self._conn.fileno(), select.POLLIN)
-        end = time.monotonic() + seconds
-        while wishes.going_on():
-            if list(self._conn.notifies(timeout=0)):
-                self.found()
-                return True
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            # In slices: a signal's handler does not end a system call.
-            arrival.poll(min(left, SLICE_S) * 1000)
-        return False
-
-    def found(self) -> None:
-        """Take it that writers are busy: the next nap beside one of them is short again."""
-        self._nap_s = FIRST_NAP_S

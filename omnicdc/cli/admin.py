@@ -111,29 +111,31 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     if once:
         _once(config, as_json=as_json)
     from omnicdc.daemon import supervisor
+    from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
 
-    wishes = supervisor.Wishes()
-    wishes.listen()
+    signals = SignalFlags()
+    signals.listen()
     supervisor.run(
-        lambda: options.load(given), wishes, Notifier(os.environ), lambda _point: None, standby=standby
+        lambda: options.load(given), signals, Notifier(os.environ), lambda _point: None, standby=standby
     )
 
 
 def _once(config: Config, *, as_json: bool) -> NoReturn:
     from omnicdc.cli.progress import through
-    from omnicdc.daemon import supervisor
+    from omnicdc.daemon.once import run_to_the_end
+    from omnicdc.daemon.signals import SignalFlags
     from omnicdc.registries.scanners import scanners
 
     points = [f"{what} {name}" for what in ("scanned", "published") for name in scanners()]
-    wishes = supervisor.Wishes()
-    wishes.listen()
+    signals = SignalFlags()
+    signals.listen()
     with through("publishing", points) as observe:
-        generation, state = supervisor.run_to_the_end(config, wishes.stop, observe)
+        generation, state = run_to_the_end(config, signals.stop, observe)
     held = {
-        standing.name: {"reason": standing.fault.reason, "hint": standing.fault.hint}
-        for standing in state.held()
-        if standing.fault
+        projection.name: {"reason": fault.reason, "hint": fault.hint}
+        for projection in state.held()
+        if (fault := projection.hold.fault)
     }
     quarantined = dict(generation.quarantined) if generation else {}
     written = list(generation.registries) if generation else []

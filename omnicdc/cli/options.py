@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omnicdc.config import conninfo
 from omnicdc.config import settings as configuration
+from omnicdc.db import conninfo
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

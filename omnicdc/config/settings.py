@@ -16,9 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from omnicdc.config import conninfo, sources
-from omnicdc.config.conninfo import CREDENTIALS, Target, describe_dsn
-from omnicdc.config.password import PasswordFile
+from omnicdc.config import sources
+from omnicdc.db import conninfo
+from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
+from omnicdc.db.password import PasswordFile
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.formats.unicode import is_unicode
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
 
 from omnicdc import db
+from omnicdc.capture.doorbell import Wakeup
 from omnicdc.db.connection import PROBE_S
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError
@@ -104,20 +106,30 @@ def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
     return Fault(f"{UNSENT}: {sentence}", hint)
 
 
+class Stage(Enum):
+    """Where the next canary is."""
+
+    RESTING = auto()
+    """None is needed before the next heartbeat."""
+    DUE = auto()
+    """One should be sent at the next quiet moment."""
+    FLYING = auto()
+    """One is under way."""
+
+
 @dataclass(slots=True)
 class Canary:
-    """Sends them, one at a time, for one session; a context manager, which calls off the one that is out."""
+    """Sends them, one at a time, for one session; a context manager, which calls off the one that is under way."""
 
     conn: db.Connection
     state: State
-    due: bool = True
-    """Whether one should be sent; set again and again by the clock."""
-    tried: bool = False
-    """Whether one has been sent, or could not be, and what became of it is known."""
+    stage: Stage = Stage.DUE
+    followed: bool = False
+    """Whether what became of one is known, or that it could not be sent."""
     fault: Fault | None = None
-    """What the last one told."""
+    """What the last one showed."""
     heard: bool = False
-    """Whether a bell was heard in this session, a canary's or a writer's."""
+    """Whether a notification arrived in this session, a canary's or a writer's."""
     _unsent: Fault | None = None
     _next_try_s: float = 0.0
     _retry_at: float = 0.0
@@ -125,33 +137,42 @@ class Canary:
     _token: str = field(default="", repr=False)
 
     @property
-    def out(self) -> bool:
+    def flying(self) -> bool:
         """Whether one is under way."""
-        return self._sender is not None
+        return self.stage is Stage.FLYING
 
     @property
     def deaf(self) -> bool:
-        """Whether this session no longer hears: it or its connection is to blame, not the database."""
+        """Whether notifications no longer arrive here: this session or its connection is to blame, not the database."""
         return self.fault is DEAF
 
-    @property
-    def anytime(self) -> bool:
-        """Whether the next need not wait until nobody writes: it is to tell whether a fault is over that is not the bell's."""
-        return self.due and self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
+    def ask(self) -> None:
+        """Have one sent at the next quiet moment."""
+        if self.stage is Stage.RESTING:
+            self.stage = Stage.DUE
 
     def retry(self) -> None:
         """Have one sent soon if something is wrong, so that its end is noticed; rarely, if it is sending that fails."""
-        self.due |= self.fault is not None and time.monotonic() >= self._retry_at
+        if self.fault is not None and time.monotonic() >= self._retry_at:
+            self.ask()
 
-    def release(self) -> float | None:
+    def sent_beside_writers(self, wakeup: Wakeup) -> bool:
+        """Send one although writers are busy, if it is to show whether a fault is over that does not concern notifications."""
+        may = self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
+        if not (wakeup.writers_busy and self.stage is Stage.DUE and may):
+            return False
+        self.send()
+        return True
+
+    def send(self) -> float | None:
         """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
 
         One that cannot be sent is a fault, too, and ends the waiting for it: the daemon is ready all the same. If the
         server does not take a second connection, look at once whether the first one still works.
         """
-        if not self.due:
+        if self.stage is not Stage.DUE:
             return None
-        self.due = False
+        self.stage = Stage.RESTING
         try:
             self._sender = db.connect(
                 self.state.config.target,
@@ -160,9 +181,8 @@ class Canary:
                 once_more=False,
             )
             self._sender.stop = self.state.stop
-            self._sender.conninfo = (
-                None  # a silence is no riddle here: this one gives up, and we look ourselves
-            )
+            # A silence is no riddle here: this one gives up, and we look ourselves.
+            self._sender.conninfo = None
             self._token = db.one(self._sender, "release_canary")["token"]
         except (psycopg.Error, OmnicdcError) as exc:
             self._call_off()
@@ -172,16 +192,17 @@ class Canary:
             log.debug("canary_not_sent", error=str(exc))
             return AT_ONCE_S if isinstance(exc, (psycopg.OperationalError, DatabaseUnavailable)) else None
         self._next_try_s = 0.0
+        self.stage = Stage.FLYING
         return HEARD_S
 
-    def settle(self, *, rung: bool, busy: bool) -> None:
-        """After the reading that followed, acknowledge it and see how far it came; nothing if none is out.
+    def settle(self, wakeup: Wakeup) -> None:
+        """After the reading that followed, acknowledge it and see how far it came; nothing if none is under way.
 
-        `rung` says that it was a bell that ended the sleep before that reading, `busy` that there was none to be ended.
-
-        Raises DatabaseUnavailable if a session that did hear is deaf, twice in a row: a new connection may hear.
+        `wakeup` says what ended the sleep before that reading. Raises DatabaseUnavailable if notifications did arrive in
+        this session and no longer do, twice in a row: they may arrive at a new connection.
         """
-        self.heard |= rung
+        polling = self.state.config.wake == "poll"
+        self.heard |= wakeup is Wakeup.RANG
         unsent_for, self._unsent = self._unsent, None
         if unsent_for:
             # Only now: the session's own connection has just been read from, so it works.
@@ -189,9 +210,10 @@ class Canary:
         if self._sender is None:
             return
         acknowledge(self.conn, self.state)
+        rung = polling or wakeup is Wakeup.RANG or wakeup.writers_busy
         try:
             asked = {"token": self._token, "name": self.state.config.consumer}
-            fault = diagnose(Flight(rung=rung or busy, **db.one(self._sender, "canary", asked)))
+            fault = diagnose(Flight(rung=rung, **db.one(self._sender, "canary", asked)))
             db.run(self._sender, "forget_canary", {"token": self._token})
         except (psycopg.Error, OmnicdcError) as exc:
             fault = unsent(exc)
@@ -200,12 +222,12 @@ class Canary:
 
     def _found(self, fault: Fault | None) -> None:
         before, self.fault = self.fault, fault
-        self.tried = True
+        self.followed = True
         if fault != before:
             self._say(before, fault)
         if fault is DEAF and before is not DEAF:
             self.conn.execute("listen omnicdc_change")
-            self.due = True
+            self.ask()
         elif fault is DEAF and self.heard:
             raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
 
@@ -218,6 +240,8 @@ class Canary:
 
     def _call_off(self) -> None:
         sender, self._sender = self._sender, None
+        if self.flying:
+            self.stage = Stage.RESTING
         if sender:
             sender.close()
 

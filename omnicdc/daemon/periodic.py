@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import look_at_capture, say, take
+from omnicdc.capture.fingerprint import look_at_capture
 from omnicdc.capture.reader import insist
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.delivery.retention import Retention
-from omnicdc.files.ownership import inspect
+from omnicdc.files.publication import inspect
 from omnicdc.model import HEARTBEAT_S
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NOTICE_S = 5.0
 """How often the capture is looked at, if `poll_s` is longer; it takes the server a millisecond."""
 
 
-class Housekeeping:
+class PeriodicTasks:
     """Looks after one session, whenever its loop comes round."""
 
     def __init__(self, conn: db.Connection, state: State, inputs: Refresher, canary: Canary) -> None:
@@ -64,9 +64,9 @@ class Housekeeping:
 
     def _look_around(self, now: float) -> None:
         """Do what is due with every look at the log, and what is due less often."""
-        self._state.retrying = True
+        self._state.manifest.retrying = True
         self._inputs.hand_over(self._state)
-        inspect(self._state)
+        inspect(self._state.files.values(), self._state.manifest)
         with db.translated("looking where we are"):
             insist(db.one(self._conn, "place")["place"], self._state.place)
         self._canary.retry()
@@ -84,13 +84,13 @@ class Housekeeping:
             found = look_at_capture(self._conn, state.watch)
             known = db.one(self._conn, "known", {"name": state.config.consumer})["known"]
         if found != state.capture:
-            take(found, state)
+            state.altered(found)
         if not known:
             acknowledge(self._conn, state)
 
     def _sign(self) -> None:
         """Forget what nobody needs, and say where we stand."""
-        say(self._state.capture)
+        self._state.capture.report()
         self._retention.begin()
         acknowledge(self._conn, self._state)
-        self._canary.due = True
+        self._canary.ask()

@@ -17,17 +17,19 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import look_at_capture, say, watched
+from omnicdc.capture.fingerprint import look_at_capture, watched
 from omnicdc.capture.watch_list import derive
 from omnicdc.config.settings import describe_dsn
 from omnicdc.db.pooler import check_session
 from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError
-from omnicdc.files.publication import recall
+from omnicdc.files.manifest_file import ManifestFile
+from omnicdc.files.publication import load_manifest
+from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
-from omnicdc.registries.projection import Registry
+from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import limit, located
 from omnicdc.registries.scanners import scanners
-from omnicdc.state import Identity, Standing, State
+from omnicdc.state import Identity, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,14 +158,20 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
             hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its maintenance ends",
         )
     capture = look_at_capture(conn, watch)
-    say(capture)
-    standings = {name: Standing(Registry(scanner, inputs)) for name, scanner in scanners().items()}
+    capture.report()
+    root, kept = config.require_root(), config.state_dir
+    restore = config.on_drift == "restore"
+    files = {
+        name: RegistryFile(Projection(scanner, inputs), root, kept, restore)
+        for name, scanner in scanners().items()
+    }
     state = State(
         config=config,
         watch=watch,
         identity=Identity(found["system_identifier"], found["timeline"]),
         inputs=inputs,
-        standings=standings,
+        files=files,
+        manifest=ManifestFile(root, kept),
         started_at=datetime.now(UTC),
         stop=stop,
         capture=capture,
@@ -171,10 +179,15 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         place=db.one(conn, "place")["place"],
     )
     _remember(conn, state)
-    shown = recall(state)
-    if shown and not _comparable(conn, shown):
+    manifest = load_manifest(files.values(), state.manifest)
+    if manifest:
+        state.generation = max(state.generation, manifest.generation)
+    if manifest and manifest.snapshot and not _comparable(conn, manifest.snapshot):
         log.warning(
-            "database_went_back", shown=shown, found=state.snapshot, hint="everything is scanned afresh"
+            "database_went_back",
+            shown=manifest.snapshot,
+            found=state.snapshot,
+            hint="everything is scanned afresh",
         )
     return state
 
@@ -187,9 +200,9 @@ def _remember(conn: db.Connection, state: State) -> None:
     if stored is None:
         return
     state.generation = stored["generation"]
-    for standing in state.standings.values():
+    for projection in state.projections.values():
         # An acceptance that no daemon has read yet is good for what was held then.
-        standing.guarded = stored["held"].get(standing.name, {}).get("guard", False)
+        projection.hold.by_guard = stored["held"].get(projection.name, {}).get("guard", False)
     known = Identity(stored["system_identifier"], stored["timeline"])
     if known == state.identity and _comparable(conn, stored["snapshot"]):
         state.snapshot = stored["snapshot"]

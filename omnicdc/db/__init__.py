@@ -10,10 +10,9 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.types.string import TextLoader
 
-from omnicdc.config.conninfo import PATIENCE_S, Login
-from omnicdc.config.settings import describe_dsn
 from omnicdc.db import sql
 from omnicdc.db.connection import PROBE_S, Connection, Row, role_of
+from omnicdc.db.conninfo import PATIENCE_S, Login, describe_dsn
 from omnicdc.db.dial import within
 from omnicdc.db.refusal import Refusal, refusal
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, SchemaMismatch, ServerFull
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg.abc import Params
 
-    from omnicdc.config.conninfo import Target
+    from omnicdc.db.conninfo import Target
 
 __all__ = ["Connection", "Row"]
 

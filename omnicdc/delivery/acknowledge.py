@@ -13,8 +13,10 @@ from omnicdc.delivery.quarantine import differences, listed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from omnicdc.files.registry_file import RegistryFile
     from omnicdc.model import Generation
-    from omnicdc.state import Standing, State
+    from omnicdc.registries.projection import Projection
+    from omnicdc.state import State
 
 
 def acknowledge(conn: db.Connection, state: State, generation: Generation | None = None) -> None:
@@ -62,8 +64,8 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "system_identifier": state.identity.system_identifier,
         "timeline": state.identity.timeline,
         "generation": state.generation,
-        "registries": Jsonb({standing.path: _on_disk(standing) for standing in state.standings.values()}),
-        "held": Jsonb({standing.name: _held(standing) for standing in state.held()}),
+        "registries": Jsonb({file.path: _on_disk(file) for file in state.files.values()}),
+        "held": Jsonb({projection.name: _held(projection) for projection in state.held()}),
         "quarantined": Jsonb(listed(state.quarantine())),
         "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
         "host": socket.gethostname(),
@@ -86,28 +88,28 @@ def _last_error(state: State) -> dict[str, Any]:
     if state.capture.lacking:
         said = f"the capture does not watch {', '.join(state.capture.lacking)}, which this daemon reads - run `omnicdc install`"
         return {"last_error": said, "last_error_at": state.started_at}
-    return {"last_error": state.last_error, "last_error_at": state.last_error_at}
+    return {"last_error": state.manifest.error, "last_error_at": state.manifest.error_at}
 
 
-def _on_disk(standing: Standing) -> dict[str, Any]:
-    file = standing.published
+def _on_disk(file: RegistryFile) -> dict[str, Any]:
+    published = file.published
     return {
-        "name": standing.name,
-        "count": file.count if file else None,
-        "size": file.size if file else None,
-        "generated_at": file.stamp if file else None,
-        "drifted": standing.drifted,
+        "name": file.name,
+        "count": published.count if published else None,
+        "size": published.size if published else None,
+        "generated_at": published.stamp if published else None,
+        "drifted": file.drift_count,
     }
 
 
-def _held(standing: Standing) -> dict[str, Any]:
-    fault = standing.fault
+def _held(projection: Projection) -> dict[str, Any]:
+    fault = projection.hold.fault
     assert fault is not None  # noqa: S101 - held() gives only those
     return {
         "reason": fault.reason,
         "hint": fault.hint,
-        "since": standing.since or None,
-        "guard": standing.guarded,
+        "since": projection.as_of or None,
+        "guard": projection.hold.by_guard,
     }
 
 

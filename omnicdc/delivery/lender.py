@@ -20,15 +20,15 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from omnicdc import db
-from omnicdc.config.conninfo import describe_dsn
 from omnicdc.db.connection import Connection
+from omnicdc.db.conninfo import describe_dsn
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError, ServerFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from omnicdc.config.conninfo import Target
+    from omnicdc.db.conninfo import Target
 
 IDLE_S = 30.0
 """A connection that was not needed for so long is closed."""

@@ -24,8 +24,8 @@ from omnicdc.errors import OmnicdcError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from omnicdc.config.conninfo import Target
     from omnicdc.db.connection import Connection
+    from omnicdc.db.conninfo import Target
 
 LISTENING_PATIENCE_S = 2.0
 """Between two looks of one wait, while the process listens."""

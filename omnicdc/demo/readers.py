@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from omnicdc.inputs.urls import github, url_key
+from omnicdc.formats.urls import github, url_key
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:

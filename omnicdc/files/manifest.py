@@ -28,8 +28,11 @@ MANIFEST = REGISTRY / "omnicdc_manifest.json"
 ANNOUNCED = REGISTRY / ".omnicdc_announced.json"
 VERSION = 1
 
-Signatures = list[tuple[int, int, int] | None]
-"""Of one file, as `drift.signature` gives them."""
+Signature = tuple[int, int, int]
+"""Size, time and inode of a file."""
+
+Signatures = list[Signature | None]
+"""Of one file that was replaced, and of the one in its place."""
 
 _NOTE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -111,7 +114,7 @@ def read_announced(root: Path) -> dict[str, Signatures]:
         return {}
 
 
-def _signature(size: int, mtime_ns: int, inode: int) -> tuple[int, int, int]:
+def _signature(size: int, mtime_ns: int, inode: int) -> Signature:
     return size, mtime_ns, inode
 
 

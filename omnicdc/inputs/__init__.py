@@ -6,6 +6,6 @@ by it do not pay for the rest.
 
 from __future__ import annotations
 
-from omnicdc.inputs.urls import url_key
+from omnicdc.formats.urls import url_key
 
 __all__ = ["url_key"]

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.urls import url_key
 from omnicdc.inputs.gitfiles import origin
-from omnicdc.inputs.urls import url_key
 from omnicdc.inputs.walk import walk
 
 if TYPE_CHECKING:

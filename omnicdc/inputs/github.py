@@ -14,9 +14,9 @@ from typing import IO, TYPE_CHECKING
 
 import orjson
 
+from omnicdc.formats.urls import github
 from omnicdc.inputs import cache
 from omnicdc.inputs.inventory import GONE, SOURCE, Element, Elements, by_key
-from omnicdc.inputs.urls import github
 from omnicdc.stop import SLICE_S
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from omnicdc.formats.urls import github, trimmed, url_key
 from omnicdc.inputs.reading import Named, Reading
-from omnicdc.inputs.urls import github, trimmed, url_key
 from omnicdc.inputs.yaml_source import BadEntry, Fields, content, entry_list
 from omnicdc.model import Override
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -21,20 +20,11 @@ from omnicdc.registries.block import Block, Key, Row
 if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView, Mapping, Sequence
 
-    from omnicdc.model import Entry
+    from omnicdc.model import Entry, Frame
     from omnicdc.registries.block import Edit
 
 BLOCK_SIZE = 256
 """Entries in a block on average: the fewer, the less is hashed after a change, the more is listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What surrounds the entries. Every entry's bytes end with `separator`; the file's last drops it."""
-
-    header: bytes
-    footer: bytes
-    separator: bytes = b""
 
 
 class Document:

@@ -1,6 +1,6 @@
-"""One registry as it should be: its entries, who belongs in which, and what is held back. No I/O.
+"""One registry as it should be: its entries, which projects belong in which, and what is held back. No I/O.
 
-Its neighbours: `document` keeps the bytes in order, `publish` puts them on disk.
+Its neighbours: `document` keeps the bytes in order, `files` puts them on disk.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from omnicdc.registries.document import Document
+from omnicdc.registries.hold import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from omnicdc.model import Entry, Inputs
-    from omnicdc.registries.document import Frame
+    from omnicdc.model import Entry, Frame, Inputs
     from omnicdc.registries.scanners import Row, Scanner
 
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-class Registry:
+class Projection:
     """What one scanner's registry should hold, kept up to date change by change.
 
     Rows of CMP are not kept, but for grouped scanners, where one project's entry depends on others.
@@ -29,6 +29,13 @@ class Registry:
 
     def __init__(self, scanner: Scanner, inputs: Inputs) -> None:
         self.scanner = scanner
+        self.hold = Hold(scanner.registry)
+        self.dirty = True
+        """Whether its file may differ from it."""
+        self.scan_due = True
+        """Whether only a full scan can tell what it should hold."""
+        self.as_of = ""
+        """The snapshot that its file shows; empty if none."""
         self.document = Document()
         self.quarantined: dict[str, str] = {}
         """Unit to the reason why it has no entry."""
@@ -42,6 +49,21 @@ class Registry:
         """Project to its key, if it has one."""
         self._sharing: dict[str, dict[str, Row] | Row] = {}
         """If grouped: key to its row, or to the rows of those that share it, by project."""
+
+    @property
+    def name(self) -> str:
+        """The registry's name in logs and answers: its file's."""
+        return self.scanner.registry
+
+    def mark_published(self) -> None:
+        """Take the file as holding what it should."""
+        self.dirty = False
+        self.hold.end()
+
+    def sweep(self) -> None:
+        """Have the next cycle scan it in full."""
+        self.scan_due = True
+        self.hold.retry_now()
 
     def rebuild(self, rows: Iterable[Row], unreadable: Mapping[str, str] = NOTHING) -> None:
         """Start over from all rows of CMP. If it fails midway, only another one makes it whole.

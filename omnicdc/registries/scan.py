@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg.errors import QueryCanceled
@@ -25,17 +26,15 @@ from omnicdc.registries.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from psycopg import ServerCursor
+    from psycopg import Cursor, ServerCursor
 
-    from omnicdc.capture.reader import Reading
     from omnicdc.db import Connection
     from omnicdc.log.timings import Stages
     from omnicdc.model import Ids, Work
-    from omnicdc.registries.projection import Registry
+    from omnicdc.registries.projection import Projection
     from omnicdc.registries.scanners import Row
-    from omnicdc.state import Standing, State
     from omnicdc.stop import Stop
 
 BULK = 1000
@@ -43,95 +42,133 @@ BULK = 1000
 of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
 
 
-def scan(reading: Reading, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
-    """Bring the registries up to the reading's snapshot; one that cannot be scanned is held, the others go on.
+@dataclass(frozen=True, slots=True)
+class Scanning:
+    """What every scan needs besides the connection, which is in the snapshot to be scanned."""
 
-    `observe` is told `scanned NAME` after each. Raises DatabaseUnavailable if the table is younger than the snapshot.
+    projections: Mapping[str, Projection]
+    """By scanner, in the order of publication."""
+    table: str
+    """CMP's, with its schema."""
+    stop: Stop
+    timings: Stages
+    observe: Callable[[str], None]
+    """Told `scanned NAME` after each."""
+    remedy: str = ""
+    """What fixes the capture, if it is broken: then a scan that fails does so for the same reason."""
+
+
+def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
+    """Bring the registries up to the connection's snapshot; one that cannot be scanned is held, the others go on.
+
+    Returns the names of the scanners that succeeded. Raises DatabaseUnavailable if the table is younger than the snapshot.
     """
-    conn, table = reading.conn, state.config.table
-    found: dict[str, tuple[list[Row], dict[str, str]]] = {}
-    late: RegistryError | None = None
-    began, late_s = time.monotonic(), 0.0
-    wanted = {name: _wanted(state.standings[name], work[name]) for name in state.standings if name in work}
-    with stages("scan"):
-        by_name = {name: ids for name, ids in wanted.items() if ids is not EVERYTHING}
-        try:
-            found = _together(conn, state, by_name)
-        except RegistryError as exc:
-            late, late_s = exc, time.monotonic() - began
-    for name, ids in wanted.items():
-        standing = state.standings[name]
-        began = time.monotonic()
-        try:
-            if ids is EVERYTHING:
-                _rebuild(conn, standing, table, state.stop, stages)
-            elif late:
-                raise late
-            else:
-                if name not in found:
-                    with stages("scan"):
-                        found[name] = readable(conn, standing.registry.scanner, table, ids)
-                with stages("render"):
-                    standing.pending |= standing.registry.update(ids, *found.pop(name))
-        except RegistryError as exc:
-            took_s = late_s if exc is late else time.monotonic() - began
-            hint = state.capture.mend if state.capture.fault else exc.hint
-            standing.hold(Fault(exc.message, hint), took_s=took_s)
-            standing.scan_due = True
-            continue
-        standing.scan_due = False
-        state.rescan.pop(name, None)
-        observe(f"scanned {name}")
+    projections = {name: it for name, it in scanning.projections.items() if name in work}
+    wanted = {name: _wanted(projection, work[name]) for name, projection in projections.items()}
+    together = _together(conn, scanning, wanted)
+    scanned = frozenset(name for name in wanted if _scanned(conn, scanning, name, wanted[name], together))
     if EVERYTHING in wanted.values():
-        with stages("scan"):
+        with scanning.timings("scan"):
             _insist(db.start(conn, "rewritten"))
+    return scanned
 
 
-def _wanted(standing: Standing, ids: Ids) -> Ids:
+@dataclass(slots=True)
+class _Together:
+    """What the targeted SELECTs gave in one round trip, by scanner."""
+
+    rows: dict[str, list[Row]]
+    error: RegistryError | None = None
+    """They took too long: by themselves they would take as long again."""
+    took_s: float = 0.0
+
+
+def _scanned(conn: Connection, scanning: Scanning, name: str, ids: Ids, together: _Together) -> bool:
+    """Scan one registry, or hold it; returns whether it was scanned."""
+    projection, began = scanning.projections[name], time.monotonic()
+    try:
+        if ids is EVERYTHING:
+            _rebuild(conn, projection, scanning)
+        else:
+            _update(conn, projection, ids, scanning, together)
+    except RegistryError as exc:
+        took_s = together.took_s if exc is together.error else time.monotonic() - began
+        projection.hold.start(Fault(exc.message, scanning.remedy or exc.hint), took_s=took_s)
+        projection.scan_due = True
+        return False
+    projection.scan_due = False
+    scanning.observe(f"scanned {name}")
+    return True
+
+
+def _update(
+    conn: Connection, projection: Projection, ids: frozenset[str], scanning: Scanning, together: _Together
+) -> None:
+    """Take what CMP holds of some projects, row by row where the SELECT for all registries at once failed."""
+    if together.error:
+        raise together.error
+    name = projection.scanner.name
+    if name in together.rows:
+        found: tuple[list[Row], dict[str, str]] = together.rows.pop(name), {}
+    else:
+        with scanning.timings("scan"):
+            found = readable(conn, projection.scanner, scanning.table, ids)
+    with scanning.timings("render"):
+        projection.dirty |= projection.update(ids, *found)
+
+
+def _wanted(projection: Projection, ids: Ids) -> Ids:
     """Return which projects to look at, for those that a change named."""
     # What failed before may have missed more than this change: then these ids are not enough.
-    if ids is EVERYTHING or standing.scan_due:
+    if ids is EVERYTHING or projection.scan_due:
         return EVERYTHING
-    return ids if len(ids) <= _most(standing) else EVERYTHING
+    return ids if len(ids) <= _most(projection) else EVERYTHING
 
 
-def most_by_name(state: State) -> int:
+def most_by_name(projections: Iterable[Projection]) -> int:
     """Return how many projects a change may concern to be looked at by name; beyond, everything is."""
-    return max(map(_most, state.standings.values()))
+    return max(map(_most, projections))
 
 
-def _most(standing: Standing) -> int:
-    return max(BULK, len(standing.registry.document) // 3)
+def _most(projection: Projection) -> int:
+    return max(BULK, len(projection.document) // 3)
 
 
-def _together(
-    conn: Connection, state: State, wanted: Mapping[str, frozenset[str]]
-) -> dict[str, tuple[list[Row], dict[str, str]]]:
-    """Run the targeted SELECTs in one round trip; nothing if one of them fails: then each is tried by itself.
+def _together(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -> _Together:
+    """Run the targeted SELECTs in one round trip; no rows if one of them fails: then each is tried by itself.
 
-    Raises RegistryError if one takes too long: by themselves they would take as long again.
     Of a table that was made or written anew after the snapshot nothing is seen: so that is asked afterwards, as in `scan`.
     """
-    if not wanted:
-        return {}
+    by_name = {name: ids for name, ids in wanted.items() if ids is not EVERYTHING}
+    if not by_name:
+        return _Together({})
+    began = time.monotonic()
+    with scanning.timings("scan"):
+        try:
+            cursors = _sent(conn, scanning, by_name)
+        except NOT_AS_EXPECTED:
+            conn.execute("rollback to scan")
+            return _Together({})
+        except QueryCanceled as exc:
+            conn.execute("rollback to scan")
+            return _Together({}, too_slow(exc), time.monotonic() - began)
+        # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a transaction no
+        # longer counts for how long. What hangs after this is ended after idle_in_transaction_session_timeout.
+        _insist(db.start(conn, "rewritten"))
+        return _Together({name: cursor.fetchall() for name, cursor in cursors.items()})
+
+
+def _sent(
+    conn: Connection, scanning: Scanning, by_name: Mapping[str, frozenset[str]]
+) -> dict[str, Cursor[Row]]:
     cursors = {}
-    try:
-        with conn.pipeline():
-            conn.execute("savepoint scan")
-            limit(conn)
-            for name, ids in wanted.items():
-                query = statement(state.standings[name].registry.scanner, state.config.table, targeted=True)
-                cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
-    except NOT_AS_EXPECTED:
-        conn.execute("rollback to scan")
-        return {}
-    except QueryCanceled as exc:
-        conn.execute("rollback to scan")
-        raise too_slow(exc) from exc
-    # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a transaction no
-    # longer counts for how long. What hangs after this is ended after idle_in_transaction_session_timeout.
-    _insist(db.start(conn, "rewritten"))
-    return {name: (cursor.fetchall(), {}) for name, cursor in cursors.items()}
+    with conn.pipeline():
+        conn.execute("savepoint scan")
+        limit(conn)
+        for name, ids in by_name.items():
+            query = statement(scanning.projections[name].scanner, scanning.table, targeted=True)
+            cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
+    return cursors
 
 
 def _insist(rewritten: db.Cursor) -> None:
@@ -143,30 +180,28 @@ def _insist(rewritten: db.Cursor) -> None:
         )
 
 
-def _rebuild(conn: Connection, standing: Standing, table: str, stop: Stop, stages: Stages) -> None:
+def _rebuild(conn: Connection, projection: Projection, scanning: Scanning) -> None:
     """Have a registry start over from all of CMP, row by row, rendered as they come.
 
     Raises RegistryError, or Interrupted if a stop is asked for.
     """
-    registry = standing.registry
     try:
-        _rebuild_at_once(conn, registry, table, stop, stages)
+        _rebuild_at_once(conn, projection, scanning)
     except RegistryError as exc:
         if not of_a_row(exc):
             raise
         unreadable: dict[str, str] = {}
-        with stages("render"), uncollected():
-            registry.rebuild(
-                search(conn, registry.scanner, table, EVERYTHING, unreadable, stop=stop), unreadable
-            )
-    standing.pending = True
+        found = search(conn, projection.scanner, scanning.table, EVERYTHING, unreadable, stop=scanning.stop)
+        with scanning.timings("render"), uncollected():
+            projection.rebuild(found, unreadable)
+    projection.dirty = True
 
 
-def _rebuild_at_once(conn: Connection, registry: Registry, table: str, stop: Stop, stages: Stages) -> None:
-    query = statement(registry.scanner, table, targeted=False)
+def _rebuild_at_once(conn: Connection, projection: Projection, scanning: Scanning) -> None:
+    query = statement(projection.scanner, scanning.table, targeted=False)
     with (
-        stages("render"),
-        explained(conn, registry.scanner, table),
+        scanning.timings("render"),
+        explained(conn, projection.scanner, scanning.table),
         uncollected(),
         conn.transaction(),
         # A cursor on the server: what is not rendered yet need not be held here as well.
@@ -174,7 +209,7 @@ def _rebuild_at_once(conn: Connection, registry: Registry, table: str, stop: Sto
     ):
         limit(conn)
         cursor.execute(query)
-        registry.rebuild(_fetched(cursor, stop, stages))
+        projection.rebuild(_fetched(cursor, scanning.stop, scanning.timings))
 
 
 def _fetched(cursor: ServerCursor[Row], stop: Stop, stages: Stages) -> Iterator[Row]:

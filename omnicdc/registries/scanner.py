@@ -5,15 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from omnicdc.registries.document import Frame
-
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
     from typing import LiteralString
 
-    from omnicdc.model import Entry, Inputs
-
-__all__ = ["Frame", "Row", "Scanner"]
+    from omnicdc.formats.layout import Layout
+    from omnicdc.model import Entry, Frame, Inputs
 
 Row = tuple[str | None, ...]
 """A row of the scanner's SELECT, in its order; the first column is the project's id."""
@@ -31,6 +28,8 @@ class Scanner(ABC):
     """Of the registry's file, below the infrastructure root."""
     rank: ClassVar[int]
     """Registries are published in this order."""
+    layout: ClassVar[Layout]
+    """How its entries are found in the file, and read back."""
     query: ClassVar[LiteralString]
     """One SELECT over `{table}`, the project's `id` first. What it reads is what is captured."""
     grouped: ClassVar[bool] = False

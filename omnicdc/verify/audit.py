@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import RegistryError
+from omnicdc.files.contents import content
 from omnicdc.filesystem.atomic import nobody
-from omnicdc.formats.contents import content
 from omnicdc.formats.item import is_seen
-from omnicdc.formats.layout import Layout, layout_of
 from omnicdc.model import EVERYTHING
 from omnicdc.registries.garbage import uncollected
-from omnicdc.registries.projection import Registry
+from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import located, readable
 from omnicdc.registries.scanners import Scanner, scanners
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
     from omnicdc.db import Connection
+    from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs
 
 MEND_ROW = "mend the rows in CMP that cannot be shown"
@@ -52,7 +52,7 @@ def verify_all(
 class Compared:
     """One registry as it should be, and what was found of it."""
 
-    registry: Registry
+    registry: Projection
     report: RegistryReport
     present: bool
     """Whether there is a file."""
@@ -97,7 +97,7 @@ def _look(
 def _compared(
     conn: Connection, config: Config, scanner: Scanner, inputs: Inputs, inputs_known: bool
 ) -> Compared:
-    registry, path = Registry(scanner, inputs), config.require_root() / scanner.path
+    registry, path = Projection(scanner, inputs), config.require_root() / scanner.path
     blank = RegistryReport(scanner.name, path.name, "unreadable")
     try:
         registry.rebuild(*readable(conn, scanner, config.table, EVERYTHING))
@@ -105,7 +105,7 @@ def _compared(
         found = differences(registry, data)
     except RegistryError as exc:
         return Compared(registry, replace(blank, detail=exc.message, hint=exc.hint), present=True)
-    found = found if inputs_known else _of_cmp_alone(found, layout_of(scanner))
+    found = found if inputs_known else _of_cmp_alone(found, scanner.layout)
     held = registry.quarantined | registry.unreadable
     judged = _judged(replace(blank, difference=found, held=held), found)
     return Compared(registry, judged, present=data is not None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.layout import layout_of
 from omnicdc.verify.audit import compare_all
 from omnicdc.verify.project import held_back, verify_project, where_none_should_be, where_one_should_be
 from omnicdc.verify.report import WAIT, Check, Report
@@ -66,7 +65,7 @@ class _Indexed:
     def __init__(self, compared: Compared, *, inputs_known: bool) -> None:
         self.compared = compared
         self._inputs_known = inputs_known
-        self._layout = layout_of(compared.registry.scanner)
+        self._layout = compared.registry.scanner.layout
         self._held = compared.registry.held_projects()
         self._differs: set[str] = set()
         self._found: dict[str, list[Item]] = {}

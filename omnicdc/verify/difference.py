@@ -9,16 +9,16 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
+from omnicdc.files.contents import understand
 from omnicdc.files.drift import stamp_of
-from omnicdc.formats.contents import understand
 from omnicdc.formats.item import Differences, Item, compare
-from omnicdc.formats.layout import Layout, Split, layout_of
 from omnicdc.model import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from omnicdc.registries.projection import Registry
+    from omnicdc.formats.layout import Layout, Split
+    from omnicdc.registries.projection import Projection
 
     _Owned = tuple[str, "Side"]
     _Compared = tuple[int, tuple["EntryDifference", ...], Differences]
@@ -100,10 +100,10 @@ class RegistryDifference:
         return tuple(entry for entry in self.entries if entry.expected and entry.found)
 
 
-def differences(registry: Registry, data: bytes | None) -> RegistryDifference:
+def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
     """Compare what a registry should hold with a file's bytes (None: no file), in time linear in their number."""
     name, count = registry.scanner.registry, len(registry.document)
-    layout, wanted = layout_of(registry.scanner), _rendered(registry, data or b"")
+    layout, wanted = registry.scanner.layout, _rendered(registry, data or b"")
     if data == wanted:
         return RegistryDifference(name, count, count)
     expected = layout.split(wanted)
@@ -150,7 +150,7 @@ def _parsed(layout: Layout, data: bytes | None) -> object:
     return understand(layout, data).parsed
 
 
-def _rendered(registry: Registry, data: bytes) -> bytes:
+def _rendered(registry: Projection, data: bytes) -> bytes:
     """Return the whole file as it should be, with the time of the one that is there."""
     return b"".join(registry.document.parts(registry.frame(stamp_of(data))))
 

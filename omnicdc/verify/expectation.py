@@ -10,7 +10,6 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
-from omnicdc.formats.layout import Layout, layout_of
 from omnicdc.model import EVERYTHING, Fault
 from omnicdc.registries.rows import NOT_AS_EXPECTED, qualified, readable
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from omnicdc.db import Connection
     from omnicdc.formats.item import Item
+    from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs
     from omnicdc.registries.scanners import Row, Scanner
 
@@ -51,7 +51,7 @@ class Expectation:
 
 def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, project: str) -> Expectation:
     """Work out what a registry should hold of a project; never raises for what one registry cannot tell."""
-    layout = layout_of(scanner)
+    layout = scanner.layout
     try:
         rows, unreadable = readable(conn, scanner, table, [project])
         if unreadable:

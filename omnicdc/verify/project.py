@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
+from omnicdc.files.contents import Contents, look_into
 from omnicdc.files.manifest import read_manifest
-from omnicdc.formats.contents import Contents, look_into
 from omnicdc.formats.item import ABSENT, Item, compare, is_seen
-from omnicdc.formats.layout import Layout, layout_of
 from omnicdc.registries.rows import located
 from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, held_back
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
     from omnicdc.db import Connection
+    from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs, Published
 
 __all__ = [
@@ -98,7 +98,7 @@ def _look(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, 
     manifest = read_manifest(root)
     published = manifest.registries if manifest else {}
     files = {
-        name: _File(root / scanner.path, layout_of(scanner), published.get(scanner.path))
+        name: _File(root / scanner.path, scanner.layout, published.get(scanner.path))
         for name, scanner in scanners().items()
     }
     # Hashing and CMP's answer take about as long as each other, and both leave Python to others.

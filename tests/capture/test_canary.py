@@ -60,7 +60,7 @@ def test_it_leaves_the_log_once_it_arrived(cmp: Cmp, host: Host) -> None:
     kept = cmp.upsert("kept")
     with opened(host) as one:
         one.publish()
-        one.canary.release()
+        one.canary.send()
         sent = noted(cmp)
         one.publish()
         one.canary.settle(rung=True, busy=False)

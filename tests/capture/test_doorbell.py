@@ -9,8 +9,9 @@ import pytest
 from capture.sessions import prepared
 
 from omnicdc import db
-from omnicdc.capture.reader import Doorbell, reading
-from omnicdc.daemon.supervisor import Wishes
+from omnicdc.capture.doorbell import Doorbell
+from omnicdc.capture.reader import reading
+from omnicdc.daemon.signals import SignalFlags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,10 +34,10 @@ class Acting:
         return True
 
 
-def sleep(conn: db.Connection, last: str, wishes: Wishes | Acting) -> None:
+def sleep(conn: db.Connection, last: str, signals: SignalFlags | Acting) -> None:
     """Sleep until something wakes; fail if nothing did."""
     started = time.monotonic()
-    Doorbell(conn).wait(last, wishes, NEVER_S)
+    Doorbell(conn).wait(last, signals, NEVER_S)
 
     assert time.monotonic() - started < NEVER_S
 
@@ -138,7 +139,7 @@ def test_who_claims_to_have_rung_already_is_logged_all_the_same(cmp: Cmp) -> Non
 def test_the_reading_after_a_sleep_leaves_no_lock_behind(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         last = now(conn)
-        parked = Doorbell(conn).wait(last, Wishes(), 0.0)
+        _, parked = Doorbell(conn).wait(last, SignalFlags(), 0.0)
         during = locks(cmp)
         with reading(conn, last, parked=parked):
             after = locks(cmp)
@@ -160,7 +161,7 @@ def test_a_sleeper_returns_at_once_if_the_log_already_holds_something(cmp: Cmp) 
         last = now(conn)
         cmp.upsert("apollo")
 
-        sleep(conn, last, Wishes())
+        sleep(conn, last, SignalFlags())
 
 
 def test_a_sleeper_wakes_when_a_transaction_commits(cmp: Cmp) -> None:
@@ -172,10 +173,10 @@ def test_a_sleeper_wakes_when_a_transaction_commits(cmp: Cmp) -> None:
 
 
 def test_a_stop_ends_a_sleep(cmp: Cmp) -> None:
-    wishes = Wishes()
-    wishes.stop()
+    signals = SignalFlags()
+    signals.stop()
     with db.connect(cmp.dsn) as conn:
-        sleep(conn, now(conn), wishes)
+        sleep(conn, now(conn), signals)
 
 
 def test_a_sleeper_beside_an_open_writer_comes_back_by_itself(cmp: Cmp) -> None:
@@ -183,12 +184,12 @@ def test_a_sleeper_beside_an_open_writer_comes_back_by_itself(cmp: Cmp) -> None:
     with cmp.connect() as writer, writer.transaction(), db.connect(cmp.dsn) as conn:
         cmp.upsert("apollo", conn=writer)
 
-        sleep(conn, now(conn), Wishes())
+        sleep(conn, now(conn), SignalFlags())
 
 
 def test_a_sleeper_beside_a_prepared_writer_comes_back_by_itself(cmp: Cmp) -> None:
     with prepared(cmp), db.connect(cmp.dsn) as conn:
-        sleep(conn, now(conn), Wishes())
+        sleep(conn, now(conn), SignalFlags())
 
 
 def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
@@ -208,7 +209,7 @@ def test_a_sleep_ends_in_time_though_somebody_keeps_the_lock_to_park_with(cmp: C
         meddler.execute("select pg_advisory_lock(1869442665, 2)")
         conn.execute("set statement_timeout = '2s'")  # so that the test ends
 
-        Doorbell(conn).wait(now(conn), Wishes(), 0.1)
+        Doorbell(conn).wait(now(conn), SignalFlags(), 0.1)
 
 
 def locks(cmp: Cmp) -> int:

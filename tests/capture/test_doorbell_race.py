@@ -13,8 +13,9 @@ import psycopg
 from psycopg import IsolationLevel
 
 from omnicdc import db
-from omnicdc.capture.reader import Doorbell, reading
-from omnicdc.daemon.supervisor import Wishes
+from omnicdc.capture.doorbell import Doorbell
+from omnicdc.capture.reader import reading
+from omnicdc.daemon.signals import SignalFlags
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -104,7 +105,7 @@ def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
         parked = False
         found.update(project for change in changes for project in change.projects or (None,))
         if not changes:
-            parked = bell.wait(snapshot, Wishes(), NEVER_S)
+            _, parked = bell.wait(snapshot, SignalFlags(), NEVER_S)
             sleeps += 1
             if sleeps > SLEEPS:
                 last.slept.set()

@@ -8,7 +8,7 @@ import pytest
 from support.inside import opened
 
 from omnicdc import db
-from omnicdc.daemon.periodic import Housekeeping
+from omnicdc.daemon.periodic import PeriodicTasks
 from omnicdc.delivery.retention import FEWEST, MOST, Retention, next_size
 from omnicdc.delivery.status import status
 
@@ -78,7 +78,7 @@ def test_a_change_is_published_before_the_round_is_over(cmp: Cmp, host: Host) ->
     old_log(cmp, 12_000)
     with opened(host) as one:
         one.publish()
-        house = Housekeeping(one.conn, one.state, one.inputs, one.canary)
+        house = PeriodicTasks(one.conn, one.state, one.inputs, one.canary)
         house._retention.begin()
         house.run()
         apollo = cmp.upsert("apollo")

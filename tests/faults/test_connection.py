@@ -65,7 +65,7 @@ def test_a_server_gone_silent_is_noticed_and_left(
     A short run waits for a second where a campaign waits for as long as the daemon does by itself.
     """
     if scale(1, 0):
-        host.program, host.env[PATIENCE] = PROGRAM, "connection.SILENCE_S=1 connection.PROBE_S=1"
+        host.program, host.env[PATIENCE] = PROGRAM, "db.connection.SILENCE_S=1 db.connection.PROBE_S=1"
     daemon, took = host.daemon(OMNICDC_POLL_S="0.5" if scale(1, 0) else "5"), []
     for number in range(times := scale(1, 4)):
         published(cmp, host, f"before{number}")
@@ -152,7 +152,7 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
 ) -> None:
     """P1, P8: LISTEN is silently lost: said, also to systemd; changes arrive by polling; well again by itself."""
     if scale(1, 0):
-        host.program, host.env[PATIENCE] = PROGRAM, "canary.HEARD_S=1 housekeeping.NOTICE_S=0.5"
+        host.program, host.env[PATIENCE] = PROGRAM, "daemon.canary.HEARD_S=1 daemon.periodic.NOTICE_S=0.5"
     proxy.mute = True
     with _notify_socket(tmp_path) as (path, told):
         daemon = host.daemon(NOTIFY_SOCKET=str(path))

@@ -672,7 +672,9 @@ def test_a_restore_under_the_daemon_s_eyes(scene: Scene, empty: Cluster, evidenc
     )
 
 
-IMPATIENT = "from omnicdc import cli, housekeeping; housekeeping.HEARTBEAT_S = 0.5; cli.main()"
+IMPATIENT = (
+    "from omnicdc import cli; from omnicdc.daemon import periodic; periodic.HEARTBEAT_S = 0.5; cli.main()"
+)
 """The command, whose daemon looks after itself more often than once a minute."""
 
 

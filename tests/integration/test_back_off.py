@@ -15,7 +15,7 @@ from omnicdc.errors import RegistryError
 from omnicdc.model import Change, Fault
 from omnicdc.pipeline import run_once
 from omnicdc.registries import scan
-from omnicdc.state import LONGEST_REST_S, QUICK_S, back_off_s
+from omnicdc.registries.hold import LONGEST_REST_S, QUICK_S, back_off_s
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -43,9 +43,9 @@ def test_it_doubles_up_to_a_bound(failures: int, took_s: float, rest_s: float) -
 
 def failing(state: State, name: str, *, took_s: float) -> None:
     """Have a registry be held for what cannot be scanned, as `scan` does it."""
-    standing = state.standings[name]
-    standing.hold(Fault("the scan took too long"), took_s=took_s)
-    standing.scan_due = True
+    projection = state.projections[name]
+    projection.hold.start(Fault("the scan took too long"), took_s=took_s)
+    projection.scan_due = True
 
 
 def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: Cmp, host: Host) -> None:
@@ -55,7 +55,7 @@ def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: C
         failing(one.state, "project", took_s=45.0)
         cmp.upsert("apollo")
         generation = one.publish()
-        left_alone = one.state.standings["project"].fault
+        left_alone = one.state.projections["project"].hold.fault
         cmp.value("select omnicdc.request_rebuild()::text")
         one.publish()
 
@@ -63,7 +63,7 @@ def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: C
         assert generation.scanners == ("cmp_projects", "git")
         assert left_alone
         # The rebuild asks for it at once, and it shows what it was left out of.
-        assert one.state.standings["project"].fault is None
+        assert one.state.projections["project"].hold.fault is None
     assert [entry["display_name"] for entry in host.projects().values()] == ["apollo"]
 
 
@@ -90,23 +90,23 @@ def test_a_quick_one_is_tried_again_by_the_next_change(cmp: Cmp, host: Host) -> 
         cmp.upsert("apollo")
         one.publish()
 
-        assert one.state.standings["project"].fault is None
+        assert one.state.projections["project"].hold.fault is None
 
 
 def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> None:
     cmp.upsert("apollo")
     with opened(host) as one:
         one.publish()
-        standing, state = one.state.standings["project"], one.state
+        hold, state = one.state.projections["project"].hold, one.state
         for cause in (state.sweep, lambda: state.altered(state.capture)):
             failing(state, "project", took_s=45.0)
-            rested = standing.resting
+            rested = hold.resting
             cause()
 
-            assert (rested, standing.resting) == (True, False)
+            assert (rested, hold.resting) == (True, False)
         failing(state, "project", took_s=45.0)
         state.tried_now({"project": None}, [Change("rebuild", None, None)])
-        assert not standing.resting
+        assert not hold.resting
 
 
 def test_it_is_tried_again_when_its_time_has_come(cmp: Cmp, host: Host) -> None:
@@ -116,13 +116,13 @@ def test_it_is_tried_again_when_its_time_has_come(cmp: Cmp, host: Host) -> None:
         failing(one.state, "project", took_s=45.0)
         nothing = one.publish()
         again = one.publish()
-        one.state.standings["project"].retry_at = time.monotonic()
+        one.state.projections["project"].hold.retry_at = time.monotonic()
         one.publish()
 
         assert nothing
         assert nothing.scanners == ()
         assert again is None
-        assert one.state.standings["project"].fault is None
+        assert one.state.projections["project"].hold.fault is None
     assert (host.root / PROJECT).exists()
 
 
@@ -134,11 +134,11 @@ def test_what_a_scan_reports_carries_how_long_it_took(host: Host, monkeypatch: p
     clock = [0.0]
     with opened(host) as one:
         monkeypatch.setattr(scan, "_rebuild", slow)
-        monkeypatch.setattr("omnicdc.scan.time.monotonic", lambda: clock[0])
+        monkeypatch.setattr("omnicdc.registries.scan.time.monotonic", lambda: clock[0])
         one.publish()
         monkeypatch.undo()
 
-        assert [standing.took_s for standing in one.state.standings.values()] == [45.0] * 3
+        assert [it.hold.took_s for it in one.state.projections.values()] == [45.0] * 3
 
 
 @pytest.mark.parametrize("step", ["rename", "fsync_directory"])
@@ -155,4 +155,4 @@ def test_a_file_that_was_written_and_cannot_be_put_there_rests_for_what_writing_
     with opened(host) as one:
         run_once(one.conn, one.state, failing_late)
 
-        assert all(standing.took_s > 0 for standing in one.state.standings.values())
+        assert all(it.hold.took_s > 0 for it in one.state.projections.values())

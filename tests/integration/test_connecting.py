@@ -19,8 +19,8 @@ from support.refusing import Peer
 
 from omnicdc import db
 from omnicdc.clients import GenesisClient
-from omnicdc.config.conninfo import Target
 from omnicdc.daemon.session import session
+from omnicdc.db.conninfo import Target
 from omnicdc.db.dial import within
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted, OmnicdcError
 from omnicdc.model import Inputs

@@ -101,8 +101,8 @@ def written(cmp: Cmp) -> str:
 
 
 def assert_canary_comes_home(one: Opened) -> None:
-    one.canary.due = True
-    assert one.canary.release()
+    one.canary.ask()
+    assert one.canary.send()
     one.publish()
     one.canary.settle(rung=True, busy=False)
     assert one.canary.fault is None

@@ -15,7 +15,7 @@ from support.hung import hung_mount
 from support.inside import opened
 
 from omnicdc import db, verify
-from omnicdc.daemon import refresher, supervisor
+from omnicdc.daemon import once, refresher
 from omnicdc.delivery import inputs_state
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.status import status
@@ -176,13 +176,13 @@ class TestHung:
         project = cmp.upsert("atlas", github_url=ATLAS)
         path = fake_clone(host.root / "clones/atlas")
         with hung_mount(tmp_path / "mnt") as mount:
-            supervisor = host.daemon(OMNICDC_WORKSPACES=str(mount))
+            daemon = host.daemon(OMNICDC_WORKSPACES=str(mount))
             cmp.arrived()
             report = cmp.consumer("host")["inputs"]
 
             assert host.projects()[project]["local_paths"] == [path]
             assert (report["state"], report["waiting_for"]) == ("looking", ["workspaces"])
-            assert supervisor.stop() == 0
+            assert daemon.stop() == 0
 
     def test_a_publication_waits_a_moment_for_it_and_it_is_reported(
         self, cmp: Cmp, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,7 +214,7 @@ class TestHung:
         project = cmp.upsert("atlas", github_url=ATLAS)
         with hung_mount(tmp_path / "mnt") as mount:
             config = host.config(OMNICDC_WORKSPACES=str(mount))
-            _, state = supervisor.run_to_the_end(config, Stop(), lambda _point: None)
+            _, state = once.run_to_the_end(config, Stop(), lambda _point: None)
 
             assert project in host.projects()
             assert state.inputs_report()["waiting_for"] == ["workspaces"]
@@ -297,7 +297,7 @@ class TestGitHub:
         gh(f"echo '{listing('acme', 'atlas')}'")
         project = cmp.upsert("atlas", github_url=ATLAS)
 
-        generation, state = supervisor.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
+        generation, state = once.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
 
         assert host.projects()[project]["visibility"] == "PUBLIC"
         assert generation is not None
@@ -311,7 +311,7 @@ class TestGitHub:
         gh("sleep 60")
         project = cmp.upsert("atlas", github_url=ATLAS)
 
-        _, state = supervisor.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
+        _, state = once.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
 
         assert host.projects()[project]["visibility"] == "private"
         assert state.looking == ("GitHub",)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from support.host import PROJECT, REGISTRIES
 from support.mirror import CLOSE_WRITE, MOVED_FROM, MOVED_TO, Mirrors
 
-from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.daemon.once import run_to_the_end
 from omnicdc.files.manifest import MANIFEST
 from omnicdc.filesystem import exchange
 from omnicdc.filesystem.atomic import replace, stage

@@ -8,7 +8,7 @@ import pytest
 from support.refusing import Asking, Peer
 
 from omnicdc import db
-from omnicdc.config.conninfo import Target
+from omnicdc.db.conninfo import Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:

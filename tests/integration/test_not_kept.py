@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.host import PROJECT
 
-from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.daemon.once import run_to_the_end
 from omnicdc.files.manifest import MANIFEST
 from omnicdc.stop import Stop
 

@@ -7,8 +7,8 @@ import weakref
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from omnicdc.daemon import supervisor
-from omnicdc.daemon.supervisor import Wishes
+from omnicdc.daemon import once, supervisor
+from omnicdc.daemon.signals import SignalFlags
 from omnicdc.daemon.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp, host: Host) -> None:
     """Two full states in memory at each reconnect, the first of them for good. No collection is needed for it."""
     cmp.fill(50)
-    wishes = Wishes()
+    signals = SignalFlags()
     documents: list[weakref.ref[Any]] = []
     alive: list[int] = []
 
@@ -29,18 +29,18 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
         """In each session, publish twice, so that housekeeping was due in between, and then lose the connection."""
         if point == "scanned cmp_projects":
             alive.append(sum(1 for it in documents[: next(rounds) // 2 * 2] if it() is not None))
-        if point != "acknowledged" or wishes.stop.requested:
+        if point != "acknowledged" or signals.stop.requested:
             return
         states = [it for it in gc.get_objects() if type(it).__name__ == "State"]
         if len(states) > 1:
-            wishes.stop()
+            signals.stop()
             return
-        documents.append(weakref.ref(states[0].standings["project"].registry.document))
+        documents.append(weakref.ref(states[0].projections["project"].document))
         if len(documents) % 2:
             cmp.upsert(f"project of round {len(documents)}")
             return
         if len(documents) == 6:
-            wishes.stop()
+            signals.stop()
         cmp.conn.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
         )
@@ -48,7 +48,7 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
     gc.collect()
     gc.disable()
     try:
-        supervisor.run(host.config, wishes, Notifier({}), observe)
+        supervisor.run(host.config, signals, Notifier({}), observe)
     finally:
         gc.enable()
 
@@ -59,6 +59,6 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
 def test_nothing_is_frozen(host: Host) -> None:
     """What is frozen and part of a cycle is never freed."""
     before = gc.get_freeze_count()
-    supervisor.run_to_the_end(host.config(), Wishes().stop, lambda _point: None)
+    once.run_to_the_end(host.config(), SignalFlags().stop, lambda _point: None)
 
     assert gc.get_freeze_count() == before

@@ -13,8 +13,9 @@ from support.inside import opened
 
 from omnicdc import db
 from omnicdc.capture import install
+from omnicdc.capture.doorbell import Wakeup
 from omnicdc.daemon import periodic
-from omnicdc.daemon.canary import DEAF
+from omnicdc.daemon.canary import DEAF, Stage
 from omnicdc.daemon.session import session
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch
 from omnicdc.files.manifest import MANIFEST
@@ -48,11 +49,11 @@ def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
     with opened(host, OMNICDC_HISTORY="1ms") as one:
         one.publish()
         noted, before = cmp.log(), cmp.consumer("host")
-        one.canary.due = False
+        one.canary.stage = Stage.RESTING
         one.keep_house()
 
         assert (len(noted), cmp.log()) == (1, [])
-        assert one.canary.due
+        assert one.canary.stage is Stage.DUE
     assert cmp.consumer("host")["seen_at"] > before["seen_at"]
 
 
@@ -178,10 +179,10 @@ def test_a_clone_that_is_found_in_the_background_is_shown(cmp: Cmp, host: Host) 
 
 def flown(one: Opened, *, heard: bool) -> Fault | None:
     """Send a canary, and follow it; returns what it told."""
-    one.canary.due = True
-    one.canary.release()
+    one.canary.ask()
+    one.canary.send()
     one.publish()
-    one.canary.settle(rung=heard, busy=False)
+    one.canary.settle(Wakeup.RANG if heard else Wakeup.DUE)
     return one.canary.fault
 
 

@@ -17,8 +17,8 @@ from support.files import LAYOUTS, NOBODY, ROCKET, STAMP, Files
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, until
 
 from omnicdc import verify
-from omnicdc.config.conninfo import Target
 from omnicdc.config.settings import Config
+from omnicdc.db.conninfo import Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.files.manifest import describe, read_manifest, write_manifest
 from omnicdc.formats.item import ABSENT

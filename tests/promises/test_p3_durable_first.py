@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.host import REGISTRIES, Host
 
-from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.daemon.once import run_to_the_end
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

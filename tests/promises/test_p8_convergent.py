@@ -18,7 +18,7 @@ from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Daemon, Host
 from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt, rebuilt
 
-from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.daemon.once import run_to_the_end
 from omnicdc.demo.embedded import EmbeddedServer
 from omnicdc.stop import Stop
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from omnicdc.config.settings import Config
-    from omnicdc.daemon.supervisor import Wishes
+    from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
 
 PROGRAM = (sys.executable, __file__)
@@ -62,14 +62,14 @@ def do(deed: str) -> None:
 
 def run(
     load: Callable[[], Config],
-    wishes: Wishes,
+    signals: SignalFlags,
     notifier: Notifier,
     observe: Callable[[str], None],  # noqa: ARG001 - the command's own, which observes nothing
     *,
     standby: bool = False,
 ) -> None:
     """Run the daemon with an observer that meets faults."""
-    _run(load, wishes, notifier, partial(meet, Path(os.environ.get(FAULTS, os.devnull))), standby=standby)
+    _run(load, signals, notifier, partial(meet, Path(os.environ.get(FAULTS, os.devnull))), standby=standby)
 
 
 def shorten(words: str) -> None:

@@ -13,11 +13,11 @@ import yaml
 from psycopg import sql as pgsql
 
 from omnicdc import db, verify
-from omnicdc.config.conninfo import Target
 from omnicdc.config.settings import Config
+from omnicdc.db.conninfo import Target
 from omnicdc.files.manifest import Manifest, describe, write_manifest
 from omnicdc.model import Inputs
-from omnicdc.registries.projection import Registry
+from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
 from omnicdc.registries.scanners import scanners
 from support.cmp import TABLE, Cmp
@@ -58,7 +58,7 @@ class Files:
         """Write every registry as the daemon does."""
         published = {}
         for scanner in scanners().values():
-            registry = Registry(scanner, self.inputs)
+            registry = Projection(scanner, self.inputs)
             registry.rebuild(select(self.conn, scanner, "projects", None))
             document = registry.document
             frame = scanner.frame(len(document), document.tally, STAMP)

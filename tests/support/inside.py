@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from omnicdc.daemon.canary import Canary
-from omnicdc.daemon.periodic import Housekeeping
+from omnicdc.daemon.periodic import PeriodicTasks
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.session import session
 from omnicdc.pipeline import run_once
@@ -35,7 +35,7 @@ class Opened:
 
     def keep_house(self) -> None:
         """Do what is due at first, and the batch of pruning that this may have begun."""
-        house = Housekeeping(self.conn, self.state, self.inputs, self.canary)
+        house = PeriodicTasks(self.conn, self.state, self.inputs, self.canary)
         assert house.run()
         house.run()
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.daemon.supervisor import run_to_the_end
+from omnicdc.daemon.once import run_to_the_end
 from omnicdc.stop import Stop
 from support.host import Host, until
 

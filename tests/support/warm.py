@@ -164,7 +164,7 @@ def _import_everything() -> None:
     import omnicdc  # noqa: PLC0415 - by the server alone
 
     for module in pkgutil.walk_packages(omnicdc.__path__, "omnicdc."):
-        if not module.name.startswith(("omnicdc.demo", "omnicdc.__main__", "omnicdc.cli.show_off")):
+        if not module.name.startswith(("omnicdc.demo", "omnicdc.__main__", "omnicdc.cli.demo")):
             import_module(module.name)
     import_module("support.faulty")
 

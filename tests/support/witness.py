@@ -14,7 +14,7 @@ from omnicdc.delivery import wait as waits
 from omnicdc.files.drift import stamp_of
 from omnicdc.files.manifest import read_manifest
 from omnicdc.inputs.store import InputSettings, read_only
-from omnicdc.registries.projection import Registry
+from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
 from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
@@ -149,7 +149,7 @@ class Witness:
         inputs = read_only(InputSettings.of(config))
         with db.connect(self._cmp.dsn) as conn:
             for scanner in scanners().values():
-                registry, path = Registry(scanner, inputs), self._host.root / scanner.path
+                registry, path = Projection(scanner, inputs), self._host.root / scanner.path
                 registry.rebuild(select(conn, scanner, config.table, None))
                 stamp = stamp_of(path.read_bytes()) if path.is_file() else ""
                 content[scanner.path] = b"".join(registry.document.parts(registry.frame(stamp)))

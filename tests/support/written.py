@@ -1,4 +1,4 @@
-"""Registry files as the daemon writes them, of rows made up; no database."""
+"""Projection files as the daemon writes them, of rows made up; no database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from hypothesis import strategies as st
 
 from omnicdc.model import Inputs, Override
-from omnicdc.registries.projection import Registry
+from omnicdc.registries.projection import Projection
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
@@ -67,18 +67,18 @@ def cmp_rows(name: str, projects: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return [(project, *(row[column] for column in columns)) for project, row in projects.items()]
 
 
-def registry_of(name: str, projects: Mapping[str, Mapping[str, Any]], inputs: Inputs = INPUTS) -> Registry:
-    registry = Registry(scanners()[name], inputs)
+def registry_of(name: str, projects: Mapping[str, Mapping[str, Any]], inputs: Inputs = INPUTS) -> Projection:
+    registry = Projection(scanners()[name], inputs)
     registry.rebuild(cmp_rows(name, projects))
     return registry
 
 
-def written(registry: Registry) -> bytes:
+def written(registry: Projection) -> bytes:
     document = registry.document
     return b"".join(document.parts(registry.scanner.frame(len(document), document.tally, STAMP)))
 
 
-def entries_of(registry: Registry) -> dict[str, bytes]:
+def entries_of(registry: Projection) -> dict[str, bytes]:
     """Return the entries of each unit as the document has them, in the order of the file."""
     document, data = registry.document, written(registry)
     found = {unit: document.get(unit) or b"" for unit in document.units()}

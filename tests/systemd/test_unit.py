@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from omnicdc.config import conninfo, settings
+from omnicdc.config import settings
 from omnicdc.daemon import supervisor
+from omnicdc.db import conninfo
 from omnicdc.delivery import wait
 from systemd.page import CHECKOUT, blocks, commands
 

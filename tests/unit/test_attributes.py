@@ -252,7 +252,7 @@ def test_an_acl_that_cannot_be_set_holds_the_registry_only_if_it_denied_somebody
     """In a container's user namespace, an ACL's users may have no number."""
     os.setxattr(foreign, ACCESS, acl(owner(6), user(1234, 4), owning_group(own), mask(4), others(0)))
     code = (
-        "import sys; from pathlib import Path; from omnicdc.publish import stage\n"
+        "import sys; from pathlib import Path; from omnicdc.filesystem.atomic import stage\n"
         "with stage(Path(sys.argv[1]), sys.argv[2], [b'new']) as staged: staged.swap(); print(*staged.not_kept)"
     )
 

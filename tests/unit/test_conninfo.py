@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from omnicdc import db
 from omnicdc.config import settings as configuration
-from omnicdc.config.conninfo import Target
+from omnicdc.db.conninfo import Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
 
 if TYPE_CHECKING:

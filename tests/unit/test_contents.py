@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 from support.written import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
 from omnicdc.errors import RegistryError
+from omnicdc.files.contents import LARGEST, Contents, content, look_into, understand
 from omnicdc.files.manifest import describe
 from omnicdc.filesystem.atomic import replace
-from omnicdc.formats.contents import LARGEST, Contents, content, look_into, understand
 from omnicdc.formats.item import same
-from omnicdc.formats.layout import Items, layout_of
+from omnicdc.formats.projects import Items
 from omnicdc.model import Inputs
 from omnicdc.registries.scanners import scanners
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omnicdc.model import Published
-    from omnicdc.registries.projection import Registry
+    from omnicdc.registries.projection import Projection
 
 SCRAPS = [
     b"\n", b"- ", b"  ", b": ", b"'", b'"', b"#", b"&a ", b"*a", b"---\n", b"...\n", b"\t", b"[", b"{", b"|\n", b">\n", b"? ",
@@ -46,7 +46,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
 
 
 def layout(name: str) -> Any:  # noqa: ANN401 - whichever it has
-    return layout_of(scanners()[name])
+    return scanners()[name].layout
 
 
 def items(contents: Contents) -> list[Mapping[str, object]]:
@@ -235,8 +235,8 @@ def test_of_a_large_file_that_is_not_ours_it_is_said_that_it_was_not_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """How large is left to the test before this one."""
-    monkeypatch.setattr("omnicdc.verify.contents.LARGEST", 100_000)
-    monkeypatch.setattr("omnicdc.verify.contents.ODDEST", 10_000)
+    monkeypatch.setattr("omnicdc.files.contents.LARGEST", 100_000)
+    monkeypatch.setattr("omnicdc.files.contents.ODDEST", 10_000)
     other = large(100_000).replace(b"origin: cmp_db", b"origin: 'cmp_db'")
 
     with pytest.raises(RegistryError, match=f"{len(other)} bytes laid out in another way take too long"):
@@ -252,7 +252,7 @@ def test_a_large_file_with_one_broken_entry_is_refused_with_the_line() -> None:
         understand(Items(), data[:at] + b"[" + data[at:])
 
 
-def published(root: Path, registry: Registry) -> Published:
+def published(root: Path, registry: Projection) -> Published:
     """Publish a registry; returns what the manifest would tell of it."""
     path, document = registry.scanner.path, registry.document
     frame = registry.scanner.frame(len(document), document.tally, "2026-11-22T20:59:55.573397+00:00")

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, STAMP, project, registry_of, rows, written
 
 from omnicdc.formats.item import ABSENT, compare
-from omnicdc.formats.layout import layout_of
 from omnicdc.model import Inputs
 from omnicdc.verify.difference import WIDEST, RegistryDifference, differences, unified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from omnicdc.registries.projection import Registry
+    from omnicdc.registries.projection import Projection
     from omnicdc.verify.difference import EntryDifference
 
 states = st.dictionaries(st.sampled_from(IDS), rows, max_size=5)
@@ -34,9 +33,9 @@ def kinds(found: RegistryDifference) -> tuple[list[str], list[str], list[str]]:
     return units(found.added), units(found.changed), units(found.removed)
 
 
-def by_reading(registry: Registry, data: bytes) -> tuple[list[str], list[str], list[str]]:
+def by_reading(registry: Projection, data: bytes) -> tuple[list[str], list[str], list[str]]:
     """Work the same out by parsing both files as a whole."""
-    layout = layout_of(registry.scanner)
+    layout = registry.scanner.layout
     ours, theirs = (
         {item.unit: item.fields for item in layout.items(layout.parse(each))}
         for each in (written(registry), data)
@@ -51,7 +50,7 @@ def in_another_way(name: str, data: bytes) -> bytes:
     return json.dumps(json.loads(data), sort_keys=True).encode()
 
 
-def three(scanner: str, **fields: object) -> Registry:
+def three(scanner: str, **fields: object) -> Projection:
     projects = {one: project(f"p{one[-2:]}") for one in IDS[:3]}
     return registry_of(scanner, projects | ({IDS[1]: project("p01") | fields} if fields else {}), Inputs())
 
@@ -114,7 +113,7 @@ def test_a_wrong_count_in_the_header_is_told() -> None:
 @pytest.mark.parametrize("name", SCANNERS)
 def test_an_entry_that_is_there_twice_is_told(name: str) -> None:
     data = written(three(name))
-    layout = layout_of(three(name).scanner)
+    layout = three(name).scanner.layout
     entry = layout.entry(layout.split(data).cores[0])
     again = data.replace(entry, entry + (layout.comma or b"") + entry)
     expected = 0 if name == "cmp_projects" else 1
@@ -126,7 +125,7 @@ def test_an_entry_that_is_there_twice_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCANNERS)
 def test_another_order_is_rewritten_and_differs_in_nothing(name: str) -> None:
-    layout, data = layout_of(three(name).scanner), written(three(name))
+    layout, data = three(name).scanner.layout, written(three(name))
     first, *_, last = map(layout.entry, layout.split(data).cores)
     swapped = data.replace(first, b"@").replace(last, first).replace(b"@", last)
 
@@ -138,7 +137,7 @@ def test_another_order_is_rewritten_and_differs_in_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", SCANNERS)
 def test_of_a_broken_file_what_can_be_understood_is_compared(name: str) -> None:
     registry = three(name)
-    layout, data = layout_of(registry.scanner), written(registry)
+    layout, data = registry.scanner.layout, written(registry)
     cores = layout.split(data).cores
     broken = data[: data.index(cores[1]) + len(cores[1]) // 2]
 

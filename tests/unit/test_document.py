@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from omnicdc.model import Entry
-from omnicdc.registries.document import Document, Frame
+from omnicdc.model import Entry, Frame
+from omnicdc.registries.document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

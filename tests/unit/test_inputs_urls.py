@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnicdc.formats.urls import github, github_cased, is_excluded
 from omnicdc.inputs import url_key
-from omnicdc.inputs.urls import github, github_cased, is_excluded
 
 PIECES = st.sampled_from(
     [

@@ -9,20 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.written import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
 
+from omnicdc.formats.canonical import Members
+from omnicdc.formats.inventory import Elements
 from omnicdc.formats.item import ABSENT, compare
-from omnicdc.formats.layout import Elements, Items, Layout, Members, layout_of
-from omnicdc.formats.parse import own_fields
+from omnicdc.formats.projects import Items
+from omnicdc.formats.yaml_values import own_fields
 from omnicdc.model import Inputs
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from omnicdc.formats.layout import Layout
+
 
 def test_each_scanner_has_the_layout_of_its_registry() -> None:
     expected = {"cmp_projects": Members, "project": Items, "git": Elements}
 
-    assert {name: type(layout_of(scanner)) for name, scanner in scanners().items()} == expected
+    assert {name: type(scanner.layout) for name, scanner in scanners().items()} == expected
 
 
 @given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
@@ -30,7 +34,7 @@ def test_a_file_falls_into_its_entries_whatever_they_hold(
     projects: Mapping[str, Mapping[str, Any]], name: str
 ) -> None:
     registry = registry_of(name, projects)
-    layout, data = layout_of(registry.scanner), written(registry)
+    layout, data = registry.scanner.layout, written(registry)
     expected = sorted(registry.document.get(unit) or b"" for unit in registry.document.units())
 
     split = layout.split(data)
@@ -50,7 +54,7 @@ def test_an_entry_alone_says_what_it_says_in_the_file(
     projects: Mapping[str, Mapping[str, Any]], name: str
 ) -> None:
     registry = registry_of(name, projects)
-    layout, data = layout_of(registry.scanner), written(registry)
+    layout, data = registry.scanner.layout, written(registry)
     cores = layout.split(data).cores
     expected = read_back(name, data)
 
@@ -66,7 +70,7 @@ def test_a_project_is_found_by_its_id_where_it_is_and_nowhere_else(
     projects: Mapping[str, Mapping[str, Any]], name: str, wanted: str
 ) -> None:
     registry = registry_of(name, projects)
-    layout, data = layout_of(registry.scanner), written(registry)
+    layout, data = registry.scanner.layout, written(registry)
     expected = [item for item in layout.items(layout.parse(data)) if wanted in item.projects]
 
     found = [layout.item(core) for core in layout.mentioning(data, [wanted.encode()])]
@@ -77,7 +81,7 @@ def test_a_project_is_found_by_its_id_where_it_is_and_nowhere_else(
 def test_an_entry_is_found_in_a_part_of_the_file(name: str) -> None:
     """The manifest's blocks hold whole entries; those that do not concern us are left out."""
     registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
-    layout = layout_of(registry.scanner)
+    layout = registry.scanner.layout
     entries = list(entries_of(registry).values())
     expected = [layout.core(entries[4]), layout.core(entries[7])]
 
@@ -93,7 +97,7 @@ def test_a_repository_is_found_by_its_url_if_nobody_uses_it() -> None:
             "https://github.com/acme/rocket": {"name": "rocket", "url": "https://github.com/Acme/Rocket"}
         }
     )
-    layout = layout_of(scanners()["git"])
+    layout = scanners()["git"].layout
     [expected] = layout.items(layout.parse(written(registry_of("git", {IDS[0]: project()}, elements))))
     data = written(registry_of("git", {}, elements))
 
@@ -107,7 +111,7 @@ def test_a_repository_names_all_its_projects() -> None:
         IDS[1]: project("B", url="https://github.com/a/x"),
         IDS[0]: project("A", url="https://github.com/a/x"),
     }
-    layout = layout_of(scanners()["git"])
+    layout = scanners()["git"].layout
 
     [item] = layout.items(layout.parse(written(registry_of("git", both, Inputs()))))
     assert item.projects == (IDS[0], IDS[1])
@@ -121,7 +125,7 @@ def test_a_repository_names_all_its_projects() -> None:
 @pytest.mark.parametrize("name", SCANNERS)
 def test_a_file_cut_short_gives_the_entries_before_the_cut(name: str) -> None:
     registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS})
-    layout, data = layout_of(registry.scanner), written(registry)
+    layout, data = registry.scanner.layout, written(registry)
     whole = layout.split(data).cores
     places = range(len(data) // 3, len(data) - 1, 7)
 
@@ -133,7 +137,7 @@ def test_a_file_cut_short_gives_the_entries_before_the_cut(name: str) -> None:
 def test_what_stands_in_the_header_is_no_entry() -> None:
     """The namespace of the project registry is a UUID as well."""
     registry = registry_of("project", {one: project("p") for one in IDS[:2]})
-    layout, data = layout_of(registry.scanner), written(registry)
+    layout, data = registry.scanner.layout, written(registry)
     namespace = b"c9c22e70-3882-4503-9db6-353d2629000b"
 
     assert namespace in data
@@ -165,7 +169,7 @@ def test_what_emit_never_writes_is_left_to_the_library(entry: bytes) -> None:
 )
 def test_what_is_no_entry_is_refused(name: str, core: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        layout_of(scanners()[name]).item(core)
+        scanners()[name].layout.item(core)
 
 
 @pytest.mark.parametrize("layout", [Members(), Elements(), Items()])

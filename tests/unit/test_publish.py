@@ -354,7 +354,7 @@ def test_a_process_killed_before_any_step_leaves_a_whole_file(
 ) -> None:
     """P2, P8: and the next process finishes the work and clears up."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from omnicdc.publish import replace;"
+        "import os, signal, sys; from pathlib import Path; from omnicdc.filesystem.atomic import replace;"
         "step = sys.argv[1];"
         "replace(Path(sys.argv[2]), sys.argv[3], [sys.argv[4].encode()],"
         "    lambda it: os.kill(os.getpid(), signal.SIGKILL) if it == step else None)"

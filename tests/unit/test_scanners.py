@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnicdc.capture.watch_list import derive
 from omnicdc.model import Inputs, Override
 from omnicdc.registries import scanners as package
-from omnicdc.registries.projection import Registry
+from omnicdc.registries.projection import Projection
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ VALUES = st.recursive(
 
 
 def _file(name: str, rows: Sequence[Row], inputs: Inputs | None = None) -> bytes:
-    registry = Registry(scanners()[name], inputs or Inputs())
+    registry = Projection(scanners()[name], inputs or Inputs())
     registry.rebuild(rows)
     frame = registry.scanner.frame(len(registry.document), registry.document.tally, STAMP)
     return b"".join(registry.document.parts(frame))
@@ -281,7 +281,7 @@ def test_a_project_that_is_not_on_github_has_no_place_in_the_inventory(url: str 
 
 
 def test_a_row_that_cannot_be_shown_holds_back_itself_only() -> None:
-    registry = Registry(scanners()["project"], Inputs())
+    registry = Projection(scanners()["project"], Inputs())
     registry.rebuild([(A, None, None, None, None, None, None), (B, "fine", None, None, None, None, None)])
 
     assert registry.held_projects() == {A: "ValueError: its name is NULL"}
@@ -289,12 +289,14 @@ def test_a_row_that_cannot_be_shown_holds_back_itself_only() -> None:
 
 
 FOURTH = """
-from omnicdc.emit import json_text
-from omnicdc.model import Entry
-from omnicdc.scanners.scanner import Frame, Scanner
+from omnicdc.formats.inventory import Elements
+from omnicdc.formats.scalars import json_text
+from omnicdc.model import Entry, Frame
+from omnicdc.registries.scanner import Scanner
 
 class Owners(Scanner):
     name, path, rank = "owners", "governance/registry/owners.json", 40
+    layout = Elements()
     query = "select id, metadata_ ->> 'owner' as owner from {table}"
 
     def render(self, unit, rows, inputs):

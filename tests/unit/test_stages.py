@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from omnicdc.daemon.supervisor import MANY, REST_S, SHORT_REST_S, rest_s
+from omnicdc.daemon.loop import LONG_DELAY_S, MANY, SHORT_DELAY_S, coalesce_delay_s
 from omnicdc.log.timings import ORDER, Stages
 from omnicdc.registries.garbage import uncollected
 
@@ -46,12 +46,17 @@ def test_a_stage_that_fails_is_not_counted() -> None:
 
 def test_who_writes_waits_and_writes_again_never_meets_a_rest() -> None:
     """However quick: the next change may be there before the daemon looks again."""
-    assert {rest_s(1, streak) for streak in (0, 1, 2, 10, 10**6)} == {0}
+    assert {coalesce_delay_s(1, streak) for streak in (0, 1, 2, 10, 10**6)} == {0}
 
 
 def test_under_a_stream_of_writes_changes_gather() -> None:
-    assert [rest_s(MANY - 1, streak) for streak in (0, 1, 2, 10**6)] == [0, 0, SHORT_REST_S, SHORT_REST_S]
-    assert rest_s(MANY, 0) == REST_S
+    assert [coalesce_delay_s(MANY - 1, streak) for streak in (0, 1, 2, 10**6)] == [
+        0,
+        0,
+        SHORT_DELAY_S,
+        SHORT_DELAY_S,
+    ]
+    assert coalesce_delay_s(MANY, 0) == LONG_DELAY_S
 
 
 def test_the_collector_is_kept_away_and_comes_back() -> None:

@@ -11,12 +11,12 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from omnicdc.registries.scanner import Frame, Row, Scanner
+from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Frame", "Row", "Scanner", "scanners"]
+__all__ = ["Row", "Scanner", "scanners"]
 
 
 @cache

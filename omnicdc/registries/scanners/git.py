@@ -7,21 +7,18 @@ all else comes from GitHub or the inventory adopted at the first start, unknown 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from omnicdc.formats.scalars import json_lines
+from omnicdc.formats import inventory
+from omnicdc.formats.urls import github, github_cased, url_key
 from omnicdc.inputs.inventory import CMP, GONE, SOURCE
-from omnicdc.inputs.urls import github, github_cased, url_key
-from omnicdc.model import Entry
-from omnicdc.registries.scanner import Frame, Row, Scanner
+from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from omnicdc.model import Inputs
+    from omnicdc.model import Entry, Frame, Inputs
 
-_TEXT = frozenset({str, type(None), bool})
 _KNOWN = ("description", "name", "owner", "updatedAt", "url", "visibility")
 
 
@@ -31,6 +28,7 @@ class Git(Scanner):
     name = "git"
     path = "governance/registry/git_repos/repo_inventory.json"
     rank = 30
+    layout = inventory.Elements()
     query = """
         select id, name::text, metadata_ ->> 'github_url' as github_url
           from {table}
@@ -68,16 +66,11 @@ class Git(Scanner):
             element[SOURCE] = CMP
         elif known.get(SOURCE) == GONE:
             element[SOURCE] = element.pop(SOURCE)
-        if known is None or _is_text(known):
-            lines = _four_for_two(json_lines(element))
-        else:
-            lines = json.dumps(element, indent=4, ensure_ascii=False, allow_nan=False).encode()
-        # No line feed inside a JSON string is raw.
-        return Entry((unit, ""), b"    %b,\n" % lines.replace(b"\n", b"\n    "))
+        return inventory.entry(unit, element)
 
     def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - a bare list
         """Return the brackets; this registry has no header."""
-        return Frame(b"[\n", b"\n]", separator=b",\n") if count else Frame(b"[]", b"")
+        return inventory.frame(count)
 
 
 def _vouched_by_cmp(row: Row) -> dict[str, Any]:
@@ -97,18 +90,6 @@ def _complete(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
     fallback: dict[str, Any] = {"owner": {"id": "", "login": owner}, "visibility": "unknown"}
     element = {field: found.get(field, fallback.get(field)) for field in _KNOWN}
     return element | {field: value for field, value in found.items() if field not in _KNOWN}
-
-
-def _is_text(element: Mapping[str, Any]) -> bool:
-    """Whether it holds text and what is made of text: then both libraries write it alike."""
-    inner = (value.values() if type(value) is dict else [value] for value in element.values())
-    return all(type(value) in _TEXT for values in inner for value in values)
-
-
-def _four_for_two(lines: bytes) -> bytes:
-    """Indent by four what is indented by two, which is all that the quick library can. JSON has no raw tab."""
-    lines = lines.replace(b"\n    ", b"\n\t\t").replace(b"\n  ", b"\n\t")
-    return lines.replace(b"\t", b"    ")
 
 
 SCANNER = Git()

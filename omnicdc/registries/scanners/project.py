@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.scalars import yaml_text
-from omnicdc.inputs.urls import is_excluded, url_key
+from omnicdc.formats import projects
+from omnicdc.formats.urls import is_excluded, url_key
 from omnicdc.model import Entry, Override
-from omnicdc.registries.scanner import Frame, Row, Scanner
+from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from omnicdc.model import Inputs
+    from omnicdc.model import Frame, Inputs
 
-_STATS = (
-    "github",
-    "local_only",
-    "linked",
-    "cloud_only",
-    "local_snapshot",
-    "virtual",
-    "heart_connected",
-    "heart_disconnected",
-)
 _VISIBILITIES = frozenset({"PUBLIC", "PRIVATE", "INTERNAL"})
 _NO_OVERRIDE = Override()
 
@@ -54,6 +44,7 @@ class Project(Scanner):
     name = "project"
     path = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
     rank = 20
+    layout = projects.Items()
     query = """
         select id, name::text, key::text, type::text, status::text, metadata_ ->> 'github_url' as github_url,
                metadata_ ->> 'domain' as domain
@@ -92,45 +83,27 @@ class Project(Scanner):
         if around.excluded:
             return None
         status = around.status or (status if status is not None else "active")
-        display_name = yaml_text(name)
-        text = (
-            f"- uuid: {unit}\n"  # as PostgreSQL writes a uuid, which is plain
-            f"  name: {display_name if key is None else yaml_text(key)}\n"
-            f"  display_name: {display_name}\n"
-            f"  github_url: {yaml_text(github_url)}\n"
-            f"  local_paths:{_list(around.local_paths)}\n"
-            f"  classification: {_word('project' if kind is None else kind.lower())}\n"
-            f"  status: {_word(status)}\n"
-            "  origin: cmp_db\n"
-            f"  visibility: {around.visibility}\n"
-            f"  updated_at: {yaml_text(around.updated_at)}\n"
-            f"  notes: {yaml_text(around.notes)}\n"
-            f"  heart_connected: {'false' if around.heart is None else 'true'}\n"
-            f"  heart_import_count: {around.heart or 0}\n"
-            f"  domain: {yaml_text(domain)}\n"
+        data = projects.text(
+            unit,
+            name=name,
+            key=key,
+            github_url=github_url,
+            local_paths=around.local_paths,
+            classification="project" if kind is None else kind.lower(),
+            status=status,
+            visibility=around.visibility,
+            updated_at=around.updated_at,
+            notes=around.notes,
+            heart=around.heart,
+            domain=domain,
         )
         connected = around.heart is not None
         tally = _tally(status == "snapshot", bool(github_url), bool(around.local_paths), connected)
-        return Entry((name, unit), text.encode(), tally)
+        return Entry((name, unit), data, tally)
 
     def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:
         """Return the header with the statistics."""
-        header = (
-            f"version: 1.0.0\ngenerated_at: {yaml_text(stamp)}\n"
-            f"namespace: c9c22e70-3882-4503-9db6-353d2629000b\nstats:\n  total: {count}\n"
-        )
-        header += "".join(
-            f"  {name}: {number}\n" for name, number in zip(_STATS, tally or (0,) * len(_STATS), strict=True)
-        )
-        return Frame(f"{header}projects:{'' if count else ' []'}\n".encode(), b"")
-
-
-_word = lru_cache(maxsize=256)(yaml_text)
-"""For what takes few values."""
-
-
-def _list(texts: tuple[str, ...]) -> str:
-    return "".join(f"\n  - {yaml_text(text)}" for text in texts) if texts else " []"
+        return projects.frame(count, tally, stamp)
 
 
 @cache

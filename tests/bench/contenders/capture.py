@@ -9,8 +9,9 @@ import time
 
 from bench.contenders.recorder import Recorder
 from omnicdc import db
-from omnicdc.capture.reader import Doorbell, reading
-from omnicdc.daemon.supervisor import rest_s
+from omnicdc.capture.doorbell import Doorbell, Wakeup
+from omnicdc.capture.reader import reading
+from omnicdc.daemon.loop import coalesce_delay_s
 
 FOR_EVER_S = 3600.0
 
@@ -35,9 +36,9 @@ def main() -> None:
             last = now.snapshot
             if now.changes:
                 doorbell.found()
-                time.sleep(rest_s(sum(change.rows for change in now.changes), streak))
-            parked = doorbell.wait(last, Always(), FOR_EVER_S)
-            streak = 0 if doorbell.slept else streak + 1
+                time.sleep(coalesce_delay_s(sum(change.rows for change in now.changes), streak))
+            wakeup, parked = doorbell.wait(last, Always(), FOR_EVER_S)
+            streak = streak + 1 if wakeup is Wakeup.CHANGES else 0
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
 from omnicdc.filesystem.atomic import registry_errors
-from omnicdc.formats.layout import Items, Layout
-from omnicdc.formats.parse import own_entries, own_fields, yaml_value
+from omnicdc.formats.projects import Items
+from omnicdc.formats.yaml_values import own_entries, own_fields, yaml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omnicdc.formats.item import Item
+    from omnicdc.formats.layout import Layout
     from omnicdc.model import Published
 
 LARGEST = 4_000_000

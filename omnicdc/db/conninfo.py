@@ -18,7 +18,7 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from omnicdc.config.password import PasswordFile
+    from omnicdc.db.password import PasswordFile
 
 CMP = {"host": "CMP_DB_HOST", "port": "CMP_DB_PORT", "dbname": "CMP_DB_NAME", "user": "CMP_DB_USER"}
 CMP_PASSWORD = "CMP_DB_PASSWORD"  # noqa: S105 - the name of the variable

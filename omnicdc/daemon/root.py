@@ -1,0 +1,42 @@
+"""The lock on the infrastructure root, waited for where that makes sense."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import LockBusy, TransientError
+from omnicdc.files.lock import RootLock
+from omnicdc.log.events import Repeating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from omnicdc.config.settings import Config
+    from omnicdc.stop import Stop
+
+PAUSE_S = 0.2
+"""Between two attempts."""
+
+
+@contextmanager
+def hold_root(
+    config: Config, stop: Stop, waiting: Callable[[str], None], *, standby: bool
+) -> Iterator[RootLock]:
+    """Hold the lock; a stand-by waits while another daemon holds it, and every daemon waits for a full disk."""
+    busy = Repeating("standing_by", time.monotonic)
+    lock = RootLock(config.require_root())
+    with ExitStack() as held:
+        while not stop.requested:
+            try:
+                held.enter_context(lock)
+                break
+            except TransientError as exc:
+                if isinstance(exc, LockBusy) and not standby:
+                    raise
+                busy.failed(exc.message, error=exc.message, hint=exc.advice(retrying=True))
+                waiting(f"the root {config.root}")
+                stop.wait(PAUSE_S)
+        busy.recovered()
+        yield lock

@@ -1,0 +1,67 @@
+"""The shape of canonical_projects_uuids.json: an object `uuids`, from id to entry. Written and read here. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from omnicdc.formats.item import Item, mapping, without
+from omnicdc.formats.layout import Layout
+from omnicdc.formats.scalars import json_lines
+from omnicdc.model import Entry, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def entry(unit: str, name: str, fields: Mapping[str, object]) -> Entry:
+    """Return a project's entry; they are sorted by name, then by id."""
+    # No line feed inside a JSON string is raw.
+    lines = json_lines(fields).replace(b"\n", b"\n    ")
+    return Entry((name, unit), b'    "%b": %b,\n' % (unit.encode(), lines))
+
+
+def frame(count: int, stamp: str) -> Frame:
+    """Return what stands around so many entries, written at this time."""
+    header = (
+        '{\n  "version": "1.0.0",\n  "entity_type": "projects",\n'
+        f'  "generated_at": "{stamp}",\n  "count": {count},\n  "uuids": {{'
+    )
+    if not count:
+        return Frame(f"{header}}}\n}}".encode(), b"")
+    return Frame(f"{header}\n".encode(), b"\n  }\n}", separator=b",\n")
+
+
+class Members(Layout):
+    """JSON: an object `uuids`, from id to entry."""
+
+    opening = b'    "'
+    closing = b"\n    }"
+    comma = b",\n"
+    _ID = re.compile(rb'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})": \{\n')
+
+    def unit(self, core: bytes) -> str:
+        """Read it off the first line, where that is ours."""
+        match = self._ID.match(core)
+        return match[1].decode() if match else self.item(core).unit
+
+    def item(self, core: bytes) -> Item:
+        """Understand one entry; raises ValueError."""
+        members = [*mapping(orjson.loads(b"{" + self.entry(core) + b"}"), "a member").items()]
+        if len(members) != 1:
+            raise ValueError("not one member")
+        return self._item(*members[0])
+
+    def items(self, parsed: object) -> Iterator[Item]:
+        """Return all entries of a parsed file; raises ValueError."""
+        members = mapping(mapping(parsed, "the file").get("uuids"), "`uuids`")
+        return (self._item(unit, fields) for unit, fields in members.items())
+
+    def header(self, parsed: object) -> Mapping[str, object]:
+        """Return all but the entries and the time."""
+        return without(mapping(parsed, "the file"), "uuids")
+
+    def _item(self, unit: str, fields: object) -> Item:
+        return Item(unit, (unit,), mapping(fields, unit))
