@@ -26,6 +26,9 @@ ATTEMPTS = 8
 
 _HOW_TO_RUN = "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n"
 
+_PINNED = "-- From here on a bare name is PostgreSQL's own.\nset search_path = pg_catalog, pg_temp;\n\n"
+"""For the scripts: else an operator of another user's could get into a constraint of omnicdc's tables."""
+
 
 def install(
     conn: db.Connection, table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()
@@ -131,9 +134,14 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
     allow = pgsql.SQL(
         "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
     )
+    found = pgsql.SQL(
+        "select pg_catalog.set_config('omnicdc.table', {}::pg_catalog.regclass::pg_catalog.oid::pg_catalog.text, false);\n"
+    )
     lacking, grant = sql.executes()
     parts = [
         _HOW_TO_RUN,
+        found.format(qualified(table).as_string()).as_string(),
+        _PINNED,
         _no_foreign().as_string(),
         "\n",
         allow.format(list(allowed)).as_string(),
@@ -152,9 +160,10 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
         parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
     parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
-    watch = pgsql.SQL("\nset lock_timeout = {};\nselect omnicdc.watch({}::regclass, {});\n").format(
-        LOCK_TIMEOUT, qualified(table).as_string(), list(watched)
-    )
+    watch = pgsql.SQL(
+        "\nset lock_timeout = {};\n"
+        "select omnicdc.watch(current_setting('omnicdc.table')::oid::regclass, {});\nreset search_path;\n"
+    ).format(LOCK_TIMEOUT, list(watched))
     return "".join([*parts, watch.as_string()])
 
 
@@ -162,7 +171,14 @@ def tables_script() -> str:
     """Return the SQL that creates omnicdc's tables and nothing else, for a subscriber of a publication that carries them."""
     migrations = (migration.script.text for migration in sql.migrations())
     return "".join(
-        [_HOW_TO_RUN, sql.roles().text, "\nset role omnicdc_owner;\n", *migrations, "\nreset role;\n"]
+        [
+            _HOW_TO_RUN,
+            _PINNED,
+            sql.roles().text,
+            "\nset role omnicdc_owner;\n",
+            *migrations,
+            "\nreset role;\nreset search_path;\n",
+        ]
     )
 
 

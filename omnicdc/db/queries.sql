@@ -73,8 +73,8 @@ select pg_catalog.set_config('row_security', 'off', true);
 
 -- limit_statements: No statement of this transaction, or of the session, takes longer, unless the role, the database or the DSN set a limit.
 select pg_catalog.set_config('statement_timeout',
-         case pg_catalog.current_setting('statement_timeout')
-              when '0' then %(limit)s else pg_catalog.current_setting('statement_timeout') end, %(local)s);
+         case when pg_catalog.current_setting('statement_timeout') operator(pg_catalog.=) '0'
+              then %(limit)s else pg_catalog.current_setting('statement_timeout') end, %(local)s);
 
 -- begin_reading: One snapshot for the log and for CMP.
 begin isolation level repeatable read read only;

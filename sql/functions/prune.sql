@@ -69,7 +69,9 @@ begin
   if forgotten is not null then
     perform omnicdc.forget_consumer(forgotten, most);
   end if;
-  more := (looked_at = most and changes > 0) or generations = most or forgotten is not null;
+  -- Where few of those looked at were old enough, the round has caught up: a few more grow old all the time. And only the next
+  -- round, which begins at the oldest again, finds what a long transaction left behind this one.
+  more := (looked_at = most and changes * 2 > most) or generations = most or forgotten is not null;
 end
 $prune$;
 revoke all on function omnicdc.prune(interval, interval, integer, xid8) from public;

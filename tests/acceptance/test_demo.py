@@ -226,7 +226,7 @@ def test_a_reader_that_goes_away_leaves_nothing_behind(place: Path) -> None:
     read_to(demo, PLAYING)
     pipe(demo).close()
 
-    assert demo.wait(DEADLINE_S) == 1
+    assert demo.wait(DEADLINE_S) == 0, "it went on, and every claim held"
     assert demo.stderr
     assert demo.stderr.read() == ""
     demo.stderr.close()

@@ -164,10 +164,19 @@ def quarantined(host: Host) -> dict[str, dict[str, str]]:
     answer = host.ask("status")
     [consumer] = (one for one in answer["consumers"] if one["name"] == host.env["OMNICDC_CONSUMER"])
     assert not consumer["held"], consumer["held"]
-    found: dict[str, dict[str, str]] = consumer["quarantined"]
-    told = [(project, name, why) for name, projects in found.items() for project, why in projects.items()]
+    listed: dict[str, dict[str, str]] = consumer["quarantined"]
+    told = [(project, name, why) for name, projects in listed.items() for project, why in projects.items()]
     for project, name, why in told:
         assert any(project in line and name in line and why in line for line in answer["faults"])
+    found: dict[str, dict[str, str]] = {}
+    with psycopg.connect(host.env["OMNICDC_DSN"]) as conn:
+        for name, project, why in conn.execute(
+            "select registry, project_id::text, reason from omnicdc.quarantine where consumer = %s",
+            [consumer["name"]],
+        ):
+            found.setdefault(name, {})[project] = why
+    assert {name: len(held) for name, held in found.items()} == consumer["quarantined_counts"]
+    assert all(held.items() <= found[name].items() for name, held in listed.items())
     return found
 
 
@@ -455,7 +464,7 @@ def test_ids_that_change_places(
 def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evidence: Evidence) -> None:
     """P1, P4, P5: in each column; `verify` finds them. URLs of slashes took hours, URLs of blanks ended `verify`."""
     size = scale(1, MEGABYTES) * 1_000_000
-    host.daemon()
+    daemon = host.daemon()
     repository = "https://github.com/acme/repository"
     every: dict[str, dict[str, Any]] = {
         "URL that ends in slashes": {"github_url": f"{repository}-3{'/' * size}"},
@@ -477,7 +486,7 @@ def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evi
         with cmp.transaction() as (conn, token):
             project = cmp.upsert(conn=conn, **({"name": what} | columns))
         verdict = cmp.wait(token, timeout_s=120)
-        assert verdict.status == "published", what
+        assert verdict.status == "published", (what, daemon.events[-3:])
         agree(host, rows_of(cmp), QUICK)
         verified(host, project)
         if scale(0, 1):

@@ -416,19 +416,19 @@ def test_many_hands_at_once_while_cmp_changes(
     hands.append(partial(meddle_beside, scene.host, outside))
     with stream(scene.waves), ThreadPoolExecutor(len(hands)) as pool:
         done = [pool.submit(busy, hand, roll, times // 4) for hand, roll in zip(hands, rolls, strict=True)]
-        harmed = sum(it.result() for it in done)
+        harmed = [it.result() for it in done]
     remove(scene.host.root / LOCK)
     remove(scene.host.root / MANIFEST)
     scene.goes_on()
     until(lambda: read_manifest(scene.host.root), "the manifest")
 
-    assert harmed > times / 2
+    assert all(harmed)
     assert_as_rebuilt(scene.waves.cmp, scene.host)
     evidence(
         "P2 P8",
         "four hands at once, at random, in registries, manifest, lock, temporary files, directories, and in what was kept "
         "aside, while projects were written",
-        times=harmed,
+        times=sum(harmed),
         found=f"the daemon lived; the files equal a full rebuild, after {scene.waves.number} waves; nothing outside the root touched",
     )
 

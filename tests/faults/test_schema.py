@@ -21,6 +21,7 @@ from psycopg import errors as pg
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.faulty import FAULTS, PROGRAM
+from support.frozen import freeze
 from support.host import COMMAND, DEADLINE_S, Host, until
 from support.place import PROJECTS, Place, Writers
 from support.terminal import on_a_terminal
@@ -511,7 +512,7 @@ def test_what_becomes_of_omnicdc_s_own_tables_by_hand_harms_no_write_and_is_mend
         for deed, mend in chosen:
             with writers.resting():
                 place.arrived()
-                daemon.process.send_signal(signal.SIGSTOP)
+                freeze(daemon, place.cmp)
                 token = place.write(*CHANGE)
                 place.execute(deed)
                 daemon.process.send_signal(signal.SIGCONT)
@@ -788,7 +789,7 @@ def test_a_table_written_anew_while_a_scan_waits_for_it_is_not_taken_for_empty(
     for deed in ANEW:
         for whole in (True, False):
             place.arrived()
-            daemon.process.send_signal(signal.SIGSTOP)
+            freeze(daemon, place.cmp)
             token = place.write("update projects set key = key || '.' where key like 'key-5%'")
             if whole:
                 place.cmp.conn.execute("select omnicdc.request_rebuild()")

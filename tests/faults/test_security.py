@@ -663,7 +663,7 @@ def test_the_owner_of_the_table_gets_no_code_run_as_omnicdc_owner_or_as_who_inst
     sprung = snares.sprung()
 
     assert [it for it in sprung if it.rpartition(" ")[2] not in (owner, daemon)] == []
-    assert sprung or "policy" in attack or "uuid" in attack
+    assert sprung or any(it in attack for it in ("policy", "uuid", "view"))
     assert running.process.poll() is None
     assert "Traceback" not in "".join(answer.stderr for answer in answers)
     if attack == IN_SHORT:  # as above

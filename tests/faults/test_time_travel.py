@@ -22,6 +22,7 @@ import psycopg
 import pytest
 from support.cmp import TABLE, Cmp
 from support.fresh import FreshServer
+from support.frozen import freeze
 from support.host import INVENTORY, Host, until
 from support.rebuild import assert_as_rebuilt, barrier
 
@@ -204,26 +205,6 @@ def burn(cmp: Cmp, ids: int) -> None:
     """Use up transaction ids."""
     for _ in range(ids):
         cmp.conn.execute("select pg_current_xact_id()")
-
-
-IDLE = """
-select not exists (select from pg_stat_activity a join pg_locks l using (pid)
-                    where l.locktype = 'advisory' and l.classid = 1869442666 and a.state <> 'idle')
-"""
-
-
-def freeze(daemon: Daemon, cmp: Cmp) -> None:
-    """Have the daemon hang, but not in the middle of a transaction, whose locks would keep others waiting."""
-
-    def frozen() -> bool:
-        daemon.process.send_signal(signal.SIGSTOP)
-        # What it had sent is worked on all the same.
-        if all(cmp.value(IDLE) for _ in range(20)):
-            return True
-        daemon.process.send_signal(signal.SIGCONT)
-        return False
-
-    until(frozen, "the daemon is between two transactions")
 
 
 def shows(host: Host, text: str = LOST) -> bool:

@@ -297,7 +297,7 @@ def refused_by_nobody(host: Host, theirs: Sequence[str]) -> None:
     first.kill()
 
     assert status == 2
-    assert "Permission denied - `chown -R" in said
+    assert "Permission denied - `chown nobody " in said
 
 
 def hand_over(tree: Path, user: int) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from omnicdc import db
 from omnicdc.delivery.status import status
+from omnicdc.filesystem.exchange import exchange
 from support.host import REGISTRIES
 from support.reader import look, statuses
 
@@ -107,11 +108,16 @@ def content(path: Path) -> bytes:
 
 
 def put_back(away: Path, place: Path) -> None:
-    """Put a directory back in its place; the daemon, which looks all the time, may just have made a new one there."""
+    """Put a directory back in its place: at once, for the daemon makes a new one as soon as it is missing, and writes into it."""
     while True:
-        if place.is_symlink() or place.is_file():
-            place.unlink()
-        shutil.rmtree(place, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            place.lstat()
+            directory = os.open(place.parent, os.O_RDONLY)
+            swapped = exchange(directory, place.name, away.name)
+            os.close(directory)
+            if swapped:
+                away.unlink() if away.is_symlink() or away.is_file() else shutil.rmtree(away)
+                return
         with suppress(OSError):
             away.rename(place)
             return
