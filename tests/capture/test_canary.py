@@ -10,6 +10,7 @@ from support.host import DEADLINE_S
 from support.inside import opened
 
 from omnicdc import db
+from omnicdc.capture.doorbell import Wakeup
 from omnicdc.db import sql
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_it_leaves_the_log_once_it_arrived(cmp: Cmp, host: Host) -> None:
         one.canary.send()
         sent = noted(cmp)
         one.publish()
-        one.canary.settle(rung=True, busy=False)
+        one.canary.settle(Wakeup.RANG)
 
     assert (sent, noted(cmp)) == (1, 0)
     assert one.canary.fault is None

@@ -17,6 +17,7 @@ from support.inside import opened
 from omnicdc import db
 from omnicdc import verify as verification
 from omnicdc.capture import install
+from omnicdc.capture.doorbell import Wakeup
 from omnicdc.capture.watch_list import derive
 from omnicdc.clients import GenesisClient
 from omnicdc.delivery import wait as waits
@@ -104,7 +105,7 @@ def assert_canary_comes_home(one: Opened) -> None:
     one.canary.ask()
     assert one.canary.send()
     one.publish()
-    one.canary.settle(rung=True, busy=False)
+    one.canary.settle(Wakeup.RANG)
     assert one.canary.fault is None
 
 

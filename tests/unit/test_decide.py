@@ -27,11 +27,13 @@ LOSSES = {"none": 100, "the guard's": 10}
 
 UNREADABLE = Fault("the disk does not say")
 
+BOTH = (False, True)
+
 CASES = [
     (found, Wanted(entries, 100, is_there=there, is_published=published), Policy(restore, accepted=accepted))
-    for found, entries, there, published, restore, accepted in product(
-        Found, LOSSES.values(), *[(False, True)] * 4
-    )
+    for found, entries in product(Found, LOSSES.values())
+    for there, published in product(BOTH, BOTH)
+    for restore, accepted in product(BOTH, BOTH)
 ]
 
 

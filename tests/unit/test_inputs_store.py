@@ -470,7 +470,7 @@ import sys
 from pathlib import Path
 from omnicdc.inputs.store import InputSettings, read_only
 read_only(InputSettings(Path({str(host.root)!r}), (), Path({str(host.state)!r}), (), gh=True))
-print([name for name in sys.modules if "yaml" in name])
+print([name for name in sys.modules if name.startswith(("yaml", "ruamel"))])
 """
     command = [sys.executable, "-c", program]
     answer = subprocess.run(

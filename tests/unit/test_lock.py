@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HOLD = """
 import sys
 from pathlib import Path
-from omnicdc.lock import RootLock
+from omnicdc.files.lock import RootLock
 
 with RootLock(Path(sys.argv[1])):
     print("held", flush=True)
