@@ -17,16 +17,16 @@ from omnicdc.cli.command import Group, refuse_other_encodings
 from omnicdc.errors import OmnicdcError
 
 COMMANDS = {
-    "install": ("operate", "Put the capture into the database."),
-    "uninstall": ("operate", "Take the capture out of the database."),
-    "run": ("operate", "Keep the registries current (the daemon)."),
-    "verify": ("ask", "Tell whether a project has arrived in every registry."),
-    "wait": ("ask", "Wait until the registries hold a transaction."),
-    "status": ("ask", "Show every consumer, and what is held back."),
+    "install": ("admin", "Put the capture into the database."),
+    "uninstall": ("admin", "Take the capture out of the database."),
+    "run": ("admin", "Keep the registries current (the daemon)."),
+    "verify": ("queries", "Tell whether a project has arrived in every registry."),
+    "wait": ("queries", "Wait until the registries hold a transaction."),
+    "status": ("queries", "Show every consumer, and what is held back."),
     "consumer": ("consumers", "List the consumers, or forget one that is gone."),
-    "rebuild": ("operate", "Have everything scanned and compared afresh."),
-    "accept": ("operate", "Let through what the guard holds back."),
-    "demo": ("show_off", "Watch a write propagate, on a PostgreSQL of its own."),
+    "rebuild": ("admin", "Have everything scanned and compared afresh."),
+    "accept": ("admin", "Let through what the guard holds back."),
+    "demo": ("demo", "Watch a write propagate, on a PostgreSQL of its own."),
 }
 
 
