@@ -1,3 +1,3 @@
-"""omnicdc: a CMP write alone brings every project registry up to date."""
+"""omnicdc: write to CMP, and every registry file follows."""
 
 __version__ = "0.1.0"

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 60.0
 """How often a consumer with nothing to publish writes its row."""
 
-EVERYTHING = None
+ALL = None
 """In place of a set of ids: all projects."""
 
-NOBODY: frozenset[str] = frozenset()
+NO_IDS: frozenset[str] = frozenset()
 
 Ids = frozenset[str] | None
 """Of projects."""
 
 Work = dict[str, Ids]
-"""Scanner to the ids of the projects it must look at; EVERYTHING for all of them."""
+"""Scanner to the ids of the projects it must look at; ALL for all of them."""
 
 
 def _empty() -> Mapping[str, Any]:
@@ -89,7 +89,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why something is held back, and the command or deed that mends it."""
+    """Why something is held back, and the command that fixes it."""
 
     reason: str
     hint: str = ""

@@ -17,8 +17,8 @@ from omnicdc.errors import DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.files.manifest import Manifest
 from omnicdc.files.publication import publish
-from omnicdc.filesystem.atomic import nobody
-from omnicdc.log.timings import Stages
+from omnicdc.filesystem.atomic import no_observer
+from omnicdc.log.timings import Timings
 from omnicdc.model import Generation
 from omnicdc.registries.scan import Scanning, most_by_name, scan
 
@@ -40,36 +40,38 @@ SCANS = 5
 """How often one cycle scans while CMP's table or types are being altered beside it."""
 
 
-def run_once(conn: Connection, state: State, observe: Callable[[str], None] = nobody) -> Generation | None:
+def run_once(
+    conn: Connection, state: State, observe: Callable[[str], None] = no_observer
+) -> Generation | None:
     """Publish what the log holds beyond the last read; None if there was nothing to do.
 
     Raises TransientError, keeping nothing: the next session scans in full. A registry that cannot be
     scanned or written is held by itself. `observe` is told each point that was passed.
     """
-    stages = Stages()
+    stages = Timings()
     with ExitStack() as replaced:
         found = _read(conn, state, stages, observe)
         if found is None:
             return None
         reading, work, asked = found
-        state.seen(reading.snapshot, reading.changes)
+        state.mark_read(reading.snapshot, reading.changes)
         observe("scanned")
         with stages("publish"):
             written = _publish(state, replaced, observe)
         observe("published")
         generation = None
-        if reading.changes or written or state.news():
+        if reading.changes or written or state.has_unreported_faults():
             generation = _generation(state, reading, work, written, stages, asked=asked)
             with stages("acknowledge"):
                 acknowledge(conn, state, generation)
-            state.told(stages.ms["acknowledge"])
+            state.mark_reported(stages.ms["acknowledge"])
             observe("acknowledged")
     _write_manifest(state, observe)
     return generation and replace(generation, stages=stages.ms)
 
 
 def _read(
-    conn: Connection, state: State, stages: Stages, observe: Callable[[str], None]
+    conn: Connection, state: State, stages: Timings, observe: Callable[[str], None]
 ) -> tuple[Reading, Work, Collection[str]] | None:
     """Read the log and scan what it names, in one snapshot; None if there was nothing to do.
 
@@ -92,8 +94,8 @@ def _read(
                 state.parked = False
                 stages.add("wake", max(0.0, reading.waited_ms or 0.0))
             asked = route(reading.changes, state.watch, trusted=state.capture.trusted)
-            work = merge(state.tried_now(asked, reading.changes), state.overdue())
-            if not (reading.changes or work or state.pending() or state.news()):
+            work = merge(state.due_now(asked, reading.changes), state.overdue())
+            if not (reading.changes or work or state.may_write() or state.has_unreported_faults()):
                 state.snapshot = reading.snapshot
                 return None
             _scan(conn, work, state, stages, observe)
@@ -111,7 +113,7 @@ def _read(
     )
 
 
-def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str], None]) -> bool:
+def look(reading: Reading, state: State, stages: Timings, observe: Callable[[str], None]) -> bool:
     """Look at once for the clones of what the changes brought, so that a new project is published with its path.
 
     In the reading's snapshot, and for a moment only. What is not found by then comes with a later generation.
@@ -133,7 +135,9 @@ def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str]
     return bool(concerned)
 
 
-def _scan(conn: Connection, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
+def _scan(
+    conn: Connection, work: Work, state: State, stages: Timings, observe: Callable[[str], None]
+) -> None:
     remedy = state.capture.mend if state.capture.fault else ""
     scanning = Scanning(state.projections, state.config.table, state.stop, stages, observe, remedy)
     for name in scan(conn, work, scanning):
@@ -168,7 +172,7 @@ def _generation(
     reading: Reading,
     work: Work,
     written: tuple[str, ...],
-    stages: Stages,
+    stages: Timings,
     *,
     asked: Collection[str],
 ) -> Generation:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from omnicdc.formats.urls import github
-from omnicdc.model import EVERYTHING
+from omnicdc.model import ALL
 from omnicdc.registries.hold import QUICK_S
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ class State:
     """What a person may want to know of them."""
     inputs_reported: object = None
     """What was last acknowledged of the inputs."""
-    _told: object = None
+    _reported: object = None
 
     @property
     def projections(self) -> Mapping[str, Projection]:
         """By scanner, in the order of publication."""
         return {name: file.projection for name, file in self.files.items()}
 
-    def seen(self, snapshot: str, changes: Iterable[Change]) -> None:
+    def mark_read(self, snapshot: str, changes: Iterable[Change]) -> None:
         """Take a reading as read: what was not held back is from this snapshot now."""
         self.snapshot = snapshot
         self.accepted = any(change.op == "accept" for change in changes)
@@ -107,7 +107,7 @@ class State:
         elif all(it.hold.fault or not it.scan_due for it in self.projections.values()):
             self.proven = self.capture.mark
 
-    def tried_now(self, work: Work, changes: Iterable[Change]) -> Work:
+    def due_now(self, work: Work, changes: Iterable[Change]) -> Work:
         """Return the part of the work that changes ask for which is done now; the rest is left to a full scan.
 
         A registry that is held because its scan fails is scanned again at once if that is quick, or a rebuild asks for it.
@@ -127,22 +127,22 @@ class State:
         """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
         work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
         due = (name for name, it in self.projections.items() if it.scan_due and self.may_try(it))
-        return work | dict.fromkeys(due, EVERYTHING)
+        return work | dict.fromkeys(due, ALL)
 
-    def pending(self) -> bool:
+    def may_write(self) -> bool:
         """Whether a file may be written now."""
         may = any(it.dirty and self.may_try(it) for it in self.projections.values())
         return may or (self.manifest.due and self.manifest.retrying)
 
-    def news(self) -> bool:
+    def has_unreported_faults(self) -> bool:
         """Whether what is held back, or why, is not what was told last."""
-        return self._told != self._to_tell() or self.inputs_reported != self.inputs_report()
+        return self._reported != self._to_report() or self.inputs_reported != self.inputs_report()
 
-    def told(self, ms: float) -> None:
+    def mark_reported(self, ms: float) -> None:
         """Take what is held back as told, in so many milliseconds."""
-        self._told, self.acknowledge_ms = self._to_tell(), ms
+        self._reported, self.acknowledge_ms = self._to_report(), ms
 
-    def _to_tell(self) -> object:
+    def _to_report(self) -> object:
         return (
             {projection.name: projection.hold.fault for projection in self.held()},
             self.quarantine(),

@@ -60,12 +60,12 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
                 hint="is it this database? --table NAME or --table SCHEMA.NAME",
             )
         conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
-        # The table was found by the installer's own path; from here on nobody's namesakes are.
+        # The table was found by the installer's own path; from here on no other user's objects of the same name are.
         conn.execute("set local search_path = pg_catalog, pg_temp")
         # Before anything else: what others left behind would run with the installer's rights.
         conn.execute(_no_foreign())
         if db.one(conn, "schema_state")["installed"] and db.one(conn, "schema_is_hollow")["hollow"]:
-            # Restored from a dump without data: nobody knows its version, and there is nothing in it to lose.
+            # Restored from a dump without data: its version is unknown, and there is nothing in it to lose.
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
         if db.one(conn, "schema_state")["installed"] and db.one(conn, "policies_lacking")["lacking"]:
@@ -230,8 +230,8 @@ def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
                     "or give `omnicdc install --print` to your DBA",
                 ) from exc
             case psycopg.Error(sqlstate="OC001") as refused:
-                mend = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
-                raise ConfigError(exc.message, hint=mend) from exc
+                remedy = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
+                raise ConfigError(exc.message, hint=remedy) from exc
         raise
 
 

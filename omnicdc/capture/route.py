@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.model import EVERYTHING, NOBODY, Ids, Work
+from omnicdc.model import ALL, NO_IDS, Ids, Work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -27,18 +27,18 @@ def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
         concerned: Collection[str] = watch.by_scanner
         if trusted and change.fields is not None:
             concerned = watch.scanners_of(change.fields)
-        projects = EVERYTHING if change.projects is EVERYTHING else frozenset(change.projects)
+        projects = ALL if change.projects is ALL else frozenset(change.projects)
         work = merge(work, dict.fromkeys(concerned, projects))
     return work
 
 
 def merge(work: Work, more: Work) -> Work:
     """Return the work of both; sets that are in one only are shared and not copied."""
-    both = {name: _united(work.get(name, NOBODY), more.get(name, NOBODY)) for name in work | more}
-    return {name: ids for name, ids in both.items() if ids is EVERYTHING or ids}
+    both = {name: _united(work.get(name, NO_IDS), more.get(name, NO_IDS)) for name in work | more}
+    return {name: ids for name, ids in both.items() if ids is ALL or ids}
 
 
 def _united(some: Ids, others: Ids) -> Ids:
-    if some is EVERYTHING or others is EVERYTHING:
-        return EVERYTHING
+    if some is ALL or others is ALL:
+        return ALL
     return (some | others) if some and others else (some or others)

@@ -58,7 +58,7 @@ class Lazy(Group):
 )
 @click.version_option(__version__, prog_name="omnicdc")
 def omnicdc() -> None:
-    """Bring every project registry up to date by a write to CMP alone.
+    """Write to CMP; omnicdc updates every registry file.
 
     The connection is --dsn, else OMNICDC_DSN, else CMP_DB_HOST/PORT/NAME/USER/PASSWORD, else libpq's
     PG* variables. The registries are below --root or OMNICDC_ROOT.
@@ -66,7 +66,7 @@ def omnicdc() -> None:
 
 
 def main() -> None:
-    """Run the command; what a person can mend is one line on stderr and exit status 2."""
+    """Run the command; what a person can fix is one line on stderr and exit status 2."""
     _open_what_is_closed()
     try:
         refuse_other_encodings(sys.argv[1:])

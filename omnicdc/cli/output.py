@@ -84,5 +84,5 @@ def _shown(text: str) -> str:
 
 
 def wants_colour() -> bool:
-    """Whether stdout is a terminal and nobody set NO_COLOR."""
+    """Whether stdout is a terminal and NO_COLOR is not set."""
     return on_terminal() and not os.environ.get("NO_COLOR")

@@ -209,7 +209,7 @@ def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResult
 
 
 def rebuild_answer(it: Outcome, registries: Mapping[str, str]) -> RebuildAnswer:
-    """Return what ran, also where something is held back; nothing ran if nobody says that it did."""
+    """Return what ran, also where something is held back; nothing ran if no consumer reports it."""
     results = dict(it.results)
     if not it.dry_run and it.withheld is not None:
         results = {

@@ -175,7 +175,9 @@ class Config:
     guard_min: int = field(default=10, metadata=_about(whole, "... and at least this many"))
     on_drift: Literal["restore", "alert"] = field(
         default="restore",
-        metadata=_about(one_of("restore", "alert"), "what to do with a registry changed by another hand"),
+        metadata=_about(
+            one_of("restore", "alert"), "what to do with a registry that another process changed"
+        ),
     )
     gh: bool = field(default=True, metadata=_about(switch, "ask GitHub through `gh`, where there is one"))
     github_owners: tuple[str, ...] = field(
@@ -307,7 +309,7 @@ def _home(environ: Mapping[str, str], uid: int) -> Path | None:
         return Path(home)
     try:
         return Path(pwd.getpwuid(uid).pw_dir)
-    except KeyError:  # a container may run under a number that nobody entered anywhere
+    except KeyError:  # a container may run under a number that has no entry in passwd
         return None
 
 

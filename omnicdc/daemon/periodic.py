@@ -1,4 +1,4 @@
-"""What the daemon does by the clock and not by the log: inputs, drift, sweep, retention, a sign of life."""
+"""What the daemon does by the clock and not by the log: inputs, drift, sweep, retention, the heartbeat."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PeriodicTasks:
         now = time.monotonic()
         self._next_look = now
         self._next_notice = now
-        self._next_sign = now + HEARTBEAT_S
+        self._next_heartbeat = now + HEARTBEAT_S
         self._next_sweep = now + state.config.sweep_s
 
     def run(self) -> bool:
@@ -73,9 +73,9 @@ class PeriodicTasks:
         if now >= self._next_sweep:
             self._next_sweep = now + self._state.config.sweep_s
             self._state.sweep()
-        if now >= self._next_sign:
-            self._next_sign = now + HEARTBEAT_S
-            self._sign()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_S
+            self._heartbeat()
 
     def _look_at_capture(self) -> None:
         """Read everything again if the capture is another: what was written meanwhile may not have been noted."""
@@ -88,8 +88,8 @@ class PeriodicTasks:
         if not known:
             acknowledge(self._conn, state)
 
-    def _sign(self) -> None:
-        """Forget what nobody needs, and say where we stand."""
+    def _heartbeat(self) -> None:
+        """Prune what is no longer needed, and write the heartbeat."""
         self._state.capture.report()
         self._retention.begin()
         acknowledge(self._conn, self._state)

@@ -64,7 +64,7 @@ LOOK_S = 60.0
 class Worker:
     """A thread that does one thing when it is asked to, and again after a while.
 
-    What is asked for while it works is done afterwards. A worker that hangs harms nobody: nothing waits for its end.
+    What is asked for while it works is done afterwards. A worker that hangs does no harm: nothing waits for its end.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Refresher:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Ask the threads to end; one that hangs goes on, and harms nobody."""
+        """Ask the threads to end; one that hangs goes on, and does no harm."""
         self._end()
         for worker in self._workers:
             worker.end()

@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """Keep the registries current until asked to stop.
 
-    What only a person can mend (ConfigError, SchemaMismatch, a second daemon) ends it at its start;
+    What only an operator can fix (ConfigError, SchemaMismatch, a second daemon) ends it at its start;
     once it has published, everything is retried. `standby` waits for the root and the name.
     """
     config, proven = load(), None
@@ -108,7 +108,7 @@ def _run_sessions(context: DaemonContext) -> None:
 
 
 def _is_transient(exc: Exception) -> bool:
-    """Whether waiting may mend what failed at a start."""
+    """Whether waiting may fix what failed at a start."""
     return isinstance(exc, TransientError) and not isinstance(exc, LockBusy)
 
 

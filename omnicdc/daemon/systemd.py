@@ -49,7 +49,7 @@ class Notifier:
         self._send("STOPPING=1\nSTATUS=stopping")
 
     def _send(self, message: str) -> bool:
-        """Send without waiting; returns whether it was sent, or there is nobody to send it to."""
+        """Send without waiting; returns whether it was sent, or systemd does not listen."""
         if not self._address:
             return True
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:

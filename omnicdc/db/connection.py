@@ -147,7 +147,7 @@ class Connection(psycopg.Connection[Row]):
             self._transactions -= 1
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
-        """Wait as the driver does. Raises DatabaseUnavailable if nobody is there, and Interrupted if a stop is asked for.
+        """Wait as the driver does. Raises DatabaseUnavailable if the server does not answer, and Interrupted if a stop is asked for.
 
         Then the connection is closed. An error of the driver's remembers the role: see `role_of`.
         """

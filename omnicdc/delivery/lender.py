@@ -1,7 +1,7 @@
 """Lends a few connections to whoever looks: psycopg_pool's, asked by threads of ours.
 
 A signal's handler may raise anywhere in the main thread (^C, an alarm): in the middle of psycopg_pool, which then keeps a
-request that nobody takes back, or while Python enters a Condition, which stays locked for ever. So other threads do the work.
+request that is never taken back, or while Python enters a Condition, which stays locked for ever. So other threads do the work.
 They are asked through SimpleQueue, and answer through a lock that is released: both are C, and cannot be left half done.
 """
 
@@ -43,7 +43,7 @@ CLOSE_S = 10.0
 """What closing waits for its threads at most."""
 
 SLICE_S = 0.25
-"""After so long, who waits for a connection looks why there is none."""
+"""After so long, a thread that waits for a connection looks why there is none."""
 
 
 class Lender:
@@ -89,7 +89,7 @@ class Lender:
         self._chores.put(chore)
 
     def close(self) -> None:
-        """End threads and connections; who waits for one gets none. A repeat waits for what is still ending."""
+        """End threads and connections; a thread that waits for one gets none. A repeat waits for what is still ending."""
         self._closed = True
         if self._started:
             self._wanted.put(None)

@@ -33,7 +33,7 @@ LARGEST = 4_000_000
 ODDEST = 250_000
 """Bytes of single entries that are not written as ours, beyond which the whole file is parsed instead."""
 
-MEND = "`omnicdc rebuild`: the daemon keeps a copy of the file and writes it anew"
+REMEDY = "`omnicdc rebuild`: the daemon keeps a copy of the file and writes it anew"
 
 _DOCUMENT_ENDS = re.compile(rb"^(?:---|\.\.\.)", re.MULTILINE)
 _KEY = re.compile(rb"^(?:- |  )([a-z_]+):", re.MULTILINE)
@@ -56,7 +56,7 @@ class Contents:
             items = self.layout.items(self.parsed) if self.parsed is not None else self._mentioning(needles)
             return [item for item in items if project in item.projects or item.unit == unit]
         except ValueError as exc:
-            raise RegistryError(f"the file holds something else than entries: {exc}", hint=MEND) from exc
+            raise RegistryError(f"the file holds something else than entries: {exc}", hint=REMEDY) from exc
 
     def _mentioning(self, needles: Sequence[bytes]) -> Iterable[Item]:
         return map(self.layout.item, self.layout.mentioning(self.data, needles))
@@ -100,7 +100,7 @@ def understand(layout: Layout, data: bytes) -> Contents:
         parsed = layout.parse(data)
         layout.header(parsed), layout.items(parsed)
     except ValueError as exc:
-        raise RegistryError(f"the file does not parse: {exc}", hint=MEND) from exc
+        raise RegistryError(f"the file does not parse: {exc}", hint=REMEDY) from exc
     return Contents(layout, data, parsed)
 
 

@@ -1,4 +1,4 @@
-"""Notice what another hand did to a registry, and keep it aside before it is put right.
+"""Reads what stands in a registry's place, and backs up an external change before it is replaced.
 
 `manifest` and the daemon's memory hold what was published; `publish` puts it there again.
 """
@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from omnicdc.filesystem import attributes
-from omnicdc.filesystem.atomic import TEMPORARY, directory_below, nobody, registry_errors
+from omnicdc.filesystem.atomic import TEMPORARY, directory_below, no_observer, registry_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def make_durable(path: Path, observe: Callable[[str], None] = nobody) -> None:
+def make_durable(path: Path, observe: Callable[[str], None] = no_observer) -> None:
     """Sync a file that was found right: who put it there may have ended before that."""
     with registry_errors(f"sync {path}", path):
         for step, place in (("fsync", path), ("fsync_directory", path.parent)):
@@ -120,7 +120,7 @@ def stamp_of(data: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def keep_aside(
+def back_up(
     root: Path,
     relative: Path | str,
     state_dir: Path,
@@ -153,7 +153,7 @@ def keep_aside(
         return kept
 
 
-def discard_copy(name: str, state_dir: Path) -> None:
+def discard_half_copy(name: str, state_dir: Path) -> None:
     """Remove what a killed process left of a copy of a file of this name."""
     with suppress(OSError):
         _half(name, state_dir).unlink()

@@ -14,7 +14,7 @@ from typing import Self
 
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, RegistryError, TransientError
 from omnicdc.filesystem import regular
-from omnicdc.filesystem.atomic import REGISTRY, TEMPORARY, directory_below, mend
+from omnicdc.filesystem.atomic import REGISTRY, TEMPORARY, directory_below, remedy
 
 LOCK = REGISTRY / ".omnicdc.lock"
 
@@ -29,7 +29,7 @@ _LASTING = {
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS,
     errno.ENOLCK, errno.ENAMETOOLONG,
 }  # fmt: skip
-"""What no waiting mends."""
+"""What waiting does not fix."""
 
 
 class RootLock:
@@ -47,7 +47,7 @@ class RootLock:
         self._file = -1
 
     def __enter__(self) -> Self:
-        """Raise LockBusy if another process has it, ConfigError if nobody can write there.
+        """Raise LockBusy if another process has it, ConfigError if this process cannot write there.
 
         Raises TransientError for what may pass, such as a full disk.
         """
@@ -57,7 +57,7 @@ class RootLock:
         except OSError as exc:
             kind = ConfigError if exc.errno in _LASTING else TransientError
             what = f"cannot publish below {self._root}: {exc.strerror}"
-            raise kind(what, hint=_root_mend(exc, self._root)) from exc
+            raise kind(what, hint=_root_remedy(exc, self._root)) from exc
         except RegistryError as exc:
             raise ConfigError(exc.message, hint=exc.hint) from exc
         return self
@@ -71,7 +71,7 @@ class RootLock:
         """Whether this process still keeps every other one out.
 
         A file that was removed or replaced is taken anew, unless another process has: then nothing may be
-        published any more. Where nobody can lock a file now, nobody else publishes either.
+        published any more. Where no process can lock a file now, no other publishes either.
         """
         if self._stands():
             return True
@@ -206,7 +206,7 @@ def _close(file: int) -> None:
         os.close(file)
 
 
-def _root_mend(exc: OSError, root: Path) -> str:
+def _root_remedy(exc: OSError, root: Path) -> str:
     if exc.errno == errno.ENOENT:
         return f"`mkdir -p {shlex.quote(str(root))}`, or name another root: --root DIR or OMNICDC_ROOT"
-    return mend(exc, root / LOCK)
+    return remedy(exc, root / LOCK)

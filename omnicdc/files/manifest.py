@@ -82,8 +82,8 @@ def read_manifest(root: Path) -> Manifest | None:
 def announce(root: Path, files: Mapping[str, Signatures]) -> None:
     """Note which files are ours, just before they are put there: the manifest tells of them only afterwards.
 
-    Whoever is killed in between leaves it to the next, who would take them for another hand's. One line, written in
-    place and not synced: lost in a power cut, they are kept aside like another hand's.
+    A daemon that is killed in between leaves them to the next one, which would take them for external changes. One line,
+    written in place and not synced: lost in a power cut, the files are backed up like external changes.
     """
     with suppress(OSError, RegistryError), directory_below(root, root / REGISTRY) as directory:
         _make_room(directory)
@@ -165,7 +165,7 @@ def _published(told: dict[str, Any]) -> Published:
 
 
 def _counted(value: object) -> int:
-    """Return a generation; one that leaves the database no room to count on is nobody's."""
+    """Return a generation; omnicdc never wrote one that leaves the database no room to count on."""
     generation = _a(int, value)
     if not 0 <= generation < 1 << 62:
         raise ValueError("a generation expected")

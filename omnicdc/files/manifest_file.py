@@ -49,7 +49,7 @@ class ManifestFile:
         """Publish it; a failure is logged once, and it is tried again later."""
         try:
             if os.path.isdir(self.root / MANIFEST):  # noqa: PTH112 - never raises
-                drift.keep_aside(self.root, MANIFEST, self.state_dir, datetime.now(UTC))
+                drift.back_up(self.root, MANIFEST, self.state_dir, datetime.now(UTC))
             lost = write_manifest(self.root, manifest)
             self.not_kept = report_not_kept(MANIFEST.name, lost, self.not_kept)
         except RegistryError as exc:

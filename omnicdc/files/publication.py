@@ -19,7 +19,7 @@ from omnicdc.files import drift
 from omnicdc.files.contents import content
 from omnicdc.files.decide import Adopt, BackUpThenWrite, HoldFor, Keep, Tolerate, Write, decide
 from omnicdc.files.manifest import MANIFEST, announce, describe, read_announced, read_manifest
-from omnicdc.filesystem.atomic import Staged, discard, nobody, stage
+from omnicdc.filesystem.atomic import Staged, discard, no_observer, stage
 from omnicdc.model import Fault
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def load_manifest(files: Collection[RegistryFile], manifest_file: ManifestFile) 
     root = manifest_file.root
     for path in (MANIFEST, *(Path(file.path) for file in files)):
         discard(root, path)
-        drift.discard_copy(path.name, manifest_file.state_dir)
+        drift.discard_half_copy(path.name, manifest_file.state_dir)
     announced, manifest = read_announced(root), read_manifest(root)
     manifest_file.seen = manifest_file.there() if manifest else None
     for file in files:
@@ -221,7 +221,7 @@ def _backed_up_late(draft: _Draft) -> bool:
         draft.file.back_up_replaced(draft.staged.replaced)
     except RegistryError as exc:
         draft.hold(exc)
-        _done(Staged.swap, nobody, draft)
+        _done(Staged.swap, no_observer, draft)
         return False
     return True
 

@@ -132,7 +132,7 @@ class RegistryFile:
         seen = drift.signature(self.place)
         if self.drift_reported and self.backed_up == seen:
             return
-        kept = drift.keep_aside(self.root, self.path, self.state_dir, datetime.now(UTC))
+        kept = drift.back_up(self.root, self.path, self.state_dir, datetime.now(UTC))
         # As it was before it was copied: what came since is another.
         self.drift_reported, self.backed_up = True, drift.signature(self.place) and seen
         self._report(kept)
@@ -151,7 +151,7 @@ class RegistryFile:
         seen = drift.signature(replaced)
         if seen is not None and seen not in self.announced:
             at = datetime.now(UTC)
-            self._report(drift.keep_aside(self.root, self.path, self.state_dir, at, now_at=replaced))
+            self._report(drift.back_up(self.root, self.path, self.state_dir, at, now_at=replaced))
 
     def mark_renamed(self, published: Published, not_kept: tuple[str, ...]) -> None:
         """Take a file as what readers see; a power cut may still take it back."""

@@ -1,7 +1,7 @@
 """Put a file in the place of another so that neither a reader nor a power cut ever finds half of one.
 
-`lock` keeps a second process out; what was put there is remembered by `manifest`, and what another
-hand did to it is noticed by `drift`.
+`files.lock` keeps a second process out; what was put there is recorded by `files.manifest`, and
+external changes are noticed by `files.drift`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def nobody(_step: str) -> None:
+def no_observer(_step: str) -> None:
     """Observe nothing."""
 
 
@@ -49,7 +49,7 @@ def replace(
     root: Path,
     relative: Path | str,
     parts: Sequence[bytes | memoryview],
-    observe: Callable[[str], None] = nobody,
+    observe: Callable[[str], None] = no_observer,
 ) -> os.stat_result:
     """Make `parts` the content of a file below `root`, durably, and return its size, time and inode.
 
@@ -84,7 +84,7 @@ class Staged:
     """Holds the new file open until readers find it."""
     _left: ExitStack
 
-    def swap(self, observe: Callable[[str], None] = nobody) -> None:
+    def swap(self, observe: Callable[[str], None] = no_observer) -> None:
         """Have readers find it; a power cut may still take it back. Raises RegistryError.
 
         What it replaced is at `replaced` then, if the file system can do that. For programs that watch the directory
@@ -102,7 +102,7 @@ class Staged:
         """Where that which was replaced is until this ends; nothing is there if nothing was, or it is lost."""
         return self.target.with_name(self._temporary)
 
-    def sync(self, observe: Callable[[str], None] = nobody) -> None:
+    def sync(self, observe: Callable[[str], None] = no_observer) -> None:
         """Make that last. Raises RegistryError."""
         with registry_errors(f"sync the directory of {self.target}", self.target):
             observe("fsync_directory")
@@ -124,7 +124,7 @@ def stage(
     root: Path,
     relative: Path | str,
     parts: Sequence[bytes | memoryview],
-    observe: Callable[[str], None] = nobody,
+    observe: Callable[[str], None] = no_observer,
 ) -> Staged:
     """Write and sync what `replace` is to put in place. Raises RegistryError."""
     target = root / relative
@@ -136,7 +136,7 @@ def stage(
         left.callback(_tidy, directory, temporary)
         written = left.enter_context(ExitStack())
         observe("open")
-        # Nobody may read more of a private file than before, not even of its unfinished successor.
+        # No other user may read more of a private file than before, not even of its unfinished successor.
         file = os.open(temporary, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
         written.callback(os.close, file)
         observe("write")
@@ -149,7 +149,7 @@ def stage(
 
 
 def discard(root: Path, relative: Path | str) -> None:
-    """Remove what a killed process left half written. If that fails, who writes the file next does it."""
+    """Remove what a killed process left half written. If that fails, the next writer of the file does it."""
     target = root / relative
     with suppress(OSError, RegistryError), directory_below(root, target.parent) as directory:
         _remove(directory, f".{target.name}{TEMPORARY}")
@@ -248,13 +248,13 @@ def _beyond(parts: list[memoryview], written: int) -> list[memoryview]:
 
 @contextmanager
 def registry_errors(deed: str, place: Path) -> Iterator[None]:
-    """Turn what the system refuses into RegistryError, with what was tried, where, and the mend."""
+    """Turn what the system refuses into RegistryError, with what was tried, where, and what fixes it."""
     try:
         yield
     except OSError as exc:
         where = _refused(exc, place)
         raise RegistryError(
-            f"cannot {deed}: {exc.strerror or exc}", hint=mend(exc, where), path=str(where), errno=exc.errno
+            f"cannot {deed}: {exc.strerror or exc}", hint=remedy(exc, where), path=str(where), errno=exc.errno
         ) from exc
 
 
@@ -265,7 +265,7 @@ def _refused(exc: OSError, place: Path) -> Path:
     return place.parent / named if known else place
 
 
-def mend(exc: OSError, place: Path) -> str:
+def remedy(exc: OSError, place: Path) -> str:
     """Say which command shows or removes the cause; empty where none is known."""
     above = next((it for it in place.parents if os.access(it, os.F_OK)), Path("/"))
     mount = mount_of(place if exc.errno == errno.EBUSY else above)

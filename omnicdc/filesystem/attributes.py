@@ -76,7 +76,7 @@ def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
 def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
     """Give a new, private file what the old one had; returns the names of what could not be given.
 
-    The file must have been made by this process with mode 0600, so that nobody reads it before it has all this.
+    The file must have been made by this process with mode 0600, so that no other user reads it before it has all this.
     Raises RegistryError if some user could then do with the new file what they could not do with the old one, and
     OSError for what chmod is refused for.
     """

@@ -1,4 +1,4 @@
-"""Swaps two names at once, so that what another hand put in a file's place at the last moment is found and not lost.
+"""Swaps two names at once, so that what another process put in a file's place at the last moment is found and not lost.
 
 rename(2) destroys what it replaces. renameat2(2) with RENAME_EXCHANGE does not; Python has no name for it.
 """

@@ -40,7 +40,7 @@ LONGEST_PLAIN = 4096
 _UNREADABLE = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves raw and YAML must not: not printable, or a line break to YAML 1.1, or a BOM.
 
-U+00A0 is allowed, but nobody could tell it from a blank.
+U+00A0 is allowed, but a reader could not tell it from a blank.
 """
 
 

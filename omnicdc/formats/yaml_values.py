@@ -118,7 +118,7 @@ def _loaded(data: bytes, version: tuple[int, int]) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return yaml.load(data)
-    except Exception as exc:  # what a file of another hand does to the library: it does not parse
+    except Exception as exc:  # whatever an edited file does to the library, it does not parse
         raise ValueError(_problem(exc)) from exc
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""What nobody configured: it may pass without a person at this program."""
+"""What no setting causes: it may pass without a change of the configuration."""
 
 _NEW = ".new"
 """Ends the hidden name of a file that is being written."""
@@ -87,18 +87,18 @@ def _sync_directory(path: Path) -> None:
 def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
     kind = TransientError if exc.errno in _PASSING else ConfigError
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        mend = f"make room: df {state_dir}"
+        remedy = f"make room: df {state_dir}"
     elif exc.errno == errno.EIO:
-        mend = "look for a failing disk: dmesg"
+        remedy = "look for a failing disk: dmesg"
     elif exc.errno == errno.EROFS:
-        mend = f"it is read-only on {mount_of(state_dir).point}: under systemd, StateDirectory= or ReadWritePaths="
+        remedy = f"it is read-only on {mount_of(state_dir).point}: under systemd, StateDirectory= or ReadWritePaths="
     elif exc.errno == errno.EISDIR:
-        mend = f"move the directory away that stands in a file's place: ls -la {state_dir}"
+        remedy = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:
-        mend = f"run: install -d -o {_user()} {state_dir}"
+        remedy = f"run: install -d -o {_user()} {state_dir}"
     return kind(
         f"the state directory {state_dir} cannot be written to ({exc.strerror})",
-        hint=f"{mend}, or set OMNICDC_STATE_DIR",
+        hint=f"{remedy}, or set OMNICDC_STATE_DIR",
         state_dir=str(state_dir),
     )
 

@@ -116,7 +116,7 @@ def save(state_dir: Path, elements: Elements) -> None:
 
 
 def _the_first(faults: list[str]) -> tuple[str, ...]:
-    """Return a few: a thousand owners that GitHub does not know are one thing to mend."""
+    """Return a few: a thousand owners that GitHub does not know are one thing to fix."""
     more = len(faults) - _FAULTS_TOLD
     return (*faults[:_FAULTS_TOLD], f"gh repo list: {more} more like these") if more > 0 else tuple(faults)
 

@@ -10,7 +10,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T_co]):
-    """A value, and beside it one text for each thing a person should mend.
+    """A value, and beside it one text for each thing a person should fix.
 
     A fault says where, what is wrong, and what happens: `FILE:LINE: no text repo; this entry is skipped`.
     """

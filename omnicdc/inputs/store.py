@@ -199,7 +199,7 @@ class InputStore:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Everything that a person should mend, as of the last reading of each thing."""
+        """Everything that a person should fix, as of the last reading of each thing."""
         parts = self._parts
         others = (fault for faults in [*self._faults.values()] for fault in faults)
         return (*parts.overrides.faults, *parts.exclusions.faults, *others)
@@ -239,7 +239,7 @@ class InputStore:
     def load(self) -> Inputs:
         """Take what is cached and what people wrote, and at the first start adopt the inventory.
 
-        Quick: walks nothing, asks nobody. Raises `ConfigError` where the state directory cannot be
+        Quick: walks nothing, and does not ask GitHub. Raises `ConfigError` where the state directory cannot be
         written to, or there is an inventory that cannot be read.
         """
         settings = self._settings

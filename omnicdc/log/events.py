@@ -45,7 +45,7 @@ def configure(
     """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
 
     Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not read
-    holds up nobody: `sink`. In systemd's journal each line has its severity.
+    holds up nothing: `sink`. In systemd's journal each line has its severity.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ

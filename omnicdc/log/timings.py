@@ -14,7 +14,7 @@ ORDER = ("wake", "read", "scan", "render", "publish", "acknowledge")
 """From a commit on: `wake` is told by the server's clock, the others are measured here."""
 
 
-class Stages:
+class Timings:
     """Milliseconds spent in each stage, by a monotonic clock; a stage that is entered again adds up."""
 
     def __init__(self) -> None:

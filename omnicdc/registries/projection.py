@@ -68,7 +68,7 @@ class Projection:
     def rebuild(self, rows: Iterable[Row], unreadable: Mapping[str, str] = NOTHING) -> None:
         """Start over from all rows of CMP. If it fails midway, only another one makes it whole.
 
-        `unreadable` is looked at when the rows are at their end: who reads them may find out on the way.
+        `unreadable` is looked at when the rows are at their end: it may be filled while they are read.
         """
         self.document = Document()  # the old one makes room first
         self._held = None
@@ -104,9 +104,9 @@ class Projection:
     def take_inputs(self, inputs: Inputs) -> tuple[bool, Collection[str]]:
         """Take new inputs; returns whether anything changed at once, and the projects that CMP must be asked for."""
         before, self._inputs = self._inputs, inputs
-        view, standing = self.scanner.view, self.scanner.standing
-        keys = {*self._key_of.values(), *standing(before), *standing(inputs)}
-        concerned = {key for key in keys if view(before, key) != view(inputs, key)}
+        inputs_for, static_keys = self.scanner.inputs_for, self.scanner.static_keys
+        keys = {*self._key_of.values(), *static_keys(before), *static_keys(inputs)}
+        concerned = {key for key in keys if inputs_for(before, key) != inputs_for(inputs, key)}
         if self.scanner.grouped:
             return self._show((key, self._rows(key)) for key in sorted(concerned)), ()
         return False, [project for project, key in self._key_of.items() if key in concerned]
@@ -154,7 +154,7 @@ class Projection:
     def _grouped(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
         for row in rows:
             self._place(str(row[0]), row)
-        for key in {*self._sharing, *self.scanner.standing(self._inputs)}:
+        for key in {*self._sharing, *self.scanner.static_keys(self._inputs)}:
             yield key, self._rows(key)
 
     def _rows(self, key: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Reads the rows that a scanner asks CMP for. One that PostgreSQL cannot give costs nobody else his.
+"""Reads the rows that a scanner asks CMP for. One row that PostgreSQL cannot give does not cost the others.
 
 Such a row holds json that the server cannot decode, bytes that are no text, or lies on a lost page. `scan`
 says what is read when.
@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from omnicdc import db
 from omnicdc.db.connection import role_of
 from omnicdc.errors import ConfigError, Interrupted, RegistryError
-from omnicdc.model import EVERYTHING
+from omnicdc.model import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -55,11 +55,11 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
 
     Raises RegistryError if CMP's table is not what the scanner expects.
     """
-    query = statement(scanner, table, targeted=ids is not EVERYTHING)
+    query = statement(scanner, table, targeted=ids is not ALL)
     # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
     with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
         limit(conn)
-        return cursor.execute(query, None if ids is EVERYTHING else [list(ids)]).fetchall()
+        return cursor.execute(query, None if ids is ALL else [list(ids)]).fetchall()
 
 
 def readable(
@@ -97,7 +97,7 @@ def search(
 
     They are found by halves. Raises RegistryError, or Interrupted if a stop is asked for.
     """
-    left = [sorted(_ids(conn, scanner, table) if ids is EVERYTHING else ids)]
+    left = [sorted(_ids(conn, scanner, table) if ids is ALL else ids)]
     while left:
         if stop and stop.requested:
             raise Interrupted("stopped in the middle of a full scan")

@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from omnicdc import db
 from omnicdc.errors import DatabaseUnavailable, Interrupted, RegistryError
-from omnicdc.model import EVERYTHING, Fault
+from omnicdc.model import ALL, Fault
 from omnicdc.registries.garbage import uncollected
 from omnicdc.registries.rows import (
     NOT_AS_EXPECTED,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor, ServerCursor
 
     from omnicdc.db import Connection
-    from omnicdc.log.timings import Stages
+    from omnicdc.log.timings import Timings
     from omnicdc.model import Ids, Work
     from omnicdc.registries.projection import Projection
     from omnicdc.registries.scanners import Row
@@ -51,7 +51,7 @@ class Scanning:
     table: str
     """CMP's, with its schema."""
     stop: Stop
-    timings: Stages
+    timings: Timings
     observe: Callable[[str], None]
     """Told `scanned NAME` after each."""
     remedy: str = ""
@@ -67,7 +67,7 @@ def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
     wanted = {name: _wanted(projection, work[name]) for name, projection in projections.items()}
     together = _together(conn, scanning, wanted)
     scanned = frozenset(name for name in wanted if _scanned(conn, scanning, name, wanted[name], together))
-    if EVERYTHING in wanted.values():
+    if ALL in wanted.values():
         with scanning.timings("scan"):
             _insist(db.start(conn, "rewritten"))
     return scanned
@@ -87,7 +87,7 @@ def _scanned(conn: Connection, scanning: Scanning, name: str, ids: Ids, together
     """Scan one registry, or hold it; returns whether it was scanned."""
     projection, began = scanning.projections[name], time.monotonic()
     try:
-        if ids is EVERYTHING:
+        if ids is ALL:
             _rebuild(conn, projection, scanning)
         else:
             _update(conn, projection, ids, scanning, together)
@@ -120,9 +120,9 @@ def _update(
 def _wanted(projection: Projection, ids: Ids) -> Ids:
     """Return which projects to look at, for those that a change named."""
     # What failed before may have missed more than this change: then these ids are not enough.
-    if ids is EVERYTHING or projection.scan_due:
-        return EVERYTHING
-    return ids if len(ids) <= _most(projection) else EVERYTHING
+    if ids is ALL or projection.scan_due:
+        return ALL
+    return ids if len(ids) <= _most(projection) else ALL
 
 
 def most_by_name(projections: Iterable[Projection]) -> int:
@@ -139,7 +139,7 @@ def _together(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -
 
     Of a table that was made or written anew after the snapshot nothing is seen: so that is asked afterwards, as in `scan`.
     """
-    by_name = {name: ids for name, ids in wanted.items() if ids is not EVERYTHING}
+    by_name = {name: ids for name, ids in wanted.items() if ids is not ALL}
     if not by_name:
         return _Together({})
     began = time.monotonic()
@@ -191,7 +191,7 @@ def _rebuild(conn: Connection, projection: Projection, scanning: Scanning) -> No
         if not of_a_row(exc):
             raise
         unreadable: dict[str, str] = {}
-        found = search(conn, projection.scanner, scanning.table, EVERYTHING, unreadable, stop=scanning.stop)
+        found = search(conn, projection.scanner, scanning.table, ALL, unreadable, stop=scanning.stop)
         with scanning.timings("render"), uncollected():
             projection.rebuild(found, unreadable)
     projection.dirty = True
@@ -212,7 +212,7 @@ def _rebuild_at_once(conn: Connection, projection: Projection, scanning: Scannin
         projection.rebuild(_fetched(cursor, scanning.stop, scanning.timings))
 
 
-def _fetched(cursor: ServerCursor[Row], stop: Stop, stages: Stages) -> Iterator[Row]:
+def _fetched(cursor: ServerCursor[Row], stop: Stop, stages: Timings) -> Iterator[Row]:
     while True:
         if stop.requested:
             raise Interrupted("stopped in the middle of a full scan")

@@ -52,10 +52,10 @@ class Scanner(ABC):
         """Return what the inputs know this project by, its URL key; empty if nothing."""
         return ""
 
-    def view(self, inputs: Inputs, key: str) -> Hashable:  # noqa: ARG002 - as above
+    def inputs_for(self, inputs: Inputs, key: str) -> Hashable:  # noqa: ARG002 - as above
         """Return all that `render` takes from the inputs for a key: where it differs, render again."""
         return None
 
-    def standing(self, inputs: Inputs) -> Iterable[str]:  # noqa: ARG002 - as above
+    def static_keys(self, inputs: Inputs) -> Iterable[str]:  # noqa: ARG002 - as above
         """Return the units that have an entry even if no project asks for one."""
         return ()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from omnicdc import db
 from omnicdc.errors import RegistryError
 from omnicdc.files.contents import content
-from omnicdc.filesystem.atomic import nobody
+from omnicdc.filesystem.atomic import no_observer
 from omnicdc.formats.item import is_seen
-from omnicdc.model import EVERYTHING
+from omnicdc.model import ALL
 from omnicdc.registries.garbage import uncollected
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import located, readable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs
 
-MEND_ROW = "mend the rows in CMP that cannot be shown"
+FIX_ROW = "fix the rows in CMP that cannot be shown"
 
 
 def verify_all(
@@ -37,7 +37,7 @@ def verify_all(
     config: Config,
     inputs: Inputs,
     inputs_known: bool,
-    progress: Callable[[str], None] = nobody,
+    progress: Callable[[str], None] = no_observer,
 ) -> AllReport:
     """Compare every registry with CMP, in one snapshot. Writes nothing, and a repeat asks again.
 
@@ -63,7 +63,7 @@ def compare_all(
     config: Config,
     inputs: Inputs,
     inputs_known: bool,
-    progress: Callable[[str], None] = nobody,
+    progress: Callable[[str], None] = no_observer,
 ) -> dict[str, Compared]:
     """Do the work of `verify_all`, and keep what each registry should hold, by scanner."""
     config = replace(config, table=located(conn, config.table))
@@ -100,7 +100,7 @@ def _compared(
     registry, path = Projection(scanner, inputs), config.require_root() / scanner.path
     blank = RegistryReport(scanner.name, path.name, "unreadable")
     try:
-        registry.rebuild(*readable(conn, scanner, config.table, EVERYTHING))
+        registry.rebuild(*readable(conn, scanner, config.table, ALL))
         data = content(path)
         found = differences(registry, data)
     except RegistryError as exc:
@@ -122,7 +122,7 @@ def _judged(report: RegistryReport, found: RegistryDifference) -> RegistryReport
     detail = f"{len(report.held)} held back" if report.held else ""
     if not detail and found.rewritten:
         detail = "right, but in another order or layout than omnicdc's"
-    return replace(report, status="current", detail=detail, hint=MEND_ROW if report.held else "")
+    return replace(report, status="current", detail=detail, hint=FIX_ROW if report.held else "")
 
 
 def _lasting(first: RegistryReport, second: RegistryReport) -> RegistryReport:

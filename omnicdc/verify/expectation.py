@@ -10,7 +10,7 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
-from omnicdc.model import EVERYTHING, Fault
+from omnicdc.model import ALL, Fault
 from omnicdc.registries.rows import NOT_AS_EXPECTED, qualified, readable
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
 
 def held_back(why: str) -> Fault:
     """Explain that a project has no entry, as its row cannot be shown."""
-    return Fault(f"held back: {why}", "mend the project's row in CMP")
+    return Fault(f"held back: {why}", "fix the project's row in CMP")
 
 
 def _rendered(
@@ -94,7 +94,7 @@ def _sharing(conn: Connection, scanner: Scanner, table: str, unit: str) -> list[
         with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
             rows = cursor.execute(query, [_likeness(unit)]).fetchall()
     except NOT_AS_EXPECTED:  # one that cannot be read is in the way
-        rows, _ = readable(conn, scanner, table, EVERYTHING)
+        rows, _ = readable(conn, scanner, table, ALL)
     return [row for row in rows if scanner.key(row) == unit]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench import floor
 from omnicdc import db
-from omnicdc.model import EVERYTHING, Inputs
+from omnicdc.model import ALL, Inputs
 from omnicdc.registries.garbage import uncollected
 from omnicdc.registries.rows import select
 from omnicdc.registries.scanners import scanners
@@ -39,9 +39,7 @@ def once(conn: db.Connection, directory: Path) -> float:
     began = time.perf_counter()
     for number, scanner in enumerate(scanners().values()):
         with uncollected():
-            floor.write(
-                directory / str(number), _serialised(scanner, select(conn, scanner, "projects", EVERYTHING))
-            )
+            floor.write(directory / str(number), _serialised(scanner, select(conn, scanner, "projects", ALL)))
     return (time.perf_counter() - began) * 1000
 
 

@@ -13,7 +13,7 @@ from psycopg import sql as pgsql
 from omnicdc import db
 from omnicdc.capture import install
 from omnicdc.errors import DatabaseUnavailable, RegistryError, SchemaMismatch
-from omnicdc.model import EVERYTHING
+from omnicdc.model import ALL
 from omnicdc.registries.rows import readable
 from omnicdc.registries.scanners import scanners
 
@@ -261,7 +261,7 @@ def test_a_daemon_whose_grants_are_gone_is_told_what_renews_them(cmp: Cmp, peopl
         "revoke select (id, name, key, type, status, metadata_) on projects from omnicdc_client, omnicdc_daemon"
     )
     with db.connect(people.dsn(reader)) as conn, pytest.raises(RegistryError) as caught:
-        readable(conn, scanners()["project"], "public.projects", EVERYTHING)
+        readable(conn, scanners()["project"], "public.projects", ALL)
 
     assert "permission denied for table projects" in caught.value.message
     assert caught.value.hint == "run `omnicdc install` as the table's owner: it renews the grants"

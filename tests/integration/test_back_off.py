@@ -105,7 +105,7 @@ def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> Non
 
             assert (rested, hold.resting) == (True, False)
         failing(state, "project", took_s=45.0)
-        state.tried_now({"project": None}, [Change("rebuild", None, None)])
+        state.due_now({"project": None}, [Change("rebuild", None, None)])
         assert not hold.resting
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc.errors import Interrupted, RegistryError
-from omnicdc.model import EVERYTHING
+from omnicdc.model import ALL
 from omnicdc.registries.rows import MOST_UNREADABLE, ROWS, readable, search
 from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
@@ -33,7 +33,7 @@ def test_one_among_more_than_are_fetched_at_once_is_found(files: Files) -> None:
     files.cmp.fill(ROWS + 1)
     [bad] = spoil(files, "project-7")
 
-    rows, unreadable = readable(files.conn, PROJECT, "projects", EVERYTHING)
+    rows, unreadable = readable(files.conn, PROJECT, "projects", ALL)
 
     assert len(rows) == ROWS
     assert [*unreadable] == [bad]
@@ -45,7 +45,7 @@ def test_where_too_many_cannot_be_read_something_else_is_wrong(files: Files) -> 
     spoil(files, "%")
 
     with pytest.raises(RegistryError, match=f"as more than {MOST_UNREADABLE} others"):
-        readable(files.conn, PROJECT, "projects", EVERYTHING)
+        readable(files.conn, PROJECT, "projects", ALL)
 
 
 def test_a_column_dropped_in_the_middle_is_laid_on_no_row(files: Files) -> None:
@@ -53,7 +53,7 @@ def test_a_column_dropped_in_the_middle_is_laid_on_no_row(files: Files) -> None:
     # The ids are random, and the search begins with the highest: the lowest is looked at after the column has gone.
     spoil(files, files.cmp.value("select name from projects order by id limit 1"))
     unreadable: dict[str, str] = {}
-    found = search(files.conn, PROJECT, "projects", EVERYTHING, unreadable)
+    found = search(files.conn, PROJECT, "projects", ALL, unreadable)
     next(found)
     files.cmp.conn.execute("alter table projects drop column type")
 
@@ -68,4 +68,4 @@ def test_a_stop_ends_the_search(files: Files) -> None:
     stop()
 
     with pytest.raises(Interrupted):
-        list(search(files.conn, PROJECT, "projects", EVERYTHING, {}, stop=stop))
+        list(search(files.conn, PROJECT, "projects", ALL, {}, stop=stop))

@@ -13,7 +13,7 @@ import pytest
 from support.moment import at_the_call
 
 from omnicdc.errors import RegistryError
-from omnicdc.files.drift import intact, keep_aside, rehash
+from omnicdc.files.drift import back_up, intact, rehash
 from omnicdc.files.manifest import describe
 from omnicdc.filesystem.atomic import replace
 
@@ -117,14 +117,14 @@ def test_equal_bytes_by_another_hand_are_no_drift_once_they_are_read(
 
 
 def test_nothing_there_is_nothing_to_keep(tmp_path: Path) -> None:
-    assert keep_aside(tmp_path, FILE, tmp_path / "state", AT) is None
+    assert back_up(tmp_path, FILE, tmp_path / "state", AT) is None
     assert not (tmp_path / "state").exists()
 
 
 def test_a_changed_file_is_kept_and_its_place_is_never_empty(tmp_path: Path, published: Published) -> None:
     append(tmp_path / FILE)
 
-    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert kept == tmp_path / "state/drift/canonical.json.20261122T205955.573397Z"
     assert kept.read_bytes() == (tmp_path / FILE).read_bytes()
@@ -138,7 +138,7 @@ def test_only_the_newest_copies_of_a_name_are_kept(tmp_path: Path, published: Pu
     for other in others:
         other.write_text("theirs")
 
-    kept = [keep_aside(tmp_path, FILE, state, AT + timedelta(seconds=n), keep=3) for n in range(6)]
+    kept = [back_up(tmp_path, FILE, state, AT + timedelta(seconds=n), keep=3) for n in range(6)]
 
     assert set((state / "drift").iterdir()) == {*kept[3:], *others}
     assert published.count == 2
@@ -146,9 +146,9 @@ def test_only_the_newest_copies_of_a_name_are_kept(tmp_path: Path, published: Pu
 
 def test_the_copy_just_made_stays_even_if_the_clock_went_back(tmp_path: Path, published: Published) -> None:
     state = tmp_path / "state"
-    later = keep_aside(tmp_path, FILE, state, AT + timedelta(days=1), keep=1)
+    later = back_up(tmp_path, FILE, state, AT + timedelta(days=1), keep=1)
 
-    kept = keep_aside(tmp_path, FILE, state, AT, keep=1)
+    kept = back_up(tmp_path, FILE, state, AT, keep=1)
 
     assert kept is not None
     assert list((state / "drift").iterdir()) == [kept]
@@ -161,7 +161,7 @@ def test_a_symlink_is_kept_as_a_symlink_and_what_it_names_is_left_alone(tmp_path
     (tmp_path / FILE).parent.mkdir(parents=True)
     (tmp_path / FILE).symlink_to(tmp_path / "theirs")
 
-    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
     replace(tmp_path, FILE, PARTS)
 
     assert kept is not None
@@ -173,7 +173,7 @@ def test_a_dangling_symlink_is_kept_too(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir(parents=True)
     (tmp_path / FILE).symlink_to("nowhere")
 
-    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert kept is not None
     assert kept.readlink() == Path("nowhere")
@@ -183,7 +183,7 @@ def test_a_directory_is_renamed_beside_itself_with_all_it_holds(tmp_path: Path) 
     (tmp_path / FILE).mkdir(parents=True)
     (tmp_path / FILE / "precious").write_text("theirs")
 
-    kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
     replace(tmp_path, FILE, PARTS)
 
     assert kept == tmp_path / FILE.parent / ".canonical.json.20261122T205955.573397Z.omnicdc-aside"
@@ -198,7 +198,7 @@ def test_a_copy_that_cannot_be_kept_is_told_and_leaves_all_as_it_is(
     (tmp_path / "state").write_text("a file in the way")
 
     with pytest.raises(RegistryError, match=r"cannot keep a copy of .*canonical\.json: "):
-        keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+        back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert intact(tmp_path, FILE, published)
 
@@ -229,7 +229,7 @@ def test_a_link_that_becomes_a_file_while_it_is_backed_up_leads_to_no_change_out
         target.chmod(0o777)
 
     with at_the_call("os.symlink", precious, by_hand):
-        kept = keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+        kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert kept is not None
     assert (precious.stat().st_mode, precious.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
@@ -253,6 +253,6 @@ def test_a_file_that_becomes_something_else_while_it_is_backed_up_is_neither_fol
             os.mkfifo(target)
 
     with at_the_call("open", target, by_hand), pytest.raises(RegistryError):
-        keep_aside(tmp_path, FILE, tmp_path / "state", AT)
+        back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert list((tmp_path / "state/drift").iterdir()) == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from omnicdc.capture.route import merge, route
 from omnicdc.capture.watch_list import derive
-from omnicdc.model import EVERYTHING, Change, Work
+from omnicdc.model import ALL, Change, Work
 from omnicdc.registries.scanners import scanners
 
 WATCH = derive(scanners().values())
 A = frozenset("a")
-ALL = {"cmp_projects", "project", "git"}
+EVERY_SCANNER = {"cmp_projects", "project", "git"}
 
 
 def _update(project: str, *fields: str) -> Change:
@@ -30,14 +30,14 @@ def test_a_domain_concerns_the_mirror_and_the_project_registry() -> None:
 
 def test_an_insert_and_a_delete_concern_everyone() -> None:
     for op in ("insert", "delete"):
-        assert route([Change(op, None, ["a"])], WATCH, trusted=True) == dict.fromkeys(ALL, A)
+        assert route([Change(op, None, ["a"])], WATCH, trusted=True) == dict.fromkeys(EVERY_SCANNER, A)
 
 
 def test_a_truncate_and_a_rebuild_mean_every_project() -> None:
     for op in ("truncate", "rebuild"):
         changes = [_update("a", "status"), Change(op, None, None), _update("b", "name")]
 
-        assert route(changes, WATCH, trusted=True) == dict.fromkeys(ALL, EVERYTHING)
+        assert route(changes, WATCH, trusted=True) == dict.fromkeys(EVERY_SCANNER, ALL)
 
 
 def test_an_accept_concerns_no_project() -> None:
@@ -45,15 +45,15 @@ def test_an_accept_concerns_no_project() -> None:
 
 
 def test_with_a_foreign_watch_list_every_change_concerns_everyone() -> None:
-    assert route([_update("a", "status")], WATCH, trusted=False) == dict.fromkeys(ALL, A)
+    assert route([_update("a", "status")], WATCH, trusted=False) == dict.fromkeys(EVERY_SCANNER, A)
 
 
 def test_merging_keeps_the_work_of_both_and_alters_neither() -> None:
-    first: Work = {"project": frozenset("a"), "git": EVERYTHING}
-    second: Work = {"project": frozenset("b"), "git": frozenset("c"), "cmp_projects": EVERYTHING}
+    first: Work = {"project": frozenset("a"), "git": ALL}
+    second: Work = {"project": frozenset("b"), "git": frozenset("c"), "cmp_projects": ALL}
 
-    assert merge(first, second) == {"project": frozenset("ab"), "git": EVERYTHING, "cmp_projects": EVERYTHING}
-    assert first == {"project": A, "git": EVERYTHING}
+    assert merge(first, second) == {"project": frozenset("ab"), "git": ALL, "cmp_projects": ALL}
+    assert first == {"project": A, "git": ALL}
 
 
 def test_merging_nothing_is_no_work() -> None:

@@ -40,11 +40,11 @@ class Git(Scanner):
         key = url_key(row[2])
         return key if github(key) else ""
 
-    def view(self, inputs: Inputs, key: str) -> str:
+    def inputs_for(self, inputs: Inputs, key: str) -> str:
         """Return the repository's element, as text that can be compared."""
         return repr(inputs.repositories.get(key))
 
-    def standing(self, inputs: Inputs) -> Iterable[str]:
+    def static_keys(self, inputs: Inputs) -> Iterable[str]:
         """Return every repository known without CMP."""
         return inputs.repositories
 

@@ -55,7 +55,7 @@ class Project(Scanner):
         """Return the URL key."""
         return url_key(row[5])
 
-    def view(self, inputs: Inputs, key: str) -> Surroundings:
+    def inputs_for(self, inputs: Inputs, key: str) -> Surroundings:
         """Return what the inputs say of a URL key."""
         if not (key in inputs.overrides or key in inputs.repositories or key in inputs.clones):
             return _UNKNOWN[is_excluded(key, inputs.excluded)]
@@ -79,7 +79,7 @@ class Project(Scanner):
         _id, name, key, kind, status, github_url, domain = row
         if name is None:
             raise ValueError("its name is NULL")
-        around = self.view(inputs, self.key(row))
+        around = self.inputs_for(inputs, self.key(row))
         if around.excluded:
             return None
         status = around.status or (status if status is not None else "active")
