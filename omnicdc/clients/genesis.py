@@ -17,6 +17,7 @@ from omnicdc import db, verify
 from omnicdc.clients import answers, transaction
 from omnicdc.config import settings as configuration
 from omnicdc.delivery import wait as waits
+from omnicdc.delivery.connections import SLICE_S
 from omnicdc.delivery.inputs_state import wait_until_shown
 from omnicdc.delivery.wait_pool import Lease
 from omnicdc.errors import ConfigError, OmnicdcError
@@ -329,7 +330,7 @@ class GenesisClient:
     @contextmanager
     def _looking(self, within_s: float) -> Iterator[db.Connection]:
         """Borrow a connection to a database that has our schema."""
-        with self._lease.pool().connection(max(within_s, waits.SLICE_S)) as conn:
+        with self._lease.pool().connection(max(within_s, SLICE_S)) as conn:
             db.check_schema(conn)
             yield conn
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
-import unicodedata
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc.config import sources
+from omnicdc.config.readers import line, one_of, path, positive, seconds, share, span, switch, text, whole
 from omnicdc.db import conninfo
 from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.db.password import PasswordFile
@@ -30,89 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
 
-LONGEST = timedelta(days=3650)
 PASSWORD_S = 0.5
 """How long `load` waits for the password file, to report with the other faults what is wrong with it."""
-
-_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def text(given: str) -> str:
-    """Any text that is not blank; never shown in a fault, for it may be a secret."""
-    if not given.strip() or "\0" in given:
-        raise ValueError("text expected, found none")
-    if not is_unicode(given):
-        raise ValueError("text in UTF-8 expected")
-    return given
-
-
-def line(given: str) -> str:
-    """One line of text: what messages quote, and no name has need of a control character."""
-    if any(unicodedata.category(sign) == "Cc" for sign in text(given)):
-        raise ValueError("one line of text expected, found a control character")
-    return given
-
-
-def seconds(given: str) -> float:
-    """Plain seconds, for a setting whose name ends in `_s`; or a number with `ms`, `s`, `m`, `h` or `d`."""
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", given.strip())
-    length = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not 0 < length <= LONGEST.total_seconds():
-        raise ValueError(f"a duration such as 30s, 15m, 2h or 7d expected, found {given!r}")
-    return length
-
-
-def span(given: str) -> timedelta:
-    """Read a number with `ms`, `s`, `m`, `h` or `d`: without a unit, 7 might be days as well as seconds."""
-    if re.fullmatch(r"\s*[0-9.]+\s*", given):
-        raise ValueError(f"a unit is missing: {given.strip()}d or {given.strip()}s?")
-    return timedelta(seconds=seconds(given))
-
-
-def share(given: str) -> float:
-    """Read a part of the whole, from 0 to 1."""
-    if not re.fullmatch(r"0?\.[0-9]+|[01](?:\.0*)?", given.strip()):
-        raise ValueError(f"a share from 0 to 1 expected, found {given!r}")
-    return float(given)
-
-
-def whole(given: str) -> int:
-    """Read a whole number that is not negative."""
-    if not re.fullmatch(r"[0-9]{1,18}", given.strip()):
-        raise ValueError(f"a whole number expected, found {given!r}")
-    return int(given)
-
-
-def positive(given: str) -> int:
-    """Read a whole number above zero."""
-    if (number := whole(given)) == 0:
-        raise ValueError("at least 1 expected, found 0")
-    return number
-
-
-def switch(given: str) -> bool:
-    """Yes or no, in the usual spellings."""
-    word = given.strip().lower()
-    if word not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-        raise ValueError(f"true or false expected, found {given!r}")
-    return word in {"1", "true", "yes", "on"}
-
-
-def path(given: str) -> Path:
-    """Read a path; `load` makes it absolute."""
-    return Path(line(given))
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """One word of a few."""
-
-    def choice(given: str) -> str:
-        word = given.strip().lower()
-        if word not in choices:
-            raise ValueError(f"{' or '.join(choices)} expected, found {given!r}")
-        return word
-
-    return choice
 
 
 def _about(read: Callable[[str], object], meaning: str, separator: str = "") -> dict[str, Any]:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc.delivery.wait import as_source
+from omnicdc.delivery.connections import as_connections
 
 if TYPE_CHECKING:
-    from omnicdc.delivery.verdict import InputsState, Verdict
-    from omnicdc.delivery.wait import Source
+    from omnicdc.delivery.connections import Connections
+    from omnicdc.delivery.picture import InputsState
+    from omnicdc.delivery.verdict import Verdict
     from omnicdc.stop import Stop
 
 SLICE_S = 0.2
@@ -22,7 +23,7 @@ SLICE_S = 0.2
 
 
 def wait_for_inputs(
-    source: db.Connection | Source,
+    source: db.Connection | Connections,
     verdict: Verdict,
     *,
     timeout_s: float,
@@ -35,14 +36,14 @@ def wait_for_inputs(
     """
     if not verdict.arrived:
         return verdict
-    source = as_source(source)
+    source = as_connections(source)
     with source.connection(max(timeout_s, SLICE_S)) as conn, db.translated("asking for a look at the inputs"):
         asked = str(db.one(conn, "request_look")["token"])
     return wait_until_shown(source, verdict, asked, timeout_s=timeout_s, stop=stop, consumer=consumer)
 
 
 def wait_until_shown(
-    source: db.Connection | Source,
+    source: db.Connection | Connections,
     verdict: Verdict,
     asked: str,
     *,
@@ -51,7 +52,7 @@ def wait_until_shown(
     consumer: str | None = None,
 ) -> Verdict:
     """As `wait_for_inputs`, where transaction `asked` of the log has asked for the look already."""
-    source, end = as_source(source), time.monotonic() + timeout_s
+    source, end = as_connections(source), time.monotonic() + timeout_s
     while True:
         heard = source.heard()
         with source.connection(max(end - time.monotonic(), SLICE_S)) as conn:

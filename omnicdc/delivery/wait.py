@@ -9,34 +9,23 @@ from __future__ import annotations
 import difflib
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from psycopg import errors as pg
 from psycopg import sql as pgsql
 
 from omnicdc import db
 from omnicdc.db import sql
-from omnicdc.delivery.verdict import (
-    Consumer,
-    Delivery,
-    Picture,
-    Transaction,
-    Verdict,
-    decide,
-    give_up,
-    hosts_missing,
-    no_consumer,
-    no_writes,
-)
+from omnicdc.delivery.connections import SLICE_S, Connections, as_connections
+from omnicdc.delivery.picture import Consumer, Delivery, Picture, Transaction
+from omnicdc.delivery.verdict import Verdict, decide, give_up, hosts_missing, no_consumer, no_writes
 from omnicdc.errors import ConfigError
 from omnicdc.formats.unicode import is_unicode
 from omnicdc.registries.rows import located, qualified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
     from datetime import datetime
 
     from omnicdc.stop import Stop
@@ -44,65 +33,11 @@ if TYPE_CHECKING:
 GRACE_S = 2.0
 """How long no daemon may be alive before this is reported: a restart or a take-over takes less."""
 
-SLICE_S = 0.5
-"""Between two looks when no notification comes."""
-
 PAUSE_S = 0.005
 """After the second notification that decided nothing, a wait pauses before it looks again, and doubles that each time:"""
 
 PAUSE_MOST_S = 0.1
 """up to this. Many waits beside a busy daemon would otherwise look at each of its generations."""
-
-
-class Source(Protocol):
-    """Gives a wait a connection to look with, and lets it sleep until a daemon publishes."""
-
-    @property
-    def patience_s(self) -> float:
-        """Between two looks when no notification comes, at most."""
-
-    def connection(self, within_s: float) -> AbstractContextManager[db.Connection]:
-        """Give a connection in autocommit mode. Raises DatabaseUnavailable if none is to be had in that time."""
-
-    def heard(self) -> int:
-        """Return how many notifications came so far."""
-
-    def sleep(self, heard: int, seconds: float) -> bool:
-        """Return true as soon as there is a notification beyond `heard`, and false when the time is up."""
-
-
-class OwnConnection:
-    """One connection for one wait: it listens and looks."""
-
-    patience_s = SLICE_S
-
-    def __init__(self, conn: db.Connection) -> None:
-        self._conn = conn
-        self._listens = False
-
-    @contextmanager
-    def connection(self, within_s: float) -> Iterator[db.Connection]:  # noqa: ARG002 - it is there
-        """Give the connection."""
-        if not self._listens and not self._conn.pooled:
-            self._conn.execute("listen omnicdc_published")
-            self._listens = True
-        yield self._conn
-
-    def heard(self) -> int:
-        """Notifications stay in the connection until it sleeps."""
-        return 0
-
-    def sleep(self, heard: int, seconds: float) -> bool:  # noqa: ARG002 - as above
-        """Sleep until a notification comes."""
-        if not self._listens:
-            time.sleep(seconds)
-            return False
-        return bool(list(self._conn.notifies(timeout=seconds, stop_after=1)))
-
-
-def as_source(source: db.Connection | Source) -> Source:
-    """Return a source of connections; a connection is one that is lent to a single wait."""
-    return OwnConnection(source) if isinstance(source, db.Connection) else source
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +56,7 @@ class Goal:
 
 
 def wait(
-    source: db.Connection | Source,
+    source: db.Connection | Connections,
     token: str | int | None = None,
     *,
     timeout_s: float,
@@ -138,7 +73,7 @@ def wait(
     Raises ConfigError for a token that this cluster never gave out, or so long ago that nothing is known of it, a name that no consumer ever had, or a time-out
     that is no time; SchemaMismatch; DatabaseUnavailable.
     """
-    source = as_source(source)
+    source = as_connections(source)
     timeout_s, started = seconds(timeout_s), time.monotonic()
     patience, pause = SLICE_S, 0.0
     with db.translated("waiting for the publication"):

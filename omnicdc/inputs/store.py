@@ -5,167 +5,31 @@ Whoever wants them takes `current`, one frozen object; who holds it sees no half
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
-from pathlib import Path
-from threading import Lock, Thread
+from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import OmnicdcError
 from omnicdc.inputs import cache, github, inventory, workspaces
 from omnicdc.inputs.clones import clones_below, earlier
-from omnicdc.inputs.heart import count_heart, count_heart_of
-from omnicdc.inputs.last_good import KeptFile, Signature
-from omnicdc.inputs.overrides import parse_exclusions, parse_overrides, unmatched
+from omnicdc.inputs.heart import count_heart
+from omnicdc.inputs.overrides import unmatched
+from omnicdc.inputs.parts import INVENTORY, InputSettings, Parts, heart_of, loaded, peoples_files
 from omnicdc.inputs.reading import Reading
 from omnicdc.inputs.shallow import ShallowLook
-from omnicdc.inputs.workspaces import RootClones, by_root, merged
+from omnicdc.inputs.workspaces import by_root
 from omnicdc.model import Inputs
-from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from omnicdc.config.settings import Config
     from omnicdc.inputs.inventory import Elements
+    from omnicdc.inputs.last_good import Signature
     from omnicdc.inputs.workspaces import Directory
-    from omnicdc.model import Override
+    from omnicdc.stop import Stop
 
 HARMLESS = ("github", "new owners", "adoption")
 """Kinds of faults."""
-
-LOOK_PATIENCE_S = 2.0
-"""How long `verify` waits for a look at the workspaces."""
-
-_PROJECTS = Path("governance/registry/projects")
-_INVENTORY = Path("governance/registry/git_repos/repo_inventory.json")
-
-
-@dataclass(frozen=True, slots=True)
-class InputSettings:
-    """Where the inputs are found, and where they are cached."""
-
-    root: Path
-    """The infrastructure root."""
-    workspaces: tuple[Path, ...]
-    """Further workspace roots, in their order; the infrastructure root is walked before them."""
-    state_dir: Path
-    github_owners: tuple[str, ...]
-    """Owners on GitHub whose repositories are listed even where nothing else names them."""
-    gh: bool
-    """Whether GitHub is asked at all."""
-
-    @classmethod
-    def of(cls, config: Config) -> InputSettings:
-        """Return what the configuration says; raises ConfigError without a root."""
-        return cls(
-            config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
-        )
-
-    @property
-    def roots(self) -> tuple[Path, ...]:
-        """All workspace roots, in the order in which they are walked."""
-        return (self.root, *self.workspaces)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What the inputs are assembled of; each part has one reader that replaces it."""
-
-    overrides: Reading[Mapping[str, Override]]
-    exclusions: Reading[frozenset[str]]
-    roots: tuple[RootClones, ...]
-    heart: Mapping[str, int]
-    github: Elements
-    repositories: Elements
-    """The adopted inventory with `github` over it."""
-
-    def with_root(
-        self,
-        number: int,
-        directory: Directory | None = None,
-        *,
-        walked: Mapping[str, str] | None = None,
-        seen: Mapping[str, str] | None = None,
-    ) -> _Parts:
-        """Return the same with what was found in one root, and in which directory, if that was anything."""
-        roots = list(self.roots)
-        before = roots[number]
-        root = replace(
-            before,
-            walked=before.walked if walked is None else walked,
-            seen=before.seen if seen is None else seen,
-        )
-        roots[number] = replace(root, directory=directory) if directory and root.clones() else root
-        return replace(self, roots=tuple(roots))
-
-    def assembled(self) -> Inputs:
-        return Inputs(
-            overrides=self.overrides.value,
-            excluded=self.exclusions.value,
-            clones=merged(self.roots),
-            heart=self.heart,
-            repositories=self.repositories,
-        )
-
-
-def read_only(settings: InputSettings) -> Inputs:
-    """Return the inputs as a store would load them, for anybody: nothing is written or adopted.
-
-    What cannot be read, or was never found, is empty.
-    """
-    overrides, exclusions = _peoples_files(settings)
-    adopted = inventory.adopted_before(settings.state_dir) or {}
-    return _loaded(settings, overrides.read(), exclusions.read(), adopted).assembled()
-
-
-def read_now(settings: InputSettings, patience_s: float = LOOK_PATIENCE_S) -> tuple[Inputs, bool]:
-    """As `read_only`, and look where clones usually lie; returns also whether every workspace root answered.
-
-    Waits no longer than that for a mount that hangs.
-    """
-    overrides, exclusions = _peoples_files(settings)
-    adopted = inventory.adopted_before(settings.state_dir) or {}
-    parts = _loaded(settings, overrides.read(), exclusions.read(), adopted)
-    found: dict[int, _Look] = {}
-    threads = [
-        Thread(
-            target=lambda number=number: found.update({number: _look(settings, parts, number)}), daemon=True
-        )
-        for number in range(len(settings.roots))
-    ]
-    end = time.monotonic() + patience_s
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    looks = {**found}
-    for number, look in looks.items():
-        parts = parts.with_root(number, seen=look.seen)
-        parts = replace(parts, heart={**parts.heart, **look.heart})
-    return parts.assembled(), len(looks) == len(threads)
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    seen: Mapping[str, str]
-    heart: Mapping[str, int]
-
-
-def _look(settings: InputSettings, parts: _Parts, number: int) -> _Look:
-    """Look at one root for the first time, and count the heart of what is new there."""
-    known = parts.roots[number].paths()
-    seen = ShallowLook(settings.roots[number], earlier(settings.roots)[number])(known)
-    everything = {path for part in parts.roots for path in part.paths()}
-    new = [path for path, key in seen.items() if key and path not in everything]
-    return _Look(seen, _heart_of(new, settings.root, Stop()))
-
-
-def _heart_of(clones: Iterable[str], root: Path, stop: Stop) -> Mapping[str, int]:
-    counted: dict[str, int] = {}
-    for path in clones:
-        counted |= count_heart_of(path, root, stop)
-    return counted
 
 
 class InputStore:
@@ -177,14 +41,14 @@ class InputStore:
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
-        self._overrides, self._exclusions = _peoples_files(settings)
+        self._overrides, self._exclusions = peoples_files(settings)
         self._lock = Lock()
         self._fetching = Lock()
         self._saving = Lock()
         others = earlier(settings.roots)
         self._others = others
         self._looks = [ShallowLook(root, before) for root, before in zip(settings.roots, others, strict=True)]
-        self._parts = _Parts(Reading({}), Reading(frozenset()), by_root(None, settings.roots), {}, {}, {})
+        self._parts = Parts(Reading({}), Reading(frozenset()), by_root(None, settings.roots), {}, {}, {})
         self._current = Inputs()
         self._adopted: Elements = {}
         self._signatures: tuple[Signature, Signature] = (None, None)
@@ -244,11 +108,11 @@ class InputStore:
         """
         settings = self._settings
         cache.prepare(settings.state_dir)
-        adopted = inventory.adopt(settings.root / _INVENTORY, settings.state_dir)
+        adopted = inventory.adopt(settings.root / INVENTORY, settings.state_dir)
         self._adopted, self._faults = adopted.value, {"adoption": adopted.faults}
         self._signatures = self._seen()
         overrides, exclusions = self._overrides.read_and_keep(), self._exclusions.read_and_keep()
-        self._take(lambda _: _loaded(settings, overrides, exclusions, adopted.value))
+        self._take(lambda _: loaded(settings, overrides, exclusions, adopted.value))
         return self._current
 
     def reread_people(self) -> Inputs | None:
@@ -305,7 +169,7 @@ class InputStore:
         changed = [self._take(lambda parts: parts.with_root(number, directory, seen=seen))]
         new = [path for path in self._parts.roots[number].paths() if path not in before]
         if new:
-            counted = _heart_of(new, self._settings.root, stop)
+            counted = heart_of(new, self._settings.root, stop)
             if stop.requested:
                 return None
             changed.append(self._take(lambda parts: replace(parts, heart={**parts.heart, **counted})))
@@ -366,7 +230,7 @@ class InputStore:
     def _seen(self) -> tuple[Signature, Signature]:
         return self._overrides.signature(), self._exclusions.signature()
 
-    def _take(self, change: Callable[[_Parts], _Parts]) -> Inputs | None:
+    def _take(self, change: Callable[[Parts], Parts]) -> Inputs | None:
         """Change parts and publish what they make; one thread at a time, so that no change undoes another."""
         with self._lock:
             self._parts = change(self._parts)
@@ -375,29 +239,6 @@ class InputStore:
                 return None
             self._current = inputs
             return inputs
-
-
-def _peoples_files(
-    settings: InputSettings,
-) -> tuple[KeptFile[Mapping[str, Override]], KeptFile[frozenset[str]]]:
-    where, state = settings.root / _PROJECTS, settings.state_dir
-    overrides, exclusions = "LOCAL_OVERRIDES_V1.yaml", "EXCLUSION_LIST_V1.yaml"
-    return (
-        KeptFile(where / overrides, state / f"last_good_{overrides}", parse_overrides, "overrides"),
-        KeptFile(where / exclusions, state / f"last_good_{exclusions}", parse_exclusions, "exclusions"),
-    )
-
-
-def _loaded(
-    settings: InputSettings,
-    overrides: Reading[Mapping[str, Override]],
-    exclusions: Reading[frozenset[str]],
-    adopted: Elements,
-) -> _Parts:
-    found = workspaces.load(settings.state_dir, settings.roots)
-    roots, heart = by_root(found, settings.roots), found.heart if found else {}
-    known = github.load(settings.state_dir)
-    return _Parts(overrides, exclusions, roots, heart, known, inventory.merge(adopted, known))
 
 
 def _fault_of(save: Callable[[], None]) -> tuple[str, ...]:

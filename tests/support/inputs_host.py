@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from omnicdc.inputs.store import InputSettings, InputStore
+from omnicdc.inputs.parts import InputSettings
+from omnicdc.inputs.store import InputStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from omnicdc.delivery.verdict import Consumer, Delivery, Picture, Transaction, decide, give_up
+from omnicdc.delivery.picture import Consumer, Delivery, Picture, Transaction
+from omnicdc.delivery.verdict import decide, give_up
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 COMMITTED = Transaction("committed", 1, ("p",), AT, pruned=False)

@@ -8,12 +8,12 @@ import time
 import pytest
 
 from omnicdc.daemon.loop import LONG_DELAY_S, MANY, SHORT_DELAY_S, coalesce_delay_s
-from omnicdc.log.timings import ORDER, Stages
+from omnicdc.log.timings import ORDER, Timings
 from omnicdc.registries.garbage import uncollected
 
 
 def test_a_stage_within_another_counts_for_itself_alone() -> None:
-    stages = Stages()
+    stages = Timings()
     began = time.perf_counter()
     with stages("render"):
         busy(0.01)
@@ -29,7 +29,7 @@ def test_a_stage_within_another_counts_for_itself_alone() -> None:
 
 
 def test_stages_are_told_in_the_order_in_which_a_change_passes_them() -> None:
-    stages = Stages()
+    stages = Timings()
     for stage in reversed(ORDER):
         stages.add(stage, 1.0)
 
@@ -37,7 +37,7 @@ def test_stages_are_told_in_the_order_in_which_a_change_passes_them() -> None:
 
 
 def test_a_stage_that_fails_is_not_counted() -> None:
-    stages = Stages()
+    stages = Timings()
     with pytest.raises(ZeroDivisionError), stages("scan"):
         raise ZeroDivisionError
 

@@ -1,0 +1,68 @@
+"""The one place where the driver's errors become ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors as pg
+
+from omnicdc.db.connection import role_of
+from omnicdc.errors import DatabaseUnavailable, OmnicdcError, SchemaMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
+
+
+def too_short(exc: psycopg.Error) -> str:
+    """Return the remedy for a statement that was cut off."""
+    return (
+        "somebody canceled it, or the server does not get on with it, or the statement_timeout of the role or the database is too short: "
+        f"`alter role {role_of(exc)} set statement_timeout = '5min'`"
+    )
+
+
+def read_only(exc: psycopg.Error) -> str:
+    """Return the remedy for a role that may only read."""
+    return f"`alter role {role_of(exc)} set default_transaction_read_only = off`, or wait until the server's maintenance ends"
+
+
+@contextmanager
+def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") -> Iterator[None]:
+    """Turn the driver's errors into ours, told by what was being done; `role` is the one whose rights that takes."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as exc:
+        raise SchemaMismatch(
+            f"{doing}: {first_line(exc)}",
+            hint=f"grant {role} to {role_of(exc)}; `omnicdc install` as the table's owner renews the grants; "
+            "`omnicdc status` names a row policy in the way",
+        ) from exc
+    except _NOT_INSTALLED as exc:
+        raise SchemaMismatch(f"{doing}: {first_line(exc)}", hint="run `omnicdc install`") from exc
+    except pg.QueryCanceled as exc:
+        raise DatabaseUnavailable(
+            f"{doing}: {first_line(exc)}", hint=too_short(exc), again=True, sqlstate=exc.sqlstate
+        ) from exc
+    except pg.ReadOnlySqlTransaction as exc:
+        # Only reading is allowed after a failover that left the connection where it was.
+        raise DatabaseUnavailable(
+            f"{doing}: {first_line(exc)}",
+            hint=f"is this a standby? then name all servers in the DSN (host=a,b); else {read_only(exc)}",
+            again=True,
+            sqlstate=exc.sqlstate,
+        ) from exc
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        context = {"sqlstate": exc.sqlstate} if exc.sqlstate else {}
+        raise DatabaseUnavailable(f"{doing}: {first_line(exc)}", again=True, **context) from exc
+    except psycopg.Error as exc:
+        raise OmnicdcError(f"{doing}: {first_line(exc)}", sqlstate=exc.sqlstate) from exc
+
+
+def first_line(exc: BaseException) -> str:
+    """Return the first line of what the driver says, without what it says of itself."""
+    line = str(exc).strip().split("\n", 1)[0]
+    return line.removeprefix("connection is bad: ").removeprefix("connection failed: ")

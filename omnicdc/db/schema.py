@@ -1,0 +1,42 @@
+"""Whether the database has the schema that this version needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omnicdc.db import sql
+from omnicdc.db.errors import translated
+from omnicdc.db.queries import maybe, one
+from omnicdc.errors import SchemaMismatch
+
+if TYPE_CHECKING:
+    from omnicdc.db.connection import Connection
+
+
+def check_schema(conn: Connection) -> None:
+    """Raise SchemaMismatch unless exactly this version's schema is installed."""
+    with translated("looking for omnicdc's schema"):
+        if not one(conn, "schema_state")["installed"]:
+            raise SchemaMismatch(
+                f"omnicdc is not installed in database {conn.info.dbname}", hint="run `omnicdc install`"
+            )
+        found = int(one(conn, "schema_version")["version"])
+        if not found and one(conn, "hidden_schema")["hidden"]:
+            check_row_security(conn)
+    wanted = sql.migrations()[-1].version
+    if found < wanted:
+        raise SchemaMismatch(
+            f"the schema in {conn.info.dbname} is at {found}, this omnicdc needs {wanted}",
+            hint="run `omnicdc install`",
+        )
+    if found > wanted:
+        raise SchemaMismatch(
+            f"the schema in {conn.info.dbname} is at {found}, newer than this omnicdc knows ({wanted})",
+            hint="upgrade omnicdc on this host: `pip install --upgrade omnicdc`",
+        )
+
+
+def check_row_security(conn: Connection) -> None:
+    """Raise SchemaMismatch if a row policy hides omnicdc's own rows: then nothing that is read of its tables counts."""
+    if found := maybe(conn, "row_security_fault"):
+        raise SchemaMismatch(found["fault"], hint=found["remedy"])
