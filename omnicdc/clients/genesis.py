@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from omnicdc import db, verify
-from omnicdc.clients import answers, transaction
+from omnicdc.clients import answers, dry_run, transaction
+from omnicdc.clients.names import no_names, texts
 from omnicdc.config import settings as configuration
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.connections import SLICE_S
+from omnicdc.delivery.given import seconds
 from omnicdc.delivery.inputs_state import wait_until_shown
 from omnicdc.delivery.wait_pool import Lease
 from omnicdc.errors import ConfigError, OmnicdcError
@@ -84,7 +86,7 @@ class GenesisClient:
         self._config = config or configuration.load(
             flags, os.environ, uid=os.getuid(), flag_name="GenesisClient({}=…)".format
         )
-        self._timeout_s = waits.seconds(timeout)
+        self._timeout_s = seconds(timeout)
         self._all_hosts = all_hosts
         self._lease = Lease(self._config.target, self._config.wait_connections)
         self._finalizer = weakref.finalize(self, self._lease.abandon)
@@ -116,7 +118,7 @@ class GenesisClient:
         is_list = isinstance(project_names, Iterable) and not isinstance(project_names, (str, bytes))
         names = list(project_names) if is_list else []
         if not is_list:
-            it = _failed(_no_names(project_names), dry_run=dry_run)
+            it = _failed(no_names(project_names), dry_run=dry_run)
         else:
             it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
         return {
@@ -135,7 +137,7 @@ class GenesisClient:
         `scanners_run` and `results` tell what ran, also where a project or a registry is held back.
         """
         it = self._guarded(
-            self._would_rebuild if dry_run else lambda: self._rebuild(all_hosts), dry_run=dry_run
+            lambda: self._would_change(None) if dry_run else self._rebuild(all_hosts), dry_run=dry_run
         )
         return answers.rebuild_answer(it, verify.registry_names())
 
@@ -257,7 +259,7 @@ class GenesisClient:
 
     def _answer(self, names: Sequence[object] | None, *, dry_run: bool, all_hosts: bool | None) -> Outcome:
         def ask() -> Outcome:
-            projects = None if names is None else _texts(names)
+            projects = None if names is None else texts(names)
             if dry_run:
                 return self._would_change(projects)
             return self._waited(names=projects, all_hosts=all_hosts)
@@ -289,7 +291,7 @@ class GenesisClient:
         return answers.waited(verdict)
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self._timeout_s if timeout_s is None else waits.seconds(timeout_s))
+        return time.monotonic() + (self._timeout_s if timeout_s is None else seconds(timeout_s))
 
     def _verdict(
         self,
@@ -308,24 +310,11 @@ class GenesisClient:
             all_hosts=self._all_hosts if all_hosts is None else all_hosts,
         )
 
-    def _would_rebuild(self) -> Outcome:
-        self._config.require_root_directory()
-        with self._looking(self._timeout_s) as conn:
-            report = verify.verify_all(conn, self._config, *verify.known_inputs(self._config))
-        found = report.as_dry_run()
-        return answers.would(found["registries_updated"], found["details"], found["results"])
-
     def _would_change(self, names: Sequence[str] | None) -> Outcome:
-        if names is None:
-            return self._would_rebuild()
         self._config.require_root_directory()
         inputs = verify.known_inputs(self._config)
         with self._looking(self._timeout_s) as conn:
-            ids = waits.projects_named(conn, self._config.table, names)
-            reports = verify.verify_projects(conn, self._config, *inputs, ids)
-        stale = dict.fromkeys(name for report in reports for name in report.stale_registries())
-        order = [name for name in verify.registry_names().values() if name in stale]
-        return answers.would(order, [report.as_dict() for report in reports], {})
+            return dry_run.would_change(conn, self._config, inputs, names)
 
     @contextmanager
     def _looking(self, within_s: float) -> Iterator[db.Connection]:
@@ -346,17 +335,6 @@ def _failed(exc: OmnicdcError, *, dry_run: bool) -> Outcome:
     return answers.failed(
         detail=scrubbed(exc.message), hint=exc.advice(), error=scrubbed(str(exc)), dry_run=dry_run
     )
-
-
-def _texts(names: Sequence[object]) -> list[str]:
-    texts = [name for name in names if isinstance(name, str)]
-    if len(texts) < len(names):
-        raise _no_names(next(name for name in names if not isinstance(name, str)))
-    return texts
-
-
-def _no_names(given: object) -> ConfigError:
-    return ConfigError(f"the name of a project, or a list of names, expected, and not {given!r:.100}")
 
 
 def _one_of(

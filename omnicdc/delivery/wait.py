@@ -7,7 +7,6 @@ is exact. Every other wait, by name too, is a barrier: it waits for everything t
 from __future__ import annotations
 
 import difflib
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from psycopg import sql as pgsql
 from omnicdc import db
 from omnicdc.db import sql
 from omnicdc.delivery.connections import SLICE_S, Connections, as_connections
+from omnicdc.delivery.given import checked, no_token, seconds
 from omnicdc.delivery.picture import Consumer, Delivery, Picture, Transaction
 from omnicdc.delivery.verdict import Verdict, decide, give_up, hosts_missing, no_consumer, no_writes
 from omnicdc.errors import ConfigError
@@ -93,32 +93,6 @@ def wait(
                 pause = min(PAUSE_MOST_S, pause * 2 or PAUSE_S)
             else:
                 patience = min(patience * 2, source.patience_s)
-
-
-LONGEST_S = 1e9
-"""As good as for ever; what is longer the system's clock may not hold."""
-
-FIRST_XID = 3
-"""PostgreSQL's FirstNormalTransactionId."""
-
-
-def seconds(given: float) -> float:
-    """Return a time-out; raises ConfigError unless it is a number of seconds, 0 or more."""
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not (0 <= given < math.inf):
-        raise ConfigError(f"a time-out is a number of seconds, 0 or more, and not {given!r:.50}")
-    return float(min(given, LONGEST_S))
-
-
-def checked(token: str | int | None) -> str | None:
-    """Return a token as text; raises ConfigError for what cannot be one."""
-    if token is None:
-        return None
-    text = token if isinstance(token, str) else str(token) if type(token) is int else ""
-    # Before PostgreSQL 16, xid8 takes any text for a number.
-    # From 16 on, it takes a leading zero for octal. Of each epoch of 2**32 ids, the first three are no transaction's.
-    if not (text.isascii() and text.isdecimal()) or text.startswith("0") or int(text) % 2**32 < FIRST_XID:
-        raise _no_token(token)
-    return text
 
 
 def look(conn: db.Connection, goal: Goal) -> Picture:
@@ -221,18 +195,11 @@ def _check_consumer(conn: db.Connection, name: str | None) -> None:
         )
 
 
-def _no_token(token: object) -> ConfigError:
-    return ConfigError(
-        f"{token!r:.100} is not a transaction of this cluster",
-        hint="a token is what `select pg_current_xact_id()` gave inside the writing transaction",
-    )
-
-
 def _transaction(conn: db.Connection, token: str) -> Transaction:
     try:
         row = db.one(conn, "transaction", {"token": token})
     except (pg.InvalidParameterValue, pg.NumericValueOutOfRange) as exc:
-        raise _no_token(token) from exc
+        raise no_token(token) from exc
     if row["status"] is None and row["pruned"] and not row["changes"]:
         raise ConfigError(
             f"whether transaction {token} was committed is no longer known: it ended too long ago",
