@@ -26,7 +26,7 @@ _LISTED = (
 def consumer() -> None:
     """List the consumers (one for each registry host), or forget one that is gone for good.
 
-    A consumer that has not been heard of for longer than its `silent_limit` is forgotten automatically.
+    A consumer that has not been heard of for longer than its `consumer_expiry` is forgotten automatically.
     """
 
 

@@ -76,8 +76,10 @@ class Config:
     refresh_s: float = field(
         default=900.0, metadata=_about(seconds, "time between two looks at clones and GitHub")
     )
-    history: timedelta = field(default=timedelta(days=7), metadata=_about(span, "how long changes are kept"))
-    silent_limit: timedelta = field(
+    retention: timedelta = field(
+        default=timedelta(days=7), metadata=_about(span, "how long changes are kept")
+    )
+    consumer_expiry: timedelta = field(
         default=timedelta(days=1),
         metadata=_about(span, "a consumer silent for longer no longer holds the log back"),
     )

@@ -236,7 +236,7 @@ class Canary:
         if fault:
             log.warning("canary_lost", reason=fault.reason, hint=fault.hint)
         elif before:
-            log.info("canary_home", was=before.reason)
+            log.info("canary_ok", was=before.reason)
 
     def _call_off(self) -> None:
         sender, self._sender = self._sender, None

@@ -124,7 +124,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
     """Log one line for each cycle that did something, and what is held back by now."""
     context.trouble.recovered()
     log.info(
-        "published" if generation.registries else "looked",
+        "published" if generation.registries else "no_change",
         generation=generation.number,
         changes=generation.changes,
         projects=generation.projects if generation.projects is not None else "all",

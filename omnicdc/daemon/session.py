@@ -184,7 +184,7 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         state.generation = max(state.generation, manifest.generation)
     if manifest and manifest.snapshot and not _comparable(conn, manifest.snapshot):
         log.warning(
-            "database_went_back",
+            "database_restored",
             shown=manifest.snapshot,
             found=state.snapshot,
             hint="everything is scanned afresh",

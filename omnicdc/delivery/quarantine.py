@@ -53,11 +53,11 @@ def say(difference: Difference) -> None:
     for project, reason in islice(difference.entered.items(), LISTED):
         log.warning("quarantined", registry=registry, project=project, reason=reason)
     for project in difference.left[:LISTED]:
-        log.info("quarantine_left", registry=registry, project=project)
+        log.info("quarantine_released", registry=registry, project=project)
     entered, left = (max(0, len(them) - LISTED) for them in (difference.entered, difference.left))
     if entered or left:
         log.warning(
-            "quarantine_more",
+            "quarantine_truncated",
             registry=registry,
             entered=entered,
             left=left,

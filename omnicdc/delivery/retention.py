@@ -88,8 +88,8 @@ class Retention:
     def _batch(self) -> bool:
         config = self._state.config
         asked = {
-            "history": config.history,
-            "silent": config.silent_limit,
+            "history": config.retention,
+            "silent": config.consumer_expiry,
             "most": self._size,
             "since": self._reached,
         }
@@ -98,7 +98,7 @@ class Retention:
             found = db.one(self._conn, "prune", asked)
         self._deleted += found["changes"]
         if found["forgotten"]:
-            log.info("consumer_forgotten", consumer=found["forgotten"])
+            log.info("consumer_expired", consumer=found["forgotten"])
         self._reached = found["reached"] if found["more"] else "0"
         return bool(found["more"])
 

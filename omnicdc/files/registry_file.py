@@ -219,7 +219,7 @@ class RegistryFile:
                 on_drift="restore" if self.restore else "alert",
             )
         elif kept:
-            log.info("replaced_foreign_file", registry=self.name, kept=str(kept))
+            log.info("foreign_file_backed_up", registry=self.name, kept=str(kept))
 
 
 def report_not_kept(file: str, not_kept: tuple[str, ...], reported: tuple[str, ...]) -> tuple[str, ...]:

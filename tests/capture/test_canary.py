@@ -85,7 +85,7 @@ def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host
     lost = daemon.wait_for("canary_lost")
     status = host.run("status")
     install = host.run("install")
-    daemon.wait_for("canary_home")
+    daemon.wait_for("canary_ok")
 
     assert "not noted" in lost["reason"]
     assert status.returncode == 1
@@ -108,7 +108,7 @@ def test_that_it_is_noted_again_is_found_beside_writers_who_leave_no_quiet_momen
     with cmp.connect() as writer, writer.transaction():
         writer.execute("update projects set name = 'artemis' where id = %s", [apollo])
         cmp.conn.execute(working)
-        home = daemon.wait_for("canary_home")
+        home = daemon.wait_for("canary_ok")
 
     assert "not noted" in home["was"]
 
@@ -119,7 +119,7 @@ def test_what_keeps_a_change_from_being_noted_is_told_in_the_server_s_words(cmp:
     daemon = host.daemon()
     lost = daemon.wait_for("canary_lost")
     cmp.conn.execute("alter table omnicdc.gone rename to canary")
-    home = daemon.wait_for("canary_home")
+    home = daemon.wait_for("canary_ok")
 
     assert lost["reason"].startswith("changes cannot be noted: ")
     assert "canary" in lost["reason"]

@@ -89,7 +89,7 @@ def test_a_canary_that_the_server_refuses_to_delete_is_told(cmp: Cmp, host: Host
     cmp.conn.execute("alter table omnicdc.canary replica identity nothing")
     daemon, lost = is_ready_and_says(host, systemd, "replica identity")
     install = host.run("install")
-    gone = daemon.wait_for("canary_home")
+    gone = daemon.wait_for("canary_ok")
 
     assert "`omnicdc install`" in lost["hint"]
     assert install.returncode == 0

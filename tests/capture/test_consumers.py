@@ -118,7 +118,7 @@ def test_each_is_forgotten_after_its_own_limit(cmp: Cmp, host: Host) -> None:
     register(cmp, "container-1", seen="2 hours", limit="1 hour", generations=10)
     register(cmp, "container-2", seen="2 hours", limit="3 hours")
     register(cmp, "of an older version", seen="2 hours")
-    with opened(host, OMNICDC_SILENT_LIMIT="4h") as daemon:
+    with opened(host, OMNICDC_CONSUMER_EXPIRY="4h") as daemon:
         daemon.publish()
         cmp.conn.execute("update omnicdc.consumer set seen_at = '2001-01-01' where name = 'host'")
         Retention(daemon.conn, daemon.state).finish(60)

@@ -163,7 +163,7 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
         status = host.run("status")
         fed_while_deaf = told.count("WATCHDOG=1") - fed
         proxy.mute = False
-        daemon.wait_for("canary_home")
+        daemon.wait_for("canary_ok")
         seen = len(daemon.events)
         published(cmp, host, "after")
         until(lambda: told.count("WATCHDOG=1") > fed + fed_while_deaf, "the watchdog is fed again")

@@ -267,7 +267,7 @@ def test_many_connections_write_for_long_and_nothing_grows(
     burst_s = scale(1, 5)
     own.fill(projects)
     own.conn.execute(IDS)
-    daemon = own_host.daemon(OMNICDC_HISTORY=f"{HISTORY_S}s", OMNICDC_POLL_S="5")
+    daemon = own_host.daemon(OMNICDC_RETENTION=f"{HISTORY_S}s", OMNICDC_POLL_S="5")
     writers, long = Writers(own, tmp_path, projects, burst_s), LongTransaction(own)
     thirds: list[list[Sample]] = [[], [], []]
     try:
@@ -421,7 +421,7 @@ def test_a_full_notify_queue_is_told_and_so_is_its_end(
             own.arrived()
             until(lambda: "queue of notifications" in str(own_host.ask("status")["faults"]), "status tells")
             conn.execute("commit")
-        daemon.wait_for("canary_home", after=seen)
+        daemon.wait_for("canary_ok", after=seen)
         until(lambda: own_host.ask("status")["faults"] == [], "status has forgotten it")
 
         assert "queue of notifications is more than half full" in lost["reason"]

@@ -517,7 +517,7 @@ def test_a_copy_of_the_data_directory_is_put_back(scene: Scene, scale: Scale, ev
         if not running:
             daemon.stop()
         daemon = swapped(cluster, old, host, daemon if running else None)
-        daemon.wait_for("database_went_back")
+        daemon.wait_for("database_restored")
         with old.cmp() as cmp:
             with pytest.raises(ConfigError, match="not a transaction of this cluster"):
                 cmp.wait(lost)

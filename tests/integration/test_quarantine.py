@@ -118,11 +118,11 @@ def test_a_row_is_one_line_when_it_enters_and_when_it_leaves(cmp: Cmp, host: Hos
     cmp.upsert("artemis")
     cmp.wait()
     cmp.conn.execute("update projects set name = 'named' where id = %s", [held])
-    daemon.wait_for("quarantine_left", project=held)
+    daemon.wait_for("quarantine_released", project=held)
     events = [event["event"] for event in daemon.events]
     published = [event["quarantined"] for event in daemon.events if event.get("quarantined")]
 
-    assert (events.count("quarantined"), events.count("quarantine_left")) == (1, 1)
+    assert (events.count("quarantined"), events.count("quarantine_released")) == (1, 1)
     assert {REGISTRY: 1} in published
 
 

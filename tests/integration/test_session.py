@@ -46,7 +46,7 @@ def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
 ) -> None:
     monkeypatch.setattr(periodic, "HEARTBEAT_S", 0.0)
     cmp.upsert("atlas")
-    with opened(host, OMNICDC_HISTORY="1ms") as one:
+    with opened(host, OMNICDC_RETENTION="1ms") as one:
         one.publish()
         noted, before = cmp.log(), cmp.consumer("host")
         one.canary.stage = Stage.RESTING
@@ -130,7 +130,7 @@ def test_a_manifest_that_somebody_garbled_is_no_obstacle(cmp: Cmp, host: Host) -
     with capture_logs() as logged, opened(host) as one:
         one.publish()
 
-    assert "database_went_back" in [event["event"] for event in logged]
+    assert "database_restored" in [event["event"] for event in logged]
     assert host.rewritten(before) == set()
 
 

@@ -33,7 +33,7 @@ def test_a_restart_rewrites_nothing(cmp: Cmp, host: Host) -> None:
     killed = full(host)
     seen = len(daemon.events)
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.wait_for("looked", after=seen)
+    daemon.wait_for("no_change", after=seen)
 
     assert stopped == killed == full(host) == before
 

@@ -71,7 +71,7 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
     spelled = {
         "dsn": "host=db", "password_file": __file__, "root": "/infra", "workspaces": "/w", "state_dir": "/s",
         "table": "cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
-        "refresh_s": "500ms", "history": "2d", "silent_limit": "90s", "max_lag_s": "5m", "wait_connections": "2",
+        "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m", "wait_connections": "2",
         "guard_share": "0.25", "guard_min": "3",
         "on_drift": "alert", "gh": "no", "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
@@ -102,10 +102,10 @@ def test_a_duration_has_a_unit_or_is_in_seconds(given: str, expected: float) -> 
     """Only of a setting whose name says that it is in seconds."""
     assert read(OMNICDC_SWEEP_S=given).sweep_s == expected
     if given[-1].isalpha():
-        assert read(OMNICDC_HISTORY=given).history == timedelta(seconds=expected)
+        assert read(OMNICDC_RETENTION=given).retention == timedelta(seconds=expected)
 
 
-@pytest.mark.parametrize("name", ["history", "silent_limit"])
+@pytest.mark.parametrize("name", ["retention", "consumer_expiry"])
 @pytest.mark.parametrize("value", ["7", " 7 ", "0.5", "-7", "nan", "-1d"])
 def test_a_duration_whose_setting_names_no_unit_needs_one(
     written: Callable[[str], Path], name: str, value: str
