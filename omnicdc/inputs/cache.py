@@ -9,8 +9,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from omnicdc.errors import ConfigError, OmnicdcError, TransientError
+from omnicdc.errors import ConfigError, OmnicdcError, RegistryError, TransientError
 from omnicdc.filesystem import regular
+from omnicdc.filesystem.atomic import TEMPORARY, replace
 from omnicdc.filesystem.mount import mount_of
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What no setting causes: it may pass without a change of the configuration."""
-
-_NEW = ".new"
-"""Ends the hidden name of a file that is being written."""
 
 
 def prepare(state_dir: Path) -> None:
@@ -30,7 +28,7 @@ def prepare(state_dir: Path) -> None:
     """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        for left in state_dir.glob(f".*{_NEW}"):
+        for left in state_dir.glob(f".*{TEMPORARY}"):
             with suppress(OSError):
                 left.unlink()
     except OSError as exc:
@@ -55,33 +53,16 @@ def write(path: Path, data: bytes) -> None:
     """
     if read(path) == data:
         return
-    beside = path.with_name(f".{path.name}{_NEW}")
     try:
-        _write_through(beside, data)
         if path.is_dir() and not path.is_symlink():
             path.rename(path.with_name(f"{path.name}.{time.time_ns()}.aside"))
-        beside.replace(path)
-        _sync_directory(path.parent)
+        replace(path.parent, path.name, [data])
     except OSError as exc:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise _unwritable(path.parent, exc) from exc
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    path.unlink(missing_ok=True)  # half a file that was killed, or a link of somebody's
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    except RegistryError as exc:
+        if not isinstance(exc.__cause__, OSError):
+            raise
+        raise _unwritable(path.parent, exc.__cause__) from exc.__cause__
 
 
 def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:

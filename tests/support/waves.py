@@ -125,4 +125,4 @@ def put_back(away: Path, place: Path) -> None:
 
 def leftovers(trees: Iterable[Path]) -> list[Path]:
     """Return the files that a writer of ours was not done with."""
-    return [it for tree in trees for ending in (".omnicdc-tmp", ".new") for it in tree.rglob(f".*{ending}")]
+    return [it for tree in trees for it in tree.rglob(".*.omnicdc-tmp")]

@@ -388,7 +388,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_beside_it(tmp_pa
 
 def test_a_link_where_the_new_file_is_written_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
-    (tmp_path / ".a.new").symlink_to(tmp_path / "precious")
+    (tmp_path / ".a.omnicdc-tmp").symlink_to(tmp_path / "precious")
 
     cache.write(tmp_path / "a", b"after")
 
@@ -414,12 +414,12 @@ def test_a_directory_in_a_file_s_place_goes_beside_it_however_often(tmp_path: Pa
 
 def test_what_a_killed_write_left_behind_is_removed_by_the_next_start(host: Host) -> None:
     host.store()
-    (host.state / ".workspaces.json.new").write_bytes(b"half a file")
-    (host.state / ".a-directory.new").mkdir()
+    (host.state / ".workspaces.json.omnicdc-tmp").write_bytes(b"half a file")
+    (host.state / ".a-directory.omnicdc-tmp").mkdir()
 
     host.store()
 
-    assert [path.name for path in host.state.glob(".*.new")] == [".a-directory.new"]
+    assert [path.name for path in host.state.glob(".*.omnicdc-tmp")] == [".a-directory.new"]
 
 
 @pytest.mark.usefixtures("permissions")
@@ -435,7 +435,7 @@ def test_a_person_s_file_that_may_not_be_read_is_told_and_the_last_good_reading_
 
 
 def test_a_directory_where_the_new_file_is_written_is_told_with_the_mend(tmp_path: Path) -> None:
-    (tmp_path / ".a.new").mkdir()
+    (tmp_path / ".a.omnicdc-tmp").mkdir()
 
     with pytest.raises(ConfigError) as caught:
         cache.write(tmp_path / "a", b"after")
@@ -458,7 +458,7 @@ def test_where_neither_the_file_nor_its_copy_can_be_understood_nothing_is_exclud
 
 
 def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / ".a.new").write_bytes(b"half a file, and longer than what comes")
+    (tmp_path / ".a.omnicdc-tmp").write_bytes(b"half a file, and longer than what comes")
 
     cache.write(tmp_path / "a", b"after")
 
