@@ -1,43 +1,43 @@
-"""The story of omnicdc: one cycle, from the log to whoever waits."""
+"""The story of omnicdc: one cycle, from the log to the waiters.
+
+    capture ─▶ registries ─▶ files ─▶ delivery
+
+`state` is what one session knows between two cycles; each room changes only what it owns.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from omnicdc.capture import reader
 from omnicdc.capture.fingerprint import fingerprint, look_at_capture
+from omnicdc.capture.reader import reading
 from omnicdc.capture.route import merge, route
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
-from omnicdc.files.decide import Policy
-from omnicdc.files.manifest import Manifest
 from omnicdc.files.publication import publish
 from omnicdc.filesystem.atomic import no_observer
 from omnicdc.log.timings import Timings
-from omnicdc.model import Generation
-from omnicdc.registries.scan import Scanning, most_by_name, scan
+from omnicdc.registries.scan import most_by_name, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from omnicdc.capture.reader import Reading
     from omnicdc.db import Connection
-    from omnicdc.model import Work
+    from omnicdc.model import Generation, Work
     from omnicdc.state import State
 
 THOROUGH = frozenset({"rebuild", "look"})
 """Rows of the log that ask for all inputs to be looked at anew."""
 
-
-log = structlog.get_logger()
-
 SCANS = 5
 """How often one cycle scans while CMP's table or types are being altered beside it."""
+
+log = structlog.get_logger()
 
 
 def run_once(
@@ -48,30 +48,32 @@ def run_once(
     Raises TransientError, keeping nothing: the next session scans in full. A registry that cannot be
     scanned or written is held by itself. `observe` is told each point that was passed.
     """
-    stages = Timings()
+    timings, generation = Timings(), None
     with ExitStack() as replaced:
-        found = _read(conn, state, stages, observe)
+        found = _read_and_scan(conn, state, timings, observe)
         if found is None:
             return None
-        reading, work, asked = found
-        state.mark_read(reading.snapshot, reading.changes)
+        current, work, asked = found
+        state.mark_read(current.snapshot, current.changes)
         observe("scanned")
-        with stages("publish"):
-            written = _publish(state, replaced, observe)
+        with timings("publish"):
+            done = publish([*state.files.values()], state.policy(), replaced, observe)
+            state.mark_published(done)
         observe("published")
-        generation = None
-        if reading.changes or written or state.has_unreported_faults():
-            generation = _generation(state, reading, work, written, stages, asked=asked)
-            with stages("acknowledge"):
+        if current.changes or done.written or state.has_unreported_faults():
+            generation = state.as_generation(current.changes, work, done.written, timings.ms, asked)
+            with timings("acknowledge"):
                 acknowledge(conn, state, generation)
-            state.mark_reported(stages.ms["acknowledge"])
+            state.mark_reported(timings.ms["acknowledge"])
             observe("acknowledged")
-    _write_manifest(state, observe)
-    return generation and replace(generation, stages=stages.ms)
+    if state.manifest.due:
+        state.manifest.write(state.as_manifest())
+        observe("manifest")
+    return generation and replace(generation, stages=timings.ms)
 
 
-def _read(
-    conn: Connection, state: State, stages: Timings, observe: Callable[[str], None]
+def _read_and_scan(
+    conn: Connection, state: State, timings: Timings, observe: Callable[[str], None]
 ) -> tuple[Reading, Work, Collection[str]] | None:
     """Read the log and scan what it names, in one snapshot; None if there was nothing to do.
 
@@ -82,28 +84,24 @@ def _read(
     """
     for _ in range(SCANS):
         with ExitStack() as transaction:
-            with stages("read"):
-                reading = transaction.enter_context(
-                    reader.reading(
-                        conn,
-                        state.snapshot,
-                        most=most_by_name(state.projections.values()),
-                        parked=state.parked,
-                    )
+            with timings("read"):
+                most = most_by_name(state.projections.values())
+                current = transaction.enter_context(
+                    reading(conn, state.snapshot, most=most, parked=state.parked)
                 )
                 state.parked = False
-                stages.add("wake", max(0.0, reading.waited_ms or 0.0))
-            asked = route(reading.changes, state.watch, trusted=state.capture.trusted)
-            work = merge(state.due_now(asked, reading.changes), state.overdue())
-            if not (reading.changes or work or state.may_write() or state.has_unreported_faults()):
-                state.snapshot = reading.snapshot
+                timings.add("wake", max(0.0, current.waited_ms or 0.0))
+            asked = route(current.changes, state.watch, trusted=state.capture.trusted)
+            work = merge(state.due_now(asked, current.changes), state.overdue())
+            if not (current.changes or work or state.may_write() or state.has_unreported_faults()):
+                state.snapshot = current.snapshot
                 return None
-            _scan(conn, work, state, stages, observe)
-            looked = look(reading, state, stages, observe)
-        with stages("scan"):
+            state.mark_scanned(scan(conn, work, state.scanning(timings, observe)))
+            looked = _look_for_clones(current, state, timings, observe)
+        with timings("scan"):
             same = not (work or looked) or fingerprint(conn) == state.capture.mark
         if same:
-            return reading, work, asked
+            return current, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
         state.altered(look_at_capture(conn, state.watch))
     raise DatabaseUnavailable(
@@ -113,17 +111,19 @@ def _read(
     )
 
 
-def look(reading: Reading, state: State, stages: Timings, observe: Callable[[str], None]) -> bool:
+def _look_for_clones(
+    current: Reading, state: State, timings: Timings, observe: Callable[[str], None]
+) -> bool:
     """Look at once for the clones of what the changes brought, so that a new project is published with its path.
 
     In the reading's snapshot, and for a moment only. What is not found by then comes with a later generation.
     Returns whether anything was scanned.
     """
-    thorough = any(change.op in THOROUGH for change in reading.changes)
+    thorough = any(change.op in THOROUGH for change in current.changes)
     arrived = state.arrived()
     if state.looker is None or not (thorough or arrived is None or arrived):
         return False
-    with stages("scan"):
+    with timings("scan"):
         state.looker.look(state, arrived, thorough=thorough)
     concerned: Work = {
         name: frozenset(ids)
@@ -131,65 +131,5 @@ def look(reading: Reading, state: State, stages: Timings, observe: Callable[[str
         if not state.files[name].projection.scan_due
     }
     if concerned:
-        _scan(reading.conn, concerned, state, stages, observe)
+        state.mark_scanned(scan(current.conn, concerned, state.scanning(timings, observe)))
     return bool(concerned)
-
-
-def _scan(
-    conn: Connection, work: Work, state: State, stages: Timings, observe: Callable[[str], None]
-) -> None:
-    remedy = state.capture.mend if state.capture.fault else ""
-    scanning = Scanning(state.projections, state.config.table, state.stop, stages, observe, remedy)
-    for name in scan(conn, work, scanning):
-        state.rescan.pop(name, None)
-
-
-def _publish(state: State, replaced: ExitStack, observe: Callable[[str], None]) -> tuple[str, ...]:
-    config = state.config
-    policy = Policy(config.on_drift == "restore", config.guard_share, config.guard_min, state.accepted)
-    done = publish([*state.files.values()], policy, replaced, observe)
-    state.manifest.due |= done.adopted
-    if done.written:
-        state.generation += 1
-        state.manifest.due = True
-    state.mark_published()
-    return done.written
-
-
-def _write_manifest(state: State, observe: Callable[[str], None]) -> None:
-    """Write the manifest, if it is due. Nothing waits for it: it helps the next start, and is no promise."""
-    if state.manifest.due:
-        registries = {file.path: file.published for file in state.files.values() if file.published}
-        now = datetime.now(UTC)
-        state.manifest.write(
-            Manifest(state.config.consumer, state.generation, state.snapshot, now, registries)
-        )
-        observe("manifest")
-
-
-def _generation(
-    state: State,
-    reading: Reading,
-    work: Work,
-    written: tuple[str, ...],
-    stages: Timings,
-    *,
-    asked: Collection[str],
-) -> Generation:
-    named = [ids for ids in work.values() if ids is not None]
-    return Generation(
-        number=state.generation,
-        snapshot=state.snapshot,
-        changes=sum(change.rows for change in reading.changes),
-        projects=len(set().union(*named)) if len(named) == len(work) else None,
-        scanners=tuple(name for name in state.files if name in work),
-        registries=written,
-        held={
-            it.name: it.hold.fault
-            for it in state.held()
-            if it.hold.fault and it.scanner.name in {*work, *asked}
-        },
-        quarantined=state.quarantine(),
-        stages=stages.ms,
-        at=datetime.now(UTC),
-    )

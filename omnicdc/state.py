@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from omnicdc.files.decide import Policy
+from omnicdc.files.manifest import Manifest
 from omnicdc.formats.urls import github
-from omnicdc.model import ALL
+from omnicdc.model import ALL, Generation
 from omnicdc.registries.hold import QUICK_S
+from omnicdc.registries.scan import Scanning
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from omnicdc.capture.fingerprint import Capture
     from omnicdc.capture.watch_list import Watch
     from omnicdc.config.settings import Config
     from omnicdc.files.manifest_file import ManifestFile
+    from omnicdc.files.publication import Publication
     from omnicdc.files.registry_file import RegistryFile
+    from omnicdc.log.timings import Timings
     from omnicdc.model import Change, Fault, Inputs, Work
     from omnicdc.registries.projection import Projection
     from omnicdc.stop import Stop
@@ -152,12 +157,61 @@ class State:
             self.proven,
         )
 
-    def mark_published(self) -> None:
+    def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
+        """Return what a scan needs to know."""
+        remedy = self.capture.mend if self.capture.fault else ""
+        return Scanning(self.projections, self.config.table, self.stop, timings, observe, remedy)
+
+    def mark_scanned(self, scanners: Iterable[str]) -> None:
+        """After a scan: what inputs asked these scanners to look at was looked at."""
+        for name in scanners:
+            self.rescan.pop(name, None)
+
+    def policy(self) -> Policy:
+        """Return what decides about files: the operator's settings, and what was accepted."""
+        config = self.config
+        return Policy(config.on_drift == "restore", config.guard_share, config.guard_min, self.accepted)
+
+    def mark_published(self, done: Publication) -> None:
         """After a publication: what is not held shows this snapshot, and what failed waits for the next try."""
         self.accepted = self.manifest.retrying = False
+        if done.written:
+            self.generation += 1
+        self.manifest.due |= done.adopted or bool(done.written)
         for projection in self.projections.values():
             if not (projection.dirty or projection.scan_due or projection.hold.fault):
                 projection.as_of = self.snapshot
+
+    def as_manifest(self) -> Manifest:
+        """Return what the manifest is to say of the files as they are."""
+        registries = {file.path: file.published for file in self.files.values() if file.published}
+        return Manifest(self.config.consumer, self.generation, self.snapshot, datetime.now(UTC), registries)
+
+    def as_generation(
+        self,
+        changes: Iterable[Change],
+        work: Work,
+        written: tuple[str, ...],
+        stages: Mapping[str, float],
+        asked: Collection[str],
+    ) -> Generation:
+        """Return what this cycle did; `asked` are the scanners that changes concerned, whether or not they were tried."""
+        named = [ids for ids in work.values() if ids is not ALL]
+        concerned = {*work, *asked}
+        return Generation(
+            number=self.generation,
+            snapshot=self.snapshot,
+            changes=sum(change.rows for change in changes),
+            projects=len(set().union(*named)) if len(named) == len(work) else None,
+            scanners=tuple(name for name in self.files if name in work),
+            registries=written,
+            held={
+                it.name: it.hold.fault for it in self.held() if it.hold.fault and it.scanner.name in concerned
+            },
+            quarantined=self.quarantine(),
+            stages=stages,
+            at=datetime.now(UTC),
+        )
 
     def altered(self, capture: Capture) -> None:
         """Take the capture as it is now: what CMP wrote before may have been missed, so have everything scanned."""

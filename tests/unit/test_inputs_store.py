@@ -419,7 +419,7 @@ def test_what_a_killed_write_left_behind_is_removed_by_the_next_start(host: Host
 
     host.store()
 
-    assert [path.name for path in host.state.glob(".*.omnicdc-tmp")] == [".a-directory.new"]
+    assert [path.name for path in host.state.glob(".*.omnicdc-tmp")] == [".a-directory.omnicdc-tmp"]
 
 
 @pytest.mark.usefixtures("permissions")
