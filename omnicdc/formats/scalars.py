@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 _WORDS = "null|true|false|yes|no|on|off|y|n"
 """What YAML 1.1 or 1.2 reads as something other than text, of all that begins with a letter."""
 
-_LETTERS = r"A-Za-z\u00a1-\u167f\u1681-\u1fff\u3001-\ud7ff\U00010000-\U0010ffff"
-_INSIDE = rf"{_LETTERS}0-9_./@+~=,()&'!\-"
+_SIGNS = r"0-9_./@+~=,()&'!\-"
 
-_PLAIN = re.compile(
-    rf"(?!(?:{_WORDS})\Z)[{_LETTERS}/_][{_INSIDE}]*+(?:[ :][{_INSIDE}]++)*"
-    r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-    re.ASCII | re.IGNORECASE,
-)
+
+def plain(letters: str) -> str:
+    """Return the pattern of a text of these letters, digits and signs that YAML takes for itself without quotes."""
+    inside = f"[{letters}{_SIGNS}]"
+    return rf"[{letters}/_]{inside}*+(?:[ :]{inside}++)*"
+
+
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+_LETTERS = r"A-Za-z\u00a1-\u167f\u1681-\u1fff\u3001-\ud7ff\U00010000-\U0010ffff"
+
+_PLAIN = re.compile(rf"(?!(?:{_WORDS})\Z){plain(_LETTERS)}|{UUID}", re.ASCII | re.IGNORECASE)
 """Names, URLs, paths and UUIDs that mean themselves unquoted, after `key: ` and after `- `.
 
 Every number, date and special value of both versions begins with a digit, a sign, a dot, `~`, `=`

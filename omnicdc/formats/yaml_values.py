@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from omnicdc.formats.item import same
-from omnicdc.formats.scalars import yaml_text
+from omnicdc.formats.scalars import UUID, plain, yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +23,9 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 _BREAK = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
 
-_PLAIN = rb"[A-Za-z/_][A-Za-z0-9_./@+~=,()&'!\-]*+(?:[ :][A-Za-z0-9_./@+~=,()&'!\-]++)*"
+_PLAIN = plain("A-Za-z").encode()
 _QUOTED = rb'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]++|\\(?:["\\bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}))*"'
-_UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID = UUID.encode()
 _SCALAR = rb"(?:" + rb"|".join([_PLAIN, _QUOTED, _UUID, rb"0|[1-9][0-9]{0,17}+"]) + rb")\n"
 _VALUE = rb"(?: " + _SCALAR + rb"| \[\]\n|\n(?:  - " + _SCALAR + rb")+)"
 
