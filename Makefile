@@ -40,8 +40,8 @@ types: $(VENV)/dev ## mypy, strict, tests as well
 unit: $(VENV)/dev ## the tests that need nothing
 	$(BIN)/python -m pytest -q tests/unit
 
-faults: $(VENV)/dev ## break it on purpose, for half an hour, with every long test, and write the table of docs/guarantees.md
-	$(BIN)/python -m pytest tests --campaign --guarantees docs/guarantees.md -n $(shell expr $$(nproc) + 1) --dist loadgroup
+faults: $(VENV)/dev ## break it on purpose, for half an hour, with every long test, and write docs/how-it-was-tried.md
+	$(BIN)/python -m pytest tests --campaign --guarantees docs/how-it-was-tried.md -n $(shell expr $$(nproc) + 1) --dist loadgroup
 
 POSTGRES ?= 14 15 16 17 18
 test-pg: $(VENV)/dev ## the database tests on PostgreSQL 14 to 18, fetched into .cache where missing

@@ -1,4 +1,4 @@
-"""Reads the log without gaps. The algorithm is explained in docs/design.md; `doorbell` says when to read again.
+"""Reads the log without gaps. The algorithm is explained in docs/how-it-works.md; `doorbell` says when to read again.
 
 The reader remembers the snapshot of its last read and takes what is visible now and was not visible
 then (PgQ's pair of snapshots): a transaction that commits late is neither lost nor waited for.

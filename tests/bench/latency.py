@@ -167,7 +167,7 @@ class Propagation:
         return (first, last) if everywhere else None
 
     def _at_rest(self) -> bool:
-        """Whether every daemon holds S (docs/design.md, the doorbell)."""
+        """Whether every daemon holds S (docs/how-it-works.md, the doorbell)."""
         [[resting]] = self._listener.execute(
             """select count(*) = (select count(*) from omnicdc.consumer) from pg_locks
                 where locktype = 'advisory' and classid = 1869442665 and objid = 2 and mode = 'ShareLock'

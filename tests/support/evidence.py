@@ -1,4 +1,4 @@
-"""What the faults showed: a pytest plugin that counts, rolls seeded dice, and writes the table of docs/guarantees.md.
+"""What the faults showed: a pytest plugin that counts, rolls seeded dice, and writes the table of docs/how-it-was-tried.md.
 
 A test of tests/faults runs short with the others, and at full length with --campaign. It tells what it did, how
 often, and what it found; what fails or is skipped is told by the plugin.
