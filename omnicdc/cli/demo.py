@@ -13,7 +13,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import INTERRUPTED, Answering
-from omnicdc.cli.output import on_terminal, written
+from omnicdc.cli.output import leave, on_terminal, written
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -58,10 +58,15 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
     try:
         result = run(output, stop, os.environ, finish)
-    except (KeyboardInterrupt, OmnicdcError):
+    except (KeyboardInterrupt, OmnicdcError, OSError):
         if not stop.requested:
             raise
-        click.echo("interrupted; everything was stopped and removed", err=True)
+        try:
+            sys.stdout.flush()
+            click.echo("interrupted; everything was stopped and removed", err=True)
+        except OSError:  # the terminal was closed
+            leave(sys.stdout)
+            leave(sys.stderr)
         sys.exit(INTERRUPTED)
     output.lines("Everything was stopped and removed.")
     sys.exit(0 if result["success"] else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -403,6 +404,20 @@ def test_a_temporary_directory_that_the_server_s_user_may_not_enter_is_reported(
         f"omnicdc: PostgreSQL does not run as root, and user nobody has no access to {closed}"
         " - use another directory: `TMPDIR=/tmp omnicdc demo`\n"
     )
+
+
+@pytest.mark.campaign
+def test_a_terminal_that_is_closed_interrupts_it(directory: Path) -> None:
+    ours, theirs = pty.openpty()
+    leader = ["setsid", "--ctty", "--wait", *COMMAND]
+    demo = subprocess.Popen(leader, env=environ(directory), stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while RUNNING.encode() not in shown:
+        shown += os.read(ours, PAGE)
+    os.close(ours)
+
+    assert demo.wait(DEADLINE_S) == 130
 
 
 @pytest.mark.parametrize("colours", [True, False])
