@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import INTERRUPTED, Answering
-from omnicdc.cli.output import written
+from omnicdc.cli.output import leave, on_terminal, written
 
 if TYPE_CHECKING:
-    from omnicdc.demo.daemon import Daemon
-    from omnicdc.demo.house import House
-    from omnicdc.demo.report import Report
-    from omnicdc.demo.stage import Stage
-    from omnicdc.stop import Stop
+    from subprocess import Popen
+
+    from omnicdc.demo.output import Output
+    from omnicdc.demo.sandbox import Sandbox
 
 
 @click.command(cls=Answering)
-@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
+@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and show what to try.")
 @options.as_json
 def demo(*, keep: bool, as_json: bool) -> None:
     """Watch a write propagate, on a PostgreSQL of its own.
 
-    Starts PostgreSQL from the `embedded` extra in a temporary directory, makes CMP's table, installs the
+    Starts PostgreSQL from the `embedded` extra in a temporary directory, creates CMP's table, installs the
     capture, runs the daemon, writes as Genesis does, and shows what became of each write. Takes seconds,
     needs no rights, touches no other database, and leaves nothing behind.
 
@@ -36,64 +36,52 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
     Exit status 0 if every claim held, 1 if not, 130 if it was interrupted.
     """
-    from omnicdc.demo.house import seclude
-    from omnicdc.demo.play import play
+    from omnicdc.demo.run import kept, run, show_kept
+    from omnicdc.demo.sandbox import isolate
     from omnicdc.errors import OmnicdcError
     from omnicdc.stop import Stop
 
-    seclude(os.environ)
+    isolate(os.environ)
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    stage = _stage(as_json=as_json)
+    output = _output(as_json=as_json)
 
-    def encore(home: House, daemon: Daemon, report: Report) -> None:
+    def finish(box: Sandbox, daemon: Popen[bytes], result: dict[str, Any]) -> None:
+        more = {"kept": kept(box, daemon)} if keep else {}
+        if as_json:
+            _echo(json.dumps(result | more, indent=2))
         if keep:
-            _keep(stage, home, daemon, report, stop, as_json=as_json)
+            show_kept(output, more["kept"])
+        while keep and not stop.requested:
+            stop.wait(1.0)
 
     try:
-        report = play(stage, stop, os.environ, encore)
-    except (KeyboardInterrupt, OmnicdcError):
+        result = run(output, stop, os.environ, finish)
+    except (KeyboardInterrupt, OmnicdcError, OSError):
         if not stop.requested:
             raise
-        click.echo("interrupted; everything was stopped and removed", err=True)
+        try:
+            sys.stdout.flush()
+            click.echo("interrupted; everything was stopped and removed", err=True)
+        except OSError:  # the terminal was closed
+            leave(sys.stdout)
+            leave(sys.stderr)
         sys.exit(INTERRUPTED)
-    if as_json and not keep:
-        _print(report.as_dict())
-    stage.say("Everything was stopped and removed.")
-    sys.exit(1 if report.failed else 0)
+    output.lines("Everything was stopped and removed.")
+    sys.exit(0 if result["success"] else 1)
 
 
-def _stage(*, as_json: bool) -> Stage:
-    """Choose by who watches: a program, a terminal, or a pipe."""
-    from omnicdc.demo.stage import Plain
+def _output(*, as_json: bool) -> Output:
+    """Choose by the reader: a program, a terminal, or a pipe."""
+    from omnicdc.demo.output import Output, terminal
 
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a name may hold what the terminal's encoding lacks
+        # The encoding of stdout may lack a character of a name.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
-        return Plain(lambda _line: None)
-    if not sys.stdout.isatty():
-        return Plain(_echo)
-    from omnicdc.demo.lights import Lights
-
-    return Lights()
-
-
-def _keep(stage: Stage, home: House, daemon: Daemon, report: Report, stop: Stop, *, as_json: bool) -> None:
-    from omnicdc.demo import encore
-
-    if as_json:
-        _print(report.as_dict() | {"kept": encore.as_dict(home, daemon)})
-    encore.invite(stage, home)
-    encore.hold(stage, daemon, stop)
-
-
-def _print(answer: dict[str, object]) -> None:
-    import json
-
-    _echo(json.dumps(answer, indent=2))
+        return Output(lambda _line, _style: None)
+    return terminal() if on_terminal() else Output(lambda line, _style: _echo(line))
 
 
 def _echo(line: str) -> None:

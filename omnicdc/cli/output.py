@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from omnicdc.errors import ConfigError
+from omnicdc.formats.text import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,22 +66,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 
     shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        shown.add_row(*("" if cell is None else _shown(str(cell)) for cell in row))
+        shown.add_row(*("" if cell is None else shortened(str(cell), WIDEST) for cell in row))
     Console().print(shown, markup=False)
 
 
 def say(line: str, *, good: bool | None = None) -> None:
     """Print one line of an answer, green or red where it is a verdict."""
     colour = {True: "green", False: "red", None: None}[good]
-    shown = _shown(line)
+    shown = shortened(line, WIDEST)
     # Not secho: without a colour it still sends what ends one.
     click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
-
-
-def _shown(text: str) -> str:
-    """Return what may quote CMP, or another host, as nothing that a terminal obeys, and not endless."""
-    cut = text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
 
 
 def wants_colour() -> bool:

@@ -1,4 +1,5 @@
-"""The demo: a write to CMP propagates before one's eyes, on a PostgreSQL and a daemon of its own.
+"""`omnicdc demo`: writes to a CMP of its own, and shows and checks what becomes of each write.
 
-`cast` is who plays, `house` where, `acts` what; `witness` sees what became of it, `stage` shows it.
+`run` goes from start to end; `sandbox` is where it runs, `fixtures` what is in CMP, `scenarios` what is done,
+`observer` what is seen of it, `output` how that is shown. `embedded` is the PostgreSQL, which tests use as well.
 """

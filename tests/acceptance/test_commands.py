@@ -164,7 +164,7 @@ def test_without_stdout_the_demo_still_says_what_is_wrong(host: Host, tmp_path: 
     done = bash(host, f"TMPDIR={deep} {COMMAND} demo >&-")
 
     assert done.returncode == 2
-    assert done.stderr.startswith(f"omnicdc: {deep} is too long a name for a socket's path")
+    assert done.stderr.startswith(f"omnicdc: the path {deep} is too long for PostgreSQL's socket")
 
 
 def bash(host: Host, line: str) -> subprocess.CompletedProcess[str]:

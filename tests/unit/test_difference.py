@@ -14,7 +14,7 @@ from support.written import IDS, SCANNERS, STAMP, project, registry_of, rows, wr
 
 from omnicdc.formats.item import ABSENT, compare
 from omnicdc.model import Inputs
-from omnicdc.verify.difference import WIDEST, RegistryDifference, differences, unified
+from omnicdc.verify.difference import WIDEST, RegistryDifference, differences, unified, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -161,6 +161,24 @@ def test_people_see_what_would_change_and_nothing_else() -> None:
 
     found = differences(three("cmp_projects", status="retired"), written(three("cmp_projects")))
     assert list(unified(found)) == expected
+
+
+def test_two_versions_of_a_file_are_compared_entry_by_entry() -> None:
+    layout = three("cmp_projects").scanner.layout
+    before, after = written(three("cmp_projects")), written(three("cmp_projects", status="retired"))
+    expected = [
+        "--- mirror, before",
+        "+++ mirror, after",
+        f"@@ {IDS[1]} @@",
+        '       "domain": null,',
+        '-      "status": "active",',
+        '+      "status": "retired",',
+        '       "source": "cmp_db"',
+    ]
+
+    found = versions("mirror", layout, before, after)
+    assert list(unified(found, titles=("before", "after"))) == expected
+    assert list(unified(versions("mirror", layout, before, before))) == []
 
 
 def test_people_see_what_is_wrong_in_the_header() -> None:

@@ -1,0 +1,21 @@
+"""Makes text safe to show that CMP, a file or another host may have written. Pure."""
+
+from __future__ import annotations
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    """Return `text` with an escape for every character that is not printable, except for those in `keep`.
+
+    What a terminal obeys is not printable, and neither is what turns the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return `text` escaped, and no more than its first `longest` characters."""
+    return escaped(text if len(text) <= longest else f"{text[:longest]}…")
