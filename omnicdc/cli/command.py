@@ -12,7 +12,7 @@ from click.exceptions import Exit
 
 from omnicdc.cli.output import leave, written
 from omnicdc.errors import ConfigError
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

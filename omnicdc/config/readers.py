@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

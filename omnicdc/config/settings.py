@@ -20,7 +20,7 @@ from omnicdc.db import conninfo
 from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.db.password import PasswordFile
 from omnicdc.errors import ConfigError, DatabaseUnavailable
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

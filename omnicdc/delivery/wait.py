@@ -21,7 +21,7 @@ from omnicdc.delivery.given import checked, no_token, seconds
 from omnicdc.delivery.picture import Consumer, Delivery, Picture, Transaction
 from omnicdc.delivery.verdict import Verdict, decide, give_up, hosts_missing, no_consumer, no_writes
 from omnicdc.errors import ConfigError
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 from omnicdc.registries.rows import located, qualified
 
 if TYPE_CHECKING:

@@ -19,3 +19,12 @@ def escaped(text: str, *, keep: str = "") -> str:
 def shortened(text: str, longest: int) -> str:
     """Return `text` escaped, and no more than its first `longest` characters."""
     return escaped(text if len(text) <= longest else f"{text[:longest]}…")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, in which Python keeps bytes of another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,7 +6,7 @@ import os.path
 import re
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 from omnicdc.formats.urls import url_key
 from omnicdc.inputs.gitfiles import origin
 from omnicdc.inputs.walk import walk

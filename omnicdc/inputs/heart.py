@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 from omnicdc.inputs.walk import walk
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omnicdc.errors import ConfigError
 from omnicdc.filesystem import regular
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 from omnicdc.formats.urls import github, url_key
 from omnicdc.inputs import cache
 from omnicdc.inputs.reading import Reading

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from omnicdc.config.sources import unquoted
 from omnicdc.errors import RegistryError
-from omnicdc.formats.unicode import is_unicode
+from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
