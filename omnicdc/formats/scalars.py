@@ -43,11 +43,14 @@ Python 3.11, Debian 12's among them, get possessive groups wrong.
 LONGEST_PLAIN = 4096
 """Characters. A group that is not possessive remembers each of its turns."""
 
-_UNREADABLE = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+_UNREADABLE = [*range(0x7F, 0xA1), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF]
 """What JSON leaves raw and YAML must not: not printable, or a line break to YAML 1.1, or a BOM.
 
 U+00A0 is allowed, but a reader could not tell it from a blank.
 """
+
+_ESCAPES = {code: f"\\u{code:04x}" for code in _UNREADABLE}
+"""By a table, as megabytes of them may come: a function called for each took seconds, in the middle of a transaction."""
 
 
 def json_text(value: str | None) -> str:
@@ -83,8 +86,4 @@ def yaml_text(value: str | None) -> str:
         return "null"
     if len(value) <= LONGEST_PLAIN and _PLAIN.fullmatch(value):
         return value
-    return _UNREADABLE.sub(_escape, json_text(value))
-
-
-def _escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+    return json_text(value).translate(_ESCAPES)

@@ -483,7 +483,7 @@ def test_with_alert_a_file_of_another_hand_stays_and_is_told_once(
         drift.write_text("in the way")
         said = replaced(path, outside)
         scene.daemon.wait_for("held", after=seen, registry=path.name)
-        assert scene.cmp.wait().status == "held"
+        until(lambda: scene.cmp.wait().status == "held", "acknowledged as held")
         assert f"{path.name} is held: cannot keep a copy" in scene.waves.faults()
         drift.unlink()
         scene.daemon.wait_for("drift_found", after=seen, registry=path.name)

