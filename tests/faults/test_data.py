@@ -455,7 +455,7 @@ def test_ids_that_change_places(
         "P1",
         "ids swapped, turned in cycles, given anew and taken up again, two to thirty rows in one transaction",
         times=moved,
-        found=f"after each of {rounds} transactions every registry had each row under its id, and nobody twice",
+        found=f"after each of {rounds} transactions every registry had each row under its id, and none twice",
     )
 
 
@@ -568,7 +568,7 @@ def test_a_row_that_postgresql_cannot_give_back_holds_back_itself_alone(
         "P5 P6",
         "in a column of type json: `\\u0000`, lone surrogates, thousands of levels; new rows and old ones, the daemon killed meanwhile",
         times=rounds,
-        found="every write succeeded; that row was held back by id, told by `status`, `wait` and `verify`; all others went on; there once it was mended",
+        found="every write succeeded; that row was held back by id, told by `status`, `wait` and `verify`; all others went on; there once it was fixed",
     )
 
 
@@ -651,7 +651,7 @@ def test_bytes_that_are_no_text(server: str, tmp_path: Path, evidence: Evidence)
         "P6",
         f"Latin-1 bytes in a database of encoding SQL_ASCII: {few} rows, then {many} of 200",
         times=few + many,
-        found="the few held back by id; of more than 100 the registries were held with the last good files, and said it; all healed when mended",
+        found="the few held back by id; of more than 100 the registries were held with the last good files, and said it; all healed when fixed",
     )
 
 

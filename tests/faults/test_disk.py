@@ -349,7 +349,7 @@ def test_where_one_directory_s_disk_is_full_the_others_go_on(
         "P3 P6 P8",
         "the disk of one registry's directory filled up, each in turn, then the manifest's alone",
         times=(len(some) + 1) * times,
-        found="the others were published; a manifest that cannot be written holds back nobody and is told",
+        found="the others were published; a manifest that cannot be written holds back no registry and is reported",
     )
 
 
@@ -590,7 +590,7 @@ def test_a_step_that_fails_holds_its_registry_alone(
         "P2 P3 P5 P6 P8",
         "open, write, fsync, rename, fsync of the directory failed for one registry (EIO, ENOSPC, EDQUOT, EROFS, EACCES, EPERM, ESTALE)",
         times=len(chosen) + len(again),
-        found="that registry held with reason and mend, the two others published; caught up with; "
+        found="that registry held with reason and remedy, the two others published; caught up with; "
         "a rename whose directory could not be synced was done again before it was acknowledged",
     )
 
@@ -672,7 +672,7 @@ def test_permission_that_is_taken_away_is_told_and_waited_for(
         "P2 P3 P5 P6 P8",
         "write or search permission taken from the daemon's user: a directory, the root, the state directory",
         times=(6 - 2 * short) * rounds,
-        found="held with the command that mends it, the others published, caught up with",
+        found="held with the command that fixes it, the others published, caught up with",
     )
 
 
@@ -725,10 +725,10 @@ def test_without_a_state_directory_what_another_hand_wrote_is_not_overwritten(
 
     evidence(
         "P5 P6 P8",
-        "another hand wrote into a registry while the state directory was full, read-only, gone, or no directory",
+        "another process wrote into a registry while the state directory was full, read-only, gone, or no directory",
         times=(6 - 2 * short) * rounds,
         found="held as long as it could not be kept aside, the others published; then kept aside and restored; "
-        "a state directory that is gone is made again, one that is full holds nobody else",
+        "a state directory that is gone is made again, one that is full holds no other registry",
     )
 
 
@@ -807,5 +807,5 @@ def test_a_reload_while_something_is_broken_ends_nothing(
         "P2 P5 P8",
         "a reload (SIGHUP), and a start, while root or state directory are gone, read-only, or no directory",
         times=2 * len(chosen),
-        found="who had served waited, told, and served again once it was mended; a start ended with one line",
+        found="a daemon that had served waited, reported it, and served again once it was fixed; a start ended with one line",
     )

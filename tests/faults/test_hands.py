@@ -136,7 +136,7 @@ def test_a_foreign_file_where_the_next_one_is_written_is_no_way_out_of_the_root(
         "P2 P6 P8",
         "something else where the next file is written: a file, a link to a precious file, a pipe, a device, a directory",
         times=len(chosen) + len(directories),
-        found="removed, never written through; a directory holds its registry alone, and the mend names it",
+        found="removed, never written through; a directory holds its registry alone, and the remedy names it",
     )
 
 
@@ -293,7 +293,7 @@ def test_what_is_immutable_or_only_grows_is_held_until_it_is_not(
         "P2 P3 P5 P6 P8",
         "`chattr +i` and `+a` on a registry, on its directory, on a foreign temporary file",
         times=tried,
-        found="that registry held, its mend names the flag, the two others published; caught up with, nothing half written left",
+        found="that registry held, its remedy names the flag, the two others published; caught up with, nothing half written left",
     )
 
 

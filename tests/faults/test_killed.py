@@ -340,7 +340,7 @@ def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
 
     evidence(
         "P1 P5 P8", "kill -9 between new files and their manifest; the change is taken back before the next start", times=len(plan),
-        found="the files are right, with `on_drift: alert` as well; nobody is told of another hand",
+        found="the files are right, with `on_drift: alert` as well; no external change is reported",
     )  # fmt: skip
 
 
@@ -393,11 +393,11 @@ def one_process(scene: Scene, _server: EmbeddedServer) -> None:
 
 
 def smart(scene: Scene, server: EmbeddedServer) -> None:
-    """It lets nobody in, and waits for those who are there: they go on, and so does the daemon, until they are sent away."""
+    """It takes no connections, and waits for those who are there: they go on, and so does the daemon, until they are sent away."""
     [victim] = scene.victims
     with closing(scene.cmp.connect()) as admin:
         os.kill(int((server.directory / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
-        until(partial(refuses, scene.cmp), "it lets nobody in")
+        until(partial(refuses, scene.cmp), "it takes no connections")
         before = scene.crowd.confirmed
         until(lambda: all(map(int.__lt__, before, victim.shown())), "published meanwhile")
         admin.execute(

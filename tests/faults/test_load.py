@@ -396,7 +396,7 @@ def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
     assert slowest < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
-        "the server's NOTIFY queue filled to the brim by somebody else's notifications, beside a listener that stays in a transaction",
+        "the server's NOTIFY queue filled to the brim by another session's notifications, beside a listener that stays in a transaction",
         times=rounds,
         found=f"no write failed, the slowest took {slowest * 1000:.0f} ms; changes arrived by polling, {latest:.1f} s after they were written at "
         "most (poll_s: 0.5), and were acknowledged; emptied, it rang again",
@@ -428,7 +428,7 @@ def test_a_full_notify_queue_is_told_and_so_is_its_end(
         assert "pg_stat_activity" in lost["hint"]
     evidence(
         "P5",
-        "the server's NOTIFY queue kept full by somebody else, and emptied again",
+        "the server's NOTIFY queue kept full by another session, and emptied again",
         times=rounds,
         found="the log and `status` named the queue and the query that finds the culprit, and its end",
     )
@@ -547,7 +547,7 @@ def test_a_consumer_that_is_held_holds_no_log_back(
         "P6 P8",
         "a registry held for long (nothing can be written in its directory), and the log pruned meanwhile",
         times=rounds,
-        found="the log was pruned all the same; mended, the registry was scanned in full; files = full rebuild",
+        found="the log was pruned all the same; fixed, the registry was scanned in full; files = full rebuild",
     )
 
 
@@ -657,9 +657,9 @@ def test_a_server_without_room_is_waited_for(
     assert slowest < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P4 P8",
-        "every connection that the server has (max_connections) taken by somebody else, and the daemon's own cut; a second daemon started meanwhile",
+        "every connection that the server has (max_connections) taken by other sessions, and the daemon's own cut; a second daemon started meanwhile",
         times=rounds,
-        found="both said that the server lets nobody in and waited; no write of CMP waited; with room again both published, files = full rebuild",
+        found="both said that the server takes no connections and waited; no write of CMP waited; with room again both published, files = full rebuild",
     )
 
 

@@ -449,7 +449,7 @@ def test_what_a_killed_daemon_left_half_written_goes_with_the_next_start(
 
     assert len(left) == 3
     evidence(
-        "P8", "the daemon killed with three files half written, which nobody needs any more", times=1,
+        "P8", "the daemon killed with three files half written, which are not needed any more", times=1,
         found="removed by the next start, which writes no file",
     )  # fmt: skip
 
@@ -470,7 +470,7 @@ def test_a_transaction_is_prepared_beside_writers_who_just_look_whether_somebody
 
     assert found == count
     evidence(
-        "P4", "transactions prepared, with `wake: poll`, beside a writer who looks whether somebody sleeps", times=count,
+        "P4", "transactions prepared, with `wake: poll`, beside a writer that looks whether a consumer sleeps", times=count,
         found="none was refused",
     )  # fmt: skip
 

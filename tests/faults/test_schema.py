@@ -173,7 +173,7 @@ def test_a_capture_that_is_broken_is_named_and_mended_by_the_command_that_is_nam
     evidence(
         "P1 P4 P5 P8",
         "triggers disabled, demoted from ALWAYS, dropped; their functions edited, dropped, given to others; the table dropped "
-        "and made again with its rows, or made the partition of a new one (triggers and functions dropped while nobody wrote); then `omnicdc install`, as `omnicdc status` says",
+        "and made again with its rows, or made the partition of a new one (triggers and functions dropped while no session wrote); then `omnicdc install`, as `omnicdc status` says",
         times=len(chosen),
         found=f"named each time, `wait` said capture_broken at once; the daemon noticed within {max(noticed):.1f} s, looking every 0.2 s, and "
         f"within {seldom:.1f} s, looking as it does by itself; what was missed was published within {max(mended):.1f} s of the command; {writers.told}",
@@ -533,10 +533,10 @@ def test_what_becomes_of_omnicdc_s_own_tables_by_hand_harms_no_write_and_is_mend
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5 P8",
-        "while the daemon hung and had changes to read, and nobody wrote: the schema omnicdc dropped CASCADE, the log emptied by TRUNCATE or by DELETE, "
+        "while the daemon hung and had changes to read, and no session wrote: the schema omnicdc dropped CASCADE, the log emptied by TRUNCATE or by DELETE, "
         "the consumer's row deleted, the history deleted",
         times=len(chosen),
-        found=f"named, and mended by `omnicdc install` or by itself; never called published before the files held it, but for rows deleted from the log, which the sweep found; {writers.told}",
+        found=f"named, and fixed by `omnicdc install` or by itself; never called published before the files held it, but for rows deleted from the log, which the sweep found; {writers.told}",
     )
 
 
@@ -618,7 +618,7 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
         "transactions open",
         times=times,
         found=f"{writers.writes:,} writes of CMP meanwhile: 0 failed, the slowest waited {writers.slowest_s * 1000:.0f} ms for a lock; "
-        f"{busy} gave up as somebody else's lock could not be had",
+        f"{busy} gave up as another session's lock could not be had",
     )
 
 

@@ -235,7 +235,7 @@ def test_an_owner_who_can_log_in_is_not_installed_for(cmp: Cmp, host: Host, evid
         "",
         "an omnicdc_owner that can log in, there before the installation",
         times=1,
-        found="refused, with the mend",
+        found="refused, with the remedy",
     )
 
 
@@ -732,7 +732,7 @@ def test_what_the_owner_s_code_can_do_while_the_daemon_reads_is_nothing_but_read
     assert [entry["name"] for entry in host.canonical().values()] == ["artemis"]
     evidence(
         "P6",
-        "code of the table's owner, run by the daemon's own SELECT, tries to write, to become somebody else, to reach the machine",
+        "code of the table's owner, run by the daemon's own SELECT, tries to write, to become another user, to reach the machine",
         times=len(ESCAPES),
         found="all refused: the reading is read only, under a time limit, by a role that may do nothing else",
     )
@@ -1080,7 +1080,7 @@ def test_a_password_on_the_command_line_is_refused(host: Host, evidence: Evidenc
     assert all("command line" in done.stderr and "OMNICDC_PASSWORD_FILE" in done.stderr for done in ended)
     assert CANARY not in "".join(done.stdout + done.stderr for done in ended)
     evidence(
-        "", "a password in --dsn", times=len(given), found="refused, with the ways that nobody else can read"
+        "", "a password in --dsn", times=len(given), found="refused, with the ways that no other user can read"
     )
 
 
@@ -1144,7 +1144,7 @@ def test_a_rewritten_file_keeps_its_mode_and_owner_whatever_the_umask(
     assert too_open == set()
     if umask:  # as above
         evidence(
-            "P2", "registries of somebody else's with modes of their own, rewritten under umask 077 and 000",
+            "P2", "registries of another user's with modes of their own, rewritten under umask 077 and 000",
             times=2 * len(REGISTRIES), found="owner, group and mode kept; never more open, not even half written",
         )  # fmt: skip
 

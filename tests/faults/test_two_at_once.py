@@ -405,7 +405,7 @@ def test_a_stopped_daemon_keeps_its_root_until_it_is_killed(
         "P2 P4 P5 P8",
         "the serving daemon stopped (SIGSTOP) in the middle of its work, beside a stand-by; then continued, or killed as the watchdog does",
         times=2 * rounds,
-        found="while it stood nobody wrote a file, no write waited, and `wait` said how far behind it is; continued, it went on; "
+        found="while it stood no process wrote a file, no write waited, and `wait` said how far behind it is; continued, it went on; "
         f"killed, the stand-by published after {told_in_ms(took)}; then files = full rebuild",
     )
 
