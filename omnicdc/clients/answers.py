@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 # Here, for programs that read the types of the answers.
+from omnicdc.delivery.picture import InputsState  # noqa: TC001
 from omnicdc.delivery.verdict import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from omnicdc.delivery.picture import InputsState
     from omnicdc.delivery.verdict import Verdict
 
 SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.types.string import TextLoader
 
 from omnicdc.db.connection import PROBE_S, Connection
 from omnicdc.db.conninfo import PATIENCE_S, Login, describe_dsn
@@ -105,8 +104,6 @@ def _open(login: Login, where: str) -> Connection:
         ) from exc
     except psycopg.Error as exc:
         raise _refused(login, where, exc) from exc
-    # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
-    conn.adapters.register_loader("uuid", TextLoader)
     return conn
 
 

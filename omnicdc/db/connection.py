@@ -21,6 +21,7 @@ from psycopg import IsolationLevel
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 from omnicdc.db import sql
 from omnicdc.db.dial import within
@@ -92,6 +93,8 @@ class Connection(psycopg.Connection[Row]):
         conn = cls.connect(
             conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8", prepare_threshold=None
         )
+        # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
+        conn.adapters.register_loader("uuid", TextLoader)
         try:
             conn.conninfo, conn.role = conninfo, conn.info.user
             conn.pin_if_direct()

@@ -1080,7 +1080,10 @@ def test_a_password_on_the_command_line_is_refused(host: Host, evidence: Evidenc
     assert all("command line" in done.stderr and "OMNICDC_PASSWORD_FILE" in done.stderr for done in ended)
     assert CANARY not in "".join(done.stdout + done.stderr for done in ended)
     evidence(
-        "", "a password in --dsn", times=len(given), found="refused, with the ways that no other user can read"
+        "",
+        "a password in --dsn",
+        times=len(given),
+        found="refused, with the ways that no other user can read",
     )
 
 
