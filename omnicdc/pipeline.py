@@ -99,7 +99,7 @@ def _read(
             _scan(conn, work, state, stages, observe)
             looked = look(reading, state, stages, observe)
         with stages("scan"):
-            same = not (work or looked) or fingerprint(conn) == state.capture.mark
+            same = not (work or looked) or fingerprint(conn) == state.capture.fingerprint
         if same:
             return reading, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
@@ -134,7 +134,7 @@ def look(reading: Reading, state: State, stages: Stages, observe: Callable[[str]
 
 
 def _scan(conn: Connection, work: Work, state: State, stages: Stages, observe: Callable[[str], None]) -> None:
-    remedy = state.capture.mend if state.capture.fault else ""
+    remedy = state.capture.remedy if state.capture.fault else ""
     scanning = Scanning(state.projections, state.config.table, state.stop, stages, observe, remedy)
     for name in scan(conn, work, scanning):
         state.rescan.pop(name, None)

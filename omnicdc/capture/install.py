@@ -230,8 +230,8 @@ def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
                     "or give `omnicdc install --print` to your DBA",
                 ) from exc
             case psycopg.Error(sqlstate="OC001") as refused:
-                mend = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
-                raise ConfigError(exc.message, hint=mend) from exc
+                remedy = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
+                raise ConfigError(exc.message, hint=remedy) from exc
         raise
 
 

@@ -141,7 +141,7 @@ class Picture:
     transaction: Transaction | None
     consumers: Sequence[Consumer]
     capture_fault: str | None
-    capture_mend: str = ""
+    capture_remedy: str = ""
     projects: tuple[str, ...] | None = None
     """The projects that a barrier is about; None: all of them."""
     at: datetime | None = None
@@ -292,7 +292,7 @@ def _capture_broken(picture: Picture) -> Verdict:
     return Verdict(
         "capture_broken",
         f"changes may be missed: {picture.capture_fault}",
-        picture.capture_mend,
+        picture.capture_remedy,
         token=picture.token,
     )
 

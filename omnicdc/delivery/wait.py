@@ -195,7 +195,7 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
         asked = {
             "token": goal.token,
             "barrier": goal.barrier,
-            "mark": capture["mark"],
+            "fingerprint": capture["fingerprint"],
             "projects": None if goal.projects is None else list(goal.projects),
         }
         found = db.rows(conn, "consumers", asked)
@@ -208,7 +208,7 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
         alive = any(one.alive for one in consumers)
         cause = None if alive else no_writes(**db.one(conn, "only_reads"))
         return Picture(
-            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["mend"],
+            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["remedy"],
             goal.projects, goal.at, goal.all_hosts, cause,
         )  # fmt: skip
 
