@@ -175,7 +175,7 @@ select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catal
 select p as name from omnicdc.unexpected_publications() as p;
 
 -- capture_fault: What is wrong with the capture, or NULL; the remedy; and the fingerprint, which changes when changes may have been missed.
-select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy() end as remedy, omnicdc.capture_fingerprint() as fingerprint
+select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint
   from omnicdc.capture_fault() as f (fault);
 
 -- fingerprint: The capture's fingerprint alone: it changes when CMP's rows may show something else than before.

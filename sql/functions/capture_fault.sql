@@ -2,7 +2,7 @@
 --
 -- It checks the table; the three triggers (on every partition, too) and whether they fire always; the trigger functions' text,
 -- rights and owner; what the daemon may read, write and call; and row-level security of omnicdc's tables.
--- omnicdc.capture_remedy() returns what to do about it.   Tables written: none.
+-- omnicdc.capture_remedy(fault) returns what to do about it.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $fault$
@@ -37,12 +37,11 @@ begin
          end
     into fault
     from omnicdc.watched_relations() r
-   -- The catalog keeps a trigger's argument as bytes, with a zero byte behind it.
-   cross join (values ('omnicdc_log_row', to_regprocedure('omnicdc.log_row()'), '\x3100'::bytea),
-                      ('omnicdc_log_update', to_regprocedure('omnicdc.log_update()'), '\x'),
-                      ('omnicdc_log_truncate', to_regprocedure('omnicdc.log_statement()'), '\x3100')) as wanted (name, function, arguments)
+   cross join (values ('omnicdc_log_row', to_regprocedure('omnicdc.log_row()')),
+                      ('omnicdc_log_update', to_regprocedure('omnicdc.log_update()')),
+                      ('omnicdc_log_truncate', to_regprocedure('omnicdc.log_statement()'))) as wanted (name, function)
     left join pg_trigger t on t.tgrelid = r.relation and t.tgname = wanted.name
-   where (t.tgname is null or t.tgenabled <> 'A' or t.tgfoid <> wanted.function or t.tgargs <> wanted.arguments)
+   where (t.tgname is null or t.tgenabled <> 'A' or t.tgfoid <> wanted.function or t.tgnargs <> 0)
      -- A partition that was added later has no trigger for TRUNCATE; a truncate of it changes the capture's fingerprint.
      and (r.whole or t.tgname is not null or wanted.name <> 'omnicdc_log_truncate')
    order by r.relation, wanted.name

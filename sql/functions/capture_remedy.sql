@@ -1,14 +1,14 @@
--- omnicdc.capture_remedy(): what to do about the fault that omnicdc.capture_fault() reports.
+-- omnicdc.capture_remedy(fault): what to do about a fault that omnicdc.capture_fault() reported.
 --
 -- Tables written: none.
-create or replace function omnicdc.capture_remedy() returns text
+create or replace function omnicdc.capture_remedy(fault text) returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $remedy$
 declare
-  fault constant text := omnicdc.capture_fault();
+  remedy text := (select r.remedy from omnicdc.row_security_fault() r where r.fault = capture_remedy.fault);
 begin
-  if exists (select from omnicdc.row_security_fault()) then
-    return (select r.remedy from omnicdc.row_security_fault() r);
+  if remedy is not null then
+    return remedy;
   end if;
   if exists (select from omnicdc.lacking_functions() n where not n.optional) then
     return 'run `omnicdc install` as a superuser: it grants the functions that are needed';
@@ -25,5 +25,5 @@ begin
                 'set `table: %1$s` and `systemctl reload omnicdc`', coalesce(omnicdc.triggered_table(), 'NAME'));
 end
 $remedy$;
-revoke all on function omnicdc.capture_remedy() from public;
-grant execute on function omnicdc.capture_remedy() to omnicdc_daemon, omnicdc_client;
+revoke all on function omnicdc.capture_remedy(text) from public;
+grant execute on function omnicdc.capture_remedy(text) to omnicdc_daemon, omnicdc_client;

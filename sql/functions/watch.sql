@@ -65,7 +65,7 @@ begin
   -- The constant in each WHEN makes the triggers depend on the log: if it were dropped by hand, each write of CMP would fail.
   -- So PostgreSQL refuses to drop the log alone, and with CASCADE it drops the triggers as well.
   execute format('create or replace trigger omnicdc_log_row after insert or delete on %s '
-                 'for each row when (null::omnicdc.change is null) execute function omnicdc.log_row(1)', full_name);
+                 'for each row when (null::omnicdc.change is null) execute function omnicdc.log_row()', full_name);
   execute format('create or replace trigger omnicdc_log_update after update on %s '
                  'for each row when (null::omnicdc.change is null) '
                  'execute function omnicdc.log_update()', full_name);
@@ -74,7 +74,7 @@ begin
   -- PostgreSQL copies row triggers to every partition, also to one that is added later, but not statement triggers.
   for relation in select target union select t.relid from pg_partition_tree(target) t loop
     execute format('create or replace trigger omnicdc_log_truncate after truncate on %s '
-                   'for each statement when (null::omnicdc.change is null) execute function omnicdc.log_statement(1)', relation);
+                   'for each statement when (null::omnicdc.change is null) execute function omnicdc.log_statement()', relation);
     execute format('alter table %s enable always trigger omnicdc_log_truncate', relation);
   end loop;
   perform omnicdc.grant_reading(target, watched);

@@ -3,7 +3,7 @@
 -- watched: columns, or column.key for a key of a json column.   Result: a plpgsql body.   Tables written: none.
 -- The table's owner can give a column a user-defined type (an oid from 16384 on), and that type casts with code of their own.
 -- So no cast of such a type is used, not even in a branch that is not taken, because the planner evaluates those as well.
--- The source's number is a constant in the text: an argument of the trigger would cost each row.
+-- The source's number is a constant in the text, because reading an argument of the trigger costs each row.
 create or replace function omnicdc.watch_source(watched text[]) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $source$
@@ -11,6 +11,7 @@ as $source$
 declare
   old_key uuid;
   new_key uuid;
+  key text;
   changed text[];
   row_was_read boolean := false;
   may_wait boolean;
@@ -45,13 +46,14 @@ begin
     end if;
     -- Without the locks: no notification, as in log_row().
   end;
+  key := new_key::text;  -- not in the INSERT, which PostgreSQL prepares again for each row
   if forced then
     perform omnicdc.log_if_allowed(1::smallint, case when old_key <> new_key then array[new_key, old_key] else array[new_key] end::text[],
                                    'update', case when old_key <> new_key then null else changed end);
   elsif old_key <> new_key then
-    insert into omnicdc.change (source, key, op) values (1, new_key::text, 'update'), (1, old_key::text, 'update');
+    insert into omnicdc.change (source, key, op) values (1, key, 'update'), (1, old_key::text, 'update');
   else
-    insert into omnicdc.change (source, key, op, fields) values (1, new_key::text, 'update', changed);
+    insert into omnicdc.change (source, key, op, fields) values (1, key, 'update', changed);
   end if;
   if may_wait then
     perform omnicdc.notify_consumers();

@@ -35,6 +35,10 @@ FAULTS: dict[LiteralString, str] = {
        alter table projects enable always trigger omnicdc_log_row""": (
         "trigger omnicdc_log_row on public.projects calls another function"
     ),
+    """create or replace trigger omnicdc_log_row after insert or delete on projects for each row execute function omnicdc.log_row(0);
+       alter table projects enable always trigger omnicdc_log_row""": (
+        "trigger omnicdc_log_row on public.projects logs another source"
+    ),
     """create or replace function omnicdc.log_row() returns trigger language plpgsql
        security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'""": (
         "function omnicdc.log_row() was edited"

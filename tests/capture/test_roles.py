@@ -66,7 +66,7 @@ MAY: dict[LiteralString, LiteralString] = {
     # the functions
     "select omnicdc.capture_fault()": BOTH,
     "select omnicdc.capture_fingerprint()": BOTH,
-    "select omnicdc.capture_remedy()": BOTH,
+    "select omnicdc.capture_remedy('x')": BOTH,
     "select omnicdc.triggered_table()": NOBODY,
     "select omnicdc.grant_reading('projects', '{name}')": NOBODY,
     "select omnicdc.is_alive('x')": BOTH,

@@ -68,7 +68,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function allow_publications()": NOBODY,
     "function capture_fault()": EITHER,
     "function capture_fingerprint()": EITHER,
-    "function capture_remedy()": EITHER,
+    "function capture_remedy(text)": EITHER,
     "function delivery(text,xid8)": EITHER,
     "function forget_canary(xid8)": DAEMON,
     "function forget_consumer(text,integer)": DAEMON,
@@ -1045,7 +1045,7 @@ def test_a_running_daemon_shows_its_password_nowhere(
         "its command line": (process / "cmdline").read_text(),
         "the environment of gh": seen.read_text(),
         "its sessions": str(cmp.conn.execute("select * from pg_stat_activity").fetchall()),
-        "omnicdc's tables": str([cmp.conn.execute(f"select * from omnicdc.{table}".encode()).fetchall() for table in ("consumer", "history", "watch")]),
+        "omnicdc's tables": str([cmp.conn.execute(f"select * from omnicdc.{table}".encode()).fetchall() for table in ("consumer", "history", "source")]),
         "status": host.run("status", **env).stdout,
     }  # fmt: skip
     readers = stat.S_IMODE((process / "environ").stat().st_mode)
