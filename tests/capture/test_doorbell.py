@@ -195,7 +195,9 @@ def test_a_sleeper_beside_a_prepared_writer_comes_back_by_itself(cmp: Cmp) -> No
 def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
     """P4: anybody may take an advisory lock, also ours, and exclusively."""
     with cmp.connect() as meddler:
-        meddler.execute("select pg_advisory_lock(omnicdc.writer_lock()), pg_advisory_lock(omnicdc.sleeper_lock())")
+        meddler.execute(
+            "select pg_advisory_lock(omnicdc.writer_lock()), pg_advisory_lock(omnicdc.sleeper_lock())"
+        )
         cmp.conn.execute("set statement_timeout = '5s'")
 
         cmp.upsert("apollo")

@@ -481,9 +481,7 @@ def prune(cmp: Cmp) -> int:
 
 def log_rows(cmp: Cmp) -> int:
     """Return how many changes the log holds, canaries aside."""
-    return int(
-        cmp.value("select count(*) from omnicdc.change where source is distinct from 0")
-    )
+    return int(cmp.value("select count(*) from omnicdc.change where source is distinct from 0"))
 
 
 def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
