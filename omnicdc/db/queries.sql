@@ -174,7 +174,7 @@ select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catal
 -- unexpected_publications: The publications that carry omnicdc's tables and are not allowed to.
 select p as name from omnicdc.unexpected_publications() as p;
 
--- capture_fault: What is wrong with the capture, or NULL; the remedy; and the fingerprint, which changes when changes may have been missed.
+-- capture_fault: What is wrong with the capture, or NULL; the remedy; and the fingerprint, which differs when the capture may have missed changes.
 select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint
   from omnicdc.capture_fault() as f (fault);
 
@@ -187,7 +187,8 @@ select pg_catalog.pg_try_advisory_lock_shared(omnicdc.sleeper_lock()) as parked;
 -- unpark: Release the sleeper lock.
 select pg_catalog.pg_advisory_unlock_shared(omnicdc.sleeper_lock());
 
--- writers: Whether a session holds the writer lock, and so may have checked the sleeper lock before we took it. A writer that begins during this check notifies.
+-- writers: Whether a session holds the writer lock, and so may have checked the sleeper lock before we took it.
+-- A writer that begins during this check notifies.
 select case when pg_catalog.pg_try_advisory_lock(omnicdc.writer_lock())
             then not pg_catalog.pg_advisory_unlock(omnicdc.writer_lock()) else true end as writing;
 
@@ -311,7 +312,7 @@ select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.h
        c.snapshot::text as snapshot,
        c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
-       coalesce(c.capture_fingerprint = %(fingerprint)s, false) as proven,
+       coalesce(c.capture_fingerprint = %(fingerprint)s, false) as verified,
        c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, interval '1 day') as expected,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)

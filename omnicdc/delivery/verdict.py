@@ -117,7 +117,7 @@ class Consumer:
     delivery: Delivery | None = None
     hidden: tuple[str, ...] = ()
     """Registries held now whose files do not show the transaction."""
-    proven: bool = True
+    verified: bool = True
     """Whether everything was read since the capture was last altered: before that it may have missed changes."""
     expected: bool = True
     """Whether it gave a sign of life within its limit of silence."""
@@ -280,12 +280,12 @@ def _given_up(picture: Picture, waited_s: float) -> Verdict:
 
 
 def _up_to_date(consumer: Consumer) -> bool:
-    return consumer.covered and consumer.same_cluster and consumer.proven
+    return consumer.covered and consumer.same_cluster and consumer.verified
 
 
 def _nothing_missed(consumers: Sequence[Consumer]) -> bool:
     """Whether what left no trace in the log is in the files all the same, if it changed anything."""
-    return bool(consumers) and all(consumer.proven and not consumer.unread for consumer in consumers)
+    return bool(consumers) and all(consumer.verified and not consumer.unread for consumer in consumers)
 
 
 def _capture_broken(picture: Picture) -> Verdict:

@@ -322,7 +322,7 @@ def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) ->
     )
     return Consumer(
         row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
-        row["last_error"], delivery, hidden, row["proven"], row["expected"],
+        row["last_error"], delivery, hidden, row["verified"], row["expected"],
         row["inputs"] and row["inputs"]["state"],
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 -- omnicdc.grant_reading(target, watched): lets daemons and clients read what is watched of a table; raises OC001 if they cannot.
 --
--- Result: nothing.   Tables written: none.   Repeat: harmless, and takes no lock. Runs with its caller's rights, who must own the table.
+-- Result: nothing.   Tables written: none.   Repeat: harmless, and takes no lock. Runs with the rights of its caller, which must own the table.
 create or replace function omnicdc.grant_reading(target regclass, watched text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $grant$

@@ -5,7 +5,7 @@
 -- and omnicdc.change: if anything was changed, consumers are asked to read everything.
 -- Repeat: harmless; an unchanged capture takes no lock on the table, and its grants are renewed. Watching another table
 -- ends the capture of the first.
--- Runs with its caller's rights, who must own the table. Locks the table against writers for an instant: set lock_timeout.
+-- Runs with the rights of its caller, which must own the table. Locks the table against writers for an instant: set lock_timeout.
 create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set row_security = on
 as $watch$

@@ -18,7 +18,7 @@ comment on table omnicdc.migration is 'Which numbered files of sql/migrations we
 
 create table omnicdc.source (
   id smallint primary key,
-  name text not null,
+  name text not null unique,
   target text not null,
   key_column text not null,
   watched text[] not null,
