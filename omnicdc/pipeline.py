@@ -99,7 +99,7 @@ def _read_and_scan(
             state.mark_scanned(scan(conn, work, state.scanning(timings, observe)))
             looked = _look_for_clones(current, state, timings, observe)
         with timings("scan"):
-            same = not (work or looked) or fingerprint(conn) == state.capture.mark
+            same = not (work or looked) or fingerprint(conn) == state.capture.fingerprint
         if same:
             return current, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")

@@ -62,16 +62,16 @@ class State:
     """Long work looks at it."""
     capture: Capture
     """As it was last looked at."""
-    proven: str | None = None
-    """The capture's mark when everything was last read: what it missed before is in the registries all the same."""
+    verified_fingerprint: str | None = None
+    """The capture's fingerprint when everything was last read: what it missed before is in the registries all the same."""
     snapshot: str = ""
     generation: int = 0
     accepted: bool = False
     """Whether what the guard holds is let through by the next publication."""
     rescan: dict[str, set[str]] = field(default_factory=dict)
     """Projects that an input concerns, by scanner."""
-    place: str = ""
-    """Which tables the log and CMP's are."""
+    relation_identity: str = ""
+    """The identity of the log and of CMP's table."""
     trouble: Fault | None = None
     """What is wrong with the way that changes take to us."""
     trouble_since: datetime | None = None
@@ -83,7 +83,7 @@ class State:
     stored_quarantine: Mapping[str, Mapping[str, str]] | None = None
     """What the database has of `quarantine`; None if that is not known."""
     parked: bool = False
-    """Whether writers ring, until the next reading."""
+    """Whether writers notify, until the next reading."""
     acknowledge_ms: float = 0.0
     """How long the last acknowledgement took."""
     looker: Looker | None = None
@@ -108,9 +108,9 @@ class State:
         self.snapshot = snapshot
         self.accepted = any(change.op == "accept" for change in changes)
         if self.capture.lacking:
-            self.proven = None  # what is not watched may have changed since
+            self.verified_fingerprint = None  # what is not watched may have changed since
         elif all(it.hold.fault or not it.scan_due for it in self.projections.values()):
-            self.proven = self.capture.mark
+            self.verified_fingerprint = self.capture.fingerprint
 
     def due_now(self, work: Work, changes: Iterable[Change]) -> Work:
         """Return the part of the work that changes ask for which is done now; the rest is left to a full scan.
@@ -154,12 +154,12 @@ class State:
             self.trouble,
             self.pruning,
             self.manifest.error,
-            self.proven,
+            self.verified_fingerprint,
         )
 
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
         """Return what a scan needs to know."""
-        remedy = self.capture.mend if self.capture.fault else ""
+        remedy = self.capture.remedy if self.capture.fault else ""
         return Scanning(self.projections, self.config.table, self.stop, timings, observe, remedy)
 
     def mark_scanned(self, scanners: Iterable[str]) -> None:

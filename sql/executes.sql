@@ -1,5 +1,5 @@
--- Lets omnicdc's roles call the functions of PostgreSQL that they need, where the right was taken from PUBLIC.
--- Run by the installer: only of functions that it owns, as a superuser does. What is still lacking then, omnicdc.capture_fault() tells.
+-- Lets omnicdc's roles call the functions of PostgreSQL that they need, where the right was revoked from PUBLIC.
+-- Run with the installer's rights, for functions that the installer owns, as a superuser does. omnicdc.capture_fault() reports what is still lacking.
 do $executes$
 declare
   lacking pg_catalog.record;

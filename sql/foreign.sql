@@ -1,12 +1,13 @@
--- Refuses (OC001) if there is anything in schema omnicdc, or on its tables, that omnicdc did not make and that a query of the
--- installer's could run: who installs is often a superuser, and a role that was once a member of omnicdc_owner can leave
+-- Refuses (OC001) if schema omnicdc, or one of its tables, has anything that omnicdc did not create and that a query of the
+-- installer could run. The installer is often a superuser, and a role that was once a member of omnicdc_owner can leave
 -- triggers, rules, policies, defaults, constraints, views, functions and operators behind.
--- Reads the catalogs only, before anything else is done. {known} are omnicdc's own functions.
+-- Reads the catalogs only, before anything else is done. {known} stands for omnicdc's own functions.
 do $foreign$
 declare
   path pg_catalog.text := pg_catalog.current_setting('search_path');
   known pg_catalog.text[] := {known};
-  former pg_catalog.text[] := array['prune(interval,interval)'];  -- of earlier versions; a migration drops them
+  -- Of development versions before the first release, so that an installation reports that version and not the function.
+  former pg_catalog.text[] := array['log_if_allowed(uuid[],text,text[])'];
   schema_oid pg_catalog.oid := pg_catalog.to_regnamespace('omnicdc');
   owner_oid pg_catalog.oid := pg_catalog.to_regrole('omnicdc_owner');
   thing pg_catalog.text;
@@ -35,7 +36,7 @@ begin
       select format('index %s', i.indexrelid::regclass), format('drop index %s', i.indexrelid::regclass),
              concat(i.indexprs::text, i.indpred::text)
         from tables c join pg_index i on i.indrelid = c.oid),
-    found (place, thing, remedy) as (
+    found (rank, thing, remedy) as (
       select 1, format('%s, which belongs to %s', c.oid::regclass, pg_get_userbyid(c.relowner)),
              format('alter table %s owner to omnicdc_owner', c.oid::regclass)
         from pg_class c
@@ -54,6 +55,9 @@ begin
       select 4, format('trigger %I on %s', t.tgname, c.oid::regclass), format('drop trigger %I on %s', t.tgname, c.oid::regclass)
         from tables c join pg_trigger t on t.tgrelid = c.oid
        where not t.tgisinternal
+         and not (c.relname = 'canary' and t.tgname = 'omnicdc_log_row' and t.tgqual is null
+                  and t.tgfoid = to_regprocedure('omnicdc.log_row()'))
+         -- Of development versions before the first release, so that an installation reports that version and not the trigger.
          and not (c.relname = 'canary' and t.tgname = 'omnicdc_note_row' and t.tgqual is null
                   and t.tgfoid = to_regprocedure('omnicdc.note_row()'))
       union all
@@ -62,11 +66,11 @@ begin
       union all
       select 6, format('policy %I on %s', p.polname, c.oid::regclass), format('drop policy %I on %s', p.polname, c.oid::regclass)
         from tables c join pg_policy p on p.polrelid = c.oid
-       -- An altered omnicdc_all that is a constant runs nothing, and is replaced by policies.sql.
+       -- An altered omnicdc_all whose expressions are constants runs no code, and policies.sql replaces it.
        where p.polname <> 'omnicdc_all' or coalesce(pg_get_expr(p.polqual, c.oid), 'true') not in ('true', 'false')
           or coalesce(pg_get_expr(p.polwithcheck, c.oid), 'true') not in ('true', 'false')
       union all
-      -- Of PostgreSQL's own functions only the immutable ones and these are harmless: others can read any table, or run any query.
+      -- Of PostgreSQL's own functions, only the immutable ones and these two are harmless: others can read any table, or run any query.
       select 7, e.thing, e.remedy from expressions e
        where exists (select from regexp_matches(e.tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') as used (number)
                        join pg_proc p on p.oid = used.number[1]::oid
@@ -89,8 +93,8 @@ begin
              format('alter routine %s owner to omnicdc_owner', p.oid::regprocedure)
         from pg_proc p
        where p.pronamespace = schema_oid and p.proowner is distinct from owner_oid
-         -- watch() replaces it, gives it to omnicdc_owner, and only then anybody calls it.
-         and p.oid is distinct from to_regprocedure('omnicdc.note_update()')
+         -- watch() replaces it and makes omnicdc_owner its owner before it is called.
+         and p.oid is distinct from to_regprocedure('omnicdc.log_update()')
       union all
       select 11, format('function %s, which has the name of one of omnicdc''s', p.oid::regprocedure),
              format('drop routine %s cascade', p.oid::regprocedure)
@@ -108,21 +112,21 @@ begin
         from pg_cast c
        where exists (select from pg_type t where t.oid in (c.castsource, c.casttarget) and t.typnamespace = schema_oid)
       union all
-      -- A right that would let its holder do it again, after this look.
-      select 14, format('the right %s on %s, which %s has', a.privilege_type, c.oid::regclass, coalesce(r.rolname, 'everybody')),
+      -- A right with which its role could create such a thing again, after this check.
+      select 14, format('the right %s on %s, which %s has', a.privilege_type, c.oid::regclass, coalesce(r.rolname, 'PUBLIC')),
              format('revoke %s on %s from %s', a.privilege_type, c.oid::regclass, coalesce(quote_ident(r.rolname), 'public'))
         from tables c cross join aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
        where a.privilege_type = 'TRIGGER' and a.grantee is distinct from owner_oid
       union all
-      select 14, format('the right to create in schema omnicdc, which %s has', coalesce(r.rolname, 'everybody')),
+      select 14, format('the right to create in schema omnicdc, which %s has', coalesce(r.rolname, 'PUBLIC')),
              format('revoke create on schema omnicdc from %s', coalesce(quote_ident(r.rolname), 'public'))
         from pg_namespace n cross join aclexplode(n.nspacl) a left join pg_roles r on r.oid = a.grantee
        where n.oid = schema_oid and a.privilege_type = 'CREATE' and a.grantee is distinct from n.nspowner)
-  select f.thing, f.remedy into thing, remedy from found f order by f.place, f.thing limit 1;
+  select f.thing, f.remedy into thing, remedy from found f order by f.rank, f.thing limit 1;
   perform set_config('search_path', path, true);
   if thing is not null then
     raise exception 'omnicdc: schema omnicdc has something that is not omnicdc''s: %', thing
-      using errcode = 'OC001', hint = remedy || '; then see who could have made it';
+      using errcode = 'OC001', hint = remedy || '; then find out which role could have created it';
   end if;
 end
 $foreign$;

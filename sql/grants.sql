@@ -1,15 +1,15 @@
--- What daemons and clients may do with omnicdc's tables. Renewed at every install; the functions grant for themselves.
+-- The rights of daemons and clients on omnicdc's tables. Renewed by every install; each function's file has its own grants.
 grant usage on schema omnicdc to omnicdc_daemon, omnicdc_client;
-grant select on omnicdc.migration, omnicdc.watch, omnicdc.change, omnicdc.consumer, omnicdc.history, omnicdc.allowed_publication,
+grant select on omnicdc.migration, omnicdc.source, omnicdc.change, omnicdc.consumer, omnicdc.history, omnicdc.allowed_publication,
   omnicdc.quarantine
   to omnicdc_daemon, omnicdc_client;
 grant insert, update on omnicdc.consumer to omnicdc_daemon;
 grant insert on omnicdc.history to omnicdc_daemon;
 grant insert, update, delete on omnicdc.quarantine to omnicdc_daemon;
 
--- Whoever can read every other table and sequence of this database can back it up, and must still be able to: pg_dump reads all
--- tables, and fails at the first one that it may not read. Groups first, then nothing is left to grant to their members.
--- A role that comes later is found by the next install.
+-- A role that can read every other table and sequence of this database is used for backups, and keeps that ability: pg_dump reads all
+-- tables, and fails at the first one that it may not read. Groups first; then their members need no grant of their own.
+-- The next install grants to roles that were created later.
 do $backups$
 declare
   path pg_catalog.text := pg_catalog.current_setting('search_path');
@@ -23,7 +23,7 @@ begin
                         where c.relkind in ('r', 'p', 'S') and c.relpersistence <> 't'
                           and n.nspname not in ('omnicdc', 'information_schema') and n.nspname not like 'pg\_%'
                           and not (has_schema_privilege(reader, n.oid, 'usage') and has_table_privilege(reader, c.oid, 'select'))
-                          -- pg_dump leaves the tables of extensions to them.
+                          -- pg_dump does not dump tables of extensions.
                           and not exists (select from pg_depend d
                                            where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))
     then

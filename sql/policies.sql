@@ -1,6 +1,6 @@
--- A policy for each of omnicdc's tables that lets its three roles through: dormant until somebody enables row-level security.
--- A hardening script or an event trigger may do that to every table, and without a policy PostgreSQL then hides every row.
--- What each role may do is still decided by grants. Nothing is locked where the policies are there.
+-- A policy for each of omnicdc's tables that allows everything to its three roles. It has an effect only if row-level security is
+-- enabled: a hardening script or an event trigger may do that to every table, and without a policy PostgreSQL then hides every row.
+-- Grants still decide what each role may do. Nothing is locked if the policies exist.
 do $policies$
 declare
   path pg_catalog.text := pg_catalog.current_setting('search_path');

@@ -1,7 +1,7 @@
--- Refuses to go on where a publication would carry omnicdc's tables without having been allowed to.
--- A subscriber that lacks these tables stops at the first row of them, and WAL piles up on the publisher.
--- The publications that are allowed are named in the setting omnicdc.allowed_publications (an array of names).
--- Run before anything is created or altered: a column that is added stops a subscriber as well.
+-- Refuses to install where a publication would carry omnicdc's tables and is not allowed to.
+-- A subscriber that lacks these tables stops at their first row, and WAL accumulates on the publisher.
+-- The setting omnicdc.allowed_publications (an array of names) names the allowed publications.
+-- Run before anything is created or altered, because an added column stops a subscriber as well.
 do $publications$
 declare
   given pg_catalog.text := pg_catalog.current_setting('omnicdc.allowed_publications', true);
@@ -13,7 +13,7 @@ begin
     from pg_catalog.pg_publication p
    where p.puballtables and p.pubname::pg_catalog.text operator(pg_catalog.<>) all (allowed)
    order by 1 limit 1;
-  -- Publications of a schema came with PostgreSQL 15: the catalog is looked up only where it exists.
+  -- Publications of a schema exist since PostgreSQL 15: this catalog is read only where it exists.
   if found_name is null and pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null then
     select p.pubname, 'is for all tables in schema omnicdc' into found_name, found_scope
       from pg_catalog.pg_publication p

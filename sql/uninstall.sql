@@ -1,24 +1,24 @@
--- Removes all that install put into the database, the log included. The roles stay: they belong to the cluster and may
--- be granted to people. CMP's table is left as it was before.
--- Calls none of omnicdc's functions: who runs this is often a superuser, and the functions may have been replaced.
+-- Removes everything that install put into the database, the log included. The roles stay, because they belong to the cluster and
+-- may be granted to login roles. CMP's table is left as it was before.
+-- Calls none of omnicdc's functions: it is often run by a superuser, and the functions may have been replaced.
 do $uninstall$
 declare
   path pg_catalog.text := pg_catalog.current_setting('search_path');
-  part pg_catalog.regclass;
+  relation pg_catalog.regclass;
   target pg_catalog.regclass;
   called record;
 begin
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-  if to_regclass('omnicdc.watch') is not null then
-    select to_regclass(w.target) into target from omnicdc.watch w;
+  if to_regclass('omnicdc.source') is not null then
+    select to_regclass(s.target) into target from omnicdc.source s;
   end if;
   if target is not null and (select c.relkind in ('r', 'p') from pg_class c where c.oid = target) then
-    -- In the order in which writers come to them: DROP TRIGGER locks the partitions before their table.
+    -- First the table, as writers do: DROP TRIGGER alone would lock the partitions before their table.
     execute format('lock table %s in access exclusive mode', target);
-    execute format('drop trigger if exists omnicdc_note_row on %s', target);
-    execute format('drop trigger if exists omnicdc_note_update on %s', target);
-    for part in select target union select t.relid from pg_partition_tree(target) t loop
-      execute format('drop trigger if exists omnicdc_note_truncate on %s', part);
+    execute format('drop trigger if exists omnicdc_log_row on %s', target);
+    execute format('drop trigger if exists omnicdc_log_update on %s', target);
+    for relation in select target union select t.relid from pg_partition_tree(target) t loop
+      execute format('drop trigger if exists omnicdc_log_truncate on %s', relation);
     end loop;
   end if;
   if target is not null then

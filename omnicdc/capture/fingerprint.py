@@ -1,6 +1,6 @@
 """Asks whether the capture is sound, and whether its fingerprint is still the one at which everything was read.
 
-The fingerprint covers what alters CMP's rows without a write of them (sql/functions/capture_mark.sql). An enum's output
+The fingerprint covers what alters CMP's rows without a write of them (sql/functions/capture_fingerprint.sql). An enum's output
 follows the newest catalog while the rows follow an older snapshot, so a scan is good only if the fingerprint was the same
 before and after it, each time read outside the scan's own snapshot.
 """
@@ -25,10 +25,10 @@ log = structlog.get_logger()
 class Capture:
     """What the database says of the capture."""
 
-    mark: str
-    """Alters when changes may have been missed."""
+    fingerprint: str
+    """Differs when the capture may have missed changes."""
     fault: str | None = None
-    mend: str = ""
+    remedy: str = ""
     trusted: bool = True
     """Whether it has our watch list; if not, every change concerns every scanner."""
     lacking: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Capture:
     def report(self) -> None:
         """Log what is wrong with it, if anything."""
         if self.fault:
-            log.warning("capture_broken", fault=self.fault, hint=self.mend)
+            log.warning("capture_broken", fault=self.fault, hint=self.remedy)
         if not self.trusted:
             log.warning("watch_list_differs", lacking=self.lacking, hint="run `omnicdc install`")
 
@@ -52,7 +52,7 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
 
 def watched(conn: db.Connection) -> db.Row:
     """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
-    found = db.maybe(conn, "watch")
+    found = db.maybe(conn, "source")
     if found is None:
         db.check_row_security(conn)
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
@@ -62,4 +62,4 @@ def watched(conn: db.Connection) -> db.Row:
 def fingerprint(conn: db.Connection) -> str:
     """Return the capture's fingerprint of now; `conn` must be outside of a transaction, for in one it may be an old one."""
     with db.translated("comparing the capture's fingerprint"):
-        return str(db.one(conn, "fingerprint")["mark"])
+        return str(db.one(conn, "fingerprint")["fingerprint"])

@@ -71,12 +71,12 @@ def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> 
     )
 
 
-def insist(here: str, place: str) -> None:
-    """Raise DatabaseUnavailable if `here` are other tables than those of `place`: no log tells what they hold.
+def check_same_relations(found: str, before: str) -> None:
+    """Raise DatabaseUnavailable if the relation identity `found` differs from `before`: no log says what other tables hold.
 
-    That one is not there at all is found out by whoever reads it.
+    A table that does not exist is reported by the query that reads it.
     """
-    pairs = zip(here.split(), place.split(), strict=True)
+    pairs = zip(found.split(), before.split(), strict=True)
     if any(now != then and "-" not in (now, then) for now, then in pairs):
         raise DatabaseUnavailable(
             "CMP's table, or the log, is another than before: dropped and created again, or restored",

@@ -36,7 +36,7 @@ AT_ONCE_S = 0.001
 """To listen for as good as no time."""
 
 FULL = 0.5
-"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/ring.sql has the same number)."""
+"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/notify_consumers.sql has the same number)."""
 
 NOT_NOTED = Fault(
     "changes are not noted: the trigger function leaves no trace of them", "run `omnicdc install`"

@@ -9,7 +9,7 @@ import structlog
 
 from omnicdc import db
 from omnicdc.capture.fingerprint import look_at_capture
-from omnicdc.capture.reader import insist
+from omnicdc.capture.reader import check_same_relations
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.delivery.retention import Retention
 from omnicdc.files.publication import inspect
@@ -68,7 +68,8 @@ class PeriodicTasks:
         self._inputs.hand_over(self._state)
         inspect(self._state.files.values(), self._state.manifest)
         with db.translated("looking where we are"):
-            insist(db.one(self._conn, "place")["place"], self._state.place)
+            found = db.one(self._conn, "relation_identity")["relation_identity"]
+            check_same_relations(found, self._state.relation_identity)
         self._canary.retry()
         if now >= self._next_sweep:
             self._next_sweep = now + self._state.config.sweep_s

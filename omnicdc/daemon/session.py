@@ -80,7 +80,7 @@ def session(
             log.info(
                 "connected", database=describe_dsn(conn.info.dsn), sources=conn.sources, pooled=conn.pooled
             )
-            _take_name(conn, config, stop, waiting, patient=wait_for_name)
+            _lock_consumer_name(conn, config, stop, waiting, patient=wait_for_name)
             yield conn, _state(conn, config, inputs, stop)
 
 
@@ -120,17 +120,17 @@ def _connect(
     return conn
 
 
-def _take_name(
+def _lock_consumer_name(
     conn: db.Connection, config: Config, stop: Stop, waiting: Callable[[str], None], *, patient: bool
 ) -> None:
-    """Take the lock that keeps a second daemon of this name out, and tells that this one is alive."""
+    """Take the lock that keeps a second daemon of this name out, and shows that this one is alive."""
     waited = 0.0
-    while not db.one(conn, "take_name", {"name": config.consumer})["taken"]:
+    while not db.one(conn, "lock_consumer_name", {"name": config.consumer})["taken"]:
         if not patient and waited >= NAME_FREED_S:
-            holder = db.maybe(conn, "name_holder", {"name": config.consumer}) or {}
+            found = db.maybe(conn, "consumer_session", {"name": config.consumer}) or {}
             raise LockBusy(
                 f"another daemon is running as consumer {config.consumer!r} "
-                f"(backend {holder.get('pid')} from {holder.get('address') or 'this host'})",
+                f"(backend {found.get('pid')} from {found.get('address') or 'this host'})",
                 hint="stop it, give this one a name of its own (--consumer), or let it stand by (--standby)",
             )
         if stop.requested:
@@ -176,7 +176,7 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         stop=stop,
         capture=capture,
         snapshot=db.one(conn, "snapshot")["snapshot"],
-        place=db.one(conn, "place")["place"],
+        relation_identity=db.one(conn, "relation_identity")["relation_identity"],
     )
     _remember(conn, state)
     manifest = load_manifest(files.values(), state.manifest)

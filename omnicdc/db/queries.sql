@@ -1,10 +1,10 @@
 -- Every statement that omnicdc sends, by name. What is installed in the database is in sql/.
 
--- pin: Our settings, for a transaction or for the session; with `pid`, only if that server process is the one that answers.
--- Whoever owns the database or the role sets parameters for other purposes: how values are written, how strings are read,
+-- pin: Set omnicdc's parameters, for a transaction or for the session; with `pid`, only if that server process is the one that answers.
+-- The owner of the database or of the role may have set them for other purposes: how values are written, how strings are read,
 -- which isolation level reads the log (SERIALIZABLE would make CMP's own writers fail), when an idle session is ended.
--- A parameter that this server does not have is skipped. default_transaction_read_only and statement_timeout are not touched,
--- for with them a DBA says "maintenance" and "no longer than this".
+-- A parameter that this server does not have is skipped. default_transaction_read_only and statement_timeout are left alone,
+-- because a DBA uses them for maintenance and to limit the load.
 select pg_catalog.pg_backend_pid() as pid, pg_catalog.count(pg_catalog.set_config(s.name, s.value, %(local)s)) as pinned
   from (values ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'),
                ('extra_float_digits', '1'), ('lc_numeric', 'C'), ('lc_monetary', 'C'), ('lc_time', 'C'),
@@ -18,9 +18,9 @@ select pg_catalog.pg_backend_pid() as pid, pg_catalog.count(pg_catalog.set_confi
  where pg_catalog.current_setting(s.name, true) is not null
    and coalesce(pg_catalog.pg_backend_pid() operator(pg_catalog.=) %(pid)s::pg_catalog.int4, true);
 
--- open_session: The server notices within a minute that this host is gone, and frees its name; no lock is waited for in silence.
--- A daemon that hangs in a reading holds up whoever alters CMP's table, and every writer behind that: not for long.
--- What the daemon writes need not reach the server's disk at once: lost in a crash, it is said again after the full scan that follows.
+-- open_session: The server detects within a minute that this host is gone, and releases its name; waiting for a lock ends with an error.
+-- A daemon that hangs while it reads blocks an ALTER of CMP's table, and every writer behind that: only for a short time.
+-- What the daemon writes need not reach the server's disk at once: if a crash loses it, the full scan that follows writes it again.
 select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('tcp_keepalives_idle', '30', false),
        pg_catalog.set_config('tcp_keepalives_interval', '10', false),
@@ -30,7 +30,7 @@ select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', false),
        pg_catalog.set_config('client_connection_check_interval', '1s', false);
 
--- backend: Who answers, and whether some backend works on a query rather than waits for its client.
+-- backend: Which server process answers, and whether another one works on a query and does not wait for its client.
 select pg_catalog.pg_backend_pid() as pid,
        exists (select from pg_catalog.pg_stat_activity a
                 where a.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4 and a.state operator(pg_catalog.!~~) 'idle%%'
@@ -39,7 +39,7 @@ select pg_catalog.pg_backend_pid() as pid,
 -- backend_pid: Which server process answers.
 select pg_catalog.pg_backend_pid() as pid;
 
--- is_open_here: Whether this database's server process holds this transaction open. Anyone may read both views.
+-- is_open_here: Whether this database's server process holds this transaction open. Every role may read both views.
 select exists (select from pg_catalog.pg_locks l
                  join pg_catalog.pg_stat_activity a on a.pid operator(pg_catalog.=) l.pid
                 where l.locktype operator(pg_catalog.=) 'transactionid' and l.granted
@@ -47,31 +47,31 @@ select exists (select from pg_catalog.pg_locks l
                   and l.pid operator(pg_catalog.=) %(pid)s::pg_catalog.int4
                   and a.datname operator(pg_catalog.=) pg_catalog.current_database()) as is_open;
 
--- release_canary: Send a change of nothing on its way.
+-- release_canary: Send a test change through the log.
 select omnicdc.release_canary()::text as token;
 
--- canary: How far it came: noted in the log, and acknowledged; and how full the queue of notifications is.
+-- canary: How far the canary came: written to the log, acknowledged; and how full the queue of notifications is.
 select exists (select from omnicdc.change c
                 where c.xid operator(pg_catalog.=) %(token)s::pg_catalog.xid8
-                  and c.project_id operator(pg_catalog.=) omnicdc.canary_id()) as noted,
+                  and c.source operator(pg_catalog.=) 0) as noted,
        coalesce((select pg_catalog.pg_visible_in_snapshot(%(token)s::pg_catalog.xid8, c.snapshot)
                    from omnicdc.consumer c where c.name operator(pg_catalog.=) %(name)s), false) as acknowledged,
        pg_catalog.pg_notification_queue_usage() as queue_usage;
 
--- forget_canary: Take a canary that arrived out of the log.
+-- forget_canary: Delete a canary that arrived from the log.
 select omnicdc.forget_canary(%(token)s::pg_catalog.xid8);
 
--- confine: From here on a bare name is PostgreSQL's own, and row policies of omnicdc's own tables are obeyed.
--- For the session, or for a transaction that only reads: where a pooler stands between, others inherit a session's settings.
+-- confine: From here on an unqualified name is PostgreSQL's own, and row policies of omnicdc's own tables are applied.
+-- For the session, or for a transaction that only reads: behind a pooler, other clients would inherit a session's settings.
 select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', %(local)s),
        pg_catalog.set_config('row_security', 'on', %(local)s),
        case when %(local)s then pg_catalog.set_config('transaction_read_only', 'on', true) end;
 
--- refuse_policies: Before CMP is read: to the transaction's end a row policy is an error, for it would hide projects, and run in our name.
--- It would be one on omnicdc's tables as well, so whatever is read of them is read before, or by functions that set it for themselves.
+-- refuse_policies: Before CMP is read: until the end of the transaction a row policy is an error, because it would hide projects, and run with our rights.
+-- That applies to omnicdc's tables as well, so they are read before, or by functions that set row_security for themselves.
 select pg_catalog.set_config('row_security', 'off', true);
 
--- limit_statements: No statement of this transaction, or of the session, takes longer, unless the role, the database or the DSN set a limit.
+-- limit_statements: Limit the duration of each statement of this transaction, or of the session, unless the role, the database or the DSN sets a limit.
 select pg_catalog.set_config('statement_timeout',
          case when pg_catalog.current_setting('statement_timeout') operator(pg_catalog.=) '0'
               then %(limit)s else pg_catalog.current_setting('statement_timeout') end, %(local)s);
@@ -82,38 +82,38 @@ begin isolation level repeatable read read only;
 -- snapshot: Which transactions this transaction sees.
 select pg_catalog.pg_current_snapshot()::text as snapshot;
 
--- rewritten: Whether CMP's table was written anew since the transaction's snapshot, to which it then looks empty.
-select omnicdc.rewritten() as rewritten;
+-- table_rewritten: Whether CMP's table was rewritten since the transaction's snapshot, in which it then looks empty.
+select omnicdc.table_rewritten() as rewritten;
 
--- hidden: Whether row-level security hides rows of a table from us, and what lets us see them.
+-- hidden: Whether row-level security hides rows of a table from us, and the remedy.
 select pg_catalog.row_security_active(%(table)s::pg_catalog.text) as hidden,
-       pg_catalog.format('alter role %%I bypassrls'::pg_catalog.text, current_user) as mend;
+       pg_catalog.format('alter role %%I bypassrls'::pg_catalog.text, current_user) as remedy;
 
--- place: Which tables the log and CMP's are.
-select omnicdc.place() as place;
+-- relation_identity: The identity of the log and of CMP's table.
+select omnicdc.relation_identity() as relation_identity;
 
--- changes: What is visible now and was not at the last read, by kind of change.
--- Of a kind that concerns more than so many projects, none is named. If changes were pruned that we have not read: everything.
-with unread as (
-  select c.project_id, c.op, c.fields, count(*) as rows, max(c.at) as at
-    from omnicdc.unread(%(last)s) c
-   group by c.project_id, c.op, c.fields)
-select u.op, u.fields,
-       case when bool_and(u.project_id is not null) and (%(most)s::bigint is null or count(*) <= %(most)s)
-            then array_agg(u.project_id::text) end as projects,
-       sum(u.rows)::bigint as rows,
-       extract(epoch from clock_timestamp() - max(u.at))::float8 * 1000 as waited_ms
-  from unread u
- group by u.op, u.fields, u.project_id is null
+-- changes: What is visible now and was not visible at the last read, grouped by kind of change.
+-- If a kind concerns more than `most` projects, none is named. If changes were pruned that were not read: everything.
+with new as (
+  select c.key, c.op, c.fields, count(*) as rows, max(c.at) as at
+    from omnicdc.changes_since(%(last)s) c
+   group by c.key, c.op, c.fields)
+select n.op, n.fields,
+       case when bool_and(n.key is not null) and (%(most)s::bigint is null or count(*) <= %(most)s)
+            then array_agg(n.key) end as projects,
+       sum(n.rows)::bigint as rows,
+       extract(epoch from clock_timestamp() - max(n.at))::float8 * 1000 as waited_ms
+  from new n
+ group by n.op, n.fields, n.key is null
  union all
 select 'rebuild', null, null, 0, 0
-  from omnicdc.watch w where w.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot);
+  from omnicdc.source s where s.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot);
 
 -- changes_waiting: Whether a read would find anything.
--- It counts, as for EXISTS PostgreSQL 17 reads the whole log if most of it is one transaction's: it expects a row at once.
-select count(*) > 0 as waiting from omnicdc.unread(%(last)s);
+-- It counts, because for EXISTS PostgreSQL 17 reads the whole log if most of it belongs to one transaction: it expects a row at once.
+select count(*) > 0 as waiting from omnicdc.changes_since(%(last)s);
 
--- identity: Which cluster this is; snapshots of another mean nothing here.
+-- identity: Which cluster this is; snapshots of another are not valid here.
 select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standby,
        pg_catalog.current_setting('transaction_read_only')::boolean as read_only
   from omnicdc.identity() i;
@@ -121,11 +121,11 @@ select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standb
 -- known: Whether this consumer has its row.
 select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
 
--- watch: What is captured, and which migration the schema is at.
-select w.target, w.watched, (select max(m.version) from omnicdc.migration m) as version
-  from omnicdc.watch w;
+-- source: What is captured, and which migration the schema is at.
+select s.target, s.watched, (select max(m.version) from omnicdc.migration m) as version
+  from omnicdc.source s;
 
--- resolve: The full name of a table, or NULL. It is found by the search_path of whoever connects, and nothing else is.
+-- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
 select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
          where c.oid operator(pg_catalog.=) pg_catalog.to_regclass(%(table)s::pg_catalog.text)::pg_catalog.oid) as target;
@@ -133,10 +133,10 @@ select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relnam
 -- schema_state: Whether omnicdc is installed, and the newest migration.
 select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
 
--- schema_is_hollow: Whether the schema is there without a row of its own, as after `pg_restore --schema-only`; not if policies may hide it.
+-- schema_is_hollow: Whether the schema exists and has no rows, as after `pg_restore --schema-only`; false if policies may hide them.
 select not exists (select from omnicdc.migration) and not pg_catalog.row_security_active('omnicdc.migration') as hollow;
 
--- event_triggers: Those that are enabled, each with its function's full name.
+-- event_triggers: The enabled event triggers, each with its function's full name.
 select pg_catalog.quote_ident(t.evtname) as name,
        pg_catalog.format('%I.%I'::pg_catalog.text, n.nspname, p.proname) as function
   from pg_catalog.pg_event_trigger t
@@ -144,7 +144,7 @@ select pg_catalog.quote_ident(t.evtname) as name,
   join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
  where t.evtenabled operator(pg_catalog.<>) 'D';
 
--- policies_lacking: Whether a table of omnicdc's lacks its policy, or has another one of its name. The condition is that of sql/policies.sql.
+-- policies_lacking: Whether one of omnicdc's tables lacks its policy, or has another one of that name. The condition is that of sql/policies.sql.
 select exists (select from pg_catalog.pg_class c
                 where c.relnamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc') and c.relkind operator(pg_catalog.=) 'r'
                   and not exists (
@@ -165,60 +165,61 @@ select pg_catalog.row_security_active('omnicdc.migration') as hidden;
 -- schema_version: The newest migration applied.
 select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;
 
--- migrated: Note that a numbered file has been applied.
+-- migrated: Record that a numbered file was applied.
 insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
 
 -- allow_publications: Name the publications that may carry omnicdc's tables, for the rest of this transaction.
 select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catalog.text[]::pg_catalog.text, true);
 
--- unexpected_publications: The publications that carry omnicdc's tables and were not allowed to.
+-- unexpected_publications: The publications that carry omnicdc's tables and are not allowed to.
 select p as name from omnicdc.unexpected_publications() as p;
 
--- capture_fault: What is wrong with the capture, or NULL; what mends it; and its mark, another one when it may have missed something.
-select f.fault, case when f.fault is null then '' else omnicdc.capture_mend() end as mend, omnicdc.capture_mark() as mark
+-- capture_fault: What is wrong with the capture, or NULL; the remedy; and the fingerprint, which differs when the capture may have missed changes.
+select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint
   from omnicdc.capture_fault() as f (fault);
 
--- fingerprint: The capture's fingerprint alone: another one when CMP's rows may show something else than before.
-select omnicdc.capture_mark() as mark;
+-- fingerprint: The capture's fingerprint alone: it changes when CMP's rows may show something else than before.
+select omnicdc.capture_fingerprint() as fingerprint;
 
--- park: Take S, shared: from now on writers ring. Not waited for: anybody may hold an advisory lock.
-select pg_catalog.pg_try_advisory_lock_shared(1869442665, 2) as parked;
+-- park: Take the sleeper lock, shared: from now on writers notify. It does not wait, because any user can hold an advisory lock.
+select pg_catalog.pg_try_advisory_lock_shared(omnicdc.sleeper_lock()) as parked;
 
--- unpark: Release S.
-select pg_catalog.pg_advisory_unlock_shared(1869442665, 2);
+-- unpark: Release the sleeper lock.
+select pg_catalog.pg_advisory_unlock_shared(omnicdc.sleeper_lock());
 
--- writers: Whether anyone holds W, and so may have looked at S before we took it. One who comes while we try notifies.
-select case when pg_catalog.pg_try_advisory_lock(1869442665, 1)
-            then not pg_catalog.pg_advisory_unlock(1869442665, 1) else true end as writing;
+-- writers: Whether a session holds the writer lock, and so may have checked the sleeper lock before we took it.
+-- A writer that begins during this check notifies.
+select case when pg_catalog.pg_try_advisory_lock(omnicdc.writer_lock())
+            then not pg_catalog.pg_advisory_unlock(omnicdc.writer_lock()) else true end as writing;
 
--- take_name: One daemon a consumer name. Held by the session, so it also tells who is alive.
-select pg_catalog.pg_try_advisory_lock(1869442666, pg_catalog.hashtext(%(name)s)) as taken;
+-- lock_consumer_name: Only one daemon can use a consumer's name. The session holds the lock, so it also shows that the daemon is alive.
+select pg_catalog.pg_try_advisory_lock(omnicdc.consumer_lock(%(name)s)) as taken;
 
--- name_holder: Who holds a consumer's name.
+-- consumer_session: The session that holds the lock on a consumer's name.
 select a.pid, a.client_addr::text as address, a.backend_start as since
   from pg_catalog.pg_stat_activity a
- where a.pid = omnicdc.holder(%(name)s);
+ where a.pid = omnicdc.consumer_pid(%(name)s);
 
--- consumer: Where this consumer stood when it last acknowledged.
+-- consumer: The state of this consumer when it last acknowledged.
 select c.snapshot::text as snapshot, c.generation, c.system_identifier, c.timeline, c.held
   from omnicdc.consumer c where c.name = %(name)s;
 
--- forget_consumer: Remove a consumer and some of its generations; whether all of it is gone.
+-- forget_consumer: Remove a consumer and some of its generations; whether all of them are gone.
 select omnicdc.forget_consumer(%(name)s) as gone;
 
--- forget_other_cluster: Forget what came with a dump of another cluster.
+-- forget_other_cluster: Delete what came with a dump of another cluster.
 select omnicdc.forget_other_cluster() as forgotten;
 
 -- comparable: Whether a stored snapshot can belong to this cluster's past.
 select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) as comparable;
 
--- acknowledge: The files are durable; say so.
+-- acknowledge: Record that the files are durable.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, place, capture, daemon, silent_limit, quarantined_counts, inputs)
+                                   backend, relation_identity, capture_fingerprint, daemon, silent_limit, quarantined_counts, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
-             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(place)s, %(capture)s, %(daemon)s,
+             %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(relation_identity)s, %(capture_fingerprint)s, %(daemon)s,
              %(silent_limit)s, %(quarantined_counts)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
@@ -226,7 +227,7 @@ on conflict (name) do update
        quarantined = excluded.quarantined, host = excluded.host, root = excluded.root, version = excluded.version,
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
-       backend = excluded.backend, place = excluded.place, capture = excluded.capture,
+       backend = excluded.backend, relation_identity = excluded.relation_identity, capture_fingerprint = excluded.capture_fingerprint,
        daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit,
        quarantined_counts = excluded.quarantined_counts, inputs = excluded.inputs
 returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
@@ -238,14 +239,14 @@ delete from omnicdc.quarantine q where q.consumer = %(name)s;
 delete from omnicdc.quarantine q
  where q.consumer = %(name)s and q.registry = %(registry)s and q.project_id = any (%(projects)s::pg_catalog.text[]);
 
--- enter_quarantine: These are, and why.
+-- enter_quarantine: These projects are held back from now on, and why.
 insert into omnicdc.quarantine as q (consumer, registry, project_id, reason)
 select %(name)s, %(registry)s, held.project_id, held.reason
   from rows from (pg_catalog.unnest(%(projects)s::pg_catalog.text[]), pg_catalog.unnest(%(reasons)s::pg_catalog.text[]))
        as held (project_id, reason)
 on conflict (consumer, registry, project_id) do update set reason = excluded.reason;
 
--- remember: One row of the history.
+-- add_history: Add one row to the history.
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
      values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(stages)s);
 
@@ -255,17 +256,17 @@ begin;
 -- commit: Its end.
 commit;
 
--- tell: Wake whoever waits. A full queue would undo the acknowledgement; who waits looks by himself, too.
+-- notify: Notify the waiting clients. A full queue would undo the acknowledgement, so it is left out then; clients also poll.
 select pg_catalog.pg_notify('omnicdc_published', '') where pg_catalog.pg_notification_queue_usage() < 0.5;
 
--- limit_batch: Neither the role's own limits nor another session's lock make a batch of the pruning last.
+-- limit_batch: Limit how long a batch of the pruning takes, whatever the role's own limits and other sessions' locks are.
 select pg_catalog.set_config('statement_timeout', '1s', true), pg_catalog.set_config('lock_timeout', '100ms', true);
 
--- prune: Delete some of what is older than the retention; whether there may be more, and from which transaction on.
+-- prune: Delete some of the rows that are older than the retention; whether there may be more, and from which transaction on.
 select b.changes, b.more, b.reached::text as reached, b.forgotten
   from omnicdc.prune(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
 
--- token: This transaction, to wait for. Assigns an id if it has none yet. Sent by other drivers, too, to which a colon is a parameter.
+-- token: This transaction, to wait for. Assigns an id if it has none yet. Also sent by drivers for which a colon begins a parameter, so it has no `::`.
 select cast(pg_catalog.pg_current_xact_id() as pg_catalog.text) as token;
 
 -- token_if_assigned: This transaction, if it has an id. As above.
@@ -274,68 +275,68 @@ select cast(pg_catalog.pg_current_xact_id_if_assigned() as pg_catalog.text) as t
 -- request_rebuild: Ask every consumer for a full rebuild.
 select omnicdc.request_rebuild()::text as token;
 
--- request_accept: Let through what the guard holds back.
+-- request_accept: Ask every consumer to publish what its guard holds back.
 select omnicdc.request_accept()::text as token;
 
--- request_look: Ask every consumer to look at its inputs anew.
+-- request_look: Ask every consumer to read its inputs again.
 select omnicdc.request_look()::text as token;
 
 -- transaction: How a transaction ended, what the log holds of it, and whether the log still reaches back to it.
--- Its end is read from the commit log and its changes in a snapshot: it has ended when both say so.
+-- Its end is read from the commit log, and its changes in a snapshot: it has ended when both show it.
 select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
              and not pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, pg_catalog.pg_current_snapshot())
             then 'in progress' else pg_catalog.pg_xact_status(%(token)s::xid8) end as status,
-       coalesce(bool_or(c.project_id is null), false) as everything,
+       coalesce(bool_or(c.key is null), false) as everything,
        count(c.xid) as changes,
-       array_remove(array_agg(distinct c.project_id::text), null) as projects,
+       array_remove(array_agg(distinct c.key), null) as projects,
        max(c.at) as at,
-       (select %(token)s::xid8 < w.pruned_below from omnicdc.watch w) as pruned
+       (select %(token)s::xid8 < s.pruned_below from omnicdc.source s) as pruned
   from omnicdc.change c where c.xid = %(token)s::xid8;
 
--- consumers: Every consumer, how far behind it is (at most 10,000 changes), whether it is alive, and whether its files hold what is waited for: the row is taken at its word
--- only if it is that of the session which is alive, on the tables that are there; and whether the capture may have missed something.
+-- consumers: Every consumer: how far behind it is (at most 10,000 changes), whether it is alive, whether its files hold what is waited for,
+-- and whether the capture may have missed changes. The row is trusted only if the live session wrote it, and about the tables that exist now.
 select s.*,
-       -- Of what is held back, all that the transaction may have changed (anything, once the log does not reach back to it);
-       -- only once there is nothing else to wait for.
+       -- Of what is held back, the projects that the transaction may have changed (all, if the log does not reach back to it);
+       -- only when there is nothing else to wait for.
        coalesce((select jsonb_object_agg(held.registry, held.projects)
                    from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
                            from omnicdc.quarantine q
                           where s.covered and q.consumer = s.name
                             and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.project_id = any (%(projects)s::text[])))
-                                 or q.project_id in (select x.project_id::text from omnicdc.change x where x.xid = %(token)s::xid8)
-                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.project_id is null)
-                                 or exists (select from omnicdc.watch w where %(token)s::xid8 < w.pruned_below))
+                                 or q.project_id in (select x.key from omnicdc.change x where x.xid = %(token)s::xid8)
+                                 or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.key is null)
+                                 or exists (select from omnicdc.source src where %(token)s::xid8 < src.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
   from (
 select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root, c.inputs,
        c.snapshot::text as snapshot,
        c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
-       coalesce(c.capture = %(mark)s, false) as proven,
+       coalesce(c.capture_fingerprint = %(fingerprint)s, false) as verified,
        c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, interval '1 day') as expected,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
-            else not exists (select from omnicdc.unread(c.snapshot) x
+            else not exists (select from omnicdc.changes_since(c.snapshot) x
                               where x.xid < pg_catalog.pg_snapshot_xmax(%(barrier)s::pg_snapshot)
                                 and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
-                 and not exists (select from omnicdc.watch w
-                                  where w.pruned_below > pg_catalog.pg_snapshot_xmin(c.snapshot))
-       end and coalesce(omnicdc.holder(c.name) = c.backend and c.place = omnicdc.place(), false) as covered,
-       (select count(*) from (select from omnicdc.unread(c.snapshot) limit 10000) as first_ones) as behind
+                 and not exists (select from omnicdc.source src
+                                  where src.pruned_below > pg_catalog.pg_snapshot_xmin(c.snapshot))
+       end and coalesce(omnicdc.consumer_pid(c.name) = c.backend and c.relation_identity = omnicdc.relation_identity(), false) as covered,
+       (select count(*) from (select from omnicdc.changes_since(c.snapshot) limit 10000) as first_ones) as behind
   from omnicdc.consumer c) as s
  order by s.name;
 
--- inputs_state: What the daemons that are alive acknowledged of their inputs, and whether they have read a request to look.
+-- inputs_state: What the live daemons acknowledged of their inputs, and whether they have read a request to read them again.
 select c.name, c.inputs,
        (%(asked)s::xid8 is null or pg_catalog.pg_visible_in_snapshot(%(asked)s::xid8, c.snapshot))
-       and coalesce(omnicdc.holder(c.name) = c.backend, false) as covered
+       and coalesce(omnicdc.consumer_pid(c.name) = c.backend, false) as covered
   from omnicdc.consumer c
  where omnicdc.is_alive(c.name) and (%(consumer)s::text is null or c.name = %(consumer)s)
  order by c.name;
 
 -- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
--- Without tokens: everything that was committed at the barrier. Later generations hold what an earlier one held, so it is
--- the one after the last that lacks anything: found from the newest backwards. If none that is left lacks anything, and some were
+-- Without tokens: everything that was committed at the barrier. A generation holds everything that an earlier one held, so it is
+-- the one after the last that lacks anything, searched from the newest backwards. If no generation lacks anything, and some were
 -- pruned, it is not known any more: no row.
 select h.generation, h.registries, h.held, h.at
   from (
@@ -346,7 +347,7 @@ select h.generation, h.registries, h.held, h.at
     (select b.*
        from (select (select o.id from omnicdc.history o
                       where o.consumer = %(name)s
-                        and exists (select from omnicdc.unread(o.snapshot) x
+                        and exists (select from omnicdc.changes_since(o.snapshot) x
                                      where pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot))
                       order by o.id desc limit 1) as id) as lacking
        join omnicdc.consumer c on c.name = %(name)s and (lacking.id is not null or not c.history_pruned)
@@ -360,23 +361,23 @@ select h.generation, h.registries, h.held, h.at
 select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot) as shown;
 
 -- lacks: Whether a held registry's file, which shows a snapshot, lacks a change of these projects that was committed at the barrier.
--- A change concerns the registry if the generation that read it held the registry back; if that is not known, it does.
-select exists (select from omnicdc.watch w where w.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
-    or exists (select from omnicdc.unread(%(since)s::pg_snapshot) x
+-- A change concerns the registry if the generation that read it held the registry back, or if that is not known.
+select exists (select from omnicdc.source src where src.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
+    or exists (select from omnicdc.changes_since(%(since)s::pg_snapshot) x
                 where x.op not in ('rebuild', 'accept', 'look')
-                  and (x.project_id is null or x.project_id = any (%(projects)s::uuid[]))
+                  and (x.key is null or x.key = any (%(projects)s::uuid[]::text[]))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                   and coalesce((select %(registry)s = any (h.held)
                                   from omnicdc.delivery(%(name)s::pg_catalog.text, x.xid) h), true)) as lacks;
 
 -- newest_changes: The last change of each of these projects that was committed at the barrier, the newest first.
--- By the time of writing: whoever changes a row waits for whoever changed it before, so of one project that is the order of the commits.
+-- Ordered by the time of writing: a writer of a row waits for the one before it, so for one project that is the order of the commits.
 select n.token, n.at
-  from (select distinct on (c.project_id) c.xid::text as token, c.at
+  from (select distinct on (c.key) c.xid::text as token, c.at
           from omnicdc.change c
-         where c.project_id = any (%(projects)s::uuid[])
+         where c.key = any (%(projects)s::uuid[]::text[])
            and pg_catalog.pg_visible_in_snapshot(c.xid, %(barrier)s::pg_snapshot)
-         order by c.project_id, c.at desc) as n
+         order by c.key, c.at desc) as n
  order by n.at desc limit 100;
 
 -- consumer_names: Every name that a consumer has or had.
@@ -385,16 +386,16 @@ select c.name from omnicdc.consumer c order by c.name;
 -- log_size: How many rows the log holds, and the oldest. Counted up to 10,000; beyond that, as many as PostgreSQL estimates.
 with counted as (
   select count(*) as changes
-    from (select from omnicdc.change c where c.project_id is distinct from omnicdc.canary_id() limit 10000) as first_ones)
+    from (select from omnicdc.change c where c.source is distinct from 0 limit 10000) as first_ones)
 select case when n.changes < 10000 then n.changes
             else greatest(n.changes, (select r.reltuples::bigint from pg_catalog.pg_class r
                                        where r.oid = 'omnicdc.change'::pg_catalog.regclass)) end as changes,
        n.changes >= 10000 as estimated,
        (select c.at from omnicdc.change c
-         where c.project_id is distinct from omnicdc.canary_id() order by c.xid limit 1) as oldest
+         where c.source is distinct from 0 order by c.xid limit 1) as oldest
   from counted n;
 
--- only_reads: Whether new sessions of this database, or those of some daemon's role, may only read; and whether this is a standby.
+-- only_reads: Whether new sessions of this database, or those of a daemon's role, may only read; and whether this is a standby.
 select pg_catalog.pg_is_in_recovery() as standby,
        pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool
        or exists (select from pg_catalog.pg_db_role_setting s
@@ -406,18 +407,18 @@ select pg_catalog.pg_is_in_recovery() as standby,
                               then pg_catalog.split_part(it.setting, '=', 2)::pg_catalog.bool else false end
                      and pg_catalog.pg_has_role(s.setrole, 'omnicdc_daemon', 'member')) as only_reads;
 
--- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and where the time of its last batch went.
+-- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and how long each stage of its last batch took.
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
-       c.published_at, c.seen_at, c.started_at, unread.behind, unread.lag_s,
+       c.published_at, c.seen_at, c.started_at, backlog.behind, backlog.lag_s,
        extract(epoch from c.silent_limit)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
        c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
-       coalesce(pg_catalog.pg_blocking_pids(omnicdc.holder(c.name)), '{}') as blocked_by,
+       coalesce(pg_catalog.pg_blocking_pids(omnicdc.consumer_pid(c.name)), '{}') as blocked_by,
        (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c
  cross join lateral (
    select count(*) as behind, extract(epoch from clock_timestamp() - min(first_ones.at))::float8 as lag_s
-     from (select x.at from omnicdc.unread(c.snapshot) x limit 10000) as first_ones) as unread
+     from (select x.at from omnicdc.changes_since(c.snapshot) x limit 10000) as first_ones) as backlog
  order by c.name;
 
 -- named: The projects of these names; where a name is not known, those that have it as their key.

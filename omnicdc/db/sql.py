@@ -69,14 +69,14 @@ def migrations() -> list[Migration]:
 
 
 def functions() -> list[Script]:
-    """Return the functions, one a file, each replaced at every install."""
+    """Return the functions, in the order of their files, for one in SQL must come after those that it calls; each install replaces them."""
     return [_script(path) for path in sorted((_installed() / "functions").glob("*.sql"))]
 
 
 def signatures() -> list[str]:
     """Return omnicdc's functions as NAME(TYPE,...), the one that watch() writes included."""
-    found = (_DEFINED.search(script.text) for script in functions())
-    return ["note_update()", *(f"{it[1]}({_types(it[2])})" for it in found if it)]
+    found = (it for script in functions() for it in _DEFINED.finditer(script.text))
+    return ["log_update()", *(f"{it[1]}({_types(it[2])})" for it in found)]
 
 
 def _types(parameters: str) -> str:

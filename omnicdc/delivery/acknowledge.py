@@ -31,8 +31,8 @@ def acknowledge(conn: db.Connection, state: State, generation: Generation | None
         row = db.start(conn, "acknowledge", {**_consumer(state, generation), "inputs": Jsonb(report)})
         _store_quarantine(conn, state, quarantine)
         if generation:
-            db.run(conn, "remember", _history(state, generation))
-            db.run(conn, "tell")
+            db.run(conn, "add_history", _history(state, generation))
+            db.run(conn, "notify")
         db.run(conn, "commit")
     state.inputs_reported = report
     before, state.stored_quarantine = state.stored_quarantine, quarantine
@@ -73,9 +73,9 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "version": __version__,
         **_last_error(state),
         "started_at": state.started_at,
-        "place": state.place,
+        "relation_identity": state.relation_identity,
         "published_at": generation.at if generation and generation.registries else None,
-        "capture": state.proven,
+        "capture_fingerprint": state.verified_fingerprint,
         "daemon": state.daemon,
         "silent_limit": config.consumer_expiry,
     }

@@ -62,7 +62,7 @@ class Consumer:
     delivery: Delivery | None = None
     hidden: tuple[str, ...] = ()
     """Registries held now whose files do not show the transaction."""
-    proven: bool = True
+    verified: bool = True
     """Whether everything was read since the capture was last altered: before that it may have missed changes."""
     expected: bool = True
     """Whether it gave a sign of life within its limit of silence."""
@@ -86,7 +86,7 @@ class Picture:
     transaction: Transaction | None
     consumers: Sequence[Consumer]
     capture_fault: str | None
-    capture_mend: str = ""
+    capture_remedy: str = ""
     projects: tuple[str, ...] | None = None
     """The projects that a barrier is about; None: all of them."""
     at: datetime | None = None

@@ -181,19 +181,19 @@ def _given_up(picture: Picture, waited_s: float) -> Verdict:
 
 
 def _up_to_date(consumer: Consumer) -> bool:
-    return consumer.covered and consumer.same_cluster and consumer.proven
+    return consumer.covered and consumer.same_cluster and consumer.verified
 
 
 def _nothing_missed(consumers: Sequence[Consumer]) -> bool:
     """Whether what left no trace in the log is in the files all the same, if it changed anything."""
-    return bool(consumers) and all(consumer.proven and not consumer.unread for consumer in consumers)
+    return bool(consumers) and all(consumer.verified and not consumer.unread for consumer in consumers)
 
 
 def _capture_broken(picture: Picture) -> Verdict:
     return Verdict(
         "capture_broken",
         f"changes may be missed: {picture.capture_fault}",
-        picture.capture_mend,
+        picture.capture_remedy,
         token=picture.token,
     )
 

@@ -104,7 +104,7 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
         asked = {
             "token": goal.token,
             "barrier": goal.barrier,
-            "mark": capture["mark"],
+            "fingerprint": capture["fingerprint"],
             "projects": None if goal.projects is None else list(goal.projects),
         }
         found = db.rows(conn, "consumers", asked)
@@ -117,7 +117,7 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
         alive = any(one.alive for one in consumers)
         cause = None if alive else no_writes(**db.one(conn, "only_reads"))
         return Picture(
-            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["mend"],
+            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["remedy"],
             goal.projects, goal.at, goal.all_hosts, cause,
         )  # fmt: skip
 
@@ -224,7 +224,7 @@ def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) ->
     )
     return Consumer(
         row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
-        row["last_error"], delivery, hidden, row["proven"], row["expected"],
+        row["last_error"], delivery, hidden, row["verified"], row["expected"],
         row["inputs"] and row["inputs"]["state"],
     )  # fmt: skip
 

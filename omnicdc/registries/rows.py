@@ -148,7 +148,7 @@ def too_slow(exc: pg.QueryCanceled) -> RegistryError:
 def _permission(conn: Connection, table: str) -> str:
     found = db.one(conn, "hidden", {"table": qualified(table).as_string(conn)})
     if found["hidden"]:
-        return f"as a superuser: `{found['mend']}`"
+        return f"as a superuser: `{found['remedy']}`"
     return "run `omnicdc install` as the table's owner: it renews the grants"
 
 

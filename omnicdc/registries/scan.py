@@ -69,7 +69,7 @@ def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
     scanned = frozenset(name for name in wanted if _scanned(conn, scanning, name, wanted[name], together))
     if ALL in wanted.values():
         with scanning.timings("scan"):
-            _insist(db.start(conn, "rewritten"))
+            _check_not_rewritten(db.start(conn, "table_rewritten"))
     return scanned
 
 
@@ -154,7 +154,7 @@ def _together(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -
             return _Together({}, too_slow(exc), time.monotonic() - began)
         # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a transaction no
         # longer counts for how long. What hangs after this is ended after idle_in_transaction_session_timeout.
-        _insist(db.start(conn, "rewritten"))
+        _check_not_rewritten(db.start(conn, "table_rewritten"))
         return _Together({name: cursor.fetchall() for name, cursor in cursors.items()})
 
 
@@ -171,7 +171,7 @@ def _sent(
     return cursors
 
 
-def _insist(rewritten: db.Cursor) -> None:
+def _check_not_rewritten(rewritten: db.Cursor) -> None:
     """Raise DatabaseUnavailable if what was read is not to be believed: to an older snapshot the table looks empty."""
     if db.only(rewritten)["rewritten"]:
         raise DatabaseUnavailable(

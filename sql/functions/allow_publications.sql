@@ -1,7 +1,7 @@
 -- omnicdc.allow_publications(): stores which publications may carry omnicdc's tables.
 --
 -- They are named in the setting omnicdc.allowed_publications, an array of names, which sql/publications.sql reads as well.
--- Result: nothing.   Tables written: omnicdc.allowed_publication.   Repeat: harmless; none is removed.
+-- Result: nothing.   Tables written: omnicdc.allowed_publication.   Repeat: harmless; no name is removed.
 create or replace function omnicdc.allow_publications() returns void
 language sql volatile set search_path = pg_catalog, pg_temp
 as $allow$

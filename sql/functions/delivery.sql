@@ -1,9 +1,9 @@
 -- omnicdc.delivery(consumer, token): the first generation of a consumer that showed a transaction; no row if none did, or if
--- that is not known any more, because the generations before the oldest one that is left were pruned.
+-- that is not known any more because older generations were pruned.
 --
--- Later generations show whatever earlier ones showed. So the search steps back from the newest, each step twice as long as
--- the one before, and then halves the last step: a generation of a moment ago is found at once, one of a week ago in some
--- forty looks, however many there were.   Tables written: none.
+-- A generation shows everything that an earlier one showed. So the search steps back from the newest, each step twice as long as
+-- the one before, and then halves the last step: a recent generation is found at once, one of a week ago in some
+-- forty steps, however many there were.   Tables written: none.
 create or replace function omnicdc.delivery(consumer text, token xid8) returns setof omnicdc.history
 language plpgsql stable rows 1 set search_path = pg_catalog, pg_temp
 as $delivery$

@@ -1,6 +1,6 @@
--- omnicdc.grant_reading(target, watched): lets daemons and clients read what is watched of a table; OC001 if they cannot.
+-- omnicdc.grant_reading(target, watched): lets daemons and clients read what is watched of a table; raises OC001 if they cannot.
 --
--- Result: nothing.   Tables written: none.   Repeat: harmless, and takes no lock. Runs as its caller, who must own the table.
+-- Result: nothing.   Tables written: none.   Repeat: harmless, and takes no lock. Runs with the rights of its caller, which must own the table.
 create or replace function omnicdc.grant_reading(target regclass, watched text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $grant$
@@ -12,12 +12,12 @@ begin
   foreach reader in array array['omnicdc_daemon', 'omnicdc_client'] loop
     execute format('grant usage on schema %I to %I', schema_name, reader);
     if not has_schema_privilege(reader, schema_name, 'usage') then
-      -- Of a schema that belongs to somebody else, PostgreSQL only warns.
+      -- PostgreSQL only warns if the schema belongs to another role.
       raise exception 'omnicdc: schema % is closed to omnicdc_daemon and omnicdc_client', quote_ident(schema_name)
         using errcode = 'OC001',
               hint = format('as its owner: grant usage on schema %I to omnicdc_daemon, omnicdc_client', schema_name);
     end if;
-    -- Granting waits for whoever locks the table.
+    -- Not repeated: GRANT waits for other sessions' locks on the table.
     if exists (select from unnest(columns) as name where not has_column_privilege(reader, target, name, 'select')) then
       execute format('grant select (%s) on %s to %I',
                      (select string_agg(quote_ident(name), ', ') from unnest(columns) as name), target, reader);

@@ -1,7 +1,7 @@
 -- omnicdc.hash_of(content): the SHA-256 of a text, in hexadecimal digits; NULL of NULL.
 --
--- Not md5(): a server in FIPS mode refuses it. Converted to the database's own encoding, which changes no byte.
--- One expression without settings of its own, so that PostgreSQL puts it in the place of its call.   Tables written: none.
+-- Not md5(), because a server in FIPS mode refuses it. Converted to the database's own encoding, which changes no byte.
+-- One expression without settings of its own, so that PostgreSQL inlines it.   Tables written: none.
 create or replace function omnicdc.hash_of(content text) returns text
 language sql stable
 as $hash$

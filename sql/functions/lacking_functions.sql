@@ -1,7 +1,7 @@
 -- omnicdc.lacking_functions(): which functions of PostgreSQL's own a role of omnicdc needs and may not call.
 --
--- By default everybody may call them; a DBA can take that from PUBLIC. `optional` are those for which there is another way, see
--- omnicdc.identity(). Operators are not looked into: without theirs, no query of anybody's would work.
+-- By default every role may call them; a DBA can revoke that from PUBLIC. `optional` are those that have a replacement, see
+-- omnicdc.identity(). The functions of operators are not checked: without them, no query of any user would work.
 -- The list is kept complete by tests/capture/test_revoked.py.   Tables written: none.
 create or replace function omnicdc.lacking_functions(out role name, out function oid, out optional boolean) returns setof record
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -18,13 +18,13 @@ declare
     pg_try_advisory_lock_shared, pg_try_advisory_xact_lock, pg_try_advisory_xact_lock_shared, pg_typeof,
     pg_visible_in_snapshot, pg_xact_status, position, quote_ident, row_security_active, set_config, sha256, split_part,
     starts_with, string_agg, substr, sum, to_regclass, to_regnamespace, to_regprocedure, to_regrole, unnest}';
-  otherwise constant name[] := '{pg_control_checkpoint, pg_control_system, pg_current_wal_lsn, pg_walfile_name}';
+  replaceable constant name[] := '{pg_control_checkpoint, pg_control_system, pg_current_wal_lsn, pg_walfile_name}';
 begin
   return query
-    select r.rolname, p.oid, p.proname = any (otherwise)
+    select r.rolname, p.oid, p.proname = any (replaceable)
       from pg_proc p
      cross join pg_roles r
-     where p.proname = any (always || otherwise) and p.pronamespace = 'pg_catalog'::regnamespace and p.proacl is not null
+     where p.proname = any (always || replaceable) and p.pronamespace = 'pg_catalog'::regnamespace and p.proacl is not null
        and r.rolname in ('omnicdc_owner', 'omnicdc_daemon', 'omnicdc_client')
        and not has_function_privilege(r.oid, p.oid, 'execute')
      order by p.proname, r.rolname, p.oid;

@@ -1,4 +1,4 @@
--- omnicdc.request_accept(): lets through, once, what the guard of any consumer holds back.
+-- omnicdc.request_accept(): asks every consumer, through the log, to publish once what its guard holds back.
 --
 -- Result: the transaction to wait for.   Tables written: omnicdc.change.   Repeat: harmless.
 create or replace function omnicdc.request_accept() returns xid8
@@ -6,7 +6,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set row_
 as $request$
 begin
   insert into omnicdc.change (op) values ('accept');
-  perform omnicdc.ring();
+  perform omnicdc.notify_consumers();
   return pg_current_xact_id();
 end
 $request$;

@@ -1,4 +1,4 @@
--- omnicdc.request_look(): asks every consumer, through the log, to look at its inputs anew: clones, heart and GitHub.
+-- omnicdc.request_look(): asks every consumer, through the log, to read its inputs again: clones, heart and GitHub.
 --
 -- Result: the transaction to wait for.   Tables written: omnicdc.change.   Repeat: harmless.
 create or replace function omnicdc.request_look() returns xid8
@@ -6,7 +6,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set row_
 as $request$
 begin
   insert into omnicdc.change (op) values ('look');
-  perform omnicdc.ring();
+  perform omnicdc.notify_consumers();
   return pg_current_xact_id();
 end
 $request$;

@@ -6,7 +6,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set row_
 as $request$
 begin
   insert into omnicdc.change (op) values ('rebuild');
-  perform omnicdc.ring();
+  perform omnicdc.notify_consumers();
   return pg_current_xact_id();
 end
 $request$;

@@ -1,8 +1,8 @@
 -- omnicdc.row_security_fault(): what is wrong with the row-level security of omnicdc's tables, and the remedy; no row if nothing is.
 --
--- Where it is enabled, policy omnicdc_all must be as sql/policies.sql creates it, and the only one. A restrictive policy or an altered
--- one hides rows from the daemon and from the functions, and refuses what the triggers write.
--- Reads the catalogs only: policies do not apply to them.   Tables written: none.
+-- Where it is enabled, policy omnicdc_all must be as sql/policies.sql creates it, and must be the only one. A restrictive policy or an
+-- altered one hides rows from the daemon and from the functions, and refuses what the triggers write.
+-- It reads the catalogs only, because policies do not apply to them.   Tables written: none.
 create or replace function omnicdc.row_security_fault(out fault text, out remedy text) returns setof record
 language plpgsql stable rows 1 security definer set search_path = pg_catalog, pg_temp
 as $fault$
@@ -10,7 +10,7 @@ declare
   three constant oid[] := array[to_regrole('omnicdc_owner'), to_regrole('omnicdc_daemon'), to_regrole('omnicdc_client')]::oid[];
 begin
   if not exists (select from pg_class c where c.relnamespace = 'omnicdc'::regnamespace and c.relrowsecurity) then
-    return;  -- as everywhere, but for a hardening script: the query below takes PostgreSQL some milliseconds to plan
+    return;  -- the usual case; the query below takes PostgreSQL some milliseconds to plan
   end if;
   return query
     with policies as (
@@ -22,7 +22,7 @@ begin
        cross join lateral (
          select coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') as used,
                 coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') as checked) as e),
-    found (relation, place, fault, remedy) as (
+    found (relation, rank, fault, remedy) as (
       select p.polrelid, 1, format('policy %I on %s is not omnicdc''s', p.polname, p.polrelid::regclass),
              format('`drop policy %I on %s`', p.polname, p.polrelid::regclass)
         from policies p where p.polname <> 'omnicdc_all'
@@ -38,7 +38,7 @@ begin
     select f.fault, f.remedy
       from found f join pg_class c on c.oid = f.relation
      where c.relnamespace = 'omnicdc'::regnamespace and c.relkind = 'r' and c.relrowsecurity
-     order by f.place, c.relname, f.fault
+     order by f.rank, c.relname, f.fault
      limit 1;
 end
 $fault$;

@@ -1,6 +1,6 @@
--- omnicdc.unexpected_publications(): the publications that carry omnicdc's tables and were not allowed to.
+-- omnicdc.unexpected_publications(): the publications that carry omnicdc's tables and are not allowed to.
 --
--- Such a publication was made, or altered, after omnicdc was installed.   Tables written: none.
+-- Such a publication was created or altered after omnicdc was installed.   Tables written: none.
 create or replace function omnicdc.unexpected_publications() returns setof text
 language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $unexpected$

@@ -6,14 +6,14 @@ create or replace function omnicdc.unwatch(target regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $unwatch$
 declare
-  part regclass;
+  relation regclass;
 begin
-  -- In the order in which writers come to them: DROP TRIGGER locks the partitions before their table.
+  -- First the table, as writers do: DROP TRIGGER alone would lock the partitions before their table.
   execute format('lock table %s in access exclusive mode', target);
-  execute format('drop trigger if exists omnicdc_note_row on %s', target);
-  execute format('drop trigger if exists omnicdc_note_update on %s', target);
-  for part in select target union select t.relid from pg_partition_tree(target) t loop
-    execute format('drop trigger if exists omnicdc_note_truncate on %s', part);
+  execute format('drop trigger if exists omnicdc_log_row on %s', target);
+  execute format('drop trigger if exists omnicdc_log_update on %s', target);
+  for relation in select target union select t.relid from pg_partition_tree(target) t loop
+    execute format('drop trigger if exists omnicdc_log_truncate on %s', relation);
   end loop;
   execute format('revoke select on %s from omnicdc_daemon, omnicdc_client', target);
   execute format('revoke usage on schema %I from omnicdc_daemon, omnicdc_client',

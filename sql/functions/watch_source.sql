@@ -1,27 +1,29 @@
 -- omnicdc.watch_source(watched): the text of the trigger function for UPDATE, for a watch list.
 --
 -- watched: columns, or column.key for a key of a json column.   Result: a plpgsql body.   Tables written: none.
--- Whoever owns the table may give a column a type of their own (an oid from 16384 on), and that type casts of their own.
--- So of such a type no cast is used: not even in a branch that is not taken, for the planner looks into all of them.
+-- The table's owner can give a column a user-defined type (an oid from 16384 on), and that type casts with code of their own.
+-- So no cast of such a type is used, not even in a branch that is not taken, because the planner evaluates those as well.
+-- The source's number is a constant in the text, because reading an argument of the trigger costs each row.
 create or replace function omnicdc.watch_source(watched text[]) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $source$
   select format($body$
 declare
-  old_id uuid;
-  new_id uuid;
+  old_key uuid;
+  new_key uuid;
+  key text;
   changed text[];
-  looked boolean := false;
-  asleep boolean;
-  refusable boolean := true;
+  row_was_read boolean := false;
+  may_wait boolean;
+  forced boolean := true;
 begin
-  -- All that may fail while the write itself does not: looking into the row (CMP's schema was changed, a value is damaged), and
+  -- Everything that may fail while the write itself does not: reading the row (CMP's schema was changed, a value is damaged), and
   -- taking a lock where the lock table is full. Nothing is written in here: that would cost a subtransaction id for each row.
   begin
-    refusable := row_security_active('omnicdc.change'::regclass);
+    forced := row_security_active('omnicdc.change'::regclass);
     if pg_typeof(old.id)::oid < '16384'::oid then
-      old_id := old.id;
-      new_id := new.id;
+      old_key := old.id;
+      new_key := new.id;
     end if;
     if %1$s then
       changed := array_remove(array[
@@ -32,40 +34,41 @@ begin
         %3$s
       ], null);
     end if;
-    if changed = '{}' and old_id = new_id then
+    if changed = '{}' and old_key = new_key then
       return null;
     end if;
-    looked := true;
-    asleep := omnicdc.someone_may_sleep() and not omnicdc.has_rung();
+    row_was_read := true;
+    may_wait := omnicdc.consumer_may_wait() and not omnicdc.notified();
   exception when others then
-    if not looked then
+    if not row_was_read then
       changed := null;
-      asleep := true;
+      may_wait := true;
     end if;
-    -- Without the locks: silent, as in note_row().
+    -- Without the locks: no notification, as in log_row().
   end;
-  if refusable then
-    perform omnicdc.log_if_allowed(case when old_id <> new_id then array[new_id, old_id] else array[new_id] end, 'update',
-                                   case when old_id <> new_id then null else changed end);
-  elsif old_id <> new_id then
-    insert into omnicdc.change (project_id, op) values (new_id, 'update'), (old_id, 'update');
+  key := new_key::text;  -- not in the INSERT, which PostgreSQL prepares again for each row
+  if forced then
+    perform omnicdc.log_if_allowed(1::smallint, case when old_key <> new_key then array[new_key, old_key] else array[new_key] end::text[],
+                                   'update', case when old_key <> new_key then null else changed end);
+  elsif old_key <> new_key then
+    insert into omnicdc.change (source, key, op) values (1, key, 'update'), (1, old_key::text, 'update');
   else
-    insert into omnicdc.change (project_id, op, fields) values (new_id, 'update', changed);
+    insert into omnicdc.change (source, key, op, fields) values (1, key, 'update', changed);
   end if;
-  if asleep then
-    perform omnicdc.ring();
+  if may_wait then
+    perform omnicdc.notify_consumers();
   end if;
   return null;
 end
 $body$,
     string_agg(distinct format($own$pg_typeof(old.%I)::oid < '16384'::oid$own$, column_name), ' and '),
     string_agg(
-      -- Compared as text byte by byte: a collation or a type that takes two spellings for equal would hide a change.
+      -- Compared as text byte by byte: a collation or a type for which two spellings are equal would hide a change.
       format('case when (%s) collate "C" is distinct from (%s) collate "C" then %L end',
              format(reading, 'old', column_name, key), format(reading, 'new', column_name, key), item),
       E',\n        ' order by item collate "C"),
     string_agg(
-      -- What the type's own output function says, of the whole column.
+      -- The whole column, as the type's own output function writes it.
       format($shown$case when format('%%L', old.%1$I) collate "C" is distinct from format('%%L', new.%1$I) collate "C" then %2$L end$shown$,
              column_name, item),
       E',\n        ' order by item collate "C"))

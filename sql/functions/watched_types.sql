@@ -1,18 +1,18 @@
--- omnicdc.watched_types(parts, columns): what the values of these columns are made of, as text; NULL if nothing can change it.
+-- omnicdc.watched_types(relations, columns): the catalog rows that decide how the values of these columns are written as text; NULL if there are none.
 --
--- The types of the columns that are not PostgreSQL's own (oid from 16384 on), and what those consist of, recursively: elements
+-- These are the user-defined types (oid from 16384 on) of the columns, and what those consist of, recursively: elements
 -- of arrays, base types of domains, attributes of composite types, subtypes of ranges, labels of enums, output functions; and
--- every cast to text that was added, with the functions that those functions call, as far as PostgreSQL records it: it does for a body
--- written in SQL without quotes (`begin atomic`), and not for one in quotes. All of these alter what a row shows without a write of the row.
--- Each is named with the transaction that put it there (xmin), so that a change that was taken back is noticed as well.
--- In the snapshot of the calling query. In plpgsql, which keeps its plans.   Tables written: none.   Locks: none.
-create or replace function omnicdc.watched_types(parts oid[], columns text[]) returns text
+-- every user-defined cast, with the functions that its function calls, as far as PostgreSQL records them: it does for a body
+-- written in SQL without quotes (`begin atomic`), and not for one in quotes. Each of these can change what a row shows without a write of the row.
+-- Each is named with the transaction that wrote it (xmin), so that a change that was undone is detected as well.
+-- In the snapshot of the calling query. In plpgsql, which caches its plans.   Tables written: none.   Locks: none.
+create or replace function omnicdc.watched_types(relations oid[], columns text[]) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $types$
 begin
   return (with recursive used (type) as (
     select a.atttypid from pg_attribute a
-     where a.attrelid = any (parts) and a.attname = any (columns) and not a.attisdropped
+     where a.attrelid = any (relations) and a.attname = any (columns) and not a.attisdropped
     union
     select inner_type.type
       from used u
@@ -33,10 +33,10 @@ begin
       join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = f.function
                       and d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
       left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid)
-  select string_agg(fact.said, ' ' order by fact.said collate "C")
+  select string_agg(fact.line, ' ' order by fact.line collate "C")
     from used u
    cross join lateral (
-     select concat_ws(',', 't', t.oid, t.xmin, f.oid, f.xmin) as said
+     select concat_ws(',', 't', t.oid, t.xmin, f.oid, f.xmin) as line
        from pg_type t left join pg_proc f on f.oid = t.typoutput
       where t.oid = u.type and t.oid >= 16384
      union all

@@ -202,9 +202,9 @@ def test_a_rebuild_mends_what_capture_never_saw(cmp: Cmp, host: Host, client: Ge
     host.daemon()
     cmp.conn.execute("alter table projects disable trigger all")
     project = cmp.upsert("apollo")
-    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_row")
-    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_update")
-    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_truncate")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_log_row")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_log_update")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_log_truncate")
 
     answer = client.rebuild_all_registries()
 

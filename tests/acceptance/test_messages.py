@@ -119,7 +119,7 @@ def test_another_table_than_the_one_that_is_watched_is_named(cmp: Cmp, host: Hos
 
 def test_a_schema_that_watches_nothing_is_told_to_install(cmp: Cmp, host: Host) -> None:
     """It was said that None was watched."""
-    cmp.conn.execute("delete from omnicdc.watch")
+    cmp.conn.execute("delete from omnicdc.source")
 
     assert _one_line(host.run("run")) == "omnicdc: no table is watched - run `omnicdc install`"
 

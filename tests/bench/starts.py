@@ -59,9 +59,7 @@ def _catch_up(run: Run) -> None:
         # As the daemon does once a minute, with no time for which the log is kept for people to look at.
         estate.cmp.conn.execute("select changes from omnicdc.prune('0s', '1 day', 10000000)")
         # A canary of a daemon that came later is kept for those who have ended before.
-        left = estate.cmp.value(
-            "select count(*) from omnicdc.change where project_id is distinct from omnicdc.canary_id()"
-        )
+        left = estate.cmp.value("select count(*) from omnicdc.change where source is distinct from 0")
     run.results.figures += [
         _figure(f"catch-up on {changes:,} changes over {projects:,} projects", times, CATCH_UP),
         Figure("rows of the log that are left after it is pruned", Series((float(left),), "rows"), 0.0),

@@ -25,7 +25,7 @@ def release(cmp: Cmp) -> str:
 
 def noted(cmp: Cmp) -> int:
     """Return how many canaries the log holds."""
-    return int(cmp.value("select count(*) from omnicdc.change where project_id = omnicdc.canary_id()"))
+    return int(cmp.value("select count(*) from omnicdc.change where source = 0"))
 
 
 def test_it_is_noted_and_leaves_nothing_but_that(cmp: Cmp) -> None:
@@ -74,11 +74,11 @@ def test_it_leaves_the_log_once_it_arrived(cmp: Cmp, host: Host) -> None:
 def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host: Host) -> None:
     """P1: the catalogs look fine, owner and hash put right by whoever edited it; what it does is not."""
     cmp.conn.execute(
-        """create or replace function omnicdc.note_row() returns trigger language plpgsql security definer
+        """create or replace function omnicdc.log_row() returns trigger language plpgsql security definer
            set search_path = pg_catalog, pg_temp as $$ begin return null; end $$"""
     )
     cmp.conn.execute(
-        """update omnicdc.watch set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'note_row')
+        """update omnicdc.source set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'log_row')
                                                   || ' ' || split_part(source_hash, ' ', 2)"""
     )
     daemon = host.daemon()
@@ -97,10 +97,10 @@ def test_that_it_is_noted_again_is_found_beside_writers_who_leave_no_quiet_momen
     cmp: Cmp, host: Host
 ) -> None:
     """Whether a bell is heard can be told only by who sleeps; this can be told at any time."""
-    [[working]] = cmp.conn.execute("select pg_get_functiondef('omnicdc.note_row()'::regprocedure)").fetchall()
+    [[working]] = cmp.conn.execute("select pg_get_functiondef('omnicdc.log_row()'::regprocedure)").fetchall()
     apollo = cmp.upsert("apollo")
     cmp.conn.execute(
-        "create or replace function omnicdc.note_row() returns trigger language plpgsql "
+        "create or replace function omnicdc.log_row() returns trigger language plpgsql "
         "security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'"
     )
     daemon = host.daemon(OMNICDC_POLL_S="0.2")

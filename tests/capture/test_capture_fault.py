@@ -20,37 +20,41 @@ if TYPE_CHECKING:
 SOUND = None
 
 FAULTS: dict[LiteralString, str] = {
-    "alter table projects disable trigger omnicdc_note_row": "trigger omnicdc_note_row is disabled on public.projects",
-    "alter table projects disable trigger user": "trigger omnicdc_note_row is disabled on public.projects",
-    "alter table projects disable trigger all": "trigger omnicdc_note_row is disabled on public.projects",
+    "alter table projects disable trigger omnicdc_log_row": "trigger omnicdc_log_row is disabled on public.projects",
+    "alter table projects disable trigger user": "trigger omnicdc_log_row is disabled on public.projects",
+    "alter table projects disable trigger all": "trigger omnicdc_log_row is disabled on public.projects",
     # What a restore with --disable-triggers ends with; from then on replication's writes would be missed.
-    "alter table projects enable trigger user": "trigger omnicdc_note_row on public.projects does not fire always",
-    "alter table projects enable replica trigger omnicdc_note_update": (
-        "trigger omnicdc_note_update on public.projects does not fire always"
+    "alter table projects enable trigger user": "trigger omnicdc_log_row on public.projects does not fire always",
+    "alter table projects enable replica trigger omnicdc_log_update": (
+        "trigger omnicdc_log_update on public.projects does not fire always"
     ),
-    "drop trigger omnicdc_note_update on projects": "trigger omnicdc_note_update is missing on public.projects",
-    "drop trigger omnicdc_note_truncate on projects": "trigger omnicdc_note_truncate is missing on public.projects",
+    "drop trigger omnicdc_log_update on projects": "trigger omnicdc_log_update is missing on public.projects",
+    "drop trigger omnicdc_log_truncate on projects": "trigger omnicdc_log_truncate is missing on public.projects",
     """create function mine() returns trigger language plpgsql as 'begin return null; end';
-       create or replace trigger omnicdc_note_row after insert on projects for each row execute function mine();
-       alter table projects enable always trigger omnicdc_note_row""": (
-        "trigger omnicdc_note_row on public.projects calls another function"
+       create or replace trigger omnicdc_log_row after insert on projects for each row execute function mine();
+       alter table projects enable always trigger omnicdc_log_row""": (
+        "trigger omnicdc_log_row on public.projects calls another function"
     ),
-    """create or replace function omnicdc.note_row() returns trigger language plpgsql
+    """create or replace trigger omnicdc_log_row after insert or delete on projects for each row execute function omnicdc.log_row(0);
+       alter table projects enable always trigger omnicdc_log_row""": (
+        "trigger omnicdc_log_row on public.projects logs another source"
+    ),
+    """create or replace function omnicdc.log_row() returns trigger language plpgsql
        security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'""": (
-        "function omnicdc.note_row() was edited"
+        "function omnicdc.log_row() was edited"
     ),
-    """create or replace function omnicdc.note_update() returns trigger language plpgsql
+    """create or replace function omnicdc.log_update() returns trigger language plpgsql
        security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'""": (
-        "function omnicdc.note_update() was edited"
+        "function omnicdc.log_update() was edited"
     ),
-    "alter function omnicdc.note_row() security invoker": "function omnicdc.note_row() was edited",
-    "alter function omnicdc.note_update() reset search_path": "function omnicdc.note_update() was edited",
-    "alter function omnicdc.note_update() owner to current_user": "function omnicdc.note_update() was edited",
-    "drop function omnicdc.note_row() cascade": "trigger omnicdc_note_row is missing on public.projects",
-    "drop function omnicdc.note_update() cascade": "trigger omnicdc_note_update is missing on public.projects",
-    "truncate omnicdc.watch": "no table is watched",
+    "alter function omnicdc.log_row() security invoker": "function omnicdc.log_row() was edited",
+    "alter function omnicdc.log_update() reset search_path": "function omnicdc.log_update() was edited",
+    "alter function omnicdc.log_update() owner to current_user": "function omnicdc.log_update() was edited",
+    "drop function omnicdc.log_row() cascade": "trigger omnicdc_log_row is missing on public.projects",
+    "drop function omnicdc.log_update() cascade": "trigger omnicdc_log_update is missing on public.projects",
+    "truncate omnicdc.source": "no table is watched",
     "create table fresh (like projects including all); drop table projects; alter table fresh rename to projects": (
-        "trigger omnicdc_note_row is missing on public.projects"
+        "trigger omnicdc_log_row is missing on public.projects"
     ),
 }
 
@@ -68,8 +72,8 @@ def test_every_way_to_break_the_capture_is_told_and_mended(cmp: Cmp) -> None:
         cmp.upsert("apollo")
 
         assert told == expected, deed
-        # The text of note_row() comes with every install: then nothing is left for watch() to mend.
-        assert mended or "note_row()" in deed, deed
+        # The text of log_row() comes with every install: then nothing is left for watch() to mend.
+        assert mended or "log_row()" in deed, deed
         assert fault(cmp) is SOUND, deed
         assert [op for _, op, _ in cmp.log()] == ["insert"], deed
         cmp.conn.execute("truncate omnicdc.change")

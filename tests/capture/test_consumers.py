@@ -147,7 +147,7 @@ def test_a_daemon_that_was_forgotten_is_entered_again(cmp: Cmp, host: Host) -> N
 
 def taken(name: str, conn: psycopg.Connection[tuple[object, ...]]) -> bool:
     """Take a consumer's name as its daemon does; whether it could be had."""
-    row = conn.execute(sql.query("take_name").encode(), {"name": name}).fetchone()
+    row = conn.execute(sql.query("lock_consumer_name").encode(), {"name": name}).fetchone()
     assert row
     return bool(row[0])
 
@@ -189,7 +189,7 @@ def test_a_daemon_that_is_forgotten_while_it_reconnects_comes_back_as_it_was(cmp
         cmp.upsert("apollo", conn=conn)
     before = cmp.wait(token)
     while "host" in names(cmp):
-        cmp.conn.execute("select pg_terminate_backend(omnicdc.holder('host'), 5000)")
+        cmp.conn.execute("select pg_terminate_backend(omnicdc.consumer_pid('host'), 5000)")
         with suppress(psycopg.Error):
             cmp.conn.execute("select omnicdc.forget_consumer('host')")
     until(lambda: names(cmp) == ["host"], "it is entered again")

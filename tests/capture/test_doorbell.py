@@ -119,10 +119,10 @@ def test_after_such_a_savepoint_the_writer_is_seen_again_by_who_parks(cmp: Cmp) 
 
 @pytest.mark.usefixtures("parked")
 def test_a_note_that_the_bell_has_rung_is_believed_only_of_this_transaction(cmp: Cmp, ear: Ear) -> None:
-    """Anyone may set `omnicdc.rung`: to nonsense, or as another transaction left it."""
+    """Anyone may set `omnicdc.notified`: to nonsense, or as another transaction left it."""
     old = str(cmp.value("select pg_current_xact_id()::text"))
     for nonsense in ("", "0", "18446744073709551616", "'; drop table projects", old):
-        cmp.conn.execute("select set_config('omnicdc.rung', %s, false)", [nonsense])
+        cmp.conn.execute("select set_config('omnicdc.notified', %s, false)", [nonsense])
         cmp.upsert("apollo")
 
         assert ear.rings() == 1, nonsense
@@ -130,7 +130,7 @@ def test_a_note_that_the_bell_has_rung_is_believed_only_of_this_transaction(cmp:
 
 def test_who_claims_to_have_rung_already_is_logged_all_the_same(cmp: Cmp) -> None:
     with cmp.conn.transaction():
-        cmp.conn.execute("select set_config('omnicdc.rung', pg_current_xact_id()::text, true)")
+        cmp.conn.execute("select set_config('omnicdc.notified', pg_current_xact_id()::text, true)")
         project = cmp.upsert("apollo")
 
     assert cmp.log() == [(project, "insert", None)]
@@ -180,7 +180,7 @@ def test_a_stop_ends_a_sleep(cmp: Cmp) -> None:
 
 
 def test_a_sleeper_beside_an_open_writer_comes_back_by_itself(cmp: Cmp) -> None:
-    """That writer tested S before the sleeper took it, and will not ring."""
+    """That writer checked the sleeper lock before the sleeper took it, and will not notify."""
     with cmp.connect() as writer, writer.transaction(), db.connect(cmp.dsn) as conn:
         cmp.upsert("apollo", conn=writer)
 
@@ -195,7 +195,9 @@ def test_a_sleeper_beside_a_prepared_writer_comes_back_by_itself(cmp: Cmp) -> No
 def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
     """P4: anybody may take an advisory lock, also ours, and exclusively."""
     with cmp.connect() as meddler:
-        meddler.execute("select pg_advisory_lock(1869442665, 1), pg_advisory_lock(1869442665, 2)")
+        meddler.execute(
+            "select pg_advisory_lock(omnicdc.writer_lock()), pg_advisory_lock(omnicdc.sleeper_lock())"
+        )
         cmp.conn.execute("set statement_timeout = '5s'")
 
         cmp.upsert("apollo")
@@ -206,7 +208,7 @@ def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
 def test_a_sleep_ends_in_time_though_somebody_keeps_the_lock_to_park_with(cmp: Cmp) -> None:
     """P1: the backstop must hold whoever holds S."""
     with cmp.connect() as meddler, db.connect(cmp.dsn) as conn:
-        meddler.execute("select pg_advisory_lock(1869442665, 2)")
+        meddler.execute("select pg_advisory_lock(omnicdc.sleeper_lock())")
         conn.execute("set statement_timeout = '2s'")  # so that the test ends
 
         Doorbell(conn).wait(now(conn), SignalFlags(), 0.1)

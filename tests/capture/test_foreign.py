@@ -37,17 +37,17 @@ LEFT: dict[LiteralString, str] = {
     "create trigger mine after insert on omnicdc.migration for each row execute function public.trap()": (
         "trigger mine on omnicdc.migration"
     ),
-    "create constraint trigger mine after insert on omnicdc.watch for each row execute function public.trap()": (
-        "trigger mine on omnicdc.watch"
+    "create constraint trigger mine after insert on omnicdc.source for each row execute function public.trap()": (
+        "trigger mine on omnicdc.source"
     ),
-    "create or replace trigger omnicdc_note_row after insert on omnicdc.canary for each row execute function public.trap()": (
-        "trigger omnicdc_note_row on omnicdc.canary"
+    "create or replace trigger omnicdc_log_row after insert on omnicdc.canary for each row execute function public.trap()": (
+        "trigger omnicdc_log_row on omnicdc.canary"
     ),
     "create rule mine as on insert to omnicdc.migration do also select public.snare()": (
         "rule mine on omnicdc.migration"
     ),
-    "create policy mine on omnicdc.watch using (public.snare())": "policy mine on omnicdc.watch",
-    "alter policy omnicdc_all on omnicdc.watch using (public.snare())": "policy omnicdc_all on omnicdc.watch",
+    "create policy mine on omnicdc.source using (public.snare())": "policy mine on omnicdc.source",
+    "alter policy omnicdc_all on omnicdc.source using (public.snare())": "policy omnicdc_all on omnicdc.source",
     "alter table omnicdc.migration alter name set default public.snare()::text": (
         "the default of column name of omnicdc.migration"
     ),
@@ -60,7 +60,7 @@ LEFT: dict[LiteralString, str] = {
     ),
     "create index mine on omnicdc.migration (public.snare(name))": "index omnicdc.mine",
     "create index mine on omnicdc.migration (name) where public.snare(name)": "index omnicdc.mine",
-    "create table omnicdc.mine () inherits (omnicdc.watch)": "omnicdc.mine, which inherits from omnicdc.watch",
+    "create table omnicdc.mine () inherits (omnicdc.source)": "omnicdc.mine, which inherits from omnicdc.source",
     "alter table omnicdc.migration rename to gone; create view omnicdc.migration as select version, name from omnicdc.gone where public.snare()": (
         "omnicdc.migration, which is no table"
     ),
@@ -77,8 +77,8 @@ LEFT: dict[LiteralString, str] = {
     "create domain public.mine as text check (public.snare()); alter table omnicdc.migration add more public.mine": (
         "column more of omnicdc.migration, whose type is public.mine"
     ),
-    "grant trigger on omnicdc.change to public": "the right TRIGGER on omnicdc.change, which everybody has",
-    "grant create on schema omnicdc to public": "the right to create in schema omnicdc, which everybody has",
+    "grant trigger on omnicdc.change to public": "the right TRIGGER on omnicdc.change, which PUBLIC has",
+    "grant create on schema omnicdc to public": "the right to create in schema omnicdc, which PUBLIC has",
     "create table public.mine (name text references omnicdc.consumer on delete cascade)": "constraint mine_name_fkey of public.mine",
 }
 
@@ -127,7 +127,7 @@ def test_a_function_that_was_replaced_is_not_run(cmp: Cmp, people: People) -> No
         for function, result in (
             ("watch(target regclass, watched text[])", "boolean"),
             ("unwatch(target regclass)", "void"),
-            ("watched_parts(out part regclass, out whole boolean)", "setof record"),
+            ("watched_relations(out relation regclass, out whole boolean)", "setof record"),
             ("capture_fault()", "text"),
             ("hash_of(content text)", "text"),
         ):
@@ -152,10 +152,10 @@ def test_a_function_that_was_replaced_is_not_run(cmp: Cmp, people: People) -> No
 
 def test_what_belongs_to_somebody_else_is_refused(cmp: Cmp) -> None:
     for deed, thing in (
-        ("alter table omnicdc.watch owner to current_user", "omnicdc.watch, which belongs to"),
+        ("alter table omnicdc.source owner to current_user", "omnicdc.source, which belongs to"),
         (
-            "alter function omnicdc.place() owner to current_user",
-            "function omnicdc.place(), which belongs to",
+            "alter function omnicdc.relation_identity() owner to current_user",
+            "function omnicdc.relation_identity(), which belongs to",
         ),
     ):
         cmp.conn.execute(deed.encode())

@@ -17,7 +17,7 @@ RINGING_ALL_THE_TIME = """
 do $$ begin
   loop
     begin
-      perform omnicdc.ring();
+      perform omnicdc.notify_consumers();
       raise exception 'undo, so that it rings again';
     exception when raise_exception then
     end;

@@ -75,9 +75,9 @@ def test_an_id_of_another_type_breaks_no_write(cmp: Cmp, kind: LiteralString) ->
 REMOVALS: list[LiteralString] = [
     "drop schema omnicdc cascade",
     "drop table omnicdc.change cascade",
-    "drop function omnicdc.note_row() cascade",
+    "drop function omnicdc.log_row() cascade",
     "drop owned by omnicdc_owner cascade",
-    "drop trigger omnicdc_note_row on projects",
+    "drop trigger omnicdc_log_row on projects",
 ]
 
 

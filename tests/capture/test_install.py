@@ -60,7 +60,7 @@ def test_psql_runs_the_printed_script_to_the_same_end(bare: Cmp) -> None:
     installed(bare)
     by_python = dump(bare)
     migrations = bare.value("select array_agg(row (version, name)::text) from omnicdc.migration")
-    watch = bare.value("select row (target, watched, source_hash)::text from omnicdc.watch")
+    watch = bare.value("select row (target, watched, source_hash)::text from omnicdc.source")
     with db.connect(bare.dsn) as conn:
         install.uninstall(conn)
 
@@ -69,7 +69,7 @@ def test_psql_runs_the_printed_script_to_the_same_end(bare: Cmp) -> None:
     assert said.returncode == 0, said.stderr
     assert dump(bare) == by_python
     assert bare.value("select array_agg(row (version, name)::text) from omnicdc.migration") == migrations
-    assert bare.value("select row (target, watched, source_hash)::text from omnicdc.watch") == watch
+    assert bare.value("select row (target, watched, source_hash)::text from omnicdc.source") == watch
     assert installed(bare) is False
 
 
@@ -135,8 +135,15 @@ def test_what_a_writer_began_before_the_capture_and_wrote_after_it_is_logged(bar
     assert bare.log() == [(project, "insert", None)]
 
 
-def test_an_older_schema_is_told_with_what_to_run(cmp: Cmp) -> None:
-    cmp.conn.execute("delete from omnicdc.migration where version > 1")
+def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have one more migration, as the next version of omnicdc will."""
+    later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
+    known = [*sql.migrations(), later]
+    monkeypatch.setattr(sql, "migrations", lambda: known)
+
+
+def test_an_older_schema_is_told_with_what_to_run(cmp: Cmp, monkeypatch: pytest.MonkeyPatch) -> None:
+    next_version(monkeypatch)
     with pytest.raises(SchemaMismatch, match="is at 1, this omnicdc needs") as raised:
         _check(cmp)
 
@@ -151,19 +158,41 @@ def test_a_newer_schema_is_told_with_what_to_run(cmp: Cmp) -> None:
     assert "pip install --upgrade" in raised.value.hint
 
 
-def test_what_the_first_schema_noted_is_kept_by_the_next(bare: Cmp) -> None:
+def test_the_next_migration_is_applied_once_and_keeps_the_log(
+    bare: Cmp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An upgrade beside a log that is in use: the rows stay, and the capture goes on."""
-    first, *_ = sql.migrations()
+    installed(bare)
+    apollo = bare.upsert("apollo")
+    next_version(monkeypatch)
+    installed(bare)
+    installed(bare)
+    artemis = bare.upsert("artemis")
+
+    assert bare.value("select array_agg(version order by version) from omnicdc.migration") == [1, 2]
+    assert bare.log() == [(apollo, "insert", None), (artemis, "insert", None)]
+
+
+def test_a_schema_of_a_development_version_is_told(bare: Cmp) -> None:
+    """Before the first release there were nine migrations, and other names of triggers and functions."""
     with db.connect(bare.dsn) as conn:
         conn.execute(sql.roles().text)
         conn.execute("set role omnicdc_owner")
-        conn.execute(first.script.text)
-        conn.execute("insert into omnicdc.migration (version, name) values (1, 'first')")
-        conn.execute("insert into omnicdc.change (op) values ('rebuild')")
-    installed(bare)
-    bare.upsert("apollo")
+        conn.execute(
+            """create table omnicdc.migration (version integer primary key, name text not null);
+               insert into omnicdc.migration values (9, '0009_pruned_history.sql');
+               create table omnicdc.canary (id uuid not null);
+               create function omnicdc.note_row() returns trigger language plpgsql as 'begin return null; end';
+               create function omnicdc.log_if_allowed(uuid[], text, text[]) returns void language sql as '';
+               create trigger omnicdc_note_row after insert on omnicdc.canary for each row execute function omnicdc.note_row()"""
+        )
+        conn.execute("reset role")
+    with pytest.raises(SchemaMismatch, match="is at 9, newer than this omnicdc knows"):
+        installed(bare)
+    with db.connect(bare.dsn) as conn:
+        install.uninstall(conn)
 
-    assert [op for _, op, _ in bare.log()] == ["rebuild", "insert"]
+    assert installed(bare)
 
 
 def _check(cmp: Cmp) -> None:
@@ -175,7 +204,7 @@ def test_a_schema_restored_without_its_data_is_installed_afresh(bare: Cmp) -> No
     """As `pg_restore --schema-only` leaves it: nobody knows its version, and there is nothing in it to lose."""
     with db.connect(bare.dsn) as conn:
         install.install(conn, "projects", WATCHED)
-        conn.execute("truncate omnicdc.migration, omnicdc.watch, omnicdc.change")
+        conn.execute("truncate omnicdc.migration, omnicdc.source, omnicdc.change")
         changed = install.install(conn, "projects", WATCHED)
         db.check_schema(conn)
         fault = db.one(conn, "capture_fault")["fault"]

@@ -16,6 +16,7 @@ from support.host import until
 from omnicdc import db
 from omnicdc.capture import install
 from omnicdc.capture.watch_list import derive
+from omnicdc.db import sql
 from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
 from omnicdc.registries.scanners import scanners
@@ -94,15 +95,16 @@ def test_one_that_was_allowed_is_no_fault_and_one_made_later_is(bare: Cmp) -> No
     assert faults(bare) == []
 
 
-def test_an_upgrade_asks_again_and_an_install_without_one_does_not(bare: Cmp) -> None:
+def test_an_upgrade_asks_again_and_an_install_without_one_does_not(
+    bare: Cmp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A table, or a column, that a migration adds stops a subscriber as well."""
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
     installed(bare, "everything")
     repeated = installed(bare)
-    bare.conn.execute(
-        """delete from omnicdc.migration where version = (select max(version) from omnicdc.migration);
-           drop table omnicdc.allowed_publication"""
-    )
+    later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
+    known = [*sql.migrations(), later]
+    monkeypatch.setattr(sql, "migrations", lambda: known)
 
     with pytest.raises(ConfigError, match="publication everything"):
         installed(bare)

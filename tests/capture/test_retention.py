@@ -150,7 +150,7 @@ def test_a_snapshot_from_another_cluster_s_future_prunes_nothing_that_is_still_o
         assert prune(cmp) == 0
     assert prune(cmp) == 1
 
-    assert cmp.value("select pruned_below <= pg_snapshot_xmax(pg_current_snapshot()) from omnicdc.watch")
+    assert cmp.value("select pruned_below <= pg_snapshot_xmax(pg_current_snapshot()) from omnicdc.source")
 
 
 def test_daemons_that_prune_at_once_delete_each_change_once(cmp: Cmp) -> None:

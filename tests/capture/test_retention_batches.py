@@ -23,8 +23,8 @@ def old_log(cmp: Cmp, rows: int, transactions: int = 1) -> None:
     """Put changes of a week ago into the log."""
     for _ in range(transactions):
         cmp.conn.execute(
-            """insert into omnicdc.change (project_id, op, at)
-               select gen_random_uuid(), 'insert', clock_timestamp() - interval '8 days' from generate_series(1, %s)""",
+            """insert into omnicdc.change (source, key, op, at)
+               select 1, gen_random_uuid()::text, 'insert', clock_timestamp() - interval '8 days' from generate_series(1, %s)""",
             [rows // transactions],
         )
 
@@ -50,7 +50,7 @@ def test_a_batch_takes_so_many_from_the_oldest_on(cmp: Cmp) -> None:
     old_log(cmp, 1000, transactions=10)
     deleted = cmp.value("select changes from omnicdc.prune('7 days', '1 day', 250)")
     oldest_left = cmp.value("select min(xid::text::bigint) from omnicdc.change")
-    pruned_below = cmp.value("select pruned_below::text::bigint from omnicdc.watch")
+    pruned_below = cmp.value("select pruned_below::text::bigint from omnicdc.source")
 
     assert (deleted, count(cmp)) == (250, 750)
     # Of the transaction that was cut in two, some rows are gone: whoever reads it is told.

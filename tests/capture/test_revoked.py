@@ -115,7 +115,7 @@ def test_what_was_revoked_later_is_told_by_name_and_fails_no_write(cmp: Cmp, peo
 
     assert [op for _, op, _ in cmp.log()] == ["insert", "update", "delete"]
     assert told["fault"] == "role omnicdc_client may not call pg_notification_queue_usage()"
-    assert "superuser" in told["mend"]
+    assert "superuser" in told["remedy"]
     assert after is None
 
 

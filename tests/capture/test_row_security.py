@@ -118,8 +118,8 @@ BROKEN: dict[LiteralString, tuple[str, LiteralString]] = {
     "create policy mine on omnicdc.change as restrictive for insert with check (1 / 0 = 1)": (
         "policy mine on omnicdc.change is not omnicdc's", "drop policy mine on omnicdc.change",
     ),
-    "create policy mine on omnicdc.watch as restrictive using (false)": (
-        "policy mine on omnicdc.watch is not omnicdc's", "drop policy mine on omnicdc.watch",
+    "create policy mine on omnicdc.source as restrictive using (false)": (
+        "policy mine on omnicdc.source is not omnicdc's", "drop policy mine on omnicdc.source",
     ),
     "create policy mine on omnicdc.migration as restrictive using (false)": (
         "policy mine on omnicdc.migration is not omnicdc's", "drop policy mine on omnicdc.migration",
@@ -197,11 +197,11 @@ def test_truncate_does_not_fail_either(cmp: Cmp, people: People) -> None:
 def test_what_the_log_refused_alters_the_fingerprint_though_it_ended(cmp: Cmp) -> None:
     """Forced, and not any more, between two looks at it."""
     cmp.conn.execute("alter table omnicdc.change enable row level security")
-    before = cmp.value("select omnicdc.capture_mark()")
+    before = cmp.value("select omnicdc.capture_fingerprint()")
     cmp.conn.execute("alter table omnicdc.change force row level security")
     cmp.conn.execute("alter table omnicdc.change no force row level security")
 
-    assert cmp.value("select omnicdc.capture_mark()") != before
+    assert cmp.value("select omnicdc.capture_fingerprint()") != before
 
 
 def test_somebody_else_s_policy_is_told(cmp: Cmp) -> None:

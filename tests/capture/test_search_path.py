@@ -32,7 +32,7 @@ NAMESAKES: list[LiteralString] = [
     "create function public.set_config(text, text, boolean) returns text language plpgsql as {trap}",
     "create function public.current_setting(text, boolean) returns text language plpgsql as {trap}",
     "create function public.lower(name) returns text language plpgsql as {trap}",
-    "create function public.pg_try_advisory_lock(integer, integer) returns boolean language plpgsql as {trap}",
+    "create function public.pg_try_advisory_lock(bigint) returns boolean language plpgsql as {trap}",
     "create function public.parse_ident(text) returns text[] language plpgsql as {trap}",
     "create function public.md5(text) returns text language plpgsql as {trap}",
     "create function public.distinct_uuid(uuid, uuid) returns boolean language plpgsql as {trap}",
@@ -60,8 +60,8 @@ def mallory(cmp: Cmp, people: People) -> Iterator[psycopg.Connection[Any]]:
             for schema in ("public", "pg_temp"):
                 trap = namesake.replace("public.", f"{schema}.").replace("{trap}", "$trap$" + TRAP + "$trap$")
                 conn.execute(trap.encode())
-        conn.execute("create temp table change (project_id uuid, op text, fields text[])")
-        conn.execute("create temp table watch (target text, watched text[], source_hash text)")
+        conn.execute("create temp table change (source smallint, key text, op text, fields text[])")
+        conn.execute("create temp table source (id smallint, target text, watched text[], source_hash text)")
         conn.execute("create temp table projects (id uuid)")
         conn.execute("create temp table pg_class (oid oid)")
         yield conn
@@ -103,7 +103,7 @@ def test_a_writer_s_namesakes_are_not_called_by_the_functions_of_daemon_and_clie
 ) -> None:
     cmp.conn.execute("set search_path = public, pg_catalog")
     cmp.conn.execute(
-        """select omnicdc.capture_fault(), omnicdc.capture_mark(), omnicdc.capture_mend(), omnicdc.is_alive('x'), omnicdc.request_rebuild(), omnicdc.request_look(), omnicdc.request_accept(),
+        """select omnicdc.capture_fault(), omnicdc.capture_fingerprint(), omnicdc.capture_remedy('x'), omnicdc.is_alive('x'), omnicdc.request_rebuild(), omnicdc.request_look(), omnicdc.request_accept(),
                   omnicdc.prune('1 day', '1 day'), omnicdc.forget_other_cluster()"""
     )
 

@@ -100,7 +100,7 @@ def test_a_partition_attached_later_is_captured(parted: Cmp) -> None:
 
 
 def test_only_the_truncate_of_a_partition_attached_later_needs_another_install(parted: Cmp) -> None:
-    """It is no fault: until then, the capture's mark tells of it."""
+    """It is no fault: until then, the capture's fingerprint shows it."""
     parted.conn.execute(LATE)
     told = fault(parted)
     installed = watch(parted)
@@ -113,11 +113,11 @@ def test_only_the_truncate_of_a_partition_attached_later_needs_another_install(p
 
 
 def test_a_trigger_switched_off_on_one_partition_is_noticed_and_mended(parted: Cmp) -> None:
-    parted.conn.execute("alter table low disable trigger omnicdc_note_update")
+    parted.conn.execute("alter table low disable trigger omnicdc_log_update")
     told = fault(parted)
     watch(parted)
 
-    assert told == "trigger omnicdc_note_update is disabled on public.low"
+    assert told == "trigger omnicdc_log_update is disabled on public.low"
     assert fault(parted) is None
 
 
@@ -158,10 +158,10 @@ def test_a_foreign_table_as_a_partition_is_a_fault_and_refused(parted: Cmp) -> N
 
 def test_a_table_that_inherits_is_a_fault_and_refused(cmp: Cmp) -> None:
     """Its rows are read with the table's, and PostgreSQL hands no trigger down to it."""
-    before = cmp.value("select omnicdc.capture_mark()")
+    before = cmp.value("select omnicdc.capture_fingerprint()")
     cmp.conn.execute("create table child () inherits (projects)")
     told = fault(cmp)
-    during = cmp.value("select omnicdc.capture_mark()")
+    during = cmp.value("select omnicdc.capture_fingerprint()")
     with pytest.raises(ConfigError) as refused:
         watch(cmp)
     cmp.conn.execute("alter table public.child no inherit public.projects")

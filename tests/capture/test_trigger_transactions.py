@@ -110,7 +110,7 @@ def test_a_prepared_transaction_that_is_rolled_back_leaves_nothing(cmp: Cmp) -> 
 
 def test_postgresql_refuses_to_prepare_a_transaction_that_rang(cmp: Cmp) -> None:
     """Why there is `wake: poll`: with a parked consumer, two-phase commit and NOTIFY exclude each other."""
-    cmp.conn.execute("select pg_advisory_lock_shared(1869442665, 2)")  # a consumer parks
+    cmp.conn.execute("select pg_advisory_lock_shared(omnicdc.sleeper_lock())")  # a consumer parks
 
     with pytest.raises(pg.FeatureNotSupported), prepared(cmp):
         pass

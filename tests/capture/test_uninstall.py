@@ -77,8 +77,8 @@ GONE: list[LiteralString] = [
     "alter table projects rename to ventures",
     "alter table projects drop name",
     "drop table omnicdc.change cascade",
-    "truncate omnicdc.watch",
-    "drop trigger omnicdc_note_row on projects",
+    "truncate omnicdc.source",
+    "drop trigger omnicdc_log_row on projects",
     "drop schema omnicdc cascade",
 ]
 

@@ -184,7 +184,7 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
 
 HOME: LiteralString = """
 select exists (select from omnicdc.change c, omnicdc.consumer k
-                where c.project_id = omnicdc.canary_id() and pg_visible_in_snapshot(c.xid, k.snapshot))
+                where c.source = 0 and pg_visible_in_snapshot(c.xid, k.snapshot))
 """
 
 

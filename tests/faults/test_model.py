@@ -77,7 +77,7 @@ on conflict do nothing
 COLUMNS = ["name", "key", "type", "status", "metadata_", "description"]
 LEVELS = ["read committed", "repeatable read", "serializable"]
 ERRORS = ["ENOSPC", "EIO", "EROFS"]
-TRIGGERS = ["omnicdc_note_row", "omnicdc_note_update", "omnicdc_note_truncate"]
+TRIGGERS = ["omnicdc_log_row", "omnicdc_log_update", "omnicdc_log_truncate"]
 
 ids = st.sampled_from(IDS)
 writers = st.integers(0, 2)
@@ -460,7 +460,7 @@ def test_a_transaction_is_prepared_beside_writers_who_just_look_whether_somebody
     """P4: who looks holds the lock for an instant, and another one took that for a sleeper, and notified."""
     dsn, count = ground.database(), scale(100, 3000)
     with Cmp(dsn) as cmp, cmp.connect() as looking:
-        looking.execute("select pg_advisory_lock(1869442665, 2)")
+        looking.execute("select pg_advisory_lock(omnicdc.sleeper_lock())")
         for number in range(count):
             cmp.conn.execute("begin")
             cmp.upsert(f"{number}")

@@ -47,7 +47,7 @@ WATCHED = derive(scanners().values()).fields
 LONGEST_WRITE_S = 1.0
 """A write takes a millisecond; one that waited for omnicdc would take until a time-out."""
 
-TRIGGERS = ("omnicdc_note_row", "omnicdc_note_update", "omnicdc_note_truncate")
+TRIGGERS = ("omnicdc_log_row", "omnicdc_log_update", "omnicdc_log_truncate")
 ALL_ON: LiteralString = "alter table projects " + ", ".join(
     f"enable always trigger {name}" for name in TRIGGERS
 )
@@ -98,7 +98,7 @@ grant select, insert, update, delete on projects to WRITER
 """
 
 DEMOTED = "alter table projects enable trigger user"
-INVOKER = "alter function omnicdc.note_row() security invoker"
+INVOKER = "alter function omnicdc.log_row() security invoker"
 UNSAFE = ("drop ", INVOKER)
 """Done while nobody else writes: PostgreSQL's own DROP locks a partition before its table, and writers come to them the
 other way round; and a function that no longer runs as its owner lets a stranger's write fail, which nothing can prevent."""
@@ -108,16 +108,16 @@ BREAKS: list[tuple[str, str]] = [
     ("alter table projects disable trigger user", "is disabled on"),
     *((f"alter table projects disable trigger {name}", f"trigger {name} is disabled on") for name in TRIGGERS),
     (DEMOTED, "does not fire always"),
-    ("alter table projects enable replica trigger omnicdc_note_update", "does not fire always"),
+    ("alter table projects enable replica trigger omnicdc_log_update", "does not fire always"),
     *((f"drop trigger {name} on projects", f"trigger {name} is missing on") for name in TRIGGERS),
-    ("drop function omnicdc.note_row() cascade", "omnicdc_note_row is missing on"),
-    ("drop function omnicdc.note_update() cascade", "omnicdc_note_update is missing on"),
-    (EDIT.format("note_row"), "function omnicdc.note_row() was edited"),
-    (EDIT.format("note_update"), "function omnicdc.note_update() was edited"),
-    (INVOKER, "function omnicdc.note_row() was edited"),
-    ("alter function omnicdc.note_update() reset search_path", "function omnicdc.note_update() was edited"),
-    ("alter function omnicdc.note_update() owner to current_user", "function omnicdc.note_update() was edited"),
-    ("truncate omnicdc.watch", "no table is watched"),
+    ("drop function omnicdc.log_row() cascade", "omnicdc_log_row is missing on"),
+    ("drop function omnicdc.log_update() cascade", "omnicdc_log_update is missing on"),
+    (EDIT.format("log_row"), "function omnicdc.log_row() was edited"),
+    (EDIT.format("log_update"), "function omnicdc.log_update() was edited"),
+    (INVOKER, "function omnicdc.log_row() was edited"),
+    ("alter function omnicdc.log_update() reset search_path", "function omnicdc.log_update() was edited"),
+    ("alter function omnicdc.log_update() owner to current_user", "function omnicdc.log_update() was edited"),
+    ("truncate omnicdc.source", "no table is watched"),
     (REPLACED, "is missing on"),
     (PARTITIONED, "is missing on"),
     (REPLACED, "is missing on"),
@@ -212,7 +212,7 @@ RIGHTS: list[tuple[str, str]] = [
     ("revoke select (id) on projects from omnicdc_daemon", "SELECT on column id of public.projects"),
     ("revoke usage on schema omnicdc from omnicdc_daemon", "USAGE on schema omnicdc"),
     ("revoke select on omnicdc.change from omnicdc_daemon", "SELECT on omnicdc.change"),
-    ("revoke select on omnicdc.watch from omnicdc_daemon", "SELECT on omnicdc.watch"),
+    ("revoke select on omnicdc.source from omnicdc_daemon", "SELECT on omnicdc.source"),
     ("revoke update on omnicdc.consumer from omnicdc_daemon", "UPDATE on omnicdc.consumer"),
     ("revoke all on omnicdc.history from omnicdc_daemon", "INSERT on omnicdc.history"),
     (
@@ -353,7 +353,7 @@ SILENT: list[tuple[str, str]] = [
     ),
     (
         "functions edited for one transaction",
-        f"{EDIT.format('note_update')}; update projects set key = key || '?'; RESTORE",
+        f"{EDIT.format('log_update')}; update projects set key = key || '?'; RESTORE",
     ),
     (
         "another table in its place, with triggers",
@@ -372,7 +372,7 @@ def test_what_no_trigger_sees_is_published_and_not_called_published_before(
     took = []
     chosen = [deed for _ in range(scale(1, 3)) for deed in dice.sample(SILENT, scale(2, len(SILENT)))]
     for what, deed in chosen:
-        whole = place.cmp.value("select pg_get_functiondef('omnicdc.note_update'::regproc)")
+        whole = place.cmp.value("select pg_get_functiondef('omnicdc.log_update'::regproc)")
         with db.connect(place.cmp.dsn) as conn, conn.transaction():
             token = db.one(conn, "token")["token"]
             done = deed.replace("WRITER", place.writer).replace("RESTORE", whole).removesuffix("; INSTALL")
@@ -601,7 +601,7 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
                 "installed": None
             }:
                 conn.execute("delete from omnicdc.migration where version = 9999")
-                conn.execute(EDIT.format("note_update").encode())
+                conn.execute(EDIT.format("log_update").encode())
             try:
                 if number % 4 == 3:
                     install.uninstall(conn)
@@ -667,7 +667,7 @@ def test_partitions_come_and_go_with_their_rows(place: Place, evidence: Evidence
                 conn.execute(statement.encode())
         if deed.endswith("INSTALL"):
             assert place.mend().startswith(
-                "capture is broken: trigger omnicdc_note_row is missing on public.projects"
+                "capture is broken: trigger omnicdc_log_row is missing on public.projects"
             )
         took.append(honest(place, token))
         honest(place, None)

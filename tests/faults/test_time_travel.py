@@ -340,9 +340,9 @@ def test_what_came_with_the_dump_is_not_taken_for_what_happens_here(
         directory.with_name("aside").rename(directory)
         until(lambda: cmp.wait().arrived, "the directory is back")
         # A write that nobody notes: the old prune mark would say that its row was pruned long ago.
-        cmp.conn.execute("alter table projects disable trigger omnicdc_note_row")
+        cmp.conn.execute("alter table projects disable trigger omnicdc_log_row")
         unnoted = cmp.wait(write(cmp, "unnoted"), timeout_s=1)
-        cmp.conn.execute("alter table projects enable always trigger omnicdc_note_row")
+        cmp.conn.execute("alter table projects enable always trigger omnicdc_log_row")
         # All gone: the guard holds, also once the ids have passed that of the old cluster's `accept`.
         cmp.conn.execute("delete from projects")
         before = cmp.wait()
@@ -448,7 +448,7 @@ create table fresh (like projects including all);
 insert into fresh select * from projects;
 drop table projects;
 alter table fresh rename to projects;
-select omnicdc.watch('projects', w.watched) from omnicdc.watch w
+select omnicdc.watch('projects', w.watched) from omnicdc.source w
 """
 
 
@@ -562,7 +562,7 @@ def test_until_its_first_scan_a_daemon_vouches_for_nothing(scene: Scene, evidenc
             daemon.process.send_signal(signal.SIGCONT)
             until(lambda: cmp.value("select count(*) from pg_locks where not granted"), "its scan waits")
             # As if the new session had the number of the one that wrote the row: where there are few, they come again.
-            cmp.conn.execute("update omnicdc.consumer set backend = omnicdc.holder(name)")
+            cmp.conn.execute("update omnicdc.consumer set backend = omnicdc.consumer_pid(name)")
             blind = [cmp.wait(timeout_s=0.3), cmp.wait(kept, timeout_s=0.3)]
             showed = shows(host)
         daemon.wait_for("recovered", after=seen)

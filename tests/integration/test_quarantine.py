@@ -113,7 +113,7 @@ def test_a_row_is_one_line_when_it_enters_and_when_it_leaves(cmp: Cmp, host: Hos
     daemon.wait_for("quarantined", project=held)
     cmp.upsert("apollo")
     cmp.wait()
-    cmp.value("select pg_terminate_backend(omnicdc.holder('host'))")
+    cmp.value("select pg_terminate_backend(omnicdc.consumer_pid('host'))")
     daemon.wait_for("recovered")
     cmp.upsert("artemis")
     cmp.wait()

@@ -97,7 +97,7 @@ def test_a_statement_that_the_server_never_answers_ends_it(
 def test_a_watch_that_vanishes_ends_it_with_what_to_run(cmp: Cmp, host: Host) -> None:
     with opened(host) as one:
         one.publish()
-        cmp.conn.execute("delete from omnicdc.watch")
+        cmp.conn.execute("delete from omnicdc.source")
 
         with pytest.raises(SchemaMismatch, match="no table is watched"):
             one.keep_house()

@@ -138,7 +138,7 @@ def test_a_capture_that_breaks_during_a_scan_is_reported_at_once(cmp: Cmp, host:
     cmp.upsert("apollo")
 
     def disable() -> None:
-        cmp.conn.execute("alter table projects disable trigger omnicdc_note_row")
+        cmp.conn.execute("alter table projects disable trigger omnicdc_log_row")
 
     with capture_logs() as logged, opened(host) as one:
         run_once(one.conn, one.state, during("scanned cmp_projects", disable))

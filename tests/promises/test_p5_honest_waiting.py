@@ -193,9 +193,9 @@ def test_no_consumer(cmp: Cmp, host: Host) -> None:
     every(
         3,
         [
-            "alter table projects disable trigger omnicdc_note_row",
-            "drop trigger omnicdc_note_row on projects",
-            "alter table projects enable replica trigger omnicdc_note_row",
+            "alter table projects disable trigger omnicdc_log_row",
+            "drop trigger omnicdc_log_row on projects",
+            "alter table projects enable replica trigger omnicdc_log_row",
         ],
     ),
 )
@@ -207,7 +207,7 @@ def test_capture_broken(cmp: Cmp, host: Host, damage: str) -> None:
     answer = ask(host, "--token", token)
 
     assert answer[:2] == ("capture_broken", 1)
-    assert "omnicdc_note_row" in answer[2]["detail"]
+    assert "omnicdc_log_row" in answer[2]["detail"]
     assert ask(host)[:2] == ("capture_broken", 1)
 
 

@@ -138,7 +138,7 @@ def test_a_transaction_whose_end_is_forgotten_is_not_called_published(cmp: Cmp) 
     """PostgreSQL knows for some hundred million transactions how each ended: one from before may have been rolled back."""
     ancient = "100"
     assert cmp.value("select pg_xact_status(%s::text::xid8)", ancient) is None
-    cmp.conn.execute("update omnicdc.watch set pruned_below = '101'")
+    cmp.conn.execute("update omnicdc.source set pruned_below = '101'")
 
     with pytest.raises(ConfigError, match="whether transaction 100 was committed is no longer known"):
         cmp.wait(ancient, timeout_s=0)

@@ -187,7 +187,7 @@ def test_a_sweep_finds_what_the_log_never_told(cmp: Cmp, host: Host) -> None:
     _, _ = served(cmp, host, OMNICDC_POLL_S="0.05", OMNICDC_SWEEP_S="0.1")
     cmp.conn.execute("alter table projects disable trigger user")
     cmp.conn.execute("update projects set status = 'silent' where key like 'key-1%'")
-    cmp.conn.execute("alter table projects enable always trigger omnicdc_note_row")
+    cmp.conn.execute("alter table projects enable always trigger omnicdc_log_row")
     wanted = rebuilt(cmp)
 
     until(lambda: host.content() == wanted, "the sweep")

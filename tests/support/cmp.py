@@ -136,10 +136,10 @@ class Cmp:
         )
 
     def log(self) -> list[tuple[str | None, str, tuple[str, ...] | None]]:
-        """Return project id, op and fields of every row of the log, in the order of their writing; no canaries."""
+        """Return key, op and fields of every row of the log, in the order of their writing; no canaries."""
         rows = self.conn.execute(
-            """select project_id::text, op, fields from omnicdc.change
-                where project_id is distinct from omnicdc.canary_id() order by at"""
+            """select key, op, fields from omnicdc.change
+                where source is distinct from 0 order by at"""
         ).fetchall()
         return [(project, op, None if fields is None else tuple(fields)) for project, op, fields in rows]
 

@@ -162,7 +162,9 @@ class Witness:
             "select count(*) from omnicdc.consumer where pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot())"
         )
         assert ahead == 0
-        return self._cmp.value("select omnicdc.holder(%s)", self._host.env["OMNICDC_CONSUMER"]) is not None
+        return (
+            self._cmp.value("select omnicdc.consumer_pid(%s)", self._host.env["OMNICDC_CONSUMER"]) is not None
+        )
 
     def _tidy(self) -> bool:
         return bool(read_manifest(self._host.root)) and not leftovers([self._host.root, self._host.state])

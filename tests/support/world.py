@@ -101,7 +101,7 @@ class World:
     def terminate(self) -> None:
         """End the daemon's connection."""
         consumer = self.host.env["OMNICDC_CONSUMER"]
-        self.cmp.value("select pg_terminate_backend(omnicdc.holder(%s))", consumer)
+        self.cmp.value("select pg_terminate_backend(omnicdc.consumer_pid(%s))", consumer)
 
     def disable(self, trigger: LiteralString) -> None:
         """Disable a trigger: CMP may be changed from now on without a trace."""

@@ -1,0 +1,15 @@
+-- omnicdc.relation_identity(): the identity of the log and of CMP's table, and when their server started.
+--
+-- It changes when one of the tables is dropped and created again, or restored. The server's start is part of it because
+-- process numbers repeat after a restart: those of a container are the same after each start.
+-- Result: their oids (`-` for a table that does not exist) and the start; as of this moment, whatever the transaction's snapshot is.
+-- Tables written: none.
+create or replace function omnicdc.relation_identity() returns text
+language sql stable set search_path = pg_catalog, pg_temp set row_security = on
+as $identity$
+  select concat(coalesce(to_regclass('omnicdc.change')::oid::text, '-'), ' ',
+                coalesce((select to_regclass(s.target)::oid::text from omnicdc.source s), '-'), ' ',
+                extract(epoch from pg_postmaster_start_time()))
+$identity$;
+revoke all on function omnicdc.relation_identity() from public;
+grant execute on function omnicdc.relation_identity() to omnicdc_daemon, omnicdc_client;
