@@ -118,7 +118,7 @@ def test_after_such_a_savepoint_the_writer_is_seen_again_by_who_parks(cmp: Cmp) 
 
 
 @pytest.mark.usefixtures("parked")
-def test_a_note_that_the_bell_has_rung_is_believed_only_of_this_transaction(cmp: Cmp, ear: Ear) -> None:
+def test_the_setting_omnicdc_notified_is_trusted_only_for_this_transaction(cmp: Cmp, ear: Ear) -> None:
     """Anyone may set `omnicdc.notified`: to nonsense, or as another transaction left it."""
     old = str(cmp.value("select pg_current_xact_id()::text"))
     for nonsense in ("", "0", "18446744073709551616", "'; drop table projects", old):
