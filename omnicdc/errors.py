@@ -17,8 +17,9 @@ from __future__ import annotations
 class OmnicdcError(Exception):
     """Something failed; `hint` is the command that fixes it.
 
-    `again` says that the next attempt may succeed without it. Who makes that attempt depends on who reports the error: the
-    daemon does by itself, for a command or a client its user does. So it is not in `hint`, but in `advice`.
+    `again` says that the next attempt may succeed without it. Who makes that attempt depends on who reports
+    the error: the daemon does by itself, for a command or a client its user does. So it is not in `hint`, but
+    in `advice`.
     """
 
     def __init__(self, message: str, *, hint: str = "", again: bool = False, **context: object) -> None:

@@ -77,10 +77,12 @@ def _read_and_scan(
 ) -> tuple[Reading, Work, Collection[str]] | None:
     """Read the log and scan what it names, in one snapshot; None if there was nothing to do.
 
-    Returns the work that was done, and the scanners that changes asked for, whether or not they were tried now.
+    Returns the work that was done, and the scanners that changes asked for, whether or not they were tried
+    now.
 
-    If CMP's rows got other values meanwhile without being written (an enum's label was renamed), some entries show the old ones
-    and others the new: then everything is scanned again. Raises DatabaseUnavailable if that happens again and again.
+    If CMP's rows got other values meanwhile without being written (an enum's label was renamed), some entries
+    show the old ones and others the new: then everything is scanned again. Raises DatabaseUnavailable if that
+    happens again and again.
     """
     for _ in range(SCANS):
         with ExitStack() as transaction:

@@ -43,7 +43,10 @@ class Looker(Protocol):
     """Whoever looks for the inputs of what a change brought."""
 
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool) -> None:
-        """Look for the inputs of these URL keys (None: of any), wait a moment, and give the state what is known."""
+        """Look for the inputs of these URL keys (None.
+
+        Of any), wait a moment, and give the state what is known.
+        """
 
 
 @dataclass(slots=True)
@@ -63,7 +66,8 @@ class State:
     capture: Capture
     """As it was last looked at."""
     verified_fingerprint: str | None = None
-    """The capture's fingerprint when everything was last read: what it missed before is in the registries all the same."""
+    """The capture's fingerprint when everything was last read: what it missed before is in the registries all
+    the same."""
     snapshot: str = ""
     generation: int = 0
     accepted: bool = False
@@ -113,9 +117,12 @@ class State:
             self.verified_fingerprint = self.capture.fingerprint
 
     def due_now(self, work: Work, changes: Iterable[Change]) -> Work:
-        """Return the part of the work that changes ask for which is done now; the rest is left to a full scan.
+        """Return the part of the work that changes ask for which is done now.
 
-        A registry that is held because its scan fails is scanned again at once if that is quick, or a rebuild asks for it.
+        The rest is left to a full scan.
+
+        A registry that is held because its scan fails is scanned again at once if that is quick, or a rebuild
+        asks for it.
         """
         rebuild = any(change.op == "rebuild" for change in changes)
         projections = self.projections
@@ -173,7 +180,10 @@ class State:
         return Policy(config.on_drift == "restore", config.guard_share, config.guard_min, self.accepted)
 
     def mark_published(self, done: Publication) -> None:
-        """After a publication: what is not held shows this snapshot, and what failed waits for the next try."""
+        """After a publication.
+
+        What is not held shows this snapshot, and what failed waits for the next try.
+        """
         self.accepted = self.manifest.retrying = False
         if done.written:
             self.generation += 1
@@ -195,7 +205,10 @@ class State:
         stages: Mapping[str, float],
         asked: Collection[str],
     ) -> Generation:
-        """Return what this cycle did; `asked` are the scanners that changes concerned, whether or not they were tried."""
+        """Return what this cycle did.
+
+        `asked` are the scanners that changes concerned, whether or not they were tried.
+        """
         named = [ids for ids in work.values() if ids is not ALL]
         concerned = {*work, *asked}
         return Generation(
@@ -214,7 +227,10 @@ class State:
         )
 
     def altered(self, capture: Capture) -> None:
-        """Take the capture as it is now: what CMP wrote before may have been missed, so have everything scanned."""
+        """Take the capture as it is now.
+
+        What CMP wrote before may have been missed, so have everything scanned.
+        """
         if capture != self.capture:
             capture.report()
         self.capture = capture
@@ -229,7 +245,10 @@ class State:
             file.projection.sweep()
 
     def inputs_report(self) -> dict[str, Any]:
-        """Return what is acknowledged of the inputs: whether the files hold them, and what is wrong with them."""
+        """Return what is acknowledged of the inputs.
+
+        Whether the files hold them, and what is wrong with them.
+        """
         behind = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
         waiting = self.looking or (("publication",) if behind else ())
         return {
@@ -242,7 +261,10 @@ class State:
         }
 
     def arrived(self) -> Collection[str] | None:
-        """Return the URL keys that were seen for the first time since the last call; None if any may be among them."""
+        """Return the URL keys that were seen for the first time since the last call.
+
+        None if any may be among them.
+        """
         found = [projection.take_arrived() for projection in self.projections.values()]
         return None if None in found else {key for keys in found if keys for key in keys}
 
@@ -275,7 +297,10 @@ class State:
         return self.accepted or not projection.hold.resting
 
     def quarantine(self) -> dict[str, Mapping[str, str]]:
-        """Return registry to project to the reason why it is held back; registries without any are left out."""
+        """Return registry to project to the reason why it is held back.
+
+        Registries without any are left out.
+        """
         return {it.name: held for it in self.projections.values() if (held := it.held_projects())}
 
     def held(self) -> Iterator[Projection]:

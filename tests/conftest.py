@@ -1,4 +1,7 @@
-"""What all tests stand on: a real PostgreSQL, a CMP in a database of its own, a registry host, the command."""
+"""What all tests stand on.
+
+A real PostgreSQL, a CMP in a database of its own, a registry host, the command.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ from omnicdc.registries.scanners import scanners
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The same few examples at every run, so that a green run stays green; EXPLORE=1 and a campaign look for new ones, and for more.
+# The same few examples at every run, so that a green run stays green; EXPLORE=1 and a campaign look for new
+# ones, and for more.
 hypothesis.settings.register_profile("steady", derandomize=True, max_examples=25, deadline=None)
 hypothesis.settings.register_profile("explore", print_blob=True, max_examples=200, deadline=None)
 
@@ -45,7 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays to the end: the garbage collector need not look at it again and again."""
+    """What was imported and collected stays to the end.
+
+    The garbage collector need not look at it again and again.
+    """
     gc.freeze()
 
 
@@ -54,7 +61,10 @@ GROUP = re.compile(r'^pytestmark = .*pytest\.mark\.xdist_group\("(.+?)"\)', re.M
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Run the files of one `xdist_group` in one process: pytest-xdist's own way has no effect with pytest 9.2."""
+    """Run the files of one `xdist_group` in one process.
+
+    Pytest-xdist's own way has no effect with pytest 9.2.
+    """
     if config.getvalue("dist") != "loadgroup":
         return None
 
@@ -73,7 +83,10 @@ WATCHED = derive(scanners().values()).fields
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """A superuser's connection string: OMNICDC_TEST_DSN, else the embedded PostgreSQL's, one a test process."""
+    """A superuser's connection string.
+
+    OMNICDC_TEST_DSN, else the embedded PostgreSQL's, one a test process.
+    """
     given = os.environ.get("OMNICDC_TEST_DSN")
     if given:
         yield given

@@ -48,9 +48,9 @@ class GoingOn(Protocol):
 class Doorbell:
     """Listens on one connection.
 
-    Writers notify only while a consumer is parked. A writer that stayed silent looked before we parked,
-    and still holds the writer lock, or has ended: so after parking, look for that lock, then read once more. If it
-    is held, come back soon; a writer that begins later notifies.
+    Writers notify only while a consumer is parked. A writer that stayed silent looked before we parked, and
+    still holds the writer lock, or has ended: so after parking, look for that lock, then read once more. If
+    it is held, come back soon; a writer that begins later notifies.
     """
 
     def __init__(self, conn: db.Connection) -> None:
@@ -67,8 +67,9 @@ class Doorbell:
     ) -> tuple[Wakeup, bool]:
         """Return when something waits already, at a notification, after `at_most_s`, or when told to.
 
-        `when_quiet` is called just before sleeping if no writer is open and the next one will notify; it may set how long
-        to listen. Returns also whether we are parked, which the next reading ends: until then every writer notifies.
+        `when_quiet` is called just before sleeping if no writer is open and the next one will notify; it may
+        set how long to listen. Returns also whether we are parked, which the next reading ends: until then
+        every writer notifies.
         """
         with db.translated("waiting for the log"):
             parked = bool(db.one(self._conn, "park")["parked"])
@@ -111,7 +112,10 @@ class Doorbell:
 
 
 class Poll:
-    """Stands in for the doorbell where notifications do not arrive (`wake: poll`): comes back when the time is up."""
+    """Stands in for the doorbell where notifications do not arrive (`wake: poll`).
+
+    Comes back when the time is up.
+    """
 
     def __init__(self) -> None:
         self._again = False

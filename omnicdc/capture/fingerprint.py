@@ -1,8 +1,8 @@
 """Asks whether the capture is sound, and whether its fingerprint is still the one at which everything was read.
 
-The fingerprint covers what alters CMP's rows without a write of them (sql/functions/capture_fingerprint.sql). An enum's output
-follows the newest catalog while the rows follow an older snapshot, so a scan is good only if the fingerprint was the same
-before and after it, each time read outside the scan's own snapshot.
+The fingerprint covers what alters CMP's rows without a write of them (sql/functions/capture_fingerprint.sql).
+An enum's output follows the newest catalog while the rows follow an older snapshot, so a scan is good only if
+the fingerprint was the same before and after it, each time read outside the scan's own snapshot.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Capture:
 
 
 def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
-    """Ask how the capture is, and whether it knows this watch list; raises SchemaMismatch if nothing is captured at all."""
+    """Ask how the capture is, and whether it knows this watch list.
+
+    Raises SchemaMismatch if nothing is captured at all.
+    """
     installed = watched(conn)
     lacking = sorted({*watch.fields} - {*installed["watched"]})
     same = tuple(sorted(installed["watched"])) == watch.fields
@@ -60,6 +63,9 @@ def watched(conn: db.Connection) -> db.Row:
 
 
 def fingerprint(conn: db.Connection) -> str:
-    """Return the capture's fingerprint of now; `conn` must be outside of a transaction, for in one it may be an old one."""
+    """Return the capture's fingerprint of now.
+
+    `conn` must be outside of a transaction, for in one it may be an old one.
+    """
     with db.translated("comparing the capture's fingerprint"):
         return str(db.one(conn, "fingerprint")["fingerprint"])

@@ -35,9 +35,9 @@ def install(
 ) -> bool:
     """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
 
-    `allowed` names the publications that may carry omnicdc's tables; they are stored.
-    One transaction: all or nothing. Raises ConfigError for a table that cannot be watched, and where tables would be
-    created or altered that a publication carries unasked; LockBusy if the table's lock cannot be had, SchemaMismatch
+    `allowed` names the publications that may carry omnicdc's tables; they are stored. One transaction: all or
+    nothing. Raises ConfigError for a table that cannot be watched, and where tables would be created or
+    altered that a publication carries unasked; LockBusy if the table's lock cannot be had, SchemaMismatch
     without the rights.
     """
     for attempt in Retrying(
@@ -60,7 +60,8 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
                 hint="is it this database? --table NAME or --table SCHEMA.NAME",
             )
         conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
-        # The table was found by the installer's own path; from here on no other user's objects of the same name are.
+        # The table was found by the installer's own path; from here on no other user's objects of the same
+        # name are.
         conn.execute("set local search_path = pg_catalog, pg_temp")
         # Before anything else: what others left behind would run with the installer's rights.
         conn.execute(_no_foreign())
@@ -69,7 +70,8 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
         if db.one(conn, "schema_state")["installed"] and db.one(conn, "policies_lacking")["lacking"]:
-            # Before anything is read of our tables: a policy that was altered or dropped may hide it from the installer.
+            # Before anything is read of our tables: a policy that was altered or dropped may hide it from the
+            # installer.
             _lock(conn, target)
             conn.execute("set local role omnicdc_owner")
             conn.execute(sql.policies().text)
@@ -108,8 +110,8 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
 def _lock(conn: db.Connection, target: str) -> None:
     """Lock CMP's table against writers, before omnicdc's tables are altered.
 
-    Writers come to the log from the table: taken the other way round, we would wait for each other, and PostgreSQL would
-    make one of CMP's writes fail.
+    Writers come to the log from the table: taken the other way round, we would wait for each other, and
+    PostgreSQL would make one of CMP's writes fail.
     """
     conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
 
@@ -135,7 +137,8 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
         "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
     )
     found = pgsql.SQL(
-        "select pg_catalog.set_config('omnicdc.table', {}::pg_catalog.regclass::pg_catalog.oid::pg_catalog.text, false);\n"
+        "select pg_catalog.set_config('omnicdc.table', "
+        "{}::pg_catalog.regclass::pg_catalog.oid::pg_catalog.text, false);\n"
     )
     lacking, grant = sql.executes()
     parts = [
@@ -209,7 +212,8 @@ def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
         if refused_by := _event_trigger(conn, exc.__cause__):
             name, function = refused_by["name"], refused_by["function"]
             raise ConfigError(
-                f"{doing}: event trigger {name} (function {function}) refused it: {exc.message.removeprefix(f'{doing}: ')}",
+                f"{doing}: event trigger {name} (function {function}) refused it: "
+                f"{exc.message.removeprefix(f'{doing}: ')}",
                 hint=f"as a superuser: `alter event trigger {name} disable`, then `omnicdc install`, then "
                 f"`alter event trigger {name} enable`; or grant omnicdc_owner what that function needs",
             ) from exc
@@ -226,7 +230,8 @@ def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
             case pg.InsufficientPrivilege():
                 raise ConfigError(
                     exc.message,
-                    hint="run it as a superuser, or as the table's owner with CREATEROLE and CREATE on the database; "
+                    hint="run it as a superuser, or as the table's owner with CREATEROLE and CREATE on the "
+                    "database; "
                     "or give `omnicdc install --print` to your DBA",
                 ) from exc
             case psycopg.Error(sqlstate="OC001") as refused:

@@ -1,4 +1,6 @@
-"""Reads the log without gaps. The algorithm is explained in docs/how-it-works.md; `doorbell` says when to read again.
+"""Reads the log without gaps.
+
+The algorithm is explained in docs/how-it-works.md; `doorbell` says when to read again.
 
 The reader remembers the snapshot of its last read and takes what is visible now and was not visible
 then (PgQ's pair of snapshots): a transaction that commits late is neither lost nor waited for.
@@ -72,7 +74,9 @@ def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> 
 
 
 def check_same_relations(found: str, before: str) -> None:
-    """Raise DatabaseUnavailable if the relation identity `found` differs from `before`: no log says what other tables hold.
+    """Raise DatabaseUnavailable if the relation identity `found` differs from `before`.
+
+    No log says what other tables hold.
 
     A table that does not exist is reported by the query that reads it.
     """

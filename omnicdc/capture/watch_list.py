@@ -40,7 +40,10 @@ class Watch:
 
 
 def derive(scanners: Iterable[Scanner]) -> Watch:
-    """Derive the watch list from the scanners' queries; raises ConfigError, with the position, for a bad one."""
+    """Derive the watch list from the scanners' queries.
+
+    Raises ConfigError, with the position, for a bad one.
+    """
     return Watch(
         {
             scanner.name: fields_read(scanner.query.replace("{table}", "projects"), scanner.name)

@@ -79,7 +79,10 @@ def main() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Have each stream lead somewhere: the next file opened would take its number, and hold what libraries say there."""
+    """Have each stream lead somewhere.
+
+    The next file opened would take its number, and hold what libraries say there.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - as long as we run

@@ -60,7 +60,10 @@ class Group(Answering, click.Group):
 
 
 def refuse_other_encodings(arguments: Iterable[str]) -> None:
-    """Raise ConfigError for an argument that is not UTF-8, of which it says only the place: it may be a password."""
+    """Raise ConfigError for an argument that is not UTF-8, of which it says only the place.
+
+    It may be a password.
+    """
     for before, argument in pairwise(["", *arguments]):
         name, _, _ = argument.partition("=")
         if not is_unicode(argument):

@@ -64,8 +64,8 @@ def list_(*, as_json: bool, **given: Any) -> None:
 def forget(*, name: str, as_json: bool, **given: Any) -> None:
     """Forget a consumer that is gone for good: its row, and the history of its generations.
 
-    Its files are left as they are. Refused while its daemon is connected. A daemon of this name that comes back
-    is entered again. Needs the role omnicdc_daemon.
+    Its files are left as they are. Refused while its daemon is connected. A daemon of this name that comes
+    back is entered again. Needs the role omnicdc_daemon.
     """
     from omnicdc import db
 

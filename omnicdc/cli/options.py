@@ -38,7 +38,10 @@ _REGISTRIES = (
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
-    """Take a number of seconds, 0 or more; click refuses the rest, NaN and infinity too, with exit status 2."""
+    """Take a number of seconds, 0 or more.
+
+    Click refuses the rest, NaN and infinity too, with exit status 2.
+    """
     if not 0 <= value < math.inf:
         raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
     return value
@@ -81,7 +84,8 @@ def load(given: dict[str, Any]) -> Config:
     if conninfo.holds_secret(given.get("dsn")):
         raise ConfigError(
             "--dsn: a password on the command line is shown to every user of this host by `ps`",
-            hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if others were here",
+            hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if "
+            "others were here",
         )
     return configuration.load(given, os.environ, uid=os.getuid())
 

@@ -48,7 +48,10 @@ def written() -> Iterator[None]:
 
 
 def leave(stream: TextIO) -> None:
-    """Let go what a standard stream did not take: Python would try again at its end, fail again, and put its own exit status in place of ours."""
+    """Let go what a standard stream did not take.
+
+    Python would try again at its end, fail again, and put its own exit status in place of ours.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

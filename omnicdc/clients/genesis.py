@@ -58,9 +58,10 @@ class Propagation:
 class GenesisClient:
     """Waits for what Genesis wrote.
 
-    Finds its connection as the command does: `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a process that
-    lead to one CMP share one connection that listens, and a few to look with, so a client may be shared by threads and
-    there may be many. `close`, or the end of a `with`, gives them back; a call after that opens them again.
+    Finds its connection as the command does: `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a process
+    that lead to one CMP share one connection that listens, and a few to look with, so a client may be shared
+    by threads and there may be many. `close`, or the end of a `with`, gives them back; a call after that
+    opens them again.
     """
 
     def __init__(
@@ -75,9 +76,9 @@ class GenesisClient:
     ) -> None:
         """Raise ConfigError for settings that cannot be used; nothing is connected yet.
 
-        `timeout` is in seconds. `omni_root` is `root`, and so is a path in the place of `dsn` (anything but text, or a
-        text that begins with /): the constructor that Genesis has. With `all_hosts`, no answer is a success while a
-        registered host is down.
+        `timeout` is in seconds. `omni_root` is `root`, and so is a path in the place of `dsn` (anything but
+        text, or a text that begins with /): the constructor that Genesis has. With `all_hosts`, no answer is
+        a success while a registered host is down.
         """
         if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
             dsn, omni_root = None, _one_of(dsn, omni_root)
@@ -96,8 +97,9 @@ class GenesisClient:
     ) -> ProjectAnswer:
         """Wait until everything committed so far is published, as far as it concerns the projects of this name.
 
-        None: as far as it concerns any. `registries_updated` are the files that the generation rewrote which first
-        held the last change. With `dry_run`: which registries are not up to date for it, without a wait.
+        None: as far as it concerns any. `registries_updated` are the files that the generation rewrote which
+        first held the last change. With `dry_run`: which registries are not up to date for it, without a
+        wait.
         """
         names = None if project_name is None else [project_name]
         it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
@@ -113,7 +115,10 @@ class GenesisClient:
     def propagate_batch(
         self, project_names: Sequence[str], dry_run: bool = False, *, all_hosts: bool | None = None
     ) -> BatchAnswer:
-        """Wait once for all these projects; `count` and `projects` tell which. Otherwise as `propagate_project`."""
+        """Wait once for all these projects; `count` and `projects` tell which.
+
+        Otherwise as `propagate_project`.
+        """
         # A text is a sequence of names as well, of one letter each.
         is_list = isinstance(project_names, Iterable) and not isinstance(project_names, (str, bytes))
         names = list(project_names) if is_list else []
@@ -144,7 +149,8 @@ class GenesisClient:
     def verify_propagation(self, project_uuid: object) -> VerifyAnswer:
         """Compare the files with CMP for one project; needs no daemon, but this host's registries.
 
-        `missing_from` are the checks that failed, `not_expected` those of registries that rightly do not hold it.
+        `missing_from` are the checks that failed, `not_expected` those of registries that rightly do not hold
+        it.
         """
         uuid = str(project_uuid)
         report = verify.Report(uuid, None, None, ())
@@ -175,9 +181,10 @@ class GenesisClient:
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
         """Return the transaction that `conn` is in, to `wait` for after its commit.
 
-        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any DB-API driver
-        for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no transaction, and for one to another
-        database than this client's, unless the latter cannot be reached now.
+        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any
+        DB-API driver for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no
+        transaction, and for one to another database than this client's, unless the latter cannot be reached
+        now.
         """
         token = transaction.token_of(conn)
         self._unchecked(conn, token)
@@ -198,10 +205,11 @@ class GenesisClient:
     def propagation(self, conn: Any, *, all_hosts: bool | None = None) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
         """Commit what the block writes through `conn`, then wait for exactly that transaction.
 
-        The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that commits by
-        itself is followed by a wait for everything committed so far. Raises ConfigError before the block runs for a
-        connection in autocommit mode (psycopg's excepted: there the transaction is opened here), and for one to another
-        database than this client's. If the latter cannot be reached at that time, the block runs, and is no success.
+        The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that
+        commits by itself is followed by a wait for everything committed so far. Raises ConfigError before the
+        block runs for a connection in autocommit mode (psycopg's excepted: there the transaction is opened
+        here), and for one to another database than this client's. If the latter cannot be reached at that
+        time, the block runs, and is no success.
         """
         outcome = Propagation()
         with transaction.committed(conn) as block:
@@ -241,7 +249,8 @@ class GenesisClient:
         if not is_open:
             raise ConfigError(
                 f"the connection leads to another database than this client, which asks {database}",
-                hint="give the client the connection's DSN (dsn, OMNICDC_DSN), or the block a connection to that database",
+                hint="give the client the connection's DSN (dsn, OMNICDC_DSN), or the block a connection to "
+                "that database",
             )
         return None
 

@@ -1,7 +1,7 @@
 """The transaction that a caller's connection is in: its id, and how it ends. `genesis` waits for it.
 
-The connection is psycopg's, SQLAlchemy's, or any DB-API driver's. What is asked here is asked inside a savepoint, so
-that a question that fails costs the caller nothing of what was written before.
+The connection is psycopg's, SQLAlchemy's, or any DB-API driver's. What is asked here is asked inside a
+savepoint, so that a question that fails costs the caller nothing of what was written before.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Block:
 def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
     """Return the id of the transaction that a connection is in; it gets one if it has none.
 
-    Raises ConfigError for a connection in autocommit mode: the id would be that of another transaction than the next
-    statement's. Also for one in a transaction that has failed, and for an asynchronous one.
+    Raises ConfigError for a connection in autocommit mode: the id would be that of another transaction than
+    the next statement's. Also for one in a transaction that has failed, and for an asynchronous one.
     """
     _check_kind(conn)
     was_open = _in_transaction(conn)
@@ -70,8 +70,8 @@ def server_process(conn: Any) -> int:  # noqa: ANN401 - any driver's
 def committed(conn: Any) -> Iterator[Block]:  # noqa: ANN401 - any driver's
     """Commit what the block writes through `conn`; roll it back if the block raises.
 
-    Raises ConfigError before the block runs as `token_of`; and if the connection, in psycopg's autocommit mode, is in a
-    transaction that the caller's own code will end.
+    Raises ConfigError before the block runs as `token_of`; and if the connection, in psycopg's autocommit
+    mode, is in a transaction that the caller's own code will end.
     """
     _check_kind(conn)
     if isinstance(conn, psycopg.Connection) and conn.autocommit:
@@ -108,7 +108,10 @@ def _observed(conn: Any, begun: Block | None = None) -> Iterator[Block]:  # noqa
 
 
 def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: ANN401 - as above
-    """Look which transaction the block ended in. Whatever goes wrong, the commit that follows tells its own errors."""
+    """Look which transaction the block ended in.
+
+    Whatever goes wrong, the commit that follows tells its own errors.
+    """
     try:
         _execute(conn, "savepoint omnicdc_token")
     except Exception as exc:  # noqa: BLE001 - each driver has its own
@@ -151,7 +154,8 @@ def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - 
     if not was_open and _in_transaction(conn):
         conn.rollback()  # SQLAlchemy's own notion of a transaction, which our question began: the server has none
     return ConfigError(
-        "the connection is in autocommit mode: each statement is a transaction of its own, so there is none to wait for",
+        "the connection is in autocommit mode: each statement is a transaction of its own, so there is none "
+        "to wait for",
         hint="turn autocommit off for this block, or write first and then call `client.wait()`",
     )
 

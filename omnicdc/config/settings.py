@@ -123,7 +123,10 @@ class Config:
         return self.root
 
     def require_root_directory(self) -> Path:
-        """Return the infrastructure root, for commands that only compare. Raises ConfigError also if it is no directory now."""
+        """Return the infrastructure root, for commands that only compare.
+
+        Raises ConfigError also if it is no directory now.
+        """
         root = self.require_root()
         if not os.path.isdir(root):  # noqa: PTH112 - never raises
             raise ConfigError(
@@ -160,8 +163,8 @@ def load(
 ) -> Config:
     """Read every source; flags win over OMNICDC_*, those over the file, that over the defaults.
 
-    Flags that are None or an empty list were not given; `flag_name` is how messages name them. Raises ConfigError with one line per fault,
-    those in values that another source overrides included.
+    Flags that are None or an empty list were not given; `flag_name` is how messages name them. Raises
+    ConfigError with one line per fault, those in values that another source overrides included.
     """
     faults: list[str] = []
     home = _home(environ, uid)

@@ -40,7 +40,10 @@ class Given:
     """FILE, ENVIRONMENT or FLAGS."""
 
     def absolute(self, path: Path, home: Path | None) -> Path:
-        """Make a path absolute; its symlinks stay as they were written. Raises ValueError for an unknown ~."""
+        """Make a path absolute; its symlinks stay as they were written.
+
+        Raises ValueError for an unknown ~.
+        """
         if path.parts[:1] != ("~",):
             return (self.base / path).absolute()
         if home is None:
@@ -62,8 +65,8 @@ def in_order(
 ) -> Iterator[Given]:
     """Yield what the file, the environment and the flags say: a later one wins over an earlier one.
 
-    `flag_name` gives the name under which whoever set a flag knows it. `separators` names the known settings, each with what separates its items in a variable. What is
-    unknown or cannot be read is added to `faults`.
+    `flag_name` gives the name under which whoever set a flag knows it. `separators` names the known settings,
+    each with what separates its items in a variable. What is unknown or cannot be read is added to `faults`.
     """
     file = flags.get(CONFIG) or environ.get(PREFIX + CONFIG.upper())
     from_file = _from_file(Path(str(file)), faults) if file else ()
@@ -115,7 +118,10 @@ def _from_file(file: Path, faults: list[str]) -> list[Given]:
 
 
 def unquoted(problem: str) -> str:
-    """Leave out what a YAML reader quotes of the file: a piece of a password, or of a file that somebody linked to."""
+    """Leave out what a YAML reader quotes of the file.
+
+    A piece of a password, or of a file that somebody linked to.
+    """
     return re.sub(r"\b(alias|anchor|handle|directive|tag) .*", r"\1", problem)
 
 

@@ -1,7 +1,9 @@
-"""A change of nothing that the daemon sends itself: what it tells of its health rests on canaries that come home.
+"""A change of nothing that the daemon sends itself.
 
-Each travels as a change of CMP does: written through another connection, noted by the real trigger function, rung for,
-heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is found here.
+What it tells of its health rests on canaries that come home.
+
+Each travels as a change of CMP does: written through another connection, noted by the real trigger function,
+rung for, heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is found here.
 """
 
 from __future__ import annotations
@@ -36,14 +38,17 @@ AT_ONCE_S = 0.001
 """To listen for as good as no time."""
 
 FULL = 0.5
-"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/notify_consumers.sql has the same number)."""
+"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/notify_consumers.sql
+has the same number)."""
 
 NOT_NOTED = Fault(
     "changes are not noted: the trigger function leaves no trace of them", "run `omnicdc install`"
 )
 QUEUE_FULL = Fault(
-    "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by polling",
-    "somebody who listens is in a long transaction: `select pid, xact_start, query from pg_stat_activity order by xact_start`",
+    "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by "
+    "polling",
+    "somebody who listens is in a long transaction: `select pid, xact_start, query from pg_stat_activity "
+    "order by xact_start`",
 )
 DEAF = Fault(
     "notifications do not arrive here; changes arrive by polling",
@@ -58,10 +63,12 @@ UNSENT = "the no-op change that tests the capture cannot be sent"
 SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of its role and of the database, and max_connections"
 _UNSENT_HINTS = {
     "42501": "run `omnicdc install`: it renews the daemon's rights",
-    "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … set table` without them",
+    "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … "
+    "set table` without them",
     "53100": "the server's disk is full",
     "55000": "a publication carries a table of omnicdc that has no replica identity: run `omnicdc install`",
-    "55P03": "another session holds a lock on omnicdc.canary: `select * from pg_locks where relation = 'omnicdc.canary'::regclass`",
+    "55P03": "another session holds a lock on omnicdc.canary: `select * from pg_locks where relation = "
+    "'omnicdc.canary'::regclass`",
     "57014": "it was canceled, or the statement_timeout of the daemon's role is too short",
 }
 """By SQLSTATE."""
@@ -91,7 +98,10 @@ def diagnose(flight: Flight) -> Fault | None:
 
 
 def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
-    """Return what keeps a canary from being sent, told apart by SQLSTATE; the reason is the server's own sentence."""
+    """Return what keeps a canary from being sent, told apart by SQLSTATE.
+
+    The reason is the server's own sentence.
+    """
     if isinstance(exc, OmnicdcError):
         # No second connection. What the first one has to say is not known to be wrong.
         return Fault(
@@ -119,7 +129,10 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class Canary:
-    """Sends them, one at a time, for one session; a context manager, which calls off the one that is under way."""
+    """Sends them, one at a time, for one session.
+
+    A context manager, which calls off the one that is under way.
+    """
 
     conn: db.Connection
     state: State
@@ -143,7 +156,10 @@ class Canary:
 
     @property
     def deaf(self) -> bool:
-        """Whether notifications no longer arrive here: this session or its connection is to blame, not the database."""
+        """Whether notifications no longer arrive here.
+
+        This session or its connection is to blame, not the database.
+        """
         return self.fault is DEAF
 
     def ask(self) -> None:
@@ -152,7 +168,10 @@ class Canary:
             self.stage = Stage.DUE
 
     def retry(self) -> None:
-        """Have one sent soon if something is wrong, so that its end is noticed; rarely, if it is sending that fails."""
+        """Have one sent soon if something is wrong, so that its end is noticed.
+
+        Rarely, if it is sending that fails.
+        """
         if self.fault is not None and time.monotonic() >= self._retry_at:
             self.ask()
 
@@ -165,10 +184,12 @@ class Canary:
         return True
 
     def send(self) -> float | None:
-        """Send one if it is due; called when nothing is to be read. Returns for how many seconds to listen for it.
+        """Send one if it is due; called when nothing is to be read.
 
-        One that cannot be sent is a fault, too, and ends the waiting for it: the daemon is ready all the same. If the
-        server does not take a second connection, look at once whether the first one still works.
+        Returns for how many seconds to listen for it.
+
+        One that cannot be sent is a fault, too, and ends the waiting for it: the daemon is ready all the
+        same. If the server does not take a second connection, look at once whether the first one still works.
         """
         if self.stage is not Stage.DUE:
             return None
@@ -196,10 +217,12 @@ class Canary:
         return HEARD_S
 
     def settle(self, wakeup: Wakeup) -> None:
-        """After the reading that followed, acknowledge it and see how far it came; nothing if none is under way.
+        """After the reading that followed, acknowledge it and see how far it came.
 
-        `wakeup` says what ended the sleep before that reading. Raises DatabaseUnavailable if notifications did arrive in
-        this session and no longer do, twice in a row: they may arrive at a new connection.
+        Nothing if none is under way.
+
+        `wakeup` says what ended the sleep before that reading. Raises DatabaseUnavailable if notifications
+        did arrive in this session and no longer do, twice in a row: they may arrive at a new connection.
         """
         polling = self.state.config.wake == "poll"
         self.heard |= wakeup is Wakeup.RANG

@@ -2,8 +2,8 @@
 
     run_once ─▶ report ─▶ canary ─▶ periodic tasks ─▶ sleep ─▶ Wakeup ─▶ run_once
 
-A session is *connecting* (`session.session`), then *scanning* (its first cycle scans everything), then *serving* until
-its connection, the root's lock or the process ends; `supervisor` opens the next one.
+A session is *connecting* (`session.session`), then *scanning* (its first cycle scans everything), then
+*serving* until its connection, the root's lock or the process ends; `supervisor` opens the next one.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ log = structlog.get_logger()
 MANY = 16
 LONG_DELAY_S = 0.1
 SHORT_DELAY_S = 0.01
-"""Under a stream of writes the next changes may gather for so long: after a batch of many, or shortly if several come
-while there is always something to read. The writers get the disk and the processors meanwhile, and seldom notify. A client that
-writes one project, waits and writes the next never meets it, however quick."""
+"""Under a stream of writes the next changes may gather for so long: after a batch of many, or shortly if
+several come while there is always something to read. The writers get the disk and the processors
+meanwhile, and seldom notify. A client that writes one project, waits and writes the next never meets it,
+however quick."""
 
 
 @dataclass(slots=True)
@@ -69,7 +70,10 @@ class DaemonContext:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """What ends a sleep besides a notification: a signal, or new inputs, but for while a canary is listened for."""
+    """What ends a sleep besides a notification.
+
+    A signal, or new inputs, but for while a canary is listened for.
+    """
 
     context: DaemonContext
     canary: Canary
@@ -105,7 +109,11 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
 
 
 def _notify(context: DaemonContext, canary: Canary, wakeup: Wakeup) -> None:
-    """Tell systemd: alive while notifications arrive; ready once a canary was followed, or while writers leave no time for one."""
+    """Tell systemd.
+
+    Alive while notifications arrive; ready once a canary was followed, or while writers leave no time for
+    one.
+    """
     if not canary.deaf:
         context.notifier.alive()
     if canary.followed or wakeup.writers_busy:

@@ -42,7 +42,10 @@ class PeriodicTasks:
         self._next_sweep = now + state.config.sweep_s
 
     def run(self) -> bool:
-        """Do what is due; returns whether anything was, for then the next cycle may find work in the state."""
+        """Do what is due.
+
+        Returns whether anything was, for then the next cycle may find work in the state.
+        """
         if self.due_in_s > 0:
             return False
         now = time.monotonic()
@@ -79,7 +82,10 @@ class PeriodicTasks:
             self._heartbeat()
 
     def _look_at_capture(self) -> None:
-        """Read everything again if the capture is another: what was written meanwhile may not have been noted."""
+        """Read everything again if the capture is another.
+
+        What was written meanwhile may not have been noted.
+        """
         state = self._state
         with db.translated("looking at the capture"):
             found = look_at_capture(self._conn, state.watch)

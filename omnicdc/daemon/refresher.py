@@ -1,7 +1,8 @@
 """Keeps the inputs fresh in the background, and knows whether everything that was asked for has been looked at.
 
-Clones, the heart and GitHub are slow, and a mount may hang for ever: so each workspace root has threads of its own, and
-the daemon's own thread never touches a workspace. `inputs.store` reads and remembers; this module has it done in time.
+Clones, the heart and GitHub are slow, and a mount may hang for ever: so each workspace root has threads of
+its own, and the daemon's own thread never touches a workspace. `inputs.store` reads and remembers; this
+module has it done in time.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ LOOK_S = 60.0
 
 
 class Refresher:
-    """The inputs of one daemon, kept fresh. A context manager: loads what the last run knew, looks, and stops."""
+    """The inputs of one daemon, kept fresh.
+
+    A context manager: loads what the last run knew, looks, and stops.
+    """
 
     def __init__(self, config: Config, stop: Stop) -> None:
         settings = InputSettings.of(config)
@@ -129,7 +133,8 @@ class Refresher:
     def faults(self) -> tuple[str, ...]:
         """What a person should fix, as of now."""
         slow = [
-            f"{root}: no answer for {HUNG_S:.0f} s, as of a mount that hangs; its clones stay as they were known"
+            f"{root}: no answer for {HUNG_S:.0f} s, as of a mount that hangs; its clones stay as they were "
+            f"known"
             if look.busy_s > HUNG_S
             else f"{root}: walking it takes more than {WALKING_S:.0f} s; look for a mount that hangs below it"
             for root, look, walk in zip(self._roots, self._looks, self._walks, strict=True)
@@ -165,8 +170,8 @@ class Refresher:
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool = False) -> None:
         """Look for what a change brought, for `PATIENCE_S` at most, and give the session what is known then.
 
-        `keys` are URL keys that the session saw for the first time; None for any. `thorough` has everything looked at
-        anew, GitHub included; this is not waited for.
+        `keys` are URL keys that the session saw for the first time; None for any. `thorough` has everything
+        looked at anew, GitHub included; this is not waited for.
         """
         self._ask_for_owners(state, keys, thorough=thorough)
         self._compare_with_files(state, keys)

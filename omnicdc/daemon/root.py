@@ -24,7 +24,10 @@ PAUSE_S = 0.2
 def hold_root(
     config: Config, stop: Stop, waiting: Callable[[str], None], *, standby: bool
 ) -> Iterator[RootLock]:
-    """Hold the lock; a stand-by waits while another daemon holds it, and every daemon waits for a full disk."""
+    """Hold the lock.
+
+    A stand-by waits while another daemon holds it, and every daemon waits for a full disk.
+    """
     busy = Repeating("standing_by", time.monotonic)
     lock = RootLock(config.require_root())
     with ExitStack() as held:

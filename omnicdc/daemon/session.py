@@ -57,9 +57,9 @@ def session(
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
-    `waiting` is called, again and again, with what is being waited for; connecting ends when it need not go on, by
-    default when a stop is requested. Without `wait_for_server` and
-    `wait_for_name`, a server out of reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
+    `waiting` is called, again and again, with what is being waited for; connecting ends when it need not go
+    on, by default when a stop is requested. Without `wait_for_server` and `wait_for_name`, a server out of
+    reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
     """
     going_on = going_on or (lambda: not stop.requested)
     conn = _connect(config, stop, waiting, going_on, patient=wait_for_server)
@@ -155,7 +155,8 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
     if found["read_only"]:
         raise DatabaseUnavailable(
             "CMP's server lets this role only read: default_transaction_read_only is on",
-            hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its maintenance ends",
+            hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its "
+            f"maintenance ends",
         )
     capture = look_at_capture(conn, watch)
     capture.report()
@@ -193,7 +194,10 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
 
 
 def _remember(conn: db.Connection, state: State) -> None:
-    """Go on from the stored snapshot, if it can belong to this cluster's past. The scan is full either way."""
+    """Go on from the stored snapshot, if it can belong to this cluster's past.
+
+    The scan is full either way.
+    """
     stored = db.maybe(conn, "consumer", {"name": state.config.consumer})
     if db.one(conn, "forget_other_cluster")["forgotten"]:
         log.warning("log_of_another_cluster", hint="it came with a dump, and is forgotten")

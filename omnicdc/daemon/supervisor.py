@@ -1,6 +1,7 @@
 """Opens one session after another until the daemon is asked to stop.
 
-`run` keeps the process alive, `session` owns a connection, `loop` serves in it, `pipeline.run_once` does a unit of work.
+`run` keeps the process alive, `session` owns a connection, `loop` serves in it, `pipeline.run_once` does a
+unit of work.
 """
 
 from __future__ import annotations
@@ -141,7 +142,10 @@ def _log_and_back_off(trouble: Repeating, stop: Stop, notifier: Notifier, exc: E
 
 
 def reloaded(load: Callable[[], Config], config: Config) -> Config:
-    """Read the configuration again; a bad one is reported and not taken, and so is a file that lost all its settings."""
+    """Read the configuration again.
+
+    A bad one is reported and not taken, and so is a file that lost all its settings.
+    """
     try:
         fresh = load()
         fresh.require_root()

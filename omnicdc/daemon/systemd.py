@@ -21,7 +21,9 @@ class Notifier:
         self._said = ""
 
     def tell(self, status: str) -> None:
-        """Give one line for `systemctl status`; the first since a start or a reload says that it is ready, too.
+        """Give one line for `systemctl status`.
+
+        The first since a start or a reload says that it is ready, too.
 
         A repeat says nothing, unless systemd could not take it.
         """

@@ -17,7 +17,8 @@ log = structlog.get_logger()
 class Worker:
     """A thread that does one thing when it is asked to, and again after a while.
 
-    What is asked for while it works is done afterwards. A worker that hangs does no harm: nothing waits for its end.
+    What is asked for while it works is done afterwards. A worker that hangs does no harm: nothing waits for
+    its end.
     """
 
     def __init__(

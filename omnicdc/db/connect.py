@@ -26,7 +26,8 @@ _WHO_IS_CONNECTED = (
 )
 
 _LACKS_A_FILE = (
-    "the server lacks a file: see session_preload_libraries and local_preload_libraries of the role and the database, "
+    "the server lacks a file: see session_preload_libraries and local_preload_libraries of the role and the "
+    "database, "
     "with psql's \\drds"
 )
 
@@ -50,10 +51,10 @@ def connect(
 ) -> Connection:
     """Open a connection in autocommit mode; the password is read now.
 
-    Whatever the servers, the name servers and the password file do, connecting ends after `connect_s`, or as soon as it need not go on. After
-    `timeout_s` the waiting for the connection's answers ends as well. Raises ConfigError where trying again cannot help:
-    the connection string does not parse, or a server refused ours (password, role, database); Interrupted if connecting
-    need not go on; else DatabaseUnavailable.
+    Whatever the servers, the name servers and the password file do, connecting ends after `connect_s`, or as
+    soon as it need not go on. After `timeout_s` the waiting for the connection's answers ends as well. Raises
+    ConfigError where trying again cannot help: the connection string does not parse, or a server refused ours
+    (password, role, database); Interrupted if connecting need not go on; else DatabaseUnavailable.
     """
     began = time.monotonic()
     limit_s = connect_s if timeout_s is None else max(timeout_s, LEAST_CONNECT_S)
@@ -89,8 +90,10 @@ def _open(login: Login, where: str) -> Connection:
             if not _takes_transactions(conn):
                 conn.close()
                 raise ConfigError(
-                    "a pooler stands between here and PostgreSQL and refuses transactions, as in statement mode",
-                    hint="connect to PostgreSQL itself, or to a pool in session mode; for all commands but `run`, transaction mode will do "
+                    "a pooler stands between here and PostgreSQL and refuses transactions, as in statement "
+                    "mode",
+                    hint="connect to PostgreSQL itself, or to a pool in session mode; for all commands but "
+                    "`run`, transaction mode will do "
                     "(docs/install.md, A pooler)",
                 )
     except psycopg.ProgrammingError as exc:
@@ -166,7 +169,8 @@ def _not_refused(found: Refusal, where: str, said: str, written: str) -> Omnicdc
     if found.misconfigured:
         return ConfigError(
             f"{where} cannot be connected to: {said}",
-            hint=f"no server is at fault: check the connection string, PG* variables, service and TLS files ({written})",
+            hint=f"no server is at fault: check the connection string, PG* variables, service and TLS files "
+            f"({written})",
         )
     if found.lacks_password:
         return ConfigError(

@@ -1,11 +1,15 @@
-"""The driver's connection: it pins the settings that we depend on, and notices a silent server. `db` opens and uses it.
+"""The driver's connection: it pins the settings that we depend on, and notices a silent server.
 
-A database or a role may set any parameter for its own sessions. A direct connection sets ours once, for the session.
-A pooler may lend the session to another client after each transaction: there they are set for each transaction alone.
+`db` opens and uses it.
 
-A proxy that forwards nothing any more still acknowledges every packet, keepalives included: TCP sees no fault, and an
-answer would be waited for until somebody restarts something. So a silence is looked into, over another connection. A
-query that the server works on, or that waits for a lock, may take as long as it takes; unless a stop is asked for.
+A database or a role may set any parameter for its own sessions. A direct connection sets ours once, for the
+session. A pooler may lend the session to another client after each transaction: there they are set for each
+transaction alone.
+
+A proxy that forwards nothing any more still acknowledges every packet, keepalives included: TCP sees no
+fault, and an answer would be waited for until somebody restarts something. So a silence is looked into, over
+another connection. A query that the server works on, or that waits for a lock, may take as long as it takes;
+unless a stop is asked for.
 """
 
 from __future__ import annotations
@@ -52,7 +56,10 @@ GRACE_S = 1.0
 
 
 def role_of(exc: psycopg.Error) -> str:
-    """Return the role that was logged in when a server raised this, as SQL writes it; `…` where that is not known."""
+    """Return the role that was logged in when a server raised this, as SQL writes it.
+
+    `…` where that is not known.
+    """
     role = str(vars(exc).get(_ROLE, "…"))
     return role if _PLAIN.fullmatch(role) else '"{}"'.format(role.replace('"', '""'))
 
@@ -77,7 +84,8 @@ class Connection(psycopg.Connection[Row]):
     """When, by the monotonic clock, the waiting for an answer ends."""
 
     pooled: bool = False
-    """Whether a pooler stands between: it may lend the session to another client after each transaction. No LISTEN then."""
+    """Whether a pooler stands between: it may lend the session to another client after each transaction. No
+    LISTEN then."""
 
     role: str = "…"
     """The role that is logged in; kept, because a connection that was closed no longer tells."""
@@ -104,7 +112,10 @@ class Connection(psycopg.Connection[Row]):
         return conn
 
     def pin_if_direct(self) -> None:
-        """Find out whether a pooler stands between; if none does, pin the settings for the session. One round trip."""
+        """Find out whether a pooler stands between; if none does, pin the settings for the session.
+
+        One round trip.
+        """
         self.isolation_level = IsolationLevel.READ_COMMITTED
         self.deferrable = False
         # A pooler gives the driver a number of its own.
@@ -134,7 +145,10 @@ class Connection(psycopg.Connection[Row]):
         savepoint_name: str | None = None,
         force_rollback: bool = False,
     ) -> Iterator[psycopg.Transaction]:
-        """Do as the driver does: one transaction, READ COMMITTED if it is the outermost; with our settings."""
+        """Do as the driver does.
+
+        One transaction, READ COMMITTED if it is the outermost; with our settings.
+        """
         with super().transaction(savepoint_name, force_rollback) as opened, self.begun():
             yield opened
 
@@ -150,7 +164,9 @@ class Connection(psycopg.Connection[Row]):
             self._transactions -= 1
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
-        """Wait as the driver does. Raises DatabaseUnavailable if the server does not answer, and Interrupted if a stop is asked for.
+        """Wait as the driver does.
+
+        Raises DatabaseUnavailable if the server does not answer, and Interrupted if a stop is asked for.
 
         Then the connection is closed. An error of the driver's remembers the role: see `role_of`.
         """
@@ -215,7 +231,10 @@ class Connection(psycopg.Connection[Row]):
         return bool(arrival.poll(0))
 
     def _is_worked_for(self) -> bool:
-        """Ask over another connection whether the server works for this one; without an answer, it does not."""
+        """Ask over another connection whether the server works for this one.
+
+        Without an answer, it does not.
+        """
         if self.conninfo is None:
             return False
         here = make_conninfo(self.conninfo, host=self.info.host, port=self.info.port)

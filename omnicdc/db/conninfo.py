@@ -1,4 +1,6 @@
-"""How CMP's database is reached: one connection string, and the sources of its parts, out of what was configured.
+"""How CMP's database is reached.
+
+One connection string, and the sources of its parts, out of what was configured.
 
 `db` connects with it; here nothing is opened. psycopg is imported on use, for `config` must be cheap.
 """
@@ -51,7 +53,10 @@ Parameters = dict[str, str | int | None]
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What one connection is opened with, and where that was written. Its repr and `sources` show no password."""
+    """What one connection is opened with, and where that was written.
+
+    Its repr and `sources` show no password.
+    """
 
     conninfo: str = field(repr=False)
     sources: str = ""
@@ -74,8 +79,8 @@ class Target:
     def login(self, budget_s: float = PATIENCE_S, going_on: Callable[[], bool] | None = None) -> Login:
         """Put the connection string together, with the password that the file holds now.
 
-        Raises ConfigError; DatabaseUnavailable if the file cannot be read within `budget_s`; and Interrupted as soon as it
-        need not go on.
+        Raises ConfigError; DatabaseUnavailable if the file cannot be read within `budget_s`; and Interrupted
+        as soon as it need not go on.
         """
         secret = None
         if self.password_file:
@@ -91,9 +96,9 @@ class Target:
     def assembled(self, secret: str | None) -> Login:
         """Build the connection string from `dsn`, else from CMP_DB_*, else for libpq's own PG* and service.
 
-        `secret`, from the password file, takes precedence over CMP_DB_PASSWORD and PGPASSWORD, not over one in `dsn`; and
-        it is sent for one user only: the one that is configured beside it. Raises ValueError, without any part of a
-        password in its text.
+        `secret`, from the password file, takes precedence over CMP_DB_PASSWORD and PGPASSWORD, not over one
+        in `dsn`; and it is sent for one user only: the one that is configured beside it. Raises ValueError,
+        without any part of a password in its text.
         """
         from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
@@ -115,7 +120,10 @@ class Target:
         return Login(make_conninfo("", **parameters), f"database from {self._named()}, {found}")
 
     def _owner(self) -> str | None:
-        """Return the user whose password the file holds; None if no user is configured beside it: then it is anyone's."""
+        """Return the user whose password the file holds; None if no user is configured beside it.
+
+        Then it is anyone's.
+        """
         if self.beside is not None:
             try:
                 return self._user(_parsed(self.beside))
@@ -225,7 +233,10 @@ def _robust(environ: Mapping[str, str]) -> Parameters:
 
 
 def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> Parameters:
-    """Of several servers, look for the one that takes writes: the daemon acknowledges, and waiters must not lag."""
+    """Of several servers, look for the one that takes writes.
+
+    The daemon acknowledges, and waiters must not lag.
+    """
     several = any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
     own = "PGTARGETSESSIONATTRS" in environ
     return {"target_session_attrs": "read-write"} if several and not own else {}

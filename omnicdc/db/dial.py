@@ -1,4 +1,6 @@
-"""Does in a thread what may block for long, and gives up waiting for it when told to: looking up a name, connecting.
+"""Does in a thread what may block for long, and gives up waiting for it when told to.
+
+Looking up a name, connecting.
 
 The driver's time-out for connecting counts for each address of each host, and a lookup of a name has none.
 """
@@ -31,8 +33,8 @@ def within(
 ) -> Opened:
     """Return what `make` opens, or raise what it raises.
 
-    Raises DatabaseUnavailable after `budget_s`, and Interrupted as soon as it need not go on. What `make` opens later
-    is closed.
+    Raises DatabaseUnavailable after `budget_s`, and Interrupted as soon as it need not go on. What `make`
+    opens later is closed.
     """
     if budget_s is None and going_on is None:
         return make()
@@ -58,7 +60,10 @@ def _await(
 def in_time(
     ended: threading.Event, budget_s: float | None, going_on: Callable[[], bool] | None, doing: str
 ) -> bool:
-    """Wait until it has ended, and return whether it did within the budget. Raises Interrupted if it need not go on."""
+    """Wait until it has ended, and return whether it did within the budget.
+
+    Raises Interrupted if it need not go on.
+    """
     end = float("inf") if budget_s is None else time.monotonic() + budget_s
     while not ended.wait(max(0.0, min(SLICE_S, end - time.monotonic()))):
         if going_on and not going_on():

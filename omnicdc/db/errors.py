@@ -20,7 +20,8 @@ _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName,
 def too_short(exc: psycopg.Error) -> str:
     """Return the remedy for a statement that was cut off."""
     return (
-        "somebody canceled it, or the server does not get on with it, or the statement_timeout of the role or the database is too short: "
+        "somebody canceled it, or the server does not get on with it, or the statement_timeout of the role "
+        "or the database is too short: "
         f"`alter role {role_of(exc)} set statement_timeout = '5min'`"
     )
 
@@ -32,7 +33,10 @@ def read_only(exc: psycopg.Error) -> str:
 
 @contextmanager
 def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") -> Iterator[None]:
-    """Turn the driver's errors into ours, told by what was being done; `role` is the one whose rights that takes."""
+    """Turn the driver's errors into ours, told by what was being done.
+
+    `role` is the one whose rights that takes.
+    """
     try:
         yield
     except pg.InsufficientPrivilege as exc:

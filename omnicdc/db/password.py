@@ -1,7 +1,9 @@
-"""The file that holds the database's password: read anew for each connection, and not waited for without a limit.
+"""The file that holds the database's password.
 
-A pipe can be read only once, so what came out of it is kept. Reading is done in a thread, as connecting is in `dial`: to
-open a pipe waits for its writer, and a file system whose server is gone gives no answer.
+Read anew for each connection, and not waited for without a limit.
+
+A pipe can be read only once, so what came out of it is kept. Reading is done in a thread, as connecting is in
+`dial`: to open a pipe waits for its writer, and a file system whose server is gone gives no answer.
 """
 
 from __future__ import annotations
@@ -45,8 +47,9 @@ class PasswordFile:
     def read(self, budget_s: float, going_on: Callable[[], bool] | None = None) -> str:
         """Return the password, without the newline that editors leave at a file's end.
 
-        Raises ValueError if there is none, DatabaseUnavailable after `budget_s`, and Interrupted as soon as it need not go
-        on. A reading that has not ended by then goes on, and a later call waits for it: what comes out of a pipe is not lost.
+        Raises ValueError if there is none, DatabaseUnavailable after `budget_s`, and Interrupted as soon as
+        it need not go on. A reading that has not ended by then goes on, and a later call waits for it: what
+        comes out of a pipe is not lost.
         """
         with self._lock:
             if self._reading is None or self._reading.is_old:
@@ -83,7 +86,10 @@ class _Reading:
 
     @property
     def is_old(self) -> bool:
-        """Whether another reading may find something else: not before this one has ended, and not in a drained pipe."""
+        """Whether another reading may find something else.
+
+        Not before this one has ended, and not in a drained pipe.
+        """
         return self.ended.is_set() and not (self.from_pipe and self._content)
 
     def password(self) -> str:

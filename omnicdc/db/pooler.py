@@ -1,7 +1,8 @@
 """Detects a pooler between us and the server that lends each transaction to another client.
 
-The daemon listens, and holds a lock that says it is alive: both belong to a session. A pooler in transaction mode accepts
-LISTEN and the lock, and gives them to the next client. Nothing is left in its sessions by looking.
+The daemon listens, and holds a lock that says it is alive: both belong to a session. A pooler in transaction
+mode accepts LISTEN and the lock, and gives them to the next client. Nothing is left in its sessions by
+looking.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ ROUNDS = 2
 
 
 def check_session(conn: Connection, another: Callable[[], Connection]) -> None:
-    """Raise ConfigError unless one server process answers all our transactions, and ours alone; DatabaseUnavailable.
+    """Raise ConfigError unless one server process answers all our transactions, and ours alone.
+
+    DatabaseUnavailable.
 
     `another` opens a second connection to the same.
     """
@@ -46,7 +49,8 @@ def _kept(conn: Connection, another: Callable[[], Connection]) -> bool:
         with another() as other, other.transaction():
             return _pid(other) != ours and _pid(conn) == ours
     except (psycopg.OperationalError, DatabaseUnavailable):
-        # A pool of a single session, which the other client has now; or one that lends each statement. Unless we are lost, too.
+        # A pool of a single session, which the other client has now; or one that lends each statement. Unless
+        # we are lost, too.
         _pid(conn)
         return False
 

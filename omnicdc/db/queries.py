@@ -63,7 +63,10 @@ def run(conn: Connection, name: str, params: Mapping[str, Any] | None = None) ->
 
 @contextmanager
 def one_snapshot(conn: Connection) -> Iterator[None]:
-    """Have all that is read of CMP inside be read in one snapshot, which is taken now; a row policy is an error."""
+    """Have all that is read of CMP inside be read in one snapshot, which is taken now.
+
+    A row policy is an error.
+    """
     with translated("reading CMP"):
         conn.execute(sql.query("begin_reading"))
         try:
@@ -78,11 +81,14 @@ def one_snapshot(conn: Connection) -> Iterator[None]:
 
 @contextmanager
 def confined(conn: Connection) -> Iterator[None]:
-    """Have what is run inside find nothing of other people's by a bare name: one transaction that only reads, in a pipeline.
+    """Have what is run inside find nothing of other people's by a bare name.
+
+    One transaction that only reads, in a pipeline.
 
     CMP's table is named in full there: see `scan.located`.
     """
-    # The server reports a changed DateStyle at the end of a round trip, and the driver must know it before it reads dates.
+    # The server reports a changed DateStyle at the end of a round trip, and the driver must know it before it
+    # reads dates.
     first, second = (conn.transaction, conn.pipeline) if conn.unpinned else (conn.pipeline, conn.transaction)
     with first(), second():
         run(conn, "confine", {"local": True})

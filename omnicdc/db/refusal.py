@@ -1,11 +1,14 @@
-"""Finds out why a connection failed: the SQLSTATE with which a server refused it, or what is wrong on this side.
+"""Finds out why a connection failed.
 
-libpq gives the text alone, and that is in the server's language. Its trace of what the server sends has the fields of
-the error, also behind TLS and after the password. So a refused connection is tried once more, traced.
+The SQLSTATE with which a server refused it, or what is wrong on this side.
 
-An unknown service, a certificate that cannot be read or an invalid `sslmode` has no SQLSTATE, and libpq's text does not tell it apart
-from a server that is down. So libpq connects to a socket of our own, with the same parameters: if it does not
-even greet that one, no server is at fault.
+libpq gives the text alone, and that is in the server's language. Its trace of what the server sends has the
+fields of the error, also behind TLS and after the password. So a refused connection is tried once more,
+traced.
+
+An unknown service, a certificate that cannot be read or an invalid `sslmode` has no SQLSTATE, and libpq's
+text does not tell it apart from a server that is down. So libpq connects to a socket of our own, with the
+same parameters: if it does not even greet that one, no server is at fault.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 _CODE = re.compile(r' C "([0-9A-Z]{5})"')
 
 _known: dict[str, str] = {}
-"""The SQLSTATE by the text it came with: each trace leaves a stream of libpq's behind, some kB, and an outage may be long."""
+"""The SQLSTATE by the text it came with: each trace leaves a stream of libpq's behind, some kB, and an outage
+may be long."""
 
 MOST_KNOWN = 100
 
@@ -72,10 +76,13 @@ _TLS_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 def greets(conninfo: str, limit_s: float, *, by_socket: bool) -> bool:
-    """Whether libpq, with these parameters, greets a server: with its first message, or behind TLS with its first bytes.
+    """Whether libpq, with these parameters, greets a server.
 
-    The server is a listener of our own, on 127.0.0.1 or, `by_socket`, in a directory of its own, where libpq uses no TLS. It
-    sees no password. True as well after `limit_s`, and where there can be no listener: then nothing is known.
+    With its first message, or behind TLS with its first bytes.
+
+    The server is a listener of our own, on 127.0.0.1 or, `by_socket`, in a directory of its own, where libpq
+    uses no TLS. It sees no password. True as well after `limit_s`, and where there can be no listener: then
+    nothing is known.
     """
     with ExitStack() as stack, suppress(OSError):
         if by_socket:
@@ -136,7 +143,10 @@ def _can(pgconn: pq.abc.PGconn, wish: pq.PollingStatus) -> bool:
 
 
 def _same_server(conninfo: str, pgconn: pq.abc.PGconn) -> str:
-    """Name the server that failed, of several, by its address: libpq would look its name up, and stop all threads meanwhile."""
+    """Name the server that failed, of several, by its address.
+
+    Libpq would look its name up, and stop all threads meanwhile.
+    """
     named = {"host": pgconn.host, "hostaddr": pgconn.hostaddr, "port": pgconn.port}
     return make_conninfo(conninfo, **{key: value.decode() for key, value in named.items() if value})
 
@@ -170,7 +180,10 @@ def _finish_connecting(pgconn: pq.abc.PGconn, limit_s: float) -> None:
 
 
 def _read(trace: str) -> Refusal:
-    """Find the server's error in a trace: a line a message, its fields separated by tabs: side, length, name, contents."""
+    """Find the server's error in a trace: a line a message, its fields separated by tabs.
+
+    Side, length, name, contents.
+    """
     admitted = False
     for line in trace.splitlines():
         side, _, message = line.partition("\t")

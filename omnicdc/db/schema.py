@@ -37,6 +37,9 @@ def check_schema(conn: Connection) -> None:
 
 
 def check_row_security(conn: Connection) -> None:
-    """Raise SchemaMismatch if a row policy hides omnicdc's own rows: then nothing that is read of its tables counts."""
+    """Raise SchemaMismatch if a row policy hides omnicdc's own rows.
+
+    Then nothing that is read of its tables counts.
+    """
     if found := maybe(conn, "row_security_fault"):
         raise SchemaMismatch(found["fault"], hint=found["remedy"])

@@ -69,7 +69,10 @@ def migrations() -> list[Migration]:
 
 
 def functions() -> list[Script]:
-    """Return the functions, in the order of their files, for one in SQL must come after those that it calls; each install replaces them."""
+    """Return the functions, in the order of their files, for one in SQL must come after those that it calls.
+
+    Each install replaces them.
+    """
     return [_script(path) for path in sorted((_installed() / "functions").glob("*.sql"))]
 
 
@@ -80,7 +83,10 @@ def signatures() -> list[str]:
 
 
 def _types(parameters: str) -> str:
-    """Return the types of a function's parameters; each is NAME TYPE [default VALUE], those that it returns are left out."""
+    """Return the types of a function's parameters.
+
+    Each is NAME TYPE [default VALUE], those that it returns are left out.
+    """
     named = (re.split(r"\sdefault\s|:?=", one)[0].split() for one in parameters.split(",") if one.strip())
     return ",".join(" ".join(words[1:]) for words in named if words[0] != "out")
 
@@ -96,7 +102,10 @@ def policies() -> Script:
 
 
 def executes() -> tuple[Script, Script]:
-    """Rights on functions of PostgreSQL's own, granted where they are lacking: what the owner runs, then what the installer runs."""
+    """Rights on functions of PostgreSQL's own, granted where they are lacking.
+
+    What the owner runs, then what the installer runs.
+    """
     return _script(_installed() / "functions/lacking_functions.sql"), _script(_installed() / "executes.sql")
 
 

@@ -1,6 +1,7 @@
 """The connections with which a wait looks, and how it sleeps until a daemon publishes.
 
-A command has one of its own for its single wait; a client process shares a few among all its waits: `wait_pool`.
+A command has one of its own for its single wait; a client process shares a few among all its waits:
+`wait_pool`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class Connections(Protocol):
         """Between two looks when no notification comes, at most."""
 
     def connection(self, within_s: float) -> AbstractContextManager[db.Connection]:
-        """Give a connection in autocommit mode. Raises DatabaseUnavailable if none is to be had in that time."""
+        """Give a connection in autocommit mode.
+
+        Raises DatabaseUnavailable if none is to be had in that time.
+        """
 
     def heard(self) -> int:
         """Return how many notifications came so far."""

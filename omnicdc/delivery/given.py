@@ -25,8 +25,8 @@ def checked(token: str | int | None) -> str | None:
     if token is None:
         return None
     text = token if isinstance(token, str) else str(token) if type(token) is int else ""
-    # Before PostgreSQL 16, xid8 takes any text for a number.
-    # From 16 on, it takes a leading zero for octal. Of each epoch of 2**32 ids, the first three are no transaction's.
+    # Before PostgreSQL 16, xid8 takes any text for a number. From 16 on, it takes a leading zero for octal.
+    # Of each epoch of 2**32 ids, the first three are no transaction's.
     if not (text.isascii() and text.isdecimal()) or text.startswith("0") or int(text) % 2**32 < FIRST_XID:
         raise no_token(token)
     return text

@@ -1,4 +1,6 @@
-"""Whether the registries show everything besides CMP as well: the clones and GitHub's metadata that there are.
+"""Whether the registries show everything besides CMP as well.
+
+The clones and GitHub's metadata that there are.
 
 `wait` tells whether they show CMP; its verdict gets the answer of this module added.
 """
@@ -30,9 +32,12 @@ def wait_for_inputs(
     stop: Stop,
     consumer: str | None = None,
 ) -> Verdict:
-    """Have the daemons look at all inputs anew, and wait until the registries show them; of nothing published, at once.
+    """Have the daemons look at all inputs anew, and wait until the registries show them.
 
-    Returns the verdict with `inputs: current`, or a time-out that tells what is still looked at. Raises DatabaseUnavailable.
+    Of nothing published, at once.
+
+    Returns the verdict with `inputs: current`, or a time-out that tells what is still looked at. Raises
+    DatabaseUnavailable.
     """
     if not verdict.arrived:
         return verdict

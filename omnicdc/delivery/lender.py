@@ -1,8 +1,9 @@
 """Lends a few connections to whoever looks: psycopg_pool's, asked by threads of ours.
 
-A signal's handler may raise anywhere in the main thread (^C, an alarm): in the middle of psycopg_pool, which then keeps a
-request that is never taken back, or while Python enters a Condition, which stays locked for ever. So other threads do the work.
-They are asked through SimpleQueue, and answer through a lock that is released: both are C, and cannot be left half done.
+A signal's handler may raise anywhere in the main thread (^C, an alarm): in the middle of psycopg_pool, which
+then keeps a request that is never taken back, or while Python enters a Condition, which stays locked for
+ever. So other threads do the work. They are asked through SimpleQueue, and answer through a lock that is
+released: both are C, and cannot be left half done.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ SLICE_S = 0.25
 
 
 class Lender:
-    """At most `size` connections to one CMP. Any thread may borrow; `close` ends its threads and connections."""
+    """At most `size` connections to one CMP. Any thread may borrow.
+
+    `close` ends its threads and connections.
+    """
 
     def __init__(self, target: Target, size: int) -> None:
         """Nothing is connected, and no thread runs yet."""
@@ -67,7 +71,9 @@ class Lender:
 
     @contextmanager
     def connection(self, within_s: float) -> Iterator[Connection]:
-        """Lend a connection. Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
+        """Lend a connection.
+
+        Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
 
         As long as the server has no connection left, it is tried again.
         """
@@ -84,12 +90,18 @@ class Lender:
                 raise
 
     def do(self, chore: Callable[[], None]) -> None:
-        """Have something done, one after the other, where no signal's handler runs; not waited for, and not if it is closed."""
+        """Have something done, one after the other, where no signal's handler runs.
+
+        Not waited for, and not if it is closed.
+        """
         self._start()
         self._chores.put(chore)
 
     def close(self) -> None:
-        """End threads and connections; a thread that waits for one gets none. A repeat waits for what is still ending."""
+        """End threads and connections; a thread that waits for one gets none.
+
+        A repeat waits for what is still ending.
+        """
         self._closed = True
         if self._started:
             self._wanted.put(None)
@@ -102,14 +114,18 @@ class Lender:
             if self._started:
                 return
             self._ended.acquire(blocking=False)
-            # Not by threading.Thread, whose start() waits for the new thread, with a Condition. Interrupted, it is done again.
+            # Not by threading.Thread, whose start() waits for the new thread, with a Condition. Interrupted,
+            # it is done again.
             for _ in range(self.size):
                 _thread.start_new_thread(self._lend, ())
             _thread.start_new_thread(self._do_chores, ())
             self._started = True
 
     def _taken(self, loans: list[_Loan], within_s: float) -> _Loan:
-        """Have a connection that works taken out of the pool; an attempt that failed since is why there is none."""
+        """Have a connection that works taken out of the pool.
+
+        An attempt that failed since is why there is none.
+        """
         self._start()
         asked = time.monotonic()
         deadline = asked + within_s
@@ -192,7 +208,10 @@ class Lender:
             self._ended.release()
 
     def _put(self, loan: _Loan) -> None:
-        """Return the connection; after a failure, or in the middle of anything, it is closed. A repeat does nothing."""
+        """Return the connection; after a failure, or in the middle of anything, it is closed.
+
+        A repeat does nothing.
+        """
         with self._noting:
             conn, loan.lent = loan.lent, None
         if conn is None:
@@ -250,7 +269,8 @@ class _Loan:
         self.lent: Connection | None = None
         self.ended = False
         self.unharmed = False
-        """Nothing was raised meanwhile: in the middle of a pipeline or a transaction, the driver keeps what was left open."""
+        """Nothing was raised meanwhile: in the middle of a pipeline or a transaction, the driver keeps what
+        was left open."""
 
     @property
     def conn(self) -> Connection:
@@ -271,7 +291,10 @@ def _works(conn: Connection) -> bool:
 
 
 class _Silence(logging.Filter):
-    """Keeps the pool's own reports of one pool out of the program's log: whoever waits gets an answer that says it."""
+    """Keeps the pool's own reports of one pool out of the program's log.
+
+    Whoever waits gets an answer that says it.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         told = record.args if isinstance(record.args, tuple) else ()

@@ -28,7 +28,10 @@ class Transaction:
 
     @property
     def may_concern_all(self) -> bool:
-        """Whether any project may be one that it changed; after pruning, its projects are not known any more."""
+        """Whether any project may be one that it changed.
+
+        After pruning, its projects are not known any more.
+        """
         return self.everything or self.pruned
 
     @property
@@ -39,7 +42,10 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The generation of one consumer that first held the transaction; only if no earlier one can have held it."""
+    """The generation of one consumer that first held the transaction.
+
+    Only if no earlier one can have held it.
+    """
 
     generation: int
     registries: tuple[str, ...]

@@ -1,4 +1,7 @@
-"""What changed among the projects that are held back: what is logged and stored, in place of all of them each time."""
+"""What changed among the projects that are held back.
+
+What is logged and stored, in place of all of them each time.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LISTED = 100
-"""How many projects of a registry the acknowledgement lists, and how many lines a generation logs of each registry."""
+"""How many projects of a registry the acknowledgement lists, and how many lines a generation logs of each
+registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,10 @@ def listed(quarantine: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, s
 
 
 def say(difference: Difference) -> None:
-    """Log one line for each project that entered, got another reason, or left; beyond a bound, their number."""
+    """Log one line for each project that entered, got another reason, or left.
+
+    Beyond a bound, their number.
+    """
     registry = difference.registry
     for project, reason in islice(difference.entered.items(), LISTED):
         log.warning("quarantined", registry=registry, project=project, reason=reason)

@@ -29,7 +29,10 @@ BATCH_S = 0.02
 
 
 def next_size(size: int, took_s: float | None) -> int:
-    """Return how many rows the next batch looks at, after one of `size` took so long; None: it was canceled."""
+    """Return how many rows the next batch looks at, after one of `size` took so long; None.
+
+    It was canceled.
+    """
     if took_s is None or took_s > BATCH_S * 2:
         return max(FEWEST, size // 2)
     return min(MOST, size * 2) if took_s < BATCH_S / 2 else size
@@ -66,7 +69,8 @@ class Retention:
     def step(self) -> None:
         """Delete one batch, in one short transaction.
 
-        What fails is reported and tried again in the next round; raises DatabaseUnavailable only if the connection is lost.
+        What fails is reported and tried again in the next round; raises DatabaseUnavailable only if the
+        connection is lost.
         """
         began = time.monotonic()
         try:
@@ -110,9 +114,11 @@ class Retention:
         sentence = str(exc).splitlines()[0]
         fault = Fault(
             f"the log cannot be pruned, and grows: {sentence}",
-            "see what locks omnicdc.change: `select * from pg_locks where relation = 'omnicdc.change'::regclass`"
+            "see what locks omnicdc.change: `select * from pg_locks where relation = "
+            "'omnicdc.change'::regclass`"
             if passing
-            else "a publication carries omnicdc.change with a column list or a row filter: `alter publication … set table` without them"
+            else "a publication carries omnicdc.change with a column list or a row filter: `alter "
+            "publication … set table` without them"
             if isinstance(exc, psycopg.errors.InvalidColumnReference)
             else "run `omnicdc install`",
         )

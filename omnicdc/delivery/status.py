@@ -48,7 +48,8 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
 
 def _published(publication: str) -> str:
     return (
-        f"publication {publication} carries omnicdc's tables: a subscriber that lacks them stops - replace it by one that names tables or "
+        f"publication {publication} carries omnicdc's tables: a subscriber that lacks them stops - replace "
+        f"it by one that names tables or "
         "schemas; or create the tables on each subscriber (`omnicdc install --print-tables`), then run "
         f"`omnicdc install --allow-publication {shlex.quote(publication)}`"
     )
@@ -56,7 +57,8 @@ def _published(publication: str) -> str:
 
 def _not_serving(consumer: str, host: str) -> str:
     return (
-        f"{consumer}: no daemon is serving - on {host}: `systemctl start omnicdc`; `journalctl -u omnicdc` says why; "
+        f"{consumer}: no daemon is serving - on {host}: `systemctl start omnicdc`; `journalctl -u omnicdc` "
+        f"says why; "
         f"if it is gone for good: `omnicdc consumer forget {shlex.quote(consumer)}`"
     )
 
@@ -78,7 +80,8 @@ def _faults(consumer: db.Row) -> list[str]:
     name = consumer["name"]
     lines = [] if consumer["alive"] or not consumer["daemon"] else [_not_serving(name, consumer["host"])]
     lines += [
-        f"{name}: it waits for a lock that backend {pid} holds - let that end, or `select pg_terminate_backend({pid})`"
+        f"{name}: it waits for a lock that backend {pid} holds - let that end, or `select "
+        f"pg_terminate_backend({pid})`"
         for pid in consumer["blocked_by"]
     ]
     lines += [f"{name}: {consumer['last_error']}"] if consumer["last_error"] else []
@@ -95,7 +98,8 @@ def _faults(consumer: db.Row) -> list[str]:
         for project, reason in held_back.items()
     ]
     lines += [
-        f"{name}: {count - len(consumer['quarantined'].get(registry, ()))} more projects are held back from {registry} - "
+        f"{name}: {count - len(consumer['quarantined'].get(registry, ()))} more projects are held back from "
+        f"{registry} - "
         "all are in table omnicdc.quarantine"
         for registry, count in consumer["quarantined_counts"].items()
         if count > len(consumer["quarantined"].get(registry, ()))
@@ -106,8 +110,8 @@ def _faults(consumer: db.Row) -> list[str]:
 def late(consumer: db.Row, *, max_lag_s: float) -> list[str]:
     """Return what is wrong with a daemon that is connected, but behind for too long, or gives no heartbeat.
 
-    A change counts as waiting since it was written, but not from before the last heartbeat, when all that was committed
-    had been read: a transaction may be open for an hour before it commits.
+    A change counts as waiting since it was written, but not from before the last heartbeat, when all that was
+    committed had been read: a transaction may be open for an hour before it commits.
     """
     if not consumer["alive"]:
         return []

@@ -1,4 +1,7 @@
-"""How a wait ends: which verdict follows from what the database shows. Pure; `wait` asks and sleeps, `picture` holds what it saw."""
+"""How a wait ends: which verdict follows from what the database shows.
+
+Pure; `wait` asks and sleeps, `picture` holds what it saw.
+"""
 
 from __future__ import annotations
 
@@ -104,8 +107,10 @@ def no_writes(*, standby: bool, only_reads: bool) -> Fault | None:
         )
     if only_reads:
         return Fault(
-            "the database, or the daemon's role, has default_transaction_read_only on: no daemon can serve until that ends",
-            "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until the maintenance ends",
+            "the database, or the daemon's role, has default_transaction_read_only on: no daemon can serve "
+            "until that ends",
+            "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until "
+            "the maintenance ends",
         )
     return None
 

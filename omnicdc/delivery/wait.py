@@ -1,7 +1,8 @@
 """Waits until the files hold a transaction, and says how that ended: never a bare time-out.
 
-It asks the database, has `verdict` decide, and sleeps until a daemon says that it published. A wait for a transaction
-is exact. Every other wait, by name too, is a barrier: it waits for everything that was committed when it was called.
+It asks the database, has `verdict` decide, and sleeps until a daemon says that it published. A wait for a
+transaction is exact. Every other wait, by name too, is a barrier: it waits for everything that was committed
+when it was called.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ GRACE_S = 2.0
 """How long no daemon may be alive before this is reported: a restart or a take-over takes less."""
 
 PAUSE_S = 0.005
-"""After the second notification that decided nothing, a wait pauses before it looks again, and doubles that each time:"""
+"""After the second notification that decided nothing, a wait pauses before it looks again, and doubles that
+each time:"""
 
 PAUSE_MOST_S = 0.1
 """up to this. Many waits beside a busy daemon would otherwise look at each of its generations."""
@@ -42,7 +44,10 @@ PAUSE_MOST_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a wait is for: a transaction, or everything committed at the barrier, or of that what concerns some projects."""
+    """What a wait is for.
+
+    A transaction, or everything committed at the barrier, or of that what concerns some projects.
+    """
 
     token: str | None = None
     barrier: str | None = None
@@ -68,10 +73,11 @@ def wait(
 ) -> Verdict:
     """Wait until every live daemon (or the one named) has published a transaction.
 
-    Without a token: everything committed when this was called; with `projects`, the verdict concerns those alone.
-    With `all_hosts`, hosts that are expected and down are waited for, too. A connection is in autocommit mode.
-    Raises ConfigError for a token that this cluster never gave out, or so long ago that nothing is known of it, a name that no consumer ever had, or a time-out
-    that is no time; SchemaMismatch; DatabaseUnavailable.
+    Without a token: everything committed when this was called; with `projects`, the verdict concerns those
+    alone. With `all_hosts`, hosts that are expected and down are waited for, too. A connection is in
+    autocommit mode. Raises ConfigError for a token that this cluster never gave out, or so long ago that
+    nothing is known of it, a name that no consumer ever had, or a time-out that is no time; SchemaMismatch;
+    DatabaseUnavailable.
     """
     source = as_connections(source)
     timeout_s, started = seconds(timeout_s), time.monotonic()
@@ -99,7 +105,8 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
     """Ask the database for everything that a decision depends on."""
     with db.confined(conn):
         transaction = _transaction(conn, goal.token) if goal.token is not None else None
-        # Looked at after the transaction's end and before the consumers: in between it can only make us wait longer.
+        # Looked at after the transaction's end and before the consumers: in between it can only make us wait
+        # longer.
         capture = db.one(conn, "capture_fault")
         asked = {
             "token": goal.token,

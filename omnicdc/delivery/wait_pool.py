@@ -1,7 +1,7 @@
 """What all waits of a process share: one connection that listens, and a few that are borrowed to look with.
 
-A wait with a connection of its own would be simpler, and fifty of them would leave CMP's writers none. `wait` looks and
-decides, here is only where its connections come from. A process that was forked opens its own.
+A wait with a connection of its own would be simpler, and fifty of them would leave CMP's writers none. `wait`
+looks and decides, here is only where its connections come from. A process that was forked opens its own.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ RELISTEN_MOST_S = 5.0
 
 
 class WaitPool:
-    """The connections of one process to one CMP. Any thread may use it; `close` ends its threads and connections."""
+    """The connections of one process to one CMP. Any thread may use it.
+
+    `close` ends its threads and connections.
+    """
 
     def __init__(self, target: Target, size: int) -> None:
         """Nothing is connected yet."""
@@ -64,7 +67,9 @@ class WaitPool:
         return LISTENING_PATIENCE_S if self._listening else DEAF_PATIENCE_S
 
     def connection(self, within_s: float) -> AbstractContextManager[Connection]:
-        """Lend a connection. Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
+        """Lend a connection.
+
+        Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
 
         As long as the server has no connection left, it is tried again.
         """
@@ -91,7 +96,10 @@ class WaitPool:
         return self._notifications != heard
 
     def close(self) -> None:
-        """End threads and connections; a wait that goes on fails. A repeat, also in a forked process, does nothing."""
+        """End threads and connections; a wait that goes on fails.
+
+        A repeat, also in a forked process, does nothing.
+        """
         if self.pid != os.getpid():
             return
         if not self._closed:
@@ -191,7 +199,8 @@ class Lease:
     def abandon(self) -> None:
         """Have it closed when a lease is used the next time: for finalizers, which must not wait for anything.
 
-        The garbage collector runs them in whatever thread it likes, which may hold the locks that closing needs.
+        The garbage collector runs them in whatever thread it likes, which may hold the locks that closing
+        needs.
         """
         _shared.abandoned.put(self)
 

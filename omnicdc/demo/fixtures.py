@@ -25,7 +25,8 @@ grant select, insert, update, delete on projects to genesis
 """
 
 GRANTS: LiteralString = "grant omnicdc_client to genesis; grant omnicdc_daemon, omnicdc_client to omnicdc"
-"""A writer needs no right of omnicdc's: the triggers log every write. A right is needed to wait for its publication."""
+"""A writer needs no right of omnicdc's: the triggers log every write. A right is needed to wait for its
+publication."""
 
 UPSERT: LiteralString = """
 insert into projects (id, name, key, type, status, metadata_)

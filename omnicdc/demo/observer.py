@@ -1,4 +1,7 @@
-"""Writes to CMP as Genesis does, and reports what can be seen from outside: omnicdc's log table, the verdict, the files."""
+"""Writes to CMP as Genesis does, and reports what can be seen from outside.
+
+Omnicdc's log table, the verdict, the files.
+"""
 
 from __future__ import annotations
 

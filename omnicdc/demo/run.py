@@ -41,7 +41,9 @@ omnicdc rebuild"""
 
 
 def run(output: Output, stop: Stop, environ: Mapping[str, str], afterwards: Afterwards) -> dict[str, Any]:
-    """Run all acts, call `afterwards` while everything still runs, and return the summary; everything is removed, however this ends.
+    """Run all acts, call `afterwards` while everything still runs, and return the summary.
+
+    Everything is removed, however this ends.
 
     `environ` is the daemon's, and isolated. Raises ConfigError without the `embedded` extra, OmnicdcError if
     something does not start, KeyboardInterrupt soon after a stop was requested.
@@ -73,7 +75,10 @@ def run(output: Output, stop: Stop, environ: Mapping[str, str], afterwards: Afte
 
 
 def _await_first_publication(observer: Observer, process: Popen[bytes]) -> None:
-    """Return when the daemon has published; raises OmnicdcError, with the end of its log, if it ends or is too slow."""
+    """Return when the daemon has published.
+
+    Raises OmnicdcError, with the end of its log, if it ends or is too slow.
+    """
     deadline = time.monotonic() + START_S
     while not (verdict := wait(observer.operator, timeout_s=1.0, stop=observer.stop)).arrived:
         check(observer.stop)
@@ -101,7 +106,10 @@ def _run_acts(output: Output, observer: Observer) -> Iterator[Act]:
 
 
 def kept(box: Sandbox, daemon: Popen[bytes]) -> dict[str, Any]:
-    """Return where everything is, for JSON; `env` are the variables with which `omnicdc` and `psql` find it."""
+    """Return where everything is, for JSON.
+
+    `env` are the variables with which `omnicdc` and `psql` find it.
+    """
     server, env = box.server, box.settings() | {"PGDATABASE": fixtures.DATABASE, "PGUSER": fixtures.WRITER}
     env |= {"PGHOST": str(server.directory), "PGPORT": str(server.port)}
     dsn, root, log = box.dsn(fixtures.READER), str(box.root), str(box.log)

@@ -24,7 +24,8 @@ def write_arrives(observer: Observer) -> Act:
     seen = observer.transact(lambda conn: upsert(conn, fixtures.NEW))
     return Act(
         "A write arrives",
-        f"Genesis inserts the project {fixtures.NEW['name']} into CMP, commits, and waits for that transaction.",
+        f"Genesis inserts the project {fixtures.NEW['name']} into CMP, commits, and waits for that "
+        f"transaction.",
         (
             Check("omnicdc's log has one row for it", seen.logged == ("insert",)),
             Check("all three registries were rewritten, in one generation", _rewrote_all(seen)),
@@ -58,7 +59,8 @@ def rollback(observer: Observer) -> Act:
         "Genesis deletes all projects, and rolls that transaction back.",
         (
             Check("omnicdc's log has no row: it was rolled back as well", not seen.logged),
-            Check("the wait ends with rolled_back, and not with a timeout", seen.verdict.status == "rolled_back"),
+            Check("the wait ends with rolled_back, and not with a "
+                  "timeout", seen.verdict.status == "rolled_back"),
             _untouched(seen),
         ),
         (seen,),
@@ -72,10 +74,13 @@ def hostile_names(observer: Observer) -> Act:
     files = observer.files()
     return Act(
         "Names that are traps",
-        f"Genesis inserts {len(wanted)} projects in one transaction. Each line shows a name as the YAML file has it.",
+        f"Genesis inserts {len(wanted)} projects in one transaction. Each line shows a name as the YAML "
+        f"file has it.",
         (
-            Check("JSON parsers read every name as CMP has it", wanted.items() <= _names(files, "cmp_projects", "name").items()),
-            Check("so do parsers of YAML 1.1 and of YAML 1.2", wanted.items() <= _names(files, "project", "display_name").items()),
+            Check("JSON parsers read every name as CMP has "
+                  "it", wanted.items() <= _names(files, "cmp_projects", "name").items()),
+            Check("so do parsers of YAML 1.1 and of YAML "
+                  "1.2", wanted.items() <= _names(files, "project", "display_name").items()),
         ),
         (seen,),
         tuple(line for lines in seen.changes.values() for line in lines if "display_name:" in line),
@@ -94,10 +99,13 @@ def late_commit(observer: Observer) -> Act:
     hidden = fixtures.LATE["id"].encode() not in before["cmp_projects"][1]
     return Act(
         "A late commit",
-        f"Transaction {token} writes and stays open, {second.token} writes and commits; then {token} commits.",
+        f"Transaction {token} writes and stays open, {second.token} writes and commits; then {token} "
+        f"commits.",
         (
-            Check(f"{second.token} was published without waiting for {token}", _rewrote_all(second) and hidden),
-            Check(f"a reader that keeps the highest number would miss {token}", int(token) < int(second.token)),
+            Check(f"{second.token} was published without waiting for "
+                  f"{token}", _rewrote_all(second) and hidden),
+            Check(f"a reader that keeps the highest number would miss "
+                  f"{token}", int(token) < int(second.token)),
             Check("omnicdc keeps a snapshot, and published it", _rewrote_all(first)),
         ),
         (second, first),
@@ -120,7 +128,8 @@ def edited_file(observer: Observer) -> Act:
     backups = list(observer.config.state_dir.glob(f"drift/{path.name}.*"))
     return Act(
         "An edited file",
-        f"A person changes a name in {path.name}; the daemon looks at its files every {observer.config.poll_s} s.",
+        f"A person changes a name in {path.name}; the daemon looks at its files every "
+        f"{observer.config.poll_s} s.",
         (
             Check("the file holds again what CMP has", after["project"][1] != edited and observer.verify_all()),
             Check("the edited version was backed up", [it.read_bytes() for it in backups] == [edited]),
@@ -139,9 +148,11 @@ def mass_delete(observer: Observer) -> Act:
     accepted = observer.transact(lambda conn: db.one(conn, "request_accept"), observer.operator)
     return Act(
         "A mass delete",
-        "Genesis deletes most projects; the guard holds the registries until an operator runs `omnicdc accept`.",
+        "Genesis deletes most projects; the guard holds the registries until an operator runs `omnicdc "
+        "accept`.",
         (
-            Check("the wait ends with held, for all three registries", held.verdict.status == "held" and len(held.verdict.withheld) == len(scanners())),
+            Check("the wait ends with held, for all three "
+                  "registries", held.verdict.status == "held" and len(held.verdict.withheld) == len(scanners())),
             _untouched(held),
             Check("once accepted, all three were rewritten, in one generation", _rewrote_all(accepted)),
             Check("each holds what CMP has, and nothing else", observer.verify_all()),
@@ -164,7 +175,8 @@ def show_status(observer: Observer) -> Act:
         ),
         lines=(
             f"capture: watching {found['capture']['table']} ({', '.join(found['capture']['watched'])})",
-            f"consumer: {consumer['name']}, generation {consumer['generation']}, {consumer['behind']} changes behind",
+            (f"consumer: {consumer['name']}, generation {consumer['generation']}, {consumer['behind']} "
+            f"changes behind"),
             *found["faults"],
         ),
     )  # fmt: skip

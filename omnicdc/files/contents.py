@@ -91,7 +91,10 @@ def content(path: Path) -> bytes | None:
 
 
 def understand(layout: Layout, data: bytes) -> Contents:
-    """Check that a file's bytes parse, and how they are to be searched; raises RegistryError if they do not."""
+    """Check that a file's bytes parse, and how they are to be searched.
+
+    Raises RegistryError if they do not.
+    """
     try:
         if isinstance(layout, Items):
             _check_end(data)
@@ -135,7 +138,10 @@ def _published_blocks(file: FileIO, published: Published, needles: Sequence[byte
 
 
 def _check_end(data: bytes) -> None:
-    """YAML that was cut short often parses all the same; raises ValueError for what cannot be the end of ours."""
+    """YAML that was cut short often parses all the same.
+
+    Raises ValueError for what cannot be the end of ours.
+    """
     first, last = data.find(b"\n- ") + 1, data.rfind(b"\n- ") + 1
     keys, last_keys = _KEY.findall(data, first, _end_of(data, first)), _KEY.findall(data, last)
     if not data.endswith(b"\n") or (len(last_keys) < len(keys) and last_keys == keys[: len(last_keys)]):
@@ -143,7 +149,10 @@ def _check_end(data: bytes) -> None:
 
 
 def _is_ours(data: bytes) -> bool:
-    """Tell whether each entry of a YAML file parses by itself; raises ValueError if not, and it is too large."""
+    """Tell whether each entry of a YAML file parses by itself.
+
+    Raises ValueError if not, and it is too large.
+    """
     try:
         _check_entries(data)
     except _Foreign as exc:

@@ -51,7 +51,10 @@ class Policy:
     """Whether the loss that the guard holds was accepted."""
 
     def loses_too_much(self, before: int, after: int) -> bool:
-        """Whether the guard must hold: more than its share of the entries, and at least its number, would go at once."""
+        """Whether the guard must hold.
+
+        More than its share of the entries, and at least its number, would go at once.
+        """
         lost = before - after
         return lost >= self.guard_min and lost > before * self.guard_share
 

@@ -62,7 +62,10 @@ def rehash(root: Path, relative: Path | str, published: Published) -> bool:
 
 
 def recognised(root: Path, relative: Path | str, blocks: Blocks) -> os.stat_result | None:
-    """Return the file's status if it holds exactly these blocks; raises RegistryError if it cannot be read."""
+    """Return the file's status if it holds exactly these blocks.
+
+    Raises RegistryError if it cannot be read.
+    """
     target = root / relative
     with registry_errors(f"read {target}", target):
         try:
@@ -129,7 +132,9 @@ def back_up(
     keep: int = 5,
     now_at: Path | None = None,
 ) -> Path | None:
-    """Keep what stands in a registry's place (or stood, and is `now_at` beside it); returns where, or None if nothing does.
+    """Keep what stands in a registry's place (or stood, and is `now_at` beside it).
+
+    Returns where, or None if nothing does.
 
     A file or a symlink is copied to `drift/` in the state directory, so that the place is never empty;
     all but the newest `keep` copies of its name are removed. Anything else, such as a directory, is
@@ -194,9 +199,12 @@ def _copied(target: Path, temporary: Path, kept: Path, *, is_link: bool) -> None
 
 
 def _copy_file(source: Path, copy: Path) -> None:
-    """Copy content and attributes from one open file to another: a link or a pipe put there meanwhile is refused.
+    """Copy content and attributes from one open file to another.
 
-    shutil.copy2 looks at both names again and again, and in between may follow a link to change the file it leads to.
+    A link or a pipe put there meanwhile is refused.
+
+    shutil.copy2 looks at both names again and again, and in between may follow a link to change the file it
+    leads to.
     """
     with open(source, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -22,7 +22,8 @@ ATTEMPTS = 100
 """How often a lock is tried whose file another process replaces meanwhile."""
 
 NAMED_S = 0.02
-"""Who has only just taken the lock writes its name on it next: until then a predecessor's stands there, or none."""
+"""Who has only just taken the lock writes its name on it next: until then a predecessor's stands there, or
+none."""
 
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _LASTING = {
@@ -38,8 +39,9 @@ class RootLock:
     The kernel releases it with the process, however that ends. The file stays: removing it would let
     two processes lock two files of one name. Another process may remove it all the same: see `kept`.
 
-    flock(2) asks for no more than an open file, so whoever may read the file could lock it and keep the daemon out. It is
-    private for that reason; one that others may open is replaced by a new one, as they may have it open already.
+    flock(2) asks for no more than an open file, so whoever may read the file could lock it and keep the
+    daemon out. It is private for that reason; one that others may open is replaced by a new one, as they may
+    have it open already.
     """
 
     def __init__(self, root: Path) -> None:
@@ -102,11 +104,15 @@ class RootLock:
             self.__exit__()
         raise TransientError(
             f"cannot publish below {self._root}: {LOCK} is replaced again and again",
-            hint=f"look for another process that writes there: `ls -l --time-style=full-iso {shlex.quote(str(self._root / LOCK))}`",
+            hint=f"look for another process that writes there: `ls -l --time-style=full-iso "
+            f"{shlex.quote(str(self._root / LOCK))}`",
         )
 
     def _taken(self, directory: int) -> bool:
-        """Lock the file that others find; False if another process has just replaced it, so that it is to be tried again."""
+        """Lock the file that others find.
+
+        False if another process has just replaced it, so that it is to be tried again.
+        """
         self._file = os.open(LOCK.name, _LOCK_FILE, 0o600, dir_fd=directory)
         found = os.fstat(self._file)
         try:
@@ -162,7 +168,10 @@ class RootLock:
 
 
 def _is_private(found: os.stat_result) -> bool:
-    """Whether only the owner may open the file; what is no file has no readers to fear. With an ACL, the group's bits are what named users may have at most."""
+    """Whether only the owner may open the file; what is no file has no readers to fear.
+
+    With an ACL, the group's bits are what named users may have at most.
+    """
     return not (stat.S_ISREG(found.st_mode) and found.st_mode & 0o077)
 
 
@@ -191,7 +200,10 @@ def _has_ended(name: str) -> bool:
 
 
 def _holder(found: os.stat_result) -> str:
-    """Return the process that has locked a file, as the kernel says; empty where it does not: proc_locks(5)."""
+    """Return the process that has locked a file, as the kernel says; empty where it does not.
+
+    Proc_locks(5).
+    """
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     try:
         lines = regular.read(Path("/proc/locks")).decode().splitlines()

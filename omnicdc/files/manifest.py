@@ -82,8 +82,9 @@ def read_manifest(root: Path) -> Manifest | None:
 def announce(root: Path, files: Mapping[str, Signatures]) -> None:
     """Note which files are ours, just before they are put there: the manifest tells of them only afterwards.
 
-    A daemon that is killed in between leaves them to the next one, which would take them for external changes. One line,
-    written in place and not synced: lost in a power cut, the files are backed up like external changes.
+    A daemon that is killed in between leaves them to the next one, which would take them for external
+    changes. One line, written in place and not synced: lost in a power cut, the files are backed up like
+    external changes.
     """
     with suppress(OSError, RegistryError), directory_below(root, root / REGISTRY) as directory:
         _make_room(directory)
@@ -97,7 +98,10 @@ def announce(root: Path, files: Mapping[str, Signatures]) -> None:
 
 
 def _make_room(directory: int) -> None:
-    """Remove what another process put there to be written to: a link, a pipe, a second name of some other file."""
+    """Remove what another process put there to be written to.
+
+    A link, a pipe, a second name of some other file.
+    """
     with suppress(FileNotFoundError):
         if not regular.alone(os.stat(ANNOUNCED.name, dir_fd=directory, follow_symlinks=False)):
             os.unlink(ANNOUNCED.name, dir_fd=directory)

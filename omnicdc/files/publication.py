@@ -1,6 +1,7 @@
 """Makes the files hold what the registries should, and only where they do not; the manifest last.
 
-What is to be done is decided in `decide`; what is known of a file is in `registry_file`; `filesystem.atomic` replaces it.
+What is to be done is decided in `decide`; what is known of a file is in `registry_file`; `filesystem.atomic`
+replaces it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def load_manifest(files: Collection[RegistryFile], manifest_file: ManifestFile) 
 
 
 def inspect(files: Collection[RegistryFile], manifest_file: ManifestFile) -> None:
-    """Look whether another process changed a file or the manifest; what is to be restored is due afterwards."""
+    """Look whether another process changed a file or the manifest.
+
+    What is to be restored is due afterwards.
+    """
     manifest_file.inspect()
     for file in files:
         if not file.projection.dirty:
@@ -75,8 +79,8 @@ def publish(
     """Write every file that differs from its registry.
 
     All are written and synced side by side, then swapped one after the other, then their directories synced.
-    A registry that cannot be written, or that the guard holds, keeps its last good file, has the reason in its
-    hold, and stays dirty. The files replaced are freed when `replaced` ends. A repeat writes nothing.
+    A registry that cannot be written, or that the guard holds, keeps its last good file, has the reason in
+    its hold, and stays dirty. The files replaced are freed when `replaced` ends. A repeat writes nothing.
     """
     decisions = [(file, _prepare(file, policy, observe)) for file in files if _is_due(file, policy)]
     differing = [file for file, decision in decisions if isinstance(decision, Write | BackUpThenWrite)]
@@ -98,7 +102,10 @@ def publish(
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What was done: the names of the registries that were rewritten, and whether others were recognised as right."""
+    """What was done.
+
+    The names of the registries that were rewritten, and whether others were recognised as right.
+    """
 
     written: tuple[str, ...]
     adopted: bool
@@ -111,7 +118,10 @@ def _is_due(file: RegistryFile, policy: Policy) -> bool:
 
 
 def _prepare(file: RegistryFile, policy: Policy, observe: Callable[[str], None]) -> Decision:
-    """Decide, and do all of it that writes nothing in the file's place. Returns the decision; one that fails is to hold."""
+    """Decide, and do all of it that writes nothing in the file's place.
+
+    Returns the decision; one that fails is to hold.
+    """
     try:
         decision = _decided(file, policy)
         match decision:
@@ -133,7 +143,8 @@ def _prepare(file: RegistryFile, policy: Policy, observe: Callable[[str], None])
 
 
 def _decided(file: RegistryFile, policy: Policy) -> Decision:
-    # What was accepted is what an operator could see held; a loss that came with the acceptance is another one.
+    # What was accepted is what an operator could see held; a loss that came with the acceptance is another
+    # one.
     accepted = policy.accepted and file.projection.hold.by_guard
     found = file.look()
     return decide(file.wanted(found), found, replace(policy, accepted=accepted))
@@ -151,7 +162,10 @@ class _Draft:
     """By the monotonic clock, in seconds: when it was begun."""
 
     def hold(self, error: RegistryError) -> None:
-        """Hold the registry for what failed; the next attempt writes the file again, so all of this one counts."""
+        """Hold the registry for what failed.
+
+        The next attempt writes the file again, so all of this one counts.
+        """
         _hold(self.file, error, self.began)
 
     def mark_renamed(self) -> None:
@@ -201,7 +215,9 @@ def _done(
 
 
 def _backed_up(draft: _Draft) -> bool:
-    """Back up what another process put in the place while the file was written; returns whether that could be done.
+    """Back up what another process put in the place while the file was written.
+
+    Returns whether that could be done.
 
     What is there now, and what comes in its place, is known as ours from here on.
     """
@@ -216,7 +232,10 @@ def _backed_up(draft: _Draft) -> bool:
 
 
 def _backed_up_late(draft: _Draft) -> bool:
-    """Back up what was put there after that; if it cannot be backed up, it is put back. Returns whether it could."""
+    """Back up what was put there after that; if it cannot be backed up, it is put back.
+
+    Returns whether it could.
+    """
     try:
         draft.file.back_up_replaced(draft.staged.replaced)
     except RegistryError as exc:
@@ -232,7 +251,10 @@ def _of(file: RegistryFile, observe: Callable[[str], None]) -> Callable[[str], N
 
 
 def _entries_in(file: RegistryFile) -> int:
-    """Count the entries of a file that no manifest tells of, for the guard; none if it is not laid out as ours."""
+    """Count the entries of a file that no manifest tells of, for the guard.
+
+    None if it is not laid out as ours.
+    """
     with suppress(RegistryError):
         return len(file.projection.scanner.layout.split(content(file.place) or b"").cores)
     return 0

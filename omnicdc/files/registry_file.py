@@ -42,8 +42,8 @@ class RegistryFile:
     published: Published | None = None
     """As it was last put there; None while that is not known."""
     renamed_not_synced: Published | None = None
-    """What was put there and could not be synced: ours, and to be put there anew, for another sync would not report what the
-    failed one lost."""
+    """What was put there and could not be synced: ours, and to be put there anew, for another sync would not
+    report what the failed one lost."""
     entries_on_disk: int = 0
     """How many entries the file had that was there at the start, where `published` is not known."""
     needs_rehash: bool = True
@@ -85,7 +85,10 @@ class RegistryFile:
         return Found.EDITED if self.published else Found.FOREIGN
 
     def wanted(self, found: Found) -> Wanted:
-        """Compare what the registry should hold with what there is. Raises RegistryError if that cannot be read."""
+        """Compare what the registry should hold with what there is.
+
+        Raises RegistryError if that cannot be read.
+        """
         entries = len(self.projection.document)
         before = self.published.count if self.published else self.entries_on_disk
         published = (
@@ -106,9 +109,12 @@ class RegistryFile:
         self.mark_published()
 
     def adopt(self, observe: Callable[[str], None]) -> bool:
-        """Take a file that is right and was not known, and make it durable: who put it there may have ended before that.
+        """Take a file that is right and was not known, and make it durable.
 
-        It stays as it is, its `generated_at` included. Returns False if it was replaced meanwhile. Raises RegistryError.
+        Who put it there may have ended before that.
+
+        It stays as it is, its `generated_at` included. Returns False if it was replaced meanwhile. Raises
+        RegistryError.
         """
         recognised = self._recognised()
         if recognised is None:
@@ -147,7 +153,10 @@ class RegistryFile:
         self.announced = [there, (new.st_size, new.st_mtime_ns, new.st_ino)]
 
     def back_up_replaced(self, replaced: Path) -> None:
-        """Copy what a swap brought out, if another process put it there after the last look. Raises RegistryError."""
+        """Copy what a swap brought out, if another process put it there after the last look.
+
+        Raises RegistryError.
+        """
         seen = drift.signature(replaced)
         if seen is not None and seen not in self.announced:
             at = datetime.now(UTC)
@@ -170,10 +179,12 @@ class RegistryFile:
         self.projection.mark_published()
 
     def inspect(self) -> None:
-        """Look whether another process changed it: what is to be restored is dirty afterwards, other changes are backed up.
+        """Look whether another process changed it.
 
-        With `on_drift: alert` a change stays until the registry changes; a file that is gone is put back all the same.
-        Raises RegistryError.
+        What is to be restored is dirty afterwards, other changes are backed up.
+
+        With `on_drift: alert` a change stays until the registry changes; a file that is gone is put back all
+        the same. Raises RegistryError.
         """
         if self.published is None or self._is_as_written():
             return
@@ -185,7 +196,10 @@ class RegistryFile:
             self.back_up()
 
     def _is_as_written(self) -> bool:
-        """Whether it is as it was last put there: by its status, and where that is not enough, by reading it."""
+        """Whether it is as it was last put there.
+
+        By its status, and where that is not enough, by reading it.
+        """
         last = self.renamed_not_synced or self.published
         if last is None or not drift.intact(self.root, self.path, last):
             return False
@@ -223,7 +237,10 @@ class RegistryFile:
 
 
 def report_not_kept(file: str, not_kept: tuple[str, ...], reported: tuple[str, ...]) -> tuple[str, ...]:
-    """Log the attributes that a file lost when it was replaced, unless they were reported; returns what is reported."""
+    """Log the attributes that a file lost when it was replaced, unless they were reported.
+
+    Returns what is reported.
+    """
     new = [name for name in not_kept if name not in reported]
     if not new:
         return reported

@@ -77,8 +77,8 @@ def access(owner: int, group: int, mode: int, acl: bytes | None) -> Access:
 def widens(old: Access, new: Access) -> bool:
     """Whether some user may do with the new file what they could not do with the old one.
 
-    The owners do not count where they differ: the old one could always change the mode, the new one wrote the file.
-    A permission comes from one group or is denied by one, so groups are tried alone and in pairs.
+    The owners do not count where they differ: the old one could always change the mode, the new one wrote the
+    file. A permission comes from one group or is denied by one, so groups are tried alone and in pairs.
     """
     owners = {old.owner} ^ {new.owner}
     users = {old.owner, *old.users, *new.users, _STRANGER} - owners

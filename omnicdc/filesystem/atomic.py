@@ -53,9 +53,10 @@ def replace(
 ) -> os.stat_result:
     """Make `parts` the content of a file below `root`, durably, and return its size, time and inode.
 
-    Missing directories are made; mode, ACL, `user.*` attributes and, where permitted, owner and group are kept:
-    `attributes`. A symlink in the file's place is replaced, one above it that leads out of the root is refused.
-    Raises RegistryError, and then readers still find the old file or already the new one; a repeat is harmless.
+    Missing directories are made; mode, ACL, `user.*` attributes and, where permitted, owner and group are
+    kept: `attributes`. A symlink in the file's place is replaced, one above it that leads out of the root is
+    refused. Raises RegistryError, and then readers still find the old file or already the new one; a repeat
+    is harmless.
 
     Tests make a step fail, or end the process before it, through `observe`: it is told `open`, `write`,
     `fsync`, `rename` and `fsync_directory` just before each.
@@ -87,8 +88,9 @@ class Staged:
     def swap(self, observe: Callable[[str], None] = no_observer) -> None:
         """Have readers find it; a power cut may still take it back. Raises RegistryError.
 
-        What it replaced is at `replaced` then, if the file system can do that. For programs that watch the directory
-        (inotify), the last events of the target's name say that it arrived and that its writer closed it.
+        What it replaced is at `replaced` then, if the file system can do that. For programs that watch the
+        directory (inotify), the last events of the target's name say that it arrived and that its writer
+        closed it.
         """
         directory, new, name = self._directory, self._temporary, self.target.name
         with registry_errors(f"write {self.target}", self.target):
@@ -99,7 +101,10 @@ class Staged:
 
     @property
     def replaced(self) -> Path:
-        """Where that which was replaced is until this ends; nothing is there if nothing was, or it is lost."""
+        """Where that which was replaced is until this ends.
+
+        Nothing is there if nothing was, or it is lost.
+        """
         return self.target.with_name(self._temporary)
 
     def sync(self, observe: Callable[[str], None] = no_observer) -> None:
@@ -157,7 +162,10 @@ def discard(root: Path, relative: Path | str) -> None:
 
 @contextmanager
 def directory_below(root: Path, wanted: Path) -> Iterator[int]:
-    """Open a directory below `root`, making what is missing of it; symlinks are followed while they stay below."""
+    """Open a directory below `root`, making what is missing of it.
+
+    Symlinks are followed while they stay below.
+    """
     directory = _opened_below(root, wanted)
     try:
         yield directory
@@ -177,7 +185,10 @@ def _opened_below(root: Path, wanted: Path) -> int:
 
 
 def _resolved(root: Path, wanted: Path) -> tuple[Path, Sequence[str]]:
-    """Resolve the symlinks once: what is opened then follows none, so that none put there meanwhile counts."""
+    """Resolve the symlinks once.
+
+    What is opened then follows none, so that none put there meanwhile counts.
+    """
     top, bottom = Path(os.path.realpath(root)), Path(os.path.realpath(wanted))
     if not bottom.is_relative_to(top):
         raise RegistryError(
@@ -259,7 +270,10 @@ def registry_errors(deed: str, place: Path) -> Iterator[None]:
 
 
 def _refused(exc: OSError, place: Path) -> Path:
-    """Return what the system refused to touch: what it names in full, a temporary file beside `place`, or `place`."""
+    """Return what the system refused to touch.
+
+    What it names in full, a temporary file beside `place`, or `place`.
+    """
     named = exc.filename2 or exc.filename
     known = isinstance(named, str) and (named.startswith("/") or named.endswith(TEMPORARY))
     return place.parent / named if known else place
@@ -274,7 +288,8 @@ def remedy(exc: OSError, place: Path) -> str:
     return {
         errno.ENOSPC: f"free space on {disk}: `df -h {disk}`; inodes: `df -i {disk}`",
         errno.EDQUOT: f"free space of {_user()} on {disk}: `quota -u {_user()}`",
-        errno.EROFS: f"under systemd, ReadWritePaths= (docs/install.md, Another root); else `mount -o remount,{bind}rw {disk}`",
+        errno.EROFS: f"under systemd, ReadWritePaths= (docs/install.md, Another root); else `mount -o "
+        f"remount,{bind}rw {disk}`",
         errno.EACCES: f"`chown {_user()} {directory}`, `chmod u+rwx {directory}`",
         errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
         errno.EIO: "look for a failing disk: `dmesg`",

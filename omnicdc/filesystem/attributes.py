@@ -1,4 +1,6 @@
-"""Owner, group, mode, POSIX ACL and extended attributes: read from a file, and given to the one that replaces it.
+"""Owner, group, mode, POSIX ACL and extended attributes.
+
+Read from a file, and given to the one that replaces it.
 
 Whether the new file would be open to more users is decided in `access`.
 """
@@ -51,16 +53,22 @@ class Attributes:
 
     @property
     def special(self) -> int:
-        """Those of the other bits that a new file gets: one that would run a file with others' rights is not kept.
+        """Those of the other bits that a new file gets.
 
-        Without the group's permission to execute, as after `chmod -R g+s`, the set-group-id bit gives no rights.
+        One that would run a file with others' rights is not kept.
+
+        Without the group's permission to execute, as after `chmod -R g+s`, the set-group-id bit gives no
+        rights.
         """
         gives_no_rights = stat.S_ISVTX if self.mode & stat.S_IXGRP else stat.S_ISVTX | stat.S_ISGID
         return self.status.st_mode & gives_no_rights
 
 
 def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
-    """Return the attributes of the file at `place`, in the open directory. Raises OSError for a failing disk."""
+    """Return the attributes of the file at `place`, in the open directory.
+
+    Raises OSError for a failing disk.
+    """
     # Through the open directory: a symlink that replaces one of its parents now is not followed.
     opened = f"/proc/self/fd/{directory}"
     there = f"{opened}/{place.name}" if os.path.isdir(opened) else str(place)  # noqa: PTH112 - /proc may be missing
@@ -76,9 +84,9 @@ def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
 def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
     """Give a new, private file what the old one had; returns the names of what could not be given.
 
-    The file must have been made by this process with mode 0600, so that no other user reads it before it has all this.
-    Raises RegistryError if some user could then do with the new file what they could not do with the old one, and
-    OSError for what chmod is refused for.
+    The file must have been made by this process with mode 0600, so that no other user reads it before it has
+    all this. Raises RegistryError if some user could then do with the new file what they could not do with
+    the old one, and OSError for what chmod is refused for.
     """
     lost = [name for name, value in old.user.items() if not _set(file, name, value)]
     lost += _give_owner(file, old.status)
@@ -97,10 +105,12 @@ def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
         ) from exc
     if widens(before, after):
         raise RegistryError(
-            f"cannot write {place}: its {' and '.join(lost) or 'ACL'} cannot be kept, and without it more users "
+            f"cannot write {place}: its {' and '.join(lost) or 'ACL'} cannot be kept, and without it more "
+            f"users "
             "could read or write the new file",
             hint=f"compare `getfacl {shlex.quote(str(place))}` with `id`; "
-            f"`chown {os.geteuid()}:{os.getegid()} {shlex.quote(str(place))}` and `setfacl -b` make it the daemon's",
+            f"`chown {os.geteuid()}:{os.getegid()} {shlex.quote(str(place))}` and `setfacl -b` make it the "
+            f"daemon's",
         )
     _give_mode(file, mode, old.special if "group" not in lost else 0)
     gone = old.status.st_mode & ~os.fstat(file).st_mode
@@ -120,7 +130,10 @@ def copy(source: int, target: int) -> None:
 
 
 def _give_owner(file: int, old: os.stat_result) -> list[str]:
-    """Give a file to a user, which only root may, or only to a group of ours; returns what could not be given."""
+    """Give a file to a user, which only root may, or only to a group of ours.
+
+    Returns what could not be given.
+    """
     for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
         with suppress(OSError):
             os.fchown(file, owner, group)
@@ -131,7 +144,10 @@ def _give_owner(file: int, old: os.stat_result) -> list[str]:
 
 
 def _give_mode(file: int, mode: int, special: int) -> None:
-    """Give a file these permissions, and the other bits where that is permitted: systemd's RestrictSUIDSGID= refuses them."""
+    """Give a file these permissions, and the other bits where that is permitted.
+
+    Systemd's RestrictSUIDSGID= refuses them.
+    """
     if stat.S_IMODE(os.fstat(file).st_mode) == mode | special:
         return
     with suppress(PermissionError):
@@ -141,7 +157,10 @@ def _give_mode(file: int, mode: int, special: int) -> None:
 
 
 def _give_acl(file: int, acl: bytes | None) -> bool:
-    """Give a file this ACL, or take away the one that it has from its directory; returns whether that was done."""
+    """Give a file this ACL, or take away the one that it has from its directory.
+
+    Returns whether that was done.
+    """
     if acl is not None and _set(file, ACL, acl):
         return True
     try:

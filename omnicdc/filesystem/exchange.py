@@ -19,12 +19,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def exchange(directory: int, one: str, other: str) -> bool:
-    """Swap two names in an open directory, whatever they are; returns whether that was done, which a repeat undoes.
+    """Swap two names in an open directory, whatever they are.
 
-    A program that watches the directory (inotify) is told of two moves, one after the other: `one` becomes `other`, then
-    `other` becomes `one`. So `one`, which is the name that others watch, ends with an arrival.
+    Returns whether that was done, which a repeat undoes.
 
-    Not done where one of them is missing, or the file system cannot. Raises OSError for what rename would be refused for, too.
+    A program that watches the directory (inotify) is told of two moves, one after the other: `one` becomes
+    `other`, then `other` becomes `one`. So `one`, which is the name that others watch, ends with an arrival.
+
+    Not done where one of them is missing, or the file system cannot. Raises OSError for what rename would be
+    refused for, too.
     """
     names = os.fsencode(one), os.fsencode(other)
     try:

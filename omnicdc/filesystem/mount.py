@@ -1,6 +1,7 @@
 """Which mount a path is on, as /proc/self/mountinfo says (proc_pid_mountinfo(5)).
 
-`os.path.ismount` does not see a bind mount of the same file system: containers and systemd's ReadOnlyPaths= use them.
+`os.path.ismount` does not see a bind mount of the same file system: containers and systemd's ReadOnlyPaths=
+use them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ class Mount:
 
 
 def mount_of(path: Path) -> Mount:
-    """Return the mount that a path is on; its symlinks are followed. Where /proc is missing, what `stat` tells."""
+    """Return the mount that a path is on; its symlinks are followed.
+
+    Where /proc is missing, what `stat` tells.
+    """
     real = Path(os.path.realpath(path))
     try:
         return found(MOUNTINFO.read_text("utf-8", "surrogateescape"), real)
@@ -31,7 +35,10 @@ def mount_of(path: Path) -> Mount:
 
 
 def found(mountinfo: str, path: Path) -> Mount:
-    """Return the mount of a path without symlinks. Of several at one place, the last one covers the others."""
+    """Return the mount of a path without symlinks.
+
+    Of several at one place, the last one covers the others.
+    """
     mounts = [_mount(line) for line in mountinfo.splitlines()]
     above = [mount for mount in mounts if path.is_relative_to(mount.point)]
     return max(reversed(above), key=lambda it: len(it.point.parts), default=Mount(Path("/")))

@@ -1,4 +1,7 @@
-"""The shape of canonical_projects_uuids.json: an object `uuids`, from id to entry. Written and read here. Pure."""
+"""The shape of canonical_projects_uuids.json: an object `uuids`, from id to entry. Written and read here.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The shape of repo_inventory.json: a bare list of repositories, each with the ids of its projects. Written and read here. Pure."""
+"""The shape of repo_inventory.json: a bare list of repositories, each with the ids of its projects.
+
+Written and read here. Pure.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ def _inside(field: object) -> Iterable[object]:
 
 
 def _four_for_two(lines: bytes) -> bytes:
-    """Indent by four what is indented by two, which is all that the quick library can. JSON has no raw tab."""
+    """Indent by four what is indented by two, which is all that the quick library can.
+
+    JSON has no raw tab.
+    """
     lines = lines.replace(b"\n    ", b"\n\t\t").replace(b"\n  ", b"\n\t")
     return lines.replace(b"\t", b"    ")
 

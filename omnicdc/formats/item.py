@@ -29,7 +29,10 @@ def compare(expected: Mapping[str, object], found: Mapping[str, object]) -> Diff
 
 
 def is_seen(name: str, expected: object) -> bool:
-    """Tell whether an input is certain although not all inputs are known: the clone that is there, the path a person set."""
+    """Tell whether an input is certain although not all inputs are known.
+
+    The clone that is there, the path a person set.
+    """
     return name == "local_paths" and bool(expected) and expected != ABSENT
 
 

@@ -50,7 +50,8 @@ U+00A0 is allowed, but a reader could not tell it from a blank.
 """
 
 _ESCAPES = {code: f"\\u{code:04x}" for code in _UNREADABLE}
-"""By a table, as megabytes of them may come: a function called for each took seconds, in the middle of a transaction."""
+"""By a table, as megabytes of them may come: a function called for each took seconds, in the middle of a
+transaction."""
 
 
 def json_text(value: str | None) -> str:

@@ -48,7 +48,10 @@ def is_excluded(key: str, excluded: Collection[str]) -> bool:
 
 
 def trimmed(text: str) -> str:
-    """Drop blanks around, and slashes and `.git` at the end, as often as they come; of megabytes of them, too."""
+    """Drop blanks around, and slashes and `.git` at the end, as often as they come.
+
+    Of megabytes of them, too.
+    """
     backwards = text[::-1]
     dropped = _run_from(backwards, 0)
     while backwards[dropped : dropped + 4].lower() == "tig.":

@@ -48,7 +48,8 @@ def own_entries(data: bytes, start: int, keys: Iterable[bytes]) -> int:
     """
     fields = b"".join(rb"  " + re.escape(key) + rb":" + _VALUE for key in keys)
     entry = re.compile(rb"- " + fields[2:] + rb"(?=- |\Z)")
-    # One match an entry: early 3.11 releases get possessive groups wrong, and any other group remembers every turn.
+    # One match an entry: early 3.11 releases get possessive groups wrong, and any other group remembers every
+    # turn.
     while match := entry.match(data, start):
         start = match.end()
     return start

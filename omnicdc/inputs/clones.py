@@ -59,7 +59,10 @@ def clone_key(path: str) -> str:
 
 
 def shallowest(clones: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the paths by URL key, of pairs of path and key; of several the shallowest, then the first in order."""
+    """Return the paths by URL key, of pairs of path and key.
+
+    Of several the shallowest, then the first in order.
+    """
     found: dict[str, str] = {}
     for path, key in clones:
         if key and (key not in found or _rank(path) < _rank(found[key])):

@@ -51,7 +51,10 @@ class _Unlisted(Exception):  # noqa: N818 - never leaves this module
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The repositories that GitHub listed, by URL key, and whose: of these owners, these are all there are."""
+    """The repositories that GitHub listed, by URL key, and whose.
+
+    Of these owners, these are all there are.
+    """
 
     elements: Elements
     owners: frozenset[str]
@@ -139,7 +142,10 @@ def _listed(gh: str | None, owner: str, stop: Stop, timeout_s: float) -> Reading
 
 
 def _run(command: list[str], stop: Stop, timeout_s: float) -> bytes:
-    """Return what the command prints. Files and not pipes, so that waiting for the end is all there is to do."""
+    """Return what the command prints.
+
+    Files and not pipes, so that waiting for the end is all there is to do.
+    """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as talk:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=talk, env=_env(), start_new_session=True

@@ -1,4 +1,7 @@
-"""The inputs as a command sees them that is no daemon: nothing is written, and no mount is waited for long."""
+"""The inputs as a command sees them that is no daemon.
+
+Nothing is written, and no mount is waited for long.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ def count_heart(root: Path, stop: Stop) -> Mapping[str, int]:
 
 
 def count_heart_of(clone: str, root: Path, stop: Stop) -> Mapping[str, int]:
-    """As `count_heart`, of one clone and those inside it; nothing where the root's count would not come by."""
+    """As `count_heart`, of one clone and those inside it.
+
+    Nothing where the root's count would not come by.
+    """
     top = os.path.abspath(root)  # noqa: PTH100 - as above
     below = f"{clone}/".removeprefix(f"{top.rstrip('/')}/")
     if below.startswith(("/", "federation_heart/")) or any(part.startswith(".") for part in below.split("/")):

@@ -33,7 +33,8 @@ _OURS = ("uuid", "uuids")
 _SYNTHESIZED = {"description", "name", "owner", "updatedAt", "url", "uuid", "visibility"}
 
 SOURCE = "source"
-"""The last key of an element that GitHub does not list: `CMP` or `GONE`. Other programs may give it other values."""
+"""The last key of an element that GitHub does not list: `CMP` or `GONE`. Other programs may give it other
+values."""
 
 CMP = "cmp"
 """Only CMP knows the repository."""
@@ -46,9 +47,9 @@ def adopt(registry_file: Path, state_dir: Path) -> Reading[Elements]:
     """Return the adopted elements by URL key; the first call reads the published file and adopts it.
 
     Without `uuid`, `uuids` and `source: cmp`, and without elements that only CMP knew; `source: gone` stays,
-    as nothing else tells of it. Of a file with faults a copy stays in the state directory. What was adopted before, but is damaged, is adopted anew. Raises
-    `ConfigError` where the published file is there but cannot be read (adopting nothing would lose it),
-    or the state directory cannot be written to.
+    as nothing else tells of it. Of a file with faults a copy stays in the state directory. What was adopted
+    before, but is damaged, is adopted anew. Raises `ConfigError` where the published file is there but cannot
+    be read (adopting nothing would lose it), or the state directory cannot be written to.
     """
     adopted = adopted_before(state_dir)
     if adopted is not None:

@@ -1,6 +1,7 @@
 """The last valid version of a person's file: a file that breaks changes nothing, not even across a restart.
 
-A file that had entries and holds no list any more is taken as one whose write was cut off; `[]` is the way to say none.
+A file that had entries and holds no list any more is taken as one whose write was cut off; `[]` is the way to
+say none.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class KeptFile(Generic[T]):
     """The key of its list."""
 
     def signature(self) -> Signature:
-        """Return what differs once the file was written anew, or made readable; its error where there is none."""
+        """Return what differs once the file was written anew, or made readable.
+
+        Its error where there is none.
+        """
         try:
             stat = self.path.stat()
         except OSError as exc:
@@ -44,7 +48,10 @@ class KeptFile(Generic[T]):
         return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
     def read(self, before: T | None = None) -> Reading[T]:
-        """Read the file; one that is broken gives `before` or what its copy holds, and a fault. Writes nothing."""
+        """Read the file; one that is broken gives `before` or what its copy holds, and a fault.
+
+        Writes nothing.
+        """
         return self._read(before)[0]
 
     def read_and_keep(self, before: T | None = None) -> Reading[T]:

@@ -51,7 +51,10 @@ def parse_overrides(data: bytes, name: str) -> Reading[Mapping[str, Override]]:
 
 
 def _overridden(name: str, overrides: Iterable[tuple[int, list[str]]]) -> Iterator[str]:
-    """Yield a notice for each override that names a repository of an earlier one; the whole later entry counts for it."""
+    """Yield a notice for each override that names a repository of an earlier one.
+
+    The whole later entry counts for it.
+    """
     first: dict[str, int] = {}
     for line, keys in overrides:
         for key in dict.fromkeys(keys):

@@ -1,7 +1,7 @@
 """A quick look at where clones usually lie: a workspace root, and two levels of directories below it.
 
-`clones.py` walks everything, which takes its time; this is cheap enough for every project that arrives. Listings and
-remotes are remembered by the times of their directories and files.
+`clones.py` walks everything, which takes its time; this is cheap enough for every project that arrives.
+Listings and remotes are remembered by the times of their directories and files.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class ShallowLook:
     def __call__(self, known: Iterable[str] = ()) -> Mapping[str, str]:
         """Return the clones found, and those `known` before at any depth, by path: their URL keys.
 
-        The key is empty for what is no clone any more, or has no remote. A clone whose configuration may not be
-        read is left out.
+        The key is empty for what is no clone any more, or has no remote. A clone whose configuration may not
+        be read is left out.
         """
         paths = {*self._clones(), *known}
         configs = {path: self._config(path) for path in paths}

@@ -85,7 +85,10 @@ class InputStore:
         return bool(self._parts.overrides.entries or self._parts.exclusions.entries)
 
     def unmatched(self, keys: Collection[str]) -> tuple[str, ...]:
-        """Return a notice for each entry of people's files that matches none of these URL keys; at most a second's work."""
+        """Return a notice for each entry of people's files that matches none of these URL keys.
+
+        At most a second's work.
+        """
         parts = self._parts
         return (*unmatched(parts.overrides, keys), *unmatched(parts.exclusions, keys))
 
@@ -103,8 +106,8 @@ class InputStore:
     def load(self) -> Inputs:
         """Take what is cached and what people wrote, and at the first start adopt the inventory.
 
-        Quick: walks nothing, and does not ask GitHub. Raises `ConfigError` where the state directory cannot be
-        written to, or there is an inventory that cannot be read.
+        Quick: walks nothing, and does not ask GitHub. Raises `ConfigError` where the state directory cannot
+        be written to, or there is an inventory that cannot be read.
         """
         settings = self._settings
         cache.prepare(settings.state_dir)
@@ -144,7 +147,10 @@ class InputStore:
         return self._current if any(changed) else None
 
     def walk_root(self, number: int, stop: Stop) -> Inputs | None:
-        """As `walk`, of one root by its number, which may hang on its own mount; the heart is counted in the first."""
+        """As `walk`, of one root by its number, which may hang on its own mount.
+
+        The heart is counted in the first.
+        """
         root = self._settings.roots[number]
         directory = self._enter(number)
         walked = clones_below(root, self._others[number], stop)
@@ -185,8 +191,8 @@ class InputStore:
     def fetch(self, stop: Stop, owners: Iterable[str] = ()) -> Inputs | None:
         """Ask GitHub for the repositories of these owners and the configured ones; as `walk`.
 
-        What GitHub no longer lists stays, marked as gone; an owner that cannot be listed loses nothing. Without
-        `gh` there is nothing to ask, and no fault in that unless owners are configured.
+        What GitHub no longer lists stays, marked as gone; an owner that cannot be listed loses nothing.
+        Without `gh` there is nothing to ask, and no fault in that unless owners are configured.
         """
         everyone = {*self._settings.github_owners, *owners}
         return self._fetched(stop, everyone, "github", {"new owners": ()})

@@ -1,4 +1,7 @@
-"""The one way this package walks a tree: sorted, parents first, no symlinks, whatever cannot be read left out."""
+"""The one way this package walks a tree.
+
+Sorted, parents first, no symlinks, whatever cannot be read left out.
+"""
 
 from __future__ import annotations
 

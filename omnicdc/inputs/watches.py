@@ -1,7 +1,7 @@
 """Directories that the kernel watches, each by itself (inotify), so that a new clone is seen at once.
 
-By the C library and not by a package: directories come and go one by one, and the one for which there is no watch left
-is known. What cannot be watched is looked at from time to time instead, by whoever asked.
+By the C library and not by a package: directories come and go one by one, and the one for which there is no
+watch left is known. What cannot be watched is looked at from time to time instead, by whoever asked.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ class Watches:
         return self._concerned(data)
 
     def _add(self, owner: int, path: str) -> tuple[bool, str]:
-        """Watch one directory; returns whether it is watched, and a fault. One that is gone or closed to us is no fault."""
+        """Watch one directory; returns whether it is watched, and a fault.
+
+        One that is gone or closed to us is no fault.
+        """
         with self._lock:
             fd, full = self._fd, len(self._handles) >= MOST and path not in self._handles
         if fd < 0 or full:

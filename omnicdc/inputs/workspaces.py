@@ -1,4 +1,7 @@
-"""What the workspaces hold, root by root, together and remembered. `clones.py` and `heart.py` walk, `shallow.py` looks."""
+"""What the workspaces hold, root by root, together and remembered.
+
+`clones.py` and `heart.py` walk, `shallow.py` looks.
+"""
 
 from __future__ import annotations
 
@@ -91,13 +94,19 @@ def directory(root: Path) -> Directory | None:
 
 
 def faults(root: Path, before: Directory | None) -> tuple[str, ...]:
-    """Return a fault if nothing can be found in a root, or what was found there is gone with the directory: an unmounted disk."""
+    """Return a fault if nothing can be found in a root, or what was found there is gone with the directory.
+
+    An unmounted disk.
+    """
     found = directory(root)
     if found is None:
         return (f"{root}: no directory that can be read; no clones are known there",)
     if before and found != before and not any(os.scandir(root)):
         return (
-            f"{root}: empty, and another directory than before; no clones are known there: is a file system not mounted?",
+            (
+                f"{root}: empty, and another directory than before; no clones are known there: is a file system "
+                f"not mounted?"
+            ),
         )
     return ()
 

@@ -105,7 +105,8 @@ class Entry:
 def content(path: Path) -> bytes | None:
     """Return a file's bytes; None where there is no file.
 
-    Raises `RegistryError` where it cannot be read: a symlink that leads to no file stands for a file that is missing.
+    Raises `RegistryError` where it cannot be read: a symlink that leads to no file stands for a file that is
+    missing.
     """
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
@@ -125,7 +126,9 @@ def content(path: Path) -> bytes | None:
 
 
 def entry_list(data: bytes, name: str, top: str) -> EntryList:
-    """Return the list under the key `top` of the file `name`; `top: {}` and a file `{}` are an empty list as well.
+    """Return the list under the key `top` of the file `name`; `top.
+
+    {}` and a file `{}` are an empty list as well.
 
     Raises `RegistryError`, with the line, for what is not YAML or has no such list.
     """

@@ -45,8 +45,8 @@ def configure(
 ) -> None:
     """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
 
-    Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not read
-    holds up nothing: `sink`. In systemd's journal each line has its severity.
+    Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not
+    read holds up nothing: `sink`. In systemd's journal each line has its severity.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
@@ -64,7 +64,10 @@ def configure(
 
 
 def write_error(text: str, *, environ: Mapping[str, str] | None = None) -> None:
-    """Write the last words of a command to stderr, scrubbed; a reader that does not read is not waited for."""
+    """Write the last words of a command to stderr, scrubbed.
+
+    A reader that does not read is not waited for.
+    """
     environ = os.environ if environ is None else environ
     severity = f"<{PRIORITIES['error']}>" if in_journal(environ, sys.stderr) else ""
     output = _output(sys.stderr, _for_pipe(environ, sys.stderr))

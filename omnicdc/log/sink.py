@@ -1,4 +1,6 @@
-"""Writes the log's lines where a reader may be slow or gone: to a pipe, a socket or a terminal, without holding up the work.
+"""Writes the log's lines where a reader may be slow or gone.
+
+To a pipe, a socket or a terminal, without holding up the work.
 
 What is logged is decided in `log`.
 """
@@ -22,7 +24,8 @@ CAPACITY = 1 << 20
 """Bytes of lines that wait for the reader; what comes when they are more is dropped and counted."""
 
 PATIENCE_S = 2.0
-"""How long at most a caller waits for a reader that does read, and the end of the process for one that does not."""
+"""How long at most a caller waits for a reader that does read, and the end of the process for one that does
+not."""
 
 _LOOK_S = 0.02
 """How often it is looked whether the reader reads."""
@@ -40,12 +43,12 @@ def has_reader(stream: TextIO) -> bool:
 class Sink:
     """Writes to the file descriptor of `stream` in a thread of its own, in the order of the calls.
 
-    A call returns when its line is written; where the reader does not read, it leaves the line in a queue and returns at
-    once. What does not fit into the queue is dropped. When the reader reads again, `dropped_line` makes the line that says
-    how many were.
+    A call returns when its line is written; where the reader does not read, it leaves the line in a queue and
+    returns at once. What does not fit into the queue is dropped. When the reader reads again, `dropped_line`
+    makes the line that says how many were.
 
-    A thread, as no write can be made not to wait: O_NONBLOCK would hold for the other processes that share the pipe, and a
-    pipe that has room when it is looked at may be filled by them a moment later.
+    A thread, as no write can be made not to wait: O_NONBLOCK would hold for the other processes that share
+    the pipe, and a pipe that has room when it is looked at may be filled by them a moment later.
     """
 
     def __init__(self, stream: TextIO, dropped_line: Callable[[int], str]) -> None:

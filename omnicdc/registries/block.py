@@ -23,7 +23,10 @@ Row = tuple[Key, bytes, tuple[int, ...]]
 
 @dataclass(slots=True)
 class Edit:
-    """A place in a block, also in bytes; the entry that goes there, if any, and the ones that come instead."""
+    """A place in a block, also in bytes.
+
+    The entry that goes there, if any, and the ones that come instead.
+    """
 
     at: int
     offset: int

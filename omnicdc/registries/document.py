@@ -46,7 +46,10 @@ class Document:
 
     @classmethod
     def from_entries(cls, entries: Iterable[tuple[str, Entry]], block_size: int = BLOCK_SIZE) -> Document:
-        """Build a document; of several entries of a unit the last counts. ValueError if tallies differ in length."""
+        """Build a document; of several entries of a unit the last counts.
+
+        ValueError if tallies differ in length.
+        """
         document = cls(block_size)
         tallies = document._tallies
         by_unit = {
@@ -111,7 +114,10 @@ class Document:
         return self._sums if self._keys else ()
 
     def parts(self, frame: Frame) -> list[bytes | memoryview]:
-        """Return the file: header, blocks, footer (even if empty). No copies; later changes leave them as they are."""
+        """Return the file: header, blocks, footer (even if empty).
+
+        No copies; later changes leave them as they are.
+        """
         blocks = (block.data for block in self._blocks)
         parts: list[bytes | memoryview] = [frame.header, *blocks, frame.footer]
         if trim := self._trim(frame):

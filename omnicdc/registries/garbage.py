@@ -1,4 +1,7 @@
-"""Python's garbage collector, kept away from what it has no business with: a hundred thousand entries, no cycles."""
+"""Python's garbage collector, kept away from what it has no business with.
+
+A hundred thousand entries, no cycles.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
 def uncollected() -> Iterator[None]:
     """Spare it all that is made inside: it would look at every row again and again, a third of the time.
 
-    Nothing is frozen: a frozen state that is part of a cycle would never be freed, and a session that is lost leaves one.
+    Nothing is frozen: a frozen state that is part of a cycle would never be freed, and a session that is lost
+    leaves one.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -15,8 +15,8 @@ log = structlog.get_logger()
 
 MOST_DOUBLINGS = 6
 LONGEST_REST_S = 300.0
-"""How long a held registry is left alone at the most: 64 times as long as the last attempt took, so that it takes a
-sixtieth of the daemon's time, and never longer than this."""
+"""How long a held registry is left alone at the most: 64 times as long as the last attempt took, so that it
+takes a sixtieth of the daemon's time, and never longer than this."""
 
 QUICK_S = 1.0
 """What fails within this time is tried again at once when a change concerns it."""

@@ -102,7 +102,10 @@ class Projection:
         return self._show(units)
 
     def take_inputs(self, inputs: Inputs) -> tuple[bool, Collection[str]]:
-        """Take new inputs; returns whether anything changed at once, and the projects that CMP must be asked for."""
+        """Take new inputs.
+
+        Returns whether anything changed at once, and the projects that CMP must be asked for.
+        """
         before, self._inputs = self._inputs, inputs
         inputs_for, static_keys = self.scanner.inputs_for, self.scanner.static_keys
         keys = {*self._key_of.values(), *static_keys(before), *static_keys(inputs)}
@@ -116,7 +119,10 @@ class Projection:
         return self.scanner.frame(len(self.document), self.document.tally, stamp)
 
     def take_arrived(self) -> set[str] | None:
-        """Return the keys that projects came to since the last call; None after a rebuild, for it may be any."""
+        """Return the keys that projects came to since the last call.
+
+        None after a rebuild, for it may be any.
+        """
         arrived, self._arrived = self._arrived, set()
         return arrived
 

@@ -41,7 +41,8 @@ NOT_AS_EXPECTED = (
 """What PostgreSQL answers if CMP's table is not what a scanner reads, or holds a row that cannot be read."""
 
 _OF_THE_TABLE = {"42", "0A", "3F", "57"}
-"""Classes of SQLSTATE that no single row is to blame for: a column, table, function or right is missing, or it took too long."""
+"""Classes of SQLSTATE that no single row is to blame for: a column, table, function or right is missing, or
+it took too long."""
 
 LIMIT = "45s"
 """For one statement: longer than a lock is waited for, and three of them are shorter than the watchdog."""
@@ -141,7 +142,8 @@ def too_slow(exc: pg.QueryCanceled) -> RegistryError:
     """Explain a statement that was cut off."""
     return RegistryError(
         f"CMP cannot be read in time: {_first_line(exc)}",
-        hint=f"look at the server; the limit is {LIMIT}, unless `alter role {role_of(exc)} set statement_timeout = '5min'` says otherwise",
+        hint=f"look at the server; the limit is {LIMIT}, unless `alter role {role_of(exc)} set "
+        f"statement_timeout = '5min'` says otherwise",
     )
 
 
@@ -154,7 +156,10 @@ def _permission(conn: Connection, table: str) -> str:
 
 @cache
 def statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed:
-    """Return a scanner's SELECT; the targeted form is the same, wrapped: PostgreSQL pushes the condition down."""
+    """Return a scanner's SELECT; the targeted form is the same, wrapped.
+
+    PostgreSQL pushes the condition down.
+    """
     query = pgsql.SQL(scanner.query).format(table=qualified(table))
     return (
         pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query) if targeted else query

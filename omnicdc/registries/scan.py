@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 BULK = 1000
-"""From here on a batch that names a third of a registry is a full scan, which costs a third as much an entry: 2,500
-of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
+"""From here on a batch that names a third of a registry is a full scan, which costs a third as much an entry:
+2,500 of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,12 @@ class Scanning:
 
 
 def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
-    """Bring the registries up to the connection's snapshot; one that cannot be scanned is held, the others go on.
+    """Bring the registries up to the connection's snapshot.
 
-    Returns the names of the scanners that succeeded. Raises DatabaseUnavailable if the table is younger than the snapshot.
+    One that cannot be scanned is held, the others go on.
+
+    Returns the names of the scanners that succeeded. Raises DatabaseUnavailable if the table is younger than
+    the snapshot.
     """
     projections = {name: it for name, it in scanning.projections.items() if name in work}
     wanted = {name: _wanted(projection, work[name]) for name, projection in projections.items()}
@@ -137,7 +140,8 @@ def _most(projection: Projection) -> int:
 def _together(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -> _Together:
     """Run the targeted SELECTs in one round trip; no rows if one of them fails: then each is tried by itself.
 
-    Of a table that was made or written anew after the snapshot nothing is seen: so that is asked afterwards, as in `scan`.
+    Of a table that was made or written anew after the snapshot nothing is seen: so that is asked afterwards,
+    as in `scan`.
     """
     by_name = {name: ids for name, ids in wanted.items() if ids is not ALL}
     if not by_name:
@@ -152,8 +156,9 @@ def _together(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -
         except QueryCanceled as exc:
             conn.execute("rollback to scan")
             return _Together({}, too_slow(exc), time.monotonic() - began)
-        # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a transaction no
-        # longer counts for how long. What hangs after this is ended after idle_in_transaction_session_timeout.
+        # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a
+        # transaction no longer counts for how long. What hangs after this is ended after
+        # idle_in_transaction_session_timeout.
         _check_not_rewritten(db.start(conn, "table_rewritten"))
         return _Together({name: cursor.fetchall() for name, cursor in cursors.items()})
 
@@ -172,7 +177,10 @@ def _sent(
 
 
 def _check_not_rewritten(rewritten: db.Cursor) -> None:
-    """Raise DatabaseUnavailable if what was read is not to be believed: to an older snapshot the table looks empty."""
+    """Raise DatabaseUnavailable if what was read is not to be believed.
+
+    To an older snapshot the table looks empty.
+    """
     if db.only(rewritten)["rewritten"]:
         raise DatabaseUnavailable(
             "CMP's table was written anew while its lock was waited for",

@@ -1,6 +1,7 @@
 """Have these projects arrived, in every registry? For a few, each is asked for by itself, as `project` does.
 
-For many, CMP is read once and each file is taken apart once, as `audit` does for all; the answers are the same.
+For many, CMP is read once and each file is taken apart once, as `audit` does for all; the answers are the
+same.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def verify_projects(
 ) -> list[Report]:
     """Compare the files with CMP for some projects, in their order. Writes nothing, and a repeat asks again.
 
-    Raises ConfigError for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its check.
+    Raises ConfigError for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its
+    check.
     """
     if len(ids) <= few:
         return [verify_project(conn, config, inputs, inputs_known, each) for each in ids]

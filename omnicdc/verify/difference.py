@@ -102,7 +102,10 @@ class RegistryDifference:
 
 
 def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
-    """Compare what a registry should hold with a file's bytes (None: no file), in time linear in their number."""
+    """Compare what a registry should hold with a file's bytes (None.
+
+    No file), in time linear in their number.
+    """
     name, count = registry.scanner.registry, len(registry.document)
     layout, wanted = registry.scanner.layout, _rendered(registry, data or b"")
     if data == wanted:
@@ -172,7 +175,10 @@ def _rendered(registry: Projection, data: bytes) -> bytes:
 
 
 def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:
-    """Understand only the entries whose bytes are not on the other side; ValueError if it is not our layout."""
+    """Understand only the entries whose bytes are not on the other side.
+
+    ValueError if it is not our layout.
+    """
     header: Differences = {}
     if (found.head, found.foot) != (expected.head, expected.foot):
         bare = layout.parse(layout.frame(found))

@@ -67,7 +67,10 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether all that should hold it do, as CMP has it, and no other does. What is not in CMP has not arrived."""
+        """Whether all that should hold it do, as CMP has it, and no other does.
+
+        What is not in CMP has not arrived.
+        """
         return self.in_cmp is not False and all(
             check.status in ("current", "not_expected") for check in self.checks
         )

@@ -1,4 +1,7 @@
-"""The client's contract (docs/client.md): every documented key in every answer, and types that a checker sees."""
+"""The client's contract (docs/client.md).
+
+Every documented key in every answer, and types that a checker sees.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +153,10 @@ def test_a_rebuild_with_a_quarantined_project_tells_what_ran(cmp: Cmp, host: Hos
 
 
 def test_types_are_seen_by_a_checker(host: Host) -> None:
-    """`py.typed`, and answers that are TypedDicts: `make types` reads this, and refuses an ignored error that is none."""
+    """`py.typed`, and answers that are TypedDicts.
+
+    `make types` reads this, and refuses an ignored error that is none.
+    """
     with GenesisClient(config=host.config(OMNICDC_DSN="host=127.0.0.1 port=1 dbname=x"), timeout=0) as client:
         answer, found = client.propagate_project("apollo"), client.verify_propagation(UUID)
 

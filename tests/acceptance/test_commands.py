@@ -1,4 +1,7 @@
-"""The command as programs use it: help, exit status and the keys of its JSON (docs/cli.md), and a stdout that fails."""
+"""The command as programs use it.
+
+Help, exit status and the keys of its JSON (docs/cli.md), and a stdout that fails.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,10 @@ MISLEADING = {
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """Give a directory for TMPDIR: open to the server's user, its name short enough for a socket; empty at the end."""
+    """Give a directory for TMPDIR: open to the server's user, its name short enough for a socket.
+
+    Empty at the end.
+    """
     directory = Path(tempfile.mkdtemp(prefix="omnicdc-t-"))
     directory.chmod(0o1777)
     try:
@@ -123,7 +126,10 @@ def read_to(demo: subprocess.Popen[str], beginning: str) -> list[str]:
 
 
 def end(demo: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str, str]:
-    """Send a signal to its group, as a terminal does; return the exit status, and what it printed last and on stderr."""
+    """Send a signal to its group, as a terminal does.
+
+    Return the exit status, and what it printed last and on stderr.
+    """
     os.killpg(demo.pid, how)
     out, err = demo.communicate(timeout=DEADLINE_S)
     return demo.returncode, out, err

@@ -57,7 +57,10 @@ def test_a_command_that_cannot_start_ends_even_if_nobody_reads_why(host: Host) -
 
 
 def test_the_journal_is_given_the_severity_of_each_line(cmp: Cmp, host: Host) -> None:
-    """As journald wants it: `<6>` before the line. A stream that is not the one named by JOURNAL_STREAM has none."""
+    """As journald wants it: `<6>` before the line.
+
+    A stream that is not the one named by JOURNAL_STREAM has none.
+    """
     cmp.fill(3)
     overrides = host.root / "governance/registry/projects/LOCAL_OVERRIDES_V1.yaml"
     overrides.parent.mkdir(parents=True)

@@ -1,4 +1,7 @@
-"""What a person sees on a terminal: the answer in words, its verdict in colour, and what each fault asks for."""
+"""What a person sees on a terminal.
+
+The answer in words, its verdict in colour, and what each fault asks for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The benchmark: `make bench`, or `python -m bench` with tests/ on PYTHONPATH and the `bench` extra installed."""
+"""The benchmark.
+
+`make bench`, or `python -m bench` with tests/ on PYTHONPATH and the `bench` extra installed.
+"""
 
 from __future__ import annotations
 

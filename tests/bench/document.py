@@ -119,7 +119,9 @@ def _escaped(text: str) -> str:
 
 
 def update(path: Path, text: str) -> None:
-    """Put `text` between the two markers of a page, in place of what is there; the same text leaves it as it is.
+    """Put `text` between the two markers of a page, in place of what is there.
+
+    The same text leaves it as it is.
 
     Raises OmnicdcError, and writes nothing, unless there is exactly one place for it.
     """

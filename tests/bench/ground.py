@@ -1,4 +1,7 @@
-"""What is measured on: a PostgreSQL of our own that syncs its writes, a CMP of N projects, a registry host."""
+"""What is measured on.
+
+A PostgreSQL of our own that syncs its writes, a CMP of N projects, a registry host.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,10 @@ class Running:
         self._socket.close()
 
     def _listen(self) -> None:
-        """Take every message: the queue of a datagram socket is short, and a full one would make the daemon wait."""
+        """Take every message.
+
+        The queue of a datagram socket is short, and a full one would make the daemon wait.
+        """
         with suppress(OSError):
             while message := self._socket.recv(4096).decode():
                 if self._ready_at is None and "STATUS=generation" in message:

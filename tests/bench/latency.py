@@ -146,7 +146,10 @@ class Propagation:
         return self.spread(write)[1]
 
     def spread(self, write: Callable[[psycopg.Connection[Any]], object]) -> tuple[float, float]:
-        """Return when the first consumer had it, and when the last. They are at rest before; all clocks are this machine's."""
+        """Return when the first consumer had it, and when the last.
+
+        They are at rest before; all clocks are this machine's.
+        """
         until(self._at_rest, "the daemons sleep")
         write(self._writer)
         [[token]] = self._writer.execute("select pg_current_xact_id()::text").fetchall()

@@ -38,7 +38,8 @@ class Machine:
     def __str__(self) -> str:
         """One line for people."""
         return (
-            f"{self.cores} cores of {self.cpu}, {number(self.memory_bytes / 1e9)} GB of memory, {self.kernel}, "
+            f"{self.cores} cores of {self.cpu}, {number(self.memory_bytes / 1e9)} GB of memory, "
+            f"{self.kernel}, "
             f"{self.file_system} with an fsync of {quantity(self.fsync.p50, self.fsync.unit)}, "
             f"Python {self.python}, PostgreSQL {self.postgresql}"
         )
@@ -65,7 +66,10 @@ def model(cpuinfo: str) -> str:
 
 
 def file_system(mountinfo: str, directory: Path) -> str:
-    """Return the type of the file system that holds `directory`: of the deepest mount, and the latest one there."""
+    """Return the type of the file system that holds `directory`.
+
+    Of the deepest mount, and the latest one there.
+    """
     held = "unknown"
     deepest = 0
     for line in mountinfo.splitlines():

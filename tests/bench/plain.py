@@ -1,7 +1,9 @@
-"""A yardstick: CMP's rows selected, serialised and written to three files, without a log, a document, or digests.
+"""A yardstick.
 
-As a program it is a second yardstick, for whole processes: `python -m bench.plain DSN DIRECTORY` imports what that
-needs, does it once, and ends.
+CMP's rows selected, serialised and written to three files, without a log, a document, or digests.
+
+As a program it is a second yardstick, for whole processes: `python -m bench.plain DSN DIRECTORY` imports what
+that needs, does it once, and ends.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class Look(TypedDict):
     linewidth: float
 
 
-# The colours are Okabe and Ito's, which people with any kind of colour vision tell apart; the green is darker.
+# The colours are Okabe and Ito's, which people with any kind of colour vision tell apart; the green is
+# darker.
 LOOKS = {
     OURS: Look(color="#0072B2", marker="o", linestyle="-", linewidth=2.2),
     "floor": Look(color="#555555", marker="s", linestyle="--", linewidth=1.4),
@@ -79,7 +80,8 @@ def _plot(
 ) -> bool:
     """Write an SVG of the curves that are there, and return whether it was written.
 
-    A curve that is missing becomes a remark of the results. Without ours, or with nothing but ours, there is no plot.
+    A curve that is missing becomes a remark of the results. Without ours, or with nothing but ours, there is
+    no plot.
     """
     points = {
         curve.name: found for curve in results.curves if curve.topic == topic and (found := _measured(curve))

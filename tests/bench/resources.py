@@ -1,4 +1,7 @@
-"""What the daemon takes from its host: memory at rest and over many generations, and next to nothing while idle."""
+"""What the daemon takes from its host.
+
+Memory at rest and over many generations, and next to nothing while idle.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,9 @@ GENERATIONS = 10_000
 QUICK_GENERATIONS = 500
 SAMPLES = 10
 GROWTH_MB = 2.0
-"""Over the 9,000 generations after the first 1,000 that is 220 bytes each, less than the smallest thing that a
-generation could leave behind; and Python takes memory in arenas of one megabyte, of which one may come late."""
+"""Over the 9,000 generations after the first 1,000 that is 220 bytes each, less than the smallest thing that
+a generation could leave behind; and Python takes memory in arenas of one megabyte, of which one may come
+late."""
 
 PATIENCE_S = 20.0
 
@@ -61,7 +65,8 @@ def _with_many(run: Run) -> None:
     projects = run.effort.sizes[-1]
     with run.ground.estate("resources_many", projects) as estate, estate.daemon(estate.host()) as daemon:
         run.tell(
-            f"resources: memory, N = {projects:,}, from the start, after {UPSERTS} upserts, and after one of all"
+            f"resources: memory, N = {projects:,}, from the start, after {UPSERTS} upserts, and after one "
+            f"of all"
         )
         resident = Series(tuple(_resident(estate, daemon)), "MB")
         run.results.figures.append(
@@ -83,7 +88,10 @@ def _resident(estate: Estate, daemon: Running) -> Iterator[float]:
 
 
 def _idle(run: Run, estate: Estate, daemon: Running, projects: int) -> None:
-    """Watch it do nothing; the hourly sweep and the look at the clones each quarter of an hour are not in it."""
+    """Watch it do nothing.
+
+    The hourly sweep and the look at the clones each quarter of an hour are not in it.
+    """
     seconds = QUICK_IDLE_S if run.effort.quick else IDLE_S
     run.tell(f"resources: an idle daemon for {seconds:.0f} s, N = {projects:,}")
     listener = subprocess.Popen([sys.executable, "-c", LISTENS, estate.cmp.dsn])

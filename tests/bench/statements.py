@@ -45,7 +45,10 @@ on conflict (id) do update
 
 
 def measure(run: Run) -> None:
-    """Time the same statement in two estates; nobody reads the log, so that the writer's share shows alone."""
+    """Time the same statement in two estates.
+
+    Nobody reads the log, so that the writer's share shows alone.
+    """
     rows = run.effort.sizes[-1]
     run.tell(f"statements: one upsert of {rows:,} rows, capture on and off, no daemon")
     with (
@@ -80,7 +83,10 @@ class Statement:
         self._round = count()
 
     def once(self, rows: LiteralString) -> Iterator[float]:
-        """Yield the seconds that it took. Everybody starts without bloat, and far from the next checkpoint."""
+        """Yield the seconds that it took.
+
+        Everybody starts without bloat, and far from the next checkpoint.
+        """
         for command in ("vacuum", "checkpoint"):
             self._conn.execute(command)
         values = {"round": str(next(self._round))} | (self._values if rows == SENT else {})

@@ -1,4 +1,7 @@
-"""Whether the daemon keeps up: eight connections that write as fast as they can, and how far the files are behind."""
+"""Whether the daemon keeps up.
+
+Eight connections that write as fast as they can, and how far the files are behind.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ def projects(cmp: Cmp) -> list[str]:
 
 
 def values(ids: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield upserts for ever: nine of ten change a project that is there, in all that registries show; one adds one."""
+    """Yield upserts for ever.
+
+    Nine of ten change a project that is there, in all that registries show; one adds one.
+    """
     chance = random.Random(SEED)
     number = 0
     while True:

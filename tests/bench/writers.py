@@ -1,4 +1,7 @@
-"""What Genesis pays for the capture: pgbench's upserts beside no capture, and beside the triggers that one might write."""
+"""What Genesis pays for the capture.
+
+Pgbench's upserts beside no capture, and beside the triggers that one might write.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ create trigger bench_row after insert or update on projects for each row execute
 
 
 def measure(run: Run) -> None:
-    """Let everybody write in an estate of its own, with few and with many clients; ours has a daemon that publishes."""
+    """Let everybody write in an estate of its own, with few and with many clients.
+
+    Ours has a daemon that publishes.
+    """
     path = script(run.ground, PROJECTS)
     names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, EMPTY, NOTIFY)
     with ExitStack() as stack:
@@ -127,7 +133,8 @@ def _rates(run: Run, writers: Mapping[str, Writer], clients: int) -> dict[str, S
         rounds = QUICK_ROUNDS
         among = {name: it for name, it in writers.items() if name != NOTIFY or clients == SATURATED}
     run.tell(
-        f"writers: {clients} clients of pgbench, {rounds} rounds of {run.effort.pgbench_s} s: {', '.join(among)}"
+        f"writers: {clients} clients of pgbench, {rounds} rounds of {run.effort.pgbench_s} s: "
+        f"{', '.join(among)}"
     )
     found = alternated(rounds, {name: partial(writer.rate, clients) for name, writer in among.items()})
     return {name: Series(tuple(rates), "upserts/s") for name, rates in found.items()}

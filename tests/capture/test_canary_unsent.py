@@ -53,7 +53,10 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 
 def is_ready_and_says(host: Host, systemd: Systemd, reason: str, **env: str) -> tuple[Daemon, dict[str, Any]]:
-    """Start a daemon that is ready, keeps the watchdog quiet, and has told log and status; returns what it logged."""
+    """Start a daemon that is ready, keeps the watchdog quiet, and has told log and status.
+
+    Returns what it logged.
+    """
     daemon = host.daemon(NOTIFY_SOCKET=systemd.path, **env)
     lost = daemon.wait_for("canary_lost")
     until(lambda: any("READY=1" in told for told in systemd.told), "it is ready")

@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 SOUND = None
 
 FAULTS: dict[LiteralString, str] = {
-    "alter table projects disable trigger omnicdc_log_row": "trigger omnicdc_log_row is disabled on public.projects",
+    "alter table projects disable trigger omnicdc_log_row": "trigger omnicdc_log_row is disabled on "
+    "public.projects",
     "alter table projects disable trigger user": "trigger omnicdc_log_row is disabled on public.projects",
     "alter table projects disable trigger all": "trigger omnicdc_log_row is disabled on public.projects",
     # What a restore with --disable-triggers ends with; from then on replication's writes would be missed.
-    "alter table projects enable trigger user": "trigger omnicdc_log_row on public.projects does not fire always",
+    "alter table projects enable trigger user": "trigger omnicdc_log_row on public.projects does not fire "
+    "always",
     "alter table projects enable replica trigger omnicdc_log_update": (
         "trigger omnicdc_log_update on public.projects does not fire always"
     ),
     "drop trigger omnicdc_log_update on projects": "trigger omnicdc_log_update is missing on public.projects",
-    "drop trigger omnicdc_log_truncate on projects": "trigger omnicdc_log_truncate is missing on public.projects",
+    "drop trigger omnicdc_log_truncate on projects": "trigger omnicdc_log_truncate is missing on "
+    "public.projects",
     """create function mine() returns trigger language plpgsql as 'begin return null; end';
        create or replace trigger omnicdc_log_row after insert on projects for each row execute function mine();
        alter table projects enable always trigger omnicdc_log_row""": (
@@ -53,9 +56,8 @@ FAULTS: dict[LiteralString, str] = {
     "drop function omnicdc.log_row() cascade": "trigger omnicdc_log_row is missing on public.projects",
     "drop function omnicdc.log_update() cascade": "trigger omnicdc_log_update is missing on public.projects",
     "truncate omnicdc.source": "no table is watched",
-    "create table fresh (like projects including all); drop table projects; alter table fresh rename to projects": (
-        "trigger omnicdc_log_row is missing on public.projects"
-    ),
+    "create table fresh (like projects including all); drop table projects; alter table fresh rename to "
+    "projects": ("trigger omnicdc_log_row is missing on public.projects"),
 }
 
 
@@ -95,7 +97,8 @@ NAMES: dict[LiteralString, str] = {
     "alter table projects alter status type regrole using 'pg_monitor'": "regrole",
     "alter table projects alter status type regclass[] using '{pg_class}'": "regclass",
     "create domain kind as regtype; alter table projects alter status type kind using 'text'": "regtype",
-    "create type pair as (a text, b regnamespace); alter table projects alter status type pair using null": "regnamespace",
+    "create type pair as (a text, b regnamespace); alter table projects alter status type pair using "
+    "null": "regnamespace",
     "alter table projects alter status type aclitem[] using null": "aclitem",
 }
 

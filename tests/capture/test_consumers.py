@@ -1,4 +1,7 @@
-"""Consumers come and leave: by `omnicdc consumer forget`, after their limit, and without a debt from `run --once`."""
+"""Consumers come and leave.
+
+By `omnicdc consumer forget`, after their limit, and without a debt from `run --once`.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +174,8 @@ def test_a_daemon_that_connects_while_the_log_is_pruned_is_not_forgotten(cmp: Cm
     with cmp.connect() as daemon, cmp.connect() as pruning, pruning.transaction(force_rollback=True):
         assert taken("container-1", daemon)
         pruning.execute(
-            "create or replace function omnicdc.is_alive(consumer text) returns boolean language sql as 'select false'"
+            "create or replace function omnicdc.is_alive(consumer text) returns boolean language sql as "
+            "'select false'"
         )
         pruned = pruning.execute("select forgotten from omnicdc.prune('7 days', '1 day')").fetchone()
         left = pruning.execute("select name from omnicdc.consumer").fetchall()

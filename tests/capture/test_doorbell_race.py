@@ -93,7 +93,10 @@ class Last(threading.Thread):
 
 
 def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
-    """Read and sleep until the last project has come; returns how often each was read, and how often it slept."""
+    """Read and sleep until the last project has come.
+
+    Returns how often each was read, and how often it slept.
+    """
     found: Counter[str | None] = Counter()
     bell, sleeps, parked = Doorbell(conn), 0, False
     snapshot = str(db.one(conn, "snapshot")["snapshot"])

@@ -1,4 +1,7 @@
-"""P5: what gives CMP's rows other values without writing them alters the capture's fingerprint; what does not, does not."""
+"""P5: what gives CMP's rows other values without writing them alters the capture's fingerprint.
+
+What does not, does not.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,17 @@ if TYPE_CHECKING:
 
 ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
     "an enum's label": (
-        "create type label as enum ('active', 'frozen'); alter table projects alter status type label using 'active'",
+        (
+            "create type label as enum ('active', 'frozen'); alter table projects alter status type label using "
+            "'active'"
+        ),
         "alter type label rename value 'active' to 'live'",
     ),
     "an enum's label, there and back": (
-        "create type label as enum ('active', 'frozen'); alter table projects alter status type label using 'active'",
+        (
+            "create type label as enum ('active', 'frozen'); alter table projects alter status type label using "
+            "'active'"
+        ),
         "alter type label rename value 'active' to 'live'; alter type label rename value 'live' to 'active'",
     ),
     "the enum below two domains": (
@@ -29,7 +38,10 @@ ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
         "alter type label rename value 'active' to 'live'",
     ),
     "the enum in an array": (
-        "create type label as enum ('active', 'frozen'); alter table projects alter status type label[] using '{active}'",
+        (
+            "create type label as enum ('active', 'frozen'); alter table projects alter status type label[] "
+            "using '{active}'"
+        ),
         "alter type label rename value 'active' to 'live'",
     ),
     "the enum in a composite type in an array": (

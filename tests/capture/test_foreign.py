@@ -1,4 +1,7 @@
-"""Security: what a role that was once a member of omnicdc_owner left behind is never run by the next installer."""
+"""Security.
+
+What a role that was once a member of omnicdc_owner left behind is never run by the next installer.
+"""
 
 from __future__ import annotations
 
@@ -37,49 +40,47 @@ LEFT: dict[LiteralString, str] = {
     "create trigger mine after insert on omnicdc.migration for each row execute function public.trap()": (
         "trigger mine on omnicdc.migration"
     ),
-    "create constraint trigger mine after insert on omnicdc.source for each row execute function public.trap()": (
-        "trigger mine on omnicdc.source"
-    ),
-    "create or replace trigger omnicdc_log_row after insert on omnicdc.canary for each row execute function public.trap()": (
-        "trigger omnicdc_log_row on omnicdc.canary"
-    ),
+    "create constraint trigger mine after insert on omnicdc.source for each row execute function "
+    "public.trap()": ("trigger mine on omnicdc.source"),
+    "create or replace trigger omnicdc_log_row after insert on omnicdc.canary for each row execute function "
+    "public.trap()": ("trigger omnicdc_log_row on omnicdc.canary"),
     "create rule mine as on insert to omnicdc.migration do also select public.snare()": (
         "rule mine on omnicdc.migration"
     ),
     "create policy mine on omnicdc.source using (public.snare())": "policy mine on omnicdc.source",
-    "alter policy omnicdc_all on omnicdc.source using (public.snare())": "policy omnicdc_all on omnicdc.source",
+    "alter policy omnicdc_all on omnicdc.source using (public.snare())": "policy omnicdc_all on "
+    "omnicdc.source",
     "alter table omnicdc.migration alter name set default public.snare()::text": (
         "the default of column name of omnicdc.migration"
     ),
-    "alter table omnicdc.change alter at set default (query_to_xml('select public.snare()', true, true, '') is null)::text::timestamptz": (
-        "the default of column at of omnicdc.change"
-    ),
-    "alter table omnicdc.migration add check (public.snare(name))": "constraint migration_name_check of omnicdc.migration",
-    "alter table omnicdc.migration add check (table_to_xml('public.projects', true, true, '') is not null) not valid": (
-        "constraint migration_check of omnicdc.migration"
-    ),
+    "alter table omnicdc.change alter at set default (query_to_xml('select public.snare()', true, true, '') "
+    "is null)::text::timestamptz": ("the default of column at of omnicdc.change"),
+    "alter table omnicdc.migration add check (public.snare(name))": "constraint migration_name_check of "
+    "omnicdc.migration",
+    "alter table omnicdc.migration add check (table_to_xml('public.projects', true, true, '') is not null) "
+    "not valid": ("constraint migration_check of omnicdc.migration"),
     "create index mine on omnicdc.migration (public.snare(name))": "index omnicdc.mine",
     "create index mine on omnicdc.migration (name) where public.snare(name)": "index omnicdc.mine",
-    "create table omnicdc.mine () inherits (omnicdc.source)": "omnicdc.mine, which inherits from omnicdc.source",
-    "alter table omnicdc.migration rename to gone; create view omnicdc.migration as select version, name from omnicdc.gone where public.snare()": (
-        "omnicdc.migration, which is no table"
-    ),
-    "create function omnicdc.watch(regclass, name[]) returns boolean language sql as 'select public.snare()'": (
-        "function omnicdc.watch(regclass,name[]), which has the name of one of omnicdc's"
-    ),
-    "create function omnicdc.capture_fault(what text default '') returns text language sql as 'select public.snare()::text'": (
-        "function omnicdc.capture_fault(text), which has the name of one of omnicdc's"
-    ),
-    "create function omnicdc.same(text, text) returns boolean language sql as 'select public.snare()'; create operator omnicdc.= (leftarg = text, rightarg = text, function = omnicdc.same)": (
+    "create table omnicdc.mine () inherits (omnicdc.source)": "omnicdc.mine, which inherits from "
+    "omnicdc.source",
+    "alter table omnicdc.migration rename to gone; create view omnicdc.migration as select version, name "
+    "from omnicdc.gone where public.snare()": ("omnicdc.migration, which is no table"),
+    "create function omnicdc.watch(regclass, name[]) returns boolean language sql as 'select "
+    "public.snare()'": ("function omnicdc.watch(regclass,name[]), which has the name of one of omnicdc's"),
+    "create function omnicdc.capture_fault(what text default '') returns text language sql as 'select "
+    "public.snare()::text'": ("function omnicdc.capture_fault(text), which has the name of one of omnicdc's"),
+    "create function omnicdc.same(text, text) returns boolean language sql as 'select public.snare()'; "
+    "create operator omnicdc.= (leftarg = text, rightarg = text, function = omnicdc.same)": (
         "operator omnicdc.=(text,text)"
     ),
     "create cast (omnicdc.change as text) with inout": "cast (omnicdc.change as text)",
-    "create domain public.mine as text check (public.snare()); alter table omnicdc.migration add more public.mine": (
-        "column more of omnicdc.migration, whose type is public.mine"
-    ),
+    "create domain public.mine as text check (public.snare()); alter table omnicdc.migration add more "
+    "public.mine": ("column more of omnicdc.migration, whose type is public.mine"),
     "grant trigger on omnicdc.change to public": "the right TRIGGER on omnicdc.change, which PUBLIC has",
     "grant create on schema omnicdc to public": "the right to create in schema omnicdc, which PUBLIC has",
-    "create table public.mine (name text references omnicdc.consumer on delete cascade)": "constraint mine_name_fkey of public.mine",
+    "create table public.mine (name text references omnicdc.consumer on delete cascade)": "constraint "
+    "mine_name_fkey of "
+    "public.mine",
 }
 
 

@@ -91,7 +91,10 @@ def succeeds(conn: Connection, statement: LiteralString) -> bool:
 
 @contextmanager
 def transaction(cmp: Cmp) -> Iterator[Connection]:
-    """A transaction of a session that knows the tables, and that has its id: both need places without omnicdc as well."""
+    """A transaction of a session that knows the tables, and that has its id.
+
+    Both need places without omnicdc as well.
+    """
     with cmp.connect() as conn:
         with conn.transaction(force_rollback=True):
             for write in WRITES:

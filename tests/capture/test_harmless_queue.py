@@ -1,4 +1,7 @@
-"""P4: a full NOTIFY queue fails the commit of who notifies; CMP's writers go on, and are found by the backstop."""
+"""P4: a full NOTIFY queue fails the commit of who notifies.
+
+CMP's writers go on, and are found by the backstop.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def cramped(small_server: str) -> Iterator[Cmp]:
 
 
 def stuff(cmp: Cmp, usage: float) -> None:
-    """Fill the queue up to a share of it; a listener that stays in a transaction keeps it from being emptied."""
+    """Fill the queue up to a share of it.
+
+    A listener that stays in a transaction keeps it from being emptied.
+    """
     while cmp.value("select pg_notification_queue_usage()") < usage:
         cmp.conn.execute("select pg_notify('noise', %s)", [NOTIFICATION])
 

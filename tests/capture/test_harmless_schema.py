@@ -26,7 +26,8 @@ DEEDS: dict[LiteralString, tuple[LiteralString, object]] = {
     "alter table projects drop column description": ("name = 'x'", ["name"]),
     "alter table projects rename to ventures": ("name = 'x'", ["name"]),
     "alter table projects set schema pg_catalog": ("name = 'x'", ["name"]),
-    "create type state as enum ('active', 'x'); alter table projects alter status type state using status::state": (
+    "create type state as enum ('active', 'x'); alter table projects alter status type state using "
+    "status::state": (
         "status = 'x'",
         ["status"],
     ),

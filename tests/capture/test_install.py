@@ -201,7 +201,10 @@ def _check(cmp: Cmp) -> None:
 
 
 def test_a_schema_restored_without_its_data_is_installed_afresh(bare: Cmp) -> None:
-    """As `pg_restore --schema-only` leaves it: nobody knows its version, and there is nothing in it to lose."""
+    """As `pg_restore --schema-only` leaves it.
+
+    Nobody knows its version, and there is nothing in it to lose.
+    """
     with db.connect(bare.dsn) as conn:
         install.install(conn, "projects", WATCHED)
         conn.execute("truncate omnicdc.migration, omnicdc.source, omnicdc.change")

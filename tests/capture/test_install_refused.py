@@ -1,4 +1,7 @@
-"""What cannot be captured is refused with one clear error, and leaves nothing behind; who may install, and who may not."""
+"""What cannot be captured is refused with one clear error, and leaves nothing behind.
+
+Who may install, and who may not.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ REFUSED: dict[LiteralString, tuple[str, str]] = {
         "--table",
     ),
     "drop table projects; create sequence projects": ("is not an ordinary table", "--table"),
-    "drop table projects; create table base (id uuid, name text, status text); create materialized view projects as table base": (
+    "drop table projects; create table base (id uuid, name text, status text); create materialized view "
+    "projects as table base": (
         "is not an ordinary table",
         "--table",
     ),

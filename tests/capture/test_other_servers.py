@@ -70,7 +70,8 @@ def serves(cmp: Cmp, where: Path) -> int:
 def test_a_server_without_md5_is_served(bare: Cmp, tmp_path: Path) -> None:
     """As one in FIPS mode, where md5() fails."""
     bare.conn.execute(
-        "alter function pg_catalog.md5(text) rename to md5_text; alter function pg_catalog.md5(bytea) rename to md5_bytes"
+        "alter function pg_catalog.md5(text) rename to md5_text; alter function pg_catalog.md5(bytea) "
+        "rename to md5_bytes"
     )
     changed = installed(bare)
     again = installed(bare)

@@ -1,4 +1,7 @@
-"""Publications of CMP's database: omnicdc's tables join none unasked, and one that carries them stops nothing."""
+"""Publications of CMP's database.
+
+Omnicdc's tables join none unasked, and one that carries them stops nothing.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,14 @@ def exists(cmp: Cmp) -> bool:
 
 PUBLICATIONS = (
     "create publication other for all tables",
-    "create schema omnicdc authorization omnicdc_owner; create publication other for tables in schema omnicdc",
-    "create schema omnicdc authorization omnicdc_owner; create table omnicdc.x (); alter table omnicdc.x owner to omnicdc_owner; create publication other for table omnicdc.x",
+    (
+        "create schema omnicdc authorization omnicdc_owner; create publication other for tables in schema "
+        "omnicdc"
+    ),
+    (
+        "create schema omnicdc authorization omnicdc_owner; create table omnicdc.x (); alter table omnicdc.x "
+        "owner to omnicdc_owner; create publication other for table omnicdc.x"
+    ),
 )
 
 
@@ -124,7 +133,8 @@ def subscriber(cmp: Cmp) -> Iterator[Cmp]:
             cmp.conn.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
             other.conn.execute(
                 pgsql.SQL(
-                    "create subscription {} connection {} publication everything with (create_slot = false, slot_name = {})"
+                    "create subscription {} connection {} publication everything with (create_slot = false, "
+                    "slot_name = {})"
                 ).format(pgsql.Identifier(name), cmp.dsn, pgsql.Literal(name))
             )
             until(
@@ -137,7 +147,8 @@ def subscriber(cmp: Cmp) -> Iterator[Cmp]:
                 yield other
             finally:
                 drop = pgsql.SQL(
-                    "alter subscription {0} disable; alter subscription {0} set (slot_name = none); drop subscription {0}"
+                    "alter subscription {0} disable; alter subscription {0} set (slot_name = none); drop "
+                    "subscription {0}"
                 )
                 for statement in drop.format(pgsql.Identifier(name)).as_string().split(";"):
                     other.conn.execute(statement.encode())
@@ -156,7 +167,10 @@ def follows(cmp: Cmp, other: Cmp, name: str) -> None:
 
 
 def test_a_subscriber_of_all_tables_goes_on(bare: Cmp) -> None:
-    """It stopped at the first row of omnicdc's tables. Refused, it goes on; with the tables, after --allow-publication, too."""
+    """It stopped at the first row of omnicdc's tables.
+
+    Refused, it goes on; with the tables, after --allow-publication, too.
+    """
     with subscriber(bare) as other:
         follows(bare, other, "before")
         with pytest.raises(ConfigError):

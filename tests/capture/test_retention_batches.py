@@ -34,7 +34,10 @@ def count(cmp: Cmp) -> int:
 
 
 def read(cmp: Cmp, table: str, query: str) -> tuple[int, int]:
-    """Run a query; returns how many whole reads of a table it took, and how many rows it fetched by an index."""
+    """Run a query.
+
+    Returns how many whole reads of a table it took, and how many rows it fetched by an index.
+    """
     with cmp.connect() as conn, conn.transaction():
         conn.execute(query.encode())
         row = conn.execute(
@@ -92,7 +95,10 @@ def test_a_change_is_published_before_the_round_is_over(cmp: Cmp, host: Host) ->
 
 
 def test_a_round_ends_where_it_has_caught_up(cmp: Cmp) -> None:
-    """Beside writers a few rows grow old all the time: a round that goes on for them never begins again at the oldest."""
+    """Beside writers a few rows grow old all the time.
+
+    A round that goes on for them never begins again at the oldest.
+    """
     old_log(cmp, 10)
     cmp.fill(200)
     few, more = (
@@ -195,7 +201,10 @@ def test_the_size_of_a_batch_follows_the_time_that_it_takes(
 
 
 def generations(cmp: Cmp, number: int) -> list[tuple[int, str]]:
-    """Acknowledge so many generations, each after a transaction of its own; returns id and transaction of each."""
+    """Acknowledge so many generations, each after a transaction of its own.
+
+    Returns id and transaction of each.
+    """
     cmp.conn.execute(
         """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root, version)
            values ('here', '1:1:', 1, 1, 1, 'h', 'r', 'v'), ('there', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""

@@ -82,7 +82,8 @@ def test_with_functions_taken_from_everybody_install_makes_everything_work(
         one.publish()
         db.run(one.conn, "park")
         conn.execute(
-            "insert into projects (id, name, created_at, updated_at) values (gen_random_uuid(), 'atlas', 'today', 'today')"
+            "insert into projects (id, name, created_at, updated_at) values (gen_random_uuid(), 'atlas', "
+            "'today', 'today')"
         )
         one.publish()
         one.keep_house()

@@ -88,7 +88,8 @@ MAY: dict[LiteralString, LiteralString] = {
     "select omnicdc.watch('projects', '{name}')": NOBODY,
     "select omnicdc.unwatch('projects')": NOBODY,
     "select omnicdc.watch_source('{name}')": NOBODY,
-    "create trigger mine after insert on pg_temp.mine for each row execute function omnicdc.log_row()": NOBODY,
+    "create trigger mine after insert on pg_temp.mine for each row execute function "
+    "omnicdc.log_row()": NOBODY,
     # the schema
     "create table omnicdc.mine (a integer)": NOBODY,
     "create function omnicdc.mine() returns integer language sql as 'select 1'": NOBODY,
@@ -149,7 +150,8 @@ def test_a_writer_who_inherits_nothing_and_sees_no_schema_is_logged(cmp: Cmp, pe
 
 def test_none_of_the_roles_can_log_in(cmp: Cmp) -> None:
     can = cmp.value(
-        "select count(*) from pg_roles where starts_with(rolname, 'omnicdc_') and (rolcanlogin or rolsuper or rolcreaterole)"
+        "select count(*) from pg_roles where starts_with(rolname, 'omnicdc_') and (rolcanlogin or rolsuper "
+        "or rolcreaterole)"
     )
 
     assert can == 0
@@ -261,7 +263,8 @@ def test_a_daemon_whose_grants_are_gone_is_told_what_renews_them(cmp: Cmp, peopl
     """P6: as after the table was made anew by whoever knows nothing of omnicdc."""
     reader = people.add("omnicdc_daemon")
     cmp.conn.execute(
-        "revoke select (id, name, key, type, status, metadata_) on projects from omnicdc_client, omnicdc_daemon"
+        "revoke select (id, name, key, type, status, metadata_) on projects from omnicdc_client, "
+        "omnicdc_daemon"
     )
     with db.connect(people.dsn(reader)) as conn, pytest.raises(RegistryError) as caught:
         readable(conn, scanners()["project"], "public.projects", ALL)

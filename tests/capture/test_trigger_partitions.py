@@ -149,7 +149,8 @@ def test_a_foreign_table_as_a_partition_is_a_fault_and_refused(parted: Cmp) -> N
     parted.conn.execute("alter table public.high detach partition public.remote")
 
     assert told == (
-        "partition public.remote of public.projects is a foreign table: no trigger sees what is written on its server; "
+        "partition public.remote of public.projects is a foreign table: no trigger sees what is written on "
+        "its server; "
         "`alter table public.high detach partition public.remote`"
     )
     assert told in refused.value.message
@@ -167,7 +168,8 @@ def test_a_table_that_inherits_is_a_fault_and_refused(cmp: Cmp) -> None:
     cmp.conn.execute("alter table public.child no inherit public.projects")
 
     assert told == (
-        "table public.child inherits from public.projects: its rows are read, and no trigger sees its writes; "
+        "table public.child inherits from public.projects: its rows are read, and no trigger sees its "
+        "writes; "
         "`alter table public.child no inherit public.projects`, or make it a partition"
     )
     assert told in refused.value.message

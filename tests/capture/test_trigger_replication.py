@@ -35,7 +35,8 @@ def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
             origin.conn.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [NAME])
             cmp.conn.execute(
                 pgsql.SQL(
-                    "create subscription {} connection {} publication everything with (create_slot = false, copy_data = false)"
+                    "create subscription {} connection {} publication everything with (create_slot = false, "
+                    "copy_data = false)"
                 ).format(name, origin.dsn)
             )
             yield origin

@@ -1,4 +1,7 @@
-"""Faults 9: CMP loses most of its rows at once: by mistake, with its table, with its database, or because it is meant."""
+"""Faults 9: CMP loses most of its rows at once.
+
+By mistake, with its table, with its database, or because it is meant.
+"""
 
 from __future__ import annotations
 
@@ -132,10 +135,12 @@ def test_a_loss_at_once_is_held_and_said_and_heals_when_the_rows_are_back(
     assert host.rewritten(files) == set()
     evidence(
         "P5 P6",
-        f"TRUNCATE, or more than half of {before} rows deleted by one statement, by one transaction of many, or moved away; "
+        f"TRUNCATE, or more than half of {before} rows deleted by one statement, by one transaction of "
+        f"many, or moved away; "
         "then put back",
         times=times,
-        found=f"held {times} times; `wait`, `status` and the log gave the numbers and the command; nothing was rewritten, "
+        found=f"held {times} times; `wait`, `status` and the log gave the numbers and the command; nothing "
+        f"was rewritten, "
         "and it was released by itself",
     )
 
@@ -172,7 +177,9 @@ def test_accept_lets_a_loss_through_once(
 def test_an_acceptance_is_for_what_is_held_and_not_stored_up(
     cmp: Cmp, host: Host, evidence: Evidence
 ) -> None:
-    """P6: given while nothing was held, to a daemon that runs and to one that does not; a loss that follows is held.
+    """P6: given while nothing was held, to a daemon that runs and to one that does not.
+
+    A loss that follows is held.
 
     What the next daemon read together with such a loss let it through.
     """
@@ -202,7 +209,8 @@ def test_an_acceptance_is_for_what_is_held_and_not_stored_up(
     assert host.canonical() == {}, "what was held when it was accepted is let through by the next daemon"
     evidence(
         "P6",
-        "`omnicdc accept` before there was anything to accept, with the daemon running or down; then TRUNCATE",
+        "`omnicdc accept` before there was anything to accept, with the daemon running or down; then "
+        "TRUNCATE",
         times=2,
         found="held all the same; accepted while it was held, the next daemon let it through",
     )
@@ -271,7 +279,10 @@ ENDS: tuple[Callable[[Daemon, Host], None], ...] = (
 def test_a_loss_while_the_daemon_is_down_is_held_at_its_start(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P6, P8: also without the manifest, for then the entries of the files are counted; it was published then."""
+    """P6, P8: also without the manifest, for then the entries of the files are counted.
+
+    It was published then.
+    """
     times = scale(2, 12)
     cmp.fill(60)
     keep(cmp)
@@ -296,7 +307,8 @@ def test_a_loss_while_the_daemon_is_down_is_held_at_its_start(
     assert host.rewritten(files) == set()
     evidence(
         "P6 P8",
-        "rows deleted while the daemon was down, at once or one a transaction; the manifest there, lost or garbled, the state "
+        "rows deleted while the daemon was down, at once or one a transaction; the manifest there, lost or "
+        "garbled, the state "
         "directory and the database's record of the host lost as well",
         times=times,
         found=f"held at {times} of {times} starts, and released when the rows were back",
@@ -331,7 +343,8 @@ def test_a_restart_does_not_forget_what_is_held(
     assert {*host.canonical()} == {*ids(cmp)}
     evidence(
         "P6 P8",
-        "while a loss is held: the daemon killed or stopped, manifest and state directory lost, configuration read again, "
+        "while a loss is held: the daemon killed or stopped, manifest and state directory lost, "
+        "configuration read again, "
         "the projects that are left written",
         times=times,
         found="held through all of it, the last good files untouched; accepted in the end, they were right",
@@ -369,7 +382,8 @@ def test_the_guard_is_as_configured(
     assert found["held"] + found["published"] == times
     evidence(
         "P6",
-        "`guard_share` and `guard_min` set to anything and read again by SIGHUP; as many rows deleted as are just too many, or just not",
+        "`guard_share` and `guard_min` set to anything and read again by SIGHUP; as many rows deleted as "
+        "are just too many, or just not",
         times=times,
         found=f"held {found['held']} and published {found['published']}, each as configured",
     )
@@ -408,7 +422,8 @@ def test_only_the_registry_that_would_lose_is_held(
     assert host.raw(INVENTORY) == inventory
     evidence(
         "P5 P6",
-        f"the URL of all {before:,} projects taken away, moved to another forge, or set to the same repository, in one statement",
+        f"the URL of all {before:,} projects taken away, moved to another forge, or set to the same "
+        f"repository, in one statement",
         times=times,
         found="only the inventory was held; the others followed at once, and the next writes with them",
     )
@@ -441,7 +456,9 @@ def test_ids_that_all_change_are_no_loss(cmp: Cmp, host: Host, scale: Scale, evi
 def test_what_trickles_away_is_followed(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P1, P6: the guard is for what goes at once: between two publications. What a burst of small ones does depends on both.
+    """P1, P6: the guard is for what goes at once: between two publications.
+
+    What a burst of small ones does depends on both.
 
     Either it is published, or it is held and said; never lost, and never half.
     """
@@ -469,7 +486,8 @@ def test_what_trickles_away_is_followed(
         "P1 P6",
         f"{before} rows deleted one a transaction: each waited for, then in bursts from four connections",
         times=before + times * (before - 2),
-        found=f"each that was waited for was followed; of {times} bursts {ended['held']} were held and accepted, "
+        found=f"each that was waited for was followed; of {times} bursts {ended['held']} were held and "
+        f"accepted, "
         f"{ended['published']} followed; the files were right each time",
     )
 
@@ -522,7 +540,8 @@ def test_a_table_that_is_made_anew_and_empty_is_held(
 
     evidence(
         "P5 P6",
-        "the table dropped and made anew, empty, in every other round with the daemon killed and started in between; "
+        "the table dropped and made anew, empty, in every other round with the daemon killed and started in "
+        "between; "
         "then `omnicdc install`",
         times=times,
         found="`capture_broken` until installed, held after it; released when the rows were back",
@@ -578,7 +597,8 @@ def test_a_database_restored_without_its_rows_is_held(
 
     evidence(
         "P6 P8",
-        "the database dropped under the daemon and restored from `pg_dump --schema-only`, or from one without CMP's rows",
+        "the database dropped under the daemon and restored from `pg_dump --schema-only`, or from one "
+        "without CMP's rows",
         times=times,
         found="held by the same daemon, the last good files untouched; let through when it was accepted",
     )

@@ -60,7 +60,9 @@ def lost_after_s(daemon: Daemon, since: float, after: int) -> float:
 def test_a_server_gone_silent_is_noticed_and_left(
     cmp: Cmp, host: Host, proxy: Proxy, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P8: half-open: a proxy passes nothing on and closes nothing; noticed within 15 s, and left for a new connection.
+    """P8: half-open.
+
+    A proxy passes nothing on and closes nothing; noticed within 15 s, and left for a new connection.
 
     A short run waits for a second where a campaign waits for as long as the daemon does by itself.
     """
@@ -150,7 +152,10 @@ def test_connections_cut_again_and_again_lose_nothing(
 def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
     cmp: Cmp, host: Host, proxy: Proxy, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P8: LISTEN is silently lost: said, also to systemd; changes arrive by polling; well again by itself."""
+    """P1, P8: LISTEN is silently lost.
+
+    Said, also to systemd; changes arrive by polling; well again by itself.
+    """
     if scale(1, 0):
         host.program, host.env[PATIENCE] = PROGRAM, "daemon.canary.HEARD_S=1 daemon.periodic.NOTICE_S=0.5"
     proxy.mute = True
@@ -177,7 +182,8 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
     assert "session_lost" not in [event["event"] for event in daemon.events[seen:]]
     evidence(
         "P1 P8", "notifications are lost on their way, and nothing else", times=1,
-        found="the canary told log, status and systemd, whose watchdog was no longer fed; changes arrived by polling; well "
+        found="the canary told log, status and systemd, whose watchdog was no longer fed; changes arrived "
+              "by polling; well "
         "again by itself",
     )  # fmt: skip
 
@@ -193,7 +199,10 @@ select exists (select from omnicdc.change c, omnicdc.consumer k
 def test_a_session_that_turns_deaf_is_replaced(
     cmp: Cmp, host: Host, proxy: Proxy, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P8: it heard before, so the connection is to blame: found at the next canary, a minute later at most."""
+    """P8: it heard before, so the connection is to blame.
+
+    Found at the next canary, a minute later at most.
+    """
     monkeypatch.setattr("support.host.DEADLINE_S", 200.0)
     daemon = host.daemon()
     until(lambda: cmp.value(HOME), "its first canary is home")
@@ -306,7 +315,10 @@ def test_a_pooler_that_lends_sessions_is_named(
 def test_a_pooler_in_session_mode_is_fine_and_clients_may_use_any(
     cmp: Cmp, host: Host, evidence: Evidence
 ) -> None:
-    """P1, P5: the daemon through a pool of sessions; writers, `wait` and `verify` through one of transactions."""
+    """P1, P5: the daemon through a pool of sessions.
+
+    Writers, `wait` and `verify` through one of transactions.
+    """
     with ExitStack() as stack:
         sessions = stack.enter_context(pooler(cmp, "session"))
         transactions = stack.enter_context(pooler(cmp, "transaction"))
@@ -322,6 +334,7 @@ def test_a_pooler_in_session_mode_is_fine_and_clients_may_use_any(
     assert verified.returncode == 0, verified.stderr
     assert "canary_lost" not in [event["event"] for event in daemon.events]
     evidence(
-        "P1 P5", "the daemon through a pooler in session mode, writers and waiters through one in transaction mode",
+        "P1 P5", "the daemon through a pooler in session mode, writers and waiters through one in "
+                 "transaction mode",
         times=1, found="published, waited for and verified; the canary came home",
     )  # fmt: skip

@@ -44,15 +44,19 @@ MEGABYTES = 10
 # fmt: off
 TRAPS = [
     "", " ", "  ", "~", "null", "Null", "NULL", "true", "False", "y", "Y", "n", "yes", "No", "on", "OFF", "=", "<<", "<<: *a", "&a", "*a",
-    "!", "!!int 1", "!!python/object/apply:os.system [ls]", "!<tag:yaml.org,2002:binary> aGk=", "%YAML 1.1", "---", "...", "--- a", "- x",
+    "!", "!!int 1", "!!python/object/apply:os.system [ls]", ("!<tag:yaml.org,2002:binary> "
+                                                            "aGk="), "%YAML 1.1", "---", "...", "--- a", "- x",
     "? x", ": x", "a: b", "a : b", "a:", "a #c", "#c", "|", ">", "|-", "@x", "`x`", "[a, b]", "{a: b}", "[", "{", "]", "}", ",", "'", '"', "''",
     '""', '"a', "\\", "\\\\", '\\"', "\\u0000", "\\ud800", "\\n", "0", "-1", "+1", "012", "0o14", "0x1F", "0b1", "1_000", "1e3", "1E400", ".5", "5.",
     "1.0", "-0", ".inf", "-.Inf", ".nan", "NaN", "Infinity", "12:30", "190:20:30.15", "1:00", "2024-01-01", "2001-12-14t21:59:43.10-05:00",
-    "2001-12-14 21:59:43.10 -5", "a\nb", "a\n\n b", "\n", "a\r\nb", "\r", "\ta", "a\t", "tab\there", "a\n- uuid: x\n", '",\n    "x": {',
-    "\n    },\n    {\n", '"source": "cmp_db"', "  origin: cmp_db", "\u0085", "a\u0085b", "\u00a0", "\u2028", "a\u2029b", "\ufeff", "\ufeffa", "a\ufeff",
+    "2001-12-14 21:59:43.10 -5", "a\nb", "a\n\n b", "\n", "a\r\nb", "\r", "\ta", "a\t", "tab\there", ("a\n- uuid: "
+                                                                                                     "x\n"), '",\n    "x": {',
+    "\n    },\n    {\n", '"source": "cmp_db"', ("  origin: "
+                                               "cmp_db"), "\u0085", "a\u0085b", "\u00a0", "\u2028", "a\u2029b", "\ufeff", "\ufeffa", "a\ufeff",
     "\u200b", "\u200d", "\u202e\u2066abc\u2069", "\u061c", "\u00ad", "\u3000", "\ufffd", "\ufffe", "\uffff", "\ud7ff", "\ue000", "\U0001fffe", "\U0010ffff",
     "😀", "👩\u200d💻", "e\u0301", "é", "\u212a", "İ", "\u0131", "ß", "\u017f", "ﬁ", "٣", "日本", "אב", "snapshot", "SNAPSHOT", "x" * 5000, "x " * 3000 + "x", "\x1b[2J\x1b]0;x\x07",
-    "'; drop table projects; --", "$body$", "%s %(name)s {0}", "../../../etc/passwd", "--help", "-", "\\.", "\\N",
+    "'; drop table projects; --", "$body$", ("%s %(name)s "
+                                            "{0}"), "../../../etc/passwd", "--help", "-", "\\.", "\\N",
 ]
 CONTROLS = [chr(code) for code in (*range(1, 0x20), *range(0x7f, 0xa1))]
 TEXTS = [*TRAPS, *(before + one + after for one in CONTROLS for before, after in (("", ""), ("a", "b"), ("a ", ""), ("", " b")))]
@@ -69,7 +73,8 @@ UNREADABLE = [
     r'{"github_url": "a\u0000b"}', r'{"domain": "\ud800"}', r'{"other": "\udc00\ud800"}', r'{"\u0000": 1}', r'{"deep": ["\ud800x"]}',
 ]
 # fmt: on
-"""A column of type json takes them all, and PostgreSQL cannot take them apart again. So with what `deepest` returns."""
+"""A column of type json takes them all, and PostgreSQL cannot take them apart again. So with what `deepest`
+returns."""
 
 URLS = [
     "https://github.com/{0}",
@@ -152,7 +157,10 @@ def verified(host: Host, *which: str) -> None:
 
 
 def sound(cmp: Cmp, host: Host, scale: Scale, projects: Iterable[str] = ()) -> None:
-    """Insist on what takes the command's start: all is verified; in a campaign, these and the rebuild as well."""
+    """Insist on what takes the command's start.
+
+    All is verified; in a campaign, these and the rebuild as well.
+    """
     verified(host)
     if scale(0, 1):
         verified(host, *projects)
@@ -225,7 +233,8 @@ def test_every_kind_of_text_in_every_column(
     assert len(rows) == 2 * len(texts)
     evidence(
         "P1 P2 P4",
-        "control characters, YAML's and JSON's traps, bidirectional and invisible characters, quotes, tags, anchors, dates, octals, in name, "
+        "control characters, YAML's and JSON's traps, bidirectional and invisible characters, quotes, tags, "
+        "anchors, dates, octals, in name, "
         "key, type, status, URL and domain",
         times=7 * len(texts) + 4 * samples,
         found="read back exactly by json, PyYAML (both) and ruamel.yaml; equal to a rebuild; `verify` agreed",
@@ -274,7 +283,8 @@ def test_metadata_of_any_shape(cmp: Cmp, host: Host, kind: str, scale: Scale, ev
         with cmp.transaction() as (conn, token):
             conn.execute(
                 pgsql.SQL(
-                    "update projects p set metadata_ = s.shape::{} from unnest(%s::text[]) with ordinality s (shape, at) "
+                    "update projects p set metadata_ = s.shape::{} from unnest(%s::text[]) with ordinality "
+                    "s (shape, at) "
                     "where p.key = (s.at - 1)::text"
                 ).format(pgsql.SQL(kind)),
                 [turned],
@@ -286,7 +296,8 @@ def test_metadata_of_any_shape(cmp: Cmp, host: Host, kind: str, scale: Scale, ev
     assert quarantined(host) == {}
     evidence(
         "P1 P4",
-        f"`metadata_` as {kind}: {len(pairs)} pairs of values as URL and domain, {len(WHOLES) + 1} other things in place of the object; then "
+        f"`metadata_` as {kind}: {len(pairs)} pairs of values as URL and domain, {len(WHOLES) + 1} other "
+        f"things in place of the object; then "
         "each in the place of another",
         times=turns * len(shapes),
         found="every write succeeded; shown as `->>` says, and as an independent reading has it",
@@ -325,7 +336,8 @@ def test_what_postgresql_refuses_it_refuses_as_without_omnicdc(
     assert [op for _, op, _ in cmp.log()] == ["insert"]
     evidence(
         "P4",
-        "`\\u0000`, lone surrogates and nesting without end in jsonb, bytes that are no UTF-8, NUL, NULL where none may be",
+        "`\\u0000`, lone surrogates and nesting without end in jsonb, bytes that are no UTF-8, NUL, NULL "
+        "where none may be",
         times=len(statements),
         found="refused by PostgreSQL with the same error as without omnicdc; nothing was noted",
     )
@@ -335,7 +347,10 @@ def test_what_postgresql_refuses_it_refuses_as_without_omnicdc(
 def test_null_and_nothing_everywhere(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P1, P6: in each column that allows it, in every combination; without a name, the project registry alone lacks it."""
+    """P1, P6: in each column that allows it, in every combination.
+
+    Without a name, the project registry alone lacks it.
+    """
     cmp.conn.execute("alter table projects alter name drop not null")
     host.daemon()
     choices = [(None, "", "text")] * 4 + [
@@ -363,7 +378,8 @@ def test_null_and_nothing_everywhere(
         "P1 P6",
         "NULL, '' and text in every combination of columns, names included",
         times=len(combinations),
-        found=f"shown as they are; the {len(nameless)} without a name held back from the project registry by id, and there once they had one",
+        found=f"shown as they are; the {len(nameless)} without a name held back from the project registry "
+        f"by id, and there once they had one",
     )
 
 
@@ -410,7 +426,8 @@ def test_names_keys_and_urls_that_many_share(
 
     evidence(
         "P1 P2",
-        f"hundreds of projects with the same few names, keys and repositories, whose URLs are written in {2 * len(URLS)} ways, coming and going",
+        f"hundreds of projects with the same few names, keys and repositories, whose URLs are written in "
+        f"{2 * len(URLS)} ways, coming and going",
         times=most + rounds,
         found="one element a repository with all its projects in order, compared with what was written",
     )
@@ -462,7 +479,10 @@ def test_ids_that_change_places(
 @pytest.mark.campaign
 @pytest.mark.timeout(400)
 def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evidence: Evidence) -> None:
-    """P1, P4, P5: in each column; `verify` finds them. URLs of slashes took hours, URLs of blanks ended `verify`."""
+    """P1, P4, P5: in each column; `verify` finds them.
+
+    URLs of slashes took hours, URLs of blanks ended `verify`.
+    """
     size = scale(1, MEGABYTES) * 1_000_000
     daemon = host.daemon()
     repository = "https://github.com/acme/repository"
@@ -496,7 +516,8 @@ def test_texts_and_metadata_of_megabytes(cmp: Cmp, host: Host, scale: Scale, evi
 
     evidence(
         "P1 P4 P5",
-        f"{size // 1_000_000} MB in one column or key: plain, with line breaks, emoji, in lists; URLs with millions of slashes, blanks, `.git`",
+        f"{size // 1_000_000} MB in one column or key: plain, with line breaks, emoji, in lists; URLs with "
+        f"millions of slashes, blanks, `.git`",
         times=len(few),
         found="written, published and verified; each file read back exactly",
     )
@@ -566,9 +587,11 @@ def test_a_row_that_postgresql_cannot_give_back_holds_back_itself_alone(
     assert quarantined(host) == {}
     evidence(
         "P5 P6",
-        "in a column of type json: `\\u0000`, lone surrogates, thousands of levels; new rows and old ones, the daemon killed meanwhile",
+        "in a column of type json: `\\u0000`, lone surrogates, thousands of levels; new rows and old ones, "
+        "the daemon killed meanwhile",
         times=rounds,
-        found="every write succeeded; that row was held back by id, told by `status`, `wait` and `verify`; all others went on; there once it was fixed",
+        found="every write succeeded; that row was held back by id, told by `status`, `wait` and `verify`; "
+        "all others went on; there once it was fixed",
     )
 
 
@@ -610,7 +633,10 @@ def database(server: str, *options: str) -> Iterator[Cmp]:
 
 @pytest.mark.campaign
 def test_bytes_that_are_no_text(server: str, tmp_path: Path, evidence: Evidence) -> None:
-    """P6: in a database whose encoding is SQL_ASCII, which takes any; too many of them hold the registry, and say so."""
+    """P6: in a database whose encoding is SQL_ASCII, which takes any.
+
+    Too many of them hold the registry, and say so.
+    """
     few, many = 64, 110
     with database(server, "encoding 'SQL_ASCII'", "locale 'C'") as cmp:
         host = Host(tmp_path / "host", cmp.dsn)
@@ -619,7 +645,8 @@ def test_bytes_that_are_no_text(server: str, tmp_path: Path, evidence: Evidence)
             cmp.fill(200)
             host.daemon()
             cmp.conn.execute(
-                "update projects set name = %s || convert_from('\\xe9', 'SQL_ASCII') where key in (select 'key-' || i from generate_series(1, %s) i)",
+                "update projects set name = %s || convert_from('\\xe9', 'SQL_ASCII') where key in (select "
+                "'key-' || i from generate_series(1, %s) i)",
                 ["caf", few],
             )
             assert cmp.wait().status == "quarantined"
@@ -629,7 +656,8 @@ def test_bytes_that_are_no_text(server: str, tmp_path: Path, evidence: Evidence)
             cmp.wait()
             good = host.content()
             cmp.conn.execute(
-                "update projects set name = %s || convert_from('\\xff', 'SQL_ASCII') where key in (select 'key-' || i from generate_series(1, %s) i)",
+                "update projects set name = %s || convert_from('\\xff', 'SQL_ASCII') where key in (select "
+                "'key-' || i from generate_series(1, %s) i)",
                 ["bad", many],
             )
             until(lambda: cmp.wait().status == "held", "held")
@@ -651,13 +679,16 @@ def test_bytes_that_are_no_text(server: str, tmp_path: Path, evidence: Evidence)
         "P6",
         f"Latin-1 bytes in a database of encoding SQL_ASCII: {few} rows, then {many} of 200",
         times=few + many,
-        found="the few held back by id; of more than 100 the registries were held with the last good files, and said it; all healed when fixed",
+        found="the few held back by id; of more than 100 the registries were held with the last good files, "
+        "and said it; all healed when fixed",
     )
 
 
 @pytest.mark.campaign
 def test_a_row_on_a_lost_block(tmp_path: Path, evidence: Evidence) -> None:
-    """P4, P6: the disk under the server has lost a block: what lay on it is held back, and everything else goes on.
+    """P4, P6: the disk under the server has lost a block.
+
+    What lay on it is held back, and everything else goes on.
 
     The UPDATE trigger put whole rows together, and failed the writes that PostgreSQL let pass.
     """
@@ -700,9 +731,11 @@ def test_a_row_on_a_lost_block(tmp_path: Path, evidence: Evidence) -> None:
     assert others == {"goes on"}
     evidence(
         "P4 P6",
-        "a block of CMP's table zeroed on the disk, with a name of 100 kB on it; then that row updated, and the others",
+        "a block of CMP's table zeroed on the disk, with a name of 100 kB on it; then that row updated, and "
+        "the others",
         times=1,
-        found="every write succeeded; the row was held back by id with PostgreSQL's reason, the others went on; there once its name was written anew",
+        found="every write succeeded; the row was held back by id with PostgreSQL's reason, the others went "
+        "on; there once its name was written anew",
     )
 
 
@@ -739,7 +772,8 @@ def test_names_that_a_shell_or_a_terminal_would_obey(
     assert "\x9b" not in seen
     evidence(
         "P5",
-        "waited for by names of control characters, options, quotes, bytes that are no UTF-8; one shown on a terminal",
+        "waited for by names of control characters, options, quotes, bytes that are no UTF-8; one shown on "
+        "a terminal",
         times=2 * len(names) + 4,
         found="each found, or refused in one line; escape sequences are shown and not obeyed",
     )
@@ -763,11 +797,13 @@ def test_random_rows_by_the_thousand(
             )
             insert(conn, (random_row(dice) for _ in range(size)))
             conn.execute(
-                "update projects set status = %s, metadata_ = %s where id in (select id from projects order by id limit %s)",
+                "update projects set status = %s, metadata_ = %s where id in (select id from projects order "
+                "by id limit %s)",
                 [random_text(dice), random_metadata(dice), size // 10],
             )
             conn.execute(
-                "update projects set id = gen_random_uuid() where id in (select id from projects order by id desc limit %s)",
+                "update projects set id = gen_random_uuid() where id in (select id from projects order by "
+                "id desc limit %s)",
                 [size // 20],
             )
         cmp.arrived(token)
@@ -777,9 +813,11 @@ def test_random_rows_by_the_thousand(
 
     evidence(
         "P1 P2 P4 P8",
-        "rows of random text and json, thousands at a time: inserted, updated, deleted, ids changed, in one transaction",
+        "rows of random text and json, thousands at a time: inserted, updated, deleted, ids changed, in one "
+        "transaction",
         times=done,
-        found=f"after each of {batches} batches the files equalled an independent reading and a rebuild, and `verify` agreed",
+        found=f"after each of {batches} batches the files equalled an independent reading and a rebuild, "
+        f"and `verify` agreed",
     )
 
 

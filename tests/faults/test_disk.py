@@ -1,7 +1,7 @@
 """Faults 3: the disk is full, read-only, failing, cut off; a directory is gone; permission is taken away.
 
-Mounts are made below the test's own directory, and undone; a failing disk is a loop device that is made smaller
-beneath its file system.
+Mounts are made below the test's own directory, and undone; a failing disk is a loop device that is made
+smaller beneath its file system.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ def without_inodes(place: Path) -> Iterator[None]:
 
 @contextmanager
 def read_only(place: Path) -> Iterator[None]:
-    """Mount it over itself, read-only, as systemd does; to remount it is refused, for the lock is open to be written."""
+    """Mount it over itself, read-only, as systemd does.
+
+    To remount it is refused, for the lock is open to be written.
+    """
     run("mount", "--bind", place, place)
     run("mount", "-o", "remount,bind,ro", place)
     try:
@@ -192,7 +195,10 @@ def injected(faults: Path, point: str, number: int) -> Iterator[None]:
 
 
 class Disk:
-    """A file system on a block device that can fail, or lose its power; features are those of mkfs.ext4, for one without a journal."""
+    """A file system on a block device that can fail, or lose its power.
+
+    Features are those of mkfs.ext4, for one without a journal.
+    """
 
     def __init__(self, undone: ExitStack, where: Path, *features: str) -> None:
         self.image = where / "image"
@@ -324,7 +330,8 @@ def test_a_full_disk_holds_what_does_not_fit(
     assert_as_rebuilt(cmp, it.host)
     evidence(
         "P2 P3 P5 P8",
-        "the disk of root and state filled up, to the last byte, to the last inode, or with room for some files only",
+        "the disk of root and state filled up, to the last byte, to the last inode, or with room for some "
+        "files only",
         times=times,
         found=f"{late} files stayed as they were, whole and told as held; all caught up once there was room",
     )
@@ -349,7 +356,8 @@ def test_where_one_directory_s_disk_is_full_the_others_go_on(
         "P3 P6 P8",
         "the disk of one registry's directory filled up, each in turn, then the manifest's alone",
         times=(len(some) + 1) * times,
-        found="the others were published; a manifest that cannot be written holds back no registry and is reported",
+        found="the others were published; a manifest that cannot be written holds back no registry and is "
+        "reported",
     )
 
 
@@ -394,7 +402,10 @@ def test_a_root_that_is_read_only_is_waited_for(
 def test_a_file_system_that_gave_up_leaves_the_last_good_files(
     cmp: Cmp, tmp_path: Path, undone: ExitStack, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P2, P3, P5, P8: at random moments of a publication; what is half written cannot even be removed then."""
+    """P2, P3, P5, P8: at random moments of a publication.
+
+    What is half written cannot even be removed then.
+    """
     disk = Disk(undone, tmp_path)
     it = trial(undone, cmp, Host(disk.place / "host", cmp.dsn), projects=1000)
     times = scale(1, 8)
@@ -413,9 +424,11 @@ def test_a_file_system_that_gave_up_leaves_the_last_good_files(
 
     evidence(
         "P2 P3 P5 P8",
-        "the kernel gave the file system up (ext4 abort: read-only at once) at random moments of a publication",
+        "the kernel gave the file system up (ext4 abort: read-only at once) at random moments of a "
+        "publication",
         times=times,
-        found="the daemon lived on and told; files whole; after the repair the next start brought all up to date",
+        found="the daemon lived on and told; files whole; after the repair the next start brought all up to "
+        "date",
     )
 
 
@@ -441,7 +454,10 @@ def test_a_file_that_may_not_grow_is_held(
 def test_a_disk_that_fails_is_written_anew_never_trusted(
     cmp: Cmp, tmp_path: Path, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2, P3, P5, P8: a failed fsync drops the pages, and the next one finds nothing wrong. What was acknowledged is there after a power cut."""
+    """P2, P3, P5, P8: a failed fsync drops the pages, and the next one finds nothing wrong.
+
+    What was acknowledged is there after a power cut.
+    """
     disk = Disk(undone, tmp_path, "-O", "^has_journal")
     it = trial(
         undone,
@@ -461,7 +477,8 @@ def test_a_disk_that_fails_is_written_anew_never_trusted(
 
     evidence(
         "P2 P3 P5 P8",
-        "the disk answered with errors: while writing, and while a start took over files that were right but never synced; "
+        "the disk answered with errors: while writing, and while a start took over files that were right "
+        "but never synced; "
         "then the power was cut",
         times=2 * times,
         found="held, told, and written anew; what was acknowledged was on the disk",
@@ -469,7 +486,10 @@ def test_a_disk_that_fails_is_written_anew_never_trusted(
 
 
 def adopted_from_a_failing_disk(it: Trial, disk: Disk) -> None:
-    """Put right files back by hand while the daemon is down and the disk fails; the start can read and not sync them."""
+    """Put right files back by hand while the daemon is down and the disk fails.
+
+    The start can read and not sync them.
+    """
     with disk.failing():
         (it.host.root / MANIFEST).unlink()
         for name in REGISTRIES:
@@ -517,10 +537,12 @@ def test_after_a_power_cut_every_file_is_whole_and_holds_what_was_acknowledged(
     assert seen >= 2 * others, "they had published all three"
     evidence(
         "P2 P3 P8",
-        "the power cut at a random moment (the block device copied as it was, and mounted) while projects were written; "
+        "the power cut at a random moment (the block device copied as it was, and mounted) while projects "
+        "were written; "
         "a third of them during the first publication",
         times=times,
-        found=f"{seen} files were there, each whole, none behind what had been acknowledged; the next start brought all up to date",
+        found=f"{seen} files were there, each whole, none behind what had been acknowledged; the next start "
+        f"brought all up to date",
     )
 
 
@@ -566,7 +588,10 @@ def test_a_step_that_fails_holds_its_registry_alone(
     dice: random.Random,
     evidence: Evidence,
 ) -> None:
-    """P2, P3, P5, P6, P8: open, write, fsync, rename and the directory's fsync of each registry; the others go on."""
+    """P2, P3, P5, P6, P8: open, write, fsync, rename and the directory's fsync of each registry.
+
+    The others go on.
+    """
     host.program, faults = PROGRAM, tmp_path / "faults"
     host.env[FAULTS] = str(faults)
     trials = trial(undone, cmp, host)
@@ -588,7 +613,8 @@ def test_a_step_that_fails_holds_its_registry_alone(
     assert_as_rebuilt(cmp, host)
     evidence(
         "P2 P3 P5 P6 P8",
-        "open, write, fsync, rename, fsync of the directory failed for one registry (EIO, ENOSPC, EDQUOT, EROFS, EACCES, EPERM, ESTALE)",
+        "open, write, fsync, rename, fsync of the directory failed for one registry (EIO, ENOSPC, EDQUOT, "
+        "EROFS, EACCES, EPERM, ESTALE)",
         times=len(chosen) + len(again),
         found="that registry held with reason and remedy, the two others published; caught up with; "
         "a rename whose directory could not be synced was done again before it was acknowledged",
@@ -596,7 +622,10 @@ def test_a_step_that_fails_holds_its_registry_alone(
 
 
 def renamed_again(it: Trial, registry: str, broken: Broken) -> None:
-    """Though readers see it already: the next fsync of the directory says nothing about what the failed one lost."""
+    """Though readers see it already.
+
+    The next fsync of the directory says nothing about what the failed one lost.
+    """
     with broken:
         assert it.cmp.wait(it.waves.next()).status == "held"
         first = it.host.stats()[registry]
@@ -609,7 +638,10 @@ def renamed_again(it: Trial, registry: str, broken: Broken) -> None:
 def test_a_directory_that_is_gone_or_no_directory_is_told_and_made_again(
     cmp: Cmp, host: Host, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2, P3, P5, P6, P8: the root, and what is in it: taken away, removed, replaced by a file or by a link."""
+    """P2, P3, P5, P6, P8: the root, and what is in it.
+
+    Taken away, removed, replaced by a file or by a link.
+    """
     it = trial(undone, cmp, host)
     registry = host.root / CANONICAL
     outside = host.root.parent / "outside"
@@ -632,7 +664,8 @@ def test_a_directory_that_is_gone_or_no_directory_is_told_and_made_again(
     assert [*outside.iterdir()] == []
     evidence(
         "P2 P3 P5 P6 P8",
-        "root or directories taken away, removed, replaced by a file, by a link to nowhere, to itself or out of the root",
+        "root or directories taken away, removed, replaced by a file, by a link to nowhere, to itself or "
+        "out of the root",
         times=(3 - short + len(stand_ins) + len(trees)) * times,
         found="held where nothing can be written, made again where it can; nothing written outside",
     )
@@ -642,7 +675,10 @@ def test_a_directory_that_is_gone_or_no_directory_is_told_and_made_again(
 def test_permission_that_is_taken_away_is_told_and_waited_for(
     cmp: Cmp, undone: ExitStack, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2, P3, P5, P6, P8: from a daemon that is nobody in particular: directories closed, or given to root."""
+    """P2, P3, P5, P6, P8: from a daemon that is nobody in particular.
+
+    Directories closed, or given to root.
+    """
     run(*AS_NOBODY, COMMAND, "--version")
     where = Path(tempfile.mkdtemp(prefix="omnicdc-test-"))
     undone.callback(shutil.rmtree, where)
@@ -677,7 +713,10 @@ def test_permission_that_is_taken_away_is_told_and_waited_for(
 
 
 def edited_while(it: Trial, broken: Broken, says: str) -> None:
-    """Have another hand write a registry while what it wrote cannot be kept aside: nothing is put over it, until it can."""
+    """Have another hand write a registry while what it wrote cannot be kept aside.
+
+    Nothing is put over it, until it can.
+    """
     seen, path = len(it.daemon.events), it.host.root / PROJECT
     mine = f"mine, {time.monotonic_ns()}"
     with broken:
@@ -725,9 +764,11 @@ def test_without_a_state_directory_what_another_hand_wrote_is_not_overwritten(
 
     evidence(
         "P5 P6 P8",
-        "another process wrote into a registry while the state directory was full, read-only, gone, or no directory",
+        "another process wrote into a registry while the state directory was full, read-only, gone, or no "
+        "directory",
         times=(6 - 2 * short) * rounds,
-        found="held as long as it could not be kept aside, the others published; then kept aside and restored; "
+        found="held as long as it could not be kept aside, the others published; then kept aside and "
+        "restored; "
         "a state directory that is gone is made again, one that is full holds no other registry",
     )
 
@@ -778,7 +819,10 @@ def started_while(waves: Waves, broken: Broken, event: str) -> None:
 def test_a_reload_while_something_is_broken_ends_nothing(
     cmp: Cmp, host: Host, undone: ExitStack, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P2, P5, P8: SIGHUP, as after a change of the configuration: what ends a start, with its reason, does not end who has served."""
+    """P2, P5, P8: SIGHUP, as after a change of the configuration.
+
+    What ends a start, with its reason, does not end who has served.
+    """
     it = trial(undone, cmp, host)
     deeds: tuple[Callable[[], Broken], ...] = (
         lambda: renamed(host.state, "file"),
@@ -807,5 +851,6 @@ def test_a_reload_while_something_is_broken_ends_nothing(
         "P2 P5 P8",
         "a reload (SIGHUP), and a start, while root or state directory are gone, read-only, or no directory",
         times=2 * len(chosen),
-        found="a daemon that had served waited, reported it, and served again once it was fixed; a start ended with one line",
+        found="a daemon that had served waited, reported it, and served again once it was fixed; a start "
+        "ended with one line",
     )

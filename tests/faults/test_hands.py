@@ -1,4 +1,6 @@
-"""Faults 10: other hands in the files: registries, manifest, lock, state, what people write, half-written files.
+"""Faults 10: other hands in the files.
+
+Registries, manifest, lock, state, what people write, half-written files.
 
 Precious files stand outside the root, with links to them from within: nothing of ours may ever touch them.
 """
@@ -100,17 +102,22 @@ def test_whatever_a_hand_does_to_a_registry_it_is_put_right_and_kept_aside(
     assert_as_rebuilt(scene.waves.cmp, scene.host)
     evidence(
         "P2 P8",
-        f"a registry harmed in {len(HARMS)} ways beneath the daemon: emptied, cut, edited, deleted, a link, a directory, "
+        f"a registry harmed in {len(HARMS)} ways beneath the daemon: emptied, cut, edited, deleted, a link, "
+        f"a directory, "
         "a pipe, a socket, a device, 4 MB of zeros, ...",
         times=len(chosen),
-        found=f"each put right by itself; all {wrote} texts that a hand wrote kept aside before; nothing outside the root touched",
+        found=f"each put right by itself; all {wrote} texts that a hand wrote kept aside before; nothing "
+        f"outside the root touched",
     )
 
 
 def test_a_foreign_file_where_the_next_one_is_written_is_no_way_out_of_the_root(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P2, P6, P8: a file, links of all kinds, a pipe, a device: removed, not followed. A directory is nobody's to remove: held."""
+    """P2, P6, P8: a file, links of all kinds, a pipe, a device: removed, not followed.
+
+    A directory is nobody's to remove: held.
+    """
     paths = [scene.host.root / name for name in (*REGISTRIES, MANIFEST)]
     harms = [replaced, *LINKS, hard_linked_outside, pipe, bound, *([device] if ROOT else [])]
     every = [(harm, path) for harm in harms for path in paths]
@@ -134,7 +141,8 @@ def test_a_foreign_file_where_the_next_one_is_written_is_no_way_out_of_the_root(
 
     evidence(
         "P2 P6 P8",
-        "something else where the next file is written: a file, a link to a precious file, a pipe, a device, a directory",
+        "something else where the next file is written: a file, a link to a precious file, a pipe, a "
+        "device, a directory",
         times=len(chosen) + len(directories),
         found="removed, never written through; a directory holds its registry alone, and the remedy names it",
     )
@@ -174,10 +182,12 @@ def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
 
     evidence(
         "P2 P8",
-        "lock, manifest and notes replaced by a link to a precious file, a second name of it, a pipe, a socket, or gone, "
+        "lock, manifest and notes replaced by a link to a precious file, a second name of it, a pipe, a "
+        "socket, or gone, "
         "beneath the daemon and before a start",
         times=2 * len(chosen),
-        found="the daemon went on, the precious file as it was; a start refuses a link or a socket for the lock, and says so",
+        found="the daemon went on, the precious file as it was; a start refuses a link or a socket for the "
+        "lock, and says so",
     )
 
 
@@ -201,10 +211,12 @@ def test_a_manifest_that_is_harmed_hinders_nothing(
 
     evidence(
         "P2 P6 P8",
-        f"the manifest harmed in {len(every)} ways, beneath the daemon and before a start: as the registries, and "
+        f"the manifest harmed in {len(every)} ways, beneath the daemon and before a start: as the "
+        f"registries, and "
         "lies in each of its fields",
         times=2 * len(chosen),
-        found="the registries stayed right and went on; the manifest came back, also where a directory had its place",
+        found="the registries stayed right and went on; the manifest came back, also where a directory had "
+        "its place",
     )
 
 
@@ -228,7 +240,10 @@ ADOPTED = """[{"name": "adopted", "url": "https://github.com/acme/adopted", "col
 def test_a_start_waits_for_no_pipe_and_reads_no_device(
     cmp: Cmp, host: Host, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P8: in the place of registries, manifest, people's files, and of what the state directory holds: several at once."""
+    """P8: in the place of registries, manifest, people's files, and of what the state directory holds.
+
+    Several at once.
+    """
     overrides, exclusions = (host.root / it for it in PEOPLE_S)
     overrides.parent.mkdir(parents=True)
     (host.root / INVENTORY).parent.mkdir()
@@ -267,10 +282,12 @@ def test_a_start_waits_for_no_pipe_and_reads_no_device(
 
     evidence(
         "P8",
-        "pipes, sockets, devices, links to devices and directories in the place of registries, manifest, people's files and "
+        "pipes, sockets, devices, links to devices and directories in the place of registries, manifest, "
+        "people's files and "
         "what the state directory holds, before a start",
         times=places,
-        found=f"{times} starts, none waited or read without end; the registries right, no adopted field and no note lost",
+        found=f"{times} starts, none waited or read without end; the registries right, no adopted field and "
+        f"no note lost",
     )
 
 
@@ -278,7 +295,10 @@ def test_a_start_waits_for_no_pipe_and_reads_no_device(
 def test_what_is_immutable_or_only_grows_is_held_until_it_is_not(
     scene: Scene, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2, P3, P5, P6, P8: a file, its directory, a foreign temporary file; from an append-only directory nothing can be removed."""
+    """P2, P3, P5, P6, P8: a file, its directory, a foreign temporary file.
+
+    From an append-only directory nothing can be removed.
+    """
     rounds, tried = scale(1, 12), 0
     for number in range(rounds):
         name = REGISTRIES[number % len(REGISTRIES)]
@@ -293,7 +313,8 @@ def test_what_is_immutable_or_only_grows_is_held_until_it_is_not(
         "P2 P3 P5 P6 P8",
         "`chattr +i` and `+a` on a registry, on its directory, on a foreign temporary file",
         times=tried,
-        found="that registry held, its remedy names the flag, the two others published; caught up with, nothing half written left",
+        found="that registry held, its remedy names the flag, the two others published; caught up with, "
+        "nothing half written left",
     )
 
 
@@ -337,7 +358,8 @@ def test_owner_mode_and_other_names_of_a_file_are_people_s(
         "P2 P7",
         "owner and mode of each registry changed, and another name given to it",
         times=3,
-        found="not taken for drift; owner and mode kept when it was rewritten; the other name keeps the old content",
+        found="not taken for drift; owner and mode kept when it was rewritten; the other name keeps the old "
+        "content",
     )
 
 
@@ -368,7 +390,8 @@ def test_links_for_directories_lead_nothing_of_ours_out_of_the_root(
 
     evidence(
         "P2 P6 P8",
-        "the directory of a registry replaced by a link out of the root, to a full directory of the registry's name",
+        "the directory of a registry replaced by a link out of the root, to a full directory of the "
+        "registry's name",
         times=len(names) * rounds,
         found="held, the others published; nothing there touched; caught up with when the link was gone",
     )
@@ -386,7 +409,10 @@ def is_kept(scene: Scene, said: bytes) -> bool:
 def test_what_a_hand_writes_while_the_daemon_writes_is_kept_aside(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P8: under a stream of changes, at random moments of a publication: also between the look and the rename."""
+    """P8: under a stream of changes, at random moments of a publication.
+
+    Also between the look and the rename.
+    """
     times = scale(8, 400)
     with stream(scene.waves, 0.0):
         for _ in range(times):
@@ -426,10 +452,12 @@ def test_many_hands_at_once_while_cmp_changes(
     assert_as_rebuilt(scene.waves.cmp, scene.host)
     evidence(
         "P2 P8",
-        "four hands at once, at random, in registries, manifest, lock, temporary files, directories, and in what was kept "
+        "four hands at once, at random, in registries, manifest, lock, temporary files, directories, and in "
+        "what was kept "
         "aside, while projects were written",
         times=sum(harmed),
-        found=f"the daemon lived; the files equal a full rebuild, after {scene.waves.number} waves; nothing outside the root touched",
+        found=f"the daemon lived; the files equal a full rebuild, after {scene.waves.number} waves; nothing "
+        f"outside the root touched",
     )
 
 
@@ -437,7 +465,10 @@ def test_many_hands_at_once_while_cmp_changes(
 def test_in_the_state_directory_no_link_is_followed_and_no_evidence_hinders(
     scene: Scene, outside: Outside, scale: Scale, evidence: Evidence
 ) -> None:
-    """P8: half-written files of the state directory; copies that somebody made immutable; a directory among them."""
+    """P8: half-written files of the state directory; copies that somebody made immutable.
+
+    A directory among them.
+    """
     host, rounds = scene.host, scale(1, 3)
     drift = host.state / "drift"
     for _ in range(rounds):
@@ -464,7 +495,8 @@ def test_in_the_state_directory_no_link_is_followed_and_no_evidence_hinders(
 
     evidence(
         "P8",
-        "links and pipes where the state directory's next files are written; an immutable copy, and a directory, among the copies",
+        "links and pipes where the state directory's next files are written; an immutable copy, and a "
+        "directory, among the copies",
         times=13 * rounds,
         found="none followed or waited for; what cannot be pruned hinders nothing",
     )

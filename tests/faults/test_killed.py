@@ -57,7 +57,8 @@ HOSTS = 2
 """Killed side by side, one a core."""
 
 LONGEST_WRITE_S = 2.0
-"""A transaction takes some milliseconds, and more where the kills keep all processors busy; a time-out of ours is longer."""
+"""A transaction takes some milliseconds, and more where the kills keep all processors busy; a time-out of
+ours is longer."""
 
 TAKEOVER_S = 2.0
 
@@ -86,7 +87,10 @@ class Victim:
         return other
 
     def shown(self) -> list[int]:
-        """Return each writer's last transaction that all files show; fails unless they show whole ones, and none going back."""
+        """Return each writer's last transaction that all files show.
+
+        Fails unless they show whole ones, and none going back.
+        """
         files = {name: self.host.root / name for name in REGISTRIES}
         return self._ledgers.look({name: path.read_bytes() for name, path in files.items() if path.exists()})
 
@@ -288,7 +292,8 @@ def test_killed_at_any_moment_nothing_is_torn_or_lost_or_said_too_early(
     )  # fmt: skip
     evidence(
         "P1 P4", "eight connections write, through all of that", times=found.transactions,
-        found=f"none failed, the longest took {found.longest_s * 1000:.0f} ms; all are there, in files as a full rebuild writes them",
+        found=f"none failed, the longest took {found.longest_s * 1000:.0f} ms; all are there, in files as a "
+              f"full rebuild writes them",
     )  # fmt: skip
 
 
@@ -312,7 +317,10 @@ LEFT = ("fsync_directory cmp_projects", "fsync_directory git", "published", "ack
 def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
     cmp: Cmp, host: Host, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P5, P8: a change was published, and taken back before the next start: with `on_drift: alert` the file stayed then."""
+    """P1, P5, P8: a change was published, and taken back before the next start: with `on_drift.
+
+    Alert` the file stayed then.
+    """
     project = cmp.upsert("one", status="right", github_url="https://github.com/acme/right")
     faults = host.root.parent / "faults"
     host.env[FAULTS] = str(faults)
@@ -339,7 +347,8 @@ def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
         assert [event for event in daemon.events if event["level"] != "info"] == []
 
     evidence(
-        "P1 P5 P8", "kill -9 between new files and their manifest; the change is taken back before the next start", times=len(plan),
+        "P1 P5 P8", "kill -9 between new files and their manifest; the change is taken back before the next "
+                    "start", times=len(plan),
         found="the files are right, with `on_drift: alert` as well; no external change is reported",
     )  # fmt: skip
 
@@ -349,7 +358,10 @@ ON_ONE_SERVER = pytest.mark.xdist_group("killed")
 
 @pytest.fixture(scope="module")
 def own(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
-    """A server to be killed, as it comes: what it said is committed is on its disk; in a short run, which cuts no power, in memory."""
+    """A server to be killed, as it comes.
+
+    What it said is committed is on its disk; in a short run, which cuts no power, in memory.
+    """
     where = None if request.config.option.campaign else in_memory()
     server = FreshServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=where)))
     try:
@@ -393,7 +405,10 @@ def one_process(scene: Scene, _server: EmbeddedServer) -> None:
 
 
 def smart(scene: Scene, server: EmbeddedServer) -> None:
-    """It takes no connections, and waits for those who are there: they go on, and so does the daemon, until they are sent away."""
+    """It takes no connections, and waits for those who are there.
+
+    They go on, and so does the daemon, until they are sent away.
+    """
     [victim] = scene.victims
     with closing(scene.cmp.connect()) as admin:
         os.kill(int((server.directory / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
@@ -401,7 +416,8 @@ def smart(scene: Scene, server: EmbeddedServer) -> None:
         before = scene.crowd.confirmed
         until(lambda: all(map(int.__lt__, before, victim.shown())), "published meanwhile")
         admin.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and "
+            "backend_type = 'client backend'"
         )
     server.stop(signal.SIGTERM)
     started(server)
@@ -477,11 +493,14 @@ def test_whatever_ends_the_server_what_it_confirmed_is_published(
     for end, (deed, *_) in ENDS.items():
         evidence(
             "P1 P3 P8", deed, times=times[end],
-            found=f"every confirmed transaction is in the files; the same daemon served again {slowest[end]:.1f} s later at most",
+            found=f"every confirmed transaction is in the files; the same daemon served again "
+                  f"{slowest[end]:.1f} s later at most",
         )  # fmt: skip
     evidence(
-        "P1 P2", "eight connections commit and two programs parse, through all of that", times=found.transactions,
-        found=f"{found.lost} broken connections, {found.doubtful} commits without an answer, each there or not as the server had it; {found.reads:,} readings, none torn, none going back",
+        "P1 P2", "eight connections commit and two programs parse, through all of "
+                 "that", times=found.transactions,
+        found=f"{found.lost} broken connections, {found.doubtful} commits without an answer, each there or "
+              f"not as the server had it; {found.reads:,} readings, none torn, none going back",
     )  # fmt: skip
 
 
@@ -540,6 +559,8 @@ def test_a_server_that_comes_up_is_waited_for(
         knocking.result()
 
     evidence(
-        "P8", "PostgreSQL comes up while the daemon starts, and while others knock without a pause", times=times * scale(3, 5),
-        found=f"{knocks['not yet']:,} attempts came too early, each was tried again; none was taken for a refusal",
+        "P8", "PostgreSQL comes up while the daemon starts, and while others knock without a "
+              "pause", times=times * scale(3, 5),
+        found=f"{knocks['not yet']:,} attempts came too early, each was tried again; none was taken for a "
+              f"refusal",
     )  # fmt: skip

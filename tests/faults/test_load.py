@@ -58,7 +58,9 @@ MOST_GROWTH_MB = 10.0
 
 @pytest.fixture(scope="module")
 def small_queue(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
-    """A server of the module's own: room for 250 connections (in a short run 60), and the smallest NOTIFY queue.
+    """A server of the module's own.
+
+    Room for 250 connections (in a short run 60), and the smallest NOTIFY queue.
 
     Its new databases have CMP's table and the capture.
     """
@@ -300,19 +302,25 @@ def test_many_connections_write_for_long_and_nothing_grows(
     assert memory[2] < memory[0] + MOST_GROWTH_MB
     evidence(
         "P1 P4",
-        f"{clients} connections wrote for {seconds} s, at a bounded rate and {burst_s} s of every minute as fast as they could; "
+        f"{clients} connections wrote for {seconds} s, at a bounded rate and {burst_s} s of every minute as "
+        f"fast as they could; "
         f"{projects:,} projects; history kept for {HISTORY_S} s",
         times=written,
-        found=f"no write failed; commit to acknowledged {median[0]:,.0f} ms at the median of the first third, {median[2]:,.0f} ms of the "
-        f"last, p99 {percentile(every, 0.99):,.0f} ms, at most {max(every):,.0f} ms ({len(every)} samples); daemon at most "
-        f"{memory[0]:.0f} MB in the first third, {memory[2]:.0f} MB in the last; log at most {log_mb[0]:.0f}, {log_mb[1]:.0f}, {log_mb[2]:.0f} MB by thirds; "
+        found=f"no write failed; commit to acknowledged {median[0]:,.0f} ms at the median of the first "
+        f"third, {median[2]:,.0f} ms of the "
+        f"last, p99 {percentile(every, 0.99):,.0f} ms, at most {max(every):,.0f} ms ({len(every)} samples); "
+        f"daemon at most "
+        f"{memory[0]:.0f} MB in the first third, {memory[2]:.0f} MB in the last; log at most "
+        f"{log_mb[0]:.0f}, {log_mb[1]:.0f}, {log_mb[2]:.0f} MB by thirds; "
         "files = full rebuild",
     )
     evidence(
         "P1 P4",
-        f"beside these {clients} connections a transaction that had changed a project stayed open for {long.lasted_s:,.0f} s",
+        f"beside these {clients} connections a transaction that had changed a project stayed open for "
+        f"{long.lasted_s:,.0f} s",
         times=1,
-        found=f"others' changes took {median[1]:,.0f} ms at the median meanwhile; its own arrived when it was committed; the log was pruned after its end",
+        found=f"others' changes took {median[1]:,.0f} ms at the median meanwhile; its own arrived when it "
+        f"was committed; the log was pruned after its end",
     )
 
 
@@ -329,7 +337,8 @@ def test_a_transaction_left_open_costs_next_to_nothing(
     long.begin()
     for _ in range(100):
         cmp.conn.execute(
-            "insert into omnicdc.change (source, key, op, fields) select 1, %s, 'update', '{status}' from generate_series(1, %s)",
+            "insert into omnicdc.change (source, key, op, fields) select 1, %s, 'update', '{status}' from "
+            "generate_series(1, %s)",
             [project, changes // 100],
         )
     cmp.conn.execute("analyze omnicdc.change")  # as autovacuum does within a minute
@@ -347,17 +356,23 @@ def test_a_transaction_left_open_costs_next_to_nothing(
     assert max(idle) < 0.1
     evidence(
         "P1 P4",
-        f"a transaction left open while {changes:,} changes were committed beside it, as in an hour at {changes / 3600:,.0f} a second",
+        f"a transaction left open while {changes:,} changes were committed beside it, as in an hour at "
+        f"{changes / 3600:,.0f} a second",
         times=1,
-        found=f"others' changes took {beside[0]:.0f} ms at the median ({alone[0]:.0f} ms without it) and {beside[1]:.1f} ms of a processor "
-        f"({alone[1]:.1f} ms); idle beside it the daemon took {idle[0]:.1%} of one and its backend {idle[1]:.1%}; its own change "
+        found=f"others' changes took {beside[0]:.0f} ms at the median ({alone[0]:.0f} ms without it) and "
+        f"{beside[1]:.1f} ms of a processor "
+        f"({alone[1]:.1f} ms); idle beside it the daemon took {idle[0]:.1%} of one and its backend "
+        f"{idle[1]:.1%}; its own change "
         "arrived when it was committed",
     )
 
 
 @contextmanager
 def deaf(cmp: Cmp) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """Somebody else's: it listens, and stays in a transaction, so that nothing of the queue can be thrown away."""
+    """Somebody else's.
+
+    It listens, and stays in a transaction, so that nothing of the queue can be thrown away.
+    """
     with cmp.connect() as conn:
         conn.execute("listen noise")
         conn.execute("begin; select 1")
@@ -375,7 +390,10 @@ def flood(cmp: Cmp) -> None:
 def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
     own: Cmp, own_host: Host, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P4, P5: filled by somebody else: no write fails or waits, changes arrive by polling and are acknowledged."""
+    """P1, P4, P5: filled by somebody else.
+
+    No write fails or waits, changes arrive by polling and are acknowledged.
+    """
     rounds = scale(1, 10)
     own.fill(30)
     daemon = own_host.daemon(OMNICDC_POLL_S="0.5")
@@ -396,9 +414,11 @@ def test_a_full_notify_queue_delays_changes_until_the_next_look_and_no_more(
     assert slowest < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
-        "the server's NOTIFY queue filled to the brim by another session's notifications, beside a listener that stays in a transaction",
+        "the server's NOTIFY queue filled to the brim by another session's notifications, beside a listener "
+        "that stays in a transaction",
         times=rounds,
-        found=f"no write failed, the slowest took {slowest * 1000:.0f} ms; changes arrived by polling, {latest:.1f} s after they were written at "
+        found=f"no write failed, the slowest took {slowest * 1000:.0f} ms; changes arrived by polling, "
+        f"{latest:.1f} s after they were written at "
         "most (poll_s: 0.5), and were acknowledged; emptied, it rang again",
     )
 
@@ -468,9 +488,11 @@ def test_of_many_consumers_a_dead_one_holds_the_log_back_for_a_day_and_is_right_
             host.close()
     evidence(
         "P1 P8",
-        f"{count} consumers of one database, one of them dead; {writes} changes; a day later (its last sign of life set back)",
+        f"{count} consumers of one database, one of them dead; {writes} changes; a day later (its last sign "
+        f"of life set back)",
         times=count,
-        found=f"until then all it had not read was kept; after that {gone} were pruned, {left} left; returned, it scanned in full, and all {count} had the files of a full rebuild",
+        found=f"until then all it had not read was kept; after that {gone} were pruned, {left} left; "
+        f"returned, it scanned in full, and all {count} had the files of a full rebuild",
     )
 
 
@@ -487,7 +509,10 @@ def log_rows(cmp: Cmp) -> int:
 def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P5, P8: alive and silent, it holds nothing back; continued, it must not take for published what was deleted unread."""
+    """P1, P5, P8: alive and silent, it holds nothing back.
+
+    Continued, it must not take for published what was deleted unread.
+    """
     rounds = scale(1, 10)
     cmp.fill(30)
     daemon = host.daemon(OMNICDC_POLL_S="5")
@@ -508,7 +533,8 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
     assert_as_rebuilt(cmp, host)
     evidence(
         "P1 P5 P8",
-        "a daemon stopped (SIGSTOP) for longer than `silent_limit` and `history`, and continued: what it had not read was deleted",
+        "a daemon stopped (SIGSTOP) for longer than `silent_limit` and `history`, and continued: what it "
+        "had not read was deleted",
         times=rounds,
         found="it noticed, scanned in full, and only then was the change called published",
     )
@@ -517,7 +543,10 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
 def test_a_consumer_that_is_held_holds_no_log_back(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
-    """P6, P8: alive, with a registry that cannot be written for long; mended, it shows what was pruned meanwhile, too."""
+    """P6, P8: alive, with a registry that cannot be written for long.
+
+    Mended, it shows what was pruned meanwhile, too.
+    """
     rounds = scale(1, 10)
     cmp.fill(30)
     host.daemon(OMNICDC_POLL_S="0.1")
@@ -545,7 +574,8 @@ def test_a_consumer_that_is_held_holds_no_log_back(
         "P6 P8",
         "a registry held for long (nothing can be written in its directory), and the log pruned meanwhile",
         times=rounds,
-        found="the log was pruned all the same; fixed, the registry was scanned in full; files = full rebuild",
+        found="the log was pruned all the same; fixed, the registry was scanned in full; files = full "
+        "rebuild",
     )
 
 
@@ -574,9 +604,11 @@ def test_pruning_takes_nothing_from_readers_in_the_middle(
         second.close()
     evidence(
         "P1",
-        "the log pruned over and over, of changes of any age, while two daemons read it and four connections wrote",
+        "the log pruned over and over, of changes of any age, while two daemons read it and four "
+        "connections wrote",
         times=done * 4 * writes,
-        found=f"{pruned:,} changes deleted; after each of {done} quiet moments the files of both = full rebuild",
+        found=f"{pruned:,} changes deleted; after each of {done} quiet moments the files of both = full "
+        f"rebuild",
     )
 
 
@@ -631,7 +663,10 @@ def shut_out(cmp: Cmp, daemon: Daemon, seen: int) -> dict[str, object]:
 def test_a_server_without_room_is_waited_for(
     own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P4, P8: the daemon lost its connection and gets none, another one starts: both say so, wait, and go on by themselves."""
+    """P4, P8: the daemon lost its connection and gets none, another one starts.
+
+    Both say so, wait, and go on by themselves.
+    """
     rounds = scale(1, 5)
     own.fill(30)
     daemon = own_host.daemon(OMNICDC_POLL_S="0.5")
@@ -655,9 +690,11 @@ def test_a_server_without_room_is_waited_for(
     assert slowest < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P4 P8",
-        "every connection that the server has (max_connections) taken by other sessions, and the daemon's own cut; a second daemon started meanwhile",
+        "every connection that the server has (max_connections) taken by other sessions, and the daemon's "
+        "own cut; a second daemon started meanwhile",
         times=rounds,
-        found="both said that the server takes no connections and waited; no write of CMP waited; with room again both published, files = full rebuild",
+        found="both said that the server takes no connections and waited; no write of CMP waited; with room "
+        "again both published, files = full rebuild",
     )
 
 
@@ -698,5 +735,6 @@ def test_one_statement_that_changes_everything_passes_under_load(
         "P1 P2",
         f"all of {projects:,} projects changed in one statement, while eight connections wrote single ones",
         times=written,
-        found=f"published {took:.1f} s after its commit; no other write failed; at the end files = full rebuild",
+        found=f"published {took:.1f} s after its commit; no other write failed; at the end files = full "
+        f"rebuild",
     )

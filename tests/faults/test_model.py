@@ -1,8 +1,9 @@
 """Everything at once: CMP itself is the model, and a full rebuild tells what the files must be.
 
-Hypothesis draws operations, faults and restarts. At every moment the files show CMP as it was at one moment, none before
-what is acknowledged; after each quiet moment they equal a full rebuild. A sequence that fails is printed, with the log of
-its daemons: the seed brings it again, or it is pasted into a test that takes `state`.
+Hypothesis draws operations, faults and restarts. At every moment the files show CMP as it was at one moment,
+none before what is acknowledged; after each quiet moment they equal a full rebuild. A sequence that fails is
+printed, with the log of its daemons: the seed brings it again, or it is pasted into a test that takes
+`state`.
 """
 
 from __future__ import annotations
@@ -103,12 +104,16 @@ def step(family: str, **given: st.SearchStrategy[Any]) -> Callable[[Callable[...
 
 @dataclass
 class Ground:
-    """What all examples share: a server whose new databases have CMP's table and the capture, and what was counted."""
+    """What all examples share.
+
+    A server whose new databases have CMP's table and the capture, and what was counted.
+    """
 
     server: EmbeddedServer
     counts: Counter[str] = field(default_factory=Counter)
     failure: Exception | None = None
-    """The first. Hypothesis takes the steps again then, and they may end otherwise: daemon and writers meet as chance has it."""
+    """The first. Hypothesis takes the steps again then, and they may end otherwise: daemon and writers meet
+    as chance has it."""
 
     def database(self) -> str:
         """Make a database, in the place of the last example's."""
@@ -384,25 +389,46 @@ def state(ground: Ground) -> Iterator[Machine]:
 
 FAMILIES = {
     ("written",): (
-        "P1 P2", "three connections writing at will: hostile text, many rows at once, ids renamed, savepoints, late commits, prepared transactions, TRUNCATE, the table written anew",
+        "P1 P2", ("three connections writing at will: hostile text, many rows at once, ids renamed, "
+                 "savepoints, late commits, prepared transactions, TRUNCATE, the table written anew"),
         "with {accepted} times the guard asked",
     ),
-    ("killed", "killed at"): ("P3 P8", "the daemon killed, at once or at a named point of its next cycles", "the next one went on"),
-    ("told", "started"): ("P8", "the daemon stopped, reloaded or suspended, and stand-bys started beside it", "one of them went on"),
-    ("terminated", "restarted"): ("P1 P5", "the daemon's connection ended, the server restarted or crashed", "nothing committed was lost"),
+    ("killed", "killed at"): ("P3 P8", ("the daemon killed, at once or at a named point of its next "
+                                       "cycles"), ("the next one went "
+                                                                                                            "on")),
+    ("told", "started"): ("P8", ("the daemon stopped, reloaded or suspended, and stand-bys started beside "
+                                "it"), ("one of them went "
+                                                                                                              "on")),
+    ("terminated", "restarted"): ("P1 P5", ("the daemon's connection ended, the server restarted or "
+                                           "crashed"), ("nothing committed "
+                                                                                                             "was lost")),
     ("disk",): ("P3 P6", "the disk made to fail at a step of the publication", "it went on when it healed"),
     ("hands", "inputs"): (
-        "P8", "registries and what stands beside them edited, cut, removed, or replaced by directories, links and pipes; overrides, exclusions and clones changed",
+        "P8", ("registries and what stands beside them edited, cut, removed, or replaced by directories, "
+              "links and pipes; overrides, exclusions and clones changed"),
         "restored, or taken over",
     ),
     ("capture", "installed", "pruned", "slept"): (
         "P1 P5 P8",
-        "triggers disabled, and enabled by hand; watched columns dropped, the capture installed again, the log pruned while the daemon slept",
+        ("triggers disabled, and enabled by hand; watched columns dropped, the capture installed again, the "
+        "log pruned while the daemon slept"),
         "found by itself, and published before anybody was told so",
     ),
-    ("looks",): ("P2 P3", "the three files read and parsed between any two of these steps", "each whole, and CMP as it was at one moment, none before what was acknowledged"),
-    ("judged",): ("P5", "all transactions waited for", "published or nothing to do, rolled back, or still open, as it was"),
-    ("quiet",): ("P1 P8", "quiet moments between, after any number of these steps", "each time the files were a full rebuild, and what a second implementation says"),
+    ("looks",): ("P2 P3", ("the three files read and parsed between any two of these "
+                          "steps"), ("each whole, and CMP "
+                                                                                            "as it was at "
+                                                                                            "one "
+                                                                                            "moment, none "
+                                                                                            "before "
+                                                                                            "what was "
+                                                                                            "acknowledged")),
+    ("judged",): ("P5", "all transactions waited for", ("published or nothing to do, rolled back, or still "
+                                                       "open, as it was")),
+    ("quiet",): ("P1 P8", ("quiet moments between, after any number of these "
+                          "steps"), ("each time the files "
+                                                                                    "were a full rebuild, "
+                                                                                    "and what a second "
+                                                                                    "implementation says")),
 }  # fmt: skip
 """What is counted, and how the table tells of it."""
 
@@ -470,7 +496,8 @@ def test_a_transaction_is_prepared_beside_writers_who_just_look_whether_somebody
 
     assert found == count
     evidence(
-        "P4", "transactions prepared, with `wake: poll`, beside a writer that looks whether a consumer sleeps", times=count,
+        "P4", "transactions prepared, with `wake: poll`, beside a writer that looks whether a consumer "
+              "sleeps", times=count,
         found="none was refused",
     )  # fmt: skip
 
@@ -496,5 +523,6 @@ def test_it_stops_at_once_while_cmp_keeps_its_table_locked(
 
     assert max(took) < pace.allows(5)
     evidence(
-        "P8", "SIGTERM while CMP keeps its table locked", times=len(took), found=f"it had ended after {max(took):.1f} s",
+        "P8", "SIGTERM while CMP keeps its table locked", times=len(took), found=f"it had ended after "
+                                                                                 f"{max(took):.1f} s",
     )  # fmt: skip

@@ -1,7 +1,10 @@
-"""Faults 5: CMP's schema drifts under a running daemon: columns, tables, triggers, functions, rights, partitions.
+"""Faults 5: CMP's schema drifts under a running daemon.
 
-Rights count here: the daemon logs in as a registry host does, who waits and asks as Genesis does, and CMP is written by a
-role that has never heard of omnicdc. What is broken is mended by the command that `omnicdc status` names, word for word.
+Columns, tables, triggers, functions, rights, partitions.
+
+Rights count here: the daemon logs in as a registry host does, who waits and asks as Genesis does, and CMP is
+written by a role that has never heard of omnicdc. What is broken is mended by the command that `omnicdc
+status` names, word for word.
 """
 
 from __future__ import annotations
@@ -63,7 +66,10 @@ def place(cmp: Cmp, host: Host) -> Iterator[Place]:
 
 
 def honest(place: Place, token: str | None) -> float:
-    """Ask until it is said to have arrived, and look at the files at that instant; returns the seconds it took."""
+    """Ask until it is said to have arrived, and look at the files at that instant.
+
+    Returns the seconds it took.
+    """
     started = time.monotonic()
     while not (verdict := place.wait(token, timeout_s=0)).arrived:
         assert time.monotonic() - started < DEADLINE_S, verdict
@@ -100,13 +106,15 @@ grant select, insert, update, delete on projects to WRITER
 DEMOTED = "alter table projects enable trigger user"
 INVOKER = "alter function omnicdc.log_row() security invoker"
 UNSAFE = ("drop ", INVOKER)
-"""Done while nobody else writes: PostgreSQL's own DROP locks a partition before its table, and writers come to them the
-other way round; and a function that no longer runs as its owner lets a stranger's write fail, which nothing can prevent."""
+"""Done while nobody else writes: PostgreSQL's own DROP locks a partition before its table, and writers come
+to them the other way round; and a function that no longer runs as its owner lets a stranger's write fail,
+which nothing can prevent."""
 
 BREAKS: list[tuple[str, str]] = [
     ("alter table projects disable trigger all", "is disabled on"),
     ("alter table projects disable trigger user", "is disabled on"),
-    *((f"alter table projects disable trigger {name}", f"trigger {name} is disabled on") for name in TRIGGERS),
+    *((f"alter table projects disable trigger {name}", (f"trigger {name} is disabled "
+                                                       f"on")) for name in TRIGGERS),
     (DEMOTED, "does not fire always"),
     ("alter table projects enable replica trigger omnicdc_log_update", "does not fire always"),
     *((f"drop trigger {name} on projects", f"trigger {name} is missing on") for name in TRIGGERS),
@@ -172,16 +180,23 @@ def test_a_capture_that_is_broken_is_named_and_mended_by_the_command_that_is_nam
     assert seldom < pace.allows(7)
     evidence(
         "P1 P4 P5 P8",
-        "triggers disabled, demoted from ALWAYS, dropped; their functions edited, dropped, given to others; the table dropped "
-        "and made again with its rows, or made the partition of a new one (triggers and functions dropped while no session wrote); then `omnicdc install`, as `omnicdc status` says",
+        "triggers disabled, demoted from ALWAYS, dropped; their functions edited, dropped, given to others; "
+        "the table dropped "
+        "and made again with its rows, or made the partition of a new one (triggers and functions dropped "
+        "while no session wrote); then `omnicdc install`, as `omnicdc status` says",
         times=len(chosen),
-        found=f"named each time, `wait` said capture_broken at once; the daemon noticed within {max(noticed):.1f} s, looking every 0.2 s, and "
-        f"within {seldom:.1f} s, looking as it does by itself; what was missed was published within {max(mended):.1f} s of the command; {writers.told}",
+        found=f"named each time, `wait` said capture_broken at once; the daemon noticed within "
+        f"{max(noticed):.1f} s, looking every 0.2 s, and "
+        f"within {seldom:.1f} s, looking as it does by itself; what was missed was published within "
+        f"{max(mended):.1f} s of the command; {writers.told}",
     )
 
 
 def with_settings_as_they_come(place: Place, pace: Pace) -> float:
-    """Break the capture under a daemon that looks as seldom as it does by itself; returns when it noticed, at the latest."""
+    """Break the capture under a daemon that looks as seldom as it does by itself.
+
+    Returns when it noticed, at the latest.
+    """
     place.daemon.stop()
     place.daemon = place.host.daemon(OMNICDC_POLL_S="5")
     took = []
@@ -198,7 +213,10 @@ def with_settings_as_they_come(place: Place, pace: Pace) -> float:
 
 
 def as_owner(place: Place, deed: str) -> str:
-    """Write as CMP's owner, and where only ALWAYS triggers would fire for replication, as that does; returns the token."""
+    """Write as CMP's owner, and where only ALWAYS triggers would fire for replication, as that does.
+
+    Returns the token.
+    """
     with place.cmp.transaction() as (conn, token):
         if deed == DEMOTED:
             conn.execute("set local session_replication_role = replica")
@@ -227,7 +245,10 @@ RIGHTS: list[tuple[str, str]] = [
 def test_rights_that_were_taken_away_are_named_and_renewed_by_install(
     place: Place, dice: random.Random, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P4, P5: a daemon that may no longer read or tell is not called stopped; its files stay, and are right again."""
+    """P1, P4, P5: a daemon that may no longer read or tell is not called stopped.
+
+    Its files stay, and are right again.
+    """
     place.serve()
     chosen = dice.sample(RIGHTS, len(RIGHTS))
     mended = []
@@ -256,10 +277,13 @@ def test_rights_that_were_taken_away_are_named_and_renewed_by_install(
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
-        "rights revoked from omnicdc_daemon: columns of projects, the schema, the log, its own row, the history; a watched "
-        "column dropped and added again, which loses its grant; then `omnicdc install`, as `omnicdc status` says",
+        "rights revoked from omnicdc_daemon: columns of projects, the schema, the log, its own row, the "
+        "history; a watched "
+        "column dropped and added again, which loses its grant; then `omnicdc install`, as `omnicdc status` "
+        "says",
         times=len(chosen),
-        found=f"named each time, the files stay; right again within {max(mended):.1f} s of the command; {writers.told}",
+        found=f"named each time, the files stay; right again within {max(mended):.1f} s of the command; "
+        f"{writers.told}",
     )
 
 
@@ -277,8 +301,20 @@ ALTERED: list[tuple[str, str, bool]] = [
     ("alter status type mood using 'fine'", "alter status type text", True),
     ("alter status type short", "alter status type text", True),
     ("alter status type varchar(40) using left(status, 40)", "alter status type text", True),
-    ("alter key type bytea using convert_to(key, 'UTF8')", "alter key type text using convert_from(key, 'UTF8')", True),
-    ("alter id drop default, alter id type text, alter id set default gen_random_uuid()::text", "alter id drop default, alter id type uuid using id::uuid, alter id set default gen_random_uuid()", True),
+    ("alter key type bytea using convert_to(key, 'UTF8')", ("alter key type text using convert_from(key, "
+                                                           "'UTF8')"), True),
+    (("alter id drop default, alter id type text, alter id set default "
+     "gen_random_uuid()::text"), ("alter id drop "
+                                                                                                "default, "
+                                                                                                "alter "
+                                                                                                "id "
+                                                                                                "type uuid "
+                                                                                                "using "
+                                                                                                "id::uuid, "
+                                                                                                "alter "
+                                                                                                "id "
+                                                                                                "set default "
+                                                                                                "gen_random_uuid()"), True),
     ("alter id type project_id", "alter id type uuid", True),
     ("rename column id to uuid", "rename column uuid to id", False),
     ("drop column id", "add column id uuid primary key default gen_random_uuid()", False),
@@ -297,7 +333,10 @@ TYPES = "create domain short as varchar(90); create domain project_id as uuid; c
 def test_a_column_that_is_dropped_renamed_or_retyped_holds_what_cannot_be_read_and_nothing_else(
     place: Place, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P4, P5, P6: writes go on; what can be read arrives; what cannot is held, named, and heals when it is back."""
+    """P1, P4, P5, P6: writes go on; what can be read arrives.
+
+    What cannot is held, named, and heals when it is back.
+    """
     place.execute(TYPES)
     place.serve()
     chosen = dice.sample(ALTERED, scale(2, len(ALTERED)))
@@ -329,10 +368,12 @@ def test_a_column_that_is_dropped_renamed_or_retyped_holds_what_cannot_be_read_a
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5 P6",
-        "a column dropped, renamed, retyped (integer, json, text[], an enum, a domain, varchar, bytea) and put back: watched "
+        "a column dropped, renamed, retyped (integer, json, text[], an enum, a domain, varchar, bytea) and "
+        "put back: watched "
         "ones, the id, and ones that no registry reads",
         times=len(chosen),
-        found=f"{len(chosen) - held} could be read on and arrived, {held} held the registries that read the column until it was back; "
+        found=f"{len(chosen) - held} could be read on and arrived, {held} held the registries that read the "
+        f"column until it was back; "
         f"all right afterwards; {writers.told}",
     )
 
@@ -341,7 +382,10 @@ SILENT: list[tuple[str, str]] = [
     ("update by ALTER TYPE", "alter table projects alter status type text using status || '!'"),
     (
         "columns that change places",
-        "alter table projects rename status to s; alter table projects rename type to status; alter table projects rename s to type",
+        (
+            "alter table projects rename status to s; alter table projects rename type to status; alter table "
+            "projects rename s to type"
+        ),
     ),
     (
         "triggers off for one transaction",
@@ -367,7 +411,10 @@ SILENT: list[tuple[str, str]] = [
 def test_what_no_trigger_sees_is_published_and_not_called_published_before(
     place: Place, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P5, P8: nothing is wrong when it is looked for, and yet the log lacks it; `wait` is not taken in."""
+    """P1, P5, P8: nothing is wrong when it is looked for, and yet the log lacks it.
+
+    `wait` is not taken in.
+    """
     place.serve()
     took = []
     chosen = [deed for _ in range(scale(1, 3)) for deed in dice.sample(SILENT, scale(2, len(SILENT)))]
@@ -386,22 +433,27 @@ def test_what_no_trigger_sees_is_published_and_not_called_published_before(
 
     evidence(
         "P1 P5 P8",
-        "rows changed where no trigger looks, and all sound again in the same transaction: ALTER TYPE ... USING, columns that change "
-        "places, triggers off and on, a function edited and restored, another table with other rows in its place",
+        "rows changed where no trigger looks, and all sound again in the same transaction: ALTER TYPE ... "
+        "USING, columns that change "
+        "places, triggers off and on, a function edited and restored, another table with other rows in its "
+        "place",
         times=len(chosen),
-        found=f"`wait` never said published before the files held it (asked without a pause); published within {max(took):.1f} s",
+        found=f"`wait` never said published before the files held it (asked without a pause); published "
+        f"within {max(took):.1f} s",
     )
 
 
 MOVES: list[tuple[str, str]] = [
     ("alter table projects rename to ventures", "public.ventures"),
-    ("create schema cmp_2; grant usage on schema cmp_2 to WRITER; alter table ventures set schema cmp_2", "cmp_2.ventures"),
+    (("create schema cmp_2; grant usage on schema cmp_2 to WRITER; alter table ventures set schema "
+     "cmp_2"), "cmp_2.ventures"),
     (
         """alter table cmp_2.ventures rename to rows; create view cmp_2.ventures as select * from cmp_2.rows;
            grant select, insert, update, delete on cmp_2.ventures to WRITER""",
         "cmp_2.rows",
     ),
-    ("drop view cmp_2.ventures; alter table cmp_2.rows rename to projects; alter table cmp_2.projects set schema public", "public.projects"),
+    (("drop view cmp_2.ventures; alter table cmp_2.rows rename to projects; alter table cmp_2.projects set "
+     "schema public"), "public.projects"),
 ]  # fmt: skip
 """One after the other: what becomes of the table, and where its rows are then."""
 
@@ -410,7 +462,10 @@ MOVES: list[tuple[str, str]] = [
 def test_a_table_that_is_renamed_moved_or_hidden_behind_a_view_is_found_again(
     place: Place, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P4, P5: the files stay as they are; `status` knows where the table went, and its command and setting mend it."""
+    """P1, P4, P5: the files stay as they are.
+
+    `status` knows where the table went, and its command and setting mend it.
+    """
     place.serve()
     mended = []
     chosen = MOVES
@@ -439,10 +494,12 @@ def test_a_table_that_is_renamed_moved_or_hidden_behind_a_view_is_found_again(
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
-        "the table renamed, moved to another schema, renamed with a view in its place, moved back; then what `omnicdc status` "
+        "the table renamed, moved to another schema, renamed with a view in its place, moved back; then "
+        "what `omnicdc status` "
         "says: `omnicdc install --table`, `table:` in the configuration, a reload",
         times=len(chosen),
-        found=f"named each time, and where the table went; right again within {max(mended):.1f} s; {writers.told}",
+        found=f"named each time, and where the table went; right again within {max(mended):.1f} s; "
+        f"{writers.told}",
     )
 
 
@@ -457,7 +514,10 @@ POLICIES = (
 def test_rows_that_row_level_security_hides_are_not_taken_for_deleted(
     place: Place, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P2, P5: whether it hides all rows, some, or none: nothing is dropped from a file; held, with the mend."""
+    """P1, P2, P5: whether it hides all rows, some, or none.
+
+    Nothing is dropped from a file; held, with the mend.
+    """
     place.serve(OMNICDC_GUARD_SHARE="1")
     chosen = dice.sample(POLICIES, scale(1, len(POLICIES)))
     for policy in chosen:
@@ -483,9 +543,11 @@ def test_rows_that_row_level_security_hides_are_not_taken_for_deleted(
 
     evidence(
         "P1 P2 P5",
-        "row-level security switched on for projects, without a policy, with one that hides half of the rows, with one that hides none",
+        "row-level security switched on for projects, without a policy, with one that hides half of the "
+        "rows, with one that hides none",
         times=len(chosen),
-        found="no project left a file; held until the role may bypass it, as `omnicdc status` says; `verify` refuses, too",
+        found="no project left a file; held until the role may bypass it, as `omnicdc status` says; "
+        "`verify` refuses, too",
     )
 
 
@@ -505,7 +567,10 @@ OURS: list[tuple[str, str]] = [
 def test_what_becomes_of_omnicdc_s_own_tables_by_hand_harms_no_write_and_is_mended(
     place: Place, dice: random.Random, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P4, P5, P8: under a running daemon; what the log loses while the daemon hangs is scanned for all the same."""
+    """P1, P4, P5, P8: under a running daemon.
+
+    What the log loses while the daemon hangs is scanned for all the same.
+    """
     daemon = place.serve(OMNICDC_SWEEP_S="2")
     chosen = dice.sample(OURS, len(OURS))
     with Writers(place.writer_dsn) as writers:
@@ -533,10 +598,12 @@ def test_what_becomes_of_omnicdc_s_own_tables_by_hand_harms_no_write_and_is_mend
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5 P8",
-        "while the daemon hung and had changes to read, and no session wrote: the schema omnicdc dropped CASCADE, the log emptied by TRUNCATE or by DELETE, "
+        "while the daemon hung and had changes to read, and no session wrote: the schema omnicdc dropped "
+        "CASCADE, the log emptied by TRUNCATE or by DELETE, "
         "the consumer's row deleted, the history deleted",
         times=len(chosen),
-        found=f"named, and fixed by `omnicdc install` or by itself; never called published before the files held it, but for rows deleted from the log, which the sweep found; {writers.told}",
+        found=f"named, and fixed by `omnicdc install` or by itself; never called published before the files "
+        f"held it, but for rows deleted from the log, which the sweep found; {writers.told}",
     )
 
 
@@ -614,10 +681,12 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
     assert busy < times / 2
     evidence(
         "P4",
-        "`omnicdc install` with a migration that alters the log and triggers to renew, and `omnicdc uninstall`, while five writers keep "
+        "`omnicdc install` with a migration that alters the log and triggers to renew, and `omnicdc "
+        "uninstall`, while five writers keep "
         "transactions open",
         times=times,
-        found=f"{writers.writes:,} writes of CMP meanwhile: 0 failed, the slowest waited {writers.slowest_s * 1000:.0f} ms for a lock; "
+        found=f"{writers.writes:,} writes of CMP meanwhile: 0 failed, the slowest waited "
+        f"{writers.slowest_s * 1000:.0f} ms for a lock; "
         f"{busy} gave up as another session's lock could not be had",
     )
 
@@ -637,18 +706,25 @@ PARTITIONS: list[tuple[str, str]] = [
     ("", "update services set status = 'straight' where key like '%1'"),
     ("", "delete from services where name = 'straight'"),
     ("", "update projects set type = 'TOOL' where key like '%2'"),
-    ("", "set session_replication_role = replica; update services set status = 'replica' where key like '%4'; reset session_replication_role"),
-    ("create table libraries partition of projects for values in ('LIBRARY')", "insert into libraries (name, type) values ('late', 'LIBRARY')"),
+    ("", ("set session_replication_role = replica; update services set status = 'replica' where key like "
+         "'%4'; reset session_replication_role")),
+    (("create table libraries partition of projects for values in "
+     "('LIBRARY')"), ("insert into libraries "
+                                                                               "(name, type) values "
+                                                                               "('late', 'LIBRARY')")),
     ("", "update projects set type = 'LIBRARY' where key like '%3'"),
     ("", "truncate libraries"),
-    ("create table apps (like projects including defaults); insert into apps (name, type) values ('brought along', 'APP'); ATTACH", ""),
+    (("create table apps (like projects including defaults); insert into apps (name, type) values ('brought "
+     "along', 'APP'); ATTACH"), ""),
     ("", "update apps set status = 'attached'"),
     ("alter table projects detach partition apps", "update apps set status = 'nobody cares'"),
     ("ATTACH", "insert into projects (name, type) values ('again', 'APP')"),
     ("drop table apps", ""),
     ("truncate others", ""),
-    ("alter table projects rename to before; create table projects (like before including defaults) partition by list (type); INSTALL", ""),
-    ("alter table projects attach partition before default", "insert into before (name, type) values ('below two', 'SERVICE')"),
+    (("alter table projects rename to before; create table projects (like before including defaults) "
+     "partition by list (type); INSTALL"), ""),
+    ("alter table projects attach partition before default", ("insert into before (name, type) values "
+                                                             "('below two', 'SERVICE')")),
 ]  # fmt: skip
 """One after the other: what CMP's owner does, then what is written."""
 
@@ -681,7 +757,8 @@ def test_partitions_come_and_go_with_their_rows(place: Place, evidence: Evidence
     assert "copied 299" in str(place.host.canonical())
     evidence(
         "P1 P5",
-        "a partitioned projects: partitions written to straight, by COPY, and with session_replication_role = replica; created later, attached with rows in them, "
+        "a partitioned projects: partitions written to straight, by COPY, and with session_replication_role "
+        "= replica; created later, attached with rows in them, "
         "detached, emptied, dropped; the whole renamed, and attached below its successor",
         times=len(PARTITIONS) + 1,
         found=f"every row arrived or left; `wait` never said so before; the slowest took {max(took):.1f} s",
@@ -693,7 +770,10 @@ def test_partitions_come_and_go_with_their_rows(place: Place, evidence: Evidence
 def test_a_long_lock_on_cmp_s_table_is_named_and_holds_up_nobody_who_asks(
     place: Place, evidence: Evidence, pace: Pace
 ) -> None:
-    """P4, P5: the daemon queues behind it and so does CMP; `status` and `wait` answer in time, and name who holds it."""
+    """P4, P5: the daemon queues behind it and so does CMP.
+
+    `status` and `wait` answer in time, and name who holds it.
+    """
     place.execute(BY_TYPE)
     assert place.host.run("install", OMNICDC_DSN=place.cmp.dsn).returncode == 0
     place.serve()
@@ -727,9 +807,11 @@ def test_a_long_lock_on_cmp_s_table_is_named_and_holds_up_nobody_who_asks(
     assert max(answered) < pace.allows(1.5)
     evidence(
         "P4 P5",
-        "an ACCESS EXCLUSIVE lock on projects, and on one of its partitions, for a second and for half a minute",
+        "an ACCESS EXCLUSIVE lock on projects, and on one of its partitions, for a second and for half a "
+        "minute",
         times=3,
-        found=f"`status` named the backend that held it; `wait` answered within {max(answered) - 0.5:.1f} s of its time-out; "
+        found=f"`status` named the backend that held it; `wait` answered within {max(answered) - 0.5:.1f} s "
+        f"of its time-out; "
         f"afterwards all arrived, the slowest write took {max(slowest) * 1000:.0f} ms",
     )
 
@@ -739,7 +821,10 @@ def test_a_long_lock_on_cmp_s_table_is_named_and_holds_up_nobody_who_asks(
 def test_a_daemon_that_hangs_in_a_reading_holds_up_whoever_alters_the_table_for_ten_seconds(
     place: Place, tmp_path: Path, evidence: Evidence, pace: Pace, *, whole: bool
 ) -> None:
-    """P4: CMP's ALTER TABLE waits for every reader, and CMP's writers for ALTER TABLE; they waited for ever."""
+    """P4: CMP's ALTER TABLE waits for every reader, and CMP's writers for ALTER TABLE.
+
+    They waited for ever.
+    """
     faults = tmp_path / "faults"
     place.host.program, place.host.env[FAULTS] = PROGRAM, str(faults)
     if not whole:
@@ -764,16 +849,21 @@ def test_a_daemon_that_hangs_in_a_reading_holds_up_whoever_alters_the_table_for_
     assert max(altered_s, writers.slowest_s) < pace.allows(13)
     evidence(
         "P4",
-        f"the daemon stopped for ever in the middle of a reading of {'everything' if whole else 'what changed'}, "
+        f"the daemon stopped for ever in the middle of a reading of "
+        f"{'everything' if whole else 'what changed'}, "
         "while CMP's owner adds a column",
         times=1,
-        found=f"ALTER TABLE waited {altered_s:.1f} s and the writers behind it as long: then the server ends the daemon's session; 0 writes failed",
+        found=f"ALTER TABLE waited {altered_s:.1f} s and the writers behind it as long: then the server "
+        f"ends the daemon's session; 0 writes failed",
     )
 
 
 ANEW = (
     "alter table projects alter status type text using status || '!'",
-    "create temp table kept as select * from projects; truncate projects; insert into projects select * from kept; drop table kept",
+    (
+        "create temp table kept as select * from projects; truncate projects; insert into projects select * "
+        "from kept; drop table kept"
+    ),
     REPLACED,
 )
 
@@ -809,7 +899,8 @@ def test_a_table_written_anew_while_a_scan_waits_for_it_is_not_taken_for_empty(
     assert fewest == PROJECTS
     evidence(
         "P2",
-        "the table written anew (ALTER TYPE, TRUNCATE and filled again, dropped and made again) while a scan, full or of some projects, waits for its lock",
+        "the table written anew (ALTER TYPE, TRUNCATE and filled again, dropped and made again) while a "
+        "scan, full or of some projects, waits for its lock",
         times=times,
         found="noticed before anything was written: no file ever lost an entry",
     )
@@ -822,13 +913,24 @@ select exists (select from pg_locks l join pg_stat_activity a using (pid)
 
 
 MAINTENANCE = [
-    "vacuum full projects", "cluster projects using projects_pkey", "reindex table concurrently projects", "analyze projects",
-    "create statistics some_statistics on name, key from projects", "alter table projects alter name set statistics 500",
+    "vacuum full projects", ("cluster projects using "
+                            "projects_pkey"), ("reindex table concurrently "
+                                                                    "projects"), "analyze projects",
+    ("create statistics some_statistics on name, key from "
+    "projects"), ("alter table projects alter name set "
+                                                                    "statistics 500"),
     "create index concurrently projects_name on projects (name)", "drop index concurrently projects_name",
-    "alter table projects set unlogged", "alter table projects set logged", "alter table projects replica identity full",
-    "alter table projects set (fillfactor = 70)", "alter table projects alter name set storage external", "vacuum (freeze) projects",
+    "alter table projects set unlogged", ("alter table projects set "
+                                         "logged"), ("alter table projects replica "
+                                                                            "identity full"),
+    "alter table projects set (fillfactor = 70)", ("alter table projects alter name set storage "
+                                                  "external"), ("vacuum (freeze) "
+                                                                                                          "projects"),
     "alter table projects add constraint named check (name <> '')", "alter table projects owner to WRITER",
-    "vacuum full omnicdc.change", "reindex table omnicdc.change", "vacuum full pg_trigger", "vacuum full pg_proc",
+    "vacuum full omnicdc.change", ("reindex table "
+                                  "omnicdc.change"), ("vacuum full "
+                                                                  "pg_trigger"), ("vacuum full "
+                                                                                            "pg_proc"),
 ]  # fmt: skip
 
 
@@ -855,9 +957,11 @@ def test_maintenance_loses_nothing_and_is_not_held_up(place: Place, evidence: Ev
     assert max(took) < pace.allows(10)
     evidence(
         "P1 P4 P5",
-        "VACUUM FULL, CLUSTER, REINDEX and indexes CONCURRENTLY, UNLOGGED and back, statistics, a constraint, another owner; VACUUM FULL of the log",
+        "VACUUM FULL, CLUSTER, REINDEX and indexes CONCURRENTLY, UNLOGGED and back, statistics, a "
+        "constraint, another owner; VACUUM FULL of the log",
         times=len(MAINTENANCE),
-        found=f"nothing was lost, named broken or held up (the slowest took {max(took):.1f} s); {writers.told}",
+        found=f"nothing was lost, named broken or held up (the slowest took {max(took):.1f} s); "
+        f"{writers.told}",
     )
 
 
@@ -882,7 +986,10 @@ def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
 
 @pytest.mark.campaign
 def test_a_logical_subscriber_is_a_cmp_like_any_other(place: Place, origin: Cmp, evidence: Evidence) -> None:
-    """P1, P5, P8: the first copy and the stream after it are captured; with triggers that are not ALWAYS, it is told."""
+    """P1, P5, P8: the first copy and the stream after it are captured.
+
+    With triggers that are not ALWAYS, it is told.
+    """
     place.daemon = place.host.daemon()
     name = origin.conn.info.dbname
     times = 3
@@ -902,7 +1009,10 @@ def test_a_logical_subscriber_is_a_cmp_like_any_other(place: Place, origin: Cmp,
         copied = len(place.host.canonical())
         for number in range(times):
             for statement in (
-                "insert into projects (name, status) select 'streamed', i::text from generate_series(1, 50) i",
+                (
+                    "insert into projects (name, status) select 'streamed', i::text from generate_series(1, 50) "
+                    "i"
+                ),
                 "update projects set status = clock_timestamp()::text where status like '%1'",
                 "delete from projects where key like '%7' or status like '%8'",
                 "update projects set id = gen_random_uuid() where key like '%5'",
@@ -920,7 +1030,8 @@ def test_a_logical_subscriber_is_a_cmp_like_any_other(place: Place, origin: Cmp,
     finally:
         place.cmp.conn.execute(
             pgsql.SQL(
-                "alter subscription {0} disable; alter subscription {0} set (slot_name = none); drop subscription {0}"
+                "alter subscription {0} disable; alter subscription {0} set (slot_name = none); drop "
+                "subscription {0}"
             ).format(pgsql.Identifier(name))
         )
         until(
@@ -934,7 +1045,9 @@ def test_a_logical_subscriber_is_a_cmp_like_any_other(place: Place, origin: Cmp,
     assert "does not fire always" in said
     evidence(
         "P1 P5 P8",
-        "CMP is a logical subscriber: first copy, streamed inserts, updates, deletes, other ids, TRUNCATE; then its triggers demoted by ENABLE TRIGGER USER",
+        "CMP is a logical subscriber: first copy, streamed inserts, updates, deletes, other ids, TRUNCATE; "
+        "then its triggers demoted by ENABLE TRIGGER USER",
         times=1 + 4 * times + times - 1 + 1,
-        found=f"{copied} copied rows and every streamed change arrived; the demotion was named, and what it hid was published after `omnicdc install`",
+        found=f"{copied} copied rows and every streamed change arrived; the demotion was named, and what it "
+        f"hid was published after `omnicdc install`",
     )

@@ -1,4 +1,7 @@
-"""Security, from the outside: who may do what, no path to anybody else's rights, no secret told, no file out of the root."""
+"""Security, from the outside.
+
+Who may do what, no path to anybody else's rights, no secret told, no file out of the root.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs/security.md"
 
-# Who may do what ----------------------------------------------------------------------------------------------------
+# Who may do what
+# ----------------------------------------------------------------------------------------------------
 
 STRANGERS = ("public", "writer", "owner")
 """A login with nothing; who may write CMP's table; its owner: none of them has an omnicdc role."""
@@ -107,7 +111,8 @@ MATRIX: dict[str, dict[str, str]] = {
     "function watched_types(oid[],text[])": NOBODY,
     "function writer_lock()": DAEMON,
 }
-"""What each may do with what is in the schema. `omnicdc_owner` owns it all and may do everything; who is not named, nothing."""
+"""What each may do with what is in the schema. `omnicdc_owner` owns it all and may do everything; who is not
+named, nothing."""
 
 POWERS = {
     "schema": "usage create",
@@ -133,15 +138,18 @@ DEEDS: dict[LiteralString, str] = {
     "create event trigger mine on ddl_command_start execute function pg_temp.mine()": "",
     "create rule mine as on insert to omnicdc.change do also nothing": "omnicdc_owner",
     "create policy mine on omnicdc.change": "omnicdc_owner",
-    "create trigger mine after insert on omnicdc.change for each row execute function pg_temp.mine()": "omnicdc_owner",
-    "create trigger mine after insert on pg_temp.mine for each row execute function omnicdc.log_row()": "omnicdc_owner",
+    "create trigger mine after insert on omnicdc.change for each row execute function "
+    "pg_temp.mine()": "omnicdc_owner",
+    "create trigger mine after insert on pg_temp.mine for each row execute function "
+    "omnicdc.log_row()": "omnicdc_owner",
     "create index on omnicdc.change (op)": "omnicdc_owner",
     "alter table omnicdc.change alter op set default pg_temp.mine()::text": "omnicdc_owner",
     "create or replace function omnicdc.notify_consumers() returns void language sql as ''": "omnicdc_owner",
     "alter function omnicdc.notify_consumers() security invoker": "omnicdc_owner",
     "alter function omnicdc.notify_consumers() set search_path = public": "omnicdc_owner",
     "create cast (omnicdc.change as text) with inout": "omnicdc_owner",
-    "create operator omnicdc.= (leftarg = uuid, rightarg = uuid, function = pg_catalog.uuid_eq)": "omnicdc_owner",
+    "create operator omnicdc.= (leftarg = uuid, rightarg = uuid, function = "
+    "pg_catalog.uuid_eq)": "omnicdc_owner",
     "drop schema omnicdc cascade": "omnicdc_owner",
     "comment on schema omnicdc is 'mine'": "omnicdc_owner",
     # CMP's table
@@ -183,7 +191,8 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(
     if role == ROLES[0]:  # one line for all of them; what fails has one of its own
         rights = sum(len(POWERS[thing.split(maxsplit=1)[0]].split()) for thing in told) + len(DEEDS)
         evidence(
-            "", f"each right on each of {len(told)} objects, and {len(DEEDS)} other deeds, tried as {len(ROLES)} roles",
+            "", f"each right on each of {len(told)} objects, and {len(DEEDS)} other deeds, tried as "
+                f"{len(ROLES)} roles",
             times=rights * len(ROLES), found="allowed is what docs/security.md says, and nothing else",
         )  # fmt: skip
 
@@ -309,7 +318,8 @@ def has(cmp: Cmp, thing: str, role: str) -> set[str]:
     full = name if kind == "schema" else f"omnicdc.{name}"
     found = cmp.conn.execute(
         pgsql.SQL(
-            "select power from unnest(%(powers)s::text[]) power where has_{kind}_privilege(%(role)s, %(name)s, power)"
+            "select power from unnest(%(powers)s::text[]) power where has_{kind}_privilege(%(role)s, "
+            "%(name)s, power)"
         ).format(kind=pgsql.SQL(kind)),
         {"powers": POWERS[kind].split(), "role": role, "name": full},
     ).fetchall()
@@ -331,7 +341,8 @@ def attempts(thing: str, power: str) -> LiteralString:
         "table update": "update {} set {column} = default where false",
         "table delete": "delete from {} where false",
         "table truncate": "truncate {}",
-        "table trigger": "create trigger mine after insert on {} for each row execute function pg_temp.mine()",
+        "table trigger": "create trigger mine after insert on {} for each row execute function "
+        "pg_temp.mine()",
         "sequence usage": "select nextval({text})",
         "sequence select": "select last_value from {}",
         "sequence update": "select setval({text}, 1)",
@@ -389,7 +400,8 @@ def readable(cmp: Cmp, role: str) -> set[str]:
     return {column for (column,) in found}
 
 
-# No path to anybody else's rights -----------------------------------------------------------------------------------
+# No path to anybody else's rights
+# -----------------------------------------------------------------------------------
 
 TYPES = (
     "bool", "int2", "int4", "int8", "float8", "numeric", "text", "name", "oid", "regclass", "xid8", "uuid", "timestamptz", "interval",
@@ -460,9 +472,11 @@ def lay(conn: Connection, types: tuple[str, ...]) -> int:
             function = f"snare_{laid}"
             body = Snares.body(f"{gives}({left},{right})".replace("'", ""), f"null::{gives}")
             conn.execute(
-                f"create function public.{function}({left}, {right}) returns {gives} language plpgsql as {body};"
+                f"create function public.{function}({left}, {right}) returns {gives} language plpgsql as "
+                f"{body};"
                 + "".join(
-                    f"create operator public.{operator} (leftarg = {left}, rightarg = {right}, function = public.{function});"
+                    f"create operator public.{operator} (leftarg = {left}, rightarg = {right}, function = "
+                    f"public.{function});"
                     for operator in operators
                 )
                 .encode()
@@ -471,7 +485,8 @@ def lay(conn: Connection, types: tuple[str, ...]) -> int:
             laid += 1 + len(operators)
     for function, kind in itertools.product(CALLED, ("", *types)):
         conn.execute(
-            f"create function public.{function}({kind}) returns text language plpgsql as {Snares.body(function)}".encode()
+            f"create function public.{function}({kind}) returns text language plpgsql as "
+            f"{Snares.body(function)}".encode()
         )
         laid += 1
     return laid
@@ -489,9 +504,12 @@ def test_namesakes_of_a_writer_are_run_by_nobody(
     scale: Scale,
     evidence: Evidence,
 ) -> None:
-    """P4 for the database: who may create in `public` gets no code run by installer, trigger, daemon or client.
+    """P4 for the database.
 
-    PostgreSQL looks in `pg_catalog` first, but an operator for exactly these two types wins over one that needs a cast.
+    Who may create in `public` gets no code run by installer, trigger, daemon or client.
+
+    PostgreSQL looks in `pg_catalog` first, but an operator for exactly these two types wins over one that
+    needs a cast.
     """
     types = TYPES[: scale(FEW, len(TYPES))]
     daemon, client = people.add("omnicdc_daemon"), people.add("omnicdc_client")
@@ -510,7 +528,8 @@ def test_namesakes_of_a_writer_are_run_by_nobody(
             conn.execute("select pg_catalog.set_config('search_path', %s, false)", [own])
             conn.execute("insert into public.projects (name) values ('mercury')")
             conn.execute(
-                "update public.projects set status = 'x', metadata_ = '{\"domain\": \"moon\"}' where name operator(pg_catalog.~) 'y$'"
+                "update public.projects set status = 'x', metadata_ = '{\"domain\": \"moon\"}' where name "
+                "operator(pg_catalog.~) 'y$'"
             )
             conn.execute("delete from public.projects where name operator(pg_catalog.~) 'y$'")
     commands = [
@@ -546,7 +565,8 @@ def test_namesakes_of_a_writer_are_run_by_nobody(
     assert snares.sprung() == ["bool(oid,regclass) as postgres"]
     evidence(
         "P4",
-        f"namesakes of operators and functions in a schema open to all, first in everybody's search_path ({path})",
+        f"namesakes of operators and functions in a schema open to all, first in everybody's search_path "
+        f"({path})",
         times=laid,
         found=f"none was run by {len(done)} commands, the daemon or the triggers",
     )
@@ -641,7 +661,8 @@ def test_the_owner_of_the_table_gets_no_code_run_as_omnicdc_owner_or_as_who_inst
 ) -> None:
     """P4 for the database: the triggers run by the rights of omnicdc_owner, and a superuser installs.
 
-    Whoever reads a table runs code of its owner's, whatever reads it: PostgreSQL evaluates what stands in an index.
+    Whoever reads a table runs code of its owner's, whatever reads it: PostgreSQL evaluates what stands in an
+    index.
     """
     daemon = people.add("omnicdc_daemon")
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
@@ -670,13 +691,16 @@ def test_the_owner_of_the_table_gets_no_code_run_as_omnicdc_owner_or_as_who_inst
     assert "Traceback" not in "".join(answer.stderr for answer in answers)
     if attack == IN_SHORT:  # as above
         evidence(
-            "P4", "the owner of CMP's table sets a trap: casts, a domain, a policy, a view, indexes, rules, triggers",
-            times=scale(1, len(ATTACKS)), found="run as the owner, and by the daemon, which only reads; never as omnicdc_owner or who installs",
+            "P4", "the owner of CMP's table sets a trap: casts, a domain, a policy, a view, indexes, rules, "
+                  "triggers",
+            times=scale(1, len(ATTACKS)), found="run as the owner, and by the daemon, which only reads; "
+                                                "never as omnicdc_owner or who installs",
         )  # fmt: skip
 
 
 ESCAPES: dict[str, str] = {
-    "insert into omnicdc.history (consumer, generation, snapshot, changes, registries) values (''x'', 1, ''1:1:'', 0, ''{}'')": "25006",
+    "insert into omnicdc.history (consumer, generation, snapshot, changes, registries) values (''x'', 1, "
+    "''1:1:'', 0, ''{}'')": "25006",
     "update omnicdc.consumer set generation = 7": "25006",
     "perform omnicdc.request_accept()": "25006",
     "perform omnicdc.request_look()": "25006",
@@ -701,10 +725,14 @@ ESCAPES: dict[str, str] = {
 def test_what_the_owner_s_code_can_do_while_the_daemon_reads_is_nothing_but_read(
     cmp: Cmp, host: Host, people: People, owner: str, snares: Snares, evidence: Evidence
 ) -> None:
-    """P6 for the database: the reading is one read-only transaction under a time limit, by a role with few rights."""
+    """P6 for the database.
+
+    The reading is one read-only transaction under a time limit, by a role with few rights.
+    """
     daemon = people.add("omnicdc_daemon")
     tries = "".join(
-        f"begin {deed}; raise log '{SNARE} {number} allowed'; exception when others then raise log '{SNARE} {number} %', sqlstate; end;"
+        f"begin {deed}; raise log '{SNARE} {number} allowed'; exception when others then raise log '{SNARE} "
+        f"{number} %', sqlstate; end;"
         for number, deed in enumerate(deed.replace("''", "'") for deed in ESCAPES)
     )
     settings = "'statement_timeout', 'transaction_read_only', 'search_path', 'row_security'"
@@ -734,7 +762,8 @@ def test_what_the_owner_s_code_can_do_while_the_daemon_reads_is_nothing_but_read
     assert [entry["name"] for entry in host.canonical().values()] == ["artemis"]
     evidence(
         "P6",
-        "code of the table's owner, run by the daemon's own SELECT, tries to write, to become another user, to reach the machine",
+        "code of the table's owner, run by the daemon's own SELECT, tries to write, to become another user, "
+        "to reach the machine",
         times=len(ESCAPES),
         found="all refused: the reading is read only, under a time limit, by a role that may do nothing else",
     )
@@ -743,7 +772,10 @@ def test_what_the_owner_s_code_can_do_while_the_daemon_reads_is_nothing_but_read
 def test_a_scan_that_takes_too_long_is_held_and_the_others_go_on(
     cmp: Cmp, host: Host, people: People, owner: str, evidence: Evidence
 ) -> None:
-    """P6: a SELECT that would run for an hour is cut off, says so, and heals; the git registry does not read that column."""
+    """P6: a SELECT that would run for an hour is cut off, says so, and heals.
+
+    The git registry does not read that column.
+    """
     daemon = people.add("omnicdc_daemon")
     cmp.conn.execute(f"alter role {daemon} set statement_timeout = '300ms'".encode())
     project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
@@ -761,7 +793,8 @@ def test_a_scan_that_takes_too_long_is_held_and_the_others_go_on(
     until(lambda: host.inventory()[0]["name"] == "artemis", "the registry that can be read is current")
     with people.connect(owner) as conn:
         conn.execute(
-            "create or replace function public.sleep(public.shape) returns text language sql as 'select ($1).what'"
+            "create or replace function public.sleep(public.shape) returns text language sql as 'select "
+            "($1).what'"
         )
     until(lambda: host.projects()[project]["github_url"] == "https://github.com/acme/artemis", "healed")
 
@@ -880,7 +913,8 @@ def test_a_table_s_name_from_the_configuration_is_a_name_and_nothing_else(
     )
 
 
-# No secret told -----------------------------------------------------------------------------------------------------
+# No secret told
+# -----------------------------------------------------------------------------------------------------
 
 CANARY = "Kanari"
 PASSWORD = f"{CANARY}1/{CANARY}2@{CANARY}3:{CANARY}4 '{CANARY}5\\\"{CANARY}6%41é&{CANARY}7#?"
@@ -931,7 +965,8 @@ def ways(at: dict[str, str], host: Host, secret: str) -> dict[str, dict[str, str
     return {
         "a URI": {"OMNICDC_DSN": uri},
         "a parameter of a URI": {"OMNICDC_DSN": parameter},
-        "key=value": {"OMNICDC_DSN": f"host={at['host']} port={at['port']} dbname={at['dbname']} user={at['user']} password={quoted(secret)}"},
+        "key=value": {"OMNICDC_DSN": f"host={at['host']} port={at['port']} dbname={at['dbname']} "
+                                     f"user={at['user']} password={quoted(secret)}"},
         "CMP_DB_PASSWORD": {"OMNICDC_DSN": "", **{f"CMP_DB_{name}": plain[key] for name, key in {"HOST": "host", "PORT": "port", "NAME": "dbname", "USER": "user"}.items()}, "CMP_DB_PASSWORD": secret},
         "PGPASSWORD": {"OMNICDC_DSN": make_conninfo("", **plain), "PGPASSWORD": secret},
         "a password file": {"OMNICDC_DSN": make_conninfo("", **plain), "OMNICDC_PASSWORD_FILE": str(file)},
@@ -968,7 +1003,8 @@ def broken(at: dict[str, str], host: Host) -> dict[str, dict[str, str]]:
         "a blank": {"OMNICDC_DSN": f"{kv} password = {CANARY} {CANARY}"},
         "a bad escape": {"OMNICDC_DSN": f"postgresql://u:{CANARY}%zz@h/x"},
         "no text": {"OMNICDC_DSN": f"{kv} password={quoted(CANARY)}\udcff"},
-        "a passphrase": {"OMNICDC_DSN": f"{kv} password=x sslmode=require sslcert=/nowhere sslpassword={CANARY}"},
+        "a passphrase": {"OMNICDC_DSN": f"{kv} password=x sslmode=require sslcert=/nowhere "
+                                        f"sslpassword={CANARY}"},
     }  # fmt: skip
 
 
@@ -1015,7 +1051,8 @@ def test_a_password_is_never_told_however_it_is_given_and_whatever_is_wrong(
     assert leaks == {}
     assert refused == []
     evidence(
-        "", f"a password with every special character, given in {len(good)} ways, and {len(bad)} mistakes beside it, at level debug",
+        "", f"a password with every special character, given in {len(good)} ways, and {len(bad)} mistakes "
+            f"beside it, at level debug",
         times=len(tries), found="in no answer, log line, error or traceback",
     )  # fmt: skip
 
@@ -1045,7 +1082,8 @@ def test_a_running_daemon_shows_its_password_nowhere(
         "its command line": (process / "cmdline").read_text(),
         "the environment of gh": seen.read_text(),
         "its sessions": str(cmp.conn.execute("select * from pg_stat_activity").fetchall()),
-        "omnicdc's tables": str([cmp.conn.execute(f"select * from omnicdc.{table}".encode()).fetchall() for table in ("consumer", "history", "source")]),
+        "omnicdc's tables": str([cmp.conn.execute(f"select * from "
+                                                  f"omnicdc.{table}".encode()).fetchall() for table in ("consumer", "history", "source")]),
         "status": host.run("status", **env).stdout,
     }  # fmt: skip
     readers = stat.S_IMODE((process / "environ").stat().st_mode)
@@ -1065,7 +1103,8 @@ def test_a_running_daemon_shows_its_password_nowhere(
     assert trouble["exception"]
     assert (status, readers) == (-signal.SIGABRT, 0o400)
     evidence(
-        "", "a daemon with a password: looked at through ps, its children, its sessions, tables and files; failed, and aborted",
+        "", "a daemon with a password: looked at through ps, its children, its sessions, tables and files; "
+            "failed, and aborted",
         times=len(said), found="shown nowhere; its environment is for its own user only",
     )  # fmt: skip
 
@@ -1117,14 +1156,18 @@ def test_what_somebody_wrote_cannot_steer_the_terminal_of_who_asks(
     )
 
 
-# Files --------------------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_a_rewritten_file_keeps_its_mode_and_owner_whatever_the_umask(
     cmp: Cmp, host: Host, umask: int, evidence: Evidence
 ) -> None:
-    """P2: nobody may read or write more of a registry than before; a new one is readable, and writable by its owner alone."""
+    """P2: nobody may read or write more of a registry than before.
+
+    A new one is readable, and writable by its owner alone.
+    """
     before = os.umask(umask)
     try:
         daemon = host.daemon()
@@ -1150,12 +1193,16 @@ def test_a_rewritten_file_keeps_its_mode_and_owner_whatever_the_umask(
     if umask:  # as above
         evidence(
             "P2", "registries of another user's with modes of their own, rewritten under umask 077 and 000",
-            times=2 * len(REGISTRIES), found="owner, group and mode kept; never more open, not even half written",
+            times=2 * len(REGISTRIES), found="owner, group and mode kept; never more open, not even half "
+                                             "written",
         )  # fmt: skip
 
 
 def watched_modes(host: Host, modes: dict[str, int]) -> Callable[[], set[str]]:
-    """Look at the files, the unfinished ones as well, until called; returns those that were more open than they may be."""
+    """Look at the files, the unfinished ones as well, until called.
+
+    Returns those that were more open than they may be.
+    """
     too_open: set[str] = set()
     done = threading.Event()
 
@@ -1193,7 +1240,10 @@ DIRECTORIES = ["governance", "governance/registry", *(name.rpartition("/")[0] fo
 def test_no_symbolic_link_leads_a_write_out_of_the_root(
     cmp: Cmp, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2: who may write below the root cannot have the daemon write elsewhere: not by a file's place, not by a directory's."""
+    """P2: who may write below the root cannot have the daemon write elsewhere.
+
+    Not by a file's place, not by a directory's.
+    """
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     places = [*PLACES, *DIRECTORIES][:: scale(4, 1)]
     with ThreadPoolExecutor(3) as pool:
@@ -1206,13 +1256,18 @@ def test_no_symbolic_link_leads_a_write_out_of_the_root(
     )
     assert all("Traceback" not in said for _, _, said in outcomes.values())
     evidence(
-        "P2", "a symbolic link out of the root in the place of each file and directory that the daemon writes",
-        times=len(outcomes), found=f"nothing outside was touched; {len(lasting)} refused with the reason, the other links replaced",
+        "P2", "a symbolic link out of the root in the place of each file and directory that the daemon "
+              "writes",
+        times=len(outcomes), found=f"nothing outside was touched; {len(lasting)} refused with the reason, "
+                                   f"the other links replaced",
     )  # fmt: skip
 
 
 def linked(cmp: Cmp, where: Path, place: str) -> tuple[str, tuple[bool, int, str]]:
-    """Publish with a link in a place; gives whether anything behind it was touched, the exit status, and what was said."""
+    """Publish with a link in a place.
+
+    Gives whether anything behind it was touched, the exit status, and what was said.
+    """
     name = place.replace("/", "_")
     host, outside = Host(where / name, cmp.dsn), where / f"outside_{name}"
     for registry in REGISTRIES:
@@ -1246,7 +1301,10 @@ def test_an_input_that_is_a_link_to_a_secret_tells_nothing_of_it(
         "projects/EXCLUSION_LIST_V1.yaml",
         "git_repos/repo_inventory.json",
     ]
-    texts = [PASSWORD, f"{CANARY}\n", f"*{CANARY}", f"{CANARY}: {CANARY}", f"!{CANARY} x", f"- {CANARY}", f"overrides: [{CANARY}]", f"%{CANARY}"]  # fmt: skip
+    texts = [PASSWORD, f"{CANARY}\n", f"*{CANARY}", (f"{CANARY}: "
+                                                    f"{CANARY}"), (f"!{CANARY} "
+                                                                           f"x"), f"- {CANARY}", (f"overrides: "
+                                                                                                          f"[{CANARY}]"), f"%{CANARY}"]  # fmt: skip
     said = {}
     for link, text in itertools.product(links, texts):
         place = host.root / "governance/registry" / link

@@ -1,6 +1,7 @@
 """Faults 6: the database is suddenly another one, an older one, or one whose transaction ids or clock have jumped.
 
-Every test takes copies of one prepared cluster; several may take turns at one socket, so that one DSN reaches them all.
+Every test takes copies of one prepared cluster; several may take turns at one socket, so that one DSN reaches
+them all.
 """
 
 from __future__ import annotations
@@ -241,7 +242,10 @@ def pruned(cmp: Cmp) -> bool:
 
 
 def swapped(old: Cluster, new: Cluster, host: Host, daemon: Daemon | None) -> Daemon:
-    """Stop one server, start the other in its place; the daemon runs meanwhile, or is None and started afterwards."""
+    """Stop one server, start the other in its place.
+
+    The daemon runs meanwhile, or is None and started afterwards.
+    """
     seen = len(daemon.events) if daemon else 0
     old.stop()
     new.start()
@@ -277,7 +281,8 @@ def emigrate(scene: Scene, empty: Cluster, suffix: str, *, running: bool) -> tup
     with old.cmp() as cmp:
         daemon = served(cmp, host)
         assert pruned(cmp)
-        # Ids that a new cluster will give out later: unread rows of the future, one that opens the guard among them.
+        # Ids that a new cluster will give out later: unread rows of the future, one that opens the guard
+        # among them.
         burn(cmp, 400)
         cmp.arrived(write(cmp, "of the old cluster"))
         cmp.arrived(cmp.value("select omnicdc.request_accept()::text"))
@@ -314,10 +319,12 @@ def test_a_dump_restored_into_a_new_cluster_behind_the_same_dsn(
 
     evidence(
         "P1 P5 P8",
-        "pg_dump (plain, custom), restored with omnicdc's schema into a new cluster that then answers to the same DSN; "
+        "pg_dump (plain, custom), restored with omnicdc's schema into a new cluster that then answers to "
+        "the same DSN; "
         "the daemon runs or is down meanwhile",
         times=times,
-        found="said each time; log and history of the other cluster forgotten; files equal to a full rebuild, writes arrive, "
+        found="said each time; log and history of the other cluster forgotten; files equal to a full "
+        "rebuild, writes arrive, "
         "pruning goes on",
     )
 
@@ -355,7 +362,8 @@ def test_what_came_with_the_dump_is_not_taken_for_what_happens_here(
     assert len(host.canonical()) > PROJECTS
     evidence(
         "P5 P8",
-        "after such a restore: a file that cannot be written, a write that no trigger notes, every project deleted, "
+        "after such a restore: a file that cannot be written, a write that no trigger notes, every project "
+        "deleted, "
         "while ids reach those of the old cluster's history, prune mark and `accept`",
         times=3,
         found="`held`, `capture_broken`, `held`: no false `published`, and the guard stays shut",
@@ -366,7 +374,10 @@ def test_what_came_with_the_dump_is_not_taken_for_what_happens_here(
 def test_another_database_of_the_cluster_takes_the_name(
     scene: Scene, scale: Scale, evidence: Evidence
 ) -> None:
-    """P8: a dump restored beside CMP, and renamed into its place; ids and snapshots are of the same cluster."""
+    """P8: a dump restored beside CMP, and renamed into its place.
+
+    Ids and snapshots are of the same cluster.
+    """
     times = scale(1, 2)
     for running in (True, False)[:times]:
         cluster = scene.cluster()
@@ -396,7 +407,8 @@ def test_another_database_of_the_cluster_takes_the_name(
 
     evidence(
         "P1 P8",
-        "pg_dump restored into another database of the same cluster, which is then renamed to CMP's name; the daemon runs or is down",
+        "pg_dump restored into another database of the same cluster, which is then renamed to CMP's name; "
+        "the daemon runs or is down",
         times=times,
         found="files equal to a full rebuild, writes arrive, pruning goes on",
     )
@@ -412,7 +424,10 @@ def renamed(admin: psycopg.Connection[Any], name: str, to: str) -> bool:
 
 
 def test_a_restore_in_place_under_a_sleeping_daemon(scene: Scene, scale: Scale, evidence: Evidence) -> None:
-    """P5 P8: one transaction drops and creates everything, the log too: nothing rings, and nothing in the log tells of it."""
+    """P5 P8: one transaction drops and creates everything, the log too.
+
+    Nothing rings, and nothing in the log tells of it.
+    """
     times = scale(1, 5)
     cluster = scene.cluster()
     cluster.start()
@@ -437,9 +452,11 @@ def test_a_restore_in_place_under_a_sleeping_daemon(scene: Scene, scale: Scale, 
 
     evidence(
         "P5 P8",
-        "pg_restore --clean --single-transaction over CMP while the daemon sleeps: table and log are others, and nothing rings",
+        "pg_restore --clean --single-transaction over CMP while the daemon sleeps: table and log are "
+        "others, and nothing rings",
         times=times,
-        found="noticed at the next look; until then `wait` does not say `published`; then the files equal a full rebuild",
+        found="noticed at the next look; until then `wait` does not say `published`; then the files equal a "
+        "full rebuild",
     )
 
 
@@ -456,7 +473,10 @@ select omnicdc.watch('projects', w.watched) from omnicdc.source w
 def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
     scene: Scene, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2: the scan's snapshot is older than the table that it gets to read; too few entries here for the guard to help."""
+    """P2: the scan's snapshot is older than the table that it gets to read.
+
+    Too few entries here for the guard to help.
+    """
     times = scale(1, 6)
     cluster = scene.cluster()
     cluster.start()
@@ -488,7 +508,8 @@ def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
     goes_on(cluster, host, daemon)
     evidence(
         "P2 P8",
-        "a scan (full, or of one project) waits for a transaction that drops CMP's table and creates it again: a table younger than the "
+        "a scan (full, or of one project) waits for a transaction that drops CMP's table and creates it "
+        "again: a table younger than the "
         "scan's snapshot looks empty",
         times=times,
         found="noticed before anything was written; the files never lost an entry",
@@ -497,7 +518,10 @@ def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
 
 @pytest.mark.campaign
 def test_a_copy_of_the_data_directory_is_put_back(scene: Scene, scale: Scale, evidence: Evidence) -> None:
-    """P5 P8: the same cluster on the same timeline, only older: its transaction ids are given out once more."""
+    """P5 P8: the same cluster on the same timeline, only older.
+
+    Its transaction ids are given out once more.
+    """
     times = scale(1, 6)
     for number in range(times):
         running = number % 2 == 0
@@ -528,10 +552,12 @@ def test_a_copy_of_the_data_directory_is_put_back(scene: Scene, scale: Scale, ev
 
     evidence(
         "P1 P5 P8",
-        "a copy of the data directory put back (same system identifier, same timeline), with transaction ids that are given out a second "
+        "a copy of the data directory put back (same system identifier, same timeline), with transaction "
+        "ids that are given out a second "
         "time; the daemon runs or is down",
         times=times,
-        found="said; a token of the lost time is refused while its id is not given out again; files equal to a full rebuild",
+        found="said; a token of the lost time is refused while its id is not given out again; files equal "
+        "to a full rebuild",
     )
 
 
@@ -561,7 +587,8 @@ def test_until_its_first_scan_a_daemon_vouches_for_nothing(scene: Scene, evidenc
             conn.execute("lock table projects")
             daemon.process.send_signal(signal.SIGCONT)
             until(lambda: cmp.value("select count(*) from pg_locks where not granted"), "its scan waits")
-            # As if the new session had the number of the one that wrote the row: where there are few, they come again.
+            # As if the new session had the number of the one that wrote the row: where there are few, they
+            # come again.
             cmp.conn.execute("update omnicdc.consumer set backend = omnicdc.consumer_pid(name)")
             blind = [cmp.wait(timeout_s=0.3), cmp.wait(kept, timeout_s=0.3)]
             showed = shows(host)
@@ -577,7 +604,8 @@ def test_until_its_first_scan_a_daemon_vouches_for_nothing(scene: Scene, evidenc
         "P5",
         "an older copy put back, and the daemon's first scan kept waiting by a lock, while `wait` asks",
         times=2,
-        found="`timeout`, which says that the daemon has yet to compare its files; `published` after the scan",
+        found="`timeout`, which says that the daemon has yet to compare its files; `published` after the "
+        "scan",
     )
 
 
@@ -618,7 +646,10 @@ def test_the_guard_holds_what_going_back_would_empty(scene: Scene, evidence: Evi
 
 @pytest.mark.campaign
 def test_a_restore_under_the_daemon_s_eyes(scene: Scene, empty: Cluster, evidence: Evidence) -> None:
-    """P1 P5 P8: section by section; it finds tables without rows, then rows without triggers, while CMP writes already."""
+    """P1 P5 P8: section by section.
+
+    It finds tables without rows, then rows without triggers, while CMP writes already.
+    """
     old = scene.cluster()
     old.start()
     host = scene.host(old.dsn())
@@ -647,9 +678,11 @@ def test_a_restore_under_the_daemon_s_eyes(scene: Scene, empty: Cluster, evidenc
     goes_on(new, host, daemon)
     evidence(
         "P1 P5 P8",
-        "pg_restore, section by section, into the server that the daemon tries to reach; CMP writes before the triggers are there",
+        "pg_restore, section by section, into the server that the daemon tries to reach; CMP writes before "
+        "the triggers are there",
         times=3,
-        found="`capture_broken` while there are no triggers; what they did not note is found a minute after they are there",
+        found="`capture_broken` while there are no triggers; what they did not note is found a minute after "
+        "they are there",
     )
 
 
@@ -699,7 +732,8 @@ def test_recovery_to_a_point_in_time(scene: Scene, evidence: Evidence) -> None:
 
     evidence(
         "P5 P8",
-        "point in time recovery to a named point or a transaction, promoted in the old server's place; the daemon runs or is down",
+        "point in time recovery to a named point or a transaction, promoted in the old server's place; the "
+        "daemon runs or is down",
         times=len(ways),
         found="the new timeline is said at once; a lost token is refused; files equal to a full rebuild",
     )
@@ -707,7 +741,10 @@ def test_recovery_to_a_point_in_time(scene: Scene, evidence: Evidence) -> None:
 
 @pytest.mark.campaign
 def test_a_standby_is_promoted(scene: Scene, evidence: Evidence) -> None:
-    """P8: it lacks the primary's last commits, which the files show; reached by a DSN of both, or in the old one's place."""
+    """P8: it lacks the primary's last commits, which the files show.
+
+    Reached by a DSN of both, or in the old one's place.
+    """
     for both in (True, False):
         primary = scene.cluster()
         primary.start()
@@ -753,10 +790,12 @@ def test_a_standby_is_promoted(scene: Scene, evidence: Evidence) -> None:
 
     evidence(
         "P5 P8",
-        "the primary killed with commits that its stand-by lacks, which is promoted: both in the DSN with target_session_attrs=read-write, "
+        "the primary killed with commits that its stand-by lacks, which is promoted: both in the DSN with "
+        "target_session_attrs=read-write, "
         "or the promoted one in the old one's place; another daemon is started in between",
         times=2,
-        found="the new timeline is said at once; what was lost leaves the files; the daemon that was started waits for the promotion",
+        found="the new timeline is said at once; what was lost leaves the files; the daemon that was "
+        "started waits for the promotion",
     )
 
 
@@ -803,8 +842,8 @@ def test_pg_resetwal_after_a_crash(scene: Scene, scale: Scale, evidence: Evidenc
     """P8: the WAL is thrown away, and with it what was committed since the last checkpoint."""
     times = scale(1, 3)
     for number in range(times):
-        # Nothing may write a page of what will be lost: PostgreSQL waits for ever to change a row that a transaction of the
-        # future wrote.
+        # Nothing may write a page of what will be lost: PostgreSQL waits for ever to change a row that a
+        # transaction of the future wrote.
         cluster = scene.cluster(bgwriter_lru_maxpages="0", checkpoint_timeout="1h", autovacuum="off")
         cluster.start()
         host = scene.host(cluster.dsn())
@@ -830,7 +869,8 @@ def test_pg_resetwal_after_a_crash(scene: Scene, scale: Scale, evidence: Evidenc
 
     evidence(
         "P8",
-        "the server killed and its WAL thrown away (pg_resetwal -f): back to the last checkpoint; the daemon runs or is down",
+        "the server killed and its WAL thrown away (pg_resetwal -f): back to the last checkpoint; the "
+        "daemon runs or is down",
         times=times,
         found="files equal to a full rebuild, writes arrive, pruning goes on",
     )
@@ -897,7 +937,8 @@ def test_pg_upgrade(scene: Scene, evidence: Evidence) -> None:
         "P5 P8",
         f"pg_upgrade from {version(versions[0])} to {version(new.programs)} while the daemon runs",
         times=1,
-        found="said; a token from before is told right; files equal to a full rebuild, writes arrive, pruning goes on",
+        found="said; a token from before is told right; files equal to a full rebuild, writes arrive, "
+        "pruning goes on",
     )
 
 
@@ -1009,9 +1050,11 @@ def test_the_clock_is_set(scene: Scene, clock: Clock, evidence: Evidence) -> Non
 
     evidence(
         "P1 P5 P8",
-        "the clock of the server, of the daemon, or of both set back an hour, forth, and ten days ahead, in the middle of transactions",
+        "the clock of the server, of the daemon, or of both set back an hour, forth, and ten days ahead, in "
+        "the middle of transactions",
         times=3 * len(steps),
-        found="every write arrives within seconds, no time told is negative, files equal to a full rebuild, pruning goes on",
+        found="every write arrives within seconds, no time told is negative, files equal to a full rebuild, "
+        "pruning goes on",
     )
 
 
@@ -1019,7 +1062,10 @@ def test_the_clock_is_set(scene: Scene, clock: Clock, evidence: Evidence) -> Non
 def test_a_daemon_whose_unread_changes_were_pruned_scans_everything(
     scene: Scene, clock: Clock, evidence: Evidence
 ) -> None:
-    """P1 P5: it hangs while the clock leaps over its limit of silence, and another one prunes; then it goes on in its session."""
+    """P1 P5: it hangs while the clock leaps over its limit of silence, and another one prunes.
+
+    Then it goes on in its session.
+    """
     cluster = scene.cluster()
     start_by(clock, cluster)
     host, other = scene.host(cluster.dsn()), scene.host(cluster.dsn(), "other")
@@ -1050,7 +1096,8 @@ def test_a_daemon_whose_unread_changes_were_pruned_scans_everything(
     goes_on(cluster, host, daemon)
     evidence(
         "P1 P5",
-        "a daemon hangs, the server's clock leaps a month ahead, and what the hanging one has not read is pruned",
+        "a daemon hangs, the server's clock leaps a month ahead, and what the hanging one has not read is "
+        "pruned",
         times=1,
         found="its next look scans everything; until then `wait` does not say `published`",
     )

@@ -168,7 +168,8 @@ def test_of_two_that_start_at_once_one_serves_and_the_other_is_told(
     assert never_back(seen)
     evidence(
         "P2 P8",
-        "two daemons started at the same moment on one root, by one path or by a symbolic link, of one name or of two",
+        "two daemons started at the same moment on one root, by one path or by a symbolic link, of one name "
+        "or of two",
         times=races,
         found=f"one served each time; {races} were told the other's process and ended with status 2",
     )
@@ -177,7 +178,10 @@ def test_of_two_that_start_at_once_one_serves_and_the_other_is_told(
 def test_a_second_one_is_refused_by_whatever_way_it_comes(
     cmp: Cmp, host: Host, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:
-    """P8: while a daemon serves: another name, a symbolic link, `run --once` from cron; no file is touched."""
+    """P8: while a daemon serves.
+
+    Another name, a symbolic link, `run --once` from cron; no file is touched.
+    """
     rounds = scale(1, 5)
     cmp.fill(30)
     link = tmp_path / "link"
@@ -203,7 +207,8 @@ def test_a_second_one_is_refused_by_whatever_way_it_comes(
     assert cmp.value("select array_agg(name) from omnicdc.consumer") == ["host"]
     evidence(
         "P7 P8",
-        "a second daemon, or `run --once`, beside one that serves: of another name, through a symbolic link to the root",
+        "a second daemon, or `run --once`, beside one that serves: of another name, through a symbolic link "
+        "to the root",
         times=rounds * len(others),
         found="each ended with status 2 and the other's process; no file was touched, no consumer was added",
     )
@@ -243,7 +248,8 @@ def test_a_root_is_one_through_mounts_and_namespaces(
     assert_as_rebuilt(cmp, host)
     evidence(
         "P8",
-        "a second daemon in another mount namespace, where the same directory is bound to another path; with process "
+        "a second daemon in another mount namespace, where the same directory is bound to another path; "
+        "with process "
         "ids, network and host name of its own, too",
         times=rounds * len(ways) + 1,
         found="each was refused, from the inside and from the outside",
@@ -252,7 +258,10 @@ def test_a_root_is_one_through_mounts_and_namespaces(
 
 @pytest.mark.campaign
 def test_a_root_is_one_for_all_users(cmp: Cmp, scale: Scale, evidence: Evidence) -> None:
-    """P8: root after the service's user, and the service's user after root: who may not even open the lock is told why."""
+    """P8: root after the service's user, and the service's user after root.
+
+    Who may not even open the lock is told why.
+    """
     if os.geteuid():
         pytest.skip("another user can only be tried by root")
     rounds = scale(1, 5)
@@ -316,7 +325,10 @@ def test_a_standby_takes_over_within_two_seconds_and_nothing_is_lost(
     shared: str,
     pace: Pace,
 ) -> None:
-    """P1, P2, P8: killed, or told to end, at random moments under a stream of writes; readers never look back."""
+    """P1, P2, P8: killed, or told to end, at random moments under a stream of writes.
+
+    Readers never look back.
+    """
     rounds = scale(2 if shared == "root" else 1, 40 if shared == "root" else 10)
     cmp.fill(PROJECTS)
     write_wave(cmp, 0)
@@ -354,7 +366,8 @@ def test_a_standby_takes_over_within_two_seconds_and_nothing_is_lost(
     reads = sum(it["reads"] for it in found)
     evidence(
         "P1 P2 P8",
-        f"the serving daemon killed (-9) or ended (-15) at a random moment under a stream of writes, with a stand-by on the same {shared}",
+        f"the serving daemon killed (-9) or ended (-15) at a random moment under a stream of writes, with a "
+        f"stand-by on the same {shared}",
         times=rounds,
         found=f"the stand-by published after {told_in_ms(all_took)}; {written[0]:,} transactions, none lost; "
         + (f"{reads:,} reads, none torn or older than the one before; " if readers else "")
@@ -403,9 +416,11 @@ def test_a_stopped_daemon_keeps_its_root_until_it_is_killed(
     assert max(took) < pace.allows(TAKEN_OVER_S)
     evidence(
         "P2 P4 P5 P8",
-        "the serving daemon stopped (SIGSTOP) in the middle of its work, beside a stand-by; then continued, or killed as the watchdog does",
+        "the serving daemon stopped (SIGSTOP) in the middle of its work, beside a stand-by; then continued, "
+        "or killed as the watchdog does",
         times=2 * rounds,
-        found="while it stood no process wrote a file, no write waited, and `wait` said how far behind it is; continued, it went on; "
+        found="while it stood no process wrote a file, no write waited, and `wait` said how far behind it "
+        "is; continued, it went on; "
         f"killed, the stand-by published after {told_in_ms(took)}; then files = full rebuild",
     )
 
@@ -462,9 +477,11 @@ def test_two_do_not_serve_one_root_though_the_lock_was_removed(
         first.kill()
     evidence(
         "P2 P8",
-        "the lock of a serving daemon removed, replaced, or moved away with its directory; and at once a second daemon started",
+        "the lock of a serving daemon removed, replaced, or moved away with its directory; and at once a "
+        "second daemon started",
         times=rounds,
-        found=f"{rounds - served} times the first had noticed by then, and the second was refused; {served} times the second came first, "
+        found=f"{rounds - served} times the first had noticed by then, and the second was refused; {served} "
+        f"times the second came first, "
         "and the first noticed before it wrote again, stood by, and went on when the second ended",
     )
 
@@ -523,7 +540,10 @@ def test_a_lock_that_was_removed_is_there_again_at_the_next_look(
 def test_a_standby_of_another_configuration_serves_with_its_own(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
-    """P7, P8: another name: nothing is rewritten, the generation goes on; one that cannot serve ends and says why."""
+    """P7, P8: another name.
+
+    Nothing is rewritten, the generation goes on; one that cannot serve ends and says why.
+    """
     rounds = scale(1, 5)
     cmp.fill(30)
     for number in range(rounds):
@@ -551,7 +571,9 @@ def test_a_standby_of_another_configuration_serves_with_its_own(
         second.kill()
     evidence(
         "P7 P8",
-        "a stand-by whose configuration differs: one of another name and way to wake, one for a table that is not there",
+        "a stand-by whose configuration differs: one of another name and way to wake, one for a table that "
+        "is not there",
         times=2 * rounds,
-        found="the first went on from the generation on disk and rewrote nothing that was right; the second ended with status 2 and the reason",
+        found="the first went on from the generation on disk and rewrote nothing that was right; the second "
+        "ended with status 2 and the reason",
     )

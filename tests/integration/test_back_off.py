@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     ],
 )
 def test_it_doubles_up_to_a_bound(failures: int, took_s: float, rest_s: float) -> None:
-    """The first scan of 45 s that failed was repeated after a second, the second after two: the others starved meanwhile."""
+    """The first scan of 45 s that failed was repeated after a second, the second after two.
+
+    The others starved meanwhile.
+    """
     assert back_off_s(failures, took_s) == rest_s
 
 

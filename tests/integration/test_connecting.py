@@ -153,7 +153,10 @@ def test_an_answer_that_does_not_come_ends_with_the_budget(server: str) -> None:
 
 @pytest.mark.parametrize("sqlstate", GERMAN)
 def test_a_refusal_is_told_by_its_sqlstate(sqlstate: str) -> None:
-    """What passes is unavailable; what an operator must change is a ConfigError: whatever the server's language."""
+    """What passes is unavailable; what an operator must change is a ConfigError.
+
+    Whatever the server's language.
+    """
     passes = sqlstate not in ("28P01", "28000", "3D000")
     fields = {"S": "SCHWERWIEGEND", "V": "FATAL", "C": sqlstate, "M": GERMAN[sqlstate]}
     with Peer(fields) as peer, pytest.raises(OmnicdcError) as refused:
@@ -188,7 +191,10 @@ def test_a_database_that_does_not_exist_is_an_operators_business(server: str) ->
 @needs_pooler
 @pytest.mark.parametrize("known", [False, True])
 def test_a_pooler_that_is_up_while_the_server_is_down_is_waited_for(cmp: Cmp, *, known: bool) -> None:
-    """It was a traceback: ProtocolViolation. A pooler that has seen the server before lets us in, and fails our first query."""
+    """It was a traceback: ProtocolViolation.
+
+    A pooler that has seen the server before lets us in, and fails our first query.
+    """
     info = conninfo_to_dict(cmp.dsn)
     user, dbname = str(info["user"]), info["dbname"]
     with Proxy(cmp.dsn) as proxy:

@@ -1,4 +1,7 @@
-"""A silence of the server is looked into: one that works is waited for, one that does not is left; a stop ends either."""
+"""A silence of the server is looked into.
+
+One that works is waited for, one that does not is left; a stop ends either.
+"""
 
 from __future__ import annotations
 

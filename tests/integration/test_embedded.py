@@ -1,4 +1,7 @@
-"""The PostgreSQL of the demo and of these tests: it trusts every connection, so no other user of the machine may connect."""
+"""The PostgreSQL of the demo and of these tests.
+
+It trusts every connection, so no other user of the machine may connect.
+"""
 
 from __future__ import annotations
 

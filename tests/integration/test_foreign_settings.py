@@ -64,7 +64,10 @@ def host_of_bare(bare: Cmp, tmp_path: Path) -> Iterator[Host]:
 
 
 def alter(cmp: Cmp, what: LiteralString, name: str, settings: Mapping[str, str]) -> None:
-    """Set parameters for new sessions in the database, or of the role; one that this server lacks is skipped."""
+    """Set parameters for new sessions in the database, or of the role.
+
+    One that this server lacks is skipped.
+    """
     known = {row[0] for row in cmp.conn.execute("select lower(name) from pg_settings").fetchall()}
     for parameter, value in settings.items():
         if parameter.lower() in known:
@@ -181,8 +184,8 @@ def test_no_parameter_ends_a_session_that_waits(bare: Cmp) -> None:
 def test_a_serializable_writer_does_not_fail_because_of_our_reads(cmp: Cmp, host: Host, asked: str) -> None:
     """P4: it failed with 40001, each time, when our sessions were SERIALIZABLE as well.
 
-    The writer has read what another one then changed: that alone is in order. We read the log between the two commits,
-    and if our read is weighed as well, no serial order of the three is left.
+    The writer has read what another one then changed: that alone is in order. We read the log between the two
+    commits, and if our read is weighed as well, no serial order of the three is left.
     """
     here = cmp.upsert("here")
     there = cmp.upsert("there")

@@ -319,7 +319,10 @@ class TestGitHub:
 
 class TestWaiting:
     def test_a_look_is_asked_for_through_the_log(self, cmp: Cmp, host: Host) -> None:
-        """`wait --inputs` waits until everything was looked at; what lies too deep for a quick look as well."""
+        """`wait --inputs` waits until everything was looked at.
+
+        What lies too deep for a quick look as well.
+        """
         project = cmp.upsert("atlas", github_url=ATLAS)
         ended = threading.Event()
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp, host: Host) -> None:
-    """Two full states in memory at each reconnect, the first of them for good. No collection is needed for it."""
+    """Two full states in memory at each reconnect, the first of them for good.
+
+    No collection is needed for it.
+    """
     cmp.fill(50)
     signals = SignalFlags()
     documents: list[weakref.ref[Any]] = []
@@ -42,7 +45,8 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
         if len(documents) == 6:
             signals.stop()
         cmp.conn.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and "
+            "pid <> pg_backend_pid()"
         )
 
     gc.collect()

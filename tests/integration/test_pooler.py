@@ -1,6 +1,7 @@
 """Through a pooler in transaction mode everything but the daemon works, and leaves nothing in its sessions.
 
-Each session of the pool serves CMP's own writers next: a LISTEN, a parameter or a prepared statement of ours would be theirs.
+Each session of the pool serves CMP's own writers next: a LISTEN, a parameter or a prepared statement of ours
+would be theirs.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def test_waiting_through_a_pooler_leaves_nothing(
 def test_everything_that_is_asked_works_through_a_pooler_and_leaves_nothing(
     bare: Cmp, tmp_path: Path
 ) -> None:
-    """Whatever its database sets: `install` is one transaction, and each look has our parameters for itself."""
+    """Whatever its database sets.
+
+    `install` is one transaction, and each look has our parameters for itself.
+    """
     for parameter in ("DateStyle = 'German'", "default_transaction_isolation = 'serializable'"):
         bare.conn.execute(f"alter database {bare.conn.info.dbname} set {parameter}")
     host = Host(tmp_path / "host", bare.dsn)

@@ -1,4 +1,7 @@
-"""The comparison that the tests of files stand on: it waits for what is on its way, and names the file that is wrong."""
+"""The comparison that the tests of files stand on.
+
+It waits for what is on its way, and names the file that is wrong.
+"""
 
 from __future__ import annotations
 

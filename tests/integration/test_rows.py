@@ -1,4 +1,7 @@
-"""Rows that PostgreSQL cannot give are found among thousands, by halves; what is no row's fault is not laid on one."""
+"""Rows that PostgreSQL cannot give are found among thousands, by halves.
+
+What is no row's fault is not laid on one.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,8 @@ def test_where_too_many_cannot_be_read_something_else_is_wrong(files: Files) -> 
 
 def test_a_column_dropped_in_the_middle_is_laid_on_no_row(files: Files) -> None:
     files.cmp.fill(8)
-    # The ids are random, and the search begins with the highest: the lowest is looked at after the column has gone.
+    # The ids are random, and the search begins with the highest: the lowest is looked at after the column has
+    # gone.
     spoil(files, files.cmp.value("select name from projects order by id limit 1"))
     unreadable: dict[str, str] = {}
     found = search(files.conn, PROJECT, "projects", ALL, unreadable)

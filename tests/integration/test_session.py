@@ -80,7 +80,10 @@ def test_its_row_is_written_again_where_somebody_removed_it(cmp: Cmp, host: Host
 def test_a_statement_that_the_server_never_answers_ends_it(
     cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P7: no lock is waited for, and none times out; in silence nobody would know why nothing is published."""
+    """P7: no lock is waited for, and none times out.
+
+    In silence nobody would know why nothing is published.
+    """
     monkeypatch.setattr(rows, "LIMIT", "300ms")
     cmp.conn.execute(
         """create function public.never() returns trigger language plpgsql as

@@ -1,4 +1,7 @@
-"""`verify` trusts nothing but CMP and the files: it says yes where they agree, and tells what differs else."""
+"""`verify` trusts nothing but CMP and the files.
+
+It says yes where they agree, and tells what differs else.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,8 @@ class TestWhatIsRight:
         every(
             3,
             [
-            "x" * 300_000, "é\u2028\x85🚀", '"', "- uuid: x", "\n- uuid: y\n", '\n    },\n    "', "null", "#", "\\", " ", "%_",
+            "x" * 300_000, "é\u2028\x85🚀", '"', "- uuid: x", ("\n- uuid: "
+                                                             "y\n"), '\n    },\n    "', "null", "#", "\\", " ", "%_",
             "\n    },\n    {\n", "{}", "1e3", "---",
             ],
         ),

@@ -46,7 +46,10 @@ def test_the_answers_are_those_for_one_by_one(files: Files, rocket: str, *, know
 
 
 def test_cmp_is_asked_a_handful_of_times_however_many_there_are(files: Files) -> None:
-    """A dry run of a batch of 5,000 took 105 s: three looks at each file and a dozen statements for each project."""
+    """A dry run of a batch of 5,000 took 105 s.
+
+    Three looks at each file and a dozen statements for each project.
+    """
     files.cmp.fill(200)
     files.publish()
     ids = [row[0] for row in files.cmp.conn.execute("select id::text from projects").fetchall()]

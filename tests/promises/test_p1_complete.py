@@ -201,7 +201,10 @@ def test_what_was_written_without_a_daemon_is_published_by_the_next_start(cmp: C
 
 
 def test_projects_that_share_a_repository_share_its_element(cmp: Cmp, host: Host) -> None:
-    """P1: `uuid` is the first by name, then id; `uuids` has all in that order, and goes with the second last."""
+    """P1: `uuid` is the first by name, then id.
+
+    `uuids` has all in that order, and goes with the second last.
+    """
     url = "https://github.com/acme/shared"
     cmp.upsert("same", id=B, github_url=url)
     host.daemon()

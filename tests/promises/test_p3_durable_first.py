@@ -34,7 +34,8 @@ TOLD = [
 POINTS = [*SCANNED, *STAGED, *TOLD]
 """Every point that a cycle passes which rewrites all three registries."""
 OF_EACH_KIND = [
-    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *TOLD[:3], "fsync_directory project",
+    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *TOLD[:3], ("fsync_directory "
+                                                                                            "project"),
     "published cmp_projects", *TOLD[9:],
 ]  # fmt: skip
 """Of what is done alike for each registry, one; a campaign ends at all of them."""
@@ -88,7 +89,10 @@ def acknowledged(cmp: Cmp, host: Host, token: str) -> bool:
 
 
 def test_a_cycle_passes_its_points_in_this_order(cmp: Cmp, host: Host) -> None:
-    """P3: all written and synced, all renamed, all directories synced; then the word; nobody waits for the manifest."""
+    """P3: all written and synced, all renamed, all directories synced; then the word.
+
+    Nobody waits for the manifest.
+    """
     project = cmp.upsert("p")
     cycle(host)
     token = write(cmp, project, 1)
@@ -209,7 +213,10 @@ def assert_not_ahead(cmp: Cmp, host: Host, project: str, tokens: list[str]) -> N
 def test_a_file_that_is_only_recognised_is_made_durable_before_it_is_acknowledged(
     cmp: Cmp, host: Host
 ) -> None:
-    """P3: ended between rename and the directory's sync, the next start finds the right file: it may not be on disk."""
+    """P3: ended between rename and the directory's sync, the next start finds the right file.
+
+    It may not be on disk.
+    """
     project = cmp.upsert("p")
     write(cmp, project, 1)
     cycle(host)

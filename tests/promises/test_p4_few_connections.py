@@ -109,11 +109,15 @@ def test_a_server_that_is_full_is_tried_again_until_the_time_is_up(cmp: Cmp, hos
 def test_connections_that_the_server_closed_are_opened_again(
     cmp: Cmp, host: Host, asking: GenesisClient
 ) -> None:
-    """As after a restart of CMP between two waits, and in the middle of one: the listener's and the pool's."""
+    """As after a restart of CMP between two waits, and in the middle of one.
+
+    The listener's and the pool's.
+    """
     host.daemon()
     assert asking.wait()["success"]
     cmp.conn.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waits' and datname = current_database()"
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waits' and "
+        "datname = current_database()"
     )
     again = asking.wait()
 

@@ -87,7 +87,10 @@ def test_writes_need_no_daemon(cmp: Cmp, host: Host, pace: Pace) -> None:
 
 
 def test_writes_do_not_wait_for_a_daemon_that_hangs(cmp: Cmp, host: Host, pace: Pace) -> None:
-    """P4: a daemon that is stopped while it sleeps, and one that is stopped at work; both go on afterwards."""
+    """P4: a daemon that is stopped while it sleeps, and one that is stopped at work.
+
+    Both go on afterwards.
+    """
     cmp.conn.execute("alter table projects alter name drop not null")
     daemon = host.daemon()
     cmp.arrived()

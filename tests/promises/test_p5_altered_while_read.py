@@ -1,4 +1,7 @@
-"""P5, P2: CMP's rows get other values without a write while they are scanned: nothing mixed is published, nothing old is `published`."""
+"""P5, P2: CMP's rows get other values without a write while they are scanned.
+
+Nothing mixed is published, nothing old is `published`.
+"""
 
 from __future__ import annotations
 

@@ -213,7 +213,10 @@ def test_a_block_that_rolls_back_by_itself_is_told(cmp: Cmp, host: Host, client:
 def test_a_question_costs_nothing_of_what_was_written_before(
     cmp: Cmp, opened: Opened, client: GenesisClient, opening: str
 ) -> None:
-    """EXECUTE on the function that tells the id is revoked: the caller's transaction goes on, and it commits."""
+    """EXECUTE on the function that tells the id is revoked.
+
+    The caller's transaction goes on, and it commits.
+    """
     conn, run = opened
     role = f"no_ids_{os.getpid()}"
     cmp.conn.execute(f"create role {role}; grant all on projects to {role}")
@@ -257,7 +260,10 @@ def test_autocommit_is_refused_before_anything_is_written(
 
 
 def test_what_ends_elsewhere_and_what_is_no_connection_is_refused(cmp: Cmp, client: GenesisClient) -> None:
-    """psycopg in autocommit mode, inside a transaction of the caller's; a token outside any; a cursor; nothing."""
+    """psycopg in autocommit mode, inside a transaction of the caller's; a token outside any; a cursor.
+
+    Nothing.
+    """
     with cmp.connect() as conn:
         with (
             conn.transaction(),

@@ -1,4 +1,7 @@
-"""P5: whoever waits by name waits for everything committed so far; the verdict concerns the projects named."""
+"""P5: whoever waits by name waits for everything committed so far.
+
+The verdict concerns the projects named.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def stopped(daemon: Daemon) -> Iterator[None]:
 def test_a_transaction_with_a_lower_id_that_commits_later_is_waited_for(
     cmp: Cmp, host: Host, way: str
 ) -> None:
-    """T1 takes its id and stays open, T2 changes P and is published, T1 changes P and commits: `published` came at once."""
+    """T1 takes its id and stays open, T2 changes P and is published, T1 changes P and commits.
+
+    `published` came at once.
+    """
     ask = WAYS[way]
     project = cmp.upsert("P", key="key-of-p")
     cmp.upsert("Q")
@@ -79,7 +85,8 @@ def test_the_generation_told_is_the_one_that_first_held_the_newest_change(cmp: C
         cmp.set(str(cmp.value("select id::text from projects where name = 'P'")), status="by T2")
         cmp.arrived()
         early.execute(
-            "update projects set metadata_ = '{\"github_url\": \"https://github.com/acme/p2\"}' where name = 'P'"
+            'update projects set metadata_ = \'{"github_url": "https://github.com/acme/p2"}\' where name '
+            "= 'P'"
         )
     first = cmp.arrived(t1)
     cmp.set(str(cmp.value("select id::text from projects where name = 'Q'")), status="later")

@@ -1,4 +1,7 @@
-"""P5: `wait` says "published" only when the files on disk hold that transaction; otherwise it says why not."""
+"""P5: `wait` says "published" only when the files on disk hold that transaction.
+
+Otherwise it says why not.
+"""
 
 from __future__ import annotations
 
@@ -250,7 +253,9 @@ def test_garbage_is_no_token(cmp: Cmp, host: Host, garbage: str) -> None:
 
 
 def test_a_commit_in_the_middle_of_the_look_is_not_called_nothing_to_do(cmp: Cmp, host: Host) -> None:
-    """P5: the transaction's end is read from the commit log, its changes in a snapshot; between the two it commits.
+    """P5: the transaction's end is read from the commit log, its changes in a snapshot.
+
+    Between the two it commits.
 
     The snapshot is taken here before the commit, as it may be in any statement.
     """

@@ -1,4 +1,7 @@
-"""P5: a transaction id means something in its own cluster only; a writer's connection to another database is refused."""
+"""P5: a transaction id means something in its own cluster only.
+
+A writer's connection to another database is refused.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ def test_a_connection_to_another_database_is_refused_before_the_block_runs(
 
 
 def test_a_copy_of_the_cluster_is_told_apart(asking: GenesisClient, cmp: Cmp) -> None:
-    """By the server process that holds the transaction open: names, and even the system identifier, may be those of a copy."""
+    """By the server process that holds the transaction open.
+
+    Names, and even the system identifier, may be those of a copy.
+    """
     with psycopg.connect(cmp.dsn) as conn, psycopg.connect(cmp.dsn) as same_id:
         token = asking.token(conn)
 

@@ -33,7 +33,8 @@ def after_pruning(
 ) -> list[Verdict | None]:
     """Return the verdicts as they are after the log, or the history but for its newest generation, was pruned.
 
-    Of transactions, and of the projects `named`, each by itself. All of it happens in one transaction, which is rolled back.
+    Of transactions, and of the projects `named`, each by itself. All of it happens in one transaction, which
+    is rolled back.
     """
     with db.connect(cmp.dsn) as conn, conn.transaction(force_rollback=True):
         for table in pruned:
@@ -68,7 +69,10 @@ def write(cmp: Cmp, statement: str) -> str:
 def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_withheld(
     cmp: Cmp, host: Host
 ) -> None:
-    """The oldest generation that was left was taken for the first that showed it; without its rows, no project was its own."""
+    """The oldest generation that was left was taken for the first that showed it.
+
+    Without its rows, no project was its own.
+    """
     cmp.conn.execute("alter table projects alter name drop not null")
     host.daemon()
     fine = write(cmp, "insert into projects (name) values ('fine')")
@@ -117,7 +121,10 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
 
 
 def test_a_generation_is_named_only_if_it_is_known_to_be_the_first(cmp: Cmp, host: Host) -> None:
-    """Of a consumer whose history begins with its first start it is; of one whose history was pruned it is not."""
+    """Of a consumer whose history begins with its first start it is.
+
+    Of one whose history was pruned it is not.
+    """
     before = write(cmp, "insert into projects (name) values ('before the first start')")
     host.daemon()
     cmp.arrived()
@@ -135,7 +142,10 @@ def test_a_generation_is_named_only_if_it_is_known_to_be_the_first(cmp: Cmp, hos
 
 
 def test_a_transaction_whose_end_is_forgotten_is_not_called_published(cmp: Cmp) -> None:
-    """PostgreSQL knows for some hundred million transactions how each ended: one from before may have been rolled back."""
+    """PostgreSQL knows for some hundred million transactions how each ended.
+
+    One from before may have been rolled back.
+    """
     ancient = "100"
     assert cmp.value("select pg_xact_status(%s::text::xid8)", ancient) is None
     cmp.conn.execute("update omnicdc.source set pruned_below = '101'")

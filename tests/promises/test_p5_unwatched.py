@@ -37,7 +37,10 @@ def faults(cmp: Cmp) -> list[str]:
 
 
 def test_a_daemon_that_reads_more_than_is_watched_calls_nothing_published(bare: Cmp, tmp_path: Path) -> None:
-    """An upgraded daemon before `omnicdc install`: `nothing_to_do` and `published` were said of a status that the files lacked."""
+    """An upgraded daemon before `omnicdc install`.
+
+    `nothing_to_do` and `published` were said of a status that the files lacked.
+    """
     fewer = tuple(field for field in WATCHED if field != "status")
     with db.connect(bare.dsn) as conn:
         install.install(conn, "projects", fewer)

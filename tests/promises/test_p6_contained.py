@@ -153,7 +153,10 @@ def a_directory_that_nothing_can_be_put_in(directory: Path) -> Callable[[], None
 def test_a_registry_that_cannot_be_written_is_held_alone_and_heals(
     cmp: Cmp, host: Host, registry: str, obstruct: Callable[[Path], Callable[[], None]]
 ) -> None:
-    """P6: the others go on, `status` says it and how to mend it; mended, it is written without a further change."""
+    """P6: the others go on, `status` says it and how to mend it.
+
+    Mended, it is written without a further change.
+    """
     cmp.upsert("one", github_url="https://github.com/acme/one")
     host.env["OMNICDC_POLL_S"] = "0.05"
     daemon = host.daemon()

@@ -99,7 +99,10 @@ def test_a_rebuild_that_finds_nothing_rewrites_nothing(cmp: Cmp, host: Host) -> 
 
 
 def test_a_file_that_was_touched_or_copied_back_is_recognised(cmp: Cmp, host: Host) -> None:
-    """P7: another time, another inode, the same bytes: not drift, and not rewritten. The third is gone, to wait for."""
+    """P7: another time, another inode, the same bytes: not drift, and not rewritten.
+
+    The third is gone, to wait for.
+    """
     cmp.fill(5)
     daemon = host.daemon(OMNICDC_POLL_S="0.05")
     touched, copied, gone = (host.root / name for name in REGISTRIES)

@@ -160,7 +160,10 @@ def test_a_start_converges(cmp: Cmp, host: Host) -> None:
 
 
 def test_a_daemon_s_look_converges(cmp: Cmp, host: Host) -> None:
-    """P8: found at a poll, without a change in CMP; the manifest comes back as well, and the daemon goes on."""
+    """P8: found at a poll, without a change in CMP.
+
+    The manifest comes back as well, and the daemon goes on.
+    """
     _, content = served(cmp, host, OMNICDC_POLL_S="0.05")
 
     for harm in HARMS:
@@ -358,7 +361,10 @@ def test_a_reload_to_a_root_that_cannot_be_used_goes_on_with_the_old_one(cmp: Cm
 
 
 def test_a_lost_connection_is_opened_again(cmp: Cmp, host: Host) -> None:
-    """P8: the server ends the daemon's backend, asleep and at work; what was written meanwhile is published."""
+    """P8: the server ends the daemon's backend, asleep and at work.
+
+    What was written meanwhile is published.
+    """
     daemon = host.daemon()
     for number in range(2):
         if number % 2:
@@ -378,7 +384,10 @@ def test_a_lost_connection_is_opened_again(cmp: Cmp, host: Host) -> None:
 
 
 def test_a_server_that_goes_down_and_comes_back_is_served_again(tmp_path: Path) -> None:
-    """P8: by the same daemon, which says that the server is lost, and that it is back; after either shutdown."""
+    """P8: by the same daemon, which says that the server is lost, and that it is back.
+
+    After either shutdown.
+    """
     server = EmbeddedServer(Path(tempfile.mkdtemp(prefix="omnicdc-test-", dir=in_memory())), {"fsync": "off"})
     host = Host(tmp_path / "host", server.dsn())
     try:

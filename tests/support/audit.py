@@ -1,7 +1,8 @@
 """`make audit`: looks for known holes in what is installed, and says so where nobody can be asked.
 
-pip-audit counts a package that its service does not know as no hole, and ends well: behind a mirror that has no service,
-everything is green. So a package that has had a hole for years is asked for first: who does not know of that one knows nothing.
+pip-audit counts a package that its service does not know as no hole, and ends well: behind a mirror that has
+no service, everything is green. So a package that has had a hole for years is asked for first: who does not
+know of that one knows nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Report = dict[str, Any]
 
 
 def main() -> int:
-    """Audit what is installed here; 1 if it has a known hole, 0 also if nobody answers, and then it says so."""
+    """Audit what is installed here.
+
+    1 if it has a known hole, 0 also if nobody answers, and then it says so.
+    """
     service = next((it for it in SERVICES if answers(it)), None)
     if service is None:
         tell(f"NOT DONE, no vulnerability service answers from here ({', '.join(SERVICES)})")
@@ -65,7 +69,8 @@ def judged(report: Report) -> tuple[list[str], int]:
     packages = report["dependencies"]
     unknown = [package["name"] for package in packages if "skip_reason" in package and not is_ours(package)]
     holes = [
-        f"{package['name']} {package['version']}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no release'}"
+        f"{package['name']} {package['version']}: {hole['id']}, mended in "
+        f"{', '.join(hole['fix_versions']) or 'no release'}"
         for package in packages
         for hole in package.get("vulns", ())
     ]

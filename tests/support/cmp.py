@@ -157,7 +157,10 @@ class Cmp:
 
     @contextmanager
     def _kept(self) -> Iterator[db.Connection]:
-        """Give the connection that waits, a new one where it is lost; another thread meanwhile has one of its own."""
+        """Give the connection that waits, a new one where it is lost.
+
+        Another thread meanwhile has one of its own.
+        """
         if not self._waits.acquire(blocking=False):
             with db.connect(self.dsn) as own:
                 yield own

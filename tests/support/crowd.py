@@ -1,7 +1,7 @@
 """Eight connections that write into CMP and programs that parse every registry, all until they are told to end.
 
-What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED SECONDS ROOT..., and rests
-for so long between two rounds.
+What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED SECONDS
+ROOT..., and rests for so long between two rounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 PAUSE_S = 0.06
-"""The longest that a writer rests between two transactions: a machine that only writes has no time left for faults."""
+"""The longest that a writer rests between two transactions: a machine that only writes has no time left for
+faults."""
 
 LOCK_TIMEOUT = "1s"
 """A write that waits for a lock for so long fails, and the test with it."""
@@ -46,7 +47,10 @@ SPOILT = {"name": "spoilt", "key": "spoilt", "type": "spoilt", "status": "-1", "
 
 
 class Writer(threading.Thread):
-    """One connection; `through` the end of its server as well, if that is foreseen: then it connects again."""
+    """One connection; `through` the end of its server as well, if that is foreseen.
+
+    Then it connects again.
+    """
 
     def __init__(self, dsn: str, seed: str, writer: int, *, through: bool) -> None:
         super().__init__(daemon=True)
@@ -235,7 +239,10 @@ class Crowd:
 
 
 def read(seed: str, rest_s: float, roots: Sequence[Path]) -> None:
-    """Parse every registry of every root over and over, until the input ends; print how often, and what was wrong."""
+    """Parse every registry of every root over and over, until the input ends.
+
+    Print how often, and what was wrong.
+    """
     # Readers are people's tools: they take what is left of the processors.
     os.nice(5)
     ledgers = {root / name: Ledger(seed, name) for root in roots for name in REGISTRIES}

@@ -1,4 +1,6 @@
-"""What hypothesis draws for rows of CMP and for what people write: hostile, and of few kinds, so that they meet.
+"""What hypothesis draws for rows of CMP and for what people write.
+
+Hostile, and of few kinds, so that they meet.
 
 What happens with it is in `tests/faults/test_model.py`.
 """

@@ -1,7 +1,9 @@
-"""What the faults showed: a pytest plugin that counts, rolls seeded dice, and writes the table of docs/how-it-was-tried.md.
+"""What the faults showed.
 
-A test of tests/faults runs short with the others, and at full length with --campaign. It tells what it did, how
-often, and what it found; what fails or is skipped is told by the plugin.
+A pytest plugin that counts, rolls seeded dice, and writes the table of docs/how-it-was-tried.md.
+
+A test of tests/faults runs short with the others, and at full length with --campaign. It tells what it did,
+how often, and what it found; what fails or is skipped is told by the plugin.
 """
 
 from __future__ import annotations
@@ -102,7 +104,10 @@ def _limit_s(item: pytest.Item) -> float:
 
 
 def every(step: int, cases: Iterable[Any]) -> list[Any]:
-    """Return cases of one kind as parameters: every `step`-th one is always tried, the others in a campaign."""
+    """Return cases of one kind as parameters.
+
+    Every `step`-th one is always tried, the others in a campaign.
+    """
     return [
         pytest.param(case, marks=pytest.mark.campaign) if place % step else case
         for place, case in enumerate(cases)

@@ -1,7 +1,7 @@
 """What the registries must hold, worked out anew from rows of CMP and the rules of the registries alone.
 
-A second implementation, small and slow, that shares nothing with the scanners: where both agree after any history,
-neither is wrong by itself.
+A second implementation, small and slow, that shares nothing with the scanners: where both agree after any
+history, neither is wrong by itself.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The command `omnicdc`, whose daemon meets faults at named points: a program, started as the command is.
 
-The file that FAULTS names holds lines `POINT: DEED`; each time the daemon passes a point, the file is read, and a deed
-found there is done. A point is what `pipeline.run_once` tells its observer (`rename git`, `acknowledged`); `*` stands for
-the rest of a name. Deeds: `kill` (SIGKILL), `hang`, or the name of an errno, raised as the system would. Without
-the file nothing happens: removing it mends everything.
+The file that FAULTS names holds lines `POINT: DEED`; each time the daemon passes a point, the file is read,
+and a deed found there is done. A point is what `pipeline.run_once` tells its observer (`rename git`,
+`acknowledged`); `*` stands for the rest of a name. Deeds: `kill` (SIGKILL), `hang`, or the name of an errno,
+raised as the system would. Without the file nothing happens: removing it mends everything.
 
-PATIENCE holds words `MODULE.CONSTANT=SECONDS`, so that a test of a time-out need not wait for as long as an operator would.
+PATIENCE holds words `MODULE.CONSTANT=SECONDS`, so that a test of a time-out need not wait for as long as an
+operator would.
 """
 
 from __future__ import annotations

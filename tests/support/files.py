@@ -104,7 +104,10 @@ class Files:
 
 
 def own_database(server: str) -> Iterator[str]:
-    """Give a database of our own: most tests here need no capture, and a table is sooner made than a database."""
+    """Give a database of our own.
+
+    Most tests here need no capture, and a table is sooner made than a database.
+    """
     name = pgsql.Identifier(f"omnicdc_files_{os.getpid()}")
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(pgsql.SQL("create database {}").format(name))

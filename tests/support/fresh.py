@@ -1,4 +1,6 @@
-"""Servers of a test's own: `initdb` takes most of a second of a processor, so it is run once, and its work copied.
+"""Servers of a test's own.
+
+`initdb` takes most of a second of a processor, so it is run once, and its work copied.
 
 All processes of a run share that one.
 The copies have one system identifier; a test of two clusters makes one by EmbeddedServer itself.

@@ -1,4 +1,7 @@
-"""A daemon that hangs between two transactions: one that hangs in the middle of one holds locks, which is another test."""
+"""A daemon that hangs between two transactions.
+
+One that hangs in the middle of one holds locks, which is another test.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""What hands do to a file: edit, cut, remove it, put something else in its place. Nothing is asked or checked.
+"""What hands do to a file: edit, cut, remove it, put something else in its place.
 
-`test_hands` has more of them, with what each must be answered by; here they are a few among all else that happens.
+Nothing is asked or checked.
+
+`test_hands` has more of them, with what each must be answered by; here they are a few among all else that
+happens.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ def remove(path: Path) -> None:
 
 
 def put_at_once(path: Path, text: str) -> None:
-    """Put another text there at once, as a careful editor does: who looks meanwhile sees one change, not an empty file first."""
+    """Put another text there at once, as a careful editor does.
+
+    Who looks meanwhile sees one change, not an empty file first.
+    """
     other = path.parents[3] / "an editor's own"
     other.write_text(text)
     other.replace(path)
@@ -37,7 +43,10 @@ def swap(one: Path, other: Path) -> None:
 
 
 def file_instead(directory: Path) -> Path:
-    """Put a file in a directory's place, so that not even root can write there; returns where the directory is now."""
+    """Put a file in a directory's place, so that not even root can write there.
+
+    Returns where the directory is now.
+    """
     moved = directory.with_name("moved away")
     moved.touch()
     swap(moved, directory)

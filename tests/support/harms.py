@@ -1,7 +1,8 @@
 """What a hand may do to a file that is the daemon's, by itself or beside other hands.
 
-Several act at once, and the daemon exchanges names meanwhile, so that what a hand made may be another hand's link a
-moment later. None follows one: whatever happens to a precious file is the daemon's doing then. `hands` has a few simple ones.
+Several act at once, and the daemon exchanges names meanwhile, so that what a hand made may be another hand's
+link a moment later. None follows one: whatever happens to a precious file is the daemon's doing then. `hands`
+has a few simple ones.
 """
 
 from __future__ import annotations
@@ -164,7 +165,8 @@ def empty_directory(path: Path, _: Outside) -> None:
 
 def full_directory(path: Path, _: Outside) -> None:
     directory(path)
-    # The daemon may exchange it for what another hand put there: moved aside already, or a link to what is precious.
+    # The daemon may exchange it for what another hand put there: moved aside already, or a link to what is
+    # precious.
     with suppress(OSError):
         above = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -276,7 +278,10 @@ def meddle(path: Path, outside: Outside, roll: random.Random) -> None:
 
 
 def meddle_beside(host: Host, outside: Outside, roll: random.Random) -> None:
-    """Harm everything but the registries; a directory that nobody but a person may remove is removed again."""
+    """Harm everything but the registries.
+
+    A directory that nobody but a person may remove is removed again.
+    """
     registry = host.root / roll.choice(REGISTRIES)
     deeds: list[Callable[[], object]] = [
         lambda: roll.choice(MANY)(roll.choice(notes(host)), outside),

@@ -32,7 +32,8 @@ REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
 
 COMMAND = str(Path(sys.executable).with_name("omnicdc"))
 DEADLINE_S = 60.0
-"""How long a test waits for what must come: much longer than it ever takes, on a slow or busy machine as well."""
+"""How long a test waits for what must come: much longer than it ever takes, on a slow or busy machine as
+well."""
 
 LEAVE_S = 3.0
 
@@ -58,7 +59,10 @@ def until(claim: Callable[[], object], what: str) -> None:
 def process(
     command: Sequence[str], env: Mapping[str, str], *, cold: bool = False, **streams: int
 ) -> subprocess.Popen[str]:
-    """Start a command, on pipes if not told otherwise: forked by a process that has imported it, where that can be done."""
+    """Start a command, on pipes if not told otherwise.
+
+    Forked by a process that has imported it, where that can be done.
+    """
     words, to = [*command], PIPES | streams
     kind: type[subprocess.Popen[str]] = subprocess.Popen
     for program, name in (((COMMAND,), "omnicdc"), (PROGRAM, "faulty")):

@@ -1,4 +1,7 @@
-"""A mount that hangs, as one of a network file system whose server is gone: FUSE, whose server never answers."""
+"""A mount that hangs, as one of a network file system whose server is gone.
+
+FUSE, whose server never answers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ DETACH = 2
 
 @contextmanager
 def hung_mount(path: Path) -> Iterator[Path]:
-    """Mount it at a new directory; whoever looks into it waits until the end of the block. Skips without the right to."""
+    """Mount it at a new directory; whoever looks into it waits until the end of the block.
+
+    Skips without the right to.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     path.mkdir(parents=True)
     try:

@@ -1,6 +1,7 @@
 """A daemon's session from within: opened as the daemon does, and it does what it is told to, once.
 
-`host` starts the command; here nothing is started, so that what takes a minute by the clock can be asked for at once.
+`host` starts the command; here nothing is started, so that what takes a minute by the clock can be asked for
+at once.
 """
 
 from __future__ import annotations

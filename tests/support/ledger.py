@@ -1,8 +1,9 @@
 """What several writers write, one transaction after the other, and what a registry may show of it.
 
-All of it follows from a seed. The status of each writer's first project is the number of its last transaction, so that
-whoever reads a file knows what it must hold of the writer's others: whole transactions, no fewer than it held before, and
-nothing that was undone. `crowd` has the writers, and the readers as programs.
+All of it follows from a seed. The status of each writer's first project is the number of its last
+transaction, so that whoever reads a file knows what it must hold of the writer's others: whole transactions,
+no fewer than it held before, and nothing that was undone. `crowd` has the writers, and the readers as
+programs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _FIRST = "10000000-"
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One transaction: what it writes and deletes, what it rolls back to a savepoint, and whether all of it is undone."""
+    """One transaction.
+
+    What it writes and deletes, what it rolls back to a savepoint, and whether all of it is undone.
+    """
 
     written: tuple[int, ...] = (0,)
     deleted: tuple[int, ...] = ()
@@ -172,7 +176,10 @@ class Ledger:
         self._writers = [_Writer(seed, writer) for writer in range(WRITERS)]
 
     def look(self, data: bytes) -> list[int]:
-        """Return each writer's last transaction in a file; AssertionError says what no snapshot of CMP could show."""
+        """Return each writer's last transaction in a file.
+
+        AssertionError says what no snapshot of CMP could show.
+        """
         found: list[dict[int, int]] = [{} for _ in self._writers]
         for project in self._read(data):
             assert project.row not in found[project.writer], f"{project} is there twice"

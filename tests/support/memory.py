@@ -1,4 +1,7 @@
-"""Where a server of the tests keeps its data: in memory, where there is enough of it, as nothing of it has to last."""
+"""Where a server of the tests keeps its data.
+
+In memory, where there is enough of it, as nothing of it has to last.
+"""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Mirrors:
     """Three programs that watch one directory from its present content on; a context manager.
 
-    `rereading` copies a file that arrived or was closed by its writer, and removes what departed. `moving` renames its
-    own copy where a file was renamed, and copies what a writer closed. `closing` heeds nothing but closed files.
+    `rereading` copies a file that arrived or was closed by its writer, and removes what departed. `moving`
+    renames its own copy where a file was renamed, and copies what a writer closed. `closing` heeds nothing
+    but closed files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -53,7 +54,10 @@ class Mirrors:
         os.close(self._events)
 
     def follow(self) -> None:
-        """Do what the events until now ask for. The kernel has queued them before the call that caused them returned."""
+        """Do what the events until now ask for.
+
+        The kernel has queued them before the call that caused them returned.
+        """
         with suppress(BlockingIOError):
             while data := os.read(self._events, 1 << 16):
                 while data:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_the_call(event: str, about: object, deed: Callable[[], None]) -> Iterator[None]:
-    """Do something once, just before this process makes a system call about something: sys.addaudithook names the calls."""
+    """Do something once, just before this process makes a system call about something.
+
+    Sys.addaudithook names the calls.
+    """
     due = [deed]
 
     def hook(name: str, arguments: tuple[object, ...]) -> None:

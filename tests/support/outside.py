@@ -85,7 +85,10 @@ class Outside:
             _libc.fanotify_mark(self._fanotify, 1, mask, -1, os.fsencode(directory))
 
     def _deeds(self) -> list[str]:
-        """Return what the kernel noted. Hands that give a precious file another name change its attributes, too."""
+        """Return what the kernel noted.
+
+        Hands that give a precious file another name change its attributes, too.
+        """
         deeds = []
         with suppress(OSError):
             while data := os.read(self._fanotify, 1 << 16):

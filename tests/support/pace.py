@@ -1,8 +1,8 @@
 """How fast this machine is while a test runs: the yardstick of every claim about seconds.
 
-A claim such as "within a second" holds on the machine where the limit was chosen, with nothing else to do. On another
-machine, or beside other work, the same steps take longer. So a thread repeats one small piece of work throughout the
-test, and the limit grows with what that takes.
+A claim such as "within a second" holds on the machine where the limit was chosen, with nothing else to do. On
+another machine, or beside other work, the same steps take longer. So a thread repeats one small piece of work
+throughout the test, and the limit grows with what that takes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Pace:
         self._thread = threading.Thread(target=self._measure, daemon=True)
 
     def allows(self, seconds: float) -> float:
-        """Return the limit here and now of what takes at most `seconds` on a quiet machine; never less than that."""
+        """Return the limit here and now of what takes at most `seconds` on a quiet machine.
+
+        Never less than that.
+        """
         took = [*self._took, _unit()]
         slowness = max(1.0, statistics.median(took) / UNIT_S)
         return seconds * slowness + STALLS * max(took)

@@ -43,7 +43,10 @@ INSTALL = "`omnicdc install"
 
 
 class Writers:
-    """CMP's writers: connections that insert, update and delete without a pause, whatever happens to the schema."""
+    """CMP's writers.
+
+    Connections that insert, update and delete without a pause, whatever happens to the schema.
+    """
 
     def __init__(self, dsn: str, *own: type[Exception], hands: int = 2) -> None:
         self.table = "projects"
@@ -193,7 +196,10 @@ class Place:
         return said
 
     def heals(self) -> None:
-        """Wait until all is well; if `omnicdc install` is named on the way, run it. A session that was lost comes back."""
+        """Wait until all is well; if `omnicdc install` is named on the way, run it.
+
+        A session that was lost comes back.
+        """
         until(lambda: not (told := self.faults()) or INSTALL in told[0], "well, or a command is named")
         if any(INSTALL in fault for fault in self.faults()):
             self.mend()

@@ -1,4 +1,7 @@
-"""What may stand between the daemon and its server: a proxy on loopback that forwards bytes, until it is told not to."""
+"""What may stand between the daemon and its server.
+
+A proxy on loopback that forwards bytes, until it is told not to.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 PIECE = 65536
 NOTIFICATION = b"A"
-"""The type of the message that carries one: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
+"""The type of the message that carries one:
+https://www.postgresql.org/docs/current/protocol-message-formats.html."""
 
 
 class _Messages:
@@ -35,8 +39,8 @@ class _Messages:
 class Proxy:
     """Forwards each connection to the server of a connection string; a context manager.
 
-    Deaf, it still takes connections and bytes, as the kernel acknowledges them for it, and passes none on. Mute, it
-    loses notifications and nothing else.
+    Deaf, it still takes connections and bytes, as the kernel acknowledges them for it, and passes none on.
+    Mute, it loses notifications and nothing else.
     """
 
     def __init__(self, dsn: str) -> None:

@@ -1,7 +1,7 @@
 """Compares what a registry host serves with a full rebuild, and waits for a barrier first.
 
-A comparison of files is only fair when nothing is on its way to them: every test that makes one calls this module, and
-tests/unit/test_claims.py sees to it.
+A comparison of files is only fair when nothing is on its way to them: every test that makes one calls this
+module, and tests/unit/test_claims.py sees to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ SETTLED = ("published", "nothing_to_do", "quarantined")
 
 
 def rebuilt(cmp: Cmp, **env: str) -> dict[str, bytes]:
-    """Return what a host that starts from nothing publishes now, as `Host.content` does; it leaves no trace in CMP."""
+    """Return what a host that starts from nothing publishes now, as `Host.content` does.
+
+    It leaves no trace in CMP.
+    """
     with tempfile.TemporaryDirectory(prefix="omnicdc-fresh-") as directory:
         fresh = Host(Path(directory) / "fresh", cmp.dsn)
         run_to_the_end(fresh.config(**env), Stop(), lambda _point: None)
@@ -36,7 +39,8 @@ def rebuilt(cmp: Cmp, **env: str) -> dict[str, bytes]:
 def assert_as_rebuilt(cmp: Cmp, *hosts: Host, **env: str) -> None:
     """Claim that every file of these hosts is what a full rebuild writes, byte for byte, times of generation aside.
 
-    Waits until the hosts' daemons, where they run, have published everything that was committed before this call.
+    Waits until the hosts' daemons, where they run, have published everything that was committed before this
+    call.
     """
     barrier(cmp, *hosts)
     wanted = rebuilt(cmp, **env)
@@ -55,7 +59,10 @@ def served(cmp: Cmp) -> bool:
 
 
 def barrier(cmp: Cmp, *hosts: Host) -> None:
-    """Wait until every daemon that serves has published what is committed; of hosts without a daemon, nothing is awaited."""
+    """Wait until every daemon that serves has published what is committed.
+
+    Of hosts without a daemon, nothing is awaited.
+    """
     if any(host.serves() for host in hosts):
         until(lambda: served(cmp), "a daemon serves")
         verdict = cmp.wait()

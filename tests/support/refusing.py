@@ -12,7 +12,10 @@ SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 
 
 class Peer:
-    """Listens on 127.0.0.1. With `fields` it refuses each connection with that error; without, it never says a word."""
+    """Listens on 127.0.0.1. With `fields` it refuses each connection with that error.
+
+    Without, it never says a word.
+    """
 
     def __init__(self, fields: dict[str, str] | None = None) -> None:
         self.fields = fields

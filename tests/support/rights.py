@@ -1,4 +1,7 @@
-"""The permissions of files, which bind everybody but root: a test that is run by root puts that right away for a while."""
+"""The permissions of files, which bind everybody but root.
+
+A test that is run by root puts that right away for a while.
+"""
 
 from __future__ import annotations
 

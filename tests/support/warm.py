@@ -1,9 +1,11 @@
-"""Starts the command without waiting for its imports: a process that has made them forks one child for each command.
+"""Starts the command without waiting for its imports.
 
-A command spends most of its time importing, and the tests start hundreds. `Warm` is `subprocess.Popen` for them: real
-processes with arguments, environment, streams, signals and an exit status of their own, children of the test. What
-they do not have is an exec: /proc shows the server's command line and environment. Tests of those start the command
-cold, as `support.host.Host` does where it is told to.
+A process that has made them forks one child for each command.
+
+A command spends most of its time importing, and the tests start hundreds. `Warm` is `subprocess.Popen` for
+them: real processes with arguments, environment, streams, signals and an exit status of their own, children
+of the test. What they do not have is an exec: /proc shows the server's command line and environment. Tests of
+those start the command cold, as `support.host.Host` does where it is told to.
 
 As a program this file is the server; it reads requests from the socket whose number it is given.
 """
@@ -40,7 +42,10 @@ _HELD = ("PYTHON", "LD_", "COVERAGE_")
 
 
 def can_start(env: Mapping[str, str]) -> bool:
-    """Whether a command with this environment can be forked; OMNICDC_TEST_COLD=1 has every one started cold."""
+    """Whether a command with this environment can be forked.
+
+    OMNICDC_TEST_COLD=1 has every one started cold.
+    """
     return not os.environ.get("OMNICDC_TEST_COLD") and not any(name.startswith(_HELD) for name in env)
 
 
@@ -64,7 +69,8 @@ class _Server:
     """The process that forks."""
 
     def __init__(self) -> None:
-        # The child's parent is the server's child, which ends at once: then it becomes ours, whom we can wait for.
+        # The child's parent is the server's child, which ends at once: then it becomes ours, whom we can wait
+        # for.
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
         self._socket, theirs = socket.socketpair()
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -111,7 +117,10 @@ def _read(stream: socket.socket, count: int) -> bytes:
 
 
 def serve(stream: socket.socket) -> Callable[[], None] | None:
-    """Fork a child for each request; returns in the child, with what it is to do, and in the server at the end: None."""
+    """Fork a child for each request.
+
+    Returns in the child, with what it is to do, and in the server at the end: None.
+    """
     while True:
         try:
             header, streams, _, _ = socket.recv_fds(stream, _LENGTH.size, 3)

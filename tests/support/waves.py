@@ -108,7 +108,10 @@ def content(path: Path) -> bytes:
 
 
 def put_back(away: Path, place: Path) -> None:
-    """Put a directory back in its place: at once, for the daemon makes a new one as soon as it is missing, and writes into it."""
+    """Put a directory back in its place.
+
+    At once, for the daemon makes a new one as soon as it is missing, and writes into it.
+    """
     while True:
         with suppress(FileNotFoundError):
             place.lstat()

@@ -1,4 +1,7 @@
-"""Takes down what CMP committed, in its order, and holds the files against it: at any moment, and once it is quiet."""
+"""Takes down what CMP committed, in its order, and holds the files against it.
+
+At any moment, and once it is quiet.
+"""
 
 from __future__ import annotations
 
@@ -77,10 +80,12 @@ class Witness:
             self._moments.append(Moment(int(token), wanted))
 
     def restarted(self, lost: list[str]) -> None:
-        """Take down that the server was restarted, and which transactions were open; forget what a crash may forget.
+        """Take down that the server was restarted, and which transactions were open.
 
-        One that changed nothing may have left no trace on the server's disk, even committed; the number of one that left
-        none is given out again, to another.
+        Forget what a crash may forget.
+
+        One that changed nothing may have left no trace on the server's disk, even committed; the number of
+        one that left none is given out again, to another.
         """
         next_one = int(self._cmp.value("select split_part(next_xid, ':', 2) from pg_control_checkpoint()"))
         changed = {
@@ -159,7 +164,8 @@ class Witness:
     def _held(self) -> bool:
         """Whether a daemon has the consumer's name; it must not have acknowledged the future."""
         ahead = self._cmp.value(
-            "select count(*) from omnicdc.consumer where pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot())"
+            "select count(*) from omnicdc.consumer where pg_snapshot_xmax(snapshot) > "
+            "pg_snapshot_xmax(pg_current_snapshot())"
         )
         assert ahead == 0
         return (

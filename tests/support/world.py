@@ -1,4 +1,6 @@
-"""All that the model's steps happen to: CMP on a server that may go down, and a registry host whose daemon meets faults.
+"""All that the model's steps happen to.
+
+CMP on a server that may go down, and a registry host whose daemon meets faults.
 
 `writer` is one of CMP's connections. What must hold, and what it is held against, is in `witness`.
 """

@@ -1,4 +1,7 @@
-"""One connection of CMP's, and the transaction that is open on it, if any; `world` takes down how each ends."""
+"""One connection of CMP's, and the transaction that is open on it, if any.
+
+`world` takes down how each ends.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class Ended(Protocol):
 
 
 class Writer:
-    """A statement outside a transaction is one of its own; a conflict undoes what it would undo for Genesis."""
+    """A statement outside a transaction is one of its own.
+
+    A conflict undoes what it would undo for Genesis.
+    """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[tuple[Any, ...]]], ended: Ended) -> None:
         self._connect, self._ended = connect, ended
@@ -49,7 +55,10 @@ class Writer:
             self.token = row[0] if row else None
 
     def run(self, statement: LiteralString | pgsql.Composed, *params: object, patience: str = "20ms") -> None:
-        """Run a statement in the open transaction or in its own; all writers share one thread, so none waits long."""
+        """Run a statement in the open transaction or in its own.
+
+        All writers share one thread, so none waits long.
+        """
         alone = self.token is None
         self.begin()
         try:
@@ -61,7 +70,10 @@ class Writer:
             self.end("commit")
 
     def exclude(self, statement: LiteralString) -> None:
-        """Run what takes CMP's table for itself: until it is committed nobody reads the table, the daemon neither."""
+        """Run what takes CMP's table for itself.
+
+        Until it is committed nobody reads the table, the daemon neither.
+        """
         kept = self.token is not None
         self.run(statement, patience="500ms")
         self.excludes = kept and self.token is not None

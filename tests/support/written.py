@@ -21,7 +21,8 @@ STAMP = "2026-11-22T20:59:55.573397+00:00"
 SCANNERS = list(scanners())
 IDS = [f"6f1c9a52-0000-4000-8000-{number:012}" for number in range(12)]
 HOSTILE = [
-    'a"b', "- uuid: " + IDS[1], f'\n    "{IDS[1]}": {{\n', f'\n    }},\n    "{IDS[1]}": {{', "\n    },\n    {\n",
+    'a"b', "- uuid: " + IDS[1], f'\n    "{IDS[1]}": {{\n', f'\n    }},\n    "{IDS[1]}": {{', ("\n    },\n    "
+                                                                                             "{\n"),
     f'"uuid": "{IDS[1]}"', IDS[1], "\n- uuid: x\n", "  name: x", "é\u2028\x85", "🚀", "null", "no", "[]", "{}", "1", "", " ",
     "#", "'", "\\", "\\n", "\t", "x: y", "- x", "\x7f", "\ufeff", "---\n", "...\n", "true",
 ]  # fmt: skip

@@ -50,7 +50,10 @@ Scene = dict[str, object]
 
 
 def main(*, whole: bool) -> None:
-    """Play the scenes, also when one before it failed, and print what was seen: the whole day, or what every run plays."""
+    """Play the scenes, also when one before it failed, and print what was seen.
+
+    The whole day, or what every run plays.
+    """
     server = EmbeddedServer(Path("/var/lib/cmp"), {"listen_addresses": "127.0.0.1"})
     prepare(server)
     seen: dict[str, Scene] = {}

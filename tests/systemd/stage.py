@@ -1,4 +1,7 @@
-"""What surrounds the scenes of rehearsal.py: CMP's server, what `pip install` leaves, and the ways to look at a service."""
+"""What surrounds the scenes of rehearsal.py.
+
+CMP's server, what `pip install` leaves, and the ways to look at a service.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ DEADLINE_S = 60.0
 
 
 def prepare(server: EmbeddedServer) -> None:
-    """Stand in for what surrounds the commands: CMP's server, its name, the machine's journal, `pip install`."""
+    """Stand in for what surrounds the commands.
+
+    CMP's server, its name, the machine's journal, `pip install`.
+    """
     subprocess.run(["systemctl", "start", "systemd-journald.socket"], check=True)
     with Path("/etc/hosts").open("a") as hosts:
         hosts.write("127.0.0.1 cmp.example.org\n")
@@ -44,7 +50,10 @@ def prepare(server: EmbeddedServer) -> None:
 
 
 def pip_install() -> None:
-    """Put in place what `pip install` would: the command, as this very interpreter, and the files for systemd."""
+    """Put in place what `pip install` would.
+
+    The command, as this very interpreter, and the files for systemd.
+    """
     own = sorted({Path(sys.prefix), Path(sys.base_prefix), CHECKOUT})
     readable_by_all(own)
     command = PREFIX / "bin/omnicdc"

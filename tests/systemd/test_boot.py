@@ -1,4 +1,6 @@
-"""The service under a real systemd: rehearsal.py plays an operator's day inside `boot`, and here is what it must come to.
+"""The service under a real systemd.
+
+Rehearsal.py plays an operator's day inside `boot`, and here is what it must come to.
 
 Skipped, with the reason, where the machine does not let one boot: no root, no overlay, no cgroup2.
 """

@@ -1,4 +1,7 @@
-"""The unit as systemd reads it, and the documentation that goes with it. What it does when run: test_boot.py."""
+"""The unit as systemd reads it, and the documentation that goes with it.
+
+What it does when run: test_boot.py.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,10 @@ def test_clients_that_wait_do_not_notice_a_crash() -> None:
 
 
 def test_the_watchdog_is_slower_than_the_longest_wait_for_the_database() -> None:
-    """While the server is away the daemon tells of itself between attempts only; a DSN may name several hosts."""
+    """While the server is away the daemon tells of itself between attempts only.
+
+    A DSN may name several hosts.
+    """
     between = supervisor.LONGEST_PAUSE_S + 5 * float(conninfo.ROBUST["connect_timeout"])
 
     assert seconds(setting("WatchdogSec")[0]) > between

@@ -1,4 +1,7 @@
-"""Whether a new file is open to more users than the one it replaces: decided from owner, group, mode and ACL."""
+"""Whether a new file is open to more users than the one it replaces.
+
+Decided from owner, group, mode and ACL.
+"""
 
 from __future__ import annotations
 

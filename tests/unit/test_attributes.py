@@ -236,7 +236,8 @@ def test_a_registry_is_held_where_the_new_file_would_be_more_open(foreign: Path)
         replace(foreign.parent, NAME, [b"new"])
 
     assert caught.value.message == (
-        f"cannot write {foreign}: its owner and group cannot be kept, and without it more users could read or "
+        f"cannot write {foreign}: its owner and group cannot be kept, and without it more users could read "
+        f"or "
         "write the new file"
     )
     assert f"`getfacl {foreign}`" in caught.value.hint
@@ -253,7 +254,8 @@ def test_an_acl_that_cannot_be_set_holds_the_registry_only_if_it_denied_somebody
     os.setxattr(foreign, ACCESS, acl(owner(6), user(1234, 4), owning_group(own), mask(4), others(0)))
     code = (
         "import sys; from pathlib import Path; from omnicdc.filesystem.atomic import stage\n"
-        "with stage(Path(sys.argv[1]), sys.argv[2], [b'new']) as staged: staged.swap(); print(*staged.not_kept)"
+        "with stage(Path(sys.argv[1]), sys.argv[2], [b'new']) as staged: staged.swap(); "
+        "print(*staged.not_kept)"
     )
 
     done = subprocess.run(

@@ -1,4 +1,7 @@
-"""The benchmark's judgement and what it tells: a promise is met or missed, and nothing that was measured gets lost."""
+"""The benchmark's judgement and what it tells.
+
+A promise is met or missed, and nothing that was measured gets lost.
+"""
 
 from __future__ import annotations
 

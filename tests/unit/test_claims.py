@@ -1,4 +1,7 @@
-"""What every test must keep to, so that a machine's speed decides nothing: read from the tests' own source."""
+"""What every test must keep to, so that a machine's speed decides nothing.
+
+Read from the tests' own source.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ SECONDS = re.compile(
 )
 PATIENT = re.compile(r"\ballows\(|\b(DEADLINE|NEVER|GRACE)_S\b|^deadline$")
 ENOUGH_S = 20
-"""A limit of so many seconds of the processor, or of three times as many by the clock, tells a hang from slowness."""
+"""A limit of so many seconds of the processor, or of three times as many by the clock, tells a hang from
+slowness."""
 
 
 @cache

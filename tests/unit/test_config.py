@@ -184,7 +184,8 @@ def test_a_file_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None
     (fault,) = faults({"config": tmp_path / "gone.yaml"})
 
     assert fault == (
-        f"{tmp_path}/gone.yaml: No such file or directory - name the file with --config FILE or OMNICDC_CONFIG"
+        f"{tmp_path}/gone.yaml: No such file or directory - name the file with --config FILE or "
+        f"OMNICDC_CONFIG"
     )
 
 

@@ -52,7 +52,8 @@ CHARACTERS = [
 ]
 TYPICAL = [
     "my-project", "https://github.com/acme/my-project", "git@github.com:acme/my.project.git", "PRIVATE",
-    "/home/me/work spaces/my-project", "My Project (v2)", "Žluťoučký kůň", "日本", "Rocket 🚀", "nothing", "on time",
+    "/home/me/work spaces/my-project", "My Project (v2)", ("Žluťoučký "
+                                                          "kůň"), "日本", "Rocket 🚀", "nothing", "on time",
     "0f8fad5b-d9cb-469f-a165-70867728950e", "12345678-1234-1234-1234-123456789012", "1e345678-0000-4000-8000-000000000000",
 ]
 # fmt: on
@@ -112,7 +113,10 @@ def meant(values: Sequence[str | None]) -> object:
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("values", [TRAPS, LONG, [None, "null", None]], ids=["traps", "long", "null"])
 def test_traps_survive(values: list[str | None], reader: str, scale: Scale) -> None:
-    """A campaign has each read by each reader; else the slow ones, which are in Python, read every fifth of many."""
+    """A campaign has each read by each reader.
+
+    Else the slow ones, which are in Python, read every fifth of many.
+    """
     some = values if reader in AS_FAST_AS_C else values[:: scale(5, 1) if len(values) > 10 else 1]
 
     assert READERS[reader](written(some)) == meant(some)
@@ -146,7 +150,10 @@ def test_every_character_survives(scale: Scale) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_nothing_short_is_mistaken_for_a_number_a_date_or_a_word(reader: str, scale: Scale) -> None:
-    """All that up to three such characters can spell, where it is left plain; of the slow readers as above."""
+    """All that up to three such characters can spell, where it is left plain.
+
+    Of the slow readers as above.
+    """
     spelt = ["".join(word) for length in (1, 2, 3) for word in product("01eE.-+:_xonyNT~=</", repeat=length)]
     expected = [word for word in spelt if yaml_text(word) == word]
 

@@ -91,7 +91,10 @@ def test_a_symlink_that_leads_to_no_file_keeps_the_last_valid_version_until_it_i
 
 
 def test_a_file_that_never_was_valid_is_not_said_to_have_a_last_valid_version(host: Host) -> None:
-    """At a first start: what it was to exclude is not excluded, and the message said that the last valid version stays."""
+    """At a first start.
+
+    What it was to exclude is not excluded, and the message said that the last valid version stays.
+    """
     host.exclude("exclusions: nonsense")
 
     (fault,) = host.store().faults

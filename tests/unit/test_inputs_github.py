@@ -1,4 +1,7 @@
-"""GitHub is asked through `gh`, which may be missing, logged out, slow or talk nonsense: then nothing changes."""
+"""GitHub is asked through `gh`, which may be missing, logged out, slow or talk nonsense.
+
+Then nothing changes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""People's files: what they meant is read, what cannot be read is told with its line, nothing they write does harm."""
+"""People's files.
+
+What they meant is read, what cannot be read is told with its line, nothing they write does harm.
+"""
 
 from __future__ import annotations
 

@@ -162,7 +162,10 @@ def test_other_workspaces_than_those_walked_are_not_primed(host: Host) -> None:
 
 @pytest.mark.parametrize("how", ["walk", "look"])
 def test_a_workspace_that_is_empty_because_nothing_is_mounted_there_is_a_fault(host: Host, how: str) -> None:
-    """An unmounted disk leaves an empty directory, which is another one; the last clone that is removed leaves the same one."""
+    """An unmounted disk leaves an empty directory, which is another one.
+
+    The last clone that is removed leaves the same one.
+    """
     store = host.store()
 
     def faults() -> list[str]:

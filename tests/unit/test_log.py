@@ -129,7 +129,8 @@ def test_no_color_is_heeded_and_data_cannot_steer_the_terminal() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://u:hunter2@db/cms", "connecting to postgres://u:hunter2@x@db failed", "https://:hunter2@host",
+        "postgresql://u:hunter2@db/cms", ("connecting to postgres://u:hunter2@x@db "
+                                         "failed"), "https://:hunter2@host",
         "host=db password=hunter2 user=u", "password = 'it''s hunter2'", r"password='it\'s hunter2' x",
         "postgresql://db/cms?user=u&password=hunter2&x=1", "PGPASSWORD=hunter2", "CMP_DB_PASSWORD: hunter2",
         '{"password": "a hunter2"}', "{'password': 'a hunter2'}", repr("x='password=\\'a hunter2\\''"),
@@ -296,7 +297,10 @@ def test_the_end_of_a_failure_is_told_once_and_the_next_one_starts_anew() -> Non
 
 
 def test_a_new_cause_of_a_repeating_failure_is_logged_at_once() -> None:
-    """A password that was changed while the server was away was logged after a minute. Other numbers are no new cause."""
+    """A password that was changed while the server was away was logged after a minute.
+
+    Other numbers are no new cause.
+    """
     failure = Repeating("session_lost", Clock())
     causes = [
         "refused by port 5432",

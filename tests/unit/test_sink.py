@@ -1,4 +1,7 @@
-"""Lines for a reader that does not read: the writer goes on, order is kept, and what was dropped is counted."""
+"""Lines for a reader that does not read.
+
+The writer goes on, order is kept, and what was dropped is counted.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,10 @@ def test_what_does_not_fit_is_dropped_and_counted_where_it_is_missing(
 
 
 def test_a_line_is_written_when_the_call_returns() -> None:
-    """To a reader that reads: what is written to stderr in other ways comes before and after it, as it should."""
+    """To a reader that reads.
+
+    What is written to stderr in other ways comes before and after it, as it should.
+    """
     reading, writing = os.pipe()
     with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
         configure("info", stream)

@@ -1,4 +1,7 @@
-"""The watch list is what PostgreSQL's own parser finds that a SELECT reads; what a scanner must not do is refused."""
+"""The watch list is what PostgreSQL's own parser finds that a SELECT reads.
+
+What a scanner must not do is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""omnicdc beside others that carry a row's change from PostgreSQL to a consumer: the same upserts, server and minutes.
+"""omnicdc beside others that carry a row's change from PostgreSQL to a consumer.
 
-`compare` measures: on one `server`, the `entrants`, by their `delivery`. A consumer is a `program` that runs as a process of
-its own and tells of each arrival through `recorder`. The other modules are one consumer each, and say in their docstring how
-their product is set up, and why so.
+The same upserts, server and minutes.
+
+`compare` measures: on one `server`, the `entrants`, by their `delivery`. A consumer is a `program` that runs
+as a process of its own and tells of each arrival through `recorder`. The other modules are one consumer each,
+and say in their docstring how their product is set up, and why so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""omnicdc's capture alone, and a consumer that only records arrival: like for like with the others, for no file is written.
+"""omnicdc's capture alone, and a consumer that only records arrival.
+
+Like for like with the others, for no file is written.
 
 It reads, parks, and rests after a batch of many, as the daemon does.
 """

@@ -121,7 +121,10 @@ class Comparison:
         return replace(entrant.writer, seconds=WARMING_S).rate(CLIENTS)
 
     def _arrivals(self, entrant: Entrant) -> Iterator[float]:
-        """Yield milliseconds. Between two upserts everybody goes back to sleep, for a time that meets nobody's timer."""
+        """Yield milliseconds.
+
+        Between two upserts everybody goes back to sleep, for a time that meets nobody's timer.
+        """
         if entrant.name == NOBODY:
             return
         for number in range(1 + (QUICK_UPSERTS if self._run.effort.quick else UPSERTS)):

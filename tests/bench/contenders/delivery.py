@@ -1,4 +1,7 @@
-"""How a contender delivers, as the measuring process sees it: who consumes, and when a change has reached them."""
+"""How a contender delivers, as the measuring process sees it.
+
+Who consumes, and when a change has reached them.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ class Delivery:
         """Undo it, and let go of whatever only `once` needs."""
 
     def pause(self) -> None:
-        """Take no processor time; not from within a transaction, whose end others would wait for. Raises SilentError."""
+        """Take no processor time; not from within a transaction, whose end others would wait for.
+
+        Raises SilentError.
+        """
         if not self._process:
             return
         deadline = time.monotonic() + DEADLINE_S
@@ -100,7 +106,10 @@ class Delivery:
 
 
 class Hearing(Propagation):
-    """Hears only while it is asked: unread, what PostgreSQL tells would fill the socket, and then its backend hangs."""
+    """Hears only while it is asked.
+
+    Unread, what PostgreSQL tells would fill the socket, and then its backend hangs.
+    """
 
     def forget(self) -> None:
         """Throw away what has been told."""
@@ -151,7 +160,10 @@ class Consumer(Delivery):
         return self._once(DEADLINE_S)
 
     def settle(self) -> None:
-        """Not everybody keeps up with pgbench: what is left in a queue is thrown away, notifications are taken."""
+        """Not everybody keeps up with pgbench.
+
+        What is left in a queue is thrown away, notifications are taken.
+        """
         if self._purge:
             self._estate.cmp.conn.execute(self._purge)
         self._program.wait_until_quiet(DRAIN_S)

@@ -1,7 +1,10 @@
-"""The least that one can write oneself: a row trigger that sends the row with pg_notify, and psycopg that listens.
+"""The least that one can write oneself.
 
-psycopg in its C build, synchronous and blocking: nothing is between the socket and the consumer. Nothing is kept
-either: what is sent while the consumer is away is lost, and a row of 8,000 bytes fails the application's statement.
+A row trigger that sends the row with pg_notify, and psycopg that listens.
+
+psycopg in its C build, synchronous and blocking: nothing is between the socket and the consumer. Nothing is
+kept either: what is sent while the consumer is away is lost, and a row of 8,000 bytes fails the application's
+statement.
 """
 
 from __future__ import annotations

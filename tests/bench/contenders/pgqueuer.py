@@ -1,8 +1,11 @@
-"""pgqueuer: a row trigger puts a job into its queue, its own trigger notifies, its own worker runs the entrypoint.
+"""pgqueuer.
 
-As its pages on performance and drivers advise: one direct asyncpg connection for the queue manager, uvloop (which its
-own command takes where it is there), autovacuum settings applied, everything else as it comes. Its way of putting a
-job in from SQL also writes a row into pgqueuer_log, for its statistics; here it is spared that, which favours it.
+A row trigger puts a job into its queue, its own trigger notifies, its own worker runs the entrypoint.
+
+As its pages on performance and drivers advise: one direct asyncpg connection for the queue manager, uvloop
+(which its own command takes where it is there), autovacuum settings applied, everything else as it comes. Its
+way of putting a job in from SQL also writes a row into pgqueuer_log, for its statistics; here it is spared
+that, which favours it.
 """
 
 from __future__ import annotations

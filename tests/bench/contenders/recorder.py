@@ -1,4 +1,7 @@
-"""The consumer's side of the measurement: tells of each arrival, and when it was. Its other end is `program`."""
+"""The consumer's side of the measurement: tells of each arrival, and when it was.
+
+Its other end is `program`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from contextlib import suppress
 
 
 class Recorder:
-    """Where a consumer's arguments say that arrivals are told; the same for everybody, so that it costs everybody the same."""
+    """Where a consumer's arguments say that arrivals are told.
+
+    The same for everybody, so that it costs everybody the same.
+    """
 
     def __init__(self) -> None:
         self.dsn, address = sys.argv[1:]
@@ -18,6 +24,9 @@ class Recorder:
         self._socket.connect(address)
 
     def arrived(self, project: str) -> None:
-        """Tell that a project's change is here. Nobody listens while throughput is measured: then it is dropped."""
+        """Tell that a project's change is here.
+
+        Nobody listens while throughput is measured: then it is dropped.
+        """
         with suppress(BlockingIOError):
             self._socket.send(f"{time.time()} {project}".encode())
