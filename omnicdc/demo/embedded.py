@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 START_S = 30.0
-UNPRIVILEGED = "nobody"
-"""The user for PostgreSQL where this process is root: PostgreSQL refuses to run as root, and this user owns
-no files."""
+OVERFLOW_UID = 65534
+"""The kernel's overflow user, which owns no files: /proc/sys/kernel/overflowuid."""
 
 _SETTINGS = {
     "listen_addresses": "",
     # Every connection is trusted, so only the server's user and root may open the socket.
     "unix_socket_permissions": "0700",
 }
+
+
+def unprivileged() -> pwd.struct_passwd:
+    """Return the user for PostgreSQL where this process is root: PostgreSQL refuses to run as root."""
+    return pwd.getpwuid(OVERFLOW_UID)
 
 
 class EmbeddedServer:
@@ -51,7 +55,7 @@ class EmbeddedServer:
             **(settings or {}),
         }
         self._programs = programs or bundled()
-        self._user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
+        self._user = unprivileged() if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
 
     def create(self) -> None:
@@ -81,7 +85,8 @@ class EmbeddedServer:
         if made.returncode:
             said = made.stderr.decode().strip()
             raise OmnicdcError(
-                f"initdb failed: {said}", hint=f"is {self.directory} open to {UNPRIVILEGED}? see TMPDIR"
+                f"initdb failed: {said}",
+                hint=f"is {self.directory} open to {unprivileged().pw_name}? see TMPDIR",
             )
 
     def start(self) -> None:

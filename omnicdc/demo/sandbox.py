@@ -16,7 +16,7 @@ from omnicdc import db
 from omnicdc.capture.install import install
 from omnicdc.capture.watch_list import derive
 from omnicdc.demo import fixtures
-from omnicdc.demo.embedded import UNPRIVILEGED, EmbeddedServer
+from omnicdc.demo.embedded import EmbeddedServer, unprivileged
 from omnicdc.errors import ConfigError
 from omnicdc.registries.scanners import scanners
 
@@ -122,5 +122,6 @@ def _check(directory: Path) -> None:
         raise ConfigError(f"the path {parent} is too long for PostgreSQL's socket", hint=HINT)
     if os.geteuid() == 0 and not all(each.stat().st_mode & stat.S_IXOTH for each in directory.parents):
         raise ConfigError(
-            f"PostgreSQL does not run as root, and user {UNPRIVILEGED} has no access to {parent}", hint=HINT
+            f"PostgreSQL does not run as root, and user {unprivileged().pw_name} has no access to {parent}",
+            hint=HINT,
         )

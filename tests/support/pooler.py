@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc.demo.embedded import UNPRIVILEGED
+from omnicdc.demo.embedded import unprivileged
 from support.host import until
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def running(*, mode: str, size: int, host: str, port: str, user: str, patience_s
     command = [POOLER, str(directory / "ini")]
     if os.geteuid() == 0:  # refuses to run as root, as PostgreSQL does
         for path in (directory, *directory.iterdir()):
-            shutil.chown(path, UNPRIVILEGED)
-        command.insert(1, f"--user={UNPRIVILEGED}")
+            shutil.chown(path, unprivileged().pw_name)
+        command.insert(1, f"--user={unprivileged().pw_name}")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until(partial(_listens, directory / ".s.PGSQL.6432"), "pgbouncer listens")
