@@ -1,6 +1,6 @@
-"""What a scanner's SELECT reads, derived by PostgreSQL's own parser: the watch list, and who cares for what.
+"""The columns that the triggers compare, and which scanner reads which: derived by PostgreSQL's own parser.
 
-pglast is imported here only, and nothing that the clients import imports this.
+Only this module imports pglast. Code of the clients must not import it, because of its licence (GPL).
 """
 
 from __future__ import annotations

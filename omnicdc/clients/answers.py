@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 # Here, for programs that read the types of the answers.
-from omnicdc.delivery.picture import InputsState  # noqa: TC001
+from omnicdc.delivery.observation import InputsState  # noqa: TC001
 from omnicdc.delivery.verdict import Status
 
 if TYPE_CHECKING:

@@ -1,9 +1,7 @@
-"""A change of nothing that the daemon sends itself.
+"""The daemon's test of itself: a no-op change, a canary, that must pass through the whole pipeline.
 
-What it tells of its health rests on canaries that come home.
-
-Each travels as a change of CMP does: written through another connection, noted by the real trigger function,
-rung for, heard, read, acknowledged. `capture` hears the bell, `daemon` acts on what is found here.
+It is written through another connection, logged by the real trigger function, notified, received, read and
+acknowledged, as a change of CMP is. The daemon reports itself healthy only if its last canary arrived.
 """
 
 from __future__ import annotations
@@ -31,13 +29,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-HEARD_S = 5.0
-"""How long a bell may take. It takes a millisecond, and beside saturating writers some hundred."""
+NOTIFY_TIMEOUT_S = 5.0
+"""Longest time for a notification to arrive, in seconds. Normal: 1 ms; about 100 ms if writers load the server
+fully."""
 
-AT_ONCE_S = 0.001
-"""To listen for as good as no time."""
+POLL_ONCE_S = 0.001
+"""Time-out of a look that should not wait."""
 
-FULL = 0.5
+QUEUE_FULL_SHARE = 0.5
 """Of the server's queue of notifications; beyond it writers do not ring (sql/functions/notify_consumers.sql
 has the same number)."""
 
@@ -47,7 +46,7 @@ NOT_NOTED = Fault(
 QUEUE_FULL = Fault(
     "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by "
     "polling",
-    "somebody who listens is in a long transaction: `select pid, xact_start, query from pg_stat_activity "
+    "a session that uses LISTEN has a long open transaction: `select pid, xact_start, query from pg_stat_activity "
     "order by xact_start`",
 )
 DEAF = Fault(
@@ -55,7 +54,8 @@ DEAF = Fault(
     "connect to PostgreSQL itself, or to a pool in session mode; or set `wake: poll`",
 )
 NOT_ACKNOWLEDGED = Fault(
-    "what is acknowledged does not show in the database", "look whether two servers answer to this DSN"
+    "what is acknowledged does not show in the database",
+    "check whether this DSN reaches two different servers",
 )
 
 
@@ -93,7 +93,7 @@ def diagnose(flight: Flight) -> Fault | None:
     if not flight.noted:
         return NOT_NOTED
     if not flight.rung:
-        return QUEUE_FULL if flight.queue_usage >= FULL else DEAF
+        return QUEUE_FULL if flight.queue_usage >= QUEUE_FULL_SHARE else DEAF
     return None if flight.acknowledged else NOT_ACKNOWLEDGED
 
 
@@ -211,10 +211,10 @@ class Canary:
             self._next_try_s = min(max(self._next_try_s * 2, FIRST_RETRY_S), LONGEST_RETRY_S)
             self._retry_at = time.monotonic() + self._next_try_s
             log.debug("canary_not_sent", error=str(exc))
-            return AT_ONCE_S if isinstance(exc, (psycopg.OperationalError, DatabaseUnavailable)) else None
+            return POLL_ONCE_S if isinstance(exc, (psycopg.OperationalError, DatabaseUnavailable)) else None
         self._next_try_s = 0.0
         self.stage = Stage.FLYING
-        return HEARD_S
+        return NOTIFY_TIMEOUT_S
 
     def settle(self, wakeup: Wakeup) -> None:
         """After the reading that followed, acknowledge it and see how far it came.

@@ -1,14 +1,14 @@
 """Finds out why a connection failed.
 
-The SQLSTATE with which a server refused it, or what is wrong on this side.
+The result is the SQLSTATE with which a server refused it, or a local mistake (parameters, certificate,
+service file).
 
-libpq gives the text alone, and that is in the server's language. Its trace of what the server sends has the
-fields of the error, also behind TLS and after the password. So a refused connection is tried once more,
+libpq gives the text alone, and that is in the server's language. libpq's protocol trace shows the fields of the error, even over TLS and after the password. So a refused connection is tried once more,
 traced.
 
 An unknown service, a certificate that cannot be read or an invalid `sslmode` has no SQLSTATE, and libpq's
 text does not tell it apart from a server that is down. So libpq connects to a socket of our own, with the
-same parameters: if it does not even greet that one, no server is at fault.
+same parameters: if it sends no startup packet there, no server is at fault.
 """
 
 from __future__ import annotations

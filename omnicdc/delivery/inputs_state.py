@@ -16,7 +16,7 @@ from omnicdc.delivery.connections import as_connections
 
 if TYPE_CHECKING:
     from omnicdc.delivery.connections import Connections
-    from omnicdc.delivery.picture import InputsState
+    from omnicdc.delivery.observation import InputsState
     from omnicdc.delivery.verdict import Verdict
     from omnicdc.stop import Stop
 

@@ -1,6 +1,6 @@
 """How a wait ends: which verdict follows from what the database shows.
 
-Pure; `wait` asks and sleeps, `picture` holds what it saw.
+Pure; `wait` asks and sleeps, `observation` holds what it saw.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from omnicdc.model import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from omnicdc.delivery.picture import Consumer, Delivery, InputsState, Picture
+    from omnicdc.delivery.observation import Consumer, Delivery, InputsState, Observation
 
 Status = Literal[
     "published",
@@ -72,30 +72,30 @@ class Verdict:
         }
 
 
-def decide(picture: Picture) -> Verdict | None:
+def decide(observed: Observation) -> Verdict | None:
     """Return the verdict; None while it may still change by itself within a moment."""
-    verdict = _decided(picture)
-    return verdict and replace(verdict, left_out=picture.left_out, inputs=picture.inputs)
+    verdict = _decided(observed)
+    return verdict and replace(verdict, left_out=observed.left_out, inputs=observed.inputs)
 
 
-def give_up(picture: Picture, *, waited_s: float) -> Verdict:
+def give_up(observed: Observation, *, waited_s: float) -> Verdict:
     """Return the verdict once the time is up: who is missing, or at which stage it stands."""
-    return replace(_given_up(picture, waited_s), left_out=picture.left_out, inputs=picture.inputs)
+    return replace(_given_up(observed, waited_s), left_out=observed.left_out, inputs=observed.inputs)
 
 
-def no_consumer(picture: Picture) -> Verdict:
+def no_consumer(observed: Observation) -> Verdict:
     """Return the verdict that no daemon is running."""
-    names = tuple(consumer.name for consumer in picture.consumers)
+    names = tuple(consumer.name for consumer in observed.consumers)
     known = f": {', '.join(names)} not running" if names else "; none has ever run here"
-    cause = picture.no_writes
+    cause = observed.no_writes
     return Verdict(
         "no_consumer",
         f"no omnicdc daemon is alive{known}" + (f"; {cause.reason}" if cause else ""),
         cause.hint if cause else _START,
-        token=picture.token,
+        token=observed.token,
         consumers=names,
-        left_out=picture.left_out,
-        inputs=picture.inputs,
+        left_out=observed.left_out,
+        inputs=observed.inputs,
     )
 
 
@@ -115,21 +115,21 @@ def no_writes(*, standby: bool, only_reads: bool) -> Fault | None:
     return None
 
 
-def hosts_missing(picture: Picture) -> Verdict:
+def hosts_missing(observed: Observation) -> Verdict:
     """Return the verdict that not all hosts can be waited for, though that was asked."""
     return Verdict(
         "no_consumer",
-        f"all hosts were asked for, and no omnicdc daemon is alive on {', '.join(picture.left_out)}",
+        f"all hosts were asked for, and no omnicdc daemon is alive on {', '.join(observed.left_out)}",
         f"{_START}; a host that is gone for good: `omnicdc consumer forget NAME`",
-        token=picture.token,
-        consumers=tuple(consumer.name for consumer in picture.consumers),
-        left_out=picture.left_out,
-        inputs=picture.inputs,
+        token=observed.token,
+        consumers=tuple(consumer.name for consumer in observed.consumers),
+        left_out=observed.left_out,
+        inputs=observed.inputs,
     )
 
 
-def _decided(picture: Picture) -> Verdict | None:
-    transaction, token = picture.transaction, picture.token
+def _decided(observed: Observation) -> Verdict | None:
+    transaction, token = observed.transaction, observed.token
     if transaction is not None:
         if transaction.status == "aborted":
             return Verdict(
@@ -137,36 +137,36 @@ def _decided(picture: Picture) -> Verdict | None:
                 f"transaction {token} was rolled back: there is nothing to publish",
                 token=token,
             )
-        if picture.open:
+        if observed.open:
             return None
-    if picture.capture_fault:
-        return _capture_broken(picture)
-    alive = [consumer for consumer in picture.consumers if consumer.alive]
-    if transaction is not None and transaction.unnoted and _nothing_missed(alive or picture.consumers):
+    if observed.capture_fault:
+        return _capture_broken(observed)
+    alive = [consumer for consumer in observed.consumers if consumer.alive]
+    if transaction is not None and transaction.unnoted and _nothing_missed(alive or observed.consumers):
         return Verdict(
             "nothing_to_do",
             f"transaction {token} changed no watched column",
             token=token,
         )
-    complete = bool(alive) and not (picture.all_hosts and picture.left_out)
-    return _arrived(picture, alive) if complete and all(map(_up_to_date, alive)) else None
+    complete = bool(alive) and not (observed.all_hosts and observed.left_out)
+    return _arrived(observed, alive) if complete and all(map(_up_to_date, alive)) else None
 
 
-def _given_up(picture: Picture, waited_s: float) -> Verdict:
-    names = tuple(consumer.name for consumer in picture.consumers)
-    if picture.capture_fault:
-        return _capture_broken(picture)
-    if picture.open:
+def _given_up(observed: Observation, waited_s: float) -> Verdict:
+    names = tuple(consumer.name for consumer in observed.consumers)
+    if observed.capture_fault:
+        return _capture_broken(observed)
+    if observed.open:
         return Verdict(
             "timeout",
-            f"transaction {picture.token} is still open after {waited_s:.1f} s",
-            token=picture.token,
+            f"transaction {observed.token} is still open after {waited_s:.1f} s",
+            token=observed.token,
         )
-    if not any(consumer.alive for consumer in picture.consumers):
-        return no_consumer(picture)
-    if picture.all_hosts and picture.left_out:
-        return hosts_missing(picture)
-    late = [consumer for consumer in picture.consumers if consumer.alive and not _up_to_date(consumer)]
+    if not any(consumer.alive for consumer in observed.consumers):
+        return no_consumer(observed)
+    if observed.all_hosts and observed.left_out:
+        return hosts_missing(observed)
+    late = [consumer for consumer in observed.consumers if consumer.alive and not _up_to_date(consumer)]
     stages = "; ".join(
         (
             f"{consumer.name} has {consumer.behind} changes to publish"
@@ -180,7 +180,7 @@ def _given_up(picture: Picture, waited_s: float) -> Verdict:
         "timeout",
         f"not published after {waited_s:.1f} s: {stages}",
         "`omnicdc status` on the registry host",
-        token=picture.token,
+        token=observed.token,
         consumers=names,
     )
 
@@ -194,56 +194,58 @@ def _nothing_missed(consumers: Sequence[Consumer]) -> bool:
     return bool(consumers) and all(consumer.verified and not consumer.unread for consumer in consumers)
 
 
-def _capture_broken(picture: Picture) -> Verdict:
+def _capture_broken(observed: Observation) -> Verdict:
     return Verdict(
         "capture_broken",
-        f"changes may be missed: {picture.capture_fault}",
-        picture.capture_remedy,
-        token=picture.token,
+        f"changes may be missed: {observed.capture_fault}",
+        observed.capture_remedy,
+        token=observed.token,
     )
 
 
-def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
-    withheld = frozenset(registry for consumer in alive for registry, _, _ in _withheld(picture, consumer))
+def _arrived(observed: Observation, alive: Sequence[Consumer]) -> Verdict:
+    withheld = frozenset(registry for consumer in alive for registry, _, _ in _withheld(observed, consumer))
     for consumer in alive:
         if consumer.hidden:
             held = consumer.held[consumer.hidden[0]]
-            detail = f"{consumer.hidden[0]} is held: {held['reason']}{_not_known(picture, consumer.delivery)}"
-            return _verdict("held", picture, alive, detail, hint=held["hint"], withheld=withheld)
+            detail = (
+                f"{consumer.hidden[0]} is held: {held['reason']}{_not_known(observed, consumer.delivery)}"
+            )
+            return _verdict("held", observed, alive, detail, hint=held["hint"], withheld=withheld)
     for consumer in alive:
-        for registry, project, reason in _withheld(picture, consumer):
-            detail = f"project {project} is held back from {registry}: {reason}{_not_known(picture)}"
+        for registry, project, reason in _withheld(observed, consumer):
+            detail = f"project {project} is held back from {registry}: {reason}{_not_known(observed)}"
             hint = "fix the project's row in CMP"
-            return _verdict("quarantined", picture, alive, detail, hint=hint, withheld=withheld)
-    return _verdict("published", picture, alive, "the registries hold it")
+            return _verdict("quarantined", observed, alive, detail, hint=hint, withheld=withheld)
+    return _verdict("published", observed, alive, "the registries hold it")
 
 
-def _not_known(picture: Picture, delivery: Delivery | None = None) -> str:
+def _not_known(observed: Observation, delivery: Delivery | None = None) -> str:
     """Return the words that say, for an old transaction, that the verdict is about the registries as they are now."""
-    if picture.transaction is None or not picture.transaction.pruned or delivery is not None:
+    if observed.transaction is None or not observed.transaction.pruned or delivery is not None:
         return ""
-    return f" (the log no longer holds what transaction {picture.token} changed: it may be this)"
+    return f" (the log no longer holds what transaction {observed.token} changed: it may be this)"
 
 
-def _withheld(picture: Picture, consumer: Consumer) -> Iterator[tuple[str, str, str]]:
+def _withheld(observed: Observation, consumer: Consumer) -> Iterator[tuple[str, str, str]]:
     """Yield registry, project and reason of what a consumer's files do not show of what is waited for."""
     yield from ((registry, "", consumer.held[registry]["reason"]) for registry in consumer.hidden)
     for registry, held_back in consumer.quarantined.items():
-        for project in sorted(_concerned(picture, held_back)):
+        for project in sorted(_concerned(observed, held_back)):
             yield registry, project, held_back[project]
 
 
-def _concerned(picture: Picture, projects: Iterable[str]) -> set[str]:
+def _concerned(observed: Observation, projects: Iterable[str]) -> set[str]:
     """Return those of the projects that what is waited for is about; a barrier without names is about all."""
-    transaction = picture.transaction
+    transaction = observed.transaction
     if transaction is None:
-        return set(projects) if picture.projects is None else set(projects) & set(picture.projects)
+        return set(projects) if observed.projects is None else set(projects) & set(observed.projects)
     return set(projects) if transaction.may_concern_all else set(projects) & set(transaction.projects)
 
 
 def _verdict(
     status: Status,
-    picture: Picture,
+    observed: Observation,
     alive: Sequence[Consumer],
     detail: str,
     *,
@@ -252,9 +254,9 @@ def _verdict(
 ) -> Verdict:
     deliveries = [consumer.delivery for consumer in alive if consumer.delivery]
     last = max((delivery.at for delivery in deliveries), default=None)
-    since = picture.transaction.at if picture.transaction else picture.at
+    since = observed.transaction.at if observed.transaction else observed.at
     return Verdict(
-        status, detail, hint, picture.token,
+        status, detail, hint, observed.token,
         max((delivery.generation for delivery in deliveries), default=None),
         # Clocks are set back.
         max(0.0, (last - since).total_seconds() * 1000) if last and since else None,

@@ -19,7 +19,7 @@ from omnicdc import db
 from omnicdc.db import sql
 from omnicdc.delivery.connections import SLICE_S, Connections, as_connections
 from omnicdc.delivery.given import checked, no_token, seconds
-from omnicdc.delivery.picture import Consumer, Delivery, Picture, Transaction
+from omnicdc.delivery.observation import Consumer, Delivery, Observation, Transaction
 from omnicdc.delivery.verdict import Verdict, decide, give_up, hosts_missing, no_consumer, no_writes
 from omnicdc.errors import ConfigError
 from omnicdc.formats.text import is_unicode
@@ -89,9 +89,9 @@ def wait(
         while True:
             heard = source.heard()
             with source.connection(max(timeout_s + started - time.monotonic(), SLICE_S)) as conn:
-                picture = look(conn, goal)
+                observed = look(conn, goal)
             waited = time.monotonic() - started
-            if verdict := _ended(picture, waited, timeout_s, grace_s, stop):
+            if verdict := _ended(observed, waited, timeout_s, grace_s, stop):
                 return verdict
             left = max(0.0, timeout_s - waited)
             if source.sleep(heard, min(patience, left)):
@@ -101,7 +101,7 @@ def wait(
                 patience = min(patience * 2, source.patience_s)
 
 
-def look(conn: db.Connection, goal: Goal) -> Picture:
+def look(conn: db.Connection, goal: Goal) -> Observation:
     """Ask the database for everything that a decision depends on."""
     with db.confined(conn):
         transaction = _transaction(conn, goal.token) if goal.token is not None else None
@@ -123,7 +123,7 @@ def look(conn: db.Connection, goal: Goal) -> Picture:
         ]
         alive = any(one.alive for one in consumers)
         cause = None if alive else no_writes(**db.one(conn, "only_reads"))
-        return Picture(
+        return Observation(
             goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["remedy"],
             goal.projects, goal.at, goal.all_hosts, cause,
         )  # fmt: skip
@@ -175,17 +175,19 @@ def _goal(
     return Goal(None, barrier, tuple(projects), tokens, at, consumer, all_hosts)
 
 
-def _ended(picture: Picture, waited_s: float, timeout_s: float, grace_s: float, stop: Stop) -> Verdict | None:
+def _ended(
+    observed: Observation, waited_s: float, timeout_s: float, grace_s: float, stop: Stop
+) -> Verdict | None:
     """Return the verdict if there is one, or if there will be none in time."""
-    if verdict := decide(picture):
+    if verdict := decide(observed):
         return verdict
     if waited_s >= timeout_s or stop.requested:
-        return give_up(picture, waited_s=waited_s)
-    if waited_s < grace_s or picture.open:
+        return give_up(observed, waited_s=waited_s)
+    if waited_s < grace_s or observed.open:
         return None
-    if not any(one.alive for one in picture.consumers):
-        return no_consumer(picture)
-    return hosts_missing(picture) if picture.all_hosts and picture.left_out else None
+    if not any(one.alive for one in observed.consumers):
+        return no_consumer(observed)
+    return hosts_missing(observed) if observed.all_hosts and observed.left_out else None
 
 
 def _check_consumer(conn: db.Connection, name: str | None) -> None:

@@ -1,6 +1,6 @@
-"""One registry's file, and everything that is known of it: nothing else sets these facts.
+"""The daemon's memory of one registry file. Only this module changes these fields.
 
-`decide` says what is to be done, `publication` does it; `drift` reads and copies files.
+`decide` chooses what to do with a file, `publication` carries it out, `drift` reads and backs up files.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ class RegistryFile:
     state_dir: Path
     """Copies of external changes are kept there."""
     restore: bool = True
-    """Whether an external change is undone at once; else when CMP changes."""
+    """True: undo an external change at once. False: leave it until the next change of CMP rewrites the file."""
     published: Published | None = None
-    """As it was last put there; None while that is not known."""
+    """The file as we last published it; None if that is not known, as at a first start."""
     renamed_not_synced: Published | None = None
-    """What was put there and could not be synced: ours, and to be put there anew, for another sync would not
-    report what the failed one lost."""
+    """We renamed this file into place, but fsync failed. It is written again: a second fsync can succeed although
+    data was lost."""
     entries_on_disk: int = 0
-    """How many entries the file had that was there at the start, where `published` is not known."""
+    """Number of entries of the file found at the start; used while `published` is None."""
     needs_rehash: bool = True
-    """Whether only reading all of it can tell what it holds: at a start, and in a sweep."""
+    """True if the whole file must be read to know its content: at a start, and in a sweep."""
     announced: Signatures = field(default_factory=list)
-    """Files that are ours although the manifest may not tell of them."""
+    """Signatures of files that we wrote and that may not be in the manifest yet."""
     drift_reported: bool = False
     """Whether the external change that is in the file now was reported."""
     backed_up: Signature | None = None
-    """Which file was there when it was reported and backed up; None if none was."""
+    """Signature of the changed file that we reported and backed up; None if there was none."""
     drift_count: int = 0
     """How often an external change was found."""
     not_kept: tuple[str, ...] = ()
-    """Attributes of a replaced file that the new one could not be given, as last reported."""
+    """Attributes that could not be copied to the new file, as last reported: each is reported once."""
 
     @property
     def path(self) -> str:

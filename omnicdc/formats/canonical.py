@@ -1,6 +1,8 @@
-"""The shape of canonical_projects_uuids.json: an object `uuids`, from id to entry. Written and read here.
+"""Format of canonical_projects_uuids.json: renders entries and reads them back. No I/O.
 
-Pure.
+The file is an object whose key `uuids` leads from project id to entry. In all formats, a *unit* owns one entry: a
+project's id, or a repository's URL key. The *core* of an entry is its bytes without what all entries have; an
+*item* is an entry that was read.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 
 def entry(unit: str, name: str, fields: Mapping[str, object]) -> Entry:
     """Return a project's entry; they are sorted by name, then by id."""
-    # No line feed inside a JSON string is raw.
+    # A JSON string never has a raw line feed, so this only indents.
     lines = json_lines(fields).replace(b"\n", b"\n    ")
     return Entry((name, unit), b'    "%b": %b,\n' % (unit.encode(), lines))
 
 
 def frame(count: int, stamp: str) -> Frame:
-    """Return what stands around so many entries, written at this time."""
+    """Return header and footer for `count` entries, with the time `stamp`."""
     header = (
         '{\n  "version": "1.0.0",\n  "entity_type": "projects",\n'
         f'  "generated_at": "{stamp}",\n  "count": {count},\n  "uuids": {{'
@@ -46,7 +48,7 @@ class Members(Layout):
     _ID = re.compile(rb'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})": \{\n')
 
     def unit(self, core: bytes) -> str:
-        """Read it off the first line, where that is ours."""
+        """Take the id from the first line if we wrote it, else parse the entry."""
         match = self._ID.match(core)
         return match[1].decode() if match else self.item(core).unit
 

@@ -1,8 +1,6 @@
-"""Writes the log's lines where a reader may be slow or gone.
+"""Writes log events to a pipe, a socket or a terminal without blocking, though the reader is slow or gone.
 
-To a pipe, a socket or a terminal, without holding up the work.
-
-What is logged is decided in `log`.
+What is logged is decided in `events`. (The log of changes is another one: table omnicdc.change.)
 """
 
 from __future__ import annotations

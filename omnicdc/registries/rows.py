@@ -1,4 +1,4 @@
-"""Reads the rows that a scanner asks CMP for. One row that PostgreSQL cannot give does not cost the others.
+"""Reads the rows that a scanner asks CMP for. If PostgreSQL cannot return one row, the others are read.
 
 Such a row holds json that the server cannot decode, bytes that are no text, or lies on a lost page. `scan`
 says what is read when.
@@ -32,7 +32,7 @@ ROWS = 2000
 """How many a full scan fetches at once."""
 
 MOST_UNREADABLE = 100
-"""Each takes a dozen statements to be found. If there are more, something else is wrong than a row."""
+"""Finding one unreadable row takes about twelve statements. If there are more, another fault is the cause."""
 
 NOT_AS_EXPECTED = (
     psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError,
@@ -41,11 +41,11 @@ NOT_AS_EXPECTED = (
 """What PostgreSQL answers if CMP's table is not what a scanner reads, or holds a row that cannot be read."""
 
 _OF_THE_TABLE = {"42", "0A", "3F", "57"}
-"""Classes of SQLSTATE that no single row is to blame for: a column, table, function or right is missing, or
-it took too long."""
+"""Classes of SQLSTATE that mean a fault of the whole table, not of one row: a column, table, function or
+right is missing, or it took too long."""
 
-LIMIT = "45s"
-"""For one statement: longer than a lock is waited for, and three of them are shorter than the watchdog."""
+STATEMENT_TIMEOUT = "45s"
+"""For one statement. Longer than the lock time-out, and three of them are shorter than the watchdog's limit."""
 
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -134,15 +134,15 @@ def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
 
 
 def limit(conn: Connection, *, local: bool = True) -> None:
-    """Have no statement take longer than LIMIT, or than was set for the role, the database or the DSN: in this transaction, or the session."""
-    db.run(conn, "limit_statements", {"limit": LIMIT, "local": local})
+    """Have no statement take longer than STATEMENT_TIMEOUT, or than was set for the role, the database or the DSN: in this transaction, or the session."""
+    db.run(conn, "limit_statements", {"limit": STATEMENT_TIMEOUT, "local": local})
 
 
 def too_slow(exc: pg.QueryCanceled) -> RegistryError:
     """Explain a statement that was cut off."""
     return RegistryError(
         f"CMP cannot be read in time: {_first_line(exc)}",
-        hint=f"look at the server; the limit is {LIMIT}, unless `alter role {role_of(exc)} set "
+        hint=f"look at the server; the limit is {STATEMENT_TIMEOUT}, unless `alter role {role_of(exc)} set "
         f"statement_timeout = '5min'` says otherwise",
     )
 

@@ -1,4 +1,4 @@
-"""What a rebuild would change in one registry's file, entry by entry; for people too. No I/O."""
+"""Compares one registry's file with what CMP says, entry by entry, and formats the result as a diff. No I/O."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     _Owned = tuple[str, "Side"]
     _Compared = tuple[int, tuple["EntryDifference", ...], Differences]
 
-LONGEST = 2000
+MAX_DIFF_LINES = 2000
 """Lines of an entry beyond which it is not compared line by line."""
 
-WIDEST = 300
+MAX_LINE_CHARS = 300
 """Characters of a line beyond which it is cut."""
 
-START = "is the daemon running? `omnicdc status`"
+CHECK_DAEMON = "is the daemon running? `omnicdc status`"
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An entry on one side: its core, or what it was parsed to where the file is laid out in another way."""
+    """One side of a comparison: the bytes of an entry if we wrote the file, else the parsed entry."""
 
     layout: Layout
     core: bytes = b""
@@ -141,7 +141,7 @@ def unified(
     At most `limit` entries, then how many more there are. No line is endless, and none holds what a
     terminal would obey.
     """
-    return (shortened(line, WIDEST) for line in _unified(difference, limit, titles))
+    return (shortened(line, MAX_LINE_CHARS) for line in _unified(difference, limit, titles))
 
 
 def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]
 def _parsed(layout: Layout, data: bytes | None) -> object:
     """Return what a file was parsed to, None if its bytes can be relied upon; raises RegistryError."""
     if data is None:
-        raise RegistryError("the file does not exist", hint=START)
+        raise RegistryError("the file does not exist", hint=CHECK_DAEMON)
     return understand(layout, data).parsed
 
 
@@ -234,7 +234,7 @@ def _lines(entry: EntryDifference) -> Iterable[str]:
         side.data.decode(errors="replace").splitlines() if side else []
         for side in (entry.found, entry.expected)
     )
-    if max(len(found), len(expected)) > LONGEST:
+    if max(len(found), len(expected)) > MAX_DIFF_LINES:
         return [f"-{len(found)} lines", f"+{len(expected)} lines"]
     compared = islice(unified_diff(found, expected, lineterm="", n=1), 2, None)
     return (line for line in compared if not line.startswith("@@"))

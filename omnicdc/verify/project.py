@@ -59,8 +59,8 @@ def known_inputs(config: Config) -> tuple[Inputs, bool]:
     """
     # Here, for whoever brings his own inputs does not need the rest of it.
     from omnicdc.inputs import workspaces  # noqa: PLC0415
-    from omnicdc.inputs.glance import read_now  # noqa: PLC0415
     from omnicdc.inputs.parts import InputSettings  # noqa: PLC0415
+    from omnicdc.inputs.read_only import read_now  # noqa: PLC0415
 
     settings = InputSettings.of(config)
     inputs, answered = read_now(settings)

@@ -157,7 +157,10 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
     Said, also to systemd; changes arrive by polling; well again by itself.
     """
     if scale(1, 0):
-        host.program, host.env[PATIENCE] = PROGRAM, "daemon.canary.HEARD_S=1 daemon.periodic.NOTICE_S=0.5"
+        host.program, host.env[PATIENCE] = (
+            PROGRAM,
+            "daemon.canary.NOTIFY_TIMEOUT_S=1 daemon.periodic.NOTICE_S=0.5",
+        )
     proxy.mute = True
     with _notify_socket(tmp_path) as (path, told):
         daemon = host.daemon(NOTIFY_SOCKET=str(path))

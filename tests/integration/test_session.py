@@ -84,7 +84,7 @@ def test_a_statement_that_the_server_never_answers_ends_it(
 
     In silence nobody would know why nothing is published.
     """
-    monkeypatch.setattr(rows, "LIMIT", "300ms")
+    monkeypatch.setattr(rows, "STATEMENT_TIMEOUT", "300ms")
     cmp.conn.execute(
         """create function public.never() returns trigger language plpgsql as
              'begin perform pg_sleep(3600); return new; end';

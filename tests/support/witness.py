@@ -16,8 +16,8 @@ from omnicdc import db
 from omnicdc.delivery import wait as waits
 from omnicdc.files.drift import stamp_of
 from omnicdc.files.manifest import read_manifest
-from omnicdc.inputs.glance import read_only
 from omnicdc.inputs.parts import InputSettings
+from omnicdc.inputs.read_only import read_only
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
 from omnicdc.registries.scanners import scanners

@@ -14,7 +14,7 @@ from support.written import IDS, SCANNERS, STAMP, project, registry_of, rows, wr
 
 from omnicdc.formats.item import ABSENT, compare
 from omnicdc.model import Inputs
-from omnicdc.verify.difference import WIDEST, RegistryDifference, differences, unified, versions
+from omnicdc.verify.difference import MAX_LINE_CHARS, RegistryDifference, differences, unified, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -231,7 +231,7 @@ def test_no_line_is_endless_and_none_is_obeyed_by_a_terminal() -> None:
     registry = three("cmp_projects", name="x" * 100_000 + "\x9b31m", key="\x9b31m\u202e\x7f", domain="\u2028")
 
     lines = list(unified(differences(registry, written(three("cmp_projects")))))
-    assert max(map(len, lines)) <= WIDEST + 1
+    assert max(map(len, lines)) <= MAX_LINE_CHARS + 1
     assert all(line.replace("…", "").isprintable() for line in lines)
     assert any(r"\x9b31m\u202e\x7f" in line for line in lines)
 

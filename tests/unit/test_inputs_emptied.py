@@ -8,7 +8,7 @@ import pytest
 from support.inputs_host import ROCKET
 from support.inputs_host import InputsHost as Host
 
-from omnicdc.inputs.glance import read_only
+from omnicdc.inputs.read_only import read_only
 
 if TYPE_CHECKING:
     from pathlib import Path

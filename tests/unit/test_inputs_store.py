@@ -17,8 +17,8 @@ from support.inputs_host import InputsHost as Host
 
 from omnicdc.errors import ConfigError
 from omnicdc.inputs import cache
-from omnicdc.inputs.glance import read_only
 from omnicdc.inputs.parts import InputSettings
+from omnicdc.inputs.read_only import read_only
 from omnicdc.inputs.store import InputStore
 from omnicdc.model import Inputs, Override
 from omnicdc.stop import Stop
@@ -473,7 +473,7 @@ def test_no_yaml_is_imported_where_nobody_wrote_any(host: Host) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from omnicdc.inputs.glance import read_only
+from omnicdc.inputs.read_only import read_only
 from omnicdc.inputs.parts import InputSettings
 read_only(InputSettings(Path({str(host.root)!r}), (), Path({str(host.state)!r}), (), gh=True))
 print([name for name in sys.modules if name.startswith(("yaml", "ruamel"))])

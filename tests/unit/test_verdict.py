@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from omnicdc.delivery.picture import Consumer, Delivery, Picture, Transaction
+from omnicdc.delivery.observation import Consumer, Delivery, Observation, Transaction
 from omnicdc.delivery.verdict import decide, give_up
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 COMMITTED = Transaction("committed", 1, ("p",), AT, pruned=False)
 DELIVERY = Delivery(7, ("a.json",), (), AT + timedelta(milliseconds=5))
 HOST = Consumer("host", alive=True, same_cluster=True, covered=True, behind=0, delivery=DELIVERY)
-PICTURE = Picture("42", COMMITTED, [HOST], None)
+PICTURE = Observation("42", COMMITTED, [HOST], None)
 
 
-def _with(host: Consumer = HOST, transaction: Transaction | None = COMMITTED, **changed: Any) -> Picture:  # noqa: ANN401
+def _with(host: Consumer = HOST, transaction: Transaction | None = COMMITTED, **changed: Any) -> Observation:  # noqa: ANN401
     return replace(PICTURE, consumers=[host], transaction=transaction, **changed)
 
 
@@ -49,7 +49,7 @@ def test_published_names_generation_registries_and_milliseconds() -> None:
         replace(PICTURE, consumers=[HOST, replace(HOST, name="late", covered=False)]),
     ],
 )
-def test_what_may_still_come_is_not_decided(picture: Picture) -> None:
+def test_what_may_still_come_is_not_decided(picture: Observation) -> None:
     assert decide(picture) is None
 
 
@@ -77,7 +77,7 @@ def test_what_may_still_come_is_not_decided(picture: Picture) -> None:
         ),
     ],
 )
-def test_each_verdict_follows_from_its_cause(picture: Picture, status: str, *, arrived: bool) -> None:
+def test_each_verdict_follows_from_its_cause(picture: Observation, status: str, *, arrived: bool) -> None:
     verdict = decide(picture)
 
     assert verdict
@@ -99,7 +99,7 @@ def test_each_verdict_follows_from_its_cause(picture: Picture, status: str, *, a
     ],
 )
 def test_when_the_time_is_up_the_verdict_says_who_is_missing(
-    picture: Picture, status: str, said: str
+    picture: Observation, status: str, said: str
 ) -> None:
     verdict = give_up(picture, waited_s=1.5)
 

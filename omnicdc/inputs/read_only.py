@@ -1,6 +1,6 @@
-"""The inputs as a command sees them that is no daemon.
+"""Loads the inputs (overrides, exclusions, clones, heart, repositories) for commands, without the daemon.
 
-Nothing is written, and no mount is waited for long.
+Nothing is written, and a hung mount is not waited for long.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LOOK_PATIENCE_S = 2.0
 
 
 def read_only(settings: InputSettings) -> Inputs:
-    """Return the inputs as a store would load them, for anybody: nothing is written or adopted.
+    """Return the inputs as the daemon would load them, for any user: nothing is written, and no inventory is adopted.
 
-    What cannot be read, or was never found, is empty.
+    Parts that cannot be read are empty.
     """
     overrides, exclusions = peoples_files(settings)
     adopted = inventory.adopted_before(settings.state_dir) or {}

@@ -1,4 +1,4 @@
-"""What the database shows of one wait, at one moment: all that `verdict` decides from."""
+"""What a wait reads from the database in one look. `verdict` decides from this alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Transaction:
     at: datetime | None
     pruned: bool
     everything: bool = False
-    """Whether it concerns every project: a rebuild, a truncate, a row whose id could not be read."""
+    """True if it may have changed every project: a rebuild, a truncate, a row whose id could not be read."""
 
     @property
     def may_concern_all(self) -> bool:
@@ -36,7 +36,7 @@ class Transaction:
 
     @property
     def unnoted(self) -> bool:
-        """Whether the log has no trace of it, and had none."""
+        """Whether the log has no row of it, and none was pruned."""
         return not self.changes and not self.pruned
 
 
@@ -82,7 +82,7 @@ class Consumer:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Observation:
     """Everything that a decision depends on, at one moment. `transaction` is None for a barrier.
 
     `token` is the transaction waited for; of a barrier by name, the last one that changed these projects.
