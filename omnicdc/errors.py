@@ -1,4 +1,4 @@
-"""What can go wrong, by what is to be done about it.
+"""The exceptions, by what is to be done about them.
 
 OmnicdcError                     message, hint (what to run), context (keys for the log)
 ├── TransientError               the same call may succeed later: keep the changes, retry

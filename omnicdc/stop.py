@@ -1,4 +1,4 @@
-"""The wish to stop: a flag that a signal handler sets and every wait looks at."""
+"""The flag that a signal handler sets to stop the process; every wait looks at it."""
 
 from __future__ import annotations
 

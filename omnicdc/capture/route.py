@@ -1,4 +1,4 @@
-"""Decides which scanners must look at which projects. Pure."""
+"""Decides which scanners must look at which projects. No I/O."""
 
 from __future__ import annotations
 

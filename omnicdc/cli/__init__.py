@@ -1,4 +1,4 @@
-"""The command `omnicdc`. Answers go to stdout, talk goes to stderr.
+"""The command `omnicdc`. Answers go to stdout, everything else to stderr.
 
 Exit status: 0 yes, 1 no, 2 usage or configuration, 3 not yet. Modules are imported by the command
 that needs them: `--help` must not wait for a database driver.

@@ -1,6 +1,6 @@
 """Where settings are written: flags, OMNICDC_* variables, one YAML file.
 
-Each is turned into text with its place, so that `config`, which knows what a setting means, can
+Each is turned into text with its place, so that `settings`, which knows what a setting means, can
 read all three alike and name the place of a fault.
 """
 

@@ -1,6 +1,6 @@
-"""One connection's life: opened with every check, loaded with a full scan, then work until dry and sleep.
+"""Opens one connection to CMP with every check, and makes the state that the loop starts with.
 
-Its neighbour `daemon` opens sessions for ever; this module never does twice what a start does once.
+`supervisor` opens one session after another; `loop` serves in one.
 """
 
 from __future__ import annotations

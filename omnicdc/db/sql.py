@@ -1,4 +1,4 @@
-"""The SQL that omnicdc sends and installs, read from its files. Running it is the business of others."""
+"""Reads the SQL that omnicdc sends (queries.sql) and installs (sql/) from its files. It runs none of it."""
 
 from __future__ import annotations
 

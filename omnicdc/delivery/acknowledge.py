@@ -1,4 +1,4 @@
-"""Tells the database, after the files are durable, which transactions they hold, and wakes whoever waits."""
+"""Reports to the database which transactions the durable files hold, and notifies the waits."""
 
 from __future__ import annotations
 

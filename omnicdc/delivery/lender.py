@@ -1,4 +1,4 @@
-"""Lends a few connections to whoever looks: psycopg_pool's, asked by threads of ours.
+"""Lends the few connections of a process to its waits, through psycopg_pool and threads of its own.
 
 A signal's handler may raise anywhere in the main thread (^C, an alarm): in the middle of psycopg_pool, which
 then keeps a request that is never taken back, or while Python enters a Condition, which stays locked for

@@ -1,6 +1,6 @@
 """How a wait ends: which verdict follows from what the database shows.
 
-Pure; `wait` asks and sleeps, `observation` holds what it saw.
+No I/O: `wait` asks and sleeps, `observation` holds what it read.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The registry files on this host: whose they are, what replaces them, and what the manifest says."""
+"""The registry files on this host: what is known of them, what replaces them, and the manifest."""

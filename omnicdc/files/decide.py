@@ -1,4 +1,4 @@
-"""What is to be done about one registry's file: the only place where that is decided. Pure.
+"""Decides what is to be done about one registry's file; nothing else decides that. No I/O.
 
 `registry_file` finds out what stands there, `publication` carries the decision out.
 """

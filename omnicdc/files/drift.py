@@ -1,6 +1,6 @@
 """Reads what stands in a registry's place, and backs up an external change before it is replaced.
 
-`manifest` and the daemon's memory hold what was published; `publish` puts it there again.
+`registry_file` and the manifest know what was published; `publication` puts it there again.
 """
 
 from __future__ import annotations

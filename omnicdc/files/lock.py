@@ -1,4 +1,4 @@
-"""One process publishes below a root; a second one is told who does. What it publishes: `publish`."""
+"""The lock of an infrastructure root: one process publishes there, and a second one learns which."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Manifest:
 def describe(
     blocks: Sequence[tuple[int, str]], put: os.stat_result, count: int, stamp: str = ""
 ) -> Published:
-    """Say what `publish` put there: `blocks` is length and SHA-256 of each part."""
+    """Describe a file that was published: `blocks` is length and SHA-256 of each part."""
     return Published(
         count=count,
         size=put.st_size,

@@ -1,6 +1,6 @@
-"""Who may do what with a file, by its owner, group, mode and POSIX ACL: decides whether a new file is more open.
+"""Decides whether a new file would be more open than the old one, by owner, group, mode and POSIX ACL.
 
-Pure; what is read from a file and set on one is in `attributes`.
+No I/O: `attributes` reads them from a file and sets them on one.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The shapes of the registry files: how an entry is written, and read back. Pure."""
+"""The formats of the registry files: how an entry is rendered, and read back. No I/O."""

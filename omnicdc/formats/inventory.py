@@ -1,7 +1,4 @@
-"""The shape of repo_inventory.json: a bare list of repositories, each with the ids of its projects.
-
-Written and read here. Pure.
-"""
+"""Format of repo_inventory.json, a list of repositories with the ids of their projects. No I/O."""
 
 from __future__ import annotations
 

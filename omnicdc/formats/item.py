@@ -1,4 +1,4 @@
-"""One entry of a registry as its readers understand it, and how two of them differ. Pure."""
+"""One entry of a registry, parsed, and how two of them differ. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How entries lie in a registry file: found by their bytes, understood one at a time. Pure.
+"""Where the entries of a registry file begin and end, so that one can be found and parsed alone. No I/O.
 
 Each shape is a module beside this one; `files.contents` reads files laid out in any way.
 """

@@ -1,4 +1,4 @@
-"""The shape of PROJECT_REGISTRY_V1.yaml: a list `projects` in block style. Written and read here. Pure."""
+"""Format of PROJECT_REGISTRY_V1.yaml, a list `projects` in block style. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes text safe to show that CMP, a file or another host may have written. Pure."""
+"""Escapes text from CMP, files or other hosts, so that it is safe to show; and checks that text is UTF-8. No I/O."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""YAML back to values: our own quickly, anybody's by the library. Pure.
+"""Reads YAML back to values: ours quickly, any other by the library. No I/O.
 
-The counterpart of `emit`. What lies where in a registry is known to `layout`.
+The counterpart of `scalars`. `layout` knows where an entry begins and ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VALUE = rb"(?: " + _SCALAR + rb"| \[\]\n|\n(?:  - " + _SCALAR + rb")+)"
 
 
 def own_fields(entry: bytes) -> dict[str, object] | None:
-    """Return the fields of a YAML entry that `emit` could have written; None for any other.
+    """Return the fields of a YAML entry that `scalars` could have written; None for any other.
 
     `entry` is a list's item: without the dash, and without the last line feed.
     """

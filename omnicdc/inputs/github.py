@@ -1,4 +1,4 @@
-"""What GitHub says of repositories, by its own command `gh`: in the background, and never asking anybody."""
+"""Asks GitHub for the repositories of owners, by its command `gh`, which never prompts here."""
 
 from __future__ import annotations
 

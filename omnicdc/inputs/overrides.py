@@ -1,6 +1,6 @@
 """What people write: the overrides and the exclusions, each bad entry reported with its line and skipped.
 
-`written.py` turns the YAML into entries; `kept.py` holds on to the last valid version of a file.
+`yaml_source` turns the YAML into entries; `last_good` keeps the last valid version of a file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One registry in memory: its entries in order, rendered, in blocks of a few hundred.
 
 A change touches the bytes and the digest of its own block and of no other. The scanners render
-entries and frames, `publish` writes the parts and records their digests; nothing here does I/O.
+entries and frames, `files.publication` writes the parts and records their digests; nothing here does I/O.
 """
 
 from __future__ import annotations

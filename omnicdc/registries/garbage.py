@@ -1,7 +1,4 @@
-"""Python's garbage collector, kept away from what it has no business with.
-
-A hundred thousand entries, no cycles.
-"""
+"""Switches Python's garbage collector off while a hundred thousand entries are made, which have no cycles."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The scanners: what each registry reads from CMP, and how one entry of it looks.
 
-A scanner is one module here with a `SCANNER` at its end; nothing else knows its name. It is pure:
-who runs its SELECT is `capture`, who keeps its entries is `registry`.
+A scanner is one module here with a `SCANNER` at its end; nothing else knows its name. It does no
+I/O: `scan` runs its SELECT, `projection` keeps its entries.
 """
 
 from __future__ import annotations
