@@ -12,7 +12,6 @@ from importlib import import_module
 
 import click
 
-from omnicdc import __version__
 from omnicdc.cli.command import Group, refuse_other_encodings
 from omnicdc.errors import OmnicdcError
 
@@ -56,7 +55,7 @@ class Lazy(Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with `omnicdc demo`. Every command explains itself with --help.",
 )
-@click.version_option(__version__, prog_name="omnicdc")
+@click.version_option(package_name="omnicdc", prog_name="omnicdc")
 def omnicdc() -> None:
     """Write to CMP; omnicdc updates every registry file.
 
