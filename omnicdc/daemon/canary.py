@@ -60,7 +60,10 @@ NOT_ACKNOWLEDGED = Fault(
 
 
 UNSENT = "the no-op change that tests the capture cannot be sent"
-SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of its role and of the database, and max_connections"
+SECOND_CONNECTION = (
+    "the daemon needs two connections: see `connection limit` of its role and of the database, "
+    "and max_connections"
+)
 _UNSENT_HINTS = {
     "42501": "run `omnicdc install`: it renews the daemon's rights",
     "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … "
@@ -176,7 +179,10 @@ class Canary:
             self.ask()
 
     def sent_beside_writers(self, wakeup: Wakeup) -> bool:
-        """Send one although writers are busy, if it is to show whether a fault is over that does not concern notifications."""
+        """Send one although writers are busy, where only that shows whether a fault is over.
+
+        A fault that concerns notifications is not one of these.
+        """
         may = self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
         if not (wakeup.writers_busy and self.stage is Stage.DUE and may):
             return False

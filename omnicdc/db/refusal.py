@@ -50,7 +50,7 @@ class Refusal:
     lacks_password: bool = False
     """Whether it asked for a password, and there was none to send."""
     misconfigured: bool = False
-    """Whether libpq fails before it greets any server: parameters, PG* variables, the service or TLS files."""
+    """Whether libpq fails before it greets any server: parameters, PG* variables, service or TLS files."""
 
 
 def refusal(conninfo: str, exc: psycopg.Error, limit_s: float) -> Refusal:

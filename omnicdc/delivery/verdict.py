@@ -219,7 +219,10 @@ def _arrived(picture: Picture, alive: Sequence[Consumer]) -> Verdict:
 
 
 def _not_known(picture: Picture, delivery: Delivery | None = None) -> str:
-    """Return the words that say, for an old transaction, that the verdict is about the registries as they are now."""
+    """Return the words that say, for an old transaction, what the verdict is about.
+
+    It is about the registries as they are now.
+    """
     if picture.transaction is None or not picture.transaction.pruned or delivery is not None:
         return ""
     return f" (the log no longer holds what transaction {picture.token} changed: it may be this)"

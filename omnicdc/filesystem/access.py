@@ -1,6 +1,6 @@
-"""Who may do what with a file, by its owner, group, mode and POSIX ACL: decides whether a new file is more open.
+"""Who may do what with a file, by its owner, group, mode and POSIX ACL.
 
-Pure; what is read from a file and set on one is in `attributes`.
+It decides whether a new file is more open. Pure; what is read from a file and set on one is in `attributes`.
 """
 
 from __future__ import annotations

@@ -66,9 +66,9 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
 def readable(
     conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None
 ) -> tuple[list[Row], dict[str, str]]:
-    """Do as `select`, and return the reason for each project whose row PostgreSQL cannot give beside the other rows.
+    """Do as `select`, and return the reason for each project whose row PostgreSQL cannot give.
 
-    Raises RegistryError as `select`, and if there are too many of them.
+    The other rows are returned. Raises RegistryError as `select`, and if there are too many of them.
     """
     try:
         return select(conn, scanner, table, ids), {}
@@ -134,7 +134,10 @@ def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
 
 
 def limit(conn: Connection, *, local: bool = True) -> None:
-    """Have no statement take longer than LIMIT, or than was set for the role, the database or the DSN: in this transaction, or the session."""
+    """Limit the duration of each statement to LIMIT, for this transaction or for the session.
+
+    A limit that the role, the database or the DSN sets is kept.
+    """
     db.run(conn, "limit_statements", {"limit": LIMIT, "local": local})
 
 
