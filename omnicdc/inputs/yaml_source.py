@@ -133,9 +133,9 @@ def content(path: Path) -> bytes | None:
 
 
 def entry_list(data: bytes, name: str, top: str) -> EntryList:
-    """Return the list under the key `top` of the file `name`; `top.
+    """Return the list under the key `top` of the file `name`.
 
-    {}` and a file `{}` are an empty list as well.
+    `top: {}` and a file `{}` are an empty list as well.
 
     Raises `RegistryError`, with the line, for what is not YAML or has no such list.
     """

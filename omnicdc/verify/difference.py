@@ -102,9 +102,9 @@ class RegistryDifference:
 
 
 def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
-    """Compare what a registry should hold with a file's bytes (None.
+    """Compare what a registry should hold with a file's bytes, in time linear in their number.
 
-    No file), in time linear in their number.
+    None: there is no file.
     """
     name, count = registry.scanner.registry, len(registry.document)
     layout, wanted = registry.scanner.layout, _rendered(registry, data or b"")

@@ -317,9 +317,9 @@ LEFT = ("fsync_directory cmp_projects", "fsync_directory git", "published", "ack
 def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
     cmp: Cmp, host: Host, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P5, P8: a change was published, and taken back before the next start: with `on_drift.
+    """P1, P5, P8: a change was published, and taken back before the next start.
 
-    Alert` the file stayed then.
+    With `on_drift: alert` the file stayed then.
     """
     project = cmp.upsert("one", status="right", github_url="https://github.com/acme/right")
     faults = host.root.parent / "faults"
