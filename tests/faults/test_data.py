@@ -62,15 +62,21 @@ CONTROLS = [chr(code) for code in (*range(1, 0x20), *range(0x7f, 0xa1))]
 TEXTS = [*TRAPS, *(before + one + after for one in CONTROLS for before, after in (("", ""), ("a", "b"), ("a ", ""), ("", " b")))]
 
 VALUES = [
-    "7", "-0", "0.10", "1e400", "12345678901234567890.000", "true", "false", "null", "[]", "{}", '""', '" "', '"text"', '[1, {"a": null}]',
-    '{"github_url": "https://github.com/acme/inner"}', '["https://github.com/acme/listed"]', r'"\u2028\u0085\ufeff"', r'"\ud83d\ude00"', '"https://github.com/acme/value"',
-    r'"\\u0000"', '"null"', "[" * 500 + "]" * 500,
+    "7", "-0", "0.10", "1e400", "12345678901234567890.000", "true", "false", "null", "[]", "{}", '""', '" "',
+    '"text"', '[1, {"a": null}]', '{"github_url": "https://github.com/acme/inner"}',
+    '["https://github.com/acme/listed"]', r'"\u2028\u0085\ufeff"', r'"\ud83d\ude00"',
+    '"https://github.com/acme/value"', r'"\\u0000"', '"null"', "[" * 500 + "]" * 500,
 ]
-WHOLES = ["[]", '["github_url"]', "[[]]", '"github_url"', '""', "7", "true", "false", "null", "{}", '{"GITHUB_URL": "x", "github_url ": "y"}',
-          '{"github_url": "https://github.com/acme/first", "github_url": "https://github.com/acme/last"}', '[{"github_url": "x"}]']
+WHOLES = [
+    "[]", '["github_url"]', "[[]]", '"github_url"', '""', "7", "true", "false", "null", "{}",
+    '{"GITHUB_URL": "x", "github_url ": "y"}',
+    '{"github_url": "https://github.com/acme/first", "github_url": "https://github.com/acme/last"}',
+    '[{"github_url": "x"}]',
+]
 
 UNREADABLE = [
-    r'{"github_url": "a\u0000b"}', r'{"domain": "\ud800"}', r'{"other": "\udc00\ud800"}', r'{"\u0000": 1}', r'{"deep": ["\ud800x"]}',
+    r'{"github_url": "a\u0000b"}', r'{"domain": "\ud800"}', r'{"other": "\udc00\ud800"}', r'{"\u0000": 1}',
+    r'{"deep": ["\ud800x"]}',
 ]
 # fmt: on
 """A column of type json takes them all, and PostgreSQL cannot take them apart again. So with what `deepest`
@@ -109,7 +115,8 @@ def rows_of(cmp: Cmp, *, but: str | None = None) -> Rows:
     )
     return {
         project: {
-            "name": name, "type": kind, "key": key, "github_url": shown(url), "domain": shown(domain), "status": status,
+            "name": name, "type": kind, "key": key, "github_url": shown(url), "domain": shown(domain),
+            "status": status,
         }
         for project, name, kind, key, status, url, domain in found
     }  # fmt: skip
@@ -125,9 +132,11 @@ def shown(value: str | None) -> str | None:
 def in_the_project_registry(project: str, row: Mapping[str, str | None]) -> dict[str, Any]:
     name, kind, status = row["name"], row["type"], row["status"]
     return {
-        "uuid": project, "name": name if row["key"] is None else row["key"], "display_name": name, "github_url": row["github_url"],
-        "local_paths": [], "classification": "project" if kind is None else kind.lower(), "status": "active" if status is None else status,
-        "origin": "cmp_db", "visibility": "private", "updated_at": None, "notes": None, "heart_connected": False, "heart_import_count": 0,
+        "uuid": project, "name": name if row["key"] is None else row["key"], "display_name": name,
+        "github_url": row["github_url"], "local_paths": [],
+        "classification": "project" if kind is None else kind.lower(),
+        "status": "active" if status is None else status, "origin": "cmp_db", "visibility": "private",
+        "updated_at": None, "notes": None, "heart_connected": False, "heart_import_count": 0,
         "domain": row["domain"],
     }  # fmt: skip
 

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 NAMES = ("cmp_projects", "project", "git")
 STEPS = ("scanned", "open", "write", "fsync", "rename", "fsync_directory", "published")
 POINTS = (
-    *(f"{step} {name}" for step in STEPS for name in NAMES), "scanned", "published", "acknowledged", "manifest",
+    *(f"{step} {name}" for step in STEPS for name in NAMES), "scanned", "published", "acknowledged",
+    "manifest",
 )  # fmt: skip
 """Every point of a cycle that rewrites all three registries; test_p3_durable_first has them in order."""
 

@@ -404,8 +404,9 @@ def readable(cmp: Cmp, role: str) -> set[str]:
 # -----------------------------------------------------------------------------------
 
 TYPES = (
-    "bool", "int2", "int4", "int8", "float8", "numeric", "text", "name", "oid", "regclass", "xid8", "uuid", "timestamptz", "interval",
-    "jsonb", "pg_snapshot", "text[]", '"char"', "json", "regrole", "varchar", "int2vector",
+    "bool", "int2", "int4", "int8", "float8", "numeric", "text", "name", "oid", "regclass", "xid8", "uuid",
+    "timestamptz", "interval", "jsonb", "pg_snapshot", "text[]", '"char"', "json", "regrole", "varchar",
+    "int2vector",
 )  # fmt: skip
 FEW = 14
 """Of these types in a short run, in every pair."""
@@ -1069,10 +1070,9 @@ def test_a_running_daemon_shows_its_password_nowhere(
     faults = tmp_path / "faults"
     host.program = PROGRAM
     env = {
-        **ways(secretive, host, PASSWORD)["a URI"],
-        "PGPASSWORD": PASSWORD, "CMP_DB_PASSWORD": PASSWORD, "OMNICDC_GH": "yes", "OMNICDC_REFRESH_S": "200ms",
-        "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONFAULTHANDLER": "1", FAULTS: str(faults),
-        "OMNICDC_LOG_LEVEL": "debug",
+        **ways(secretive, host, PASSWORD)["a URI"], "PGPASSWORD": PASSWORD, "CMP_DB_PASSWORD": PASSWORD,
+        "OMNICDC_GH": "yes", "OMNICDC_REFRESH_S": "200ms", "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONFAULTHANDLER": "1", FAULTS: str(faults), "OMNICDC_LOG_LEVEL": "debug",
     }  # fmt: skip
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     daemon = host.daemon(**env)
@@ -1112,8 +1112,8 @@ def test_a_running_daemon_shows_its_password_nowhere(
 def test_a_password_on_the_command_line_is_refused(host: Host, evidence: Evidence) -> None:
     """While a command runs, everybody can read its arguments."""
     given = [
-        f"postgresql://u:{CANARY}@localhost/x", f"postgresql://u@localhost/x?password={CANARY}", f"host=x password={CANARY}",
-        f"host=x sslpassword={CANARY}",
+        f"postgresql://u:{CANARY}@localhost/x", f"postgresql://u@localhost/x?password={CANARY}",
+        f"host=x password={CANARY}", f"host=x sslpassword={CANARY}",
     ]  # fmt: skip
     ended = [host.run("status", "--dsn", dsn, OMNICDC_DSN="") for dsn in given]
 

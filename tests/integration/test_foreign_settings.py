@@ -45,12 +45,17 @@ FOREIGN: dict[str, dict[str, str]] = {
     "repeatable read": {"default_transaction_isolation": "repeatable read"},
     "names in quotes": {"quote_all_identifiers": "on"},
     "how values are written": {"extra_float_digits": "-15", "bytea_output": "escape", "xmlbinary": "hex"},
-    "how values are read": {"standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
-                            "transform_null_equals": "on", "xmloption": "document"},
+    "how values are read": {
+        "standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
+        "transform_null_equals": "on", "xmloption": "document",
+    },
     "impatience with the idle": {"idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
                                  "transaction_timeout": "2s", "lock_timeout": "1ms"},
-    "plans": {"jit": "on", "jit_above_cost": "0", "plan_cache_mode": "force_generic_plan", "enable_indexscan": "off",
-              "enable_bitmapscan": "off", "enable_nestloop": "off", "enable_seqscan": "off"},
+    "plans": {
+        "jit": "on", "jit_above_cost": "0", "plan_cache_mode": "force_generic_plan",
+        "enable_indexscan": "off", "enable_bitmapscan": "off", "enable_nestloop": "off",
+        "enable_seqscan": "off",
+    },
     "talk": {"client_min_messages": "debug5", "search_path": "nowhere"},
     "another encoding": {"client_encoding": "latin1"},
 }  # fmt: skip

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 FAMILIES = (
-    "killed", "connection", "disk", "data", "schema", "time_travel", "load", "two_at_once", "bulk_loss", "hands",
-    "model", "security",
+    "killed", "connection", "disk", "data", "schema", "time_travel", "load", "two_at_once", "bulk_loss",
+    "hands", "model", "security",
 )  # fmt: skip
 """In the order of the page; each is a file tests/faults/test_FAMILY.py."""
 

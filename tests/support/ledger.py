@@ -95,9 +95,10 @@ class Project:
         it = self.columns
         return {
             "uuid": self.id, "name": it["key"] or it["name"], "display_name": it["name"],
-            "github_url": it["github_url"], "local_paths": [], "classification": (it["type"] or "project").lower(),
-            "status": it["status"], "origin": "cmp_db", "visibility": "private", "updated_at": None, "notes": None,
-            "heart_connected": False, "heart_import_count": 0, "domain": it["domain"],
+            "github_url": it["github_url"], "local_paths": [],
+            "classification": (it["type"] or "project").lower(), "status": it["status"], "origin": "cmp_db",
+            "visibility": "private", "updated_at": None, "notes": None, "heart_connected": False,
+            "heart_import_count": 0, "domain": it["domain"],
         }  # fmt: skip
 
     @property
@@ -105,8 +106,8 @@ class Project:
         """What the inventory shows: nothing without a repository."""
         url = self.columns["github_url"]
         return None if url is None else {
-            "description": None, "name": url.rpartition("/")[2], "owner": {"id": "", "login": "acme"}, "updatedAt": None,
-            "url": url, "visibility": "unknown", "uuid": self.id, "source": "cmp",
+            "description": None, "name": url.rpartition("/")[2], "owner": {"id": "", "login": "acme"},
+            "updatedAt": None, "url": url, "visibility": "unknown", "uuid": self.id, "source": "cmp",
         }  # fmt: skip
 
 

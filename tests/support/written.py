@@ -51,7 +51,8 @@ INPUTS = Inputs(
     heart={"/": 3},
     repositories={
         "https://github.com/acme/lab": {
-            "name": "lab", "url": "https://github.com/Acme/lab", "stars": [1, {"a": "\n    },\n"}], "uuid": "x",
+            "name": "lab", "url": "https://github.com/Acme/lab", "stars": [1, {"a": "\n    },\n"}],
+            "uuid": "x",
         },
         "https://github.com/acme/alone": {"name": IDS[1], "url": "https://github.com/acme/alone", "description": IDS[1]},
     },

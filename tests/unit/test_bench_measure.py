@@ -235,7 +235,8 @@ def test_only_what_is_between_the_markers_is_replaced_and_a_repeat_changes_nothi
 
 
 @pytest.mark.parametrize("text", [
-    "", document.BEGIN, document.END, document.END + document.BEGIN, PAGE + PAGE, PAGE + document.END, document.BEGIN + PAGE,
+    "", document.BEGIN, document.END, document.END + document.BEGIN, PAGE + PAGE, PAGE + document.END,
+    document.BEGIN + PAGE,
 ])  # fmt: skip
 def test_a_page_without_exactly_one_place_is_left_alone(tmp_path: Path, text: str) -> None:
     page = tmp_path / "performance.md"

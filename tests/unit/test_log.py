@@ -146,8 +146,9 @@ def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://u@db:5433/cms", "https://github.com/a/b.git", 'password authentication failed for user "u"',
-        "2026-11-22T20:59:55+00:00", "git@github.com:a/b", "a: b @ c",
+        "postgresql://u@db:5433/cms", "https://github.com/a/b.git",
+        'password authentication failed for user "u"', "2026-11-22T20:59:55+00:00", "git@github.com:a/b",
+        "a: b @ c",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
