@@ -1,4 +1,7 @@
-"""P4, P5: parameters that someone else set for the database or the role change neither our answers nor CMP's writes."""
+"""P4, P5: parameters that someone else set change neither our answers nor CMP's writes.
+
+They were set for the database or for the role.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
 WATCHED = derive(scanners().values()).fields
 
 FOREIGN: dict[str, dict[str, str]] = {
-    "dates of Germany": {"DateStyle": "German, DMY", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu"},
+    "dates of Germany": {
+        "DateStyle": "German, DMY", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu",
+    },
     "dates of SQL": {"DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard", "TimeZone": "<+0530>-05:30"},
     "dates of POSTGRES 7": {"DateStyle": "Postgres, MDY", "IntervalStyle": "postgres_verbose"},
     "serializable": {"default_transaction_isolation": "serializable", "default_transaction_deferrable": "on"},
@@ -49,8 +54,10 @@ FOREIGN: dict[str, dict[str, str]] = {
         "standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
         "transform_null_equals": "on", "xmloption": "document",
     },
-    "impatience with the idle": {"idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
-                                 "transaction_timeout": "2s", "lock_timeout": "1ms"},
+    "impatience with the idle": {
+        "idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
+        "transaction_timeout": "2s", "lock_timeout": "1ms",
+    },
     "plans": {
         "jit": "on", "jit_above_cost": "0", "plan_cache_mode": "force_generic_plan",
         "enable_indexscan": "off", "enable_bitmapscan": "off", "enable_nestloop": "off",
@@ -104,7 +111,10 @@ def all_works(host: Host, cmp: Cmp) -> None:
 
 
 def written(cmp: Cmp) -> str:
-    """Write a project through a session of its own, which has the parameters that were set, and return its id."""
+    """Write a project through a session of its own, which has the parameters that were set.
+
+    Return the project's id.
+    """
     with psycopg.connect(cmp.dsn, client_encoding="utf8", options="-c search_path=public") as writer:
         return cmp.upsert("Süd ☂", conn=writer, github_url="https://github.com/acme/sued", domain="a\\b'c")
 

@@ -1,4 +1,7 @@
-"""P5: `propagation` waits for what its block committed, through any driver and in any mode, or refuses before the block runs."""
+"""P5: `propagation` waits for what its block committed, or refuses before the block runs.
+
+It does so through any driver and in any mode.
+"""
 
 from __future__ import annotations
 

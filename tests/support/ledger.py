@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 WRITERS = 8
 PROJECTS = 6
-"""Of each writer, at most; the first is always there, and changes with every transaction that is not undone."""
+"""Of each writer, at most.
+
+The first is always there, and changes with every transaction that is not undone.
+"""
 
 _FIRST = "10000000-"
 """Begins the ids of the writers' projects; there may be others, which nobody changes."""

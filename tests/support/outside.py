@@ -1,4 +1,7 @@
-"""A directory beside the root with precious files, which nothing of ours may touch, and who touched them if somebody did."""
+"""A directory beside the root with precious files, which nothing of ours may touch.
+
+It also tells who touched them, if somebody did.
+"""
 
 from __future__ import annotations
 

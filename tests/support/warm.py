@@ -76,8 +76,11 @@ class _Server:
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())], env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )  # fmt: skip
+                [sys.executable, __file__, str(theirs.fileno())],
+                env=env,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
         self._lock = threading.Lock()
 
     def start(self, arguments: list[str], env: dict[str, str], streams: list[int]) -> int:

@@ -78,7 +78,10 @@ def timed(source: str) -> Iterator[int]:
 
 
 def slept(source: str) -> Iterator[int]:
-    """Yield the lines that sleep, but for those that look again and again, and those that say what the sleep is."""
+    """Yield the lines that sleep.
+
+    Lines that look again and again are left out, and so are lines that say what the sleep is.
+    """
     if "time.sleep(" not in source:
         return
     lines = source.split("\n")

@@ -50,15 +50,15 @@ BLANKS = [
     "\u3000", "a\u3000", "a\u1680",
 ]
 CHARACTERS = [
-    "\ufffe", "\uffff", "\ud7ff", "\ue000", "\ufffd", "😀", "a😀", "👩\u200d💻", "\U0001ffff", "\U0010ffff", "日本",
-    "Žluťoučký kůň", "אב", "\u0301a", "٣", "٣:٣", "\uff11\uff12", "²", "½", "no\u0301", "\uff4e\uff4f",
-    "no\u2028",
+    "\ufffe", "\uffff", "\ud7ff", "\ue000", "\ufffd", "😀", "a😀", "👩\u200d💻", "\U0001ffff", "\U0010ffff",
+    "日本", "Žluťoučký kůň", "אב", "\u0301a", "٣", "٣:٣", "\uff11\uff12", "²", "½", "no\u0301",
+    "\uff4e\uff4f", "no\u2028",
 ]
 TYPICAL = [
     "my-project", "https://github.com/acme/my-project", "git@github.com:acme/my.project.git", "PRIVATE",
-    "/home/me/work spaces/my-project", "My Project (v2)", ("Žluťoučký "
-                                                          "kůň"), "日本", "Rocket 🚀", "nothing", "on time",
-    "0f8fad5b-d9cb-469f-a165-70867728950e", "12345678-1234-1234-1234-123456789012", "1e345678-0000-4000-8000-000000000000",
+    "/home/me/work spaces/my-project", "My Project (v2)", "Žluťoučký kůň", "日本", "Rocket 🚀", "nothing",
+    "on time", "0f8fad5b-d9cb-469f-a165-70867728950e", "12345678-1234-1234-1234-123456789012",
+    "1e345678-0000-4000-8000-000000000000",
 ]
 # fmt: on
 
