@@ -202,7 +202,12 @@ class GenesisClient:
         return answers.wait_answer(it)
 
     @contextmanager
-    def propagation(self, conn: Any, *, all_hosts: bool | None = None) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
+    def propagation(
+        self,
+        conn: Any,  # noqa: ANN401 - as for `token`
+        *,
+        all_hosts: bool | None = None,
+    ) -> Iterator[Propagation]:
         """Commit what the block writes through `conn`, then wait for exactly that transaction.
 
         The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that

@@ -71,7 +71,8 @@ def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
     """
     # Through the open directory: a symlink that replaces one of its parents now is not followed.
     opened = f"/proc/self/fd/{directory}"
-    there = f"{opened}/{place.name}" if os.path.isdir(opened) else str(place)  # noqa: PTH112 - /proc may be missing
+    is_there = os.path.isdir(opened)  # noqa: PTH112 - /proc may be missing
+    there = f"{opened}/{place.name}" if is_there else str(place)
     names = [name for name in _names(there) if name not in _HASHES]
     return Attributes(
         status=status,

@@ -65,8 +65,9 @@ class EntryDifference:
     @property
     def fields(self) -> Differences:
         """Field to what is expected and what was found; empty unless both are there."""
-        both = self.expected and self.found
-        return compare(self.expected.item.fields, self.found.item.fields) if both else {}  # type: ignore[union-attr]
+        if self.expected is None or self.found is None:
+            return {}
+        return compare(self.expected.item.fields, self.found.item.fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -494,7 +494,10 @@ def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
         for number in range(times):
             whole = number % 2 == 0
             told = cmp.consumer("host")["generation"]
-            until(lambda: any(event.get("generation") == told for event in daemon.events), "logged")  # noqa: B023
+            until(
+                lambda: any(event.get("generation") == told for event in daemon.events),  # noqa: B023
+                "logged",
+            )
             freeze(daemon, cmp)
             if whole:
                 cmp.conn.execute("select omnicdc.request_rebuild()")

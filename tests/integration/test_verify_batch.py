@@ -62,7 +62,12 @@ def test_cmp_is_asked_a_handful_of_times_however_many_there_are(files: Files) ->
     sent: list[object] = []
 
     class Counted(db.Connection):
-        def execute(self, query, *args, **options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN202
+        def execute(  # type: ignore[no-untyped-def]  # noqa: ANN202
+            self,
+            query,  # noqa: ANN001
+            *args,  # noqa: ANN002
+            **options,  # noqa: ANN003
+        ):
             sent.append(query)
             return super().execute(query, *args, **options)
 

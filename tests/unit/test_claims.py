@@ -29,7 +29,8 @@ COMPARES = "support/rebuild.py"
 
 FILES = re.compile(r"\b(content|rebuilt)\(")
 SECONDS = re.compile(
-    r"\b(monotonic|perf_counter|process_time)\(|\b(took|slowest|longest|answered|seldom|quick)\b|\w_s\b|seconds"
+    r"\b(monotonic|perf_counter|process_time)\("
+    r"|\b(took|slowest|longest|answered|seldom|quick)\b|\w_s\b|seconds"
 )
 PATIENT = re.compile(r"\ballows\(|\b(DEADLINE|NEVER|GRACE)_S\b|^deadline$")
 ENOUGH_S = 20

@@ -128,7 +128,7 @@ def test_a_file_cut_short_does_not_pass(name: str) -> None:
 class Indented(yaml.SafeDumper):
     """Indents lists below their key, as other tools do."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, indentless=False)
 
 

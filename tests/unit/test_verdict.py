@@ -18,7 +18,11 @@ HOST = Consumer("host", alive=True, same_cluster=True, covered=True, behind=0, d
 PICTURE = Picture("42", COMMITTED, [HOST], None)
 
 
-def _with(host: Consumer = HOST, transaction: Transaction | None = COMMITTED, **changed: Any) -> Picture:  # noqa: ANN401
+def _with(
+    host: Consumer = HOST,
+    transaction: Transaction | None = COMMITTED,
+    **changed: Any,  # noqa: ANN401
+) -> Picture:
     return replace(PICTURE, consumers=[host], transaction=transaction, **changed)
 
 
