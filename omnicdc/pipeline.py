@@ -116,7 +116,7 @@ def _read_and_scan(
 def _look_for_clones(
     current: Reading, state: State, timings: Timings, observe: Callable[[str], None]
 ) -> bool:
-    """Look at once for the clones of what the changes brought, so that a new project is published with its path.
+    """Look at once for the clones that the changes brought, so that a new project has its path.
 
     In the reading's snapshot, and for a moment only. What is not found by then comes with a later generation.
     Returns whether anything was scanned.

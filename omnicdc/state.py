@@ -43,9 +43,9 @@ class Looker(Protocol):
     """Whoever looks for the inputs of what a change brought."""
 
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool) -> None:
-        """Look for the inputs of these URL keys (None.
+        """Look for the inputs of these URL keys, wait a moment, and give the state what is known.
 
-        Of any), wait a moment, and give the state what is known.
+        None: the inputs of any URL key.
         """
 
 

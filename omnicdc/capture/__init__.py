@@ -1,1 +1,1 @@
-"""How changes of CMP's table are noted in the log, read without gaps, and routed to the scanners they concern."""
+"""How changes of CMP's table are noted in the log, read without gaps, and routed to their scanners."""

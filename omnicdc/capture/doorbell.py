@@ -34,7 +34,10 @@ class Wakeup(Enum):
 
     @property
     def writers_busy(self) -> bool:
-        """Whether there was no quiet moment before this reading, in which only a notification could have ended the sleep."""
+        """Whether there was no quiet moment before this reading.
+
+        Without a quiet moment, only a notification could have ended the sleep.
+        """
         return self in (Wakeup.CHANGES, Wakeup.WRITER_OPEN)
 
 

@@ -1,8 +1,9 @@
-"""Asks whether the capture is sound, and whether its fingerprint is still the one at which everything was read.
+"""Asks whether the capture is sound, and whether its fingerprint is still the same.
 
-The fingerprint covers what alters CMP's rows without a write of them (sql/functions/capture_fingerprint.sql).
-An enum's output follows the newest catalog while the rows follow an older snapshot, so a scan is good only if
-the fingerprint was the same before and after it, each time read outside the scan's own snapshot.
+It must be the fingerprint at which everything was read. The fingerprint covers what alters CMP's rows without
+a write of them (sql/functions/capture_fingerprint.sql). An enum's output follows the newest catalog while the
+rows follow an older snapshot, so a scan is good only if the fingerprint was the same before and after it,
+each time read outside the scan's own snapshot.
 """
 
 from __future__ import annotations

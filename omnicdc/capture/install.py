@@ -171,7 +171,10 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
 
 
 def tables_script() -> str:
-    """Return the SQL that creates omnicdc's tables and nothing else, for a subscriber of a publication that carries them."""
+    """Return the SQL that creates omnicdc's tables and nothing else.
+
+    A subscriber of a publication that carries these tables runs it.
+    """
     migrations = (migration.script.text for migration in sql.migrations())
     return "".join(
         [

@@ -61,7 +61,8 @@ def install(
     with db.connect(config.target) as conn:
         changed = installation.install(conn, config.table, watched, allowed=allowed)
     result = {"installed": True, "changed": changed, "table": config.table, "watched": list(watched)}
-    done = f"{'installed on' if changed else 'already installed on'} {config.table}; watched: {', '.join(watched)}"
+    how = "installed on" if changed else "already installed on"
+    done = f"{how} {config.table}; watched: {', '.join(watched)}"
     answer(result, as_json=as_json, text=lambda: say(done, good=True))
 
 

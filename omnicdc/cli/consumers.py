@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from omnicdc.db import Connection, Row
 
 _LISTED = (
-    "name", "alive", "daemon", "host", "root", "version", "generation", "behind", "started_at", "published_at", "seen_at",
-    "silent_limit_s",
+    "name", "alive", "daemon", "host", "root", "version", "generation", "behind", "started_at",
+    "published_at", "seen_at", "silent_limit_s",
 )  # fmt: skip
 
 

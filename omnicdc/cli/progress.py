@@ -23,8 +23,8 @@ def through(title: str, points: Sequence[str] = ()) -> Iterator[Callable[[str], 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[point]}"), TimeElapsedColumn(),
-        console=Console(stderr=True), transient=True,
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[point]}"),
+        TimeElapsedColumn(), console=Console(stderr=True), transient=True,
     )  # fmt: skip
     with bar:
         task = bar.add_task(title, total=len(points) or None, point="")

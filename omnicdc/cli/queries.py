@@ -45,12 +45,18 @@ def status(*, as_json: bool, **given: Any) -> None:
             ["consumer", "alive", "generation", "behind", "published", "held", "quarantined", "last error"],
             [
                 (
-                    one["name"], "yes" if one["alive"] else "no", one["generation"], one["behind"], one["published_at"] and f"{one['published_at']:%Y-%m-%d %H:%M:%S}",
-                    ", ".join(one["held"]) or "-", sum(one["quarantined_counts"].values()) or "-", one["last_error"] or "-",
+                    one["name"],
+                    "yes" if one["alive"] else "no",
+                    one["generation"],
+                    one["behind"],
+                    one["published_at"] and f"{one['published_at']:%Y-%m-%d %H:%M:%S}",
+                    ", ".join(one["held"]) or "-",
+                    sum(one["quarantined_counts"].values()) or "-",
+                    one["last_error"] or "-",
                 )
                 for one in found["consumers"]
             ],
-        )  # fmt: skip
+        )
         for fault in found["faults"]:
             say(fault, good=False)
 

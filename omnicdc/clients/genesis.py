@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from omnicdc.delivery.verdict import Verdict
 
 CHECK_S = 2.0
-"""How long a writer's transaction may stay open for the question whether the client's database is the same."""
+"""How long a writer's transaction may stay open while we ask whether the client's database is the same."""
 
 ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL rolled it back"
 
@@ -95,11 +95,11 @@ class GenesisClient:
     def propagate_project(
         self, project_name: str | None = None, dry_run: bool = False, *, all_hosts: bool | None = None
     ) -> ProjectAnswer:
-        """Wait until everything committed so far is published, as far as it concerns the projects of this name.
+        """Wait until everything committed so far is published, as far as it concerns `project_name`.
 
-        None: as far as it concerns any. `registries_updated` are the files that the generation rewrote which
-        first held the last change. With `dry_run`: which registries are not up to date for it, without a
-        wait.
+        All projects of that name count. None: as far as it concerns any. `registries_updated` are the files
+        that the generation rewrote which first held the last change. With `dry_run`: which registries are not
+        up to date for it, without a wait.
         """
         names = None if project_name is None else [project_name]
         it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
@@ -202,7 +202,12 @@ class GenesisClient:
         return answers.wait_answer(it)
 
     @contextmanager
-    def propagation(self, conn: Any, *, all_hosts: bool | None = None) -> Iterator[Propagation]:  # noqa: ANN401 - as for `token`
+    def propagation(
+        self,
+        conn: Any,  # noqa: ANN401 - as for `token`
+        *,
+        all_hosts: bool | None = None,
+    ) -> Iterator[Propagation]:
         """Commit what the block writes through `conn`, then wait for exactly that transaction.
 
         The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that

@@ -152,7 +152,8 @@ def _check_kind(conn: Any) -> None:  # noqa: ANN401 - as above
 
 def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - as above
     if not was_open and _in_transaction(conn):
-        conn.rollback()  # SQLAlchemy's own notion of a transaction, which our question began: the server has none
+        # SQLAlchemy's own notion of a transaction, which our question began: the server has none.
+        conn.rollback()
     return ConfigError(
         "the connection is in autocommit mode: each statement is a transaction of its own, so there is none "
         "to wait for",

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 NOTIFY_TIMEOUT_S = 5.0
-"""Longest time for a notification to arrive, in seconds. Normal: 1 ms; about 100 ms if writers load the server
-fully."""
+"""Longest time for a notification to arrive, in seconds. Normal: 1 ms; about 100 ms if writers load the
+server fully."""
 
 POLL_ONCE_S = 0.001
 """Time-out of a look that should not wait."""
@@ -46,7 +46,8 @@ NOT_NOTED = Fault(
 QUEUE_FULL = Fault(
     "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by "
     "polling",
-    "a session that uses LISTEN has a long open transaction: `select pid, xact_start, query from pg_stat_activity "
+    "a session that uses LISTEN has a long open transaction: `select pid, xact_start, query from "
+    "pg_stat_activity "
     "order by xact_start`",
 )
 DEAF = Fault(
@@ -60,7 +61,10 @@ NOT_ACKNOWLEDGED = Fault(
 
 
 UNSENT = "the no-op change that tests the capture cannot be sent"
-SECOND_CONNECTION = "the daemon needs two connections: see `connection limit` of its role and of the database, and max_connections"
+SECOND_CONNECTION = (
+    "the daemon needs two connections: see `connection limit` of its role and of the database, "
+    "and max_connections"
+)
 _UNSENT_HINTS = {
     "42501": "run `omnicdc install`: it renews the daemon's rights",
     "42P10": "a publication carries omnicdc.canary with a column list or a row filter: `alter publication … "
@@ -176,7 +180,10 @@ class Canary:
             self.ask()
 
     def sent_beside_writers(self, wakeup: Wakeup) -> bool:
-        """Send one although writers are busy, if it is to show whether a fault is over that does not concern notifications."""
+        """Send one although writers are busy, where only that shows whether a fault is over.
+
+        A fault that concerns notifications is not one of these.
+        """
         may = self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
         if not (wakeup.writers_busy and self.stage is Stage.DUE and may):
             return False

@@ -122,7 +122,7 @@ def _notify(context: DaemonContext, canary: Canary, wakeup: Wakeup) -> None:
 
 
 def coalesce_delay_s(changes: int, streak: int) -> float:
-    """Return how long to let changes gather, after so many of them, and readings without a sleep between them."""
+    """Return how long to let changes gather, after so many changes and so many readings without a sleep."""
     if changes >= MANY:
         return LONG_DELAY_S
     return SHORT_DELAY_S if changes > 1 and streak > 1 else 0.0

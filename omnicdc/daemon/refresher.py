@@ -1,4 +1,4 @@
-"""Keeps the inputs fresh in the background, and knows whether everything that was asked for has been looked at.
+"""Keeps the inputs fresh in the background, and knows whether everything asked for has been looked at.
 
 Clones, the heart and GitHub are slow, and a mount may hang for ever: so each workspace root has threads of
 its own, and the daemon's own thread never touches a workspace. `inputs.store` reads and remembers; this

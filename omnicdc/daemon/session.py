@@ -225,7 +225,10 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
 
 
 def check_table(conn: db.Connection, config: Config) -> None:
-    """Raise ConfigError unless the table that is scanned is the one that is watched, SchemaMismatch if none is."""
+    """Raise an error unless the table that is scanned is the one that is watched.
+
+    The error is a ConfigError if another table is watched, and a SchemaMismatch if none is.
+    """
     found = db.one(conn, "resolve", {"table": config.table})["target"]
     if found is None:
         raise ConfigError(

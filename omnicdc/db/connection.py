@@ -52,7 +52,10 @@ LEAVE_S = 0.5
 
 
 GRACE_S = 1.0
-"""How long after the deadline an answer may still come: one that was asked for in time is better than none."""
+"""How long after the deadline an answer may still come.
+
+It was asked for in time, and a late answer is better than none.
+"""
 
 
 def role_of(exc: psycopg.Error) -> str:
@@ -124,7 +127,10 @@ class Connection(psycopg.Connection[Row]):
         self._session_pinned = not self.pooled
 
     def pin_session(self) -> None:
-        """Pin the settings for as long as the session lasts: for a pooler that is known to lend sessions whole."""
+        """Pin the settings for as long as the session lasts.
+
+        This is for a pooler that is known to lend sessions whole.
+        """
         if not self._session_pinned:
             self._pin(local=False)
             self._session_pinned = True

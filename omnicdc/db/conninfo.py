@@ -43,7 +43,7 @@ NO_USER = "\0"
 """Stands for the user of a DSN that cannot be read: no user can have this name."""
 
 PATIENCE_S = 10.0
-"""How long the password file is waited for where nothing else says: as long as a server (`connect_timeout`)."""
+"""How long we wait for the password file by default: as long as for a server (`connect_timeout`)."""
 
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
@@ -115,7 +115,8 @@ class Target:
             found = self._password_of(given)
             found = f"password from {found}" if found else "no password"
             if secret and withheld and not in_dsn:
-                found += f"; password_file {self.password_file} is for {owner if owner and owner != NO_USER else 'another user'}"
+                other = owner if owner and owner != NO_USER else "another user"
+                found += f"; password_file {self.password_file} is for {other}"
         parameters = _robust(self.environ) | _the_primary(given, self.environ) | given
         return Login(make_conninfo("", **parameters), f"database from {self._named()}, {found}")
 

@@ -28,7 +28,10 @@ def too_short(exc: psycopg.Error) -> str:
 
 def read_only(exc: psycopg.Error) -> str:
     """Return the remedy for a role that may only read."""
-    return f"`alter role {role_of(exc)} set default_transaction_read_only = off`, or wait until the server's maintenance ends"
+    return (
+        f"`alter role {role_of(exc)} set default_transaction_read_only = off`, "
+        "or wait until the server's maintenance ends"
+    )
 
 
 @contextmanager

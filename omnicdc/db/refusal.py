@@ -3,8 +3,8 @@
 The result is the SQLSTATE with which a server refused it, or a local mistake (parameters, certificate,
 service file).
 
-libpq gives the text alone, and that is in the server's language. libpq's protocol trace shows the fields of the error, even over TLS and after the password. So a refused connection is tried once more,
-traced.
+libpq gives the text alone, and that is in the server's language. libpq's protocol trace shows the fields of
+the error, even over TLS and after the password. So a refused connection is tried once more, traced.
 
 An unknown service, a certificate that cannot be read or an invalid `sslmode` has no SQLSTATE, and libpq's
 text does not tell it apart from a server that is down. So libpq connects to a socket of our own, with the
@@ -50,7 +50,7 @@ class Refusal:
     lacks_password: bool = False
     """Whether it asked for a password, and there was none to send."""
     misconfigured: bool = False
-    """Whether libpq fails before it greets any server: parameters, PG* variables, the service or TLS files."""
+    """Whether libpq fails before it greets any server: parameters, PG* variables, service or TLS files."""
 
 
 def refusal(conninfo: str, exc: psycopg.Error, limit_s: float) -> Refusal:

@@ -86,7 +86,8 @@ def _last_error(state: State) -> dict[str, Any]:
         if fault:
             return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
     if state.capture.lacking:
-        said = f"the capture does not watch {', '.join(state.capture.lacking)}, which this daemon reads - run `omnicdc install`"
+        lacking = ", ".join(state.capture.lacking)
+        said = f"the capture does not watch {lacking}, which this daemon reads - run `omnicdc install`"
         return {"last_error": said, "last_error_at": state.started_at}
     return {"last_error": state.manifest.error, "last_error_at": state.manifest.error_at}
 

@@ -69,7 +69,10 @@ class Consumer:
     hidden: tuple[str, ...] = ()
     """Registries held now whose files do not show the transaction."""
     verified: bool = True
-    """Whether everything was read since the capture was last altered: before that it may have missed changes."""
+    """Whether everything was read since the capture was last altered.
+
+    Before that, the consumer may have missed changes.
+    """
     expected: bool = True
     """Whether it gave a sign of life within its limit of silence."""
     inputs: InputsState | None = None

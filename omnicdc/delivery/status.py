@@ -115,7 +115,10 @@ def late(consumer: db.Row, *, max_lag_s: float) -> list[str]:
     """
     if not consumer["alive"]:
         return []
-    restart = f"on {consumer['host']}: `journalctl -u omnicdc`; if it is stopped or hangs, `systemctl restart omnicdc`"
+    restart = (
+        f"on {consumer['host']}: `journalctl -u omnicdc`; "
+        "if it is stopped or hangs, `systemctl restart omnicdc`"
+    )
     silent_s = consumer["heartbeat_age_s"]
     lag_s = min(consumer["lag_s"] or 0.0, silent_s)
     if lag_s > max_lag_s:

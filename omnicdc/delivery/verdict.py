@@ -221,7 +221,10 @@ def _arrived(observed: Observation, alive: Sequence[Consumer]) -> Verdict:
 
 
 def _not_known(observed: Observation, delivery: Delivery | None = None) -> str:
-    """Return the words that say, for an old transaction, that the verdict is about the registries as they are now."""
+    """Return the words that say, for an old transaction, what the verdict is about.
+
+    It is about the registries as they are now.
+    """
     if observed.transaction is None or not observed.transaction.pruned or delivery is not None:
         return ""
     return f" (the log no longer holds what transaction {observed.token} changed: it may be this)"

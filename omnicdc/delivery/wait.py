@@ -124,8 +124,8 @@ def look(conn: db.Connection, goal: Goal) -> Observation:
         alive = any(one.alive for one in consumers)
         cause = None if alive else no_writes(**db.one(conn, "only_reads"))
         return Observation(
-            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"], capture["remedy"],
-            goal.projects, goal.at, goal.all_hosts, cause,
+            goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"],
+            capture["remedy"], goal.projects, goal.at, goal.all_hosts, cause,
         )  # fmt: skip
 
 
@@ -232,8 +232,8 @@ def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) ->
         if _lacks(conn, goal, row["name"], delivery, registry=registry, since=held["since"])
     )
     return Consumer(
-        row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"], row["quarantined"],
-        row["last_error"], delivery, hidden, row["verified"], row["expected"],
+        row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"],
+        row["quarantined"], row["last_error"], delivery, hidden, row["verified"], row["expected"],
         row["inputs"] and row["inputs"]["state"],
     )  # fmt: skip
 

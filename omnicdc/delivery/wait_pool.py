@@ -197,10 +197,10 @@ class Lease:
         pool.close()
 
     def abandon(self) -> None:
-        """Have it closed when a lease is used the next time: for finalizers, which must not wait for anything.
+        """Have it closed when a lease is used the next time.
 
-        The garbage collector runs them in whatever thread it likes, which may hold the locks that closing
-        needs.
+        This is for finalizers, which must not wait for anything. The garbage collector runs them in whatever
+        thread it likes, which may hold the locks that closing needs.
         """
         _shared.abandoned.put(self)
 

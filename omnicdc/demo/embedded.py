@@ -155,10 +155,15 @@ def bundled() -> Path:
 
 
 def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path:
-    """Return the directory of the programs if `user` can run them there, else that of a copy below `directory`."""
+    """Return the directory of the programs if `user` can run them there.
+
+    Otherwise copy them below `directory`, and return the directory of the copy.
+    """
     try:
-        subprocess.run([programs / "postgres", "--version"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/",
-                       check=True, capture_output=True)  # fmt: skip
+        subprocess.run(
+            [programs / "postgres", "--version"], user=user.pw_uid, group=user.pw_gid, extra_groups=[],
+            cwd="/", check=True, capture_output=True,
+        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         package = programs.parent.parent
         # The programs find their libraries by a relative path, so both directories are copied; some wheels

@@ -50,8 +50,12 @@ def upsert(conn: Connection, *projects: Project) -> None:
 
 
 def _project(
-    name: str, key: str | None, kind: str | None = "SERVICE", status: str | None = "active", **metadata: object
-) -> Project:  # fmt: skip
+    name: str,
+    key: str | None,
+    kind: str | None = "SERVICE",
+    status: str | None = "active",
+    **metadata: object,
+) -> Project:
     """Make a project; its id is derived from its name, so that every run has the same ids."""
     identity = str(uuid5(NAMESPACE_URL, f"https://omnicdc.example/{name}"))
     values = {"id": identity, "name": name, "key": key, "type": kind, "status": status}

@@ -1,4 +1,7 @@
-"""What the demo found, as text and for JSON: acts, each with what was seen and the claims that held or did not."""
+"""What the demo found, as text and for JSON: acts, each with what was seen and with its claims.
+
+A claim held or did not hold.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ START_S = 30.0
 
 TRY = """\
 omnicdc status
-psql -c "update projects set status = 'frozen' where name = 'Atlas Gateway'" && omnicdc wait --project 'Atlas Gateway'
+psql -c "update projects set status = 'frozen' where name = 'Atlas Gateway'" && \
+omnicdc wait --project 'Atlas Gateway'
 omnicdc verify {uuid}
 rm "$OMNICDC_ROOT/{inventory}"    # the daemon writes it again within a second
 omnicdc rebuild"""
@@ -89,7 +90,10 @@ def _await_first_publication(observer: Observer, process: Popen[bytes]) -> None:
 
 def _introduction(observer: Observer, version: str, pid: int) -> Iterator[str]:
     yield f"PostgreSQL {version} runs in {observer.box.directory}, which is removed at the end."
-    yield f"CMP: database {fixtures.DATABASE}, table projects, {len(fixtures.PROJECTS)} rows; `omnicdc install` put its triggers on it."
+    yield (
+        f"CMP: database {fixtures.DATABASE}, table projects, {len(fixtures.PROJECTS)} rows; "
+        "`omnicdc install` put its triggers on it."
+    )
     yield f"`omnicdc run` is process {pid}; it found no registry, and published three:"
     for name, (_signature, data) in observer.files().items():
         scanner = scanners()[name]

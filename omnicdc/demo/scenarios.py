@@ -131,7 +131,10 @@ def edited_file(observer: Observer) -> Act:
         f"A person changes a name in {path.name}; the daemon looks at its files every "
         f"{observer.config.poll_s} s.",
         (
-            Check("the file holds again what CMP has", after["project"][1] != edited and observer.verify_all()),
+            Check(
+                "the file holds again what CMP has",
+                after["project"][1] != edited and observer.verify_all(),
+            ),
             Check("the edited version was backed up", [it.read_bytes() for it in backups] == [edited]),
             Check("the other files were not touched", before | {"project": after["project"]} == after),
         ),
@@ -148,11 +151,13 @@ def mass_delete(observer: Observer) -> Act:
     accepted = observer.transact(lambda conn: db.one(conn, "request_accept"), observer.operator)
     return Act(
         "A mass delete",
-        "Genesis deletes most projects; the guard holds the registries until an operator runs `omnicdc "
-        "accept`.",
+        "Genesis deletes most projects; "
+        "the guard holds the registries until an operator runs `omnicdc accept`.",
         (
-            Check("the wait ends with held, for all three "
-                  "registries", held.verdict.status == "held" and len(held.verdict.withheld) == len(scanners())),
+            Check(
+                "the wait ends with held, for all three registries",
+                held.verdict.status == "held" and len(held.verdict.withheld) == len(scanners()),
+            ),
             _untouched(held),
             Check("once accepted, all three were rewritten, in one generation", _rewrote_all(accepted)),
             Check("each holds what CMP has, and nothing else", observer.verify_all()),

@@ -18,7 +18,7 @@ class Found(Enum):
     OURS = auto()
     """As omnicdc published it."""
     ANNOUNCED = auto()
-    """Ours as well, but the manifest does not tell of it: the daemon that put it there was killed just then."""
+    """Ours as well, but the manifest does not show it: the daemon that put it there was killed just then."""
     EDITED = auto()
     """Omnicdc published a file here, and this is another one."""
     FOREIGN = auto()
@@ -32,7 +32,10 @@ class Wanted:
 
     entries: int
     replaced_entries: int
-    """How many entries the published file has; where that is not known, the one that was found at the start."""
+    """How many entries the published file has.
+
+    If that is not known, how many the file had that was found at the start.
+    """
     is_there: bool
     """Whether the file holds exactly this already."""
     is_published: bool = False
@@ -44,7 +47,7 @@ class Policy:
     """What the operator decided, and what was accepted."""
 
     restore: bool = True
-    """Whether an external change is undone at once (`on_drift: restore`), or first when CMP changes (`alert`)."""
+    """Whether an external change is undone at once (`on_drift: restore`), or when CMP changes (`alert`)."""
     guard_share: float = 0.5
     guard_min: int = 10
     accepted: bool = False

@@ -27,8 +27,8 @@ none."""
 
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _LASTING = {
-    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EROFS,
-    errno.ENOLCK, errno.ENAMETOOLONG,
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM,
+    errno.EROFS, errno.ENOLCK, errno.ENAMETOOLONG,
 }  # fmt: skip
 """What waiting does not fix."""
 
@@ -132,7 +132,7 @@ class RootLock:
         return True
 
     def _give_way(self, found: os.stat_result) -> None:
-        """Raise LockBusy, unless the lock is held by somebody who may only read the file, and so publishes nothing."""
+        """Raise LockBusy, unless the lock's holder may only read the file, and so publishes nothing."""
         time.sleep(NAMED_S)
         name = os.pread(self._file, 300, 0).decode(errors="replace").strip()
         if not _is_private(found) and _has_ended(name):
@@ -150,7 +150,10 @@ class RootLock:
         raise LockBusy(what, hint=hint, pid=pid)
 
     def _replace(self, directory: int, old: os.stat_result) -> None:
-        """Put a private file of the same owner, already locked, in the place of one that others may have open."""
+        """Put a private file of the same owner, already locked, in the place of the old one.
+
+        Others may have the old one open.
+        """
         new = f".{LOCK.name}{TEMPORARY}"
         with suppress(FileNotFoundError):
             os.unlink(new, dir_fd=directory)

@@ -38,12 +38,12 @@ class RegistryFile:
     state_dir: Path
     """Copies of external changes are kept there."""
     restore: bool = True
-    """True: undo an external change at once. False: leave it until the next change of CMP rewrites the file."""
+    """True: undo an external change at once. False: leave it until a change of CMP rewrites the file."""
     published: Published | None = None
     """The file as we last published it; None if that is not known, as at a first start."""
     renamed_not_synced: Published | None = None
-    """We renamed this file into place, but fsync failed. It is written again: a second fsync can succeed although
-    data was lost."""
+    """We renamed this file into place, but fsync failed. It is written again: a second fsync can succeed
+    although data was lost."""
     entries_on_disk: int = 0
     """Number of entries of the file found at the start; used while `published` is None."""
     needs_rehash: bool = True

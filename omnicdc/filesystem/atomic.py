@@ -78,7 +78,7 @@ class Staged:
     target: Path
     status: os.stat_result
     not_kept: tuple[str, ...]
-    """What of the replaced file's owner, group, ACL and extended attributes the new one could not be given."""
+    """What the new file could not be given of the old one's owner, group, ACL and extended attributes."""
     _directory: int
     _temporary: str
     _written: ExitStack

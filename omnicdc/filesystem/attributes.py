@@ -44,7 +44,7 @@ class Attributes:
     user: Mapping[str, bytes | None]
     """The `user.*` attributes; None for one that may not be read."""
     others: Mapping[str, bytes | None]
-    """What belongs to the kernel's security modules and to administrators: `security.*`, `trusted.*`, `system.*`."""
+    """What belongs to the security modules and to administrators: `security.*`, `trusted.*`, `system.*`."""
 
     @property
     def mode(self) -> int:
@@ -71,7 +71,8 @@ def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
     """
     # Through the open directory: a symlink that replaces one of its parents now is not followed.
     opened = f"/proc/self/fd/{directory}"
-    there = f"{opened}/{place.name}" if os.path.isdir(opened) else str(place)  # noqa: PTH112 - /proc may be missing
+    is_there = os.path.isdir(opened)  # noqa: PTH112 - /proc may be missing
+    there = f"{opened}/{place.name}" if is_there else str(place)
     names = [name for name in _names(there) if name not in _HASHES]
     return Attributes(
         status=status,
@@ -120,7 +121,7 @@ def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
 
 
 def copy(source: int, target: int) -> None:
-    """Give an open file the ACL, `user.*` attributes, mode and times of another, as far as that is permitted."""
+    """Give an open file the ACL, `user.*` attributes, mode and times of another, as far as permitted."""
     found = os.fstat(source)
     for name in (name for name in _names(source) if name == ACL or name.startswith(USER)):
         with suppress(OSError):

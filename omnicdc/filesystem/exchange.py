@@ -1,6 +1,7 @@
-"""Swaps two names at once, so that what another process put in a file's place at the last moment is found and not lost.
+"""Swaps two names at once.
 
-rename(2) destroys what it replaces. renameat2(2) with RENAME_EXCHANGE does not; Python has no name for it.
+What another process put in a file's place at the last moment is so found, and is not lost. rename(2) destroys
+what it replaces. renameat2(2) with RENAME_EXCHANGE does not; Python has no name for it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _SIGNS = r"0-9_./@+~=,()&'!\-"
 
 
 def plain(letters: str) -> str:
-    """Return the pattern of a text of these letters, digits and signs that YAML takes for itself without quotes."""
+    """Return the pattern of a text of these letters, digits and signs that YAML allows without quotes."""
     inside = f"[{letters}{_SIGNS}]"
     return rf"[{letters}/_]{inside}*+(?:[ :]{inside}++)*"
 

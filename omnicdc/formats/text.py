@@ -1,4 +1,4 @@
-"""Escapes text from CMP, files or other hosts, so that it is safe to show; and checks that text is UTF-8. No I/O."""
+"""Escapes text that others wrote, so that it is safe to show; and checks that text is UTF-8. No I/O."""
 
 from __future__ import annotations
 

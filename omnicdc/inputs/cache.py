@@ -72,7 +72,8 @@ def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
     elif exc.errno == errno.EIO:
         remedy = "look for a failing disk: dmesg"
     elif exc.errno == errno.EROFS:
-        remedy = f"it is read-only on {mount_of(state_dir).point}: under systemd, StateDirectory= or ReadWritePaths="
+        point = mount_of(state_dir).point
+        remedy = f"it is read-only on {point}: under systemd, StateDirectory= or ReadWritePaths="
     elif exc.errno == errno.EISDIR:
         remedy = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:

@@ -139,7 +139,10 @@ def _understood(data: bytes, source: str) -> Reading[Elements]:
 
 
 def _list(data: bytes) -> list[object] | None:
-    """Parse with the standard library, which keeps integers of any size and half surrogate pairs to be told of."""
+    """Parse with the standard library.
+
+    It keeps integers of any size, and half surrogate pairs, so that we can report them.
+    """
     try:
         parsed = json.loads(data, parse_constant=lambda _: None)
     except (ValueError, RecursionError):

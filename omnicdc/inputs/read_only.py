@@ -26,7 +26,9 @@ LOOK_PATIENCE_S = 2.0
 
 
 def read_only(settings: InputSettings) -> Inputs:
-    """Return the inputs as the daemon would load them, for any user: nothing is written, and no inventory is adopted.
+    """Return the inputs as the daemon would load them, for any user.
+
+    Nothing is written, and no inventory is adopted.
 
     Parts that cannot be read are empty.
     """

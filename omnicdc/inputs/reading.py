@@ -22,7 +22,10 @@ class Reading(Generic[T_co]):
     entries: tuple[Named, ...] = ()
     """Which repositories each entry names, where that is known."""
     blank: bool = False
-    """Whether there is no list at all, not even an empty one: nothing was written yet, or a write was cut off."""
+    """Whether there is no list at all, not even an empty one.
+
+    Nothing was written yet, or a write was cut off.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ class InputStore:
         return self._current if any(changed) else None
 
     def look_at_root(self, number: int, stop: Stop) -> Inputs | None:
-        """Look at the upper levels of one root, and at the clones known there; as `walk_root`, in milliseconds.
+        """Look at the upper levels of one root, and at its known clones; as `walk_root`, in milliseconds.
 
         The heart is counted in the clones that are new. One thread at a time a root.
         """

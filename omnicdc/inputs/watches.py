@@ -73,7 +73,10 @@ class Watches:
         return grown, fault
 
     def wait(self, seconds: float) -> set[int]:
-        """Wait for something that concerns clones; returns whose, nothing after so many seconds. For one thread."""
+        """Wait for something that concerns clones, and return whose clones they are.
+
+        Returns nothing after so many seconds. Only one thread may wait.
+        """
         fd = self._fd
         if fd < 0:
             return set()

@@ -41,7 +41,7 @@ class RootClones:
     walked: Mapping[str, str] | None = None
     """URL key to path; None if the root was never walked."""
     seen: Mapping[str, str] = field(default_factory=dict)
-    """Path to URL key, of the upper levels and of clones known before; empty for what is no clone any more."""
+    """Path to URL key, of the upper levels and of clones known before; empty for what is not a clone now."""
     directory: Directory | None = None
     """Which directory the root was when clones were last found in it, since the start."""
 
@@ -104,8 +104,8 @@ def faults(root: Path, before: Directory | None) -> tuple[str, ...]:
     if before and found != before and not any(os.scandir(root)):
         return (
             (
-                f"{root}: empty, and another directory than before; no clones are known there: is a file system "
-                f"not mounted?"
+                f"{root}: empty, and another directory than before; no clones are known there: "
+                "is a file system not mounted?"
             ),
         )
     return ()

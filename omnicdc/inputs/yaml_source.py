@@ -34,7 +34,7 @@ _TEXTUAL = {_CORE + kind for kind in ("str", "int", "float", "bool", "timestamp"
 LONGEST_NAME = 40
 
 RESEMBLANCE = 0.75
-"""From here on two names may be one and a slip of the pen: `repos` and `repo`, but not `reason` and `repo`."""
+"""From here on two names may be one and its misspelling: `repos` and `repo`, but not `reason` and `repo`."""
 
 _NAME = re.compile(rf"[A-Za-z_][\w-]{{0,{LONGEST_NAME - 1}}}", re.ASCII)
 
@@ -56,9 +56,10 @@ class Fields:
         self.line = line
 
     def others(self, known: Collection[str]) -> Iterator[tuple[str, int, str]]:
-        """Yield the names of the entry's own fields that are not known, with their lines and the known name they resemble.
+        """Yield the names of the entry's own fields that are not known.
 
-        The name is empty if it does not look like one: it may be anything, and is not to be quoted.
+        Each name comes with its line and with the known name that it resembles. The name is empty if it does
+        not look like one: it may be anything, and is not to be quoted.
         """
         return _others(self._lines, known)
 
@@ -81,9 +82,15 @@ class EntryList:
 
     entries: tuple[Entry, ...] = ()
     blank: bool = False
-    """The file holds no list at all, not even an empty one: its users wrote nothing yet, or it was cut off."""
+    """The file holds no list at all, not even an empty one.
+
+    Its users wrote nothing yet, or it was cut off.
+    """
     others: tuple[tuple[str, int, str], ...] = ()
-    """Top-level keys that are not known, as `Fields.others`; keys with an anchor are there to be referred to."""
+    """Top-level keys that are not known, as `Fields.others`.
+
+    Keys with an anchor are left out: other places refer to them.
+    """
 
 
 class Entry:
@@ -126,9 +133,9 @@ def content(path: Path) -> bytes | None:
 
 
 def entry_list(data: bytes, name: str, top: str) -> EntryList:
-    """Return the list under the key `top` of the file `name`; `top.
+    """Return the list under the key `top` of the file `name`.
 
-    {}` and a file `{}` are an empty list as well.
+    `top: {}` and a file `{}` are an empty list as well.
 
     Raises `RegistryError`, with the line, for what is not YAML or has no such list.
     """
@@ -182,7 +189,10 @@ def _compose(data: bytes, name: str) -> Node | None:
 
 
 def _encoding_problem(data: bytes) -> tuple[int, str] | None:
-    """Return the line and what is wrong with the characters of a file that is not UTF-8, nor UTF-16 with its mark."""
+    """Return the line of the first wrong characters, and what is wrong with them.
+
+    The file must be UTF-8, or UTF-16 with its mark.
+    """
     encoding = "UTF-8"
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return 1, "it is UTF-32: save the file as UTF-8"

@@ -237,9 +237,10 @@ class Repeating:
         self._causes: set[str] = set()
 
     def failed(self, cause: str = "", /, **keys: object) -> None:
-        """Count a failure, and log it as a warning if it is due, or if it has a cause that was not logged since the first.
+        """Count a failure, and log it as a warning if a warning is due.
 
-        Numbers in a cause (addresses, process ids, seconds) make no new one.
+        A warning is also due if the cause was not logged since the first failure. Numbers in a cause
+        (addresses, process ids, seconds) make no new one.
         """
         now, cause = self._clock(), re.sub(r"\d+", "#", cause)
         if not self.count:

@@ -52,7 +52,10 @@ class Block:
         return self.data[start : start + self.lengths[at]]
 
     def compare(self, wanted: Iterable[tuple[Key, Row | None]]) -> list[Edit]:
-        """Return what must change, in order, so that the block holds at each key, ascending, what is wanted there."""
+        """Return the changes, in order, after which the block holds what is wanted at each key.
+
+        The keys come in ascending order.
+        """
         edits: list[Edit] = []
         at = offset = 0
         for key, new in wanted:

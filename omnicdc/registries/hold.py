@@ -23,9 +23,10 @@ QUICK_S = 1.0
 
 
 def back_off_s(failures: int, took_s: float) -> float:
-    """Return how long to leave a registry alone that failed so many times in a row, the last time after `took_s`.
+    """Return how long to leave a registry alone that failed so many times in a row.
 
-    What fails quickly, as on a full disk, is so tried again at each look; a scan of 45 s that fails is not.
+    The last attempt took `took_s`. What fails quickly, as on a full disk, is so tried again at each look; a
+    scan of 45 s that fails is not.
     """
     return min(took_s * 2.0 ** min(failures, MOST_DOUBLINGS), LONGEST_REST_S)
 

@@ -212,6 +212,6 @@ class Projection:
     def _render(self, unit: str, rows: Sequence[Row]) -> Entry | None:
         try:
             return self.scanner.render(unit, rows, self._inputs)
-        except Exception as exc:  # noqa: BLE001 - whatever one row does to its scanner, it holds back itself only
+        except Exception as exc:  # noqa: BLE001 - whatever one row does to its scanner, only it is held back
             self.quarantined[unit] = f"{type(exc).__name__}: {exc}"
             return None

@@ -45,7 +45,7 @@ _OF_THE_TABLE = {"42", "0A", "3F", "57"}
 right is missing, or it took too long."""
 
 STATEMENT_TIMEOUT = "45s"
-"""For one statement. Longer than the lock time-out, and three of them are shorter than the watchdog's limit."""
+"""For one statement. Longer than the lock time-out; three of them are shorter than the watchdog's limit."""
 
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -66,9 +66,9 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
 def readable(
     conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None
 ) -> tuple[list[Row], dict[str, str]]:
-    """Do as `select`, and return the reason for each project whose row PostgreSQL cannot give beside the other rows.
+    """Do as `select`, and return the reason for each project whose row PostgreSQL cannot give.
 
-    Raises RegistryError as `select`, and if there are too many of them.
+    The other rows are returned. Raises RegistryError as `select`, and if there are too many of them.
     """
     try:
         return select(conn, scanner, table, ids), {}
@@ -134,7 +134,10 @@ def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
 
 
 def limit(conn: Connection, *, local: bool = True) -> None:
-    """Have no statement take longer than STATEMENT_TIMEOUT, or than was set for the role, the database or the DSN: in this transaction, or the session."""
+    """Limit the duration of each statement to STATEMENT_TIMEOUT, for this transaction or for the session.
+
+    A limit that the role, the database or the DSN sets is kept.
+    """
     db.run(conn, "limit_statements", {"limit": STATEMENT_TIMEOUT, "local": local})
 
 

@@ -1,4 +1,4 @@
-"""Compares one registry's file with what CMP says, entry by entry, and formats the result as a diff. No I/O."""
+"""Compares a registry's file with what CMP says, entry by entry, and formats the result as a diff. No I/O."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ class EntryDifference:
     @property
     def fields(self) -> Differences:
         """Field to what is expected and what was found; empty unless both are there."""
-        both = self.expected and self.found
-        return compare(self.expected.item.fields, self.found.item.fields) if both else {}  # type: ignore[union-attr]
+        if self.expected is None or self.found is None:
+            return {}
+        return compare(self.expected.item.fields, self.found.item.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,9 @@ class RegistryDifference:
 
 
 def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
-    """Compare what a registry should hold with a file's bytes (None.
+    """Compare what a registry should hold with a file's bytes, in time linear in their number.
 
-    No file), in time linear in their number.
+    None: there is no file.
     """
     name, count = registry.scanner.registry, len(registry.document)
     layout, wanted = registry.scanner.layout, _rendered(registry, data or b"")

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from omnicdc.model import Inputs, Published
 
 __all__ = [
-    "held_back", "known_inputs", "registry_names", "verify_project", "where_none_should_be", "where_one_should_be",
+    "held_back", "known_inputs", "registry_names", "verify_project", "where_none_should_be",
+    "where_one_should_be",
 ]  # fmt: skip
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -53,7 +54,7 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
 
 
 def known_inputs(config: Config) -> tuple[Inputs, bool]:
-    """Return the inputs as the daemon left them, with the clones that are there now, and whether they can be relied on.
+    """Return the inputs as the daemon left them, with today's clones, and whether they can be relied on.
 
     They cannot where the daemon has never left any that can be read, or a workspace gives no answer.
     """

@@ -92,8 +92,8 @@ def run(directory: Path, *arguments: str, program: str = "", **env: str) -> subp
     main = f"{program}\nfrom omnicdc.cli import main; main()"
     command = [sys.executable, "-c", main, "demo"] if program else COMMAND
     return subprocess.run(
-        [*command, *arguments], env=environ(directory, **env), capture_output=True, text=True, timeout=DEADLINE_S,
-        check=False,
+        [*command, *arguments], env=environ(directory, **env), capture_output=True, text=True,
+        timeout=DEADLINE_S, check=False,
     )  # fmt: skip
 
 
@@ -325,7 +325,8 @@ def test_a_claim_that_does_not_hold_is_shown_and_the_exit_status_is_1(directory:
     program = """
 from omnicdc.demo import run
 from omnicdc.demo.output import Act, Check
-run.ACTS = (lambda _observer: Act("An act", "Nothing happens.", (Check("true", True), Check("false", False))),)
+checks = (Check("true", True), Check("false", False))
+run.ACTS = (lambda _observer: Act("An act", "Nothing happens.", checks),)
 """
     done = run(directory, program=program)
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 PARTS = (
-    "latency", "batches", "starts", "sustained", "writers", "statements", "resources", "commands", "contenders", "growth",
+    "latency", "batches", "starts", "sustained", "writers", "statements", "resources", "commands",
+    "contenders", "growth",
 )  # fmt: skip
 
 

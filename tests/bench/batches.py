@@ -22,7 +22,8 @@ _ROUND = count(1)
 MANY: LiteralString = """
 insert into projects as p (id, name, key, type, status, metadata_)
 select p.id, 'batch ' || %(round)s || ' ' || p.n, p.key, p.type, p.status,
-       p.metadata_ || jsonb_build_object('github_url', 'https://github.com/batch/r' || %(round)s || '-' || p.n)
+       p.metadata_
+         || jsonb_build_object('github_url', 'https://github.com/batch/r' || %(round)s || '-' || p.n)
   from (select *, row_number() over (order by id) as n from projects) p where p.n <= %(rows)s
 on conflict (id) do update
    set name = excluded.name, key = excluded.key, type = excluded.type, status = excluded.status,

@@ -142,7 +142,10 @@ class Propagation:
         upserts.upsert(conn, next(self._rows))
 
     def of(self, write: Callable[[psycopg.Connection[Any]], object]) -> float:
-        """Return the milliseconds from before the commit of a write to its last fsync, as the daemons stamp it."""
+        """Return the milliseconds from before the commit of a write to its last fsync.
+
+        The daemons stamp the fsync.
+        """
         return self.spread(write)[1]
 
     def spread(self, write: Callable[[psycopg.Connection[Any]], object]) -> tuple[float, float]:
@@ -163,7 +166,8 @@ class Propagation:
     def _published(self, token: str) -> tuple[float, float] | None:
         [[everywhere, first, last]] = self._listener.execute(
             """select bool_and(pg_visible_in_snapshot(%s::text::xid8, snapshot)),
-                      extract(epoch from min(published_at))::float8, extract(epoch from max(published_at))::float8
+                      extract(epoch from min(published_at))::float8,
+                      extract(epoch from max(published_at))::float8
                  from omnicdc.consumer""",
             [token],
         ).fetchall()

@@ -32,7 +32,10 @@ VALUES = {
     "key": "'bench-key-' || :v::text",
     "type": "'SERVICE'",
     "status": "'stage-' || :stage::text",
-    "metadata": """('{"github_url": "https://github.com/bench/repo-' || :v::text || '", "domain": "d' || :domain::text || '"}')""",
+    "metadata": (
+        """('{"github_url": "https://github.com/bench/repo-' || :v::text || """
+        """'", "domain": "d' || :domain::text || '"}')"""
+    ),
 }
 
 _RATE = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)

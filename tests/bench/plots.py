@@ -1,4 +1,4 @@
-"""Two plots, as SVG: latency against the number of projects, and the writers' throughput against their number."""
+"""Two plots, as SVG: latency against the number of projects, and throughput against the number of writers."""
 
 from __future__ import annotations
 

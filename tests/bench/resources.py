@@ -56,7 +56,10 @@ SETTLING_S = 6.0
 
 
 def measure(run: Run) -> None:
-    """Measure one daemon with many projects, full and then idle, and one with few for ten thousand generations."""
+    """Measure one daemon with many projects, full and then idle.
+
+    Measure one with few projects for ten thousand generations.
+    """
     _with_many(run)
     _over_time(run)
 
@@ -129,9 +132,10 @@ class Used:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the processor time of a process in nanoseconds, for a tick of 10 ms is a quarter of what it takes in 20 s.
+    """Return the processor time of a process in nanoseconds.
 
-    Raises OSError where the kernel does not tell.
+    A tick of 10 ms would be a quarter of what it takes in 20 s. Raises OSError where the kernel does not
+    tell.
     """
     threads = list(Path(f"/proc/{pid}/task").glob("*/schedstat"))
     if not threads:
@@ -155,12 +159,10 @@ def _over_time(run: Run) -> None:
     run.results.figures.append(
         Figure(f"memory growth over {generations:,} generations", growth, GROWTH_MB, statistic="highest")
     )
-    run.results.curves.append(
-        Curve(
-            "memory", f"resident, N = {FEW}", "generations",
-            {(number + 1) * generations // SAMPLES: Series((mb,), "MB") for number, mb in enumerate(resident)},
-        )
-    )  # fmt: skip
+    points = {
+        (number + 1) * generations // SAMPLES: Series((mb,), "MB") for number, mb in enumerate(resident)
+    }
+    run.results.curves.append(Curve("memory", f"resident, N = {FEW}", "generations", points))
 
 
 class Generations:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LIMIT = 1.8
 
 BATCH: LiteralString = """
-select array_agg(p.id::text), array_agg(p.name), array_agg(p.key), array_agg(p.type), array_agg(p.metadata_::text)
+select array_agg(p.id::text), array_agg(p.name), array_agg(p.key), array_agg(p.type),
+       array_agg(p.metadata_::text)
   from projects p
 """
 
@@ -73,7 +74,10 @@ def measure(run: Run) -> None:
 
 
 class Statement:
-    """One estate, and the statement that alters all of its projects: as an application sends it, or within the server."""
+    """One estate, and the statement that alters all of its projects.
+
+    It is sent as an application sends it, or it runs within the server.
+    """
 
     def __init__(self, estate: Estate) -> None:
         self._conn = estate.cmp.conn

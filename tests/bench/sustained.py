@@ -55,7 +55,7 @@ def measure(run: Run) -> None:
 
 
 def _lags(run: Run, estate: Estate, rate: int | None, seconds: int) -> tuple[list[float], float]:
-    """Return how many milliseconds after its commit each of our upserts was published, and pgbench's own rate."""
+    """Return how many milliseconds after its commit each upsert was published, and pgbench's own rate."""
     program, path = run.ground.program("pgbench"), script(run.ground, PROJECTS)
     pgbench = subprocess.Popen(
         command(program, path, estate.cmp.dsn, clients=CLIENTS, seconds=seconds, rate=rate),
@@ -84,7 +84,8 @@ def _published(estate: Estate, token: str) -> float:
     return float(
         estate.cmp.value(
             """select extract(epoch from h.at) from omnicdc.history h
-                where h.consumer = %s and pg_visible_in_snapshot(%s::text::xid8, h.snapshot) order by h.id limit 1""",
+                where h.consumer = %s and pg_visible_in_snapshot(%s::text::xid8, h.snapshot)
+                order by h.id limit 1""",
             CONSUMER,
             token,
         )

@@ -38,7 +38,9 @@ def values(ids: list[str]) -> Iterator[dict[str, Any]]:
             "key": f"bench-key-{number}",
             "type": "SERVICE",
             "status": ("active", "archived")[number % 2],
-            "metadata": f'{{"github_url": "https://github.com/bench/repo-{number}", "domain": "d{number % 7}"}}',
+            "metadata": (
+                f'{{"github_url": "https://github.com/bench/repo-{number}", "domain": "d{number % 7}"}}'
+            ),
         }
 
 

@@ -35,7 +35,10 @@ def ear(cmp: Cmp) -> Iterator[Ear]:
 
 @pytest.fixture(scope="module")
 def small_server() -> Iterator[str]:
-    """A superuser's connection string to a cluster of the module's own, which has never seen omnicdc, with the smallest NOTIFY queue."""
+    """A superuser's connection string to a cluster of the module's own, with the smallest NOTIFY queue.
+
+    The cluster has never seen omnicdc.
+    """
     server = EmbeddedServer(
         Path(tempfile.mkdtemp(prefix="omnicdc-small-", dir=in_memory())),
         {"fsync": "off", "max_notify_queue_pages": "64"},

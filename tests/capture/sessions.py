@@ -32,7 +32,10 @@ def dump(cmp: Cmp) -> list[str]:
 def psql(dsn: str, script: str) -> subprocess.CompletedProcess[str]:
     """Run a script as its header says."""
     return subprocess.run(
-        [bundled() / "psql", "--no-psqlrc", "--quiet", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-f", "-", dsn],
+        [
+            bundled() / "psql", "--no-psqlrc", "--quiet", "--single-transaction", "-v", "ON_ERROR_STOP=1",
+            "-f", "-", dsn,
+        ],
         input=script, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

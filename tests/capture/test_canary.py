@@ -78,8 +78,9 @@ def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host
            set search_path = pg_catalog, pg_temp as $$ begin return null; end $$"""
     )
     cmp.conn.execute(
-        """update omnicdc.source set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'log_row')
-                                                  || ' ' || split_part(source_hash, ' ', 2)"""
+        """update omnicdc.source
+              set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'log_row')
+                                || ' ' || split_part(source_hash, ' ', 2)"""
     )
     daemon = host.daemon()
     lost = daemon.wait_for("canary_lost")

@@ -105,7 +105,9 @@ def test_a_canary_whose_role_may_only_read_or_has_no_time_is_told(
     """The second connection has other settings than the first: the role's were altered in between."""
     cmp.conn.execute(
         """create or replace function omnicdc.release_canary() returns xid8 language plpgsql as
-           $$ begin raise sqlstate '25006' using message = 'cannot execute INSERT in a read-only transaction'; end $$"""
+           $$ begin
+             raise sqlstate '25006' using message = 'cannot execute INSERT in a read-only transaction';
+           end $$"""
     )
     _, lost = is_ready_and_says(host, systemd, "read-only")
 

@@ -34,11 +34,13 @@ FAULTS: dict[LiteralString, str] = {
     "drop trigger omnicdc_log_truncate on projects": "trigger omnicdc_log_truncate is missing on "
     "public.projects",
     """create function mine() returns trigger language plpgsql as 'begin return null; end';
-       create or replace trigger omnicdc_log_row after insert on projects for each row execute function mine();
+       create or replace trigger omnicdc_log_row after insert on projects
+         for each row execute function mine();
        alter table projects enable always trigger omnicdc_log_row""": (
         "trigger omnicdc_log_row on public.projects calls another function"
     ),
-    """create or replace trigger omnicdc_log_row after insert or delete on projects for each row execute function omnicdc.log_row(0);
+    """create or replace trigger omnicdc_log_row after insert or delete on projects
+         for each row execute function omnicdc.log_row(0);
        alter table projects enable always trigger omnicdc_log_row""": (
         "trigger omnicdc_log_row on public.projects logs another source"
     ),

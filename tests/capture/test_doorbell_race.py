@@ -1,4 +1,7 @@
-"""P1: beside writers of every kind, and one that stays open, a consumer that sleeps misses nothing and reads nothing twice."""
+"""P1: beside busy writers, a consumer that sleeps misses nothing and reads nothing twice.
+
+The writers are of every kind, and one stays open.
+"""
 
 from __future__ import annotations
 

@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
     "an enum's label": (
         (
-            "create type label as enum ('active', 'frozen'); alter table projects alter status type label using "
-            "'active'"
+            "create type label as enum ('active', 'frozen'); "
+            "alter table projects alter status type label using 'active'"
         ),
         "alter type label rename value 'active' to 'live'",
     ),
     "an enum's label, there and back": (
         (
-            "create type label as enum ('active', 'frozen'); alter table projects alter status type label using "
-            "'active'"
+            "create type label as enum ('active', 'frozen'); "
+            "alter table projects alter status type label using 'active'"
         ),
         "alter type label rename value 'active' to 'live'; alter type label rename value 'live' to 'active'",
     ),
     "the enum below two domains": (
         """create type label as enum ('active', 'frozen'); create domain inner_status as label;
-           create domain outer_status as inner_status; alter table projects alter status type outer_status using 'active'""",
+           create domain outer_status as inner_status;
+           alter table projects alter status type outer_status using 'active'""",
         "alter type label rename value 'active' to 'live'",
     ),
     "the enum in an array": (
@@ -65,22 +66,27 @@ ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
         "alter table other rename a to b",
     ),
     "a cast to text that is added": (
-        """create type label as enum ('active', 'frozen'); alter table projects alter status type label using 'active';
+        """create type label as enum ('active', 'frozen');
+           alter table projects alter status type label using 'active';
            create function spelled(label) returns text language sql immutable as $$ select 'x' $$""",
         "create cast (label as text) with function spelled (label)",
     ),
     "the function of a cast": (
-        """create type label as enum ('active', 'frozen'); alter table projects alter status type label using 'active';
+        """create type label as enum ('active', 'frozen');
+           alter table projects alter status type label using 'active';
            create function spelled(label) returns text language sql immutable as $$ select 'x' $$;
            create cast (label as text) with function spelled (label)""",
         "create or replace function spelled(label) returns text language sql immutable as $$ select 'y' $$",
     ),
     "a function below the function of a cast": (
-        """create type label as enum ('active', 'frozen'); alter table projects alter status type label using 'active';
+        """create type label as enum ('active', 'frozen');
+           alter table projects alter status type label using 'active';
            create function deepest() returns text language sql immutable as $$ select 'x' $$;
-           create function deep(label, text) returns text language sql immutable begin atomic select deepest(); end;
+           create function deep(label, text) returns text language sql immutable
+             begin atomic select deepest(); end;
            create operator public.@@@ (leftarg = label, rightarg = text, function = deep);
-           create function spelled(it label) returns text language sql immutable begin atomic select it operator(public.@@@) 'x'; end;
+           create function spelled(it label) returns text language sql immutable
+             begin atomic select it operator(public.@@@) 'x'; end;
            create cast (label as text) with function spelled (label)""",
         "create or replace function deepest() returns text language sql immutable as $$ select 'y' $$",
     ),

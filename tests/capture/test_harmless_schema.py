@@ -1,4 +1,7 @@
-"""P4: whatever CMP's owners do to their schema, or to ours, CMP's writes go on, and what is unclear is logged whole."""
+"""P4: whatever CMP's owners do to their schema, or to ours, CMP's writes go on.
+
+What is unclear is logged whole.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,8 @@ def test_what_would_break_cmp_s_writes_is_refused(cmp: Cmp) -> None:
 def test_the_log_s_table_can_still_be_altered(cmp: Cmp) -> None:
     """A later migration will."""
     cmp.conn.execute(
-        """alter table omnicdc.change add extra text; alter table omnicdc.change alter extra type uuid using null;
+        """alter table omnicdc.change add extra text;
+           alter table omnicdc.change alter extra type uuid using null;
            alter table omnicdc.change drop extra; alter table omnicdc.change alter op type varchar(10)"""
     )
     project = cmp.upsert("apollo")

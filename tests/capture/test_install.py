@@ -182,9 +182,12 @@ def test_a_schema_of_a_development_version_is_told(bare: Cmp) -> None:
             """create table omnicdc.migration (version integer primary key, name text not null);
                insert into omnicdc.migration values (9, '0009_pruned_history.sql');
                create table omnicdc.canary (id uuid not null);
-               create function omnicdc.note_row() returns trigger language plpgsql as 'begin return null; end';
-               create function omnicdc.log_if_allowed(uuid[], text, text[]) returns void language sql as '';
-               create trigger omnicdc_note_row after insert on omnicdc.canary for each row execute function omnicdc.note_row()"""
+               create function omnicdc.note_row() returns trigger
+                 language plpgsql as 'begin return null; end';
+               create function omnicdc.log_if_allowed(uuid[], text, text[]) returns void
+                 language sql as '';
+               create trigger omnicdc_note_row after insert on omnicdc.canary
+                 for each row execute function omnicdc.note_row()"""
         )
         conn.execute("reset role")
     with pytest.raises(SchemaMismatch, match="is at 9, newer than this omnicdc knows"):

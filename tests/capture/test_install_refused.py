@@ -138,7 +138,8 @@ def test_a_schema_that_the_daemon_may_not_enter_is_refused(bare: Cmp, people: Pe
     bare.conn.execute(
         pgsql.SQL(
             """grant create on database {} to {who}; create schema cms; grant usage on schema cms to {who};
-               create table cms.projects (like projects including all); alter table cms.projects owner to {who}"""
+               create table cms.projects (like projects including all);
+               alter table cms.projects owner to {who}"""
         ).format(pgsql.Identifier(bare.conn.info.dbname), who=pgsql.Identifier(name))
     )
     with db.connect(people.dsn(name)) as conn:

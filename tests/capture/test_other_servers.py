@@ -1,4 +1,7 @@
-"""Servers that are not quite PostgreSQL: without md5(), without the control file (Aurora), with a DDL audit by event trigger."""
+"""Servers that are not quite PostgreSQL.
+
+They have no md5(), or no control file (Aurora), or a DDL audit by event trigger.
+"""
 
 from __future__ import annotations
 

@@ -191,7 +191,8 @@ def test_without_the_tables_a_subscriber_really_stops(bare: Cmp) -> None:
         bare.upsert("never replicated")
         until(
             lambda: bare.value(
-                """select not exists (select from pg_stat_replication r join pg_replication_slots s on s.active_pid = r.pid
+                """select not exists (select from pg_stat_replication r
+                                        join pg_replication_slots s on s.active_pid = r.pid
                                        where s.slot_name = %s)""",
                 other.conn.info.dbname,
             ),
@@ -208,7 +209,8 @@ def test_every_table_that_loses_or_changes_rows_has_a_replica_identity(cmp: Cmp)
     lacking = cmp.conn.execute(
         """select c.relname from pg_class c
             where c.relnamespace = 'omnicdc'::regnamespace and c.relkind = 'r' and c.relreplident <> 'f'
-              and not (c.relreplident = 'd' and exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary))"""
+              and not (c.relreplident = 'd'
+                       and exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary))"""
     ).fetchall()
 
     assert lacking == []
@@ -229,6 +231,7 @@ def test_beside_a_publication_of_all_tables_the_canary_is_sent_and_the_daemon_he
 
 
 HOME: LiteralString = """
-select exists (select from pg_stat_all_tables t where t.relid = 'omnicdc.change'::regclass and t.n_tup_del > 0)
+select exists (select from pg_stat_all_tables t
+                where t.relid = 'omnicdc.change'::regclass and t.n_tup_del > 0)
 """
 """The daemon has followed a canary and then deleted its row, the only one that is deleted here."""

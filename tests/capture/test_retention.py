@@ -20,8 +20,8 @@ def prune(cmp: Cmp, *, history: str = AT_ONCE, silent: str = "1 day") -> int:
 def consumer(cmp: Cmp, name: str, snapshot: str | None = None, *, seen: str = "0 seconds ago") -> None:
     """Say where a consumer stands: by default, at what is visible now."""
     cmp.conn.execute(
-        """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root, version,
-                                         seen_at)
+        """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root,
+                                         version, seen_at)
            values (%s, coalesce(%s, pg_current_snapshot()::text)::pg_snapshot, 1, 1, 1, 'h', 'r', 'v',
                    clock_timestamp() + %s::interval)
            on conflict (name) do update set snapshot = excluded.snapshot, seen_at = excluded.seen_at""",

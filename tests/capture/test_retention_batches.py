@@ -24,7 +24,8 @@ def old_log(cmp: Cmp, rows: int, transactions: int = 1) -> None:
     for _ in range(transactions):
         cmp.conn.execute(
             """insert into omnicdc.change (source, key, op, at)
-               select 1, gen_random_uuid()::text, 'insert', clock_timestamp() - interval '8 days' from generate_series(1, %s)""",
+               select 1, gen_random_uuid()::text, 'insert', clock_timestamp() - interval '8 days'
+                 from generate_series(1, %s)""",
             [rows // transactions],
         )
 
@@ -206,12 +207,14 @@ def generations(cmp: Cmp, number: int) -> list[tuple[int, str]]:
     Returns id and transaction of each.
     """
     cmp.conn.execute(
-        """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root, version)
+        """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root,
+                                         version)
            values ('here', '1:1:', 1, 1, 1, 'h', 'r', 'v'), ('there', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""
     )
     rows = cmp.conn.execute(
         """insert into omnicdc.history (consumer, generation, snapshot, changes, registries)
-           select case when i % 3 = 0 then 'there' else 'here' end, i, format('%%s:%%s:', 1000 + i, 1000 + i)::pg_snapshot, 1, '{}'
+           select case when i % 3 = 0 then 'there' else 'here' end, i,
+                  format('%%s:%%s:', 1000 + i, 1000 + i)::pg_snapshot, 1, '{}'
              from generate_series(1, %s) i returning consumer, generation""".replace("i % 3", "i %% 3"),
         [number],
     ).fetchall()

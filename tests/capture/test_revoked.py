@@ -1,4 +1,7 @@
-"""P4, P5: functions of PostgreSQL's own that were taken from PUBLIC are granted by name, and their lack is told."""
+"""P4, P5: functions of PostgreSQL's own that were taken from PUBLIC are granted by name.
+
+A message names those that are lacking.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ do $$
 declare it regprocedure;
 begin
   for it in select p.oid from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace
-              and p.proname ~ '^(pg_(try_)?advisory|pg_notify|pg_notification|pg_control|pg_current|pg_xact_status|pg_snapshot|pg_visible|sha256|hashtext$|pg_postmaster|set_config|clock_timestamp|pg_blocking|pg_walfile|pg_is_in)' loop
+              and p.proname ~ ('^(pg_(try_)?advisory|pg_notify|pg_notification|pg_control|pg_current'
+                               '|pg_xact_status|pg_snapshot|pg_visible|sha256|hashtext$|pg_postmaster'
+                               '|set_config|clock_timestamp|pg_blocking|pg_walfile|pg_is_in)') loop
     execute format('revoke execute on function %s from public', it);
   end loop;
 end $$;

@@ -1,4 +1,7 @@
-"""Who may do what in omnicdc's schema, tried from the outside by people who log in; and that CMP's writers need nothing."""
+"""Who may do what in omnicdc's schema, tried from the outside by people who log in.
+
+CMP's writers need no rights there.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from capture.sessions import People
     from support.cmp import Cmp
 
-CONSUMER: LiteralString = """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation,
-    host, root, version) values ('x', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""
+CONSUMER: LiteralString = """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline,
+    generation, host, root, version) values ('x', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""
 
 NOBODY: LiteralString = ""
 DAEMON: LiteralString = "daemon"
@@ -195,7 +198,8 @@ def test_an_expression_that_stands_in_for_its_call_names_the_schema_of_all_it_us
 
 def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
     public = cmp.value(
-        """select array_agg(p.proname) from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        """select array_agg(p.proname)
+             from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
             where p.pronamespace = 'omnicdc'::regnamespace and a.grantee = 0"""
     )
 

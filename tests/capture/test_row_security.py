@@ -1,4 +1,7 @@
-"""P4, P5: row-level security enabled, or forced, for omnicdc's tables harms neither CMP nor the daemon nor whoever waits."""
+"""P4, P5: row-level security for omnicdc's tables, enabled or forced, harms nobody.
+
+It harms neither CMP nor the daemon nor whoever waits.
+"""
 
 from __future__ import annotations
 

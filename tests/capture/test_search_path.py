@@ -103,8 +103,10 @@ def test_a_writer_s_namesakes_are_not_called_by_the_functions_of_daemon_and_clie
 ) -> None:
     cmp.conn.execute("set search_path = public, pg_catalog")
     cmp.conn.execute(
-        """select omnicdc.capture_fault(), omnicdc.capture_fingerprint(), omnicdc.capture_remedy('x'), omnicdc.is_alive('x'), omnicdc.request_rebuild(), omnicdc.request_look(), omnicdc.request_accept(),
-                  omnicdc.prune('1 day', '1 day'), omnicdc.forget_other_cluster()"""
+        """select omnicdc.capture_fault(), omnicdc.capture_fingerprint(), omnicdc.capture_remedy('x'),
+                  omnicdc.is_alive('x'), omnicdc.request_rebuild(), omnicdc.request_look(),
+                  omnicdc.request_accept(), omnicdc.prune('1 day', '1 day'),
+                  omnicdc.forget_other_cluster()"""
     )
 
     assert not mallory.closed

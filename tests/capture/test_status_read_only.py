@@ -1,4 +1,4 @@
-"""`omnicdc status` and `wait` name the cause where the server takes no writes, so that no daemon can serve."""
+"""`omnicdc status` and `wait` name the cause where the server takes no writes, so no daemon can serve."""
 
 from __future__ import annotations
 

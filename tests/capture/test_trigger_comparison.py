@@ -1,4 +1,4 @@
-"""P1 and P4: what the trigger compares is the text that a registry shows, whatever the column's type makes of it."""
+"""P1 and P4: the trigger compares the text that a registry shows, whatever the column's type makes of it."""
 
 from __future__ import annotations
 

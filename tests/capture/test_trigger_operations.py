@@ -142,7 +142,8 @@ def test_an_id_that_changes_is_logged_with_both_ids(cmp: Cmp, project: str) -> N
 
 def test_an_update_that_a_before_trigger_turns_into_nothing_leaves_no_trace(cmp: Cmp, project: str) -> None:
     cmp.conn.execute(
-        """create function keep() returns trigger language plpgsql as 'begin new.status := old.status; return new; end';
+        """create function keep() returns trigger language plpgsql as
+             'begin new.status := old.status; return new; end';
            create trigger keep before update on projects for each row execute function keep()"""
     )
     cmp.conn.execute("update projects set status = 'archived'")
@@ -167,7 +168,8 @@ def test_merge_logs_what_each_branch_did(cmp: Cmp, project: str) -> None:
 
     cmp.conn.execute(
         """merge into projects p
-           using (values ('apollo', %s::uuid, 'archived'), ('gone', %s::uuid, null), ('new', %s::uuid, 'active'))
+           using (values ('apollo', %s::uuid, 'archived'), ('gone', %s::uuid, null),
+                         ('new', %s::uuid, 'active'))
                  as wanted (name, id, status) on p.id = wanted.id
            when matched and wanted.status is null then delete
            when matched then update set status = wanted.status

@@ -18,7 +18,8 @@ F = "f0000000-0000-0000-0000-00000000000f"
 
 PARTITIONED = """
 drop table projects;
-create table projects (id uuid primary key, name text not null, key text, type text, status text, metadata_ jsonb)
+create table projects (id uuid primary key, name text not null, key text, type text, status text,
+                       metadata_ jsonb)
   partition by range (id);
 create table low partition of projects for values from (minvalue) to ('80000000-0000-0000-0000-000000000000');
 create table high partition of projects for values from ('80000000-0000-0000-0000-000000000000')
@@ -27,7 +28,8 @@ create table highest partition of high default
 """
 LATE = """
 create table late (like projects);
-alter table projects attach partition late for values from ('e0000000-0000-0000-0000-000000000000') to (maxvalue)
+alter table projects attach partition late
+  for values from ('e0000000-0000-0000-0000-000000000000') to (maxvalue)
 """
 
 
@@ -134,7 +136,8 @@ def test_a_detached_partition_is_captured_no_longer_and_can_be_written(parted: C
 FOREIGN = """
 create foreign data wrapper elsewhere;
 create server elsewhere foreign data wrapper elsewhere;
-create foreign table remote (id uuid not null, name text not null, key text, type text, status text, metadata_ jsonb) server elsewhere;
+create foreign table remote (id uuid not null, name text not null, key text, type text, status text,
+                             metadata_ jsonb) server elsewhere;
 alter table high attach partition remote for values in ('a0000000-0000-0000-0000-000000000000')
 """
 

@@ -117,8 +117,9 @@ def test_postgresql_refuses_to_prepare_a_transaction_that_rang(cmp: Cmp) -> None
 
 
 def test_a_statement_of_many_rows_uses_no_subtransaction_ids(cmp: Cmp) -> None:
-    """P4: past 64 of them in one transaction, every snapshot on the server is slower to use. A row bears the id
-    of the subtransaction that wrote it.
+    """P4: past 64 of them in one transaction, every snapshot on the server is slower to use.
+
+    A row bears the id of the subtransaction that wrote it.
     """
     cmp.fill(5000)
     cmp.conn.execute("truncate omnicdc.change; alter table projects drop column status")

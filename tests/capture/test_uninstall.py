@@ -90,7 +90,8 @@ def test_what_is_no_longer_there_stands_in_nobody_s_way(cmp: Cmp) -> None:
             install.uninstall(conn)
             left = conn.execute(
                 """select to_regnamespace('omnicdc') as schema,
-                          (select count(*) from pg_trigger where starts_with(tgname, 'omnicdc')) as triggers"""
+                          (select count(*) from pg_trigger where starts_with(tgname, 'omnicdc'))
+                            as triggers"""
             ).fetchone()
 
             assert left == {"schema": None, "triggers": 0}, deed

@@ -271,7 +271,8 @@ def unknown_to_the_database(daemon: Daemon, host: Host) -> None:
 
 
 ENDS: tuple[Callable[[Daemon, Host], None], ...] = (
-    stopped, killed, without_manifest, with_a_garbled_manifest, without_state_and_manifest, unknown_to_the_database,
+    stopped, killed, without_manifest, with_a_garbled_manifest, without_state_and_manifest,
+    unknown_to_the_database,
 )  # fmt: skip
 
 

@@ -43,34 +43,48 @@ MEGABYTES = 10
 
 # fmt: off
 TRAPS = [
-    "", " ", "  ", "~", "null", "Null", "NULL", "true", "False", "y", "Y", "n", "yes", "No", "on", "OFF", "=", "<<", "<<: *a", "&a", "*a",
-    "!", "!!int 1", "!!python/object/apply:os.system [ls]", ("!<tag:yaml.org,2002:binary> "
-                                                            "aGk="), "%YAML 1.1", "---", "...", "--- a", "- x",
-    "? x", ": x", "a: b", "a : b", "a:", "a #c", "#c", "|", ">", "|-", "@x", "`x`", "[a, b]", "{a: b}", "[", "{", "]", "}", ",", "'", '"', "''",
-    '""', '"a', "\\", "\\\\", '\\"', "\\u0000", "\\ud800", "\\n", "0", "-1", "+1", "012", "0o14", "0x1F", "0b1", "1_000", "1e3", "1E400", ".5", "5.",
-    "1.0", "-0", ".inf", "-.Inf", ".nan", "NaN", "Infinity", "12:30", "190:20:30.15", "1:00", "2024-01-01", "2001-12-14t21:59:43.10-05:00",
-    "2001-12-14 21:59:43.10 -5", "a\nb", "a\n\n b", "\n", "a\r\nb", "\r", "\ta", "a\t", "tab\there", ("a\n- uuid: "
-                                                                                                     "x\n"), '",\n    "x": {',
-    "\n    },\n    {\n", '"source": "cmp_db"', ("  origin: "
-                                               "cmp_db"), "\u0085", "a\u0085b", "\u00a0", "\u2028", "a\u2029b", "\ufeff", "\ufeffa", "a\ufeff",
-    "\u200b", "\u200d", "\u202e\u2066abc\u2069", "\u061c", "\u00ad", "\u3000", "\ufffd", "\ufffe", "\uffff", "\ud7ff", "\ue000", "\U0001fffe", "\U0010ffff",
-    "😀", "👩\u200d💻", "e\u0301", "é", "\u212a", "İ", "\u0131", "ß", "\u017f", "ﬁ", "٣", "日本", "אב", "snapshot", "SNAPSHOT", "x" * 5000, "x " * 3000 + "x", "\x1b[2J\x1b]0;x\x07",
-    "'; drop table projects; --", "$body$", ("%s %(name)s "
-                                            "{0}"), "../../../etc/passwd", "--help", "-", "\\.", "\\N",
+    "", " ", "  ", "~", "null", "Null", "NULL", "true", "False", "y", "Y", "n", "yes", "No", "on", "OFF", "=",
+    "<<", "<<: *a", "&a", "*a", "!", "!!int 1", "!!python/object/apply:os.system [ls]",
+    "!<tag:yaml.org,2002:binary> aGk=", "%YAML 1.1", "---", "...", "--- a", "- x", "? x", ": x", "a: b",
+    "a : b", "a:", "a #c", "#c", "|", ">", "|-", "@x", "`x`", "[a, b]", "{a: b}", "[", "{", "]", "}", ",",
+    "'", '"', "''", '""', '"a', "\\", "\\\\", '\\"', "\\u0000", "\\ud800", "\\n", "0", "-1", "+1", "012",
+    "0o14", "0x1F", "0b1", "1_000", "1e3", "1E400", ".5", "5.", "1.0", "-0", ".inf", "-.Inf", ".nan", "NaN",
+    "Infinity", "12:30", "190:20:30.15", "1:00", "2024-01-01", "2001-12-14t21:59:43.10-05:00",
+    "2001-12-14 21:59:43.10 -5", "a\nb", "a\n\n b", "\n", "a\r\nb", "\r", "\ta", "a\t", "tab\there",
+    "a\n- uuid: x\n", '",\n    "x": {', "\n    },\n    {\n", '"source": "cmp_db"', "  origin: cmp_db",
+    "\u0085", "a\u0085b", "\u00a0", "\u2028", "a\u2029b", "\ufeff", "\ufeffa", "a\ufeff", "\u200b", "\u200d",
+    "\u202e\u2066abc\u2069", "\u061c", "\u00ad", "\u3000", "\ufffd", "\ufffe", "\uffff", "\ud7ff", "\ue000",
+    "\U0001fffe", "\U0010ffff", "😀", "👩\u200d💻", "e\u0301", "é", "\u212a", "İ", "\u0131", "ß", "\u017f",
+    "ﬁ", "٣", "日本", "אב", "snapshot", "SNAPSHOT", "x" * 5000, "x " * 3000 + "x", "\x1b[2J\x1b]0;x\x07",
+    "'; drop table projects; --", "$body$", "%s %(name)s {0}", "../../../etc/passwd", "--help", "-", "\\.",
+    "\\N",
 ]
 CONTROLS = [chr(code) for code in (*range(1, 0x20), *range(0x7f, 0xa1))]
-TEXTS = [*TRAPS, *(before + one + after for one in CONTROLS for before, after in (("", ""), ("a", "b"), ("a ", ""), ("", " b")))]
+TEXTS = [
+    *TRAPS,
+    *(
+        before + one + after
+        for one in CONTROLS
+        for before, after in (("", ""), ("a", "b"), ("a ", ""), ("", " b"))
+    ),
+]
 
 VALUES = [
-    "7", "-0", "0.10", "1e400", "12345678901234567890.000", "true", "false", "null", "[]", "{}", '""', '" "', '"text"', '[1, {"a": null}]',
-    '{"github_url": "https://github.com/acme/inner"}', '["https://github.com/acme/listed"]', r'"\u2028\u0085\ufeff"', r'"\ud83d\ude00"', '"https://github.com/acme/value"',
-    r'"\\u0000"', '"null"', "[" * 500 + "]" * 500,
+    "7", "-0", "0.10", "1e400", "12345678901234567890.000", "true", "false", "null", "[]", "{}", '""', '" "',
+    '"text"', '[1, {"a": null}]', '{"github_url": "https://github.com/acme/inner"}',
+    '["https://github.com/acme/listed"]', r'"\u2028\u0085\ufeff"', r'"\ud83d\ude00"',
+    '"https://github.com/acme/value"', r'"\\u0000"', '"null"', "[" * 500 + "]" * 500,
 ]
-WHOLES = ["[]", '["github_url"]', "[[]]", '"github_url"', '""', "7", "true", "false", "null", "{}", '{"GITHUB_URL": "x", "github_url ": "y"}',
-          '{"github_url": "https://github.com/acme/first", "github_url": "https://github.com/acme/last"}', '[{"github_url": "x"}]']
+WHOLES = [
+    "[]", '["github_url"]', "[[]]", '"github_url"', '""', "7", "true", "false", "null", "{}",
+    '{"GITHUB_URL": "x", "github_url ": "y"}',
+    '{"github_url": "https://github.com/acme/first", "github_url": "https://github.com/acme/last"}',
+    '[{"github_url": "x"}]',
+]
 
 UNREADABLE = [
-    r'{"github_url": "a\u0000b"}', r'{"domain": "\ud800"}', r'{"other": "\udc00\ud800"}', r'{"\u0000": 1}', r'{"deep": ["\ud800x"]}',
+    r'{"github_url": "a\u0000b"}', r'{"domain": "\ud800"}', r'{"other": "\udc00\ud800"}', r'{"\u0000": 1}',
+    r'{"deep": ["\ud800x"]}',
 ]
 # fmt: on
 """A column of type json takes them all, and PostgreSQL cannot take them apart again. So with what `deepest`
@@ -109,7 +123,8 @@ def rows_of(cmp: Cmp, *, but: str | None = None) -> Rows:
     )
     return {
         project: {
-            "name": name, "type": kind, "key": key, "github_url": shown(url), "domain": shown(domain), "status": status,
+            "name": name, "type": kind, "key": key, "github_url": shown(url), "domain": shown(domain),
+            "status": status,
         }
         for project, name, kind, key, status, url, domain in found
     }  # fmt: skip
@@ -125,9 +140,11 @@ def shown(value: str | None) -> str | None:
 def in_the_project_registry(project: str, row: Mapping[str, str | None]) -> dict[str, Any]:
     name, kind, status = row["name"], row["type"], row["status"]
     return {
-        "uuid": project, "name": name if row["key"] is None else row["key"], "display_name": name, "github_url": row["github_url"],
-        "local_paths": [], "classification": "project" if kind is None else kind.lower(), "status": "active" if status is None else status,
-        "origin": "cmp_db", "visibility": "private", "updated_at": None, "notes": None, "heart_connected": False, "heart_import_count": 0,
+        "uuid": project, "name": name if row["key"] is None else row["key"], "display_name": name,
+        "github_url": row["github_url"], "local_paths": [],
+        "classification": "project" if kind is None else kind.lower(),
+        "status": "active" if status is None else status, "origin": "cmp_db", "visibility": "private",
+        "updated_at": None, "notes": None, "heart_connected": False, "heart_import_count": 0,
         "domain": row["domain"],
     }  # fmt: skip
 
@@ -206,7 +223,7 @@ def metadata(url: str | None = None, domain: str | None = None) -> str:
 def test_every_kind_of_text_in_every_column(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P1, P2, P4: json, YAML 1.1 and YAML 1.2 give back exactly what CMP holds, by changes and by a rebuild."""
+    """P1, P2, P4: json, YAML 1.1 and YAML 1.2 give back what CMP holds, by changes and by a rebuild."""
     samples, texts = scale(2, 30), dice.sample(TEXTS, scale(40, len(TEXTS)))
     host.daemon()
     insert(cmp.conn, ((text, text, text, text, metadata(text, text)) for text in texts))
@@ -244,7 +261,10 @@ def test_every_kind_of_text_in_every_column(
 @pytest.mark.campaign
 @pytest.mark.timeout(400)
 def test_every_character_there_is(cmp: Cmp, host: Host, dice: random.Random, evidence: Evidence) -> None:
-    """P1, P2: the 1,112,063 that PostgreSQL can store, each beside others of its block and alone at a text's ends."""
+    """P1, P2: the 1,112,063 that PostgreSQL can store.
+
+    Each stands beside others of its block, and alone at a text's ends.
+    """
     host.daemon()
     codes = [*range(1, 0xD800), *range(0xE000, 0x110000)]
     texts = ["".join(map(chr, codes[at : at + 128])) for at in range(0, len(codes), 128)]
@@ -268,7 +288,10 @@ def test_every_character_there_is(cmp: Cmp, host: Host, dice: random.Random, evi
 
 @pytest.mark.parametrize("kind", ["jsonb", "json"])
 def test_metadata_of_any_shape(cmp: Cmp, host: Host, kind: str, scale: Scale, evidence: Evidence) -> None:
-    """P1, P4: numbers, truth values, null, lists and objects where text is expected, and in the place of the object."""
+    """P1, P4: numbers, truth values, null, lists and objects where text is expected.
+
+    They also stand in the place of the object.
+    """
     turns = scale(2, len(VALUES))
     cmp.conn.execute(pgsql.SQL("alter table projects alter metadata_ type {}").format(pgsql.SQL(kind)))
     host.daemon()
@@ -387,7 +410,10 @@ def test_null_and_nothing_everywhere(
 def test_names_keys_and_urls_that_many_share(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P1, P2: each project by itself where it counts, one element a repository, with all who use it in their order."""
+    """P1, P2: each project by itself where it counts, and one element for each repository.
+
+    The element names all who use the repository, in their order.
+    """
     rounds, most = scale(3, 40), scale(45, 1200)
     repositories = [f"acme/r{number}" for number in range(8)]
     host.daemon()
@@ -437,7 +463,7 @@ def test_names_keys_and_urls_that_many_share(
 def test_ids_that_change_places(
     cmp: Cmp, host: Host, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P1: swapped between two rows, in cycles, to new ones and to ones that were deleted, in one transaction."""
+    """P1: swapped between two rows, in cycles, to new ones and to deleted ones, in one transaction."""
     rounds = scale(5, 120)
     cmp.fill(30)
     host.daemon()

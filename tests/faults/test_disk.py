@@ -249,7 +249,10 @@ class Disk:
 
 @contextmanager
 def readers(root: Path, scale: Scale) -> Iterator[None]:
-    """Have somebody read all files, in a campaign without a pause, and insist that each was whole, and none went back."""
+    """Have somebody read all files, in a campaign without a pause.
+
+    Insist that each file was whole, and that none went back.
+    """
     reader = Reader(root, "waves", scale(5, 0) / 1000)
     try:
         yield
@@ -317,7 +320,10 @@ def trial(undone: ExitStack, cmp: Cmp, host: Host, *, projects: int = 40) -> Tri
 def test_a_full_disk_holds_what_does_not_fit(
     cmp: Cmp, tmp_path: Path, undone: ExitStack, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P2, P3, P5, P8: to the last byte, or with some left, so that one registry fits and another does not; or to the last inode."""
+    """P2, P3, P5, P8: the disk is full to the last byte, or with some bytes left, or to the last inode.
+
+    With some left, one registry fits and another does not.
+    """
     place = memory(undone, tmp_path / "disk", "nr_inodes=60")
     it = trial(undone, cmp, Host(place / "host", cmp.dsn))
     times = scale(3, 100)

@@ -155,7 +155,10 @@ def harmed(harm: Harm, outside: Outside, path: Path) -> None:
 def test_lock_and_notes_are_not_written_through_what_a_hand_put_there(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P2, P8: they are written in place, so a link to a precious file, or a second name of it, is not theirs to write."""
+    """P2, P8: these files are written in place.
+
+    A link to a precious file, or a second name of it, is not theirs to write.
+    """
     lock = scene.host.root / LOCK
     second_names = [(hard_linked_outside, path) for path in (lock, *notes(scene.host))]
     others = [
@@ -233,7 +236,10 @@ PEOPLE_S = (
     "governance/registry/projects/LOCAL_OVERRIDES_V1.yaml",
     "governance/registry/projects/EXCLUSION_LIST_V1.yaml",
 )
-ADOPTED = """[{"name": "adopted", "url": "https://github.com/acme/adopted", "colour": "blue", "owner": {"id": "1", "login": "acme"}}]"""
+ADOPTED = (
+    '[{"name": "adopted", "url": "https://github.com/acme/adopted", "colour": "blue", '
+    '"owner": {"id": "1", "login": "acme"}}]'
+)
 
 
 @pytest.mark.campaign
@@ -366,7 +372,10 @@ def test_owner_mode_and_other_names_of_a_file_are_people_s(
 def test_links_for_directories_lead_nothing_of_ours_out_of_the_root(
     scene: Scene, outside: Outside, tmp_path: Path, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2, P6, P8: the directories of registries replaced by links, to where something stands under the registry's very name."""
+    """P2, P6, P8: the directories of registries are replaced by links.
+
+    Each link leads to where something stands under the registry's very name.
+    """
     rounds = scale(1, 6)
     names = REGISTRIES[-scale(1, 3) :]
     for _ in range(rounds):
@@ -435,7 +444,10 @@ def test_what_a_hand_writes_while_the_daemon_writes_is_kept_aside(
 def test_many_hands_at_once_while_cmp_changes(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
-    """P2, P8: one hand at each registry, and one at manifest, lock, half-written files, directories and what was kept aside."""
+    """P2, P8: one hand at each registry, and one at the other files.
+
+    These are the manifest, the lock, half-written files, directories and what was kept aside.
+    """
     times = scale(40, 3000)
     rolls = [random.Random(dice.random()) for _ in range(4)]
     hands = [partial(meddle, scene.host.root / name, outside) for name in REGISTRIES]

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 NAMES = ("cmp_projects", "project", "git")
 STEPS = ("scanned", "open", "write", "fsync", "rename", "fsync_directory", "published")
 POINTS = (
-    *(f"{step} {name}" for step in STEPS for name in NAMES), "scanned", "published", "acknowledged", "manifest",
+    *(f"{step} {name}" for step in STEPS for name in NAMES), "scanned", "published", "acknowledged",
+    "manifest",
 )  # fmt: skip
 """Every point of a cycle that rewrites all three registries; test_p3_durable_first has them in order."""
 
@@ -270,7 +271,10 @@ KILLS: dict[Kill, tuple[str, int, int]] = {
 def test_killed_at_any_moment_nothing_is_torn_or_lost_or_said_too_early(
     cmp: Cmp, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P2, P3, P4, P8: each time the next start goes on from what is there, and in the end it is as if nothing had been."""
+    """P1, P2, P3, P4, P8: each time the next start goes on from what is there.
+
+    In the end it is as if nothing had been.
+    """
     times = {kill: scale(short, campaign) for kill, (_, short, campaign) in KILLS.items()}
     plan = [partial(suffer, kill, moment) for kill in KILLS for moment in some_moments(dice, times[kill])]
     dice.shuffle(plan)
@@ -283,7 +287,11 @@ def test_killed_at_any_moment_nothing_is_torn_or_lost_or_said_too_early(
     assert found.longest_s < pace.allows(LONGEST_WRITE_S)
     assert takeover_s < pace.allows(TAKEOVER_S)
     for kill, (deed, _, _) in KILLS.items():
-        left = f"{met[kill, 'unfinished']} left an unfinished file beside the whole one, {met[kill, 'not yet told']} had published what they had not acknowledged yet, none the other way round"
+        left = (
+            f"{met[kill, 'unfinished']} left an unfinished file beside the whole one, "
+            f"{met[kill, 'not yet told']} had published what they had not acknowledged yet, "
+            "none the other way round"
+        )
         quick = f"; the stand-by served after {takeover_s:.2f} s at most" if kill is beside_a_standby else ""
         evidence("P1 P2 P3 P8", deed, times=times[kill], found=left + quick)
     evidence(
@@ -317,9 +325,9 @@ LEFT = ("fsync_directory cmp_projects", "fsync_directory git", "published", "ack
 def test_what_a_killed_daemon_left_is_not_taken_for_another_hand_s(
     cmp: Cmp, host: Host, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P5, P8: a change was published, and taken back before the next start: with `on_drift.
+    """P1, P5, P8: a change was published, and taken back before the next start.
 
-    Alert` the file stayed then.
+    With `on_drift: alert` the file stayed then.
     """
     project = cmp.upsert("one", status="right", github_url="https://github.com/acme/right")
     faults = host.root.parent / "faults"
@@ -395,7 +403,9 @@ def one_process(scene: Scene, _server: EmbeddedServer) -> None:
     """The server ends all the others, recovers and goes on by itself; half of the time it is the daemon's."""
     with closing(scene.cmp.connect()) as conn:
         rows = conn.execute(
-            """select a.pid, exists (select from pg_locks l where l.pid = a.pid and l.classid = 1869442666) as is_daemon
+            """select a.pid,
+                      exists (select from pg_locks l where l.pid = a.pid and l.classid = 1869442666)
+                        as is_daemon
                  from pg_stat_activity a where a.pid <> pg_backend_pid() order by a.backend_start"""
         ).fetchall()
         [victim] = scene.victims
@@ -526,7 +536,10 @@ def outlived(scene: Scene, daemon: Daemon, end: Callable[[], None]) -> float:
 def test_a_server_that_comes_up_is_waited_for(
     own: EmbeddedServer, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P8: whoever comes just before it takes connections is not told that it refuses them, which only a person could mend."""
+    """P8: nobody who comes just before it takes connections is told that it refuses them.
+
+    Only a person could mend a refusal.
+    """
     host = Host(tmp_path / "host", own.dsn())
     knocks: Counter[str] = Counter()
     done = threading.Event()

@@ -1,4 +1,4 @@
-"""Faults 7: many writers, a transaction that stays open, a full NOTIFY queue, many consumers, a server without room."""
+"""Faults 7: many writers and consumers, an open transaction, a full NOTIFY queue, a server without room."""
 
 from __future__ import annotations
 
@@ -262,8 +262,9 @@ def sample(cmp: Cmp, host: Host, daemon: Daemon, allowed_s: float) -> Sample:
 def test_many_connections_write_for_long_and_nothing_grows(
     own: Cmp, own_host: Host, tmp_path: Path, scale: Scale, pace: Pace, evidence: Evidence
 ) -> None:
-    """P1, P4: no write fails; neither lag nor memory grows, nor the log beyond what is kept; in the middle third one
-    transaction stays open, which delays nobody but itself.
+    """P1, P4: no write fails; neither lag nor memory grows, nor the log beyond what is kept.
+
+    In the middle third one transaction stays open, which delays nobody but itself.
     """
     clients, seconds, projects = scale(40, 200), scale(2, 600), scale(200, 10_000)
     burst_s = scale(1, 5)
@@ -328,7 +329,10 @@ def test_many_connections_write_for_long_and_nothing_grows(
 def test_a_transaction_left_open_costs_next_to_nothing(
     cmp: Cmp, host: Host, scale: Scale, evidence: Evidence
 ) -> None:
-    """P1, P4: beside it lies what others committed since it began, which must not be read again with each change."""
+    """P1, P4: beside it lies what others committed since it began.
+
+    That must not be read again with each change.
+    """
     changes, seconds, times = scale(60_000, 1_000_000), scale(1, 10), scale(5, 50)
     cmp.fill(200)
     daemon, long = host.daemon(OMNICDC_POLL_S="5"), LongTransaction(cmp)

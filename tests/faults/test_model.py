@@ -70,7 +70,8 @@ BESIDE = [str(MANIFEST), str(ANNOUNCED)]
 
 MANY: LiteralString = """
 insert into projects (id, name, metadata_)
-     select id, 'one of many', jsonb_build_object('github_url', format('https://github.com/acme/%%s', right(id::text, 2)))
+     select id, 'one of many',
+            jsonb_build_object('github_url', format('https://github.com/acme/%%s', right(id::text, 2)))
        from unnest(%s::uuid[]) id
 on conflict do nothing
 """
@@ -389,46 +390,53 @@ def state(ground: Ground) -> Iterator[Machine]:
 
 FAMILIES = {
     ("written",): (
-        "P1 P2", ("three connections writing at will: hostile text, many rows at once, ids renamed, "
-                 "savepoints, late commits, prepared transactions, TRUNCATE, the table written anew"),
+        "P1 P2",
+        (
+            "three connections writing at will: hostile text, many rows at once, ids renamed, savepoints, "
+            "late commits, prepared transactions, TRUNCATE, the table written anew"
+        ),
         "with {accepted} times the guard asked",
     ),
-    ("killed", "killed at"): ("P3 P8", ("the daemon killed, at once or at a named point of its next "
-                                       "cycles"), ("the next one went "
-                                                                                                            "on")),
-    ("told", "started"): ("P8", ("the daemon stopped, reloaded or suspended, and stand-bys started beside "
-                                "it"), ("one of them went "
-                                                                                                              "on")),
-    ("terminated", "restarted"): ("P1 P5", ("the daemon's connection ended, the server restarted or "
-                                           "crashed"), ("nothing committed "
-                                                                                                             "was lost")),
+    ("killed", "killed at"): (
+        "P3 P8", "the daemon killed, at once or at a named point of its next cycles", "the next one went on",
+    ),
+    ("told", "started"): (
+        "P8", "the daemon stopped, reloaded or suspended, and stand-bys started beside it",
+        "one of them went on",
+    ),
+    ("terminated", "restarted"): (
+        "P1 P5", "the daemon's connection ended, the server restarted or crashed",
+        "nothing committed was lost",
+    ),
     ("disk",): ("P3 P6", "the disk made to fail at a step of the publication", "it went on when it healed"),
     ("hands", "inputs"): (
-        "P8", ("registries and what stands beside them edited, cut, removed, or replaced by directories, "
-              "links and pipes; overrides, exclusions and clones changed"),
+        "P8",
+        (
+            "registries and what stands beside them edited, cut, removed, or replaced by directories, links "
+            "and pipes; overrides, exclusions and clones changed"
+        ),
         "restored, or taken over",
     ),
     ("capture", "installed", "pruned", "slept"): (
         "P1 P5 P8",
-        ("triggers disabled, and enabled by hand; watched columns dropped, the capture installed again, the "
-        "log pruned while the daemon slept"),
+        (
+            "triggers disabled, and enabled by hand; watched columns dropped, the capture installed again, "
+            "the log pruned while the daemon slept"
+        ),
         "found by itself, and published before anybody was told so",
     ),
-    ("looks",): ("P2 P3", ("the three files read and parsed between any two of these "
-                          "steps"), ("each whole, and CMP "
-                                                                                            "as it was at "
-                                                                                            "one "
-                                                                                            "moment, none "
-                                                                                            "before "
-                                                                                            "what was "
-                                                                                            "acknowledged")),
-    ("judged",): ("P5", "all transactions waited for", ("published or nothing to do, rolled back, or still "
-                                                       "open, as it was")),
-    ("quiet",): ("P1 P8", ("quiet moments between, after any number of these "
-                          "steps"), ("each time the files "
-                                                                                    "were a full rebuild, "
-                                                                                    "and what a second "
-                                                                                    "implementation says")),
+    ("looks",): (
+        "P2 P3", "the three files read and parsed between any two of these steps",
+        "each whole, and CMP as it was at one moment, none before what was acknowledged",
+    ),
+    ("judged",): (
+        "P5", "all transactions waited for",
+        "published or nothing to do, rolled back, or still open, as it was",
+    ),
+    ("quiet",): (
+        "P1 P8", "quiet moments between, after any number of these steps",
+        "each time the files were a full rebuild, and what a second implementation says",
+    ),
 }  # fmt: skip
 """What is counted, and how the table tells of it."""
 

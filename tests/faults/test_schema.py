@@ -113,8 +113,10 @@ which nothing can prevent."""
 BREAKS: list[tuple[str, str]] = [
     ("alter table projects disable trigger all", "is disabled on"),
     ("alter table projects disable trigger user", "is disabled on"),
-    *((f"alter table projects disable trigger {name}", (f"trigger {name} is disabled "
-                                                       f"on")) for name in TRIGGERS),
+    *(
+        (f"alter table projects disable trigger {name}", f"trigger {name} is disabled on")
+        for name in TRIGGERS
+    ),
     (DEMOTED, "does not fire always"),
     ("alter table projects enable replica trigger omnicdc_log_update", "does not fire always"),
     *((f"drop trigger {name} on projects", f"trigger {name} is missing on") for name in TRIGGERS),
@@ -143,7 +145,7 @@ CHANGE = (
 def test_a_capture_that_is_broken_is_named_and_mended_by_the_command_that_is_named(
     place: Place, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P1, P4, P5, P8: no write fails or waits, none is called published, and none is missing once it is mended."""
+    """P1, P4, P5, P8: no write fails or waits, none is called published, and none is missing once mended."""
     daemon = place.serve()
     chosen = dice.sample(BREAKS, scale(1, len(BREAKS)))
     noticed, mended = [], []
@@ -301,20 +303,15 @@ ALTERED: list[tuple[str, str, bool]] = [
     ("alter status type mood using 'fine'", "alter status type text", True),
     ("alter status type short", "alter status type text", True),
     ("alter status type varchar(40) using left(status, 40)", "alter status type text", True),
-    ("alter key type bytea using convert_to(key, 'UTF8')", ("alter key type text using convert_from(key, "
-                                                           "'UTF8')"), True),
-    (("alter id drop default, alter id type text, alter id set default "
-     "gen_random_uuid()::text"), ("alter id drop "
-                                                                                                "default, "
-                                                                                                "alter "
-                                                                                                "id "
-                                                                                                "type uuid "
-                                                                                                "using "
-                                                                                                "id::uuid, "
-                                                                                                "alter "
-                                                                                                "id "
-                                                                                                "set default "
-                                                                                                "gen_random_uuid()"), True),
+    (
+        "alter key type bytea using convert_to(key, 'UTF8')",
+        "alter key type text using convert_from(key, 'UTF8')", True,
+    ),
+    (
+        "alter id drop default, alter id type text, alter id set default gen_random_uuid()::text",
+        "alter id drop default, alter id type uuid using id::uuid, alter id set default gen_random_uuid()",
+        True,
+    ),
     ("alter id type project_id", "alter id type uuid", True),
     ("rename column id to uuid", "rename column uuid to id", False),
     ("drop column id", "add column id uuid primary key default gen_random_uuid()", False),
@@ -326,7 +323,10 @@ ALTERED: list[tuple[str, str, bool]] = [
 ]  # fmt: skip
 """What is done to a column, what puts it back, and whether every registry can still be read."""
 
-TYPES = "create domain short as varchar(90); create domain project_id as uuid; create type mood as enum ('fine', 'bad')"
+TYPES = (
+    "create domain short as varchar(90); create domain project_id as uuid; "
+    "create type mood as enum ('fine', 'bad')"
+)
 
 
 @pytest.mark.timeout(300)
@@ -383,8 +383,8 @@ SILENT: list[tuple[str, str]] = [
     (
         "columns that change places",
         (
-            "alter table projects rename status to s; alter table projects rename type to status; alter table "
-            "projects rename s to type"
+            "alter table projects rename status to s; alter table projects rename type to status; "
+            "alter table projects rename s to type"
         ),
     ),
     (
@@ -653,7 +653,7 @@ class Dawdlers:
 def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
     place: Place, dice: random.Random, evidence: Evidence, monkeypatch: pytest.MonkeyPatch, pace: Pace
 ) -> None:
-    """P4: an upgrade that alters the log made PostgreSQL call off CMP's writes, as deadlocks, by the dozen."""
+    """P4: an upgrade that alters the log made PostgreSQL call off CMP's writes by the dozen, as deadlocks."""
     later = sql.Migration(
         9999, sql.Script("9999_later.sql", "alter table omnicdc.change alter op set not null")
     )
@@ -706,25 +706,42 @@ PARTITIONS: list[tuple[str, str]] = [
     ("", "update services set status = 'straight' where key like '%1'"),
     ("", "delete from services where name = 'straight'"),
     ("", "update projects set type = 'TOOL' where key like '%2'"),
-    ("", ("set session_replication_role = replica; update services set status = 'replica' where key like "
-         "'%4'; reset session_replication_role")),
-    (("create table libraries partition of projects for values in "
-     "('LIBRARY')"), ("insert into libraries "
-                                                                               "(name, type) values "
-                                                                               "('late', 'LIBRARY')")),
+    (
+        "",
+        (
+            "set session_replication_role = replica; "
+            "update services set status = 'replica' where key like '%4'; reset session_replication_role"
+        ),
+    ),
+    (
+        "create table libraries partition of projects for values in ('LIBRARY')",
+        "insert into libraries (name, type) values ('late', 'LIBRARY')",
+    ),
     ("", "update projects set type = 'LIBRARY' where key like '%3'"),
     ("", "truncate libraries"),
-    (("create table apps (like projects including defaults); insert into apps (name, type) values ('brought "
-     "along', 'APP'); ATTACH"), ""),
+    (
+        (
+            "create table apps (like projects including defaults); "
+            "insert into apps (name, type) values ('brought along', 'APP'); ATTACH"
+        ),
+        "",
+    ),
     ("", "update apps set status = 'attached'"),
     ("alter table projects detach partition apps", "update apps set status = 'nobody cares'"),
     ("ATTACH", "insert into projects (name, type) values ('again', 'APP')"),
     ("drop table apps", ""),
     ("truncate others", ""),
-    (("alter table projects rename to before; create table projects (like before including defaults) "
-     "partition by list (type); INSTALL"), ""),
-    ("alter table projects attach partition before default", ("insert into before (name, type) values "
-                                                             "('below two', 'SERVICE')")),
+    (
+        (
+            "alter table projects rename to before; "
+            "create table projects (like before including defaults) partition by list (type); INSTALL"
+        ),
+        "",
+    ),
+    (
+        "alter table projects attach partition before default",
+        "insert into before (name, type) values ('below two', 'SERVICE')",
+    ),
 ]  # fmt: skip
 """One after the other: what CMP's owner does, then what is written."""
 
@@ -732,7 +749,10 @@ PARTITIONS: list[tuple[str, str]] = [
 @pytest.mark.campaign
 @pytest.mark.timeout(240)
 def test_partitions_come_and_go_with_their_rows(place: Place, evidence: Evidence) -> None:
-    """P1, P5: written to straight, created later, attached with rows in them, detached, emptied, dropped, nested."""
+    """P1, P5: partitions are created later, attached with rows in them, detached, emptied, dropped, nested.
+
+    They are also written to directly.
+    """
     place.execute(BY_TYPE)
     assert place.host.run("install", OMNICDC_DSN=place.cmp.dsn).returncode == 0
     place.serve()
@@ -908,29 +928,22 @@ def test_a_table_written_anew_while_a_scan_waits_for_it_is_not_taken_for_empty(
 
 IN_READING: LiteralString = """
 select exists (select from pg_locks l join pg_stat_activity a using (pid)
-                where l.relation = 'projects'::regclass and l.mode = 'AccessShareLock' and a.state = 'idle in transaction')
+                where l.relation = 'projects'::regclass and l.mode = 'AccessShareLock'
+                  and a.state = 'idle in transaction')
 """
 
 
 MAINTENANCE = [
-    "vacuum full projects", ("cluster projects using "
-                            "projects_pkey"), ("reindex table concurrently "
-                                                                    "projects"), "analyze projects",
-    ("create statistics some_statistics on name, key from "
-    "projects"), ("alter table projects alter name set "
-                                                                    "statistics 500"),
+    "vacuum full projects", "cluster projects using projects_pkey", "reindex table concurrently projects",
+    "analyze projects", "create statistics some_statistics on name, key from projects",
+    "alter table projects alter name set statistics 500",
     "create index concurrently projects_name on projects (name)", "drop index concurrently projects_name",
-    "alter table projects set unlogged", ("alter table projects set "
-                                         "logged"), ("alter table projects replica "
-                                                                            "identity full"),
-    "alter table projects set (fillfactor = 70)", ("alter table projects alter name set storage "
-                                                  "external"), ("vacuum (freeze) "
-                                                                                                          "projects"),
+    "alter table projects set unlogged", "alter table projects set logged",
+    "alter table projects replica identity full", "alter table projects set (fillfactor = 70)",
+    "alter table projects alter name set storage external", "vacuum (freeze) projects",
     "alter table projects add constraint named check (name <> '')", "alter table projects owner to WRITER",
-    "vacuum full omnicdc.change", ("reindex table "
-                                  "omnicdc.change"), ("vacuum full "
-                                                                  "pg_trigger"), ("vacuum full "
-                                                                                            "pg_proc"),
+    "vacuum full omnicdc.change", "reindex table omnicdc.change", "vacuum full pg_trigger",
+    "vacuum full pg_proc",
 ]  # fmt: skip
 
 
@@ -1010,8 +1023,8 @@ def test_a_logical_subscriber_is_a_cmp_like_any_other(place: Place, origin: Cmp,
         for number in range(times):
             for statement in (
                 (
-                    "insert into projects (name, status) select 'streamed', i::text from generate_series(1, 50) "
-                    "i"
+                    "insert into projects (name, status) "
+                    "select 'streamed', i::text from generate_series(1, 50) i"
                 ),
                 "update projects set status = clock_timestamp()::text where status like '%1'",
                 "delete from projects where key like '%7' or status like '%8'",

@@ -222,8 +222,11 @@ def test_the_page_shows_the_table() -> None:
 def test_nobody_can_log_in_as_a_role_of_ours(cmp: Cmp) -> None:
     """Not even with a password: `nologin`, and none of them may do anything to the cluster."""
     found = cmp.conn.execute(
-        """select rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolpassword is not null
-             from pg_authid where starts_with(rolname, 'omnicdc_') and rolname in ('omnicdc_owner', 'omnicdc_daemon', 'omnicdc_client')"""
+        """select rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
+                  rolpassword is not null
+             from pg_authid
+            where starts_with(rolname, 'omnicdc_')
+              and rolname in ('omnicdc_owner', 'omnicdc_daemon', 'omnicdc_client')"""
     ).fetchall()
     with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
         psycopg.connect(make_conninfo(cmp.dsn, user="omnicdc_owner"))
@@ -232,7 +235,7 @@ def test_nobody_can_log_in_as_a_role_of_ours(cmp: Cmp) -> None:
 
 
 def test_an_owner_who_can_log_in_is_not_installed_for(cmp: Cmp, host: Host, evidence: Evidence) -> None:
-    """Who may create roles could have made `omnicdc_owner` first, with a password, to be handed the schema."""
+    """Who may create roles could make `omnicdc_owner` first, with a password, to be handed the schema."""
     cmp.conn.execute("alter role omnicdc_owner login")
     try:
         refused = host.run("install")
@@ -404,8 +407,9 @@ def readable(cmp: Cmp, role: str) -> set[str]:
 # -----------------------------------------------------------------------------------
 
 TYPES = (
-    "bool", "int2", "int4", "int8", "float8", "numeric", "text", "name", "oid", "regclass", "xid8", "uuid", "timestamptz", "interval",
-    "jsonb", "pg_snapshot", "text[]", '"char"', "json", "regrole", "varchar", "int2vector",
+    "bool", "int2", "int4", "int8", "float8", "numeric", "text", "name", "oid", "regclass", "xid8", "uuid",
+    "timestamptz", "interval", "jsonb", "pg_snapshot", "text[]", '"char"', "json", "regrole", "varchar",
+    "int2vector",
 )  # fmt: skip
 FEW = 14
 """Of these types in a short run, in every pair."""
@@ -418,8 +422,14 @@ OPERATORS = {
 """By what a namesake gives: something that the statement could go on with."""
 
 CALLED = sorted(
-    {*re.findall(r"(?<![.\w])(\w+)\(", "".join(sql.query(name) for name in sql._queries())), "format", "lower", "set_config"}
-    - {"any", "exists", "in", "coalesce", "values", "and", "or", "not", "select", "case", "when", "array", "from", "where", "as", "consumer"}
+    {
+        *re.findall(r"(?<![.\w])(\w+)\(", "".join(sql.query(name) for name in sql._queries())),
+        "format", "lower", "set_config",
+    }
+    - {
+        "any", "exists", "in", "coalesce", "values", "and", "or", "not", "select", "case", "when", "array",
+        "from", "where", "as", "consumer",
+    }
 )  # fmt: skip
 """What omnicdc's statements call without saying in which schema, and some more."""
 
@@ -427,7 +437,10 @@ SNARE = "SPRUNG"
 
 
 class Snares:
-    """Functions of somebody else's, which tell the server's log as whom they are run: that outlives a rollback."""
+    """Functions of somebody else's, which tell the server's log as whom they are run.
+
+    The log outlives a rollback.
+    """
 
     def __init__(self, cmp: Cmp) -> None:
         directory = Path(str(conninfo_to_dict(cmp.dsn)["host"]))
@@ -465,7 +478,10 @@ def mallory(cmp: Cmp, people: People) -> str:
 
 
 def lay(conn: Connection, types: tuple[str, ...]) -> int:
-    """Lay a namesake of every operator for every pair of types, and of every function that is called by its bare name."""
+    """Lay a namesake of every operator for every pair of types.
+
+    Lay one of every function that is called by its bare name, too.
+    """
     laid = 0
     for gives, operators in OPERATORS.items():
         for left, right in itertools.product(types, types):
@@ -575,7 +591,10 @@ def test_namesakes_of_a_writer_are_run_by_nobody(
 def by_psql(cmp: Cmp, script: str) -> subprocess.CompletedProcess[str]:
     """Run a script as its header says."""
     return subprocess.run(
-        [bundled() / "psql", "--no-psqlrc", "--quiet", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-f", "-", cmp.dsn],
+        [
+            bundled() / "psql", "--no-psqlrc", "--quiet", "--single-transaction", "-v", "ON_ERROR_STOP=1",
+            "-f", "-", cmp.dsn,
+        ],
         input=script, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -586,7 +605,8 @@ ATTACKS: dict[str, str] = {
         create cast (public.shape as varchar) with function public.as_text(public.shape) as assignment;
         alter table projects alter name type public.shape using row(name)::public.shape,
           alter status type public.shape using row(status)::public.shape,
-          alter type type public.shape using row(type)::public.shape, alter key type public.shape using row(key)::public.shape""",
+          alter type type public.shape using row(type)::public.shape,
+          alter key type public.shape using row(key)::public.shape""",
     "a column of an enum with a cast to text": """
         create cast (public.state as text) with function public.as_text(public.state) as implicit;
         alter table projects alter status type public.state using 'active'""",
@@ -604,18 +624,21 @@ ATTACKS: dict[str, str] = {
         create policy mine on projects using (public.boom() is not null)""",
     "a view in its place": """
         drop table projects; create view projects as
-          select gen_random_uuid() as id, public.boom() as name, null::text as key, null::text as type, null::text as status,
-                 null::jsonb as metadata_, now() as updated_at;
+          select gen_random_uuid() as id, public.boom() as name, null::text as key, null::text as type,
+                 null::text as status, null::jsonb as metadata_, now() as updated_at;
         grant select on projects to public""",
     "defaults, indexes, generated columns, triggers and rules": """
         alter table projects alter description set default public.boom(),
           add column loud text generated always as (public.boom()) stored;
         create index on projects (public.boom());
-        create trigger aaa before insert or update or delete on projects for each row execute function public.bang();
-        create trigger zzz after insert or update or delete on projects for each row execute function public.bang();
+        create trigger aaa before insert or update or delete on projects
+          for each row execute function public.bang();
+        create trigger zzz after insert or update or delete on projects
+          for each row execute function public.bang();
         create rule mine as on update to projects do also select public.boom()""",
     "a trigger of the same name": """
-        create or replace trigger omnicdc_log_update after update on projects for each row execute function public.bang()""",
+        create or replace trigger omnicdc_log_update after update on projects
+          for each row execute function public.bang()""",
 }  # fmt: skip
 """What the table's owner may do to it."""
 
@@ -624,13 +647,15 @@ IN_SHORT = "columns of a type with a cast to text"
 ARSENAL = f"""
 create type public.shape as (what text);
 create type public.state as enum ('active');
--- Where a function in SQL is put in the place of its call, the planner already runs what seems to be a constant.
+-- Where a function in SQL is put in the place of its call, the planner already runs what seems a constant.
 create function public.boom() returns text immutable language plpgsql as {Snares.body("boom", "'x'")};
-create function public.check(text) returns boolean immutable language plpgsql as {Snares.body("check", "true")};
+create function public.check(text) returns boolean immutable language plpgsql as
+  {Snares.body("check", "true")};
 create function public.bang() returns trigger language plpgsql as {Snares.body("bang", "coalesce(new, old)")};
 create function public.as_text(public.shape) returns text immutable language sql as 'select public.boom()';
 create function public.as_text(public.state) returns text immutable language sql as 'select public.boom()';
-create function public.as_json(public.shape) returns jsonb immutable language sql as 'select to_jsonb(public.boom())';
+create function public.as_json(public.shape) returns jsonb immutable language sql as
+  'select to_jsonb(public.boom())';
 create function public.as_uuid(public.state) returns uuid immutable language sql as
   'select (public.boom() || repeat(\'\'0\'\', 32))::uuid';
 """
@@ -742,7 +767,8 @@ def test_what_the_owner_s_code_can_do_while_the_daemon_reads_is_nothing_but_read
                 grant usage on public.numbers to public;
                 create function public.escape(public.shape) returns text language plpgsql as $escape$ begin
                   if session_user = '{daemon}' then
-                    raise log '{SNARE} settings %', (select string_agg(current_setting(it), '; ') from unnest(array[{settings}]) it);
+                    raise log '{SNARE} settings %',
+                      (select string_agg(current_setting(it), '; ') from unnest(array[{settings}]) it);
                     {tries}
                   end if;
                   return ($1).what; end $escape$;
@@ -784,7 +810,9 @@ def test_a_scan_that_takes_too_long_is_held_and_the_others_go_on(
         conn.execute(
             f"""create type public.shape as (what text);
                 create function public.sleep(public.shape) returns text language plpgsql as
-                  $sleep$ begin if session_user = '{daemon}' then perform pg_sleep(3600); end if; return ($1).what; end $sleep$;
+                  $sleep$ begin
+                    if session_user = '{daemon}' then perform pg_sleep(3600); end if; return ($1).what;
+                  end $sleep$;
                 create cast (public.shape as text) with function public.sleep(public.shape);
                 alter table projects alter type type public.shape using row(type)::public.shape""".encode()
         )
@@ -954,7 +982,10 @@ def refuses(dsn: str) -> bool:
 def ways(at: dict[str, str], host: Host, secret: str) -> dict[str, dict[str, str]]:
     """The environments that hand over a password, in every way there is but the command line."""
     plain = {key: at[key] for key in ("host", "port", "dbname", "user")}
-    uri = f"postgresql://{at['user']}:{quote(secret, safe='')}@/{at['dbname']}?host={quote(at['host'], safe='')}&port={at['port']}"
+    uri = (
+        f"postgresql://{at['user']}:{quote(secret, safe='')}@/{at['dbname']}"
+        f"?host={quote(at['host'], safe='')}&port={at['port']}"
+    )
     parameter = f"{uri.replace(':' + quote(secret, safe=''), '')}&password={quote(secret, safe='')}"
     file, yaml_file, passfile = (host.root.parent / name for name in ("password", "omnicdc.yaml", "pgpass"))
     file.write_text(secret + "\n")
@@ -967,7 +998,10 @@ def ways(at: dict[str, str], host: Host, secret: str) -> dict[str, dict[str, str
         "a parameter of a URI": {"OMNICDC_DSN": parameter},
         "key=value": {"OMNICDC_DSN": f"host={at['host']} port={at['port']} dbname={at['dbname']} "
                                      f"user={at['user']} password={quoted(secret)}"},
-        "CMP_DB_PASSWORD": {"OMNICDC_DSN": "", **{f"CMP_DB_{name}": plain[key] for name, key in {"HOST": "host", "PORT": "port", "NAME": "dbname", "USER": "user"}.items()}, "CMP_DB_PASSWORD": secret},
+        "CMP_DB_PASSWORD": {
+            "OMNICDC_DSN": "", "CMP_DB_HOST": plain["host"], "CMP_DB_PORT": plain["port"],
+            "CMP_DB_NAME": plain["dbname"], "CMP_DB_USER": plain["user"], "CMP_DB_PASSWORD": secret,
+        },
         "PGPASSWORD": {"OMNICDC_DSN": make_conninfo("", **plain), "PGPASSWORD": secret},
         "a password file": {"OMNICDC_DSN": make_conninfo("", **plain), "OMNICDC_PASSWORD_FILE": str(file)},
         "the configuration": {"OMNICDC_DSN": "", "OMNICDC_CONFIG": str(yaml_file)},
@@ -976,7 +1010,10 @@ def ways(at: dict[str, str], host: Host, secret: str) -> dict[str, dict[str, str
 
 
 def broken(at: dict[str, str], host: Host) -> dict[str, dict[str, str]]:
-    """Environments in which the password, or what is beside it, is wrong in every way that people get it wrong."""
+    """Environments in which the password, or what is beside it, is wrong.
+
+    They have every mistake that people make.
+    """
     kv = f"host={at['host']} port={at['port']} dbname={at['dbname']} user={at['user']}"
     files = {
         "a tab in YAML": f"dsn: {kv} password={PASSWORD}\n\t x",
@@ -1024,7 +1061,7 @@ COMMANDS = [
 def test_a_password_is_never_told_however_it_is_given_and_whatever_is_wrong(
     host: Host, secretive: dict[str, str], scale: Scale, evidence: Evidence
 ) -> None:
-    """Not in an answer, not in the log at level debug, not in a traceback, not in the line that says what is wrong."""
+    """Not in an answer, not in the log at level debug, not in a traceback, not in a fault's own line."""
     good, bad = ways(secretive, host, PASSWORD), broken(secretive, host)
     # Each command in its turn, in a campaign with several of them, and with the stacks of what is killed.
     turns, stacks = itertools.cycle(COMMANDS), {"PYTHONFAULTHANDLER": "1"} if scale(0, 1) else {}
@@ -1060,7 +1097,10 @@ def test_a_password_is_never_told_however_it_is_given_and_whatever_is_wrong(
 def test_a_running_daemon_shows_its_password_nowhere(
     cmp: Cmp, host: Host, secretive: dict[str, str], tmp_path: Path, evidence: Evidence
 ) -> None:
-    """Not to `ps`, not to the programs it starts, not in the database, not in a file, not in what it says when it dies."""
+    """Not to `ps`, not to the programs it starts, not in the database, not in a file.
+
+    It is not in what the daemon says when it dies, either.
+    """
     seen = tmp_path / "seen"
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -1069,10 +1109,9 @@ def test_a_running_daemon_shows_its_password_nowhere(
     faults = tmp_path / "faults"
     host.program = PROGRAM
     env = {
-        **ways(secretive, host, PASSWORD)["a URI"],
-        "PGPASSWORD": PASSWORD, "CMP_DB_PASSWORD": PASSWORD, "OMNICDC_GH": "yes", "OMNICDC_REFRESH_S": "200ms",
-        "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONFAULTHANDLER": "1", FAULTS: str(faults),
-        "OMNICDC_LOG_LEVEL": "debug",
+        **ways(secretive, host, PASSWORD)["a URI"], "PGPASSWORD": PASSWORD, "CMP_DB_PASSWORD": PASSWORD,
+        "OMNICDC_GH": "yes", "OMNICDC_REFRESH_S": "200ms", "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONFAULTHANDLER": "1", FAULTS: str(faults), "OMNICDC_LOG_LEVEL": "debug",
     }  # fmt: skip
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     daemon = host.daemon(**env)
@@ -1082,8 +1121,10 @@ def test_a_running_daemon_shows_its_password_nowhere(
         "its command line": (process / "cmdline").read_text(),
         "the environment of gh": seen.read_text(),
         "its sessions": str(cmp.conn.execute("select * from pg_stat_activity").fetchall()),
-        "omnicdc's tables": str([cmp.conn.execute(f"select * from "
-                                                  f"omnicdc.{table}".encode()).fetchall() for table in ("consumer", "history", "source")]),
+        "omnicdc's tables": str([
+            cmp.conn.execute(f"select * from omnicdc.{table}".encode()).fetchall()
+            for table in ("consumer", "history", "source")
+        ]),
         "status": host.run("status", **env).stdout,
     }  # fmt: skip
     readers = stat.S_IMODE((process / "environ").stat().st_mode)
@@ -1112,8 +1153,8 @@ def test_a_running_daemon_shows_its_password_nowhere(
 def test_a_password_on_the_command_line_is_refused(host: Host, evidence: Evidence) -> None:
     """While a command runs, everybody can read its arguments."""
     given = [
-        f"postgresql://u:{CANARY}@localhost/x", f"postgresql://u@localhost/x?password={CANARY}", f"host=x password={CANARY}",
-        f"host=x sslpassword={CANARY}",
+        f"postgresql://u:{CANARY}@localhost/x", f"postgresql://u@localhost/x?password={CANARY}",
+        f"host=x password={CANARY}", f"host=x sslpassword={CANARY}",
     ]  # fmt: skip
     ended = [host.run("status", "--dsn", dsn, OMNICDC_DSN="") for dsn in given]
 
@@ -1157,7 +1198,7 @@ def test_what_somebody_wrote_cannot_steer_the_terminal_of_who_asks(
 
 
 # Files
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o000])
@@ -1293,7 +1334,10 @@ def tree(directory: Path) -> list[tuple[str, int, bytes]]:
 def test_an_input_that_is_a_link_to_a_secret_tells_nothing_of_it(
     cmp: Cmp, host: Host, tmp_path: Path, evidence: Evidence
 ) -> None:
-    """Who may write the overrides could have the daemon read its own password as YAML: what it complains of is not quoted."""
+    """Who may write the overrides could have the daemon read its own password as YAML.
+
+    What the daemon complains of is not quoted.
+    """
     cmp.upsert("apollo")
     secret = tmp_path / "secret"
     links = [
@@ -1301,10 +1345,10 @@ def test_an_input_that_is_a_link_to_a_secret_tells_nothing_of_it(
         "projects/EXCLUSION_LIST_V1.yaml",
         "git_repos/repo_inventory.json",
     ]
-    texts = [PASSWORD, f"{CANARY}\n", f"*{CANARY}", (f"{CANARY}: "
-                                                    f"{CANARY}"), (f"!{CANARY} "
-                                                                           f"x"), f"- {CANARY}", (f"overrides: "
-                                                                                                          f"[{CANARY}]"), f"%{CANARY}"]  # fmt: skip
+    texts = [
+        PASSWORD, f"{CANARY}\n", f"*{CANARY}", f"{CANARY}: {CANARY}", f"!{CANARY} x", f"- {CANARY}",
+        f"overrides: [{CANARY}]", f"%{CANARY}",
+    ]  # fmt: skip
     said = {}
     for link, text in itertools.product(links, texts):
         place = host.root / "governance/registry" / link

@@ -1,4 +1,4 @@
-"""Faults 6: the database is suddenly another one, an older one, or one whose transaction ids or clock have jumped.
+"""Faults 6: the database is suddenly another one, an older one, or its transaction ids or clock have jumped.
 
 Every test takes copies of one prepared cluster; several may take turns at one socket, so that one DSN reaches
 them all.
@@ -221,7 +221,7 @@ def served(cmp: Cmp, host: Host, **env: str) -> Daemon:
 
 
 def goes_on(cluster: Cluster, host: Host, daemon: Daemon) -> None:
-    """Insist that files are right, a write arrives, nothing unread is pruned, and pruning has not stopped for ever."""
+    """Insist that files are right, a write arrives, nothing unread is pruned, and pruning goes on."""
     with cluster.cmp() as cmp:
         until(lambda: cmp.wait().status == "published", "published again")
         assert not shows(host), [name for name, data in host.content().items() if LOST.encode() in data]
@@ -274,7 +274,10 @@ def dumped(cluster: Cluster, directory: Path, *options: str, suffix: str = ".cus
 
 
 def emigrate(scene: Scene, empty: Cluster, suffix: str, *, running: bool) -> tuple[Cluster, Host, Daemon]:
-    """Dump a served CMP whose ids are far, and have a new cluster take its place that was restored from the dump."""
+    """Dump a served CMP whose ids are far, and restore the dump into a new cluster.
+
+    The new cluster takes the place of the old one.
+    """
     old = scene.cluster()
     old.start()
     host = scene.host(old.dsn())
@@ -333,7 +336,10 @@ def test_a_dump_restored_into_a_new_cluster_behind_the_same_dsn(
 def test_what_came_with_the_dump_is_not_taken_for_what_happens_here(
     scene: Scene, empty: Cluster, evidence: Evidence
 ) -> None:
-    """P5: the old cluster's history, its prune mark and its `accept` lie in the new one's future, and must not come true."""
+    """P5: the old cluster's history, its prune mark and its `accept` lie in the new one's future.
+
+    They must not come true.
+    """
     new, host, _ = emigrate(scene, empty, ".custom", running=False)
     with new.cmp() as cmp:
         asked = host.run("wait", "--project", "of the old cluster")
@@ -488,7 +494,10 @@ def test_a_scan_that_waits_behind_a_new_table_does_not_publish_it_as_empty(
         for number in range(times):
             whole = number % 2 == 0
             told = cmp.consumer("host")["generation"]
-            until(lambda: any(event.get("generation") == told for event in daemon.events), "logged")  # noqa: B023
+            until(
+                lambda: any(event.get("generation") == told for event in daemon.events),  # noqa: B023
+                "logged",
+            )
             freeze(daemon, cmp)
             if whole:
                 cmp.conn.execute("select omnicdc.request_rebuild()")
@@ -563,7 +572,10 @@ def test_a_copy_of_the_data_directory_is_put_back(scene: Scene, scale: Scale, ev
 
 @pytest.mark.campaign
 def test_until_its_first_scan_a_daemon_vouches_for_nothing(scene: Scene, evidence: Evidence) -> None:
-    """P5: it is alive, its row is of the older state and covers what was asked for, but the files show what never was."""
+    """P5: it is alive, and its row is of the older state and covers what was asked for.
+
+    The files show what never was.
+    """
     cluster = scene.cluster()
     old = scene.cluster(cluster)
     cluster.start()
@@ -694,7 +706,10 @@ IMPATIENT = (
 
 @pytest.mark.campaign
 def test_recovery_to_a_point_in_time(scene: Scene, evidence: Evidence) -> None:
-    """P8: a base backup and the WAL's archive, up to a transaction or a named point, then a timeline of its own."""
+    """P8: a base backup and the WAL's archive, up to a transaction or a named point.
+
+    Then a timeline of its own begins.
+    """
     ways = [("name", True), ("xid", True), ("xid", False)]
     for target, running in ways:
         archive = scene.prepared.own(scene.directory / f"archive-{target}-{running}")
@@ -749,7 +764,10 @@ def test_a_standby_is_promoted(scene: Scene, evidence: Evidence) -> None:
         primary = scene.cluster()
         primary.start()
         standby = scene.backup(primary, "-R", "-X", "stream")
-        every = f"host={primary.socket},{standby.socket} port=5432 dbname=cmp user=postgres target_session_attrs=read-write"
+        every = (
+            f"host={primary.socket},{standby.socket} port=5432 dbname=cmp user=postgres "
+            "target_session_attrs=read-write"
+        )
         host = scene.host(every if both else primary.dsn())
         with primary.cmp() as cmp:
             daemon = served(cmp, host)

@@ -40,7 +40,8 @@ PROJECTS = 100
 WAVE = """
 update projects
    set status = %(wave)s,
-       metadata_ = jsonb_build_object('github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+       metadata_ = jsonb_build_object(
+         'github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
 """
 """One transaction that alters every entry of every registry."""
 
@@ -141,7 +142,10 @@ def refused_first(racers: list[Daemon]) -> list[Daemon]:
 def test_of_two_that_start_at_once_one_serves_and_the_other_is_told(
     cmp: Cmp, host: Host, tmp_path: Path, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
-    """P2, P8: by the same path or through a symbolic link, of the same name or of another, after each other's kill."""
+    """P2, P8: by the same path or through a symbolic link, of the same name or of another.
+
+    Each comes after the kill of the other.
+    """
     races = scale(2, 50)
     cmp.fill(30)
     link = tmp_path / "link"
@@ -388,8 +392,10 @@ def elsewhere(host: Host, tmp_path: Path) -> Host:
 def test_a_stopped_daemon_keeps_its_root_until_it_is_killed(
     cmp: Cmp, host: Host, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
-    """P2, P4, P5, P8: SIGSTOP at a random moment: nobody may write beside it, for it may go on at any time; writes do
-    not wait, `wait` says what is behind; killed (as systemd's watchdog does), it is followed; continued, it goes on.
+    """P2, P4, P5, P8: SIGSTOP at a random moment. Nobody may write beside it: it may go on at any time.
+
+    Writes do not wait, and `wait` says what is behind. If it is killed (as systemd's watchdog does), another
+    daemon follows it. If it is continued, it goes on.
     """
     rounds = scale(1, 5)
     cmp.fill(PROJECTS)

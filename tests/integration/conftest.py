@@ -1,4 +1,7 @@
-"""One database for all that compares files with CMP: the tables are emptied, and the files below a fresh root."""
+"""One database for all that compares files with CMP.
+
+The tables are emptied, and the files below a fresh root.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registry that is held is left alone for longer and longer, and tried at once when its cause may be gone."""
+"""A held registry is left alone for longer and longer, and tried at once when its cause may be gone."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: C
 
 
 def test_what_it_was_left_out_of_is_not_called_published(cmp: Cmp, host: Host) -> None:
-    """P5: the generation told only of the held registries that it had tried, so the change seemed not to concern this one."""
+    """P5: the generation told only of the held registries that it had tried.
+
+    So the change seemed not to concern this one.
+    """
     with opened(host) as one:
         one.publish()
         failing(one.state, "project", took_s=45.0)

@@ -1,4 +1,7 @@
-"""P4, P5: parameters that someone else set for the database or the role change neither our answers nor CMP's writes."""
+"""P4, P5: parameters that someone else set change neither our answers nor CMP's writes.
+
+They were set for the database or for the role.
+"""
 
 from __future__ import annotations
 
@@ -38,19 +41,28 @@ if TYPE_CHECKING:
 WATCHED = derive(scanners().values()).fields
 
 FOREIGN: dict[str, dict[str, str]] = {
-    "dates of Germany": {"DateStyle": "German, DMY", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu"},
+    "dates of Germany": {
+        "DateStyle": "German, DMY", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu",
+    },
     "dates of SQL": {"DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard", "TimeZone": "<+0530>-05:30"},
     "dates of POSTGRES 7": {"DateStyle": "Postgres, MDY", "IntervalStyle": "postgres_verbose"},
     "serializable": {"default_transaction_isolation": "serializable", "default_transaction_deferrable": "on"},
     "repeatable read": {"default_transaction_isolation": "repeatable read"},
     "names in quotes": {"quote_all_identifiers": "on"},
     "how values are written": {"extra_float_digits": "-15", "bytea_output": "escape", "xmlbinary": "hex"},
-    "how values are read": {"standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
-                            "transform_null_equals": "on", "xmloption": "document"},
-    "impatience with the idle": {"idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
-                                 "transaction_timeout": "2s", "lock_timeout": "1ms"},
-    "plans": {"jit": "on", "jit_above_cost": "0", "plan_cache_mode": "force_generic_plan", "enable_indexscan": "off",
-              "enable_bitmapscan": "off", "enable_nestloop": "off", "enable_seqscan": "off"},
+    "how values are read": {
+        "standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
+        "transform_null_equals": "on", "xmloption": "document",
+    },
+    "impatience with the idle": {
+        "idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
+        "transaction_timeout": "2s", "lock_timeout": "1ms",
+    },
+    "plans": {
+        "jit": "on", "jit_above_cost": "0", "plan_cache_mode": "force_generic_plan",
+        "enable_indexscan": "off", "enable_bitmapscan": "off", "enable_nestloop": "off",
+        "enable_seqscan": "off",
+    },
     "talk": {"client_min_messages": "debug5", "search_path": "nowhere"},
     "another encoding": {"client_encoding": "latin1"},
 }  # fmt: skip
@@ -99,7 +111,10 @@ def all_works(host: Host, cmp: Cmp) -> None:
 
 
 def written(cmp: Cmp) -> str:
-    """Write a project through a session of its own, which has the parameters that were set, and return its id."""
+    """Write a project through a session of its own, which has the parameters that were set.
+
+    Return the project's id.
+    """
     with psycopg.connect(cmp.dsn, client_encoding="utf8", options="-c search_path=public") as writer:
         return cmp.upsert("Süd ☂", conn=writer, github_url="https://github.com/acme/sued", domain="a\\b'c")
 

@@ -1,4 +1,7 @@
-"""What is wrong with people's files is in `status` until it is right again, and slips of the pen are pointed out."""
+"""What is wrong with people's files is in `status` until it is right again.
+
+A misspelling is pointed out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A published project shows the clone and the metadata that there are, and a waiter learns whether it does."""
+"""A published project shows the present clone and metadata, and a waiter learns whether it does."""
 
 from __future__ import annotations
 
@@ -272,7 +272,8 @@ class TestGitHub:
         self, cmp: Cmp, host: Host, gh: Gh, tmp_path: Path
     ) -> None:
         os.mkfifo(tmp_path / "asked")
-        answers = f"""case "$3" in acme) echo '{listing("acme", "atlas")}';; zeta) echo '{listing("zeta", "z")}';; esac"""
+        acme, zeta = listing("acme", "atlas"), listing("zeta", "z")
+        answers = f"""case "$3" in acme) echo '{acme}';; zeta) echo '{zeta}';; esac"""
         gh(f'echo "$3" > {tmp_path}/asked; {answers}')
         first = cmp.upsert("atlas", github_url=ATLAS)
         with opened(host, OMNICDC_GH="yes") as one:

@@ -1,4 +1,7 @@
-"""Programs that mirror a registry on file system events hold what the file holds, after every way to publish it."""
+"""Programs that mirror a registry on file system events hold what the file holds.
+
+This is true after every way to publish it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""P6: what is wrong on this side, before any server is asked, is an operator's business and is not retried for ever."""
+"""P6: what is wrong on this side, before any server is asked, is an operator's business.
+
+It is not retried for ever.
+"""
 
 from __future__ import annotations
 

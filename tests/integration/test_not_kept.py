@@ -1,4 +1,7 @@
-"""What a registry or the manifest cannot keep when it is replaced is one line in the log, not one a generation."""
+"""What a registry or the manifest cannot keep when it is replaced is one line in the log.
+
+It is not one line for each generation.
+"""
 
 from __future__ import annotations
 

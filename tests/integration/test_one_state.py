@@ -29,7 +29,10 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
     rounds = count()
 
     def observe(point: str) -> None:
-        """In each session, publish twice, so that housekeeping was due in between, and then lose the connection."""
+        """In each session, publish twice, and then lose the connection.
+
+        Housekeeping was due in between.
+        """
         if point == "scanned cmp_projects":
             alive.append(sum(1 for it in documents[: next(rounds) // 2 * 2] if it() is not None))
         if point != "acknowledged" or signals.stop.requested:

@@ -88,7 +88,8 @@ def test_a_statement_that_the_server_never_answers_ends_it(
     cmp.conn.execute(
         """create function public.never() returns trigger language plpgsql as
              'begin perform pg_sleep(3600); return new; end';
-           create trigger never before insert or update on omnicdc.consumer for each row execute function public.never()"""
+           create trigger never before insert or update on omnicdc.consumer
+             for each row execute function public.never()"""
     )
 
     with pytest.raises(DatabaseUnavailable, match="statement timeout") as caught, opened(host) as one:

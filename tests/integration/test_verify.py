@@ -78,9 +78,8 @@ class TestWhatIsRight:
         every(
             3,
             [
-            "x" * 300_000, "é\u2028\x85🚀", '"', "- uuid: x", ("\n- uuid: "
-                                                             "y\n"), '\n    },\n    "', "null", "#", "\\", " ", "%_",
-            "\n    },\n    {\n", "{}", "1e3", "---",
+                "x" * 300_000, "é\u2028\x85🚀", '"', "- uuid: x", "\n- uuid: y\n", '\n    },\n    "', "null",
+                "#", "\\", " ", "%_", "\n    },\n    {\n", "{}", "1e3", "---",
             ],
         ),
         ids=lambda name: ascii(name)[:20],
@@ -333,7 +332,10 @@ class TestWhatIsWrong:
     def test_files_replaced_while_they_are_looked_at_are_looked_at_again(
         self, files: Files, rocket: str
     ) -> None:
-        """P5: a daemon publishes meanwhile, and what was read of the old files is no verdict on the new ones."""
+        """P5: a daemon publishes meanwhile.
+
+        What was read of the old files is no verdict on the new ones.
+        """
         before = {name: (files.root / name).read_bytes() for name in REGISTRIES}
         files.cmp.set(rocket, status="retired")
         files.publish()

@@ -1,4 +1,7 @@
-"""Many projects are verified with one reading of CMP and of each file, and the answers are those for one by one."""
+"""Many projects are verified with one reading of CMP and of each file.
+
+The answers are the same as one by one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ def both(files: Files, ids: list[str], *, known: bool = True) -> list[list[dict[
 
 @pytest.mark.parametrize("known", [True, False])
 def test_the_answers_are_those_for_one_by_one(files: Files, rocket: str, *, known: bool) -> None:
-    """Current, stale, missing, held back, gone, twice in a file, in another's element; and with a file missing or broken."""
+    """Current, stale, missing, held back, gone, twice in a file, in another's element.
+
+    A file is also missing or broken.
+    """
     files.cmp.conn.execute("alter table projects alter name drop not null")
     [nameless] = files.cmp.conn.execute(
         "insert into projects (key) values ('nameless') returning id::text"
@@ -56,7 +62,12 @@ def test_cmp_is_asked_a_handful_of_times_however_many_there_are(files: Files) ->
     sent: list[object] = []
 
     class Counted(db.Connection):
-        def execute(self, query, *args, **options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN202
+        def execute(  # type: ignore[no-untyped-def]  # noqa: ANN202
+            self,
+            query,  # noqa: ANN001
+            *args,  # noqa: ANN002
+            **options,  # noqa: ANN003
+        ):
             sent.append(query)
             return super().execute(query, *args, **options)
 

@@ -49,7 +49,8 @@ STEPS: list[tuple[str, LiteralString, set[str]]] = [
     ("delete with a repository", "delete from projects where name = 'two'", ALL),
     (
         "insert with a repository",
-        """insert into projects (name, metadata_) values ('four', '{"github_url": "https://github.com/acme/four"}')""",
+        """insert into projects (name, metadata_)
+           values ('four', '{"github_url": "https://github.com/acme/four"}')""",
         ALL,
     ),
     ("truncate", "truncate projects", ALL),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 WAVE = """
 update projects
    set status = %(wave)s,
-       metadata_ = jsonb_build_object('github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+       metadata_ = jsonb_build_object(
+         'github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
 """
 """One transaction that alters every entry of every registry."""
 
@@ -68,7 +69,7 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
 
 
 def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P2: incremental == full, after single rows, after a batch beyond the bulk limit, and after one that is not."""
+    """P2: incremental == full, after single rows, and after batches beyond and below the bulk limit."""
     dice = random.Random(20261122)
     cmp.fill(projects := scale(1200, 3000))
     host.daemon()
@@ -81,7 +82,8 @@ def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, sc
         cmp.conn.execute(statement, [])
         for _ in range(25):
             cmp.conn.execute(
-                """update projects set name = %s, metadata_ = metadata_ || jsonb_build_object('github_url', %s::text)
+                """update projects
+                      set name = %s, metadata_ = metadata_ || jsonb_build_object('github_url', %s::text)
                     where id = (select id from projects order by id offset %s limit 1)""",
                 [
                     dice.choice(["z", "Ä", "no", "0x1", "- x", "tab\there", "😀", ""]),

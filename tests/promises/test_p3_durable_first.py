@@ -34,9 +34,8 @@ TOLD = [
 POINTS = [*SCANNED, *STAGED, *TOLD]
 """Every point that a cycle passes which rewrites all three registries."""
 OF_EACH_KIND = [
-    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *TOLD[:3], ("fsync_directory "
-                                                                                            "project"),
-    "published cmp_projects", *TOLD[9:],
+    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *TOLD[:3],
+    "fsync_directory project", "published cmp_projects", *TOLD[9:],
 ]  # fmt: skip
 """Of what is done alike for each registry, one; a campaign ends at all of them."""
 

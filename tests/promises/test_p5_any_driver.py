@@ -1,4 +1,7 @@
-"""P5: `propagation` waits for what its block committed, through any driver and in any mode, or refuses before the block runs."""
+"""P5: `propagation` waits for what its block committed, or refuses before the block runs.
+
+It does so through any driver and in any mode.
+"""
 
 from __future__ import annotations
 
@@ -335,7 +338,11 @@ def test_a_prepared_transaction_is_waited_for_by_its_token(cmp: Cmp, client: Gen
 
 
 @pytest.mark.parametrize("token", [True, 1.0, -1, 0, 1, 2, "", "x", "0762", b"1", ["1"], 2**32, 2**64])
-def test_a_token_is_text_or_a_whole_number(cmp: Cmp, client: GenesisClient, token: Any) -> None:  # noqa: ANN401
+def test_a_token_is_text_or_a_whole_number(
+    cmp: Cmp,
+    client: GenesisClient,
+    token: Any,  # noqa: ANN401
+) -> None:
     answer = client.wait(token)
 
     assert (answer["success"], answer["verdict"]) == (False, "unavailable")

@@ -125,7 +125,10 @@ def test_only_what_concerns_the_projects_named_is_quarantined(cmp: Cmp, host: Ho
 
 
 def test_only_what_concerns_the_projects_named_is_held(cmp: Cmp, host: Host) -> None:
-    """An earlier change of P that the held registry lacks counts, although P's last change does not concern it."""
+    """An earlier change of P counts if the held registry lacks it.
+
+    P's last change does not concern that registry.
+    """
     for name in ("P", "Q"):
         cmp.upsert(name, github_url=f"https://github.com/acme/{name}")
     host.daemon()

@@ -167,7 +167,10 @@ def test_a_barrier_says_what_is_quarantined(cmp: Cmp, host: Host) -> None:
 
 
 def test_a_token_that_names_no_project_means_all_of_them(cmp: Cmp, host: Host) -> None:
-    """P5: a rebuild (and a truncate, and a row whose id cannot be read) concerns the quarantined project as well."""
+    """P5: a rebuild concerns the quarantined project as well.
+
+    So does a truncate, and a row whose id cannot be read.
+    """
     cmp.conn.execute("alter table projects alter name drop not null")
     cmp.conn.execute("insert into projects (key) values ('nameless')")
     host.daemon()

@@ -1,4 +1,7 @@
-"""P5: an answer names the hosts that it says nothing of; and a host that is stopped, or behind, is not called healthy."""
+"""P5: an answer names the hosts that it says nothing of.
+
+A host that is stopped, or behind, is not called healthy.
+"""
 
 from __future__ import annotations
 

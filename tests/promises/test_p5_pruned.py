@@ -1,4 +1,7 @@
-"""P5: what the log or the history no longer holds cannot be known, and is never called published because of that."""
+"""P5: what the log or the history no longer holds cannot be known.
+
+It is never called published because of that.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ OLD = {
 def after_pruning(
     cmp: Cmp, pruned: tuple[str, ...], *tokens: str | None, named: Sequence[str] = ()
 ) -> list[Verdict | None]:
-    """Return the verdicts as they are after the log, or the history but for its newest generation, was pruned.
+    """Return the verdicts after the log, or the history but for its newest generation, was pruned.
 
     Of transactions, and of the projects `named`, each by itself. All of it happens in one transaction, which
     is rolled back.

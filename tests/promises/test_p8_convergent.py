@@ -413,7 +413,10 @@ def test_a_server_that_goes_down_and_comes_back_is_served_again(tmp_path: Path) 
 
 
 def test_killed_while_a_lock_of_cmp_s_blocks_it_the_next_one_takes_its_name(cmp: Cmp, host: Host) -> None:
-    """P8: its backend waits behind an open TRUNCATE, and does not notice by itself that nobody is there any more."""
+    """P8: its backend waits behind an open TRUNCATE.
+
+    The backend does not notice by itself that nobody is there any more.
+    """
     daemon = host.daemon()
     with cmp.transaction() as (conn, _):
         conn.execute("truncate projects")

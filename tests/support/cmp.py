@@ -38,7 +38,8 @@ create table projects (
 
 UPSERT: LiteralString = """
 insert into projects as p (id, name, key, type, status, metadata_)
-     values (coalesce(%(id)s::uuid, gen_random_uuid()), %(name)s, %(key)s, %(type)s, %(status)s, %(metadata)s::jsonb)
+     values (coalesce(%(id)s::uuid, gen_random_uuid()), %(name)s, %(key)s, %(type)s, %(status)s,
+             %(metadata)s::jsonb)
 on conflict (id) do update
    set name = excluded.name, key = excluded.key, type = excluded.type, status = excluded.status,
        metadata_ = excluded.metadata_, updated_at = clock_timestamp()
@@ -108,7 +109,7 @@ class Cmp:
             yield conn, row[0]
 
     def wait(self, token: str | None = None, *, timeout_s: float = DEADLINE_S) -> Verdict:
-        """Wait as `omnicdc wait` does, without the start of a process, on a connection that is kept for it."""
+        """Wait as `omnicdc wait` does, without the start of a process, on a connection that is kept."""
         with self._kept() as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())
 
@@ -130,7 +131,8 @@ class Cmp:
         self.conn.execute(
             """insert into projects (name, key, type, status, metadata_)
                select 'project-' || i, 'key-' || i, 'SERVICE', 'active',
-                      jsonb_build_object('github_url', 'https://github.com/acme/project-' || i, 'domain', 'd' || mod(i, 7))
+                      jsonb_build_object('github_url', 'https://github.com/acme/project-' || i,
+                                         'domain', 'd' || mod(i, 7))
                  from generate_series(1, %s) i""",
             [count],
         )

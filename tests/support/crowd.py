@@ -1,4 +1,4 @@
-"""Eight connections that write into CMP and programs that parse every registry, all until they are told to end.
+"""Eight connections that write into CMP and programs that parse every registry, until they are told to end.
 
 What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED SECONDS
 ROOT..., and rests for so long between two rounds.

@@ -10,11 +10,13 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 TEXTS = [
-    "a", "B", "ä", "", " ", "no", "null", "~", "012", "1e3", "12:30", "2024-01-01", "- x", "a: b", "#c", "'", '"', "\\",
-    "tab\t", "two\nlines", "\r", "\u0085", "\u2028", "\ufeff", "\x1b", "😀", "long " * 50, "{", "snapshot", "SNAPSHOT",
+    "a", "B", "ä", "", " ", "no", "null", "~", "012", "1e3", "12:30", "2024-01-01", "- x", "a: b", "#c", "'",
+    '"', "\\", "tab\t", "two\nlines", "\r", "\u0085", "\u2028", "\ufeff", "\x1b", "😀", "long " * 50, "{",
+    "snapshot", "SNAPSHOT",
 ]  # fmt: skip
 HEADS = [
-    "https://github.com/", "http://www.GitHub.com/", "git@github.com:", "ssh://git@github.com/", "https://gitlab.com/", "",
+    "https://github.com/", "http://www.GitHub.com/", "git@github.com:", "ssh://git@github.com/",
+    "https://gitlab.com/", "",
 ]  # fmt: skip
 REPOSITORIES = ["acme/a", "Acme/A", "acme/b", "acme/c", "acme/ä", "acme", "acme/a/b"]
 TAILS = ["", ".git", "/", ".git/", " "]

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 FAMILIES = (
-    "killed", "connection", "disk", "data", "schema", "time_travel", "load", "two_at_once", "bulk_loss", "hands",
-    "model", "security",
+    "killed", "connection", "disk", "data", "schema", "time_travel", "load", "two_at_once", "bulk_loss",
+    "hands", "model", "security",
 )  # fmt: skip
 """In the order of the page; each is a file tests/faults/test_FAMILY.py."""
 
@@ -67,7 +67,7 @@ class Evidence(Protocol):
     """Takes down what a test did; called at its end, when its claims hold."""
 
     def __call__(self, promises: str, deed: str, *, times: int, found: str) -> None:
-        """Add a line: which promises (`P1 P3`), what was done to break them, how often, and with what result."""
+        """Add a line: which promises (`P1 P3`), what was done to break them, how often, and the result."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -187,7 +187,10 @@ def table(rows: Iterable[Row], minutes: float) -> list[str]:
         by_family[row.family].append(row)
     verdicts = Counter(row.verdict for rows in by_family.values() for row in rows)
     told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items(), reverse=True))
-    where = f"omnicdc {omnicdc.__version__}, {_postgres()}, Python {platform.python_version()}, Linux {platform.release()}"
+    where = (
+        f"omnicdc {omnicdc.__version__}, {_postgres()}, Python {platform.python_version()}, "
+        f"Linux {platform.release()}"
+    )
     spent = f"seed {os.environ[SEED]}; {minutes:.0f} minutes on {os.cpu_count()} processors"
     lines = [f"{where}, {spent}. Of {verdicts.total()} lines: {told}."]
     for family in FAMILIES:

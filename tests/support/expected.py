@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROWS: LiteralString = """
-select id::text, name, type, key, metadata_ ->> 'github_url' as github_url, metadata_ ->> 'domain' as domain, status
+select id::text, name, type, key, metadata_ ->> 'github_url' as github_url, metadata_ ->> 'domain' as domain,
+       status
   from projects
 """
 

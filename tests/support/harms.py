@@ -210,7 +210,8 @@ def directory(path: Path) -> None:
 
 BY_HAND: list[Harm] = [emptied, cut, appended, edited, replaced]
 LINKS: list[Harm] = [
-    linked_inside, linked_outside, linked_to_a_directory, linked_to_nothing, linked_to_itself, linked_to_a_device,
+    linked_inside, linked_outside, linked_to_a_directory, linked_to_nothing, linked_to_itself,
+    linked_to_a_device,
 ]  # fmt: skip
 NO_FILES: list[Harm] = [
     empty_directory, full_directory, pipe, bound, *([device] if ROOT else []),
@@ -229,8 +230,8 @@ def lie(key: str, value: object, path: Path) -> None:
 
 
 LIES: list[tuple[str, object]] = [
-    ("generation", 2**63 - 1), ("generation", 2**64 - 1), ("generation", -1), ("generation", "1"), ("version", 2),
-    ("registries", {}), ("registries", []), ("consumer", None), ("published_at", "yesterday"),
+    ("generation", 2**63 - 1), ("generation", 2**64 - 1), ("generation", -1), ("generation", "1"),
+    ("version", 2), ("registries", {}), ("registries", []), ("consumer", None), ("published_at", "yesterday"),
     ("count", 10**6), ("count", -1), ("size", 0), ("inode", 0), ("blocks", []), ("blocks", [[10**15, ""]]),
     ("generated_at", "x"),
 ]  # fmt: skip

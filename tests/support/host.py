@@ -167,7 +167,10 @@ class Host:
         self.program: tuple[str, ...] = (COMMAND,)
         """What starts a daemon: the installed command, or `support.faulty` in its place."""
         self.cold = False
-        """Whether commands are started by an exec, as a shell does: only then does /proc show their own words."""
+        """Whether commands are started by an exec, as a shell does.
+
+        Only then does /proc show their own words.
+        """
         self._daemons: list[Daemon] = []
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

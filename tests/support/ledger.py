@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 WRITERS = 8
 PROJECTS = 6
-"""Of each writer, at most; the first is always there, and changes with every transaction that is not undone."""
+"""Of each writer, at most.
+
+The first is always there, and changes with every transaction that is not undone.
+"""
 
 _FIRST = "10000000-"
 """Begins the ids of the writers' projects; there may be others, which nobody changes."""
@@ -95,9 +98,10 @@ class Project:
         it = self.columns
         return {
             "uuid": self.id, "name": it["key"] or it["name"], "display_name": it["name"],
-            "github_url": it["github_url"], "local_paths": [], "classification": (it["type"] or "project").lower(),
-            "status": it["status"], "origin": "cmp_db", "visibility": "private", "updated_at": None, "notes": None,
-            "heart_connected": False, "heart_import_count": 0, "domain": it["domain"],
+            "github_url": it["github_url"], "local_paths": [],
+            "classification": (it["type"] or "project").lower(), "status": it["status"], "origin": "cmp_db",
+            "visibility": "private", "updated_at": None, "notes": None, "heart_connected": False,
+            "heart_import_count": 0, "domain": it["domain"],
         }  # fmt: skip
 
     @property
@@ -105,8 +109,8 @@ class Project:
         """What the inventory shows: nothing without a repository."""
         url = self.columns["github_url"]
         return None if url is None else {
-            "description": None, "name": url.rpartition("/")[2], "owner": {"id": "", "login": "acme"}, "updatedAt": None,
-            "url": url, "visibility": "unknown", "uuid": self.id, "source": "cmp",
+            "description": None, "name": url.rpartition("/")[2], "owner": {"id": "", "login": "acme"},
+            "updatedAt": None, "url": url, "visibility": "unknown", "uuid": self.id, "source": "cmp",
         }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""A directory beside the root with precious files, which nothing of ours may touch, and who touched them if somebody did."""
+"""A directory beside the root with precious files, which nothing of ours may touch.
+
+It also tells who touched them, if somebody did.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from pathlib import Path
 from support.host import REGISTRIES
 
 _EVENTS = {
-    0x2: "written to", 0x4: "attributes changed", 0x40: "moved from", 0x80: "moved to", 0x100: "created", 0x200: "deleted",
+    0x2: "written to", 0x4: "attributes changed", 0x40: "moved from", 0x80: "moved to", 0x100: "created",
+    0x200: "deleted",
 }  # fmt: skip
 """Of linux/fanotify.h."""
 

@@ -1,4 +1,7 @@
-"""A CMP whose schema drifts under its writers, a registry host, and the mends that `omnicdc status` names, obeyed word for word."""
+"""A CMP whose schema drifts under its writers, and a registry host.
+
+The mends that `omnicdc status` names are obeyed word for word.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ PROJECTS = 120
 """How many a served CMP holds at first."""
 
 SHOWN: LiteralString = """
-select id::text, name::text, type::text, key::text, metadata_ ->> 'github_url', metadata_ ->> 'domain', status::text
+select id::text, name::text, type::text, key::text, metadata_ ->> 'github_url', metadata_ ->> 'domain',
+       status::text
   from {}
 """
 
@@ -105,7 +109,10 @@ class Writers:
     @property
     def told(self) -> str:
         """What became of their writes, in words."""
-        return f"{self.writes:,} writes of CMP meanwhile: none failed because of omnicdc, the slowest took {self.slowest_s * 1000:.0f} ms"
+        return (
+            f"{self.writes:,} writes of CMP meanwhile: none failed because of omnicdc, "
+            f"the slowest took {self.slowest_s * 1000:.0f} ms"
+        )
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -229,5 +236,8 @@ class Place:
         }
 
     def right(self) -> None:
-        """Insist that every file is what a full rebuild would write, byte for byte, once all that is committed has arrived."""
+        """Insist that every file is what a full rebuild would write, byte for byte.
+
+        All that is committed must have arrived.
+        """
         assert_as_rebuilt(self.cmp, self.host, OMNICDC_TABLE=self.table)

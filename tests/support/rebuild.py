@@ -37,10 +37,10 @@ def rebuilt(cmp: Cmp, **env: str) -> dict[str, bytes]:
 
 
 def assert_as_rebuilt(cmp: Cmp, *hosts: Host, **env: str) -> None:
-    """Claim that every file of these hosts is what a full rebuild writes, byte for byte, times of generation aside.
+    """Claim that every file of these hosts is what a full rebuild writes, byte for byte.
 
-    Waits until the hosts' daemons, where they run, have published everything that was committed before this
-    call.
+    The times of generation may differ. Waits until the hosts' daemons, where they run, have published
+    everything that was committed before this call.
     """
     barrier(cmp, *hosts)
     wanted = rebuilt(cmp, **env)

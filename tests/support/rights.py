@@ -22,7 +22,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def bound_by_permissions() -> Iterator[None]:
-    """Be refused what the permissions of a file refuse its owner; for this thread, and not for what it starts."""
+    """Be refused what the permissions of a file refuse its owner.
+
+    This is for this thread, and not for what it starts.
+    """
     mine = _capabilities()
     _take(mine[0] & ~_OVER_FILES, *mine[1:])
     try:

@@ -62,7 +62,8 @@ class Warm(subprocess.Popen[str]):
             )
             self._child_created = True
         finally:
-            self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+            close = self._close_pipe_fds  # type: ignore[attr-defined]
+            close(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
 
 class _Server:
@@ -76,15 +77,19 @@ class _Server:
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())], env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )  # fmt: skip
+                [sys.executable, __file__, str(theirs.fileno())],
+                env=env,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
         self._lock = threading.Lock()
 
     def start(self, arguments: list[str], env: dict[str, str], streams: list[int]) -> int:
         """Return the pid of a new child."""
         umask = os.umask(0)
         os.umask(umask)
-        request = {"arguments": [*map(os.fspath, arguments)], "env": env, "cwd": os.getcwd(), "umask": umask}  # noqa: PTH109
+        cwd = os.getcwd()  # noqa: PTH109
+        request = {"arguments": [*map(os.fspath, arguments)], "env": env, "cwd": cwd, "umask": umask}
         data = json.dumps(request).encode()
         with self._lock:
             socket.send_fds(self._socket, [_LENGTH.pack(len(data))], streams)
@@ -150,8 +155,12 @@ def _become(request: dict[str, Any], streams: list[int]) -> Callable[[], None]:
         os.dup2(fd, number)
         os.close(fd)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as we run
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1 if os.isatty(1) else -1)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stdout = open(  # noqa: SIM115
+        1, "w", encoding="utf-8", closefd=False, buffering=1 if os.isatty(1) else -1
+    )
+    sys.stderr = open(  # noqa: SIM115
+        2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
+    )
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])

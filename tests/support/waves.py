@@ -32,7 +32,8 @@ PROJECTS = 40
 WAVE = """
 update projects
    set status = %(wave)s,
-       metadata_ = jsonb_build_object('github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+       metadata_ = jsonb_build_object(
+         'github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
 """
 
 

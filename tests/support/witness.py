@@ -101,7 +101,10 @@ class Witness:
         }
 
     def look(self) -> None:
-        """P2, P3: each file is whole, and shows CMP as it was at one moment, none before what is acknowledged."""
+        """P2, P3: each file is whole, and shows CMP as it was at one moment.
+
+        That moment is not before what is acknowledged.
+        """
         self._counts["looks"] += 1
         told = self._cmp.conn.execute("select snapshot::text, held from omnicdc.consumer").fetchone()
         for name in {*REGISTRIES} - self.touched:
@@ -115,7 +118,10 @@ class Witness:
                 )
 
     def quiet(self, daemons: Callable[[], list[Daemon]], still_open: list[str]) -> None:
-        """P1, P2, P5, P8: the files come right and are the whole truth, and every transaction gets its verdict."""
+        """P1, P2, P5, P8: the files come right and are the whole truth.
+
+        Every transaction gets its verdict.
+        """
         until(lambda: _serves(daemons()), "a daemon serves")
         until(self._settled, "everything is published")
         if self.touched or self.unread:

@@ -35,7 +35,8 @@ WATCHED = derive(scanners().values()).fields
 ADOPTED: list[dict[str, Any]] = [
     {
         "description": "known before", "name": "a", "owner": {"id": "7", "login": "acme"},
-        "updatedAt": "2025-01-01T00:00:00Z", "url": "https://github.com/acme/a", "visibility": "PUBLIC", "stars": 7,
+        "updatedAt": "2025-01-01T00:00:00Z", "url": "https://github.com/acme/a", "visibility": "PUBLIC",
+        "stars": 7,
     },
     {
         "description": None, "name": "alone", "owner": {"id": "7", "login": "acme"},

@@ -21,10 +21,10 @@ STAMP = "2026-11-22T20:59:55.573397+00:00"
 SCANNERS = list(scanners())
 IDS = [f"6f1c9a52-0000-4000-8000-{number:012}" for number in range(12)]
 HOSTILE = [
-    'a"b', "- uuid: " + IDS[1], f'\n    "{IDS[1]}": {{\n', f'\n    }},\n    "{IDS[1]}": {{', ("\n    },\n    "
-                                                                                             "{\n"),
-    f'"uuid": "{IDS[1]}"', IDS[1], "\n- uuid: x\n", "  name: x", "é\u2028\x85", "🚀", "null", "no", "[]", "{}", "1", "", " ",
-    "#", "'", "\\", "\\n", "\t", "x: y", "- x", "\x7f", "\ufeff", "---\n", "...\n", "true",
+    'a"b', "- uuid: " + IDS[1], f'\n    "{IDS[1]}": {{\n', f'\n    }},\n    "{IDS[1]}": {{',
+    "\n    },\n    {\n", f'"uuid": "{IDS[1]}"', IDS[1], "\n- uuid: x\n", "  name: x", "é\u2028\x85", "🚀",
+    "null", "no", "[]", "{}", "1", "", " ", "#", "'", "\\", "\\n", "\t", "x: y", "- x", "\x7f", "\ufeff",
+    "---\n", "...\n", "true",
 ]  # fmt: skip
 
 text = st.sampled_from(HOSTILE) | st.text(
@@ -51,9 +51,12 @@ INPUTS = Inputs(
     heart={"/": 3},
     repositories={
         "https://github.com/acme/lab": {
-            "name": "lab", "url": "https://github.com/Acme/lab", "stars": [1, {"a": "\n    },\n"}], "uuid": "x",
+            "name": "lab", "url": "https://github.com/Acme/lab", "stars": [1, {"a": "\n    },\n"}],
+            "uuid": "x",
         },
-        "https://github.com/acme/alone": {"name": IDS[1], "url": "https://github.com/acme/alone", "description": IDS[1]},
+        "https://github.com/acme/alone": {
+            "name": IDS[1], "url": "https://github.com/acme/alone", "description": IDS[1],
+        },
     },
 )  # fmt: skip
 

@@ -85,7 +85,10 @@ def played(scene: Callable[[], Scene]) -> Scene:
 
 
 def installed(cmp: Cmp) -> Scene:
-    """Type the commands of docs/install.md that come after `pip install`, and see that the command is on the PATH."""
+    """Type the commands of docs/install.md that come after `pip install`.
+
+    See that the command is on the PATH.
+    """
     cmp.upsert("before omnicdc")
     after_pip = commands()[1].partition(" && ")[2]
     typed = [after_pip, *commands()[2:], "omnicdc --version"]
@@ -124,15 +127,18 @@ def confined() -> Scene:
     pid = service()["MainPID"]
     status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     inside = ["nsenter", "--mount", f"--target={pid}"]
+    process = Path(f"/proc/{pid}")
     return {
         **{key: status[key] for key in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")},
-        "user": Path(f"/proc/{pid}").owner(),
-        "password_shown": SECRET in Path(f"/proc/{pid}/environ").read_text() + Path(f"/proc/{pid}/cmdline").read_text(),
+        "user": process.owner(),
+        "password_shown": SECRET in (process / "environ").read_text() + (process / "cmdline").read_text(),
         "in_force": said("systemctl", "show", "omnicdc").splitlines(),
         "writable": [
             path
             for path in ("/etc", str(ROOT), str(ROOT / "governance/registry"), "/var/lib/omnicdc", "/home")
-            if subprocess.run([*inside, "touch", f"{path}/probe"], check=False, capture_output=True).returncode == 0
+            if not subprocess.run(
+                [*inside, "touch", f"{path}/probe"], check=False, capture_output=True
+            ).returncode
         ],
     }  # fmt: skip
 
@@ -158,7 +164,10 @@ def reloaded(cmp: Cmp) -> Scene:
 
 
 def killed(cmp: Cmp) -> Scene:
-    """Give a registry to a group that the user joins, and kill the daemon, as the kernel would when memory is short."""
+    """Give a registry to a group that the user joins, and kill the daemon.
+
+    The kernel would do so when memory is short.
+    """
     canonical = ROOT / CANONICAL
     for command in ("groupadd people", "usermod -aG people omnicdc", f"chgrp people {canonical}"):
         subprocess.run(command.split(), check=True)
@@ -179,7 +188,10 @@ def killed(cmp: Cmp) -> Scene:
 
 
 def hung(cmp: Cmp) -> Scene:
-    """Stop the daemon's process in its tracks, so that it says nothing any more, under a watchdog that bites soon."""
+    """Stop the daemon's process in its tracks, so that it says nothing any more.
+
+    Its watchdog bites soon.
+    """
     (PREFIX / "probe.py").write_text(PROBE)
     watchdog = drop_in("watchdog", WATCHDOG.format(python=sys.executable))
     subprocess.run(["systemctl", "restart", "omnicdc"], check=True)

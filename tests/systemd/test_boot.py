@@ -124,7 +124,7 @@ def test_a_rewritten_registry_keeps_its_group_and_mode(day: Scene) -> None:
 def test_a_daemon_that_hangs_is_killed_by_the_watchdog_tells_where_and_is_right_afterwards(
     day: Scene,
 ) -> None:
-    """Its process is stopped, so that it says nothing: as a deadlock would, or a disk that does not answer."""
+    """Its process is stopped, so that it says nothing, as after a deadlock, or if a disk does not answer."""
     scene = day["hung"]
 
     assert scene["back"]

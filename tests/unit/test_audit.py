@@ -35,7 +35,10 @@ def test_what_the_service_does_not_know_is_named() -> None:
 def test_a_service_that_does_not_know_a_hole_of_years_ago_knows_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mirror without a service says of every package that it was not found, and pip-audit that all is well."""
+    """A mirror without a service says of every package that it was not found.
+
+    Then pip-audit says that all is well.
+    """
     monkeypatch.setattr(audit, "asked", lambda *_: {"dependencies": [UNKNOWN]})
 
     assert audit.main() == 0

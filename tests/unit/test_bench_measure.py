@@ -43,7 +43,10 @@ def mb(*values: float) -> Series:
 
 def results() -> Results:
     return Results(
-        figures=[Figure("one | upsert", ms(3.0, 3.3, 4.4), 1.4, FLOOR, "floor"), Figure("memory", mb(0.1), 0.2)],
+        figures=[
+            Figure("one | upsert", ms(3.0, 3.3, 4.4), 1.4, FLOOR, "floor"),
+            Figure("memory", mb(0.1), 0.2),
+        ],
         contenders=[Contender("nobody", UNKNOWN, Series((1234.5, 1300.1), "upserts/s"), "no\nconsumer")],
         curves=[
             Curve("latency", "omnicdc", "projects", {10_000: ms(14.1), 100: ms(3.1)}),
@@ -235,7 +238,8 @@ def test_only_what_is_between_the_markers_is_replaced_and_a_repeat_changes_nothi
 
 
 @pytest.mark.parametrize("text", [
-    "", document.BEGIN, document.END, document.END + document.BEGIN, PAGE + PAGE, PAGE + document.END, document.BEGIN + PAGE,
+    "", document.BEGIN, document.END, document.END + document.BEGIN, PAGE + PAGE, PAGE + document.END,
+    document.BEGIN + PAGE,
 ])  # fmt: skip
 def test_a_page_without_exactly_one_place_is_left_alone(tmp_path: Path, text: str) -> None:
     page = tmp_path / "performance.md"
@@ -247,10 +251,10 @@ def test_a_page_without_exactly_one_place_is_left_alone(tmp_path: Path, text: st
 
 
 def test_the_file_system_is_that_of_the_deepest_and_latest_mount(tmp_path: Path) -> None:
+    mounted = [("/", "ext4"), (tmp_path, "xfs"), (tmp_path, "tmpfs"), ("/", "overlay")]
     mounts = "\n".join(
-        f"{number} 1 0:1 / {point} rw - {kind} none rw"
-        for number, (point, kind) in enumerate([("/", "ext4"), (tmp_path, "xfs"), (tmp_path, "tmpfs"), ("/", "overlay")])
-    )  # fmt: skip
+        f"{number} 1 0:1 / {point} rw - {kind} none rw" for number, (point, kind) in enumerate(mounted)
+    )
 
     assert file_system(mounts, tmp_path / "data") == "tmpfs"
     assert file_system(mounts, tmp_path.with_name(f"{tmp_path.name}-beside")) == "overlay"

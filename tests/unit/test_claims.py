@@ -29,7 +29,8 @@ COMPARES = "support/rebuild.py"
 
 FILES = re.compile(r"\b(content|rebuilt)\(")
 SECONDS = re.compile(
-    r"\b(monotonic|perf_counter|process_time)\(|\b(took|slowest|longest|answered|seldom|quick)\b|\w_s\b|seconds"
+    r"\b(monotonic|perf_counter|process_time)\("
+    r"|\b(took|slowest|longest|answered|seldom|quick)\b|\w_s\b|seconds"
 )
 PATIENT = re.compile(r"\ballows\(|\b(DEADLINE|NEVER|GRACE)_S\b|^deadline$")
 ENOUGH_S = 20
@@ -78,7 +79,10 @@ def timed(source: str) -> Iterator[int]:
 
 
 def slept(source: str) -> Iterator[int]:
-    """Yield the lines that sleep, but for those that look again and again, and those that say what the sleep is."""
+    """Yield the lines that sleep.
+
+    Lines that look again and again are left out, and so are lines that say what the sleep is.
+    """
     if "time.sleep(" not in source:
         return
     lines = source.split("\n")

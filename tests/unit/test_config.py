@@ -71,9 +71,9 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
     spelled = {
         "dsn": "host=db", "password_file": __file__, "root": "/infra", "workspaces": "/w", "state_dir": "/s",
         "table": "cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
-        "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m", "wait_connections": "2",
-        "guard_share": "0.25", "guard_min": "3",
-        "on_drift": "alert", "gh": "no", "github_owners": "omni", "log_level": "debug",
+        "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
+        "wait_connections": "2", "guard_share": "0.25", "guard_min": "3", "on_drift": "alert", "gh": "no",
+        "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
 
     assert spelled.keys() == SETTINGS.keys()
@@ -124,10 +124,10 @@ def test_a_duration_whose_setting_names_no_unit_needs_one(
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("OMNICDC_POLL_S", "soon"), ("OMNICDC_POLL_S", "0"), ("OMNICDC_POLL_S", "-1"), ("OMNICDC_POLL_S", "nan"),
-        ("OMNICDC_POLL_S", "9" * 12 + "d"), ("OMNICDC_GUARD_SHARE", "1.5"), ("OMNICDC_GUARD_SHARE", "50%"),
-        ("OMNICDC_GUARD_MIN", "2.5"), ("OMNICDC_GH", "perhaps"), ("OMNICDC_WAKE", "bell"),
-        ("OMNICDC_LOG_LEVEL", "loud"),
+        ("OMNICDC_POLL_S", "soon"), ("OMNICDC_POLL_S", "0"), ("OMNICDC_POLL_S", "-1"),
+        ("OMNICDC_POLL_S", "nan"), ("OMNICDC_POLL_S", "9" * 12 + "d"), ("OMNICDC_GUARD_SHARE", "1.5"),
+        ("OMNICDC_GUARD_SHARE", "50%"), ("OMNICDC_GUARD_MIN", "2.5"), ("OMNICDC_GH", "perhaps"),
+        ("OMNICDC_WAKE", "bell"), ("OMNICDC_LOG_LEVEL", "loud"),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_named_with_its_variable(variable: str, value: str) -> None:
@@ -149,7 +149,8 @@ def test_every_fault_is_told_at_once_with_its_place(written: Callable[[str], Pat
         "consumer: ''\n"
     )  # fmt: skip
 
-    assert sorted(faults({"config": file, "on_drift": "panic"}, OMNICDC_ROOTS="x", OMNICDC_POLL_S="x")) == sorted([
+    found = faults({"config": file, "on_drift": "panic"}, OMNICDC_ROOTS="x", OMNICDC_POLL_S="x")
+    assert sorted(found) == sorted([
         f"{file}:2: no such setting as pol_s, did you mean poll_s?",
         f"{file}:3: notify or poll expected, found 'maybe'",
         f"{file}:4: one value expected, found a list",
@@ -165,8 +166,9 @@ def test_every_fault_is_told_at_once_with_its_place(written: Callable[[str], Pat
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"table: [a\n", 2), (b"- a\n", 1), (b"just text\n", 1), (b"\n\ntable: \x01\n", 3), (b"a: 1\nb: \xff\n", 2),
-        (b"table: *gone\n", 1), (b"table: a\n---\ntable: b\n", 2), (b"\ttable: a\n", 1),
+        (b"table: [a\n", 2), (b"- a\n", 1), (b"just text\n", 1), (b"\n\ntable: \x01\n", 3),
+        (b"a: 1\nb: \xff\n", 2), (b"table: *gone\n", 1), (b"table: a\n---\ntable: b\n", 2),
+        (b"\ttable: a\n", 1),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_parse_is_one_line_with_its_line(
@@ -357,9 +359,10 @@ def test_a_password_file_without_a_password_is_a_fault(tmp_path: Path, content: 
 @pytest.mark.parametrize(
     "dsn",
     [
-        "host=db pass hunter2=1", "hunter2", "postgresql://u:hunter2/x@db/cms", "postgresql://u:hunter2%zz@db",
-        "postgresql://[::1?password=hunter2", "password='hunter2", 'host=db password=a "hunter2" x',
-        "host=db port=hunter2", "host=db password=a hunter2=1", "postgresql://db?hunter2=1",
+        "host=db pass hunter2=1", "hunter2", "postgresql://u:hunter2/x@db/cms",
+        "postgresql://u:hunter2%zz@db", "postgresql://[::1?password=hunter2", "password='hunter2",
+        'host=db password=a "hunter2" x', "host=db port=hunter2", "host=db password=a hunter2=1",
+        "postgresql://db?hunter2=1",
     ],
 )  # fmt: skip
 def test_a_bad_dsn_is_a_fault_that_shows_no_password(dsn: str) -> None:

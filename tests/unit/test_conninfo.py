@@ -95,15 +95,21 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"}, ("database from OMNICDC_DSN, password from "
-                                                          "OMNICDC_DSN")),
-        ({"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"}, ("database from CMP_DB_*, password from "
-                                                               "CMP_DB_PASSWORD")),
+        (
+            {"OMNICDC_DSN": "postgresql://u:hunter2@cmp/x"},
+            "database from OMNICDC_DSN, password from OMNICDC_DSN",
+        ),
+        (
+            {"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"},
+            "database from CMP_DB_*, password from CMP_DB_PASSWORD",
+        ),
         ({"PGPASSWORD": "hunter2"}, "database from PG*, password from PGPASSWORD"),
         (
             {"PGPASSFILE": "/nowhere/pgpass"},
-            ("database from PG*, password from /nowhere/pgpass (which libpq ignores: No such file or "
-            "directory)"),
+            (
+                "database from PG*, "
+                "password from /nowhere/pgpass (which libpq ignores: No such file or directory)"
+            ),
         ),
         ({}, "database from PG*, no password"),
     ],

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from omnicdc.registries.projection import Projection
 
 SCRAPS = [
-    b"\n", b"- ", b"  ", b": ", b"'", b'"', b"#", b"&a ", b"*a", b"---\n", b"...\n", b"\t", b"[", b"{", b"|\n", b">\n", b"? ",
-    b"!x ", b"%", b"\xff", b"\xc2\x85", b"\xef\xbb\xbf", b"\\", b",", b"null", b"- uuid: 1\n", b"\n\n", b"\r", b"  name: x\n",
-    b"<<: ", b"@", b"`", b" ", b"\n- ", b"notes: 1\n",
+    b"\n", b"- ", b"  ", b": ", b"'", b'"', b"#", b"&a ", b"*a", b"---\n", b"...\n", b"\t", b"[", b"{",
+    b"|\n", b">\n", b"? ", b"!x ", b"%", b"\xff", b"\xc2\x85", b"\xef\xbb\xbf", b"\\", b",", b"null",
+    b"- uuid: 1\n", b"\n\n", b"\r", b"  name: x\n", b"<<: ", b"@", b"`", b" ", b"\n- ", b"notes: 1\n",
 ]  # fmt: skip
 READERS: dict[str, Callable[[bytes], Any]] = {
     "ruamel.yaml": lambda data: YAML(typ="safe", pure=True).load(data),
@@ -128,7 +128,7 @@ def test_a_file_cut_short_does_not_pass(name: str) -> None:
 class Indented(yaml.SafeDumper):
     """Indents lists below their key, as other tools do."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, indentless=False)
 
 
@@ -197,9 +197,10 @@ def test_json_laid_out_in_another_way_is_understood(name: str, shape: dict[str, 
     [
         ("cmp_projects", b""), ("cmp_projects", b"null"), ("cmp_projects", b"[]"), ("cmp_projects", b"{"),
         ("git", b"{}"), ("git", b"[1,]"), ("git", b"[NaN]"), ("git", b"\xef\xbb\xbf[]"), ("git", b'["\xff"]'),
-        ("git", b"[" * 5000), ("git", b"[] x"), ("project", b""), ("project", b"null\n"), ("project", b"- a\n"),
-        ("project", b"projects: []\n"), ("project", b"version: 1\nprojects: [\n"), ("project", b"version: 1\nprojects: []"),
-        ("project", b"[" * 500 + b"\n"), ("project", b"a: &a [*a]\n"), ("project", b"version: 1.0.0\nversion: 2\nprojects: []\n"),
+        ("git", b"[" * 5000), ("git", b"[] x"), ("project", b""), ("project", b"null\n"),
+        ("project", b"- a\n"), ("project", b"projects: []\n"), ("project", b"version: 1\nprojects: [\n"),
+        ("project", b"version: 1\nprojects: []"), ("project", b"[" * 500 + b"\n"),
+        ("project", b"a: &a [*a]\n"), ("project", b"version: 1.0.0\nversion: 2\nprojects: []\n"),
         ("project", b"version: 1\nprojects: []\na\tb\n"),
     ],
 )  # fmt: skip

@@ -1,4 +1,7 @@
-"""What is done about a registry's file, for every combination of what is wanted, what is found, and what the operator decided."""
+"""What is done about a registry's file, for every combination of causes.
+
+The causes are what is wanted, what is found, and what the operator decided.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,10 @@ def test_a_file_that_had_entries_and_has_no_list_keeps_its_last_valid_version(
     file.write_text(left.format(top=top))
     changed = store.reread_people()
     restarted = host.store()
-    fault = f"{file}:1: no list any more, as after a write that was cut off; the last valid version stays in force"
+    fault = (
+        f"{file}:1: no list any more, as after a write that was cut off; "
+        "the last valid version stays in force"
+    )
 
     assert changed is None
     for each in (store, restarted):

@@ -147,7 +147,10 @@ def test_what_stands_in_the_header_is_no_entry() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [b"- a", b"name: x\n  name: y", b"name:\n  key: x", b"name:", b"yes: x", b"name: 'x'", b"name: 1e3", b"name: x\n   key: y"],
+    [
+        b"- a", b"name: x\n  name: y", b"name:\n  key: x", b"name:", b"yes: x", b"name: 'x'", b"name: 1e3",
+        b"name: x\n   key: y",
+    ],
 )  # fmt: skip
 def test_what_emit_never_writes_is_left_to_the_library(entry: bytes) -> None:
     assert own_fields(entry) is None

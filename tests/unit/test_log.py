@@ -129,13 +129,14 @@ def test_no_color_is_heeded_and_data_cannot_steer_the_terminal() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://u:hunter2@db/cms", ("connecting to postgres://u:hunter2@x@db "
-                                         "failed"), "https://:hunter2@host",
-        "host=db password=hunter2 user=u", "password = 'it''s hunter2'", r"password='it\'s hunter2' x",
-        "postgresql://db/cms?user=u&password=hunter2&x=1", "PGPASSWORD=hunter2", "CMP_DB_PASSWORD: hunter2",
-        '{"password": "a hunter2"}', "{'password': 'a hunter2'}", repr("x='password=\\'a hunter2\\''"),
-        "alter role u password 'a hunter2'", "passwd=hunter2", r"password=a\ hunter2", "https://x-access-token:ghp_hunter2@github.com/a/b",
-        "https://ghp_hunter2hunter2@github.com/a/b", "sslpassword=hunter2",
+        "postgresql://u:hunter2@db/cms", "connecting to postgres://u:hunter2@x@db failed",
+        "https://:hunter2@host", "host=db password=hunter2 user=u", "password = 'it''s hunter2'",
+        r"password='it\'s hunter2' x", "postgresql://db/cms?user=u&password=hunter2&x=1",
+        "PGPASSWORD=hunter2", "CMP_DB_PASSWORD: hunter2", '{"password": "a hunter2"}',
+        "{'password': 'a hunter2'}", repr("x='password=\\'a hunter2\\''"),
+        "alter role u password 'a hunter2'", "passwd=hunter2", r"password=a\ hunter2",
+        "https://x-access-token:ghp_hunter2@github.com/a/b", "https://ghp_hunter2hunter2@github.com/a/b",
+        "sslpassword=hunter2",
     ],
 )  # fmt: skip
 def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
@@ -146,8 +147,9 @@ def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://u@db:5433/cms", "https://github.com/a/b.git", 'password authentication failed for user "u"',
-        "2026-11-22T20:59:55+00:00", "git@github.com:a/b", "a: b @ c",
+        "postgresql://u@db:5433/cms", "https://github.com/a/b.git",
+        'password authentication failed for user "u"', "2026-11-22T20:59:55+00:00", "git@github.com:a/b",
+        "a: b @ c",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:

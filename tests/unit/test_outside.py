@@ -1,4 +1,4 @@
-"""What tells whether the daemon touched something outside the root names the file, the change and the process."""
+"""The check for changes outside the root names the file, the change and the process."""
 
 from __future__ import annotations
 

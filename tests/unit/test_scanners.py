@@ -208,7 +208,8 @@ def test_the_statistics_count_as_the_registry_says(
 def test_an_element_that_cmp_alone_vouches_for_to_the_byte() -> None:
     element = {
         "description": None, "name": "Apollo", "owner": {"id": "", "login": "Acme"}, "updatedAt": None,
-        "url": "https://github.com/Acme/Apollo", "visibility": "unknown", "uuid": A, "uuids": [A, B], "source": "cmp",
+        "url": "https://github.com/Acme/Apollo", "visibility": "unknown", "uuid": A, "uuids": [A, B],
+        "source": "cmp",
     }  # fmt: skip
     rows: list[Row] = [
         (B, "b", "git@github.com:acme/apollo.git"),
@@ -266,7 +267,8 @@ def test_the_quick_way_and_the_library_write_the_same_bytes() -> None:
 def test_whatever_a_repository_holds_is_written_as_the_library_would(more: dict[str, Any]) -> None:
     """Numbers, deep nesting and odd text go the library's own way; the result is the same."""
     known = {"description": None, "name": "n", "owner": {"id": "1", "login": "l"}} | {
-        "updatedAt": "u", "url": URL, "visibility": "PUBLIC", **{f"x{name}": value for name, value in more.items()},
+        "updatedAt": "u", "url": URL, "visibility": "PUBLIC",
+        **{f"x{name}": value for name, value in more.items()},
     }  # fmt: skip
     inputs = Inputs(repositories={"https://github.com/acme/apollo": known})
 

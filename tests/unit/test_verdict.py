@@ -18,7 +18,11 @@ HOST = Consumer("host", alive=True, same_cluster=True, covered=True, behind=0, d
 PICTURE = Observation("42", COMMITTED, [HOST], None)
 
 
-def _with(host: Consumer = HOST, transaction: Transaction | None = COMMITTED, **changed: Any) -> Observation:  # noqa: ANN401
+def _with(
+    host: Consumer = HOST,
+    transaction: Transaction | None = COMMITTED,
+    **changed: Any,  # noqa: ANN401
+) -> Observation:
     return replace(PICTURE, consumers=[host], transaction=transaction, **changed)
 
 

@@ -40,7 +40,7 @@ class CmpProjects(Scanner):
         }
         return canonical.entry(unit, name or "", fields)
 
-    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries only
+    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
         """Return the header with the count."""
         return canonical.frame(count, stamp)
 

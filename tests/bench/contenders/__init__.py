@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 
 def measure(run: Run) -> None:
     """Compare; what a machine lacks (Java, a library) is a remark and no figure."""
-    from bench.contenders import compare  # noqa: PLC0415 - the consumers live in this package and do without it
+    from bench.contenders import compare  # noqa: PLC0415 - the consumers in this package do without it
 
     compare.measure(run)

@@ -19,7 +19,8 @@ TRIGGER = """
 create function bench_row() returns trigger language plpgsql as $$
 begin
   perform procrastinate_defer_jobs_v1(array[
-    row('projects', 'project', 0, null, null, jsonb_build_object('project', new.id), null)::procrastinate_job_to_defer_v1]);
+    row('projects', 'project', 0, null, null, jsonb_build_object('project', new.id), null)
+      ::procrastinate_job_to_defer_v1]);
   return null;
 end $$;
 create trigger bench_row after insert or update on projects for each row execute function bench_row();
