@@ -75,10 +75,10 @@ class Doorbell:
         every writer notifies.
         """
         with db.translated("waiting for the log"):
-            parked = bool(db.one(self._conn, "park")["parked"])
+            parked = bool(db.fetch_one(self._conn, "park")["parked"])
             # If not, another session keeps our lock, or a writer is just looking: no writer will notify.
-            writing = not parked or bool(db.one(self._conn, "writers")["writing"])
-            if db.one(self._conn, "changes_waiting", {"last": last})["waiting"]:
+            writing = not parked or bool(db.fetch_one(self._conn, "writers")["writing"])
+            if db.fetch_one(self._conn, "changes_waiting", {"last": last})["waiting"]:
                 return Wakeup.CHANGES, parked
             seconds = min(at_most_s, self._nap(writing=writing))
             wakeup = self._listen(sleep, (None if writing else when_quiet()) or seconds)

@@ -51,12 +51,12 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
     installed = watched(conn)
     lacking = sorted({*watch.fields} - {*installed["watched"]})
     same = tuple(sorted(installed["watched"])) == watch.fields
-    return Capture(**db.one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
+    return Capture(**db.fetch_one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
 
 
 def watched(conn: db.Connection) -> db.Row:
     """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
-    found = db.maybe(conn, "source")
+    found = db.fetch_optional(conn, "source")
     if found is None:
         db.check_row_security(conn)
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
@@ -69,4 +69,4 @@ def fingerprint(conn: db.Connection) -> str:
     `conn` must be outside of a transaction, for in one it may be an old one.
     """
     with db.translated("comparing the capture's fingerprint"):
-        return str(db.one(conn, "fingerprint")["fingerprint"])
+        return str(db.fetch_one(conn, "fingerprint")["fingerprint"])

@@ -53,7 +53,7 @@ def install(
 
 def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], allowed: Sequence[str]) -> bool:
     with _explained(conn, "installing", table), conn.transaction():
-        target = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+        target = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
         if target is None:
             raise ConfigError(
                 f"installing: table {table} does not exist in database {conn.info.dbname}",
@@ -65,11 +65,17 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
         conn.execute("set local search_path = pg_catalog, pg_temp")
         # Before anything else: what others left behind would run with the installer's rights.
         conn.execute(_no_foreign())
-        if db.one(conn, "schema_state")["installed"] and db.one(conn, "schema_is_hollow")["hollow"]:
+        if (
+            db.fetch_one(conn, "schema_state")["installed"]
+            and db.fetch_one(conn, "schema_is_hollow")["hollow"]
+        ):
             # Restored from a dump without data: its version is unknown, and there is nothing in it to lose.
             conn.execute(sql.uninstall().text)
         conn.execute(sql.roles().text)
-        if db.one(conn, "schema_state")["installed"] and db.one(conn, "policies_lacking")["lacking"]:
+        if (
+            db.fetch_one(conn, "schema_state")["installed"]
+            and db.fetch_one(conn, "policies_lacking")["lacking"]
+        ):
             # Before anything is read of our tables: a policy that was altered or dropped may hide it from the
             # installer.
             _lock(conn, target)
@@ -77,7 +83,7 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
             conn.execute(sql.policies().text)
             conn.execute("reset role")
         pending = _pending(conn)
-        db.run(conn, "allow_publications", {"names": list(allowed)})
+        db.execute(conn, "allow_publications", {"names": list(allowed)})
         if pending:
             conn.execute(sql.publications().text)
         if 0 < len(pending) < len(sql.migrations()):
@@ -93,7 +99,7 @@ def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], all
             conn.execute(migration.script.text)
             # At once: an event trigger may have enabled row-level security for the new tables.
             conn.execute(sql.policies().text)
-            db.run(conn, "migrated", {"version": migration.version, "name": migration.script.name})
+            db.execute(conn, "migrated", {"version": migration.version, "name": migration.script.name})
         for function in sql.functions():
             conn.execute(function.text)
         conn.execute(sql.grants().text)
@@ -194,8 +200,8 @@ def _no_foreign() -> pgsql.Composed:
 
 def _pending(conn: db.Connection) -> list[sql.Migration]:
     found = 0
-    if db.one(conn, "schema_state")["installed"]:
-        found = int(db.one(conn, "schema_version")["version"])
+    if db.fetch_one(conn, "schema_state")["installed"]:
+        found = int(db.fetch_one(conn, "schema_version")["version"])
     known = sql.migrations()
     if found > known[-1].version:
         raise SchemaMismatch(
@@ -248,5 +254,5 @@ def _event_trigger(conn: db.Connection, refused: BaseException | None) -> db.Row
     if not isinstance(refused, psycopg.Error) or conn.closed or not refused.diag.context:
         return None
     # The names of the functions that were at work; the words around them are in the server's language.
-    found = db.rows(conn, "event_triggers")
+    found = db.fetch_all(conn, "event_triggers")
     return next((row for row in found if row["function"] + "(" in refused.diag.context), None)

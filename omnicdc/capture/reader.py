@@ -58,16 +58,16 @@ def reading(
 def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> Reading:
     # A function of its own, so that what came from the server is not kept while CMP is scanned.
     with conn.pipeline():
-        db.run(conn, "begin_reading")
+        db.execute(conn, "begin_reading")
         if parked:
-            db.run(conn, "unpark")
+            db.execute(conn, "unpark")
         snapshot = db.start(conn, "snapshot")
         changes = db.start(conn, "changes", {"last": last, "most": most})
-        db.run(conn, "refuse_policies")
+        db.execute(conn, "refuse_policies")
     found = changes.fetchall()
     return Reading(
         conn,
-        db.only(snapshot)["snapshot"],
+        db.single(snapshot)["snapshot"],
         tuple(_change(row) for row in found),
         min((row["waited_ms"] for row in found), default=None),
     )

@@ -199,7 +199,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     with db.connect_within(config.target, timeout) as conn:
         db.check_schema(conn)
         with db.translated("accepting", role="omnicdc_daemon"):
-            token = db.one(conn, "request_accept")["token"]
+            token = db.fetch_one(conn, "request_accept")["token"]
         verdict = waits.wait(conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop())
     # A row that cannot be shown is another matter, and `status` tells of it.
     accepted = verdict.arrived or verdict.status == "quarantined"

@@ -85,7 +85,7 @@ def forget(*, name: str, as_json: bool, **given: Any) -> None:
             )
         try:
             with db.translated(f"forgetting consumer {name!r}", role="omnicdc_daemon"):
-                while not db.one(conn, "forget_consumer", {"name": name})["gone"]:
+                while not db.fetch_one(conn, "forget_consumer", {"name": name})["gone"]:
                     pass
         except OmnicdcError as exc:
             refused = exc.__cause__
@@ -99,7 +99,7 @@ def _known(conn: Connection) -> list[Row]:
     from omnicdc import db
 
     with db.translated("listing the consumers"), db.confined(conn):
-        return db.rows(conn, "status_consumers")
+        return db.fetch_all(conn, "status_consumers")
 
 
 def _state(one: dict[str, Any]) -> str:

@@ -247,7 +247,7 @@ class GenesisClient:
         try:
             with self._looking(min(self._timeout_s, CHECK_S)) as looking:
                 with db.translated("looking where the connection leads"), db.confined(looking):
-                    is_open = db.one(looking, "is_open_here", {"token": token, "pid": pid})["is_open"]
+                    is_open = db.fetch_one(looking, "is_open_here", {"token": token, "pid": pid})["is_open"]
                 database = configuration.describe_dsn(looking.info.dsn)
         except OmnicdcError as exc:
             return exc
@@ -297,7 +297,7 @@ class GenesisClient:
     def _rebuild(self, all_hosts: bool | None) -> Outcome:
         deadline = self._deadline(None)
         with self._looking(self._timeout_s) as conn, db.translated("asking for a rebuild"):
-            token = str(db.one(conn, "request_rebuild")["token"])
+            token = str(db.fetch_one(conn, "request_rebuild")["token"])
         verdict = self._verdict(token, deadline, all_hosts=all_hosts)
         if verdict.arrived:
             left_s = max(0.0, deadline - time.monotonic())

@@ -211,7 +211,7 @@ class Canary:
             self._sender.stop = self.state.stop
             # A silence is no riddle here: this one gives up, and we look ourselves.
             self._sender.conninfo = None
-            self._token = db.one(self._sender, "release_canary")["token"]
+            self._token = db.fetch_one(self._sender, "release_canary")["token"]
         except (psycopg.Error, OmnicdcError) as exc:
             self._call_off()
             self._unsent = unsent(exc)
@@ -243,8 +243,8 @@ class Canary:
         rung = polling or wakeup is Wakeup.RANG or wakeup.writers_busy
         try:
             asked = {"token": self._token, "name": self.state.config.consumer}
-            fault = diagnose(Flight(rung=rung, **db.one(self._sender, "canary", asked)))
-            db.run(self._sender, "forget_canary", {"token": self._token})
+            fault = diagnose(Flight(rung=rung, **db.fetch_one(self._sender, "canary", asked)))
+            db.execute(self._sender, "forget_canary", {"token": self._token})
         except (psycopg.Error, OmnicdcError) as exc:
             fault = unsent(exc)
         self._call_off()

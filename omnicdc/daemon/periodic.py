@@ -71,7 +71,7 @@ class PeriodicTasks:
         self._inputs.hand_over(self._state)
         inspect(self._state.files.values(), self._state.manifest)
         with db.translated("looking where we are"):
-            found = db.one(self._conn, "relation_identity")["relation_identity"]
+            found = db.fetch_one(self._conn, "relation_identity")["relation_identity"]
             check_same_relations(found, self._state.relation_identity)
         self._canary.retry()
         if now >= self._next_sweep:
@@ -89,7 +89,7 @@ class PeriodicTasks:
         state = self._state
         with db.translated("looking at the capture"):
             found = look_at_capture(self._conn, state.watch)
-            known = db.one(self._conn, "known", {"name": state.config.consumer})["known"]
+            known = db.fetch_one(self._conn, "known", {"name": state.config.consumer})["known"]
         if found != state.capture:
             state.altered(found)
         if not known:

@@ -70,10 +70,10 @@ def session(
         db.check_schema(conn)
         with db.translated("starting"):
             full_name = located(conn, config.table)
-            db.run(conn, "open_session")
+            db.execute(conn, "open_session")
             # A server that never answers a statement is told of, rather than waited for in silence.
             limit(conn, local=False)
-            db.run(conn, "confine", {"local": False})
+            db.execute(conn, "confine", {"local": False})
             config = replace(config, table=full_name)
             check_table(conn, config)
             # Only now: what the operator must change is one line, and names the sources itself.
@@ -125,9 +125,9 @@ def _lock_consumer_name(
 ) -> None:
     """Take the lock that keeps a second daemon of this name out, and shows that this one is alive."""
     waited = 0.0
-    while not db.one(conn, "lock_consumer_name", {"name": config.consumer})["taken"]:
+    while not db.fetch_one(conn, "lock_consumer_name", {"name": config.consumer})["taken"]:
         if not patient and waited >= NAME_FREED_S:
-            found = db.maybe(conn, "consumer_session", {"name": config.consumer}) or {}
+            found = db.fetch_optional(conn, "consumer_session", {"name": config.consumer}) or {}
             raise LockBusy(
                 f"another daemon is running as consumer {config.consumer!r} "
                 f"(backend {found.get('pid')} from {found.get('address') or 'this host'})",
@@ -145,7 +145,7 @@ def _lock_consumer_name(
 
 def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
     watch = derive(scanners().values())
-    found = db.one(conn, "identity")
+    found = db.fetch_one(conn, "identity")
     if found["standby"]:
         raise DatabaseUnavailable(
             "CMP's server is a read-only standby",
@@ -176,8 +176,8 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         started_at=datetime.now(UTC),
         stop=stop,
         capture=capture,
-        snapshot=db.one(conn, "snapshot")["snapshot"],
-        relation_identity=db.one(conn, "relation_identity")["relation_identity"],
+        snapshot=db.fetch_one(conn, "snapshot")["snapshot"],
+        relation_identity=db.fetch_one(conn, "relation_identity")["relation_identity"],
     )
     _remember(conn, state)
     manifest = load_manifest(files.values(), state.manifest)
@@ -198,8 +198,8 @@ def _remember(conn: db.Connection, state: State) -> None:
 
     The scan is full either way.
     """
-    stored = db.maybe(conn, "consumer", {"name": state.config.consumer})
-    if db.one(conn, "forget_other_cluster")["forgotten"]:
+    stored = db.fetch_optional(conn, "consumer", {"name": state.config.consumer})
+    if db.fetch_one(conn, "forget_other_cluster")["forgotten"]:
         log.warning("log_of_another_cluster", hint="it came with a dump, and is forgotten")
     if stored is None:
         return
@@ -219,7 +219,7 @@ def _remember(conn: db.Connection, state: State) -> None:
 def _comparable(conn: db.Connection, snapshot: str) -> bool:
     """Whether a snapshot can belong to this cluster's past; one that somebody garbled cannot."""
     try:
-        return bool(db.one(conn, "comparable", {"last": snapshot})["comparable"])
+        return bool(db.fetch_one(conn, "comparable", {"last": snapshot})["comparable"])
     except psycopg.DataError:
         return False
 
@@ -229,7 +229,7 @@ def check_table(conn: db.Connection, config: Config) -> None:
 
     The error is a ConfigError if another table is watched, and a SchemaMismatch if none is.
     """
-    found = db.one(conn, "resolve", {"table": config.table})["target"]
+    found = db.fetch_one(conn, "resolve", {"table": config.table})["target"]
     if found is None:
         raise ConfigError(
             f"table {config.table} does not exist in database {conn.info.dbname}",

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Cursor = psycopg.Cursor[Row]
 
 
-def one(conn: Connection, name: str, params: Params | None = None) -> Row:
+def fetch_one(conn: Connection, name: str, params: Params | None = None) -> Row:
     """Run a query of queries.sql that gives exactly one row."""
-    return only(start(conn, name, params))
+    return single(start(conn, name, params))
 
 
-def only(cursor: Cursor) -> Row:
+def single(cursor: Cursor) -> Row:
     """Return the one row of a query."""
     row = cursor.fetchone()
     if row is None:
@@ -46,17 +46,17 @@ def start(conn: Connection, name: str, params: Params | None = None) -> Cursor:
     return conn.execute(sql.query(name), params)
 
 
-def maybe(conn: Connection, name: str, params: Params | None = None) -> Row | None:
+def fetch_optional(conn: Connection, name: str, params: Params | None = None) -> Row | None:
     """Run a query of queries.sql that gives one row or none."""
     return start(conn, name, params).fetchone()
 
 
-def rows(conn: Connection, name: str, params: Params | None = None) -> list[Row]:
+def fetch_all(conn: Connection, name: str, params: Params | None = None) -> list[Row]:
     """Run a query of queries.sql."""
     return start(conn, name, params).fetchall()
 
 
-def run(conn: Connection, name: str, params: Mapping[str, Any] | None = None) -> None:
+def execute(conn: Connection, name: str, params: Mapping[str, Any] | None = None) -> None:
     """Run a statement of queries.sql for its effect."""
     start(conn, name, params)
 
@@ -71,8 +71,8 @@ def one_snapshot(conn: Connection) -> Iterator[None]:
         conn.execute(sql.query("begin_reading"))
         try:
             with conn.begun():
-                run(conn, "confine", {"local": True})  # PostgreSQL takes the snapshot at the first query
-                run(conn, "refuse_policies")
+                execute(conn, "confine", {"local": True})  # PostgreSQL takes the snapshot at the first query
+                execute(conn, "refuse_policies")
                 yield
         finally:
             if not conn.closed:
@@ -91,5 +91,5 @@ def confined(conn: Connection) -> Iterator[None]:
     # reads dates.
     first, second = (conn.transaction, conn.pipeline) if conn.unpinned else (conn.pipeline, conn.transaction)
     with first(), second():
-        run(conn, "confine", {"local": True})
+        execute(conn, "confine", {"local": True})
         yield

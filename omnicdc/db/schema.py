@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.db import sql
 from omnicdc.db.errors import translated
-from omnicdc.db.queries import maybe, one
+from omnicdc.db.queries import fetch_one, fetch_optional
 from omnicdc.errors import SchemaMismatch
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def check_schema(conn: Connection) -> None:
     """Raise SchemaMismatch unless exactly this version's schema is installed."""
     with translated("looking for omnicdc's schema"):
-        if not one(conn, "schema_state")["installed"]:
+        if not fetch_one(conn, "schema_state")["installed"]:
             raise SchemaMismatch(
                 f"omnicdc is not installed in database {conn.info.dbname}", hint="run `omnicdc install`"
             )
-        found = int(one(conn, "schema_version")["version"])
-        if not found and one(conn, "hidden_schema")["hidden"]:
+        found = int(fetch_one(conn, "schema_version")["version"])
+        if not found and fetch_one(conn, "hidden_schema")["hidden"]:
             check_row_security(conn)
     wanted = sql.migrations()[-1].version
     if found < wanted:
@@ -41,5 +41,5 @@ def check_row_security(conn: Connection) -> None:
 
     Then nothing that is read of its tables counts.
     """
-    if found := maybe(conn, "row_security_fault"):
+    if found := fetch_optional(conn, "row_security_fault"):
         raise SchemaMismatch(found["fault"], hint=found["remedy"])

@@ -27,16 +27,16 @@ def acknowledge(conn: db.Connection, state: State, generation: Generation | None
     """
     quarantine, report = state.quarantine(), state.inputs_report()
     with db.translated("acknowledging"), conn.pipeline():
-        db.run(conn, "begin")
+        db.execute(conn, "begin")
         row = db.start(conn, "acknowledge", {**_consumer(state, generation), "inputs": Jsonb(report)})
         _store_quarantine(conn, state, quarantine)
         if generation:
-            db.run(conn, "add_history", _history(state, generation))
-            db.run(conn, "notify")
-        db.run(conn, "commit")
+            db.execute(conn, "add_history", _history(state, generation))
+            db.execute(conn, "notify")
+        db.execute(conn, "commit")
     state.inputs_reported = report
     before, state.stored_quarantine = state.stored_quarantine, quarantine
-    if before and db.only(row)["added"]:
+    if before and db.single(row)["added"]:
         # Somebody had this consumer forgotten, and what it held back with it.
         state.stored_quarantine = None
         acknowledge(conn, state)
@@ -46,14 +46,14 @@ def _store_quarantine(conn: db.Connection, state: State, quarantine: Mapping[str
     """Write what changed since the last acknowledgement; at the first of a session, everything."""
     name = state.config.consumer
     if state.stored_quarantine is None:
-        db.run(conn, "reset_quarantine", {"name": name})
+        db.execute(conn, "reset_quarantine", {"name": name})
     for difference in differences(state.stored_quarantine or {}, quarantine):
         of = {"name": name, "registry": difference.registry}
         if difference.left:
-            db.run(conn, "leave_quarantine", of | {"projects": list(difference.left)})
+            db.execute(conn, "leave_quarantine", of | {"projects": list(difference.left)})
         if difference.entered:
             entered = {"projects": list(difference.entered), "reasons": list(difference.entered.values())}
-            db.run(conn, "enter_quarantine", of | entered)
+            db.execute(conn, "enter_quarantine", of | entered)
 
 
 def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def wait_for_inputs(
         return verdict
     source = as_connections(source)
     with source.connection(max(timeout_s, SLICE_S)) as conn, db.translated("asking for a look at the inputs"):
-        asked = str(db.one(conn, "request_look")["token"])
+        asked = str(db.fetch_one(conn, "request_look")["token"])
     return wait_until_shown(source, verdict, asked, timeout_s=timeout_s, stop=stop, consumer=consumer)
 
 
@@ -75,7 +75,7 @@ def _state(
 ) -> tuple[InputsState | None, dict[str, list[str]]]:
     """Return the state of all together, and of each that still looks what it looks at; None if none tells."""
     with db.translated("asking for the state of the inputs"), db.confined(conn):
-        rows = db.rows(conn, "inputs_state", {"asked": asked, "consumer": consumer})
+        rows = db.fetch_all(conn, "inputs_state", {"asked": asked, "consumer": consumer})
     told = {row["name"]: row for row in rows if row["inputs"] is not None}
     looking = {
         name: row["inputs"]["waiting_for"] or ["what was asked for"]

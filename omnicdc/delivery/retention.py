@@ -98,8 +98,8 @@ class Retention:
             "since": self._reached,
         }
         with self._conn.transaction():
-            db.run(self._conn, "limit_batch")
-            found = db.one(self._conn, "prune", asked)
+            db.execute(self._conn, "limit_batch")
+            found = db.fetch_one(self._conn, "prune", asked)
         self._deleted += found["changes"]
         if found["forgotten"]:
             log.info("consumer_expired", consumer=found["forgotten"])

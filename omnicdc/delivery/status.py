@@ -22,12 +22,12 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
     A consumer that is behind for more than `max_lag_s` seconds is a fault.
     """
     with db.translated("asking for the status"), db.confined(conn):
-        watch = db.maybe(conn, "source") or {"target": None, "watched": []}
-        capture = db.one(conn, "capture_fault")
-        log = db.one(conn, "log_size")
-        reads = db.one(conn, "only_reads")
-        publications = db.rows(conn, "unexpected_publications")
-        consumers = [_spread(row) for row in db.rows(conn, "status_consumers")]
+        watch = db.fetch_optional(conn, "source") or {"target": None, "watched": []}
+        capture = db.fetch_one(conn, "capture_fault")
+        log = db.fetch_one(conn, "log_size")
+        reads = db.fetch_one(conn, "only_reads")
+        publications = db.fetch_all(conn, "unexpected_publications")
+        consumers = [_spread(row) for row in db.fetch_all(conn, "status_consumers")]
     faults = [f"capture is broken: {capture['fault']} - {capture['remedy']}"] if capture["fault"] else []
     faults += [_published(found["name"]) for found in publications]
     if not consumers:

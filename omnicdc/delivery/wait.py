@@ -107,14 +107,14 @@ def look(conn: db.Connection, goal: Goal) -> Observation:
         transaction = _transaction(conn, goal.token) if goal.token is not None else None
         # Looked at after the transaction's end and before the consumers: in between it can only make us wait
         # longer.
-        capture = db.one(conn, "capture_fault")
+        capture = db.fetch_one(conn, "capture_fault")
         asked = {
             "token": goal.token,
             "barrier": goal.barrier,
             "fingerprint": capture["fingerprint"],
             "projects": None if goal.projects is None else list(goal.projects),
         }
-        found = db.rows(conn, "consumers", asked)
+        found = db.fetch_all(conn, "consumers", asked)
         unnoted = transaction is not None and transaction.unnoted
         consumers = [
             _consumer(conn, row, goal, unnoted=unnoted)
@@ -122,7 +122,7 @@ def look(conn: db.Connection, goal: Goal) -> Observation:
             if goal.consumer in (None, row["name"])
         ]
         alive = any(one.alive for one in consumers)
-        cause = None if alive else no_writes(**db.one(conn, "only_reads"))
+        cause = None if alive else no_writes(**db.fetch_one(conn, "only_reads"))
         return Observation(
             goal.token or next(iter(goal.newest), None), transaction, consumers, capture["fault"],
             capture["remedy"], goal.projects, goal.at, goal.all_hosts, cause,
@@ -139,7 +139,7 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
     with db.translated("looking for the project"):
         full_name = qualified(located(conn, table))
         with db.confined(conn):
-            db.run(conn, "refuse_policies")
+            db.execute(conn, "refuse_policies")
             query = pgsql.SQL(sql.query("named")).format(table=full_name)
             found = conn.execute(query, {"names": possible}).fetchall()
     by_name: dict[str, list[str]] = {}
@@ -165,11 +165,11 @@ def _goal(
     all_hosts: bool,
 ) -> Goal:
     with db.confined(conn):
-        barrier = db.one(conn, "snapshot")["snapshot"]
+        barrier = db.fetch_one(conn, "snapshot")["snapshot"]
         goal = Goal(token, barrier, None, (), None, consumer, all_hosts)
         if token is not None or projects is None:
             return goal
-        newest = db.rows(conn, "newest_changes", {"projects": list(projects), "barrier": barrier})
+        newest = db.fetch_all(conn, "newest_changes", {"projects": list(projects), "barrier": barrier})
     at = newest[0]["at"] if newest else None
     tokens = tuple(dict.fromkeys(row["token"] for row in newest))
     return Goal(None, barrier, tuple(projects), tokens, at, consumer, all_hosts)
@@ -195,7 +195,7 @@ def _check_consumer(conn: db.Connection, name: str | None) -> None:
     if name is None:
         return
     with db.confined(conn):
-        names = [row["name"] for row in db.rows(conn, "consumer_names")]
+        names = [row["name"] for row in db.fetch_all(conn, "consumer_names")]
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3) or names
         raise ConfigError(
@@ -206,7 +206,7 @@ def _check_consumer(conn: db.Connection, name: str | None) -> None:
 
 def _transaction(conn: db.Connection, token: str) -> Transaction:
     try:
-        row = db.one(conn, "transaction", {"token": token})
+        row = db.fetch_one(conn, "transaction", {"token": token})
     except (pg.InvalidParameterValue, pg.NumericValueOutOfRange) as exc:
         raise no_token(token) from exc
     if row["status"] is None and row["pruned"] and not row["changes"]:
@@ -244,7 +244,7 @@ def _delivery(conn: db.Connection, consumer: str, goal: Goal) -> Delivery | None
     )
     if tokens == []:  # the log no longer holds what changed these projects last
         return None
-    found = db.maybe(conn, "delivery", {"name": consumer, "tokens": tokens, "barrier": goal.barrier})
+    found = db.fetch_optional(conn, "delivery", {"name": consumer, "tokens": tokens, "barrier": goal.barrier})
     if found is None:
         return None
     return Delivery(found["generation"], tuple(found["registries"]), tuple(found["held"]), found["at"])
@@ -266,7 +266,7 @@ def _lacks(
     if goal.token is not None:
         if delivery is not None and registry not in delivery.held:
             return False
-        return not (since and db.one(conn, "shown", {"token": goal.token, "since": since})["shown"])
+        return not (since and db.fetch_one(conn, "shown", {"token": goal.token, "since": since})["shown"])
     if goal.projects is None or not since:  # a held file lacks something of "everything so far"
         return True
     asked = {
@@ -276,4 +276,4 @@ def _lacks(
         "projects": list(goal.projects),
         "barrier": goal.barrier,
     }
-    return bool(db.one(conn, "lacks", asked)["lacks"])
+    return bool(db.fetch_one(conn, "lacks", asked)["lacks"])

@@ -113,7 +113,7 @@ def check(stop: Stop) -> None:
 
 def token_of(conn: Connection) -> str:
     """Return the transaction that a connection is in."""
-    return str(db.one(conn, "token")["token"])
+    return str(db.fetch_one(conn, "token")["token"])
 
 
 def difference(scanner: str, before: bytes, after: bytes) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def edited_file(observer: Observer) -> Act:
 def mass_delete(observer: Observer) -> Act:
     """Delete most projects, and accept what the guard holds."""
     held = observer.transact(lambda conn: conn.execute(fixtures.DELETE_MOST))
-    accepted = observer.transact(lambda conn: db.one(conn, "request_accept"), observer.operator)
+    accepted = observer.transact(lambda conn: db.fetch_one(conn, "request_accept"), observer.operator)
     return Act(
         "A mass delete",
         "Genesis deletes most projects; "

@@ -1,8 +1,8 @@
 """Format of canonical_projects_uuids.json: renders entries and reads them back. No I/O.
 
 The file is an object whose key `uuids` leads from project id to entry. In all formats, a *unit* owns one
-entry: a project's id, or a repository's URL key. The *core* of an entry is its bytes without what all entries have; an
-*item* is an entry that was read.
+entry: a project's id, or a repository's URL key. The *core* of an entry is its bytes without what all
+entries have; an *item* is an entry that was read.
 """
 
 from __future__ import annotations

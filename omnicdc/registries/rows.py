@@ -138,7 +138,7 @@ def limit(conn: Connection, *, local: bool = True) -> None:
 
     A limit that the role, the database or the DSN sets is kept.
     """
-    db.run(conn, "limit_statements", {"limit": STATEMENT_TIMEOUT, "local": local})
+    db.execute(conn, "limit_statements", {"limit": STATEMENT_TIMEOUT, "local": local})
 
 
 def too_slow(exc: pg.QueryCanceled) -> RegistryError:
@@ -151,7 +151,7 @@ def too_slow(exc: pg.QueryCanceled) -> RegistryError:
 
 
 def _permission(conn: Connection, table: str) -> str:
-    found = db.one(conn, "hidden", {"table": qualified(table).as_string(conn)})
+    found = db.fetch_one(conn, "hidden", {"table": qualified(table).as_string(conn)})
     if found["hidden"]:
         return f"as a superuser: `{found['remedy']}`"
     return "run `omnicdc install` as the table's owner: it renews the grants"
@@ -172,7 +172,9 @@ def statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed
 def located(conn: Connection, table: str) -> str:
     """Return a table's full name, found by the search_path of whoever connects; as given if there is none."""
     with db.translated("looking for CMP's table"):
-        found: str | None = db.one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+        found: str | None = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})[
+            "target"
+        ]
     return found or table
 
 

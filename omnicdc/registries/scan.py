@@ -181,7 +181,7 @@ def _check_not_rewritten(rewritten: db.Cursor) -> None:
 
     To an older snapshot the table looks empty.
     """
-    if db.only(rewritten)["rewritten"]:
+    if db.single(rewritten)["rewritten"]:
         raise DatabaseUnavailable(
             "CMP's table was written anew while its lock was waited for",
             again=True,

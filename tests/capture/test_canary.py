@@ -38,7 +38,7 @@ def test_it_is_noted_and_leaves_nothing_but_that(cmp: Cmp) -> None:
 def test_it_rings_for_whoever_sleeps(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         conn.execute("listen omnicdc_change")
-        db.one(conn, "park")
+        db.fetch_one(conn, "park")
         release(cmp)
         rung = list(conn.notifies(timeout=DEADLINE_S, stop_after=1))
 
@@ -47,11 +47,11 @@ def test_it_rings_for_whoever_sleeps(cmp: Cmp) -> None:
 
 def test_nobody_reads_it_waits_for_it_or_counts_it(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        before = db.one(conn, "snapshot")["snapshot"]
+        before = db.fetch_one(conn, "snapshot")["snapshot"]
         release(cmp)
-        changes = db.rows(conn, "changes", {"last": before, "most": 10})
-        waiting = db.one(conn, "changes_waiting", {"last": before})["waiting"]
-        size = db.one(conn, "log_size")["changes"]
+        changes = db.fetch_all(conn, "changes", {"last": before, "most": 10})
+        waiting = db.fetch_one(conn, "changes_waiting", {"last": before})["waiting"]
+        size = db.fetch_one(conn, "log_size")["changes"]
 
     assert (changes, waiting, size) == ([], False, 0)
 

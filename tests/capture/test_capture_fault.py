@@ -129,5 +129,5 @@ def test_without_the_schema_it_is_said_what_to_run(cmp: Cmp) -> None:
 def fault(cmp: Cmp) -> str | None:
     """Return what is wrong with the capture."""
     with db.connect(cmp.dsn) as conn:
-        found: str | None = db.one(conn, "capture_fault")["fault"]
+        found: str | None = db.fetch_one(conn, "capture_fault")["fault"]
         return found

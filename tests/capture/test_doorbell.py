@@ -44,14 +44,14 @@ def sleep(conn: db.Connection, last: str, signals: SignalFlags | Acting) -> None
 
 def now(conn: db.Connection) -> str:
     """Return what is visible now."""
-    return str(db.one(conn, "snapshot")["snapshot"])
+    return str(db.fetch_one(conn, "snapshot")["snapshot"])
 
 
 @pytest.fixture
 def parked(cmp: Cmp) -> Iterator[None]:
     """Somebody sleeps: S is held, shared."""
     with db.connect(cmp.dsn) as conn:
-        db.run(conn, "park")
+        db.execute(conn, "park")
         yield
 
 
@@ -109,12 +109,12 @@ def test_after_such_a_savepoint_the_writer_is_seen_again_by_who_parks(cmp: Cmp) 
     with cmp.connect() as writer, db.connect(cmp.dsn) as consumer, writer.transaction():
         with writer.transaction(force_rollback=True):
             cmp.upsert("undone", conn=writer)
-        assert not db.one(consumer, "writers")["writing"]
+        assert not db.fetch_one(consumer, "writers")["writing"]
         cmp.upsert("kept", conn=writer)
-        assert db.one(consumer, "writers")["writing"]
+        assert db.fetch_one(consumer, "writers")["writing"]
 
     with db.connect(cmp.dsn) as consumer:
-        assert not db.one(consumer, "writers")["writing"]
+        assert not db.fetch_one(consumer, "writers")["writing"]
 
 
 @pytest.mark.usefixtures("parked")
@@ -149,9 +149,9 @@ def test_the_reading_after_a_sleep_leaves_no_lock_behind(cmp: Cmp) -> None:
 
 def test_looking_for_writers_leaves_no_lock_behind(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn, cmp.connect() as writer, writer.transaction():
-        before = db.one(conn, "writers")["writing"], locks(cmp)
+        before = db.fetch_one(conn, "writers")["writing"], locks(cmp)
         cmp.upsert("apollo", conn=writer)
-        beside = db.one(conn, "writers")["writing"], locks(cmp)
+        beside = db.fetch_one(conn, "writers")["writing"], locks(cmp)
 
         assert (before, beside) == ((False, 0), (True, 1))
 
@@ -169,7 +169,7 @@ def test_a_sleeper_wakes_when_a_transaction_commits(cmp: Cmp) -> None:
         last = now(conn)
         sleep(conn, last, Acting(lambda: cmp.upsert("apollo")))
 
-        assert db.one(conn, "changes_waiting", {"last": last})["waiting"]
+        assert db.fetch_one(conn, "changes_waiting", {"last": last})["waiting"]
 
 
 def test_a_stop_ends_a_sleep(cmp: Cmp) -> None:

@@ -102,7 +102,7 @@ def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
     """
     found: Counter[str | None] = Counter()
     bell, sleeps, parked = Doorbell(conn), 0, False
-    snapshot = str(db.one(conn, "snapshot")["snapshot"])
+    snapshot = str(db.fetch_one(conn, "snapshot")["snapshot"])
     last.start()
     deadline = time.monotonic() + DEADLINE_S
     while last.project not in found and time.monotonic() < deadline:

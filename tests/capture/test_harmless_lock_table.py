@@ -111,7 +111,7 @@ def test_writes_succeed_however_few_places_are_left(crowded: Cmp, sleeping: bool
     full = []
     with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
         if sleeping:
-            db.run(consumer, "park")
+            db.execute(consumer, "park")
         for free in FREE:
             with transaction(crowded) as writer:
                 fill(other, free)
@@ -139,7 +139,7 @@ def test_a_write_by_itself_succeeds_where_one_without_capture_does(crowded: Cmp)
     )
     both = []
     with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         for free in range(8):
             fill(other, free)
             both.append(
@@ -192,7 +192,7 @@ def test_a_truncate_succeeds_where_one_without_capture_does(crowded: Cmp) -> Non
 def test_the_bell_rings_again_once_there_is_room(crowded: Cmp) -> None:
     with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
         consumer.execute("listen omnicdc_change")
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         with transaction(crowded) as writer:
             fill(other, 0)
             writer.execute(WRITES[0])
@@ -206,7 +206,7 @@ def test_the_bell_rings_again_once_there_is_room(crowded: Cmp) -> None:
 
 def test_no_lock_is_left_behind(crowded: Cmp) -> None:
     with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         for free in FREE:
             with transaction(crowded) as writer:
                 fill(other, free)

@@ -49,7 +49,7 @@ def stuff(cmp: Cmp, usage: float) -> None:
 
 def test_writers_stay_silent_while_the_queue_is_half_full_and_ring_again_after(cramped: Cmp) -> None:
     with Ear(cramped) as ear, cramped.connect() as deaf, db.connect(cramped.dsn) as consumer:
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         deaf.execute("listen noise")
         deaf.execute("begin; select 1")
         cramped.upsert("heard")
@@ -67,7 +67,7 @@ def test_writers_stay_silent_while_the_queue_is_half_full_and_ring_again_after(c
 
 def test_a_full_queue_fails_no_write_of_cmp(cramped: Cmp) -> None:
     with cramped.connect() as deaf, db.connect(cramped.dsn) as consumer:
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         deaf.execute("listen noise")
         deaf.execute("begin; select 1")
         with pytest.raises(psycopg.errors.ProgramLimitExceeded):

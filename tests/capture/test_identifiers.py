@@ -48,14 +48,14 @@ def capture_and_let_go(bare: Cmp, people: People, daemon: str, name: str) -> Non
     bare.conn.execute(pgsql.SQL("create table {} (like projects including all)").format(table))
     with db.connect(bare.dsn) as conn:
         changed = [install.install(conn, name, WATCHED) for _ in range(2)]
-        fault = db.one(conn, "capture_fault")["fault"]
-        target = db.one(conn, "source")["target"]
+        fault = db.fetch_one(conn, "capture_fault")["fault"]
+        target = db.fetch_one(conn, "source")["target"]
         bare.conn.execute(pgsql.SQL("grant omnicdc_daemon to {}").format(pgsql.Identifier(daemon)))
         bare.conn.execute(pgsql.SQL("insert into {} (name) values ('apollo')").format(table))
         with people.connect(daemon) as reader:
             found = reader.execute(pgsql.SQL("select name, metadata_ from {}").format(table)).fetchall()
             told = reader.execute("select omnicdc.capture_fault()").fetchall()
-        resolved = db.one(conn, "resolve", {"table": table.as_string()})["target"]
+        resolved = db.fetch_one(conn, "resolve", {"table": table.as_string()})["target"]
         logged = bare.log()
         install.uninstall(conn)
 
@@ -84,7 +84,7 @@ def test_a_table_found_through_the_search_path_is_captured_by_its_full_name(bare
     with db.connect(bare.dsn) as conn:
         conn.execute("set search_path = cms, public")
         install.install(conn, "projects", ("name",))
-        target = db.one(conn, "source")["target"]
+        target = db.fetch_one(conn, "source")["target"]
     bare.conn.execute("insert into public.projects (name) values ('not watched')")
     bare.conn.execute("insert into cms.projects (name) values ('watched')")
 

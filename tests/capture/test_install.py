@@ -213,7 +213,7 @@ def test_a_schema_restored_without_its_data_is_installed_afresh(bare: Cmp) -> No
         conn.execute("truncate omnicdc.migration, omnicdc.source, omnicdc.change")
         changed = install.install(conn, "projects", WATCHED)
         db.check_schema(conn)
-        fault = db.one(conn, "capture_fault")["fault"]
+        fault = db.fetch_one(conn, "capture_fault")["fault"]
     project = bare.upsert("atlas")
 
     assert (changed, fault) == (True, None)

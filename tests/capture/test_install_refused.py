@@ -121,7 +121,7 @@ def test_who_owns_the_table_and_uses_omnicdc_owner_may_install_and_uninstall(
     )
     with db.connect(people.dsn(name)) as conn:
         installed = [install.install(conn, "projects", ("name", "status")) for _ in range(2)]
-        fault = db.one(conn, "capture_fault")["fault"]
+        fault = db.fetch_one(conn, "capture_fault")["fault"]
         project = bare.upsert("apollo")
         logged = bare.log()
         install.uninstall(conn)
@@ -160,7 +160,7 @@ def test_in_a_fresh_cluster_createrole_and_create_on_the_database_suffice(small_
         conn.execute(TABLE)
         installed = [install.install(conn, "projects", ("name", "status")) for _ in range(2)]
         conn.execute("insert into projects (name) values ('apollo')")
-        logged = db.one(conn, "log_size")["changes"]
+        logged = db.fetch_one(conn, "log_size")["changes"]
         install.uninstall(conn)
         installed.append(install.install(conn, "projects", ("name", "status")))
 

@@ -94,8 +94,8 @@ def test_a_server_without_its_control_file_is_served(bare: Cmp, tmp_path: Path, 
     first = serves(bare, tmp_path / "first")
     second = serves(bare, tmp_path / "second")
     with db.connect(bare.dsn) as conn:
-        identity = db.one(conn, "identity")
-        forgotten = db.one(conn, "forget_other_cluster")["forgotten"]
+        identity = db.fetch_one(conn, "identity")
+        forgotten = db.fetch_one(conn, "forget_other_cluster")["forgotten"]
 
     assert first == second == identity["system_identifier"] < 0
     assert (identity["timeline"], forgotten) == (0, False)
@@ -109,14 +109,14 @@ def test_another_cluster_is_noticed_without_its_control_file(bare: Cmp, tmp_path
         install.uninstall(conn)
     installed(bare)  # as a restored dump: the same names, other numbers
     with db.connect(bare.dsn) as conn:
-        after = db.one(conn, "identity")["system_identifier"]
+        after = db.fetch_one(conn, "identity")["system_identifier"]
 
     assert after != before
 
 
 def test_the_control_file_is_believed_where_it_can_be_asked(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        found = db.one(conn, "identity")
+        found = db.fetch_one(conn, "identity")
 
     assert found["system_identifier"] == cmp.value("select system_identifier from pg_control_system()")
     assert found["timeline"] == cmp.value("select timeline_id from pg_control_checkpoint()")

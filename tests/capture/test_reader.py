@@ -22,7 +22,7 @@ class Reader:
 
     def __init__(self, cmp: Cmp) -> None:
         self.conn = db.connect(cmp.dsn)
-        self.last = str(db.one(self.conn, "snapshot")["snapshot"])
+        self.last = str(db.fetch_one(self.conn, "snapshot")["snapshot"])
 
     def read(self) -> list[str | None]:
         """Return the projects of every change since the last read, sorted."""
@@ -34,7 +34,7 @@ class Reader:
 
     def waiting(self) -> bool:
         """Whether a read would find anything."""
-        return bool(db.one(self.conn, "changes_waiting", {"last": self.last})["waiting"])
+        return bool(db.fetch_one(self.conn, "changes_waiting", {"last": self.last})["waiting"])
 
     def __enter__(self) -> Self:
         return self

@@ -66,9 +66,9 @@ def test_what_was_committed_late_stays_until_it_was_read(cmp: Cmp) -> None:
 
         with db.connect(cmp.dsn) as conn:
             last = cmp.value("select snapshot::text from omnicdc.consumer")
-            assert [row["projects"] for row in db.rows(conn, "changes", {"last": last, "most": None})] == [
-                [late]
-            ]
+            assert [
+                row["projects"] for row in db.fetch_all(conn, "changes", {"last": last, "most": None})
+            ] == [[late]]
 
 
 def test_a_consumer_silent_past_its_limit_holds_nothing_back(cmp: Cmp) -> None:
@@ -133,9 +133,9 @@ def test_how_far_the_log_was_pruned_is_remembered(cmp: Cmp) -> None:
         token = cmp.value("select pg_current_xact_id()::text")
         cmp.upsert("apollo")
     with db.connect(cmp.dsn) as conn:
-        before = db.one(conn, "transaction", {"token": token})
+        before = db.fetch_one(conn, "transaction", {"token": token})
         prune(cmp)
-        after = db.one(conn, "transaction", {"token": token})
+        after = db.fetch_one(conn, "transaction", {"token": token})
 
     assert (before["changes"], before["pruned"]) == (1, False)
     assert (after["changes"], after["pruned"]) == (0, True)

@@ -85,7 +85,7 @@ def test_with_functions_taken_from_everybody_install_makes_everything_work(
     host = Host(tmp_path / "host", people.dsn(daemon))
     with opened(host) as one, people.connect(writer) as conn:
         one.publish()
-        db.run(one.conn, "park")
+        db.execute(one.conn, "park")
         conn.execute(
             "insert into projects (id, name, created_at, updated_at) values (gen_random_uuid(), 'atlas', "
             "'today', 'today')"
@@ -110,12 +110,12 @@ def test_what_was_revoked_later_is_told_by_name_and_fails_no_write(cmp: Cmp, peo
     ):
         cmp.conn.execute(f"revoke execute on function pg_catalog.{name} from public".encode())
     with db.connect(cmp.dsn) as consumer, people.connect(people.writer()) as conn:
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         conn.execute("insert into projects (name) values ('atlas')")
         conn.execute("update projects set name = 'gemini'")
         conn.execute("delete from projects")
     with db.connect(cmp.dsn) as conn_:
-        told = db.one(conn_, "capture_fault")
+        told = db.fetch_one(conn_, "capture_fault")
     installed(cmp)
     after = cmp.value("select omnicdc.capture_fault()")
 

@@ -50,7 +50,7 @@ def watch(cmp: Cmp) -> bool:
 def fault(cmp: Cmp) -> str | None:
     """Return what is wrong with the capture."""
     with db.connect(cmp.dsn) as conn:
-        found: str | None = db.one(conn, "capture_fault")["fault"]
+        found: str | None = db.fetch_one(conn, "capture_fault")["fault"]
         return found
 
 

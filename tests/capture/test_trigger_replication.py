@@ -46,7 +46,7 @@ def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
 
 def test_replicated_writes_are_logged_and_ring(cmp: Cmp, origin: Cmp) -> None:
     with Ear(cmp) as ear, db.connect(cmp.dsn) as consumer:
-        db.run(consumer, "park")
+        db.execute(consumer, "park")
         project = origin.upsert("apollo", status="active")
         origin.upsert("apollo", id=project, status="archived")
         origin.upsert("apollo", id=project, status="archived")

@@ -421,7 +421,7 @@ def test_what_no_trigger_sees_is_published_and_not_called_published_before(
     for what, deed in chosen:
         whole = place.cmp.value("select pg_get_functiondef('omnicdc.log_update'::regproc)")
         with db.connect(place.cmp.dsn) as conn, conn.transaction():
-            token = db.one(conn, "token")["token"]
+            token = db.fetch_one(conn, "token")["token"]
             done = deed.replace("WRITER", place.writer).replace("RESTORE", whole).removesuffix("; INSTALL")
             conn.execute(done.encode())
             if deed.endswith("INSTALL"):

@@ -227,4 +227,4 @@ def asking(asked: str, one: Opened, conn: db.Connection) -> None:
             assert_canary_comes_home(one)
         case _:
             one.publish()
-            db.one(one.conn, "changes_waiting", {"last": one.state.snapshot})
+            db.fetch_one(one.conn, "changes_waiting", {"last": one.state.snapshot})

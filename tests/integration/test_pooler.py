@@ -109,7 +109,7 @@ def test_everything_that_is_asked_works_through_a_pooler_and_leaves_nothing(
                 inputs = verification.known_inputs(config)
                 assert verification.verify_project(conn, config, *inputs, project).verified
                 assert verification.verify_all(conn, config, *inputs).verified
-                assert db.one(conn, "request_accept")["token"]
+                assert db.fetch_one(conn, "request_accept")["token"]
             one.publish()
             client = GenesisClient(config=config)
             answers = [client.propagate_project("pooled"), client.propagate_batch(["pooled"]), client.wait()]

@@ -267,7 +267,7 @@ def test_a_commit_in_the_middle_of_the_look_is_not_called_nothing_to_do(cmp: Cmp
         looking.execute("set transaction isolation level repeatable read")
         looking.execute("select 1 from projects")
         token = write(cmp)
-        barrier = db.one(looking, "snapshot")["snapshot"]
+        barrier = db.fetch_one(looking, "snapshot")["snapshot"]
         verdict = decide(waits.look(looking, waits.Goal(token, barrier)))
 
     assert verdict is None or verdict.status == "published"

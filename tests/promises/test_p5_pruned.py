@@ -43,7 +43,7 @@ def after_pruning(
         for table in pruned:
             conn.execute(OLD[table].encode())
         conn.execute("select omnicdc.prune('7 days', '1 day')")
-        barrier = db.one(conn, "snapshot")["snapshot"]
+        barrier = db.fetch_one(conn, "snapshot")["snapshot"]
         goals = [waits.Goal(token, barrier) for token in tokens]
         goals += [
             waits._goal(

@@ -29,7 +29,7 @@ def main() -> None:
     recorder = Recorder()
     with db.connect(recorder.dsn) as conn:
         doorbell = Doorbell(conn)
-        last, parked, streak = db.one(conn, "snapshot")["snapshot"], False, 0
+        last, parked, streak = db.fetch_one(conn, "snapshot")["snapshot"], False, 0
         while True:
             with reading(conn, last, parked=parked) as now:
                 for change in now.changes:
