@@ -4,7 +4,8 @@ Never imports pglast, nor anything that does.
 """
 
 from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer
-from omnicdc.clients.genesis import GenesisClient, Propagation
+from omnicdc.clients.genesis import GenesisClient
+from omnicdc.clients.propagation import Propagation
 
 __all__ = [
     "BatchAnswer",

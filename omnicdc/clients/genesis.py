@@ -11,11 +11,12 @@ import time
 import weakref
 from collections.abc import Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from omnicdc import db, verify
 from omnicdc.clients import answers, dry_run, transaction
 from omnicdc.clients.names import no_names, texts
+from omnicdc.clients.propagation import Propagation, is_elsewhere
 from omnicdc.config import settings as configuration
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.connections import SLICE_S
@@ -43,16 +44,6 @@ if TYPE_CHECKING:
 
 CHECK_S = 2.0
 """How long a writer's transaction may stay open while we ask whether the client's database is the same."""
-
-ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL rolled it back"
-
-
-class Propagation:
-    """What became of one transaction; `result` is empty until its `with` block has ended."""
-
-    def __init__(self) -> None:
-        self.token: str | None = None
-        self.result = cast("WaitAnswer", {})
 
 
 class GenesisClient:
@@ -221,22 +212,9 @@ class GenesisClient:
             outcome.token = block.token
             unchecked = self._unchecked(conn, block.token)
             yield outcome
-        if block.end == "other":
-            outcome.token = None
-        outcome.result = self.wait(outcome.token, all_hosts=all_hosts)
-        if block.end == "other" and outcome.result["success"]:
-            # The block may have ended its first transaction by a rollback, or by PREPARE.
-            first = self.wait(block.token, all_hosts=all_hosts)
-            outcome.result = outcome.result if first["success"] else first
+        outcome.conclude(block, lambda token: self.wait(token, all_hosts=all_hosts))
         if unchecked and outcome.result["success"]:
             outcome.result = answers.wait_answer(_failed(unchecked, dry_run=False))
-        if block.end == "failed" and outcome.result["success"]:
-            outcome.result |= {
-                "success": False,
-                "verdict": "rolled_back",
-                "detail": ROLLED_BACK,
-                "error": f"rolled_back: {ROLLED_BACK}",
-            }
 
     def _unchecked(self, conn: Any, token: str) -> OmnicdcError | None:  # noqa: ANN401 - as for `token`
         """Check that a transaction is open in this client's database; returns why that could not be checked.
@@ -246,17 +224,11 @@ class GenesisClient:
         pid = transaction.server_process(conn)
         try:
             with self._looking(min(self._timeout_s, CHECK_S)) as looking:
-                with db.translated("looking where the connection leads"), db.confined(looking):
-                    is_open = db.fetch_one(looking, "is_open_here", {"token": token, "pid": pid})["is_open"]
-                database = configuration.describe_dsn(looking.info.dsn)
+                elsewhere = is_elsewhere(looking, token, pid)
         except OmnicdcError as exc:
             return exc
-        if not is_open:
-            raise ConfigError(
-                f"the connection leads to another database than this client, which asks {database}",
-                hint="give the client the connection's DSN (dsn, OMNICDC_DSN), or the block a connection to "
-                "that database",
-            )
+        if elsewhere:
+            raise elsewhere
         return None
 
     def close(self) -> None:
