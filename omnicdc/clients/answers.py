@@ -228,3 +228,23 @@ def rebuild_answer(it: Outcome, registries: Mapping[str, str]) -> RebuildAnswer:
         "results": results,
         "details": it.details,
     }
+
+
+def verify_answer(it: Outcome, found: Mapping[str, Any]) -> VerifyAnswer:
+    """Return what `verify` found of one project, or why it could not ask."""
+    return {
+        "verified": found["verified"] and it.success,
+        "uuid": found["uuid"],
+        "name": found["name"],
+        "in_cmp": found["in_cmp"],
+        "checks": found["checks"],
+        "missing_from": found["missing_from"],
+        "not_expected": found["not_expected"],
+        "details": found["details"],
+        "dry_run": False,
+        "registries_updated": [],
+        "verdict": None if it.success else "unavailable",
+        "detail": it.detail,
+        "hint": it.hint,
+        "error": it.error,
+    }

@@ -151,23 +151,7 @@ class GenesisClient:
                 report = verify.verify_project(conn, self._config, *verify.known_inputs(self._config), uuid)
         except OmnicdcError as exc:
             it = _failed(exc, dry_run=False)
-        found = report.as_dict()
-        return {
-            "verified": found["verified"] and it.success,
-            "uuid": found["uuid"],
-            "name": found["name"],
-            "in_cmp": found["in_cmp"],
-            "checks": found["checks"],
-            "missing_from": found["missing_from"],
-            "not_expected": found["not_expected"],
-            "details": found["details"],
-            "dry_run": False,
-            "registries_updated": [],
-            "verdict": None if it.success else "unavailable",
-            "detail": it.detail,
-            "hint": it.hint,
-            "error": it.error,
-        }
+        return answers.verify_answer(it, report.as_dict())
 
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
         """Return the transaction that `conn` is in, to `wait` for after its commit.
