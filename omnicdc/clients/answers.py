@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 # Here, for programs that read the types of the answers.
 from omnicdc.delivery.observation import InputsState  # noqa: TC001
 from omnicdc.delivery.verdict import Status
+from omnicdc.log.events import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from omnicdc.delivery.verdict import Verdict
+    from omnicdc.errors import OmnicdcError
 
 SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}
 """Genesis's names for the scanners."""
@@ -248,3 +250,8 @@ def verify_answer(it: Outcome, found: Mapping[str, Any]) -> VerifyAnswer:
         "hint": it.hint,
         "error": it.error,
     }
+
+
+def failed_by(exc: OmnicdcError, *, dry_run: bool) -> Outcome:
+    """Return the outcome for what failed; nothing of a password is in it."""
+    return failed(detail=scrubbed(exc.message), hint=exc.advice(), error=scrubbed(str(exc)), dry_run=dry_run)

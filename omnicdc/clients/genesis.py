@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omnicdc import db, verify
 from omnicdc.clients import answers, dry_run, transaction
-from omnicdc.clients.names import no_names, texts
+from omnicdc.clients.names import no_names, one_root, texts
 from omnicdc.clients.propagation import Propagation, is_elsewhere
 from omnicdc.config import settings as configuration
 from omnicdc.delivery import wait as waits
@@ -23,8 +23,7 @@ from omnicdc.delivery.connections import SLICE_S
 from omnicdc.delivery.given import seconds
 from omnicdc.delivery.inputs_state import wait_until_shown
 from omnicdc.delivery.wait_pool import Lease
-from omnicdc.errors import ConfigError, OmnicdcError
-from omnicdc.log.events import scrubbed
+from omnicdc.errors import OmnicdcError
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -72,8 +71,8 @@ class GenesisClient:
         a success while a registered host is down.
         """
         if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
-            dsn, omni_root = None, _one_of(dsn, omni_root)
-        root = _one_of(root, omni_root)
+            dsn, omni_root = None, one_root(dsn, omni_root)
+        root = one_root(root, omni_root)
         flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
         self._config = config or configuration.load(
             flags, os.environ, uid=os.getuid(), flag_name="GenesisClient({}=…)".format
@@ -114,7 +113,7 @@ class GenesisClient:
         is_list = isinstance(project_names, Iterable) and not isinstance(project_names, (str, bytes))
         names = list(project_names) if is_list else []
         if not is_list:
-            it = _failed(no_names(project_names), dry_run=dry_run)
+            it = answers.failed_by(no_names(project_names), dry_run=dry_run)
         else:
             it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
         return {
@@ -150,7 +149,7 @@ class GenesisClient:
             with self._looking(self._timeout_s) as conn:
                 report = verify.verify_project(conn, self._config, *verify.known_inputs(self._config), uuid)
         except OmnicdcError as exc:
-            it = _failed(exc, dry_run=False)
+            it = answers.failed_by(exc, dry_run=False)
         return answers.verify_answer(it, report.as_dict())
 
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
@@ -198,7 +197,7 @@ class GenesisClient:
             yield outcome
         outcome.conclude(block, lambda token: self.wait(token, all_hosts=all_hosts))
         if unchecked and outcome.result["success"]:
-            outcome.result = answers.wait_answer(_failed(unchecked, dry_run=False))
+            outcome.result = answers.wait_answer(answers.failed_by(unchecked, dry_run=False))
 
     def _unchecked(self, conn: Any, token: str) -> OmnicdcError | None:  # noqa: ANN401 - as for `token`
         """Check that a transaction is open in this client's database; returns why that could not be checked.
@@ -298,18 +297,4 @@ class GenesisClient:
         try:
             return ask()
         except OmnicdcError as exc:
-            return _failed(exc, dry_run=dry_run)
-
-
-def _failed(exc: OmnicdcError, *, dry_run: bool) -> Outcome:
-    return answers.failed(
-        detail=scrubbed(exc.message), hint=exc.advice(), error=scrubbed(str(exc)), dry_run=dry_run
-    )
-
-
-def _one_of(
-    root: str | os.PathLike[str] | None, omni_root: str | os.PathLike[str] | None
-) -> str | os.PathLike[str] | None:
-    if root is not None and omni_root is not None and os.fspath(root) != os.fspath(omni_root):
-        raise ConfigError(f"two roots were given: {os.fspath(root)!r} and {os.fspath(omni_root)!r}")
-    return omni_root if root is None else root
+            return answers.failed_by(exc, dry_run=dry_run)
