@@ -127,3 +127,11 @@ class Generation:
     stages: Mapping[str, float]
     """Milliseconds spent in each stage."""
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Snapshots and transaction ids mean something in one cluster, on one timeline only."""
+
+    system_identifier: int
+    timeline: int

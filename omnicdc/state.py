@@ -23,20 +23,12 @@ if TYPE_CHECKING:
     from omnicdc.files.publication import Publication
     from omnicdc.files.registry_file import RegistryFile
     from omnicdc.log.timings import Timings
-    from omnicdc.model import Change, Fault, Inputs, Work
+    from omnicdc.model import Change, Fault, Identity, Inputs, Work
     from omnicdc.registries.projection import Projection
     from omnicdc.stop import Stop
 
 TOLD = 20
 """How many faults of the inputs, and notices, are told by their words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Snapshots and transaction ids mean something in one cluster, on one timeline only."""
-
-    system_identifier: int
-    timeline: int
 
 
 class Looker(Protocol):

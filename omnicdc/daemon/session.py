@@ -26,10 +26,11 @@ from omnicdc.files.manifest_file import ManifestFile
 from omnicdc.files.publication import load_manifest
 from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
+from omnicdc.model import Identity
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import limit, located
 from omnicdc.registries.scanners import scanners
-from omnicdc.state import Identity, State
+from omnicdc.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

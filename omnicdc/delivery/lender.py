@@ -23,6 +23,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from omnicdc import db
 from omnicdc.db.connection import Connection
 from omnicdc.db.conninfo import describe_dsn
+from omnicdc.delivery.loan import Loan
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError, ServerFull
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Lender:
         self._ended = _thread.allocate_lock()
         self._starting = threading.Lock()
         self._started = False
-        self._wanted: SimpleQueue[_Loan | None] = SimpleQueue()
+        self._wanted: SimpleQueue[Loan | None] = SimpleQueue()
         self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._noting = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
@@ -77,7 +78,7 @@ class Lender:
 
         As long as the server has no connection left, it is tried again.
         """
-        loans: list[_Loan] = []
+        loans: list[Loan] = []
         try:
             loan = self._taken(loans, within_s)
             yield loan.conn
@@ -121,7 +122,7 @@ class Lender:
             _thread.start_new_thread(self._do_chores, ())
             self._started = True
 
-    def _taken(self, loans: list[_Loan], within_s: float) -> _Loan:
+    def _taken(self, loans: list[Loan], within_s: float) -> Loan:
         """Have a connection that works taken out of the pool.
 
         An attempt that failed since is why there is none.
@@ -130,7 +131,7 @@ class Lender:
         asked = time.monotonic()
         deadline = asked + within_s
         while True:
-            loans.append(loan := _Loan(deadline))
+            loans.append(loan := Loan(deadline))
             self._wanted.put(loan)
             self._await(loan)
             if loan.failure is None and _works(loan.conn):
@@ -145,7 +146,7 @@ class Lender:
             if failure := self._why_none(asked, deadline - time.monotonic()):
                 raise failure from loan.failure
 
-    def _await(self, loan: _Loan) -> None:
+    def _await(self, loan: Loan) -> None:
         while not loan.answered.acquire(timeout=SLICE_S):
             if self._closed:
                 raise DatabaseUnavailable("the client was closed meanwhile")
@@ -168,7 +169,7 @@ class Lender:
             hint="is the server up and reached? a longer timeout waits longer",
         )
 
-    def _end(self, loans: Iterable[_Loan]) -> None:
+    def _end(self, loans: Iterable[Loan]) -> None:
         """Have what was lent taken back. A repeat does what an interruption left to do."""
         for loan in loans:
             loan.ended = True
@@ -207,7 +208,7 @@ class Lender:
         with suppress(RuntimeError):  # the other one said so
             self._ended.release()
 
-    def _put(self, loan: _Loan) -> None:
+    def _put(self, loan: Loan) -> None:
         """Return the connection; after a failure, or in the middle of anything, it is closed.
 
         A repeat does nothing.
@@ -256,28 +257,6 @@ class Lender:
                     raise
 
         return Lent
-
-
-class _Loan:
-    """What was asked for, and what was lent."""
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.answered = _thread.allocate_lock()
-        self.answered.acquire()
-        self.failure: Exception | None = None
-        self.lent: Connection | None = None
-        self.ended = False
-        self.unharmed = False
-        """Nothing was raised meanwhile: in the middle of a pipeline or a transaction, the driver keeps what
-        was left open."""
-
-    @property
-    def conn(self) -> Connection:
-        """The connection, once there is one."""
-        if self.lent is None:
-            raise DatabaseUnavailable("the client was closed meanwhile")
-        return self.lent
 
 
 def _works(conn: Connection) -> bool:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
-from omnicdc.filesystem.atomic import registry_errors
+from omnicdc.filesystem.remedy import registry_errors
 from omnicdc.formats.projects import Items
 from omnicdc.formats.yaml_values import own_entries, own_fields, yaml_value
 

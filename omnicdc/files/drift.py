@@ -15,7 +15,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from omnicdc.filesystem import attributes
-from omnicdc.filesystem.atomic import TEMPORARY, directory_below, no_observer, registry_errors
+from omnicdc.filesystem.atomic import directory_below, no_observer
+from omnicdc.filesystem.remedy import TEMPORARY, registry_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,8 @@ from typing import Self
 
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, RegistryError, TransientError
 from omnicdc.filesystem import regular
-from omnicdc.filesystem.atomic import REGISTRY, TEMPORARY, directory_below, remedy
+from omnicdc.filesystem.atomic import REGISTRY, directory_below
+from omnicdc.filesystem.remedy import TEMPORARY, remedy
 
 LOCK = REGISTRY / ".omnicdc.lock"
 

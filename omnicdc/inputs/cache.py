@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError, OmnicdcError, RegistryError, TransientError
 from omnicdc.filesystem import regular
-from omnicdc.filesystem.atomic import TEMPORARY, replace
+from omnicdc.filesystem.atomic import replace
 from omnicdc.filesystem.mount import mount_of
+from omnicdc.filesystem.remedy import TEMPORARY
 
 if TYPE_CHECKING:
     from pathlib import Path

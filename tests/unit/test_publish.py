@@ -21,7 +21,8 @@ from support.rights import another_user
 
 from omnicdc.errors import RegistryError
 from omnicdc.filesystem import atomic
-from omnicdc.filesystem.atomic import TEMPORARY, replace, stage
+from omnicdc.filesystem.atomic import replace, stage
+from omnicdc.filesystem.remedy import TEMPORARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
