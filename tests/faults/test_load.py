@@ -21,6 +21,7 @@ from bench.pgbench import DRAW, IDS, VALUES, command
 from psycopg import sql as pgsql
 from support.cmp import TABLE, UPSERT, Cmp
 from support.fresh import FreshServer
+from support.frozen import freeze
 from support.host import DEADLINE_S, INVENTORY, Host, until
 from support.memory import in_memory
 from support.rebuild import assert_as_rebuilt
@@ -522,7 +523,7 @@ def test_a_daemon_that_was_stopped_for_longer_than_its_limit_scans_in_full(
     daemon = host.daemon(OMNICDC_POLL_S="5")
     cmp.arrived()
     for number in range(rounds):
-        daemon.process.send_signal(signal.SIGSTOP)
+        freeze(daemon, cmp)
         with cmp.transaction() as (conn, token):
             cmp.upsert(f"while it stood {number}", conn=conn)
         cmp.conn.execute("update omnicdc.consumer set silent_limit = '0 s'")
