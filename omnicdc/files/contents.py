@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
+from omnicdc.filesystem.regular import without_waiting
 from omnicdc.filesystem.remedy import registry_errors
 from omnicdc.formats.projects import Items
 from omnicdc.formats.yaml_values import own_entries, own_fields, yaml_value
@@ -71,7 +72,7 @@ def look_into(
     """
     with registry_errors(f"read {path}", path):
         try:
-            file = open(path, "rb", buffering=0, opener=_without_waiting)  # noqa: SIM115 - closed below
+            file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115 - closed below
         except (FileNotFoundError, NotADirectoryError):
             return None
         with file:
@@ -84,7 +85,7 @@ def content(path: Path) -> bytes | None:
     """Return a file's bytes; None if there is no file. Raises RegistryError."""
     with registry_errors(f"read {path}", path):
         try:
-            with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+            with open(path, "rb", buffering=0, opener=without_waiting) as file:
                 return _all_of(file)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -105,11 +106,6 @@ def understand(layout: Layout, data: bytes) -> Contents:
     except ValueError as exc:
         raise RegistryError(f"the file does not parse: {exc}", hint=REMEDY) from exc
     return Contents(layout, data, parsed)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open no pipe that would make us wait for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _all_of(file: FileIO) -> bytes:

@@ -56,6 +56,8 @@ class RegistryFile:
     """Signature of the changed file that we reported and backed up; None if there was none."""
     drift_count: int = 0
     """How often an external change was found."""
+    _right: Published | None = None
+    """The file as `wanted` recognised it, for `adopt`: it is read and hashed once."""
     not_kept: tuple[str, ...] = ()
     """Attributes that could not be copied to the new file, as last reported: each is reported once."""
 
@@ -99,7 +101,8 @@ class RegistryFile:
         elif found is Found.OURS and self.published:
             there = published
         else:
-            there = self._recognised() is not None
+            self._right = self._recognised()
+            there = self._right is not None
         return Wanted(entries, before, is_there=there, is_published=published)
 
     def keep(self) -> None:
@@ -108,21 +111,15 @@ class RegistryFile:
             self.published = dataclasses.replace(self.published, count=len(self.projection.document))
         self.mark_published()
 
-    def adopt(self, observe: Callable[[str], None]) -> bool:
-        """Take a file that is right and was not known, and make it durable.
+    def adopt(self, observe: Callable[[str], None]) -> None:
+        """Take the file that `wanted` recognised as right, and make it durable.
 
-        Who put it there may have ended before that.
-
-        It stays as it is, its `generated_at` included. Returns False if it was replaced meanwhile. Raises
-        RegistryError.
+        The process that put it there may have ended before that. It stays as it is, its `generated_at`
+        included. Raises RegistryError.
         """
-        recognised = self._recognised()
-        if recognised is None:
-            return False
-        self.renamed_not_synced = recognised
+        self.renamed_not_synced, self._right = self._right, None
         drift.make_durable(self.place, observe)
         self.mark_durable()
-        return True
 
     def tolerate(self) -> None:
         """Leave an external change, with a copy of it. Raises RegistryError if it cannot be copied."""

@@ -50,10 +50,10 @@ def remedy(exc: OSError, place: Path) -> str:
     bind = "bind," if mount.only_here_read_only else ""
     return {
         errno.ENOSPC: f"free space on {disk}: `df -h {disk}`; inodes: `df -i {disk}`",
-        errno.EDQUOT: f"free space of {_user()} on {disk}: `quota -u {_user()}`",
+        errno.EDQUOT: f"free space of {user_name()} on {disk}: `quota -u {user_name()}`",
         errno.EROFS: f"under systemd, ReadWritePaths= (docs/install.md, Another root); else `mount -o "
         f"remount,{bind}rw {disk}`",
-        errno.EACCES: f"`chown {_user()} {directory}`, `chmod u+rwx {directory}`",
+        errno.EACCES: f"`chown {user_name()} {directory}`, `chmod u+rwx {directory}`",
         errno.EPERM: f"look for an immutable flag: `lsattr -d {directory} {file}`",
         errno.EIO: "look for a failing disk: `dmesg`",
         errno.EBUSY: f"mount its directory, not the file alone: `findmnt {disk}`",
@@ -68,7 +68,8 @@ def remedy(exc: OSError, place: Path) -> str:
     }.get(exc.errno or 0, "")
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of this process's user, or its number where it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from omnicdc.errors import ConfigError, OmnicdcError, RegistryError, TransientEr
 from omnicdc.filesystem import regular
 from omnicdc.filesystem.atomic import replace
 from omnicdc.filesystem.mount import mount_of
-from omnicdc.filesystem.remedy import TEMPORARY
+from omnicdc.filesystem.remedy import TEMPORARY, user_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,16 +77,9 @@ def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
     elif exc.errno == errno.EISDIR:
         remedy = f"move the directory away that stands in a file's place: ls -la {state_dir}"
     else:
-        remedy = f"run: install -d -o {_user()} {state_dir}"
+        remedy = f"run: install -d -o {user_name()} {state_dir}"
     return kind(
         f"the state directory {state_dir} cannot be written to ({exc.strerror})",
         hint=f"{remedy}, or set OMNICDC_STATE_DIR",
         state_dir=str(state_dir),
     )
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
