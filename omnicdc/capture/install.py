@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,20 +19,45 @@ from omnicdc.registries.rows import qualified
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LOCK_TIMEOUT = "500ms"
-"""Waiting for the table's lock holds up every writer behind it, so not for long, and then again. Shorter than
-PostgreSQL's deadlock_timeout: where a writer and we wait for each other, it is we who give up."""
-
-ATTEMPTS = 8
-
 _HOW_TO_RUN = "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n"
 
 _PINNED = "-- From here on a bare name is PostgreSQL's own.\nset search_path = pg_catalog, pg_temp;\n\n"
 """For the scripts: else an operator of another user's could get into a constraint of omnicdc's tables."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often the lock of CMP's table is tried for, and for how long each time."""
+
+    most: int = 8
+    lock_timeout: str = "500ms"
+    """Every writer waits behind an installation that waits, so not for long. Shorter than PostgreSQL's
+    deadlock_timeout: where a writer and the installation wait for each other, the installation gives up."""
+
+    def retrying(self) -> Retrying:
+        """Return the loop that tries again while the lock is busy, after a pause that grows."""
+        return Retrying(
+            retry=retry_if_exception_type(LockBusy),
+            stop=stop_after_attempt(self.most),
+            wait=wait_random_exponential(max=3),
+            reraise=True,
+        )
+
+    def limit(self, conn: db.Connection) -> None:
+        """Limit the waiting for locks, until the transaction ends."""
+        conn.execute(pgsql.SQL("set local lock_timeout = {}").format(self.lock_timeout))
+
+
+USUAL = Attempts()
+
+
 def install(
-    conn: db.Connection, table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()
+    conn: db.Connection,
+    table: str,
+    watched: tuple[str, ...],
+    *,
+    allowed: Sequence[str] = (),
+    attempts: Attempts = USUAL,
 ) -> bool:
     """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
 
@@ -40,77 +66,94 @@ def install(
     altered that a publication carries unasked; LockBusy if the table's lock cannot be had, SchemaMismatch
     without the rights.
     """
-    for attempt in Retrying(
-        retry=retry_if_exception_type(LockBusy),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(max=3),
-        reraise=True,
-    ):
-        with attempt:
-            return _install_once(conn, table, watched, allowed)
+    for attempt in attempts.retrying():
+        with attempt, _explained(conn, "installing", table, attempts), conn.transaction():
+            target = _found(conn, table)
+            attempts.limit(conn)
+            # The table was found by the installer's own path. From here on another user's objects of the same
+            # name are not.
+            conn.execute("set local search_path = pg_catalog, pg_temp")
+            # Before anything else: what others left behind would run with the installer's rights.
+            conn.execute(_no_foreign())
+            _remove_hollow(conn)
+            conn.execute(sql.roles().text)
+            _restore_policies(conn, target)
+            _migrate(conn, target, allowed)
+            return _watch(conn, target, watched)
     raise AssertionError  # tenacity returns or raises
 
 
-def _install_once(conn: db.Connection, table: str, watched: tuple[str, ...], allowed: Sequence[str]) -> bool:
-    with _explained(conn, "installing", table), conn.transaction():
-        target = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
-        if target is None:
-            raise ConfigError(
-                f"installing: table {table} does not exist in database {conn.info.dbname}",
-                hint="is it this database? --table NAME or --table SCHEMA.NAME",
-            )
-        conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
-        # The table was found by the installer's own path; from here on no other user's objects of the same
-        # name are.
-        conn.execute("set local search_path = pg_catalog, pg_temp")
-        # Before anything else: what others left behind would run with the installer's rights.
-        conn.execute(_no_foreign())
-        if (
-            db.fetch_one(conn, "schema_state")["installed"]
-            and db.fetch_one(conn, "schema_is_hollow")["hollow"]
-        ):
-            # Restored from a dump without data: its version is unknown, and there is nothing in it to lose.
-            conn.execute(sql.uninstall().text)
-        conn.execute(sql.roles().text)
-        if (
-            db.fetch_one(conn, "schema_state")["installed"]
-            and db.fetch_one(conn, "policies_lacking")["lacking"]
-        ):
-            # Before anything is read of our tables: a policy that was altered or dropped may hide it from the
-            # installer.
-            _lock(conn, target)
-            conn.execute("set local role omnicdc_owner")
-            conn.execute(sql.policies().text)
-            conn.execute("reset role")
-        pending = _pending(conn)
-        db.execute(conn, "allow_publications", {"names": list(allowed)})
-        if pending:
-            conn.execute(sql.publications().text)
-        if 0 < len(pending) < len(sql.migrations()):
-            _lock(conn, target)
-        # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
-        lacking, grant = sql.executes()
+def _found(conn: db.Connection, table: str) -> str:
+    """Return the table's full name. Raises ConfigError if there is none."""
+    target = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+    if target is None:
+        raise ConfigError(
+            f"installing: table {table} does not exist in database {conn.info.dbname}",
+            hint="is it this database? --table NAME or --table SCHEMA.NAME",
+        )
+    return str(target)
+
+
+def _is_installed(conn: db.Connection) -> bool:
+    return bool(db.fetch_one(conn, "schema_state")["installed"])
+
+
+def _remove_hollow(conn: db.Connection) -> None:
+    """Remove a schema restored from a dump without data.
+
+    Its version is unknown, and there is nothing in it to lose.
+    """
+    if _is_installed(conn) and db.fetch_one(conn, "schema_is_hollow")["hollow"]:
+        conn.execute(sql.uninstall().text)
+
+
+def _restore_policies(conn: db.Connection, target: str) -> None:
+    """Create the policies that were altered or dropped.
+
+    Before anything is read of our tables: without them the installer may not see the rows.
+    """
+    if _is_installed(conn) and db.fetch_one(conn, "policies_lacking")["lacking"]:
+        _lock(conn, target)
         conn.execute("set local role omnicdc_owner")
-        conn.execute(lacking.text)
-        conn.execute("reset role")
-        conn.execute(grant.text)
-        conn.execute("set local role omnicdc_owner")
-        for migration in pending:
-            conn.execute(migration.script.text)
-            # At once: an event trigger may have enabled row-level security for the new tables.
-            conn.execute(sql.policies().text)
-            db.execute(conn, "migrated", {"version": migration.version, "name": migration.script.name})
-        for function in sql.functions():
-            conn.execute(function.text)
-        conn.execute(sql.grants().text)
-        conn.execute("select omnicdc.allow_publications()")
         conn.execute(sql.policies().text)
         conn.execute("reset role")
-        call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
-            pgsql.Literal(target), list(watched)
-        )
-        row = conn.execute(call).fetchone()
-        return bool(row and row["changed"])
+
+
+def _migrate(conn: db.Connection, target: str, allowed: Sequence[str]) -> None:
+    """Bring omnicdc's own tables and functions, and their rights, to this version."""
+    pending = _pending(conn)
+    db.execute(conn, "allow_publications", {"names": list(allowed)})
+    if pending:
+        conn.execute(sql.publications().text)
+    if 0 < len(pending) < len(sql.migrations()):
+        _lock(conn, target)
+    # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
+    lacking, grant = sql.executes()
+    conn.execute("set local role omnicdc_owner")
+    conn.execute(lacking.text)
+    conn.execute("reset role")
+    conn.execute(grant.text)
+    conn.execute("set local role omnicdc_owner")
+    for migration in pending:
+        conn.execute(migration.script.text)
+        # At once: an event trigger may have enabled row-level security for the new tables.
+        conn.execute(sql.policies().text)
+        db.execute(conn, "migrated", {"version": migration.version, "name": migration.script.name})
+    for function in sql.functions():
+        conn.execute(function.text)
+    conn.execute(sql.grants().text)
+    conn.execute("select omnicdc.allow_publications()")
+    conn.execute(sql.policies().text)
+    conn.execute("reset role")
+
+
+def _watch(conn: db.Connection, target: str, watched: tuple[str, ...]) -> bool:
+    """Put the triggers on CMP's table; returns whether that changed anything."""
+    call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
+        pgsql.Literal(target), list(watched)
+    )
+    row = conn.execute(call).fetchone()
+    return bool(row and row["changed"])
 
 
 def _lock(conn: db.Connection, target: str) -> None:
@@ -122,16 +165,15 @@ def _lock(conn: db.Connection, target: str) -> None:
     conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
 
 
-def uninstall(conn: db.Connection) -> None:
+def uninstall(conn: db.Connection, *, attempts: Attempts = USUAL) -> None:
     """Remove the triggers, the log and everything else but the roles. A repeat is harmless."""
-    for attempt in Retrying(
-        retry=retry_if_exception_type(LockBusy),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(max=3),
-        reraise=True,
-    ):
-        with attempt, _explained(conn, "uninstalling", "the watched table"), conn.transaction():
-            conn.execute(pgsql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
+    for attempt in attempts.retrying():
+        with (
+            attempt,
+            _explained(conn, "uninstalling", "the watched table", attempts),
+            conn.transaction(),
+        ):
+            attempts.limit(conn)
             conn.execute("set local search_path = pg_catalog, pg_temp")
             conn.execute(_no_foreign())
             conn.execute(sql.uninstall().text)
@@ -172,7 +214,7 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
     watch = pgsql.SQL(
         "\nset lock_timeout = {};\n"
         "select omnicdc.watch(current_setting('omnicdc.table')::oid::regclass, {});\nreset search_path;\n"
-    ).format(LOCK_TIMEOUT, list(watched))
+    ).format(USUAL.lock_timeout, list(watched))
     return "".join([*parts, watch.as_string()])
 
 
@@ -212,7 +254,7 @@ def _pending(conn: db.Connection) -> list[sql.Migration]:
 
 
 @contextmanager
-def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
+def _explained(conn: db.Connection, doing: str, table: str, attempts: Attempts) -> Iterator[None]:
     """Turn what the server refuses during an installation into ours."""
     try:
         with db.translated(doing):
@@ -229,7 +271,8 @@ def _explained(conn: db.Connection, doing: str, table: str) -> Iterator[None]:
         match exc.__cause__:
             case pg.LockNotAvailable():
                 raise LockBusy(
-                    f"{doing}: the lock on {table} could not be had within {LOCK_TIMEOUT}, {ATTEMPTS} times",
+                    f"{doing}: the lock on {table} could not be had within {attempts.lock_timeout}, "
+                    f"{attempts.most} times",
                     hint="a long transaction is open on it: end it, or try again at a quieter time",
                 ) from exc
             case pg.UndefinedTable() | pg.InvalidSchemaName():

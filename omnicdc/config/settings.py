@@ -160,11 +160,13 @@ def load(
     *,
     uid: int,
     flag_name: Callable[[str], str] = sources.command_flag,
+    password_s: float = PASSWORD_S,
 ) -> Config:
     """Read every source; flags win over OMNICDC_*, those over the file, that over the defaults.
 
-    Flags that are None or an empty list were not given; `flag_name` is how messages name them. Raises
-    ConfigError with one line per fault, those in values that another source overrides included.
+    Flags that are None or an empty list were not given; `flag_name` is how messages name them. The password
+    file is waited for `password_s`. Raises ConfigError with one line per fault, those in values that another
+    source overrides included.
     """
     faults: list[str] = []
     home = _home(environ, uid)
@@ -194,19 +196,24 @@ def load(
         beside=beside[-1] if beside else None,
         environ=conninfo.relevant(environ),
     )
+    _check(target, password_s, faults)
+    if faults:
+        raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
+    return Config(**values, file_settings=file_settings)
+
+
+def _check(target: Target, password_s: float, faults: list[str]) -> None:
+    """Add the faults of the connection string and of the password file."""
     # libpq would take them as they are; the driver cannot.
     foreign = [name for name, value in target.environ.items() if not is_unicode(value)]
     faults += (f"{name}: text in UTF-8 expected" for name in foreign)
     # One that takes longer is waited for when a connection needs it.
     with _noted(faults, target.password_source), suppress(DatabaseUnavailable):
         if target.password_file:
-            target.password_file.read(PASSWORD_S)
+            target.password_file.read(password_s)
     with _noted(faults, target.source or "CMP_DB_*"):
         if not foreign:
             target.assembled(None)
-    if faults:
-        raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
-    return Config(**values, file_settings=file_settings)
 
 
 @contextmanager

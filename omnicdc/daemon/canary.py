@@ -17,7 +17,7 @@ import structlog
 
 from omnicdc import db
 from omnicdc.capture.doorbell import Wakeup
-from omnicdc.db.connection import PROBE_S
+from omnicdc.daemon.timing import USUAL
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError
 from omnicdc.model import Fault
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from omnicdc.state import State
 
 log = structlog.get_logger()
-
-NOTIFY_TIMEOUT_S = 5.0
-"""Longest time for a notification to arrive, in seconds. Normal: 1 ms; about 100 ms if writers load the
-server fully."""
 
 POLL_ONCE_S = 0.001
 """Time-out of a look that should not wait."""
@@ -140,6 +136,8 @@ class Canary:
 
     conn: db.Connection
     state: State
+    notification_s: float = USUAL.notification_s
+    """How long one is listened for."""
     stage: Stage = Stage.DUE
     followed: bool = False
     """Whether what became of one is known, or that it could not be sent."""
@@ -204,7 +202,7 @@ class Canary:
         try:
             self._sender = db.connect(
                 self.state.config.target,
-                connect_s=PROBE_S,
+                connect_s=self.state.config.target.silence.probe_s,
                 going_on=lambda: not self.state.stop.requested,
                 once_more=False,
             )
@@ -221,7 +219,7 @@ class Canary:
             return POLL_ONCE_S if isinstance(exc, (psycopg.OperationalError, DatabaseUnavailable)) else None
         self._next_try_s = 0.0
         self.stage = Stage.FLYING
-        return NOTIFY_TIMEOUT_S
+        return self.notification_s
 
     def settle(self, wakeup: Wakeup) -> None:
         """After the reading that followed, acknowledge it and see how far it came.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
+    from omnicdc.daemon.timing import Timing
     from omnicdc.db import Connection
     from omnicdc.files.lock import RootLock
     from omnicdc.log.events import Repeating
@@ -55,6 +56,7 @@ class DaemonContext:
     observe: Callable[[str], None]
     trouble: Repeating
     """Failures that are retried, until a session publishes."""
+    timing: Timing
     standby: bool
     started: bool = False
     """Whether a session of this process has published: from then on, every failure is retried."""
@@ -89,8 +91,8 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
     state.looker = context.inputs
     doorbell = Poll() if context.config.wake == "poll" else Doorbell(conn)
     wakeup, streak = Wakeup.DUE, 0
-    with Canary(conn, state) as canary:
-        periodic = PeriodicTasks(conn, state, context.inputs, canary)
+    with Canary(conn, state, context.timing.notification_s) as canary:
+        periodic = PeriodicTasks(conn, state, context.inputs, canary, context.timing)
         sleep = Sleep(context, canary)
         while context.going_on():
             context.inputs.take(state)

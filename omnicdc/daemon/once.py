@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
+from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.delivery.retention import Retention
 from omnicdc.pipeline import run_once
 
@@ -24,10 +25,14 @@ PRUNING_S = 5.0
 
 
 def run_to_the_end(
-    config: Config, stop: Stop, observe: Callable[[str], None]
+    config: Config, stop: Stop, observe: Callable[[str], None], timing: Timing = USUAL
 ) -> tuple[Generation | None, State]:
     """Bring every registry up to date once, for cron. Whatever fails is raised."""
-    with hold_root(config, stop, lambda _for: None, standby=False), Refresher(config, stop) as inputs:
+    with (
+        hold_root(config, stop, lambda _for: None, standby=False),
+        # Nothing is watched: what this publication writes would be looked at, and there is no next one.
+        Refresher(config, stop, None, timing) as inputs,
+    ):
         inputs.wait_for_workspaces()
         with session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (
             conn,

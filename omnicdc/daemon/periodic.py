@@ -10,10 +10,10 @@ import structlog
 from omnicdc import db
 from omnicdc.capture.fingerprint import look_at_capture
 from omnicdc.capture.reader import check_same_relations
+from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.delivery.retention import Retention
 from omnicdc.files.publication import inspect
-from omnicdc.model import HEARTBEAT_S
 
 if TYPE_CHECKING:
     from omnicdc.daemon.canary import Canary
@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-NOTICE_S = 5.0
-"""How often the capture is looked at, if `poll_s` is longer; it takes the server a millisecond."""
-
 
 class PeriodicTasks:
     """Looks after one session, whenever its loop comes round."""
 
-    def __init__(self, conn: db.Connection, state: State, inputs: Refresher, canary: Canary) -> None:
+    def __init__(
+        self,
+        conn: db.Connection,
+        state: State,
+        inputs: Refresher,
+        canary: Canary,
+        timing: Timing = USUAL,
+    ) -> None:
         self._conn = conn
+        self._timing = timing
         self._canary = canary
         self._state = state
         self._inputs = inputs
@@ -38,7 +43,7 @@ class PeriodicTasks:
         now = time.monotonic()
         self._next_look = now
         self._next_notice = now
-        self._next_heartbeat = now + HEARTBEAT_S
+        self._next_heartbeat = now + timing.heartbeat_s
         self._next_sweep = now + state.config.sweep_s
 
     def run(self) -> bool:
@@ -52,7 +57,7 @@ class PeriodicTasks:
         if self._retention.due_in_s <= 0:
             self._retention.step()
         if now >= min(self._next_look, self._next_notice):
-            self._next_notice = now + NOTICE_S
+            self._next_notice = now + self._timing.capture_look_s
             self._look_at_capture()
         if now >= self._next_look:
             self._next_look = now + self._state.config.poll_s
@@ -78,7 +83,7 @@ class PeriodicTasks:
             self._next_sweep = now + self._state.config.sweep_s
             self._state.sweep()
         if now >= self._next_heartbeat:
-            self._next_heartbeat = now + HEARTBEAT_S
+            self._next_heartbeat = now + self._timing.heartbeat_s
             self._heartbeat()
 
     def _look_at_capture(self) -> None:

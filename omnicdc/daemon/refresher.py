@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.daemon.worker import Worker
 from omnicdc.inputs.parts import InputSettings
 from omnicdc.inputs.store import InputStore
-from omnicdc.inputs.watches import Watches
 from omnicdc.state import TOLD
 from omnicdc.stop import SLICE_S, Stop
 
@@ -25,28 +25,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from omnicdc.config.settings import Config
+    from omnicdc.inputs.watches import Watches
     from omnicdc.model import Inputs
     from omnicdc.state import State
 
 log = structlog.get_logger()
-
-PATIENCE_S = 0.05
-"""How long a publication waits for a look at the workspaces."""
-
-FIRST_WAIT_S = 3.0
-"""How long the very first start waits for the workspaces to be walked."""
-
-START_WAIT_S = 0.25
-"""How long any other start waits for a look at them."""
-
-ONCE_WAIT_S = 60.0
-"""How long `run --once` waits for the workspaces, and then for GitHub."""
-
-STUCK_S = 1.0
-"""A worker that is busy for longer is not waited for by a publication."""
-
-HUNG_S = 30.0
-"""After this long a workspace that gives no answer is reported."""
 
 WATCH_SLICE_S = 1.0
 """How long the thread that watches may outlast its use."""
@@ -54,29 +37,22 @@ WATCH_SLICE_S = 1.0
 GATHER_S = 0.05
 """How long what happens to a clone may go on before it is looked at: git makes one step by step."""
 
-WALKING_S = 600.0
-"""After this long a walk that has not ended is reported."""
-
-UNWATCHED_S = 10.0
-"""Between two looks at a workspace root that cannot be watched, or not all of it."""
-
-LOOK_S = 60.0
-"""Between two looks at one that is watched: a network's file system tells nothing of what other hosts do."""
-
 
 class Refresher:
     """The inputs of one daemon, kept fresh.
 
-    A context manager: loads what the last run knew, looks, and stops.
+    A context manager: loads what the last run knew, looks, and stops. Without `watches` a workspace is looked
+    at only when asked for, or by the clock: one run needs no more.
     """
 
-    def __init__(self, config: Config, stop: Stop) -> None:
+    def __init__(self, config: Config, stop: Stop, watches: Watches | None, timing: Timing = USUAL) -> None:
         settings = InputSettings.of(config)
+        self._timing = timing
         self._store = InputStore(settings)
         self._stop = stop
         self._end = Stop()
         self._bell = threading.Condition()
-        self._watches = Watches()
+        self._watches = watches
         self._watch_faults: dict[int, str] = {}
         self._owners: frozenset[str] = frozenset()
         self._asked_owners: frozenset[str] = frozenset()
@@ -98,12 +74,14 @@ class Refresher:
         first = not self._store.primed
         for worker in self._workers:
             worker.start()
-        threading.Thread(target=self._watch, name="watches", daemon=True).start()
+        if self._watches:
+            threading.Thread(target=self._watch, args=[self._watches], name="watches", daemon=True).start()
         for worker in (*self._looks, *self._walks):
             worker.ask()
         if self._configured_owners and self._store.asks_github:
             self._github.ask()
-        self._wait_for([*self._looks, *self._walks], FIRST_WAIT_S if first else START_WAIT_S)
+        wait_s = self._timing.first_start_wait_s if first else self._timing.start_wait_s
+        self._wait_for([*self._looks, *self._walks], wait_s)
         self._say_faults()
         return self
 
@@ -132,13 +110,14 @@ class Refresher:
     @property
     def faults(self) -> tuple[str, ...]:
         """What a person should fix, as of now."""
+        hung_s, walking_s = self._timing.hung_s, self._timing.walking_s
         slow = [
-            f"{root}: no answer for {HUNG_S:.0f} s, as of a mount that hangs; its clones stay as they were "
+            f"{root}: no answer for {hung_s:.0f} s, as of a mount that hangs; its clones stay as they were "
             f"known"
-            if look.busy_s > HUNG_S
-            else f"{root}: walking it takes more than {WALKING_S:.0f} s; look for a mount that hangs below it"
+            if look.busy_s > hung_s
+            else f"{root}: walking it takes more than {walking_s:.0f} s; look for a mount that hangs below it"
             for root, look, walk in zip(self._roots, self._looks, self._walks, strict=True)
-            if look.busy_s > HUNG_S or walk.busy_s > WALKING_S
+            if look.busy_s > hung_s or walk.busy_s > walking_s
         ]
         return (*self._store.faults, *filter(None, self._watch_faults.values()), *slow)
 
@@ -168,7 +147,7 @@ class Refresher:
         self.take(state)
 
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool = False) -> None:
-        """Look for what a change brought, for `PATIENCE_S` at most, and give the session what is known then.
+        """Look for what a change brought, for a moment, and give the session what is known then.
 
         `keys` are URL keys that the session saw for the first time; None for any. `thorough` has everything
         looked at anew, GitHub included; this is not waited for.
@@ -182,16 +161,17 @@ class Refresher:
         if thorough:
             for worker in self._walks:
                 worker.ask()
-        self._wait_for([worker for worker in self._looks if worker.busy_s < STUCK_S], PATIENCE_S)
+        free = [worker for worker in self._looks if worker.busy_s < self._timing.stuck_s]
+        self._wait_for(free, self._timing.publication_wait_s)
         self.take(state)
 
     def wait_for_workspaces(self) -> None:
-        """Wait until all that was asked for is done, but for GitHub; no longer than `ONCE_WAIT_S`."""
-        self._wait_for([*self._looks, *self._walks], ONCE_WAIT_S)
+        """Wait until all that was asked for is done, but for GitHub; no longer than `once_wait_s`."""
+        self._wait_for([*self._looks, *self._walks], self._timing.once_wait_s)
 
     def wait_for_github(self) -> None:
-        """Wait until GitHub was asked for all owners that the session knows; no longer than `ONCE_WAIT_S`."""
-        self._wait_for([self._github], ONCE_WAIT_S)
+        """Wait until GitHub was asked for all owners that the session knows; no longer than `once_wait_s`."""
+        self._wait_for([self._github], self._timing.once_wait_s)
 
     @property
     def _workers(self) -> tuple[Worker, ...]:
@@ -251,7 +231,8 @@ class Refresher:
                 self._store.look_at_root(number, self._end)
 
         def every_s() -> float:
-            return UNWATCHED_S if self._watch_faults.get(number) else LOOK_S
+            unwatched = self._watch_faults.get(number)
+            return self._timing.unwatched_look_s if unwatched else self._timing.watched_look_s
 
         return Worker(f"look {number}", look, every_s, self._bell)
 
@@ -264,19 +245,21 @@ class Refresher:
         return Worker(f"walk {number}", walk, lambda: refresh_s, self._bell)
 
     def _watch_directories(self, number: int) -> bool:
+        if not self._watches:
+            return False
         grown, fault = self._watches.watch(number, self._store.directories(number))
         self._watch_faults[number] = fault
         return grown
 
-    def _watch(self) -> None:
-        while self._watches.working and not self._end.requested:
-            concerned = self._watches.wait(WATCH_SLICE_S)
+    def _watch(self, watches: Watches) -> None:
+        while watches.working and not self._end.requested:
+            concerned = watches.wait(WATCH_SLICE_S)
             if concerned:
                 time.sleep(GATHER_S)
-                concerned |= self._watches.wait(0)
+                concerned |= watches.wait(0)
                 for number in concerned:
                     self._looks[number].ask()
-        self._watches.close()
+        watches.close()
 
     def _say_faults(self) -> None:
         """Log each fault when it comes and when it goes."""

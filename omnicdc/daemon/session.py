@@ -28,7 +28,7 @@ from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
 from omnicdc.model import Identity
 from omnicdc.registries.projection import Projection
-from omnicdc.registries.rows import limit, located
+from omnicdc.registries.rows import STATEMENT_TIMEOUT, limit, located
 from omnicdc.registries.scanners import scanners
 from omnicdc.state import State
 
@@ -55,6 +55,7 @@ def session(
     wait_for_name: bool,
     waiting: Callable[[str], None] = lambda _for: None,
     going_on: Callable[[], bool] | None = None,
+    statement_timeout: str = STATEMENT_TIMEOUT,
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
 
@@ -73,7 +74,7 @@ def session(
             full_name = located(conn, config.table)
             db.execute(conn, "open_session")
             # A server that never answers a statement is told of, rather than waited for in silence.
-            limit(conn, local=False)
+            limit(conn, statement_timeout, local=False)
             db.execute(conn, "confine", {"local": False})
             config = replace(config, table=full_name)
             check_table(conn, config)

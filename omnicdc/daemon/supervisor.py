@@ -15,7 +15,9 @@ from omnicdc.daemon.loop import DaemonContext, serve
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
+from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, TransientError
+from omnicdc.inputs.watches import Watches
 from omnicdc.log.events import Repeating
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def run(
     observe: Callable[[str], None],
     *,
     standby: bool = False,
+    timing: Timing = USUAL,
 ) -> None:
     """Keep the registries current until asked to stop.
 
@@ -54,7 +57,14 @@ def run(
         signals.reload = False
         try:
             if _served(
-                config, signals, notifier, observe, trouble, standby=standby, started=proven is not None
+                config,
+                signals,
+                notifier,
+                observe,
+                trouble,
+                timing=timing,
+                standby=standby,
+                started=proven is not None,
             ):
                 proven = config
         except OmnicdcError as exc:
@@ -79,6 +89,7 @@ def _served(
     observe: Callable[[str], None],
     trouble: Repeating,
     *,
+    timing: Timing,
     standby: bool,
     started: bool,
 ) -> bool:
@@ -88,9 +99,11 @@ def _served(
     """
     with (
         hold_root(config, signals.stop, notifier.waiting, standby=standby or started) as root,
-        Refresher(config, signals.stop) as inputs,
+        Refresher(config, signals.stop, Watches(), timing) as inputs,
     ):
-        context = DaemonContext(config, root, inputs, signals, notifier, observe, trouble, standby, started)
+        context = DaemonContext(
+            config, root, inputs, signals, notifier, observe, trouble, timing, standby, started
+        )
         _run_sessions(context)
         return context.started
 
@@ -122,6 +135,7 @@ def _session(context: DaemonContext) -> None:
         wait_for_name=context.standby or context.started,
         waiting=context.notifier.waiting,
         going_on=context.signals.going_on,
+        statement_timeout=context.timing.statement_timeout,
     ) as (conn, state):
         serve(context, conn, state)
 

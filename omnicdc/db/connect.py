@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as pg
 
-from omnicdc.db.connection import PROBE_S, Connection
+from omnicdc.db.connection import Connection
 from omnicdc.db.conninfo import PATIENCE_S, Login, describe_dsn
 from omnicdc.db.dial import within
 from omnicdc.db.errors import first_line, too_short
@@ -83,10 +83,10 @@ class _Admitted(DatabaseUnavailable):
 
 def _open(login: Login, where: str) -> Connection:
     try:
-        conn = Connection.open(login.conninfo)
+        conn = Connection.open(login.conninfo, login.silence)
         if conn.pooled and not _takes_transactions(conn):
             # Once more: it may have lost its server just then.
-            conn = Connection.open(login.conninfo)
+            conn = Connection.open(login.conninfo, login.silence)
             if not _takes_transactions(conn):
                 conn.close()
                 raise ConfigError(
@@ -122,7 +122,7 @@ def _takes_transactions(conn: Connection) -> bool:
 
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
     """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
-    found = refusal(login.conninfo, exc, PROBE_S)
+    found = refusal(login.conninfo, exc, login.silence.probe_s)
     context: dict[str, Any] = {"sqlstate": found.sqlstate}
     written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
     if found.sqlstate is None:

@@ -28,6 +28,7 @@ from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
 from omnicdc.db import sql
+from omnicdc.db.conninfo import Silence
 from omnicdc.db.dial import within
 from omnicdc.errors import DatabaseUnavailable, Interrupted
 
@@ -39,13 +40,6 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 Row = dict[str, Any]
-
-SILENCE_S = 5.0
-"""How long a server may owe an answer and say nothing before it is asked what it does."""
-
-PROBE_S = 3.0
-"""How long connecting to ask that may take, and as long the answer."""
-
 
 LEAVE_S = 0.5
 """How long a server may owe an answer to who was asked to stop: CMP may keep its table locked for hours."""
@@ -71,6 +65,9 @@ _ROLE = "omnicdc_role"
 _PLAIN = re.compile("[a-z_][a-z0-9_]*|…")
 
 
+_SILENCE = Silence()
+
+
 class Connection(psycopg.Connection[Row]):
     """In autocommit mode, and its rows are dicts."""
 
@@ -79,6 +76,8 @@ class Connection(psycopg.Connection[Row]):
 
     sources: str = ""
     """Where the connection string and the password were written; never what they are."""
+
+    silence: Silence = _SILENCE
 
     stop: Stop | None = None
     """Ends the waiting for an answer."""
@@ -98,7 +97,7 @@ class Connection(psycopg.Connection[Row]):
     """How many transactions and savepoints of ours are open."""
 
     @classmethod
-    def open(cls, conninfo: str) -> Self:
+    def open(cls, conninfo: str, silence: Silence = _SILENCE) -> Self:
         """Connect, and pin the session's settings if the connection is direct. Raises psycopg's errors."""
         # A prepared statement is the session's, and a pooler may give the next transaction another session.
         conn = cls.connect(
@@ -107,7 +106,7 @@ class Connection(psycopg.Connection[Row]):
         # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
         conn.adapters.register_loader("uuid", TextLoader)
         try:
-            conn.conninfo, conn.role = conninfo, conn.info.user
+            conn.conninfo, conn.role, conn.silence = conninfo, conn.info.user, silence
             conn.pin_if_direct()
         except BaseException:
             conn.close()
@@ -183,7 +182,7 @@ class Connection(psycopg.Connection[Row]):
             raise
 
     def _attended(self, gen: PQGen[RV]) -> PQGen[RV]:
-        patience = SILENCE_S if self.conninfo else PROBE_S
+        patience = self.silence.allowed_s if self.conninfo else self.silence.probe_s
         heard, ready = time.monotonic(), None
         while True:
             try:
@@ -245,7 +244,9 @@ class Connection(psycopg.Connection[Row]):
             return False
         here = make_conninfo(self.conninfo, host=self.info.host, port=self.info.port)
         try:
-            with within(PROBE_S, self._going_on, lambda: self._another(here), "the server") as other:
+            with within(
+                self.silence.probe_s, self._going_on, lambda: self._another(here), "the server"
+            ) as other:
                 other.stop, other.deadline = self.stop, self.deadline
                 found = other.execute(sql.query("backend"), {"pid": self.info.backend_pid}).fetchone()
                 # Behind a pooler the number is the pooler's own, and tells nothing.

@@ -52,6 +52,16 @@ Parameters = dict[str, str | int | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """How long a server may say nothing, in seconds."""
+
+    allowed_s: float = 5.0
+    """How long it may owe an answer and say nothing before it is asked what it does."""
+    probe_s: float = 3.0
+    """How long connecting to ask that may take, and as long the answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """What one connection is opened with, and where that was written.
 
@@ -60,6 +70,7 @@ class Login:
 
     conninfo: str = field(repr=False)
     sources: str = ""
+    silence: Silence = Silence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,7 @@ class Target:
     beside: str | None = field(default=None, repr=False)
     """The DSN with the highest precedence of those that do not take precedence over `password_file`."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    silence: Silence = Silence()
 
     def login(self, budget_s: float = PATIENCE_S, going_on: Callable[[], bool] | None = None) -> Login:
         """Put the connection string together, with the password that the file holds now.
@@ -118,7 +130,8 @@ class Target:
                 other = owner if owner and owner != NO_USER else "another user"
                 found += f"; password_file {self.password_file} is for {other}"
         parameters = _robust(self.environ) | _the_primary(given, self.environ) | given
-        return Login(make_conninfo("", **parameters), f"database from {self._named()}, {found}")
+        sources = f"database from {self._named()}, {found}"
+        return Login(make_conninfo("", **parameters), sources, self.silence)
 
     def _owner(self) -> str | None:
         """Return the user whose password the file holds; None if no user is configured beside it.

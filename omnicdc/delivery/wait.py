@@ -70,6 +70,7 @@ def wait(
     consumer: str | None = None,
     all_hosts: bool = False,
     grace_s: float = GRACE_S,
+    look_s: float = SLICE_S,
 ) -> Verdict:
     """Wait until every live daemon (or the one named) has published a transaction.
 
@@ -81,7 +82,7 @@ def wait(
     """
     source = as_connections(source)
     timeout_s, started = seconds(timeout_s), time.monotonic()
-    patience, pause = SLICE_S, 0.0
+    patience, pause = look_s, 0.0
     with db.translated("waiting for the publication"):
         with source.connection(max(timeout_s, SLICE_S)) as conn:
             _check_consumer(conn, consumer)

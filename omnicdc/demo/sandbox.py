@@ -95,8 +95,10 @@ def create_cmp(box: Sandbox) -> None:
 
 
 @contextmanager
-def daemon(box: Sandbox, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `omnicdc run`; at the end, stop it, and kill it if that takes more than END_S seconds."""
+def daemon(
+    box: Sandbox, environ: Mapping[str, str], end_s: float = END_S
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `omnicdc run`; at the end, stop it, and kill it if that takes more than `end_s` seconds."""
     with box.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "omnicdc", "run"], env={**environ, **box.settings()},
@@ -108,7 +110,7 @@ def daemon(box: Sandbox, environ: Mapping[str, str]) -> Iterator[subprocess.Pope
     finally:
         process.terminate()
         try:
-            process.wait(END_S)
+            process.wait(end_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

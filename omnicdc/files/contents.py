@@ -28,16 +28,20 @@ if TYPE_CHECKING:
     from omnicdc.formats.layout import Layout
     from omnicdc.model import Published
 
-LARGEST = 4_000_000
-"""Bytes of YAML that is not laid out as ours, beyond which it is not parsed: this much takes ten seconds."""
-
-ODDEST = 250_000
-"""Bytes of single entries that are not written as ours, beyond which the whole file is parsed instead."""
-
 REMEDY = "`omnicdc rebuild`: the daemon keeps a copy of the file and writes it anew"
 
 _DOCUMENT_ENDS = re.compile(rb"^(?:---|\.\.\.)", re.MULTILINE)
 _KEY = re.compile(rb"^(?:- |  )([a-z_]+):", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """How much YAML of another writer is parsed, in bytes."""
+
+    whole: int = 4_000_000
+    """A file that is not laid out as ours and is larger is not parsed: this much takes ten seconds."""
+    entries: int = 250_000
+    """With more than this of entries that are not written as ours, the whole file is parsed instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,10 @@ def content(path: Path) -> bytes | None:
             return None
 
 
-def understand(layout: Layout, data: bytes) -> Contents:
+_LIMITS = ParseLimits()
+
+
+def understand(layout: Layout, data: bytes, limits: ParseLimits = _LIMITS) -> Contents:
     """Check that a file's bytes parse, and how they are to be searched.
 
     Raises RegistryError if they do not.
@@ -99,7 +106,7 @@ def understand(layout: Layout, data: bytes) -> Contents:
     try:
         if isinstance(layout, Items):
             _check_end(data)
-            if _is_ours(data):
+            if _is_ours(data, limits):
                 return Contents(layout, data)
         parsed = layout.parse(data)
         layout.header(parsed), layout.items(parsed)
@@ -144,15 +151,15 @@ def _check_end(data: bytes) -> None:
         raise ValueError("it ends in the middle of an entry or a line")
 
 
-def _is_ours(data: bytes) -> bool:
+def _is_ours(data: bytes, limits: ParseLimits) -> bool:
     """Tell whether each entry of a YAML file parses by itself.
 
     Raises ValueError if not, and it is too large.
     """
     try:
-        _check_entries(data)
+        _check_entries(data, limits.entries)
     except _Foreign as exc:
-        if len(data) > LARGEST:
+        if len(data) > limits.whole:
             told = f"{exc}, and {len(data)} bytes laid out in another way take too long"
             raise ValueError(told) from exc
         return False
@@ -163,7 +170,7 @@ class _Foreign(Exception):  # noqa: N818 - never leaves this module
     """The file cannot be understood entry by entry; it may be fine all the same."""
 
 
-def _check_entries(data: bytes) -> None:
+def _check_entries(data: bytes, most: int) -> None:
     """Look at the head, and at every entry by itself; the whole parses as its parts do. Raises _Foreign."""
     at = data.find(b"\n- ") + 1
     if not at or not _is_head(data[:at]):
@@ -174,7 +181,7 @@ def _check_entries(data: bytes) -> None:
         end = _end_of(data, at)
         if own_fields(data[at + 2 : end].removesuffix(b"\n")) is None:
             odd += end - at
-            if odd > ODDEST or not _is_entry(data[at:end]):
+            if odd > most or not _is_entry(data[at:end]):
                 line = data.count(b"\n", 0, at) + 1
                 raise _Foreign(f"the entry at line {line} does not parse by itself")
         at = end

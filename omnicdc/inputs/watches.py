@@ -35,7 +35,8 @@ _REMEDY = "`sysctl fs.inotify.max_user_watches fs.inotify.max_user_instances` sh
 class Watches:
     """Watched directories, and whose they are. One thread waits and closes, any may watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._lock = Lock()
         self._handles: dict[str, int] = {}
@@ -94,7 +95,7 @@ class Watches:
         One that is gone or closed to us is no fault.
         """
         with self._lock:
-            fd, full = self._fd, len(self._handles) >= MOST and path not in self._handles
+            fd, full = self._fd, len(self._handles) >= self._most and path not in self._handles
         if fd < 0 or full:
             return False, _LIMIT.format(path=path) + _REMEDY
         handle = self._libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(_mask(path)))

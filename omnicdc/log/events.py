@@ -21,7 +21,7 @@ from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
 from omnicdc.formats.text import escaped
-from omnicdc.log.sink import Sink, has_reader
+from omnicdc.log.sink import CAPACITY, Sink, has_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,12 +41,17 @@ MOST_CAUSES = 20
 
 
 def configure(
-    level: str = "info", stream: TextIO | None = None, *, environ: Mapping[str, str] | None = None
+    level: str = "info",
+    stream: TextIO | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    capacity: int = CAPACITY,
 ) -> None:
     """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
 
     Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not
-    read holds up nothing: `sink`. In systemd's journal each line has its severity.
+    read holds up nothing: up to `capacity` bytes wait for it (`sink`). In systemd's journal each line has its
+    severity.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
@@ -58,7 +63,7 @@ def configure(
             *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output(stream, rendering))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output(stream, rendering, capacity))),
     )
     _forward_libraries()
 
@@ -122,14 +127,14 @@ _SINKS: WeakKeyDictionary[TextIO, Sink] = WeakKeyDictionary()
 """One a stream, so that lines stay in order."""
 
 
-def _output(stream: TextIO, rendering: Sequence[Processor]) -> Sink | _Unfailing:
+def _output(stream: TextIO, rendering: Sequence[Processor], capacity: int = CAPACITY) -> Sink | _Unfailing:
     """Return what lines are written to: a sink where a reader could hold up the writer."""
     if not has_reader(stream):
         return _Unfailing(stream)
     sink = _SINKS.get(stream)
     if sink is None:
         try:
-            sink = _SINKS[stream] = Sink(stream, partial(_dropped_line, rendering))
+            sink = _SINKS[stream] = Sink(stream, partial(_dropped_line, rendering), capacity)
         except RuntimeError:  # no thread can be started
             return _Unfailing(stream)
     return sink

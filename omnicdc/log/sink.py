@@ -49,8 +49,9 @@ class Sink:
     the pipe, and a pipe that has room when it is looked at may be filled by them a moment later.
     """
 
-    def __init__(self, stream: TextIO, dropped_line: Callable[[int], str]) -> None:
+    def __init__(self, stream: TextIO, dropped_line: Callable[[int], str], capacity: int = CAPACITY) -> None:
         self._stream = stream
+        self._capacity = capacity
         self._dropped_line = dropped_line
         self._process = 0
         self._changed = threading.Condition()
@@ -66,7 +67,7 @@ class Sink:
         data = line.encode(self._stream.encoding or "utf-8", "backslashreplace")
         self._begin()
         with self._changed:
-            if self._dropped or self._queued + len(data) > CAPACITY:
+            if self._dropped or self._queued + len(data) > self._capacity:
                 self._dropped += 1
                 return
             self._queue.append(data)

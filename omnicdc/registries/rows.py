@@ -133,12 +133,12 @@ def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
         raise too_slow(exc) from exc
 
 
-def limit(conn: Connection, *, local: bool = True) -> None:
-    """Limit the duration of each statement to STATEMENT_TIMEOUT, for this transaction or for the session.
+def limit(conn: Connection, timeout: str = STATEMENT_TIMEOUT, *, local: bool = True) -> None:
+    """Limit the duration of each statement, for this transaction or for the session.
 
     A limit that the role, the database or the DSN sets is kept.
     """
-    db.execute(conn, "limit_statements", {"limit": STATEMENT_TIMEOUT, "local": local})
+    db.execute(conn, "limit_statements", {"limit": timeout, "local": local})
 
 
 def too_slow(exc: pg.QueryCanceled) -> RegistryError:

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 WATCHED = derive(scanners().values()).fields
 
 
-def installed(cmp: Cmp, watched: tuple[str, ...] = WATCHED) -> bool:
+def installed(
+    cmp: Cmp, watched: tuple[str, ...] = WATCHED, attempts: install.Attempts = install.USUAL
+) -> bool:
     """Install; returns whether the capture was changed."""
     with db.connect(cmp.dsn) as conn:
-        return install.install(conn, "projects", watched)
+        return install.install(conn, "projects", watched, attempts=attempts)
 
 
 def test_a_second_install_changes_nothing(bare: Cmp) -> None:
@@ -93,26 +95,24 @@ def test_two_installations_at_once_both_succeed(bare: Cmp) -> None:
     assert changed == [False, False, True]
 
 
-def test_a_table_that_stays_locked_is_told_in_good_time(bare: Cmp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "LOCK_TIMEOUT", "50ms")
-    monkeypatch.setattr(install, "ATTEMPTS", 2)
+def test_a_table_that_stays_locked_is_reported_in_good_time(bare: Cmp) -> None:
     with bare.connect() as writer, writer.transaction():
         bare.upsert("apollo", conn=writer)
-        with pytest.raises(LockBusy, match="long transaction"):
-            installed(bare)
+        with pytest.raises(LockBusy, match=r"within 50ms, 2 times.*long transaction"):
+            installed(bare, attempts=install.Attempts(2, "50ms"))
 
     assert bare.value("select to_regnamespace('omnicdc')") is None
 
 
 def test_waiting_for_the_table_s_lock_holds_up_writers_no_longer_than_the_lock_timeout(
-    bare: Cmp, monkeypatch: pytest.MonkeyPatch, pace: Pace
+    bare: Cmp, pace: Pace
 ) -> None:
     """P4: behind an installation that waits, every writer waits."""
-    monkeypatch.setattr(install, "LOCK_TIMEOUT", "200ms")
+    attempts = install.Attempts(lock_timeout="200ms")
     with ThreadPoolExecutor(1) as pool, bare.connect() as long, db.connect(bare.dsn) as conn:
         long.execute("begin")
         bare.upsert("long", conn=long)
-        installing = pool.submit(install.install, conn, "projects", WATCHED)
+        installing = pool.submit(install.install, conn, "projects", WATCHED, attempts=attempts)
         until(lambda: waits_for_a_lock(bare, backend(conn)), "the installation waits behind the long writer")
         with bare.connect() as writer:
             started = time.monotonic()

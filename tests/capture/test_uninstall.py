@@ -35,10 +35,10 @@ def install_in(cmp: Cmp) -> bool:
         return install.install(conn, "projects", WATCHED)
 
 
-def uninstall_from(cmp: Cmp) -> None:
+def uninstall_from(cmp: Cmp, attempts: install.Attempts = install.USUAL) -> None:
     """Uninstall."""
     with db.connect(cmp.dsn) as conn:
-        install.uninstall(conn)
+        install.uninstall(conn, attempts=attempts)
 
 
 def test_the_database_is_as_it_was_before(bare: Cmp) -> None:
@@ -113,14 +113,10 @@ def test_the_roles_stay(cmp: Cmp) -> None:
     assert cmp.value("select count(*) from pg_roles where starts_with(rolname, 'omnicdc_')") == 3
 
 
-def test_a_table_that_stays_locked_is_told_and_stays_captured(
-    cmp: Cmp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(install, "LOCK_TIMEOUT", "50ms")
-    monkeypatch.setattr(install, "ATTEMPTS", 2)
+def test_a_table_that_stays_locked_is_reported_and_stays_captured(cmp: Cmp) -> None:
     with cmp.connect() as writer, writer.transaction():
         cmp.upsert("apollo", conn=writer)
         with pytest.raises(LockBusy):
-            uninstall_from(cmp)
+            uninstall_from(cmp, install.Attempts(2, "50ms"))
 
     assert [op for _, op, _ in cmp.log()] == ["insert"]

@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.cmp import TABLE, Cmp
-from support.faulty import PATIENCE, PROGRAM
+from support.faulty import PROGRAM, SHORTER
 from support.fresh import FreshServer
 from support.host import Host, until
 from support.memory import in_memory
@@ -67,7 +67,7 @@ def test_a_server_gone_silent_is_noticed_and_left(
     A short run waits for a second where a campaign waits for as long as the daemon does by itself.
     """
     if scale(1, 0):
-        host.program, host.env[PATIENCE] = PROGRAM, "db.connection.SILENCE_S=1 db.connection.PROBE_S=1"
+        host.program, host.env[SHORTER] = PROGRAM, "allowed_s=1 probe_s=1"
     daemon, took = host.daemon(OMNICDC_POLL_S="0.5" if scale(1, 0) else "5"), []
     for number in range(times := scale(1, 4)):
         published(cmp, host, f"before{number}")
@@ -157,10 +157,7 @@ def test_lost_notifications_are_found_by_a_canary_and_replaced_by_polling(
     Said, also to systemd; changes arrive by polling; well again by itself.
     """
     if scale(1, 0):
-        host.program, host.env[PATIENCE] = (
-            PROGRAM,
-            "daemon.canary.NOTIFY_TIMEOUT_S=1 daemon.periodic.NOTICE_S=0.5",
-        )
+        host.program, host.env[SHORTER] = PROGRAM, "notification_s=1 capture_look_s=0.5"
     proxy.mute = True
     with _notify_socket(tmp_path) as (path, told):
         daemon = host.daemon(NOTIFY_SOCKET=str(path))

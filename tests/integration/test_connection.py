@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from omnicdc import db
-from omnicdc.db import connection
+from omnicdc.db.conninfo import Silence, Target
 from omnicdc.errors import ConfigError, DatabaseUnavailable, Interrupted
 from omnicdc.stop import Stop
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def conn(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
-    """A connection without patience."""
-    monkeypatch.setattr(connection, "SILENCE_S", 0.2)
-    monkeypatch.setattr(connection, "PROBE_S", 1.0)
-    with db.connect(server) as conn:
+def conn(server: str) -> Iterator[Connection]:
+    """A connection that allows only a short silence."""
+    with db.connect(Target(server, silence=Silence(allowed_s=0.2, probe_s=1.0))) as conn:
         yield conn
 
 

@@ -7,22 +7,25 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support import inside
 from support.host import until
 from support.hung import hung_mount
-from support.inside import opened
 
 from omnicdc import db, verify
-from omnicdc.daemon import once, refresher
+from omnicdc.daemon import once
+from omnicdc.daemon.timing import Timing
 from omnicdc.delivery import inputs_state
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.status import status
-from omnicdc.inputs import watches
+from omnicdc.inputs.watches import MOST
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from support.cmp import Cmp
@@ -45,12 +48,14 @@ def fake_clone(path: Path, url: str = ATLAS, files: int = 0) -> str:
     return str(path)
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No claim rests on the machine's speed, but for those that shorten this themselves."""
-    monkeypatch.setattr(refresher, "PATIENCE_S", 20.0)
-    monkeypatch.setattr(refresher, "START_WAIT_S", 20.0)
-    monkeypatch.setattr(refresher, "FIRST_WAIT_S", 20.0)
+PATIENT = Timing(publication_wait_s=20.0, start_wait_s=20.0, first_start_wait_s=20.0)
+"""No claim rests on the machine's speed, but for those that have shorter durations."""
+
+
+def opened(
+    host: Host, timing: Timing = PATIENT, most: int | None = MOST, **env: str
+) -> AbstractContextManager[Opened]:
+    return inside.opened(host, timing, most, **env)
 
 
 @pytest.fixture
@@ -93,12 +98,10 @@ def settled(one: Opened) -> bool:
 
 class TestClones:
     def test_a_new_project_is_published_with_its_clone_in_its_first_generation(
-        self, cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
+        self, cmp: Cmp, host: Host
     ) -> None:
         """`local_paths` stayed [] for a quarter of an hour; the heart as well."""
-        monkeypatch.setattr(watches.Watches, "wait", lambda *_: set())
-        monkeypatch.setattr(watches.Watches, "working", False)
-        with opened(host) as one:
+        with opened(host, most=None) as one:
             one.publish()
             path = fake_clone(host.root / "clones/atlas", files=2)
             project = cmp.upsert("atlas", github_url=ATLAS)
@@ -151,13 +154,12 @@ class TestClones:
         until(lambda: shown() == ([], [str(where)]), "its other remote")
 
     def test_without_watches_left_they_are_looked_for_from_time_to_time_and_it_is_reported(
-        self, cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
+        self, cmp: Cmp, host: Host
     ) -> None:
-        monkeypatch.setattr(watches, "MOST", 1)
-        monkeypatch.setattr(refresher, "UNWATCHED_S", 0.05)
+        often = replace(PATIENT, unwatched_look_s=0.05)
         project = cmp.upsert("atlas", github_url=ATLAS)
         (host.root / "clones").mkdir()
-        with opened(host) as one:
+        with opened(host, often, most=1) as one:
             one.publish()
             path = fake_clone(host.root / "clones/atlas")
             until(lambda: ATLAS in one.inputs.current.clones, "a look")
@@ -185,13 +187,12 @@ class TestHung:
             assert daemon.stop() == 0
 
     def test_a_publication_waits_a_moment_for_it_and_it_is_reported(
-        self, cmp: Cmp, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, cmp: Cmp, host: Host, tmp_path: Path
     ) -> None:
-        for name in ("PATIENCE_S", "FIRST_WAIT_S", "START_WAIT_S", "HUNG_S"):
-            monkeypatch.setattr(refresher, name, 0.1)
+        short = Timing(publication_wait_s=0.1, first_start_wait_s=0.1, start_wait_s=0.1, hung_s=0.1)
         with (
             hung_mount(tmp_path / "mnt") as mount,
-            opened(host, OMNICDC_WORKSPACES=str(mount)) as one,
+            opened(host, short, OMNICDC_WORKSPACES=str(mount)) as one,
             db.connect(cmp.dsn) as conn,
         ):
             one.publish()
@@ -206,15 +207,12 @@ class TestHung:
             assert "host still looks at workspaces" in verdict.detail
             assert any(f"{mount}: no answer" in fault for fault in faults)
 
-    def test_once_goes_on_without_it(
-        self, cmp: Cmp, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for name in ("PATIENCE_S", "FIRST_WAIT_S", "ONCE_WAIT_S"):
-            monkeypatch.setattr(refresher, name, 0.1)
+    def test_once_goes_on_without_it(self, cmp: Cmp, host: Host, tmp_path: Path) -> None:
+        short = Timing(publication_wait_s=0.1, first_start_wait_s=0.1, once_wait_s=0.1)
         project = cmp.upsert("atlas", github_url=ATLAS)
         with hung_mount(tmp_path / "mnt") as mount:
             config = host.config(OMNICDC_WORKSPACES=str(mount))
-            _, state = once.run_to_the_end(config, Stop(), lambda _point: None)
+            _, state = once.run_to_the_end(config, Stop(), lambda _point: None, short)
 
             assert project in host.projects()
             assert state.inputs_report()["waiting_for"] == ["workspaces"]
@@ -298,21 +296,21 @@ class TestGitHub:
         gh(f"echo '{listing('acme', 'atlas')}'")
         project = cmp.upsert("atlas", github_url=ATLAS)
 
-        generation, state = once.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
+        generation, state = once.run_to_the_end(
+            host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None, PATIENT
+        )
 
         assert host.projects()[project]["visibility"] == "PUBLIC"
         assert generation is not None
         assert len(generation.registries) == 3
         assert not state.looking
 
-    def test_once_does_not_wait_for_ever(
-        self, cmp: Cmp, host: Host, gh: Gh, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(refresher, "ONCE_WAIT_S", 0.2)
+    def test_once_does_not_wait_for_ever(self, cmp: Cmp, host: Host, gh: Gh) -> None:
+        short = replace(PATIENT, once_wait_s=0.2)
         gh("sleep 60")
         project = cmp.upsert("atlas", github_url=ATLAS)
 
-        _, state = once.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None)
+        _, state = once.run_to_the_end(host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None, short)
 
         assert host.projects()[project]["visibility"] == "private"
         assert state.looking == ("GitHub",)

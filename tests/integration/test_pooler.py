@@ -60,17 +60,14 @@ def left(dsn: str) -> Any:  # noqa: ANN401 - compared with itself
         return conn.execute(LEFT).fetchone()
 
 
-def test_waiting_through_a_pooler_leaves_nothing(
-    cmp: Cmp, host: Host, pooled: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_through_a_pooler_leaves_nothing(cmp: Cmp, host: Host, pooled: str) -> None:
     """Two that wait at once failed after five looks: prepared statement "_pg3_0" already exists."""
-    monkeypatch.setattr(waits, "SLICE_S", 0.02)
     before = left(pooled)
 
     def waited(token: str, timeout_s: float) -> str:
         with db.connect(pooled) as conn:
             assert conn.pooled
-            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop()).status
+            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), look_s=0.02).status
 
     with opened(host) as one, ThreadPoolExecutor(2) as pool:
         one.publish()

@@ -14,12 +14,11 @@ from support.inside import opened
 from omnicdc import db
 from omnicdc.capture import install
 from omnicdc.capture.doorbell import Wakeup
-from omnicdc.daemon import periodic
 from omnicdc.daemon.canary import DEAF, Stage
 from omnicdc.daemon.session import session
+from omnicdc.daemon.timing import Timing
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch
 from omnicdc.files.manifest import MANIFEST
-from omnicdc.registries import rows
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 
 ATLAS = "https://github.com/acme/atlas"
+ALWAYS = Timing(heartbeat_s=0.0)
+"""A heartbeat is always due."""
 
 
 def fake_clone(path: Path) -> str:
@@ -41,12 +42,9 @@ def fake_clone(path: Path) -> str:
     return str(path)
 
 
-def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
-    cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(periodic, "HEARTBEAT_S", 0.0)
+def test_its_heartbeat_prunes_the_log_and_sends_a_canary(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
-    with opened(host, OMNICDC_RETENTION="1ms") as one:
+    with opened(host, ALWAYS, OMNICDC_RETENTION="1ms") as one:
         one.publish()
         noted, before = cmp.log(), cmp.consumer("host")
         one.canary.stage = Stage.RESTING
@@ -57,10 +55,9 @@ def test_its_sign_of_life_forgets_what_nobody_needs_and_sends_a_canary(
     assert cmp.consumer("host")["seen_at"] > before["seen_at"]
 
 
-def test_what_is_within_the_history_is_kept(cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(periodic, "HEARTBEAT_S", 0.0)
+def test_what_is_within_the_retention_is_kept(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
-    with opened(host) as one:
+    with opened(host, ALWAYS) as one:
         one.publish()
         one.keep_house()
 
@@ -77,14 +74,12 @@ def test_its_row_is_written_again_where_somebody_removed_it(cmp: Cmp, host: Host
     assert cmp.consumer("host")["generation"] == 1
 
 
-def test_a_statement_that_the_server_never_answers_ends_it(
-    cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_statement_that_the_server_never_answers_ends_it(cmp: Cmp, host: Host) -> None:
     """P7: no lock is waited for, and none times out.
 
     In silence nobody would know why nothing is published.
     """
-    monkeypatch.setattr(rows, "STATEMENT_TIMEOUT", "300ms")
+    impatient = Timing(statement_timeout="300ms")
     cmp.conn.execute(
         """create function public.never() returns trigger language plpgsql as
              'begin perform pg_sleep(3600); return new; end';
@@ -92,7 +87,10 @@ def test_a_statement_that_the_server_never_answers_ends_it(
              for each row execute function public.never()"""
     )
 
-    with pytest.raises(DatabaseUnavailable, match="statement timeout") as caught, opened(host) as one:
+    with (
+        pytest.raises(DatabaseUnavailable, match="statement timeout") as caught,
+        opened(host, impatient) as one,
+    ):
         one.publish()
 
     assert "does not get on with it" in str(caught.value.hint)

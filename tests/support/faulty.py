@@ -3,10 +3,10 @@
 The file that FAULTS names holds lines `POINT: DEED`; each time the daemon passes a point, the file is read,
 and a deed found there is done. A point is what `pipeline.run_once` tells its observer (`rename git`,
 `acknowledged`); `*` stands for the rest of a name. Deeds: `kill` (SIGKILL), `hang`, or the name of an errno,
-raised as the system would. Without the file nothing happens: removing it mends everything.
+raised as the system would. Without the file nothing happens: removing it repairs everything.
 
-PATIENCE holds words `MODULE.CONSTANT=SECONDS`, so that a test of a time-out need not wait for as long as an
-operator would.
+SHORTER holds words `NAME=SECONDS`, for the fields of `daemon.timing.Timing` and `db.conninfo.Silence`, so
+that a test of a time-out need not wait for as long as an operator would.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import os
 import signal
 import sys
 import time
+from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc import cli
 from omnicdc.daemon import supervisor
+from omnicdc.daemon.timing import USUAL, Timing
+from omnicdc.db.conninfo import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, __file__)
 FAULTS = "FAULTS"
-PATIENCE = "PATIENCE"
+SHORTER = "SHORTER"
+
+SILENCES = [field.name for field in fields(Silence)]
 
 _run = supervisor.run
 
@@ -68,24 +72,23 @@ def run(
     observe: Callable[[str], None],  # noqa: ARG001 - the command's own, which observes nothing
     *,
     standby: bool = False,
+    timing: Timing = USUAL,
 ) -> None:
-    """Run the daemon with an observer that meets faults."""
-    _run(load, signals, notifier, partial(meet, Path(os.environ.get(FAULTS, os.devnull))), standby=standby)
+    """Run the daemon with an observer that meets faults, and with shorter durations."""
+    words = dict(word.split("=") for word in os.environ.get(SHORTER, "").split())
+    given = {name: float(seconds) for name, seconds in words.items()}
+    silence = Silence(**{name: given.pop(name) for name in SILENCES if name in given})
 
+    def shortened() -> Config:
+        config = load()
+        return replace(config, target=replace(config.target, silence=silence))
 
-def shorten(words: str) -> None:
-    """Set constants of omnicdc's modules."""
-    for word in words.split():
-        name, _, seconds = word.partition("=")
-        module, _, constant = name.rpartition(".")
-        where = import_module(f"omnicdc.{module}")
-        assert hasattr(where, constant), name
-        setattr(where, constant, float(seconds))
+    observer = partial(meet, Path(os.environ.get(FAULTS, os.devnull)))
+    _run(shortened, signals, notifier, observer, standby=standby, timing=replace(timing, **given))  # type: ignore[arg-type]
 
 
 def main() -> None:
     """Be the command."""
-    shorten(os.environ.get(PATIENCE, ""))
     supervisor.run = run
     cli.main()
 

@@ -148,13 +148,13 @@ def test_a_pipe_is_read_once_and_its_password_kept() -> None:
 
 
 def test_a_password_file_that_gives_no_answer_is_waited_for_no_longer_than_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """A pipe without a writer, as a mount that hangs, blocked every command, whatever its `--timeout`."""
-    monkeypatch.setattr(configuration, "PASSWORD_S", 0.01)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    found = target(OMNICDC_DSN=DAEMON, OMNICDC_PASSWORD_FILE=str(pipe))
+    given = {"HOME": "/nonexistent", "OMNICDC_DSN": DAEMON, "OMNICDC_PASSWORD_FILE": str(pipe)}
+    found = configuration.load({}, given, uid=1000, password_s=0.01).target
 
     with pytest.raises(DatabaseUnavailable, match=rf"password_file {pipe}: no answer within 0\.1 s"):
         found.login(0.1)

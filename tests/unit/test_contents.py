@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from support.written import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
 from omnicdc.errors import RegistryError
-from omnicdc.files.contents import LARGEST, Contents, content, look_into, understand
+from omnicdc.files.contents import Contents, ParseLimits, content, look_into, understand
 from omnicdc.files.manifest import describe
 from omnicdc.filesystem.atomic import replace
 from omnicdc.formats.item import same
@@ -217,7 +217,7 @@ def test_what_two_readers_read_in_two_ways_is_told_in_both() -> None:
     assert entry["status"] == {"to YAML 1.2": "on", "to YAML 1.1": True}
 
 
-def large(size: int = LARGEST) -> bytes:
+def large(size: int = ParseLimits().whole) -> bytes:
     """Return a file of ours that is larger than `size`; without one, it would take minutes to parse."""
     entry = written(registry_of("project", {IDS[0]: project()}))
     head, dash, rest = entry.partition(b"- ")
@@ -236,16 +236,12 @@ def test_a_large_file_edited_by_hand_is_not_parsed_as_a_whole() -> None:
     assert time.process_time() - started < 20  # seconds; the parsing alone takes a minute
 
 
-def test_of_a_large_file_that_is_not_ours_it_is_said_that_it_was_not_looked_at(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """How large is left to the test before this one."""
-    monkeypatch.setattr("omnicdc.files.contents.LARGEST", 100_000)
-    monkeypatch.setattr("omnicdc.files.contents.ODDEST", 10_000)
+def test_a_large_file_that_is_not_laid_out_as_ours_is_reported_as_not_parsed() -> None:
+    """The test before this one has the real limits."""
     other = large(100_000).replace(b"origin: cmp_db", b"origin: 'cmp_db'")
 
     with pytest.raises(RegistryError, match=f"{len(other)} bytes laid out in another way take too long"):
-        understand(Items(), other)
+        understand(Items(), other, ParseLimits(whole=100_000, entries=10_000))
 
 
 def test_a_large_file_with_one_broken_entry_is_refused_with_the_line() -> None:

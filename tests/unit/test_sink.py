@@ -14,7 +14,6 @@ import pytest
 import structlog
 from support.pipe import FullPipe
 
-from omnicdc.log import sink
 from omnicdc.log.events import configure, drain
 
 if TYPE_CHECKING:
@@ -49,12 +48,9 @@ def test_a_full_pipe_holds_up_nobody_and_its_lines_come_in_order() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_what_does_not_fit_is_dropped_and_counted_where_it_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sink, "CAPACITY", 5000)
+def test_what_does_not_fit_is_dropped_and_counted_where_it_is_missing() -> None:
     with FullPipe() as pipe, os.fdopen(os.dup(pipe.writing), "w") as stream:
-        configure("info", stream)
+        configure("info", stream, capacity=5000)
         log = structlog.get_logger()
 
         for number in range(500):
