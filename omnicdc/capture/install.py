@@ -19,11 +19,6 @@ from omnicdc.registries.rows import qualified
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_HOW_TO_RUN = "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n"
-
-_PINNED = "-- From here on a bare name is PostgreSQL's own.\nset search_path = pg_catalog, pg_temp;\n\n"
-"""For the scripts: else an operator of another user's could get into a constraint of omnicdc's tables."""
-
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
@@ -74,7 +69,7 @@ def install(
             # name are not.
             conn.execute("set local search_path = pg_catalog, pg_temp")
             # Before anything else: what others left behind would run with the installer's rights.
-            conn.execute(_no_foreign())
+            conn.execute(sql.foreign())
             _remove_hollow(conn)
             conn.execute(sql.roles().text)
             _restore_policies(conn, target)
@@ -175,69 +170,8 @@ def uninstall(conn: db.Connection, *, attempts: Attempts = USUAL) -> None:
         ):
             attempts.limit(conn)
             conn.execute("set local search_path = pg_catalog, pg_temp")
-            conn.execute(_no_foreign())
+            conn.execute(sql.foreign())
             conn.execute(sql.uninstall().text)
-
-
-def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()) -> str:
-    """Return the SQL of a first installation, for a DBA to read and to run in psql as the table's owner."""
-    allow = pgsql.SQL(
-        "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
-    )
-    found = pgsql.SQL(
-        "select pg_catalog.set_config('omnicdc.table', "
-        "{}::pg_catalog.regclass::pg_catalog.oid::pg_catalog.text, false);\n"
-    )
-    lacking, grant = sql.executes()
-    parts = [
-        _HOW_TO_RUN,
-        found.format(qualified(table).as_string()).as_string(),
-        _PINNED,
-        _no_foreign().as_string(),
-        "\n",
-        allow.format(list(allowed)).as_string(),
-        sql.publications().text,
-        sql.roles().text,
-        "\nset role omnicdc_owner;\n",
-        lacking.text,
-        "\nreset role;\n",
-        grant.text,
-        "\nset role omnicdc_owner;\n",
-    ]
-    for migration in sql.migrations():
-        done = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n").format(
-            migration.version, migration.script.name
-        )
-        parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
-    parts += ["\n" + function.text for function in sql.functions()]
-    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
-    watch = pgsql.SQL(
-        "\nset lock_timeout = {};\n"
-        "select omnicdc.watch(current_setting('omnicdc.table')::oid::regclass, {});\nreset search_path;\n"
-    ).format(USUAL.lock_timeout, list(watched))
-    return "".join([*parts, watch.as_string()])
-
-
-def tables_script() -> str:
-    """Return the SQL that creates omnicdc's tables and nothing else.
-
-    A subscriber of a publication that carries these tables runs it.
-    """
-    migrations = (migration.script.text for migration in sql.migrations())
-    return "".join(
-        [
-            _HOW_TO_RUN,
-            _PINNED,
-            sql.roles().text,
-            "\nset role omnicdc_owner;\n",
-            *migrations,
-            "\nreset role;\nreset search_path;\n",
-        ]
-    )
-
-
-def _no_foreign() -> pgsql.Composed:
-    return pgsql.SQL(sql.foreign().text).format(known=pgsql.Literal(sql.signatures()))
 
 
 def _pending(conn: db.Connection) -> list[sql.Migration]:

@@ -45,6 +45,7 @@ def install(
     """
     from omnicdc import db
     from omnicdc.capture import install as installation
+    from omnicdc.capture.script import script, tables_script
     from omnicdc.capture.watch_list import derive
     from omnicdc.registries.scanners import scanners
 
@@ -52,11 +53,7 @@ def install(
     watched = derive(scanners().values()).fields
     if only_print or print_tables:
         with written():
-            click.echo(
-                installation.tables_script()
-                if print_tables
-                else installation.script(config.table, watched, allowed=allowed)
-            )
+            click.echo(tables_script() if print_tables else script(config.table, watched, allowed=allowed))
         return
     with db.connect(config.target) as conn:
         changed = installation.install(conn, config.table, watched, allowed=allowed)

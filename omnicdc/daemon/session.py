@@ -145,8 +145,8 @@ def _lock_consumer_name(
         waited += 0.2
 
 
-def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
-    watch = derive(scanners().values())
+def _identity(conn: db.Connection) -> Identity:
+    """Return which cluster this is. Raises DatabaseUnavailable for one that takes no writes."""
     found = db.fetch_one(conn, "identity")
     if found["standby"]:
         raise DatabaseUnavailable(
@@ -160,6 +160,12 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
             hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its "
             f"maintenance ends",
         )
+    return Identity(found["system_identifier"], found["timeline"])
+
+
+def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
+    watch = derive(scanners().values())
+    identity = _identity(conn)
     capture = look_at_capture(conn, watch)
     capture.report()
     root, kept = config.require_root(), config.state_dir
@@ -171,7 +177,7 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
     state = State(
         config=config,
         watch=watch,
-        identity=Identity(found["system_identifier"], found["timeline"]),
+        identity=identity,
         inputs=inputs,
         files=files,
         manifest=ManifestFile(root, kept),

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psycopg import sql as pgsql
+
 if TYPE_CHECKING:
     from typing import LiteralString
 
@@ -109,9 +111,10 @@ def executes() -> tuple[Script, Script]:
     return _script(_installed() / "functions/lacking_functions.sql"), _script(_installed() / "executes.sql")
 
 
-def foreign() -> Script:
-    """Refuse if there is anything in the schema that is not omnicdc's; `{known}` stands for its functions."""
-    return _script(_installed() / "foreign.sql")
+def foreign() -> pgsql.Composed:
+    """Refuse if there is anything in the schema that is not omnicdc's."""
+    text = _script(_installed() / "foreign.sql").text
+    return pgsql.SQL(text).format(known=pgsql.Literal(signatures()))
 
 
 def uninstall() -> Script:

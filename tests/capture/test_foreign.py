@@ -12,7 +12,7 @@ from capture.sessions import psql
 from support.evidence import every
 
 from omnicdc import db
-from omnicdc.capture import install
+from omnicdc.capture import install, script
 from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError
 from omnicdc.registries.scanners import scanners
@@ -115,7 +115,7 @@ def test_it_is_refused_by_name_and_nothing_of_it_is_run(
 
 def test_the_printed_script_refuses_it_as_well(cmp: Cmp) -> None:
     cmp.conn.execute("create view omnicdc.mine as select 1")
-    said = psql(cmp.dsn, install.script("projects", WATCHED))
+    said = psql(cmp.dsn, script.script("projects", WATCHED))
 
     assert said.returncode == 3
     assert "not omnicdc's: omnicdc.mine, which is no table" in said.stderr

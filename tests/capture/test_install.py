@@ -12,7 +12,7 @@ from capture.sessions import backend, dump, psql, waits_for_a_lock
 from support.host import until
 
 from omnicdc import db
-from omnicdc.capture import install
+from omnicdc.capture import install, script
 from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.errors import LockBusy, SchemaMismatch
@@ -66,7 +66,7 @@ def test_psql_runs_the_printed_script_to_the_same_end(bare: Cmp) -> None:
     with db.connect(bare.dsn) as conn:
         install.uninstall(conn)
 
-    said = psql(bare.dsn, install.script("projects", WATCHED))
+    said = psql(bare.dsn, script.script("projects", WATCHED))
 
     assert said.returncode == 0, said.stderr
     assert dump(bare) == by_python
@@ -76,7 +76,7 @@ def test_psql_runs_the_printed_script_to_the_same_end(bare: Cmp) -> None:
 
 
 def test_a_script_that_fails_leaves_nothing(bare: Cmp) -> None:
-    said = psql(bare.dsn, install.script("no_such_table", WATCHED))
+    said = psql(bare.dsn, script.script("no_such_table", WATCHED))
 
     assert said.returncode != 0
     assert bare.value("select to_regnamespace('omnicdc')") is None

@@ -17,7 +17,7 @@ from support.cmp import TABLE, Cmp
 from support.host import until
 
 from omnicdc import db
-from omnicdc.capture import install
+from omnicdc.capture import install, script
 from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.delivery.status import status
@@ -78,9 +78,9 @@ def test_install_refuses_where_a_publication_would_carry_its_tables(bare: Cmp, s
 
 def test_the_printed_script_refuses_as_install_does(bare: Cmp) -> None:
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
-    refused = psql(bare.dsn, install.script("projects", WATCHED))
+    refused = psql(bare.dsn, script.script("projects", WATCHED))
     there = exists(bare)
-    done = psql(bare.dsn, install.script("projects", WATCHED, allowed=["everything"]))
+    done = psql(bare.dsn, script.script("projects", WATCHED, allowed=["everything"]))
 
     assert refused.returncode
     assert "publication everything is for all tables" in refused.stderr
@@ -176,7 +176,7 @@ def test_a_subscriber_of_all_tables_goes_on(bare: Cmp) -> None:
         with pytest.raises(ConfigError):
             installed(bare)
         follows(bare, other, "after the refusal")
-        tables = psql(other.dsn, install.tables_script())
+        tables = psql(other.dsn, script.tables_script())
         installed(bare, "everything")
         bare.value("select omnicdc.release_canary()::text")
         follows(bare, other, "beside omnicdc")
@@ -200,7 +200,7 @@ def test_without_the_tables_a_subscriber_really_stops(bare: Cmp) -> None:
         )
 
         assert other.value("select count(*) from projects where name = 'never replicated'") == 0
-        assert psql(other.dsn, install.tables_script()).returncode == 0
+        assert psql(other.dsn, script.tables_script()).returncode == 0
         until(lambda: other.value("select count(*) from projects"), "it goes on once it has the tables")
 
 
