@@ -38,14 +38,14 @@ types: $(VENV)/dev ## mypy, strict, tests as well
 	$(BIN)/mypy
 
 unit: $(VENV)/dev ## the tests that need nothing
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q -m "not server" --ignore tests/demo --ignore tests/faults --ignore tests/systemd
 
 faults: $(VENV)/dev ## break it on purpose, for half an hour, with every long test, and write docs/how-it-was-tried.md
 	$(BIN)/python -m pytest tests --campaign --guarantees docs/how-it-was-tried.md -n $(shell expr $$(nproc) + 1) --dist loadgroup
 
 POSTGRES ?= 14 15 16 17 18
 test-pg: $(VENV)/dev ## the database tests on PostgreSQL 14 to 18, fetched into .cache where missing
-	@PYTHONPATH=tests $(BIN)/python -m support.servers $(POSTGRES) -- tests/promises tests/capture tests/integration
+	@PYTHONPATH=tests $(BIN)/python -m support.servers $(POSTGRES) -- tests/promises tests/capture tests/daemon tests/db tests/delivery tests/registries tests/verify
 
 PYTHONS ?= 3.11 3.12 3.13 3.14
 test-python: ## all tests on each Python from 3.11 to 3.14 that is installed

@@ -39,13 +39,24 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("steady", derandomize=True, max_examples=25, deadline=None)
 hypothesis.settings.register_profile("explore", print_blob=True, max_examples=200, deadline=None)
 
-pytest_plugins = ["support.evidence"]
+pytest_plugins = ["support.evidence", "support.files", "support.sessions"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")
     keep_one(config)
+
+
+SERVERS = {"server", "small_server", "tiny"}
+"""Fixtures that start one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a server, for `make unit`."""
+    for item in items:
+        if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
 
 
 def pytest_collection_finish() -> None:

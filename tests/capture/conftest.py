@@ -7,30 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import Ear, People
 from support.memory import in_memory
 
 from omnicdc.demo.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from support.cmp import Cmp
-
-
-@pytest.fixture
-def people(cmp: Cmp) -> Iterator[People]:
-    """Who can log in to `cmp`."""
-    people = People(cmp)
-    yield people
-    people.close()
-
-
-@pytest.fixture
-def ear(cmp: Cmp) -> Iterator[Ear]:
-    """Hears the doorbell of `cmp`."""
-    with Ear(cmp) as ear:
-        yield ear
 
 
 @pytest.fixture(scope="module")

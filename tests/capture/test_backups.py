@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from capture.sessions import People
 from psycopg import sql as pgsql
+from support.sessions import People
 
 from omnicdc import db
 from omnicdc.capture import install

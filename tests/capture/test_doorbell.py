@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import prepared
+from support.sessions import prepared
 
 from omnicdc import db
 from omnicdc.capture.doorbell import Doorbell
@@ -16,8 +16,8 @@ from omnicdc.daemon.signals import SignalFlags
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from capture.sessions import Ear
     from support.cmp import Cmp
+    from support.sessions import Ear
 
 NEVER_S = 120.0
 

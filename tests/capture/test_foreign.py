@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import psql
 from support.evidence import every
+from support.sessions import psql
 
 from omnicdc import db
 from omnicdc.capture import install, script
@@ -20,8 +20,8 @@ from omnicdc.registries.scanners import scanners
 if TYPE_CHECKING:
     from typing import LiteralString
 
-    from capture.sessions import People
     from support.cmp import Cmp
+    from support.sessions import People
 
 WATCHED = derive(scanners().values()).fields
 

@@ -42,7 +42,7 @@ FREE = (0, 1, 2, 3, 5, 17, 24)
 
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[str]:
-    """A server with the smallest lock table; its autovacuum is off, so that nobody else takes locks."""
+    """A server with the smallest lock table; its autovacuum is off, so that no other process takes locks."""
     server = EmbeddedServer(
         Path(tempfile.mkdtemp(prefix="omnicdc-locks-")),
         {"fsync": "off", "autovacuum": "off", "max_connections": "12", "max_locks_per_transaction": "10"},

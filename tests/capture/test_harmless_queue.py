@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from capture.sessions import Ear
 from support.cmp import TABLE, Cmp
+from support.sessions import Ear
 
 from omnicdc import db
 from omnicdc.capture import install

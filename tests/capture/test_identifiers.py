@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from capture.sessions import People
 from psycopg import sql as pgsql
+from support.sessions import People
 
 from omnicdc import db
 from omnicdc.capture import install

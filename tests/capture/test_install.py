@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import backend, dump, psql, waits_for_a_lock
 from support.host import until
+from support.sessions import backend, dump, psql, waits_for_a_lock
 
 from omnicdc import db
 from omnicdc.capture import install, script

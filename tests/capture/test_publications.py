@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from capture.sessions import psql
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import until
+from support.sessions import psql
 
 from omnicdc import db
 from omnicdc.capture import install, script

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from capture.sessions import prepared
+from support.sessions import prepared
 
 from omnicdc import db
 from omnicdc.capture.reader import reading

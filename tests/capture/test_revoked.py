@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import People
 from support.host import Host
 from support.inside import opened
+from support.sessions import People
 
 from omnicdc import db
 from omnicdc.capture import install

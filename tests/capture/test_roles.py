@@ -23,8 +23,8 @@ from omnicdc.registries.scanners import scanners
 if TYPE_CHECKING:
     from typing import LiteralString
 
-    from capture.sessions import People
     from support.cmp import Cmp
+    from support.sessions import People
 
 CONSUMER: LiteralString = """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline,
     generation, host, root, version) values ('x', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""

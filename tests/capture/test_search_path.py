@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     import psycopg
-    from capture.sessions import People
     from support.cmp import Cmp
+    from support.sessions import People
 
 WATCHED = derive(scanners().values()).fields
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from capture.sessions import Ear
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import until
+from support.sessions import Ear
 
 from omnicdc import db
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import prepared
 from psycopg import IsolationLevel
 from psycopg import errors as pg
+from support.sessions import prepared
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from capture.sessions import dump, psql
+from support.sessions import dump, psql
 
 from omnicdc import db
 from omnicdc.capture import install

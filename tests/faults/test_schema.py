@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 import pytest
-from capture.sessions import People
 from psycopg import errors as pg
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
@@ -27,6 +26,7 @@ from support.faulty import FAULTS, PROGRAM
 from support.frozen import freeze
 from support.host import COMMAND, DEADLINE_S, Host, until
 from support.place import PROJECTS, Place, Writers
+from support.sessions import People
 from support.terminal import on_a_terminal
 
 from omnicdc import db

@@ -22,12 +22,12 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from capture.sessions import People
 from psycopg import errors as pg
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.faulty import FAULTS, PROGRAM
 from support.host import COMMAND, PROJECT, REGISTRIES, Host, until
+from support.sessions import People
 from support.terminal import on_a_terminal
 
 from omnicdc.db import sql

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 import yaml
 from psycopg import sql as pgsql
 
@@ -103,10 +104,11 @@ class Files:
         return [report.detail for report in self.verify_all().registries]
 
 
-def own_database(server: str) -> Iterator[str]:
-    """Give a database of our own.
+@pytest.fixture(scope="module")
+def database(server: str) -> Iterator[str]:
+    """A database of the module's own.
 
-    Most tests here need no capture, and a table is sooner made than a database.
+    Most of these tests need no capture, and a table is sooner made than a database.
     """
     name = pgsql.Identifier(f"omnicdc_files_{os.getpid()}")
     with psycopg.connect(server, autocommit=True) as admin:
@@ -115,10 +117,20 @@ def own_database(server: str) -> Iterator[str]:
         admin.execute(pgsql.SQL("drop database {} with (force)").format(name))
 
 
-def fresh_files(dsn: str, root: Path) -> Iterator[Files]:
-    """Give the files of an empty CMP in this database, which nobody else uses."""
-    with Cmp(dsn) as cmp, db.connect(dsn) as conn:
+@pytest.fixture
+def files(database: str, tmp_path: Path) -> Iterator[Files]:
+    """The files of an empty CMP."""
+    with Cmp(database) as cmp, db.connect(database) as conn:
         conn.execute("drop schema if exists elsewhere cascade")
         conn.execute("drop table if exists projects cascade")
         conn.execute(TABLE)
-        yield Files(cmp, conn, root)
+        yield Files(cmp, conn, tmp_path)
+
+
+@pytest.fixture
+def rocket(files: Files) -> str:
+    """A project among others, published; its id."""
+    files.cmp.fill(5)
+    project = files.cmp.upsert("Rocket", key="rocket", domain="space", github_url=ROCKET)
+    files.publish()
+    return project

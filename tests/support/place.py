@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import LiteralString
 
-    from capture.sessions import People
-
     from omnicdc.delivery.verdict import Verdict
     from support.cmp import Cmp
+    from support.sessions import People
 
 PROJECTS = 120
 """How many a served CMP holds at first."""

@@ -1,7 +1,7 @@
 """Compares what a registry host serves with a full rebuild, and waits for a barrier first.
 
 A comparison of files is only fair when nothing is on its way to them: every test that makes one calls this
-module, and tests/unit/test_claims.py sees to it.
+module, and tests/project/test_claims.py sees to it.
 """
 
 from __future__ import annotations

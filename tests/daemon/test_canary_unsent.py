@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from capture.sessions import People
     from support.host import Daemon, Host
+    from support.sessions import People
 
 
 class Systemd:

@@ -18,9 +18,9 @@ from omnicdc.delivery.retention import Retention
 from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
-    from capture.sessions import People
     from support.cmp import Cmp
     from support.host import Host
+    from support.sessions import People
 
 
 def register(

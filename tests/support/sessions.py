@@ -9,10 +9,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
+import pytest
 from psycopg import sql as pgsql
-from support.host import DEADLINE_S
 
 from omnicdc.demo.embedded import bundled
+from support.host import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +134,18 @@ class People:
                 conn.execute(pgsql.SQL("drop owned by {} cascade").format(name))
             for name in map(pgsql.Identifier, reversed(self._names)):
                 conn.execute(pgsql.SQL("drop role {}").format(name))
+
+
+@pytest.fixture
+def people(cmp: Cmp) -> Iterator[People]:
+    """The roles that can log in to `cmp`."""
+    people = People(cmp)
+    yield people
+    people.close()
+
+
+@pytest.fixture
+def ear(cmp: Cmp) -> Iterator[Ear]:
+    """Hears the doorbell of `cmp`."""
+    with Ear(cmp) as ear:
+        yield ear

@@ -13,9 +13,9 @@ from omnicdc.delivery.status import status
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from capture.sessions import People
     from support.cmp import Cmp
     from support.host import Host
+    from support.sessions import People
 
 
 @pytest.mark.parametrize("whose", [pgsql.SQL("database"), pgsql.SQL("role")], ids=["database", "role"])
