@@ -40,7 +40,7 @@ PARTITIONS: list[tuple[str, str]] = [
         "",
     ),
     ("", "update apps set status = 'attached'"),
-    ("alter table projects detach partition apps", "update apps set status = 'nobody cares'"),
+    ("alter table projects detach partition apps", "update apps set status = 'detached'"),
     ("ATTACH", "insert into projects (name, type) values ('again', 'APP')"),
     ("drop table apps", ""),
     ("truncate others", ""),

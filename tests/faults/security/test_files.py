@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def test_a_rewritten_file_keeps_its_mode_and_owner_whatever_the_umask(
     cmp: Cmp, host: Host, umask: int, evidence: Evidence
 ) -> None:
-    """P2: no user may read or write a registry who could not before.
+    """P2: no user gets more rights on a registry file than before.
 
     All users may read a new registry, as far as the umask allows, and only its owner may write it.
     """
@@ -108,7 +108,7 @@ def test_no_symbolic_link_leads_a_write_out_of_the_root(
 ) -> None:
     """P2: a user who may write below the root cannot make the daemon write outside it.
 
-    A link in the place of a file does not do it, and a link in the place of a directory does not, either.
+    Neither a link in the place of a file nor a link in the place of a directory leads a write outside.
     """
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     places = [*PLACES, *DIRECTORIES][:: scale(4, 1)]

@@ -164,7 +164,7 @@ def test_no_namesake_of_a_writer_is_run(
     assert traps.executed() == ["bool(oid,regclass) as postgres"]
     evidence(
         "P4",
-        f"namesakes of operators and functions in a schema open to all, first in everybody's search_path "
+        f"namesakes of operators and functions in a schema open to all, first in every user's search_path "
         f"({path})",
         times=created,
         found=f"none was run by {len(done)} commands, the daemon or the triggers",

@@ -45,7 +45,7 @@ def test_a_scan_that_takes_too_long_is_held_and_the_others_go_on(
             "create or replace function public.sleep(public.shape) returns text language sql as 'select "
             "($1).what'"
         )
-    until(lambda: host.projects()[project]["github_url"] == "https://github.com/acme/artemis", "healed")
+    until(lambda: host.projects()[project]["github_url"] == "https://github.com/acme/artemis", "recovered")
 
     assert "in time" in held["reason"]
     assert "statement_timeout" in held["hint"]
