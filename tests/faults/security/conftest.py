@@ -6,20 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.security.traps import Traps
-from support.sessions import People
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.cmp import Cmp
-
-
-@pytest.fixture
-def people(cmp: Cmp) -> Iterator[People]:
-    """The login roles of one test."""
-    people = People(cmp)
-    yield people
-    people.close()
+    from support.sessions import People
 
 
 @pytest.fixture
