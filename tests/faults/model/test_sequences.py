@@ -100,7 +100,7 @@ EVIDENCE = {
     ("capture", "installed", "pruned", "slept"): (
         "P1 P5 P8",
         (
-            "triggers disabled, and enabled by hand; watched columns dropped, the capture installed again, "
+            "triggers disabled, and enabled manually; watched columns dropped, the capture installed again, "
             "the log pruned while the daemon slept"
         ),
         "found automatically, and published before any `wait` reported it",

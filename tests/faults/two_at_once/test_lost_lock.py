@@ -36,7 +36,7 @@ def test_two_daemons_do_not_serve_one_root_after_the_lock_was_lost(
     for number in range(rounds):
         first = host.daemon(OMNICDC_POLL_S="60")
         cmp.arrived()
-        lose_the_lock(host, LOSSES[number % 3], tmp_path / f"aside{number}")
+        lose_the_lock(host, LOSSES[number % 3], tmp_path / f"moved{number}")
         second = host.starting(OMNICDC_CONSUMER="other")
         if serves(second):
             served += 1
@@ -82,11 +82,11 @@ def serves(daemon: Daemon) -> bool:
     return False
 
 
-def lose_the_lock(host: Host, loss: str, aside: Path) -> None:
-    """Take the locked file away."""
+def lose_the_lock(host: Host, loss: str, destination: Path) -> None:
+    """Remove or replace the locked file, or move its directory to `destination`."""
     lock = host.root / LOCK
     if loss == "moved away":
-        (host.root / "governance").rename(aside)
+        (host.root / "governance").rename(destination)
     else:
         lock.unlink()
     if loss == "replaced":

@@ -36,7 +36,7 @@ os.setresgid({OTHER_USER}, {OTHER_USER}, {OTHER_USER})
 os.setresuid({OTHER_USER}, {OTHER_USER}, {OTHER_USER})
 omnicdc.cli.main()
 """
-"""Runs the command as the user `nobody`, who may not even read the directory where omnicdc is installed."""
+"""Runs the command as another user, which may not even read the directory where omnicdc is installed."""
 
 MOUNTED_ELSEWHERE = (
     'mkdir -p "$1" && mount --bind "$0" "$1" && export OMNICDC_ROOT="$1" && shift && exec "$@"'
@@ -177,7 +177,7 @@ def test_a_second_daemon_is_refused_through_mounts_and_namespaces(
 def test_a_second_daemon_of_another_user_is_refused(cmp: Cmp, scale: Scale, evidence: Evidence) -> None:
     """P8: root comes after the service's user, or the service's user comes after root.
 
-    A user who may not even open the lock gets the reason.
+    If a user may not even open the lock, the daemon reports why.
     """
     if os.geteuid():
         pytest.skip("another user can only be tried by root")
