@@ -2,7 +2,7 @@
 
 Hostile, and of few kinds, so that they meet.
 
-What happens with it is in `tests/faults/test_model.py`.
+What happens with it is in `tests/faults/model/`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the faults showed.
+"""The results of the fault tests.
 
-A pytest plugin that counts, rolls seeded dice, and writes the table of docs/how-it-was-tried.md.
+A pytest plugin with random numbers that a seed repeats. It writes the tables of docs/how-it-was-tried.md.
 
-A test of tests/faults runs short with the others, and at full length with --campaign. It tells what it did,
-how often, and what it found; what fails or is skipped is told by the plugin.
+A test of tests/faults is short in a usual run, and has its full length with --campaign. A test that passes
+reports what it did, how often, and what it found. The plugin reports the tests that fail or are skipped.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "killed", "connection", "disk", "data", "schema", "time_travel", "load", "two_at_once", "bulk_loss",
-    "hands", "model", "security",
+    "external_changes", "model", "security",
 )  # fmt: skip
-"""In the order of the page; each is a directory tests/faults/FAMILY or a file tests/faults/test_FAMILY.py."""
+"""In the order of the page. The tests of a family are in the directory tests/faults/FAMILY/."""
 
 SEED = "OMNICDC_TEST_SEED"
 STEADY = "20261123"
-"""The seed of a short run, so that a green one stays green; a campaign draws its own."""
+"""The seed of a short run, so that each short run tries the same. A campaign draws a seed of its own."""
 
 MARKS = ("<!-- tried -->", "<!-- /tried -->")
 
@@ -50,7 +50,7 @@ class Row:
 
     family: str
     promises: str
-    deed: str
+    action: str
     times: int
     found: str
     verdict: str = HOLDS
@@ -60,13 +60,13 @@ class Scale(Protocol):
     """Chooses between a short run and a campaign."""
 
     def __call__(self, short: int, campaign: int) -> int:
-        """Return how often to do it."""
+        """Return one of the two numbers: how often a test does something."""
 
 
 class Evidence(Protocol):
-    """Takes down what a test did; called at its end, when its claims hold."""
+    """Records what a test did. A test calls it at its end, when its claims hold."""
 
-    def __call__(self, promises: str, deed: str, *, times: int, found: str) -> None:
+    def __call__(self, promises: str, action: str, *, times: int, found: str) -> None:
         """Add a line: which promises (`P1 P3`), what was done to break them, how often, and the result."""
 
 
@@ -78,7 +78,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "campaign: too long for every run; needs --campaign")
-    # The processes of pytest-xdist inherit it.
+    # The processes of pytest-xdist inherit the seed.
     drawn = str(random.SystemRandom().randrange(10**9)) if config.option.campaign else STEADY
     os.environ.setdefault(SEED, drawn)
     if config.option.guarantees and not hasattr(config, "workerinput"):
@@ -106,47 +106,50 @@ def _limit_s(item: pytest.Item) -> float:
 def every(step: int, cases: Iterable[Any]) -> list[Any]:
     """Return cases of one kind as parameters.
 
-    Every `step`-th one is always tried, the others in a campaign.
+    Every run tries each `step`-th case. A campaign tries all cases.
     """
     return [
-        pytest.param(case, marks=pytest.mark.campaign) if place % step else case
-        for place, case in enumerate(cases)
+        pytest.param(case, marks=pytest.mark.campaign) if index % step else case
+        for index, case in enumerate(cases)
     ]
 
 
 @pytest.fixture
 def scale(request: pytest.FixtureRequest) -> Scale:
-    """How often to do something: (short, campaign)."""
+    """How often a test does something: `scale(short, campaign)`."""
     campaign = request.config.option.campaign
     return lambda short, long: long if campaign else short
 
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest) -> random.Random:
-    """Chance that is the test's own, and the same again with the same seed."""
+    """Random numbers of one test. The same seed gives the same numbers.
+
+    They depend on the test's name and parameters, and not on its file: a test that moves draws the same.
+    """
     sys.stdout.write(f"{SEED}={os.environ[SEED]}\n")
-    test, _, _ = request.node.nodeid.partition("@")  # pytest-xdist adds the group
-    return random.Random(f"{os.environ[SEED]} {test}")
+    return random.Random(f"{os.environ[SEED]} {request.node.name}")
 
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Evidence:
-    """Take down what was done."""
+    """Record what the test did."""
 
-    def tell(promises: str, deed: str, *, times: int, found: str) -> None:
-        record_property("evidence", asdict(Row(family_of(request.node.nodeid), promises, deed, times, found)))
+    def add(promises: str, action: str, *, times: int, found: str) -> None:
+        row = Row(family_of(request.node.nodeid), promises, action, times, found)
+        record_property("evidence", asdict(row))
 
-    return tell
+    return add
 
 
 def family_of(nodeid: str) -> str:
-    """Return the family that a test belongs to: the name of its directory, or of its file."""
-    found = re.match(r"tests/faults/(?:test_)?(\w+?)(?:/|\.py)", nodeid)
+    """Return a test's family, which is its directory in tests/faults; "" for other tests."""
+    found = re.search(r"faults/(\w+)/test_\w+\.py", nodeid)
     return found[1] if found else ""
 
 
 class _Page:
-    """Gathers the lines of all tests, and writes the page when they have ended."""
+    """Collects the lines of all tests, and writes the page at the end of the run."""
 
     def __init__(self, page: Path) -> None:
         self._page = page
@@ -157,10 +160,10 @@ class _Page:
         if not family_of(report.nodeid):
             return
         if report.when == "call" and report.passed:
-            told: list[tuple[str, Any]] = report.user_properties
-            self._rows += [Row(**line) for name, line in told if name == "evidence"]
+            properties: list[tuple[str, Any]] = report.user_properties
+            self._rows += [Row(**line) for name, line in properties if name == "evidence"]
         elif report.failed or report.skipped:
-            self._rows.append(_untold(report))
+            self._rows.append(_without_evidence(report))
 
     def pytest_sessionfinish(self) -> None:
         before, mark, rest = self._page.read_text("utf-8").partition(MARKS[0])
@@ -172,7 +175,8 @@ class _Page:
         self._page.write_text(text, "utf-8")
 
 
-def _untold(report: pytest.TestReport) -> Row:
+def _without_evidence(report: pytest.TestReport) -> Row:
+    """Return the line of a test that failed or was skipped."""
     name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
     if report.failed:
         return Row(family_of(report.nodeid), "", name, 0, "see the test's output", FAILS)
@@ -181,31 +185,31 @@ def _untold(report: pytest.TestReport) -> Row:
 
 
 def table(rows: Iterable[Row], minutes: float) -> list[str]:
-    """Return the page's lines: what was tried where and for how long, then a table for each family."""
+    """Return the page's lines: where the tests ran, for how long, then a table for each family."""
     by_family: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_family[row.family].append(row)
     verdicts = Counter(row.verdict for rows in by_family.values() for row in rows)
-    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items(), reverse=True))
+    summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items(), reverse=True))
     where = (
         f"omnicdc {omnicdc.__version__}, {_postgres()}, Python {platform.python_version()}, "
         f"Linux {platform.release()}"
     )
     spent = f"seed {os.environ[SEED]}; {minutes:.0f} minutes on {os.cpu_count()} processors"
-    lines = [f"{where}, {spent}. Of {verdicts.total()} lines: {told}."]
+    lines = [f"{where}, {spent}. Of {verdicts.total()} lines: {summary}."]
     for family in FAMILIES:
         lines += _of_family(family, by_family.get(family, []))
     return lines
 
 
 def _postgres() -> str:
-    """Name the server that most of it is tried on."""
+    """Return name and version of the server that most tests use."""
     given = os.environ.get("OMNICDC_TEST_DSN")
     if given:
         with psycopg.connect(given) as conn:
             return f"PostgreSQL {conn.info.parameter_status('server_version')}"
-    said = subprocess.run([bundled() / "postgres", "--version"], check=True, capture_output=True, text=True)
-    return said.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
+    answer = subprocess.run([bundled() / "postgres", "--version"], check=True, capture_output=True, text=True)
+    return answer.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
 
 
 def _of_family(family: str, rows: list[Row]) -> list[str]:
@@ -218,9 +222,9 @@ def _of_family(family: str, rows: list[Row]) -> list[str]:
         "| what was done | times | what was found | promises | verdict |",
         "|---|--:|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda row: (row.verdict != HOLDS, row.deed)):
+    for row in sorted(rows, key=lambda row: (row.verdict != HOLDS, row.action)):
         cells: tuple[Any, ...] = (
-            row.deed,
+            row.action,
             f"{row.times:,}" if row.times else "-",
             row.found,
             row.promises,

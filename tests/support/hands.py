@@ -2,8 +2,8 @@
 
 Nothing is asked or checked.
 
-`test_hands` has more of them, with what each must be answered by; here they are a few among all else that
-happens.
+`tests/faults/external_changes/` has more of them, with what each must be answered by; here they are a few
+among all else that happens.
 """
 
 from __future__ import annotations
