@@ -260,6 +260,7 @@ def test_with_alert_an_externally_changed_file_stays_until_the_registry_changes(
     reported = [event["registry"] for event in daemon.events if event["event"] == "drift_found"]
     daemon.stop()
     daemon = host.daemon(**env)
+    daemon.wait_for("drift_found")
     stayed = host.raw(PROJECT)
     cmp.upsert("now it changes")
     cmp.arrived()
@@ -267,7 +268,10 @@ def test_with_alert_an_externally_changed_file_stays_until_the_registry_changes(
         copy.read_text() for copy in (host.state / "drift").iterdir() if copy.name.startswith("PROJECT")
     ]
 
+    again = [event["registry"] for event in daemon.events if event["event"] == "drift_found"]
+
     assert reported.count("PROJECT_REGISTRY_V1.yaml") == 1
+    assert again == ["PROJECT_REGISTRY_V1.yaml"]
     assert stayed == b"projects: mine\n"
     assert "now it changes" in host.raw(PROJECT).decode()
     assert set(copies) == {"projects: mine\n"}

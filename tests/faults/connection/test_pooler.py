@@ -31,6 +31,7 @@ def test_a_pooler_that_shares_sessions_is_refused_by_name(
         refused = host.run("run", OMNICDC_DSN=dsn)
 
     assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
     assert {"transaction": "a pooler in transaction mode", "statement": "as in statement mode"}[
         mode
     ] in refused.stderr
