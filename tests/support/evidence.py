@@ -33,7 +33,7 @@ FAMILIES = (
     "killed", "connection", "disk", "data", "schema", "time_travel", "load", "two_at_once", "bulk_loss",
     "hands", "model", "security",
 )  # fmt: skip
-"""In the order of the page; each is a file tests/faults/test_FAMILY.py."""
+"""In the order of the page; each is a file tests/faults/test_FAMILY.py or a directory tests/faults/FAMILY."""
 
 SEED = "OMNICDC_TEST_SEED"
 STEADY = "20261123"
@@ -140,8 +140,8 @@ def evidence(request: pytest.FixtureRequest, record_property: Callable[[str, obj
 
 
 def family_of(nodeid: str) -> str:
-    """Return the family that a test belongs to: its file's."""
-    found = re.search(r"faults/test_(\w+)\.py", nodeid)
+    """Return the family that a test belongs to: its directory's, or its file's."""
+    found = re.search(r"faults/(?:test_)?(\w+)(?:/|\.py)", nodeid)
     return found[1] if found else ""
 
 
