@@ -231,7 +231,7 @@ def test_a_row_on_a_lost_block(tmp_path: Path, evidence: Evidence) -> None:
             until(lambda: cmp.wait().status == "quarantined", "the row is quarantined")
             found = quarantined_rows(host)
             others = {entry["status"] for entry in host.canonical().values()}
-            cmp.conn.execute("update projects set name = 'written anew' where id = %s", [lost])
+            cmp.conn.execute("update projects set name = 'written again' where id = %s", [lost])
             until(lambda: cmp.wait().status == "published", "published after the repair")
             assert_files_show(host, read_rows(cmp))
             assert_verified(host, lost)
