@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("steady", derandomize=True, max_examples=25, deadline=None)
 hypothesis.settings.register_profile("explore", print_blob=True, max_examples=200, deadline=None)
 
+pytest.register_assert_rewrite("faults")  # the helpers in its directories explain a failed assert, too
 pytest_plugins = ["support.evidence", "support.files", "support.sessions"]
 
 
