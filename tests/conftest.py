@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
-from support.fresh import FreshServer, keep_one
+from support.fresh_server import FreshServer, keep_one
 from support.host import Host
 from support.memory import in_memory
 from support.pace import Pace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.host import Host
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc.capture import install

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.host import Host
-from support.inside import opened
+from support.session import opened
 from support.sessions import People
 
 from omnicdc import db

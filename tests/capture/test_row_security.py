@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from support.evidence import every
 from support.host import Host
-from support.inside import opened
+from support.session import opened
 from support.sessions import People
 
 from omnicdc import db

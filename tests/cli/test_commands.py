@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.evidence import every
 from support.host import COMMAND
-from support.inside import publish
+from support.session import publish
 
 from omnicdc.cli import COMMANDS
 

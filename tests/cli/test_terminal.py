@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT
-from support.inside import publish
+from support.session import publish
 from support.terminal import GREEN, RED, on_a_terminal
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_type, cast, get_type_hints
 
 import pytest
 from click.testing import CliRunner
-from support.hands import file_instead
+from support.external_changes import file_instead
 from support.host import CANONICAL, Host
 
 from omnicdc.cli import omnicdc

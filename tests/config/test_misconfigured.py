@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusing import Asking, Peer
+from support.refusing_peer import Asking, Peer
 
 from omnicdc import db
 from omnicdc.db.conninfo import Target

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from support.host import DEADLINE_S
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc.capture.doorbell import Wakeup

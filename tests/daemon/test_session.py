@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 from support.host import CANONICAL, until
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
     from support.host import Host
-    from support.inside import Opened
+    from support.session import Opened
 
     from omnicdc.model import Fault
 

@@ -15,7 +15,7 @@ from support.evidence import every
 from support.host import COMMAND, DEADLINE_S, process, until
 from support.pooler import needs_pooler, running
 from support.proxy import Proxy
-from support.refusing import Peer
+from support.refusing_peer import Peer
 
 from omnicdc import db
 from omnicdc.clients import GenesisClient

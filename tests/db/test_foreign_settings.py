@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql as pgsql
 from psycopg.conninfo import make_conninfo
 from support.host import Host
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc import verify as verification
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from support.cmp import Cmp
-    from support.inside import Opened
+    from support.session import Opened
 
     from omnicdc.config.settings import Config
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from support.host import Host
-from support.inside import opened
 from support.pooler import needs_pooler, pooler
+from support.session import opened
 
 from omnicdc import db
 from omnicdc import verify as verification

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from support.host import until
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc.db import sql

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc.daemon.periodic import PeriodicTasks

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-from support.written import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
+from support.sample_files import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
 from omnicdc.errors import RegistryError
 from omnicdc.files.contents import Contents, ParseLimits, content, look_into, understand

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.moment import at_the_call
+from support.audit_hook import at_the_call
 
 from omnicdc.errors import ConfigError, LockBusy
 from omnicdc.files.lock import LOCK, RootLock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.written import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
+from support.sample_files import IDS, SCANNERS, entries_of, project, read_back, registry_of, rows, written
 
 from omnicdc.formats.canonical import Members
 from omnicdc.formats.inventory import Elements

@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support import inside
+from support import session
 from support.host import until
-from support.hung import hung_mount
+from support.hung_mount import hung_mount
 
 from omnicdc import db, verify
 from omnicdc.daemon import once
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
     from support.host import Host
-    from support.inside import Opened
+    from support.session import Opened
 
     from omnicdc.delivery.verdict import Verdict
 
@@ -55,7 +55,7 @@ PATIENT = Timing(publication_wait_s=20.0, start_wait_s=20.0, first_start_wait_s=
 def opened(
     host: Host, timing: Timing = PATIENT, most: int | None = MOST, **env: str
 ) -> AbstractContextManager[Opened]:
-    return inside.opened(host, timing, most, **env)
+    return session.opened(host, timing, most, **env)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 from support.host import until
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db, state
 from omnicdc.delivery.status import status
@@ -17,7 +17,7 @@ from omnicdc.delivery.status import status
 if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.host import Host
-    from support.inside import Opened
+    from support.session import Opened
 
 ATLAS = "https://github.com/acme/atlas"
 PROJECTS = "governance/registry/projects"

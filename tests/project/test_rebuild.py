@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.host import CANONICAL
-from support.inside import publish
 from support.rebuild import assert_as_rebuilt, rebuilt
+from support.session import publish
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

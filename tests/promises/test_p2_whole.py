@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 WAVE = """
 update projects
-   set status = %(wave)s,
+   set status = %(update)s,
        metadata_ = jsonb_build_object(
-         'github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+         'github_url', format('https://github.com/acme/%%s-%%s', %(update)s::text, key))
 """
 """One transaction that alters every entry of every registry."""
 
@@ -29,16 +29,16 @@ update projects p set status = o.status from projects o
 
 
 def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P2: readers read all files without a pause while every entry of every file changes in waves."""
-    projects, waves = scale(50, 500), scale(15, 50)
+    """P2: readers read all files without a pause while every entry of every file changes in updates."""
+    projects, updates = scale(50, 500), scale(15, 50)
     cmp.fill(projects)
-    cmp.conn.execute(WAVE, {"wave": "w000000"})
+    cmp.conn.execute(WAVE, {"update": "w000000"})
     host.daemon()
-    readers = [Reader(host.root, "waves") for _ in range(scale(1, 2))]
+    readers = [Reader(host.root, "updates") for _ in range(scale(1, 2))]
     number = 0
-    while number < waves or not all(reader.many() for reader in readers):
+    while number < updates or not all(reader.many() for reader in readers):
         number += 1
-        cmp.conn.execute(WAVE, {"wave": f"w{number:06}"})
+        cmp.conn.execute(WAVE, {"update": f"w{number:06}"})
     cmp.arrived()
     found = [reader.end() for reader in readers]
 

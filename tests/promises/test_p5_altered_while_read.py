@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from support.inside import opened
+from support.session import opened
 
 from omnicdc.errors import DatabaseUnavailable
 from omnicdc.pipeline import SCANS, run_once

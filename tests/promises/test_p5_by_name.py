@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.hands import file_instead
+from support.external_changes import file_instead
 from support.host import CANONICAL, INVENTORY, Daemon, Host
 
 from omnicdc.clients import GenesisClient

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.cmp import undo
 from support.evidence import every
-from support.hands import file_instead
+from support.external_changes import file_instead
 from support.host import CANONICAL, DEADLINE_S, INVENTORY, PROJECT, Host
 
 from omnicdc import db

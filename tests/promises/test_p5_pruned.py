@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.hands import file_instead
+from support.external_changes import file_instead
 from support.host import INVENTORY
 
 from omnicdc import db

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from support.cmp import TABLE
 from support.host import Host, until
-from support.inside import opened
+from support.session import opened
 
 from omnicdc import db
 from omnicdc.capture import install

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.hands import file_instead, swap
+from support.external_changes import file_instead, swap
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Host, until
 
 if TYPE_CHECKING:

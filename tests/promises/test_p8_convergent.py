@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.hands import put_at_once
+from support.external_changes import put_at_once
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
 from support.rebuild import assert_as_rebuilt, rebuilt
 
@@ -119,7 +119,7 @@ def move_away(tree: Path, host: Host) -> None:
     tree.rename(host.root.parent / f"away{len([*host.root.parent.iterdir()])}")
 
 
-HARMS: list[Callable[[Host], None]] = [
+DAMAGES: list[Callable[[Host], None]] = [
     gone, emptied, cut, edited, linked, linked_to_nothing, directories, pipes, leftovers, no_tree,
     no_manifest, no_state, garbled_manifest, restored_from_a_backup,
 ]  # fmt: skip
@@ -146,7 +146,7 @@ def test_a_start_converges(cmp: Cmp, host: Host) -> None:
     daemon, content = served(cmp, host)
     daemon.kill()
 
-    for harm in [*HARMS, edited_with_the_same_time]:
+    for harm in [*DAMAGES, edited_with_the_same_time]:
         harm(host)
         run_to_the_end(host.config(), Stop(), lambda _point: None)
         assert right(host, content), harm.__name__
@@ -160,7 +160,7 @@ def test_a_poll_converges(cmp: Cmp, host: Host) -> None:
     """
     _, content = served(cmp, host, OMNICDC_POLL_S="0.05")
 
-    for harm in HARMS:
+    for harm in DAMAGES:
         harm(host)
         until(partial(right, host, content), harm.__name__)
         until((host.root / MANIFEST).exists, f"the manifest after {harm.__name__}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.host import PROJECT
-from support.inside import opened
+from support.session import opened
 
 from omnicdc.errors import RegistryError
 from omnicdc.model import Change, Fault

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from omnicdc.config import settings as configuration
-from support.faulty import PROGRAM
+from support.faulty_command import PROGRAM
 from support.warm import Warm, can_start
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Host:
             **COUNTED,
         }
         self.program: tuple[str, ...] = (COMMAND,)
-        """What starts a daemon: the installed command, or `support.faulty` in its place."""
+        """What starts a daemon: the installed command, or `support.faulty_command` in its place."""
         self.cold = False
         """Whether commands are started by an exec, as a shell does.
 

@@ -32,7 +32,7 @@ _FIRST = "10000000-"
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class PlannedWrite:
     """One transaction.
 
     What it writes and deletes, what it rolls back to a savepoint, and whether all of it is undone.
@@ -46,18 +46,18 @@ class Deed:
     @property
     def single(self) -> bool:
         """Whether it is one statement by itself."""
-        return self == Deed()
+        return self == PlannedWrite()
 
 
-def deed(seed: str, writer: int, number: int) -> Deed:
+def deed(seed: str, writer: int, number: int) -> PlannedWrite:
     """Return what a writer's transaction of this number does."""
     dice = random.Random(f"{seed} {writer} {number}")
     if dice.random() < 0.5:
-        return Deed()
+        return PlannedWrite()
     others = dice.sample(range(1, PROJECTS), dice.randrange(1, PROJECTS))
     parted = dice.randrange(len(others) + 1)
     spoilt = dice.sample(range(PROJECTS), dice.choice([0, 0, 2]))
-    return Deed((0, *others[:parted]), (*others[parted:],), (*spoilt,), undone=dice.random() < 0.2)
+    return PlannedWrite((0, *others[:parted]), (*others[parted:],), (*spoilt,), undone=dice.random() < 0.2)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -3,7 +3,7 @@
 It prints one JSON object: how often it read, and what was wrong. Most reads look only whether the file is
 whole; every so often it is parsed, and its statuses must be those of one transaction:
 
-waves: every project has the same one, and it never goes back (w000, w001, ...).
+updates: every project has the same one, and it never goes back (w000, w001, ...).
 swaps: each number below the count of the projects is there once.
 """
 
@@ -87,7 +87,7 @@ def statuses(name: str, data: bytes) -> list[str]:
 
 def main(root: Path, kind: str, rest_s: float) -> None:
     """Read until the input ends."""
-    registries = (CANONICAL, PROJECT, INVENTORY) if kind == "waves" else (CANONICAL, PROJECT)
+    registries = (CANONICAL, PROJECT, INVENTORY) if kind == "updates" else (CANONICAL, PROJECT)
     reads, last, wrong = 0, dict.fromkeys(registries, ""), []
     sys.stdout.write("reading\n")
     sys.stdout.flush()
@@ -108,7 +108,7 @@ def main(root: Path, kind: str, rest_s: float) -> None:
             continue
         if kind == "swaps" and sorted(seen, key=int) != [str(number) for number in range(len(seen))]:
             wrong.append(f"{name}: parts of a transaction: {sorted(seen)}")
-        if kind == "waves" and seen:
+        if kind == "updates" and seen:
             if len({*seen}) != 1 or seen[0] < last[name]:
                 wrong.append(
                     f"{name}: parts of several transactions, or back: {last[name]}, {sorted({*seen})}"

@@ -1,4 +1,4 @@
-"""A daemon that looks often at its files, and a CMP whose projects change in waves."""
+"""A daemon that looks often at its files, and a CMP whose projects change in updates."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from support.harms import own
+from support.file_damage import own
 from support.host import Daemon, Host, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.cmp import Cmp
-    from support.waves import Waves
+    from support.numbered_updates import NumberedUpdates
 
 
 @dataclass
 class Scene:
-    """A daemon that looks often, and waves of changes."""
+    """A daemon that looks often, and updates of changes."""
 
     cmp: Cmp
     host: Host
-    waves: Waves
+    updates: NumberedUpdates
     daemon: Daemon
 
     def kept(self) -> set[bytes]:
@@ -39,20 +39,20 @@ class Scene:
         assert not [event for event in self.daemon.events if event["event"] == "session_lost"]
 
     def goes_on(self) -> None:
-        """One more wave arrives, and all is right."""
-        self.cmp.arrived(self.waves.next())
-        until(self.waves.right, "right")
+        """One more update arrives, and all is right."""
+        self.cmp.arrived(self.updates.next())
+        until(self.updates.right, "right")
         self.alive()
 
 
 @contextmanager
-def stream(waves: Waves, pause_s: float = 0.01) -> Iterator[None]:
+def stream(updates: NumberedUpdates, pause_s: float = 0.01) -> Iterator[None]:
     """Have CMP change all the time."""
     done = threading.Event()
 
     def write() -> None:
         while not done.wait(pause_s):
-            waves.next()
+            updates.next()
 
     thread = threading.Thread(target=write)
     thread.start()

@@ -169,9 +169,9 @@ def _become(request: dict[str, Any], streams: list[int]) -> Callable[[], None]:
     sys.argv = ["omnicdc", *arguments]
     gc.enable()
     if program == "faulty":
-        from support import faulty  # noqa: PLC0415 - imported before, by the server
+        from support import faulty_command  # noqa: PLC0415 - imported before, by the server
 
-        return faulty.main
+        return faulty_command.main
     from omnicdc import cli  # noqa: PLC0415 - as above
 
     return cli.main
@@ -184,7 +184,7 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(omnicdc.__path__, "omnicdc."):
         if not module.name.startswith(("omnicdc.demo", "omnicdc.__main__", "omnicdc.cli.demo")):
             import_module(module.name)
-    import_module("support.faulty")
+    import_module("support.faulty_command")
 
 
 def _to_the_end(command: Callable[[], None]) -> NoReturn:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.written import IDS, SCANNERS, STAMP, project, registry_of, rows, written
+from support.sample_files import IDS, SCANNERS, STAMP, project, registry_of, rows, written
 
 from omnicdc.formats.item import ABSENT, compare
 from omnicdc.model import Inputs

@@ -18,8 +18,8 @@ import pytest
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.cmp import TABLE, Cmp
-from support.faulty import PROGRAM, SHORTER
-from support.fresh import FreshServer
+from support.faulty_command import PROGRAM, SHORTER
+from support.fresh_server import FreshServer
 from support.host import Host, until
 from support.memory import in_memory
 from support.proxy import Proxy

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from support.waves import put_back
+from support.numbered_updates import put_back
 
 from omnicdc.filesystem.exchange import exchange
 

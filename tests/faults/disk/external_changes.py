@@ -21,15 +21,15 @@ def check_edit_without_backup(trial: Trial, failure: Failure, reason: str) -> No
     with failure:
         path.write_text(edit)
         event = trial.daemon.wait_for("held", after=seen, registry=path.name)
-        token = trial.waves.next()
+        token = trial.updates.next()
         verdict = trial.cmp.wait(token)
-        others = {name: trial.waves.shown(name) for name in (CANONICAL, INVENTORY)}
+        others = {name: trial.updates.shown(name) for name in (CANONICAL, INVENTORY)}
         assert (verdict.status, path.read_text()) == ("held", edit)
-        assert set(others.values()) == {trial.waves.number}
+        assert set(others.values()) == {trial.updates.number}
         assert reason in event["reason"]
         assert event["hint"]
     until(lambda: trial.cmp.wait(token).status == "published", "published once the failure is gone")
-    until(trial.waves.right, "correct once the failure is gone")
+    until(trial.updates.right, "correct once the failure is gone")
     trial.assert_alive()
 
     assert edit in backups(trial.host)

@@ -97,7 +97,7 @@ def test_a_missing_or_replaced_directory_is_reported_and_created_again(
             trial.check(moved_away(registry.parent, replacement), "", frozenset([CANONICAL]))
         for tree in trees:
             tree.rename(host.root.parent / f"removed {len([*host.root.parent.iterdir()])}")
-            until(trial.waves.right, "created again without a change of CMP")
+            until(trial.updates.right, "created again without a change of CMP")
     trial.assert_alive()
 
     assert [*outside.iterdir()] == []
@@ -139,7 +139,7 @@ def test_a_missing_permission_is_reported_and_waited_for(
         with with_mode(host.state, 0o000):
             (registry.parents[1] / "projects/LOCAL_OVERRIDES_V1.yaml").write_text("overrides: []\n")
             trial.daemon.wait_for("input_fault")
-            trial.cmp.arrived(trial.waves.next())
+            trial.cmp.arrived(trial.updates.next())
     trial.assert_alive()
 
     assert registry.stat().st_uid == UNPRIVILEGED

@@ -16,7 +16,7 @@ from faults.disk.block_device import Disk
 from faults.disk.mounts import run_or_skip
 from faults.disk.trial import ALL, Trial, start_trial
 from support.host import REGISTRIES, Daemon, Host, until
-from support.waves import Waves
+from support.numbered_updates import NumberedUpdates
 
 from omnicdc.files.manifest import MANIFEST
 
@@ -42,17 +42,19 @@ def test_an_aborted_file_system_keeps_the_last_good_files(
     trial = start_trial(cleanup, cmp, Host(disk.place / "host", cmp.dsn), projects=1000)
     times = scale(1, 8)
     for _ in range(times):
-        trial.waves.next()
+        trial.updates.next()
         time.sleep(dice.random() * 0.1)  # the moment is the fault
         run_or_skip("mount", "-o", "remount,abort", disk.place)
-        until(lambda: trial.waves.acknowledged() == trial.waves.number, "the latest wave is acknowledged")
-        verdict, late = trial.cmp.wait(), trial.waves.behind()
+        until(
+            lambda: trial.updates.acknowledged() == trial.updates.number, "the latest update is acknowledged"
+        )
+        verdict, late = trial.cmp.wait(), trial.updates.behind()
         assert verdict.status == ("held" if late else verdict.status)
         trial.assert_alive()
         trial.daemon.stop()
         disk.mount_again()
         trial.daemon = trial.host.daemon()
-        until(trial.waves.right, "correct after the next start")
+        until(trial.updates.right, "correct after the next start")
 
     evidence(
         "P2 P3 P5 P8",
@@ -112,10 +114,10 @@ def check_start_on_failing_disk(trial: Trial, disk: Disk) -> None:
 
 
 def assert_disk_holds_latest_wave(trial: Trial, disk: Disk, where: Path) -> None:
-    """Check that all registries show the latest wave after a power cut."""
+    """Check that all registries show the latest update after a power cut."""
     with disk.after_a_power_cut(where) as place:
-        found = {name: trial.waves.shown(name, place / "host/root") for name in REGISTRIES}
-    assert found == dict.fromkeys(REGISTRIES, trial.waves.number)
+        found = {name: trial.updates.shown(name, place / "host/root") for name in REGISTRIES}
+    assert found == dict.fromkeys(REGISTRIES, trial.updates.number)
 
 
 def test_after_a_power_cut_every_file_is_complete_and_holds_all_that_was_acknowledged(
@@ -128,18 +130,18 @@ def test_after_a_power_cut_every_file_is_complete_and_holds_all_that_was_acknowl
     disk = Disk(cleanup, tmp_path)
     host = Host(disk.place / "host", cmp.dsn)
     cleanup.callback(host.close)
-    waves, done = Waves(cmp, host), threading.Event()
+    updates, done = NumberedUpdates(cmp, host), threading.Event()
 
     def write() -> None:
         while not done.is_set():
-            waves.next()
+            updates.next()
 
     thread = threading.Thread(target=write)
     thread.start()
     times, seen = scale(2, 30), 0
     try:
         for number in range(times):
-            seen += cut_power(disk, waves, tmp_path / f"cut-{number}", dice, first=number % 3 == 0)
+            seen += cut_power(disk, updates, tmp_path / f"cut-{number}", dice, first=number % 3 == 0)
     finally:
         done.set()
         thread.join()
@@ -157,9 +159,9 @@ def test_after_a_power_cut_every_file_is_complete_and_holds_all_that_was_acknowl
     )
 
 
-def cut_power(disk: Disk, waves: Waves, where: Path, dice: random.Random, *, first: bool) -> int:
+def cut_power(disk: Disk, updates: NumberedUpdates, where: Path, dice: random.Random, *, first: bool) -> int:
     """Cut the power, with `first` during the first publication. Returns how many registries were there."""
-    host = waves.host
+    host = updates.host
     if first:
         shutil.rmtree(host.root / "governance", ignore_errors=True)
         host.env["OMNICDC_CONSUMER"] = where.name  # has acknowledged nothing yet
@@ -170,19 +172,19 @@ def cut_power(disk: Disk, waves: Waves, where: Path, dice: random.Random, *, fir
     time.sleep(dice.random() * 0.2)  # the moment is the fault
     daemon.process.send_signal(signal.SIGSTOP)
     until(lambda: is_stopped(daemon), "the daemon is stopped")
-    acknowledged = waves.acknowledged()
+    acknowledged = updates.acknowledged()
     with disk.after_a_power_cut(where) as place:
         daemon.kill()
         root, state = place / "host/root", place / "host/state"
-        found = [waves.shown(name, root) for name in REGISTRIES]
+        found = [updates.shown(name, root) for name in REGISTRIES]
         assert min(found) >= acknowledged, (found, acknowledged)
         root.mkdir(parents=True, exist_ok=True)
         elsewhere = {"OMNICDC_ROOT": str(root), "OMNICDC_STATE_DIR": str(state), "OMNICDC_CONSUMER": "next"}
         done = host.run("run", "--once", **elsewhere)
         assert done.returncode == 0, done.stderr
-        assert min(waves.shown(name, root) for name in REGISTRIES) >= max(acknowledged, *found)
+        assert min(updates.shown(name, root) for name in REGISTRIES) >= max(acknowledged, *found)
         assert not [*root.rglob(".*.omnicdc-tmp")]
-    return sum(wave >= 0 for wave in found)
+    return sum(update >= 0 for update in found)
 
 
 def is_stopped(daemon: Daemon) -> bool:

@@ -13,8 +13,8 @@ import pytest
 from faults.disk.mounts import filled, mount_tmpfs, without_inodes
 from faults.disk.trial import ALL, Failure, Trial, readers, start_trial
 from support.host import REGISTRIES, Daemon, Host, until
+from support.numbered_updates import NumberedUpdates
 from support.rebuild import assert_as_rebuilt
-from support.waves import Waves
 
 from omnicdc.files.manifest import MANIFEST
 
@@ -96,7 +96,7 @@ def check_manifest_on_full_disk(trial: Trial, place: Path) -> None:
     seen, manifest = len(trial.daemon.events), trial.host.root / MANIFEST
     before = manifest.read_bytes()
     with filled(place):
-        trial.cmp.arrived(trial.waves.next())
+        trial.cmp.arrived(trial.updates.next())
         event = trial.daemon.wait_for("manifest_not_written", after=seen)
         until(lambda: trial.cmp.consumer("host")["last_error"], "the database holds the error")
         assert manifest.read_bytes() == before
@@ -105,7 +105,7 @@ def check_manifest_on_full_disk(trial: Trial, place: Path) -> None:
 
     assert os.strerror(errno.ENOSPC) in event["error"]
     assert "df" in event["hint"]
-    assert trial.waves.right()
+    assert trial.updates.right()
     trial.assert_alive()
 
 
@@ -134,18 +134,18 @@ def test_a_start_on_a_full_disk_waits_for_room(
     """P3, P5, P8: this is so for the first start, when no file exists, and for a later one."""
     host = Host(tmp_path / "host", cmp.dsn)
     cleanup.callback(host.close)
-    waves = Waves(cmp, host)
+    updates = NumberedUpdates(cmp, host)
     places = mount_tmpfs(cleanup, host.root, "nr_inodes=60"), mount_tmpfs(cleanup, host.state)
     rounds = scale(1, 4)
     for _ in range(rounds):
         for place in places:
             for path in place.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        check_start_during(waves, without_inodes(host.root), "standing_by")
+        check_start_during(updates, without_inodes(host.root), "standing_by")
         shutil.rmtree(host.root / "governance")
         (host.state / "adopted_inventory.json").unlink()
-        check_start_during(waves, filled(host.state), "session_lost")
-        check_start_during(waves, filled(host.root), "held")
+        check_start_during(updates, filled(host.state), "session_lost")
+        check_start_during(updates, filled(host.root), "held")
 
     evidence(
         "P3 P5 P8",
@@ -155,15 +155,15 @@ def test_a_start_on_a_full_disk_waits_for_room(
     )
 
 
-def check_start_during(waves: Waves, failure: Failure, name: str) -> None:
+def check_start_during(updates: NumberedUpdates, failure: Failure, name: str) -> None:
     """Start a daemon; its event of this name reports what it waits for."""
-    waves.next()
+    updates.next()
     with failure:
-        daemon = waves.host.starting(OMNICDC_POLL_S="0.05")
+        daemon = updates.host.starting(OMNICDC_POLL_S="0.05")
         event = daemon.wait_for(name)
         assert os.strerror(errno.ENOSPC) in str(event)
         assert "df " in event["hint"]
-        assert not waves.cmp.wait(timeout_s=0.5).arrived
-    until(waves.right, "published once there is room")
+        assert not updates.cmp.wait(timeout_s=0.5).arrived
+    until(updates.right, "published once there is room")
 
     assert daemon.stop() == 0

@@ -13,7 +13,7 @@ from faults.disk.directories import moved_away
 from faults.disk.external_changes import backups, check_edit_without_backup
 from faults.disk.mounts import filled, mount_tmpfs, read_only
 from faults.disk.trial import Failure, start_trial
-from support.hands import put_at_once
+from support.external_changes import put_at_once
 from support.host import PROJECT, Host, until
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_without_a_state_directory_an_external_change_is_not_overwritten(
         check_edit_without_backup(trial, moved_away(host.state.parent, "/proc"), "")
         shutil.rmtree(host.state)
         put_at_once(host.root / PROJECT, "no backup exists yet, and one can be made")
-        until(trial.waves.right, "the directory is created again")
+        until(trial.updates.right, "the directory is created again")
         assert len(backups(host)) == 1
         trial.check(filled(place), "", frozenset())
 
@@ -82,7 +82,7 @@ def test_a_reload_during_a_failure_does_not_end_the_daemon(
         with fail():
             trial.daemon.process.send_signal(signal.SIGHUP)
             event = trial.daemon.wait_for("session_lost", after=seen)
-            verdict = trial.cmp.wait(trial.waves.next(), timeout_s=0.1)
+            verdict = trial.cmp.wait(trial.updates.next(), timeout_s=0.1)
             refused = host.run("run")
             assert event["error"]
             assert event["hint"]
@@ -90,7 +90,7 @@ def test_a_reload_during_a_failure_does_not_end_the_daemon(
             assert trial.daemon.process.poll() is None
             assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
         trial.daemon.wait_for("recovered", after=seen)
-        until(trial.waves.right, "published once the failure is gone")
+        until(trial.updates.right, "published once the failure is gone")
 
     assert trial.daemon.stop() == 0
     evidence(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.disk.trial import Failure, Trial, readers, start_trial
-from support.faulty import FAULTS, PROGRAM
+from support.faulty_command import FAULTS, PROGRAM
 from support.host import CANONICAL, INVENTORY, PROJECT, Host, until
 from support.rebuild import assert_as_rebuilt
 
@@ -91,7 +91,7 @@ def check_rename_is_repeated(trial: Trial, registry: str, failure: Failure) -> N
     The next fsync of the directory does not report what the failed fsync lost.
     """
     with failure:
-        assert trial.cmp.wait(trial.waves.next()).status == "held"
+        assert trial.cmp.wait(trial.updates.next()).status == "held"
         first = trial.host.stats()[registry]
     until(lambda: trial.cmp.wait().status == "published", "published once the failure is gone")
 

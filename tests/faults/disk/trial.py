@@ -1,4 +1,4 @@
-"""A daemon that serves while CMP changes in waves, and what it promises while something is broken."""
+"""A daemon that serves while CMP changes in updates, and what it promises while something is broken."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from support.host import REGISTRIES, Daemon, Host, until
+from support.numbered_updates import NumberedUpdates
 from support.reader import Reader
-from support.waves import Waves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,9 @@ Failure = AbstractContextManager[object]
 def readers(root: Path, scale: Scale) -> Iterator[None]:
     """Let another process read all files; in a campaign it makes no pause.
 
-    Checks that each file was complete, and that no file showed an older wave again.
+    Checks that each file was complete, and that no file showed an older update again.
     """
-    reader = Reader(root, "waves", scale(5, 0) / 1000)
+    reader = Reader(root, "updates", scale(5, 0) / 1000)
     try:
         yield
     finally:
@@ -38,11 +38,11 @@ def readers(root: Path, scale: Scale) -> Iterator[None]:
 
 @dataclass
 class Trial:
-    """A daemon that serves while CMP changes in waves."""
+    """A daemon that serves while CMP changes in updates."""
 
     cmp: Cmp
     host: Host
-    waves: Waves
+    updates: NumberedUpdates
     daemon: Daemon
 
     def check(
@@ -51,13 +51,13 @@ class Trial:
         """Write during a failure, then end the failure. Returns how many files stayed behind meanwhile.
 
         `reason` must be reported. With `held`, exactly these registries must be held. If `behind` is false,
-        the files of these registries can show the latest wave.
+        the files of these registries can show the latest update.
         """
         seen = len(self.daemon.events)
         with failure:
-            token = self.waves.next()
+            token = self.updates.next()
             verdict = self.cmp.wait(token)
-            late = self.waves.behind()
+            late = self.updates.behind()
             assert verdict.status == ("held" if late or held else verdict.status), (verdict, late)
             assert held is None or late == (held if behind else late & held), (verdict, late)
             if verdict.status == "held":
@@ -69,8 +69,8 @@ class Trial:
                 self._assert_status_names({*late})
             self.assert_alive()
         until(lambda: self.cmp.wait(token).status == "published", "published once the failure is gone")
-        assert not self.waves.behind()
-        until(self.waves.right, "no incomplete file is left")
+        assert not self.updates.behind()
+        until(self.updates.right, "no incomplete file is left")
         self.assert_alive()
         return len(late)
 
@@ -81,8 +81,8 @@ class Trial:
 
     def _assert_status_names(self, late: set[str]) -> None:
         """Check that `status` reports these registries as held."""
-        faults = self.waves.faults()
-        late &= self.waves.behind()  # with a little room, more files fit later
+        faults = self.updates.faults()
+        late &= self.updates.behind()  # with a little room, more files fit later
         assert all(f"{name.rpartition('/')[2]} is held: " in faults for name in late), faults
 
 
@@ -90,5 +90,5 @@ def start_trial(cleanup: ExitStack, cmp: Cmp, host: Host, *, projects: int = 40)
     """Start a daemon that polls often."""
     cleanup.callback(host.close)
     host.env["OMNICDC_POLL_S"] = "0.05"
-    waves = Waves(cmp, host, projects)
-    return Trial(cmp, host, waves, host.daemon())
+    updates = NumberedUpdates(cmp, host, projects)
+    return Trial(cmp, host, updates, host.daemon())

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.host import Host, until
+from support.numbered_updates import NumberedUpdates
 from support.outside import Outside
 from support.scene import Scene
-from support.waves import Waves
 
 from omnicdc.files.manifest import MANIFEST
 
@@ -34,7 +34,7 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
 def scene(cmp: Cmp, host: Host) -> Scene:
     """A host whose daemon serves and polls often."""
     host.env["OMNICDC_POLL_S"] = "0.05"
-    waves = Waves(cmp, host)
-    scene = Scene(cmp, host, waves, host.daemon())
+    updates = NumberedUpdates(cmp, host)
+    scene = Scene(cmp, host, updates, host.daemon())
     until((host.root / MANIFEST).exists, "the manifest")
     return scene

@@ -7,9 +7,9 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from support.harms import ROOT, having, temporary
+from support.file_damage import ROOT, having, temporary
 from support.host import REGISTRIES, until
-from support.waves import put_back
+from support.numbered_updates import put_back
 
 from omnicdc.files.manifest import MANIFEST
 
@@ -53,15 +53,15 @@ def test_an_immutable_or_append_only_file_holds_its_registry_until_the_flag_is_g
 def held_while_flagged(scene: Scene, name: str, place: Path, flag: str) -> None:
     temporary(scene.host.root / name).touch()
     with having(place, flag):
-        token = scene.waves.next()
+        token = scene.updates.next()
         verdict = scene.cmp.wait(token)
         assert verdict.status == "held", (place, flag)
         assert "lsattr" in verdict.hint
         assert str(place) in verdict.hint
-        assert scene.waves.behind() == {name}
+        assert scene.updates.behind() == {name}
         scene.alive()
     until(lambda: scene.cmp.wait(token).status == "published", "published once it may be written")
-    until(scene.waves.right, "right")
+    until(scene.updates.right, "right")
 
 
 def test_owner_mode_and_other_names_of_a_file_are_kept(
@@ -116,11 +116,11 @@ def test_a_link_for_a_directory_does_not_lead_out_of_the_root(
             place = (scene.host.root / name).parent
             place.rename(tmp_path / "away")
             place.symlink_to(outside.place / place.name)
-            verdict = scene.cmp.wait(scene.waves.next())
+            verdict = scene.cmp.wait(scene.updates.next())
             assert verdict.status == "held"
             assert f"{place} leads out of {scene.host.root}" in verdict.detail
             assert verdict.hint
-            assert scene.cmp.wait(scene.waves.next()).status == "held"
+            assert scene.cmp.wait(scene.updates.next()).status == "held"
             outside.assert_untouched()
             put_back(tmp_path / "away", place)
             scene.goes_on()

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.harms import (
-    HARMS,
+from support.file_damage import (
+    DAMAGES,
     LIES,
     ROOT,
-    Harm,
+    Damage,
     bound,
     deleted,
     device,
@@ -28,7 +28,7 @@ from support.harms import (
     replaced,
 )
 from support.host import INVENTORY, PROJECT, REGISTRIES, Host, until
-from support.waves import leftovers
+from support.numbered_updates import leftovers
 
 from omnicdc.files.lock import LOCK
 from omnicdc.files.manifest import MANIFEST, read_manifest
@@ -86,7 +86,7 @@ def test_lock_manifest_and_notes_are_not_written_through_links(
     )
 
 
-def apply_harm(harm: Harm, outside: Outside, path: Path) -> None:
+def apply_harm(harm: Damage, outside: Outside, path: Path) -> None:
     harm(path, outside)
 
 
@@ -99,7 +99,7 @@ def test_a_harmed_manifest_hinders_nothing(
     It is harmed while the daemon serves, and again before a start.
     """
     manifest = scene.host.root / MANIFEST
-    every = [*(partial(apply_harm, harm, outside) for harm in HARMS), *(partial(lie, *it) for it in LIES)]
+    every = [*(partial(apply_harm, harm, outside) for harm in DAMAGES), *(partial(lie, *it) for it in LIES)]
     chosen = dice.sample(every, scale(2, len(every)))
     for harm in chosen:
         harm(manifest)
@@ -212,13 +212,13 @@ def test_in_the_state_directory_no_link_is_followed_and_no_backup_hinders(
             drift.mkdir(exist_ok=True)
             harm(drift / f".{Path(PROJECT).name}.omnicdc-tmp", outside)
             text = replaced(host.root / PROJECT, outside)
-            until(scene.waves.right, "right")
+            until(scene.updates.right, "right")
             assert text in scene.kept()
         (drift / f"{Path(PROJECT).name}.20000101T000000.000000Z").mkdir()
         with having(next(it for it in drift.iterdir() if it.is_file()), "i"):
             for _ in range(7):
                 text = replaced(host.root / PROJECT, outside)
-                until(scene.waves.right, "right")
+                until(scene.updates.right, "right")
                 assert text in scene.kept()
         shutil.rmtree(drift)
         scene.goes_on()

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.harms import (
-    HARMS,
+from support.file_damage import (
+    DAMAGES,
     LINKS,
     ROOT,
     bound,
@@ -28,9 +28,9 @@ from support.harms import (
     temporary,
 )
 from support.host import PROJECT, REGISTRIES, until
+from support.numbered_updates import content
 from support.rebuild import assert_as_rebuilt
 from support.scene import Scene, stream
-from support.waves import content
 
 from omnicdc.files.lock import LOCK
 from omnicdc.files.manifest import MANIFEST, read_manifest
@@ -48,12 +48,12 @@ def test_every_external_change_of_a_registry_is_backed_up_and_repaired(
     scene: Scene, outside: Outside, scale: Scale, dice: random.Random, evidence: Evidence
 ) -> None:
     """P2, P8: the next poll finds it, without a change in CMP. A text is backed up before it is replaced."""
-    every = [(harm, name) for harm in HARMS for name in REGISTRIES] * 2
+    every = [(harm, name) for harm in DAMAGES for name in REGISTRIES] * 2
     chosen = dice.sample(every, scale(9, len(every)))
     texts = 0
     for harm, name in chosen:
         text = harm(scene.host.root / name, outside)
-        until(scene.waves.right, f"{name} {harm.__name__}")
+        until(scene.updates.right, f"{name} {harm.__name__}")
         if text is not None:
             texts += 1
             assert text in scene.kept(), harm.__name__
@@ -61,11 +61,11 @@ def test_every_external_change_of_a_registry_is_backed_up_and_repaired(
             scene.goes_on()
     scene.goes_on()
 
-    assert_as_rebuilt(scene.waves.cmp, scene.host)
+    assert_as_rebuilt(scene.updates.cmp, scene.host)
     evidence(
         "P2 P8",
-        f"a registry harmed in {len(HARMS)} ways beneath the daemon: emptied, cut, edited, deleted, a link, "
-        f"a directory, "
+        f"a registry harmed in {len(DAMAGES)} ways beneath the daemon: emptied, cut, edited, deleted, "
+        f"a link, a directory, "
         "a pipe, a socket, a device, 4 MB of zeros, ...",
         times=len(chosen),
         found=f"each repaired automatically; all {texts} texts of the external changes backed up before; "
@@ -94,10 +94,10 @@ def test_a_foreign_file_at_the_temporary_name_does_not_lead_out_of_the_root(
     ]
     for harm, path in directories:
         harm(temporary(path), outside)
-        verdict = scene.cmp.wait(scene.waves.next())
+        verdict = scene.cmp.wait(scene.updates.next())
         assert verdict.status == "held"
         assert verdict.hint == f"`mv {temporary(path)} {temporary(path)}.aside`"
-        assert len(scene.waves.behind()) == 1
+        assert len(scene.updates.behind()) == 1
         remove(temporary(path))
         scene.goes_on()
 
@@ -127,7 +127,7 @@ def test_an_external_change_while_the_daemon_writes_is_backed_up(
     Some changes come between the daemon's last look at the file and its rename.
     """
     times = scale(8, 400)
-    with stream(scene.waves, 0.0):
+    with stream(scene.updates, 0.0):
         for _ in range(times):
             path = scene.host.root / dice.choice(REGISTRIES)
             time.sleep(dice.random() * 0.01)  # the moment is the fault
@@ -156,7 +156,7 @@ def test_the_daemon_survives_many_external_changes_at_once(
     rolls = [random.Random(dice.random()) for _ in range(4)]
     changes = [partial(meddle, scene.host.root / name, outside) for name in REGISTRIES]
     changes.append(partial(meddle_beside, scene.host, outside))
-    with stream(scene.waves), ThreadPoolExecutor(len(changes)) as pool:
+    with stream(scene.updates), ThreadPoolExecutor(len(changes)) as pool:
         done = [
             pool.submit(busy, change, roll, times // 4) for change, roll in zip(changes, rolls, strict=True)
         ]
@@ -167,14 +167,14 @@ def test_the_daemon_survives_many_external_changes_at_once(
     until(lambda: read_manifest(scene.host.root), "the manifest")
 
     assert all(harmed)
-    assert_as_rebuilt(scene.waves.cmp, scene.host)
+    assert_as_rebuilt(scene.updates.cmp, scene.host)
     evidence(
         "P2 P8",
         "four threads that change files at random, at once: registries, manifest, lock, temporary files, "
         "directories and backups, while projects were written",
         times=sum(harmed),
-        found=f"the daemon lived; the files equal a full rebuild, after {scene.waves.number} waves; nothing "
-        f"outside the root touched",
+        found=f"the daemon lived; the files equal a full rebuild, after {scene.updates.number} updates; "
+        f"nothing outside the root touched",
     )
 
 
@@ -192,10 +192,10 @@ def test_with_alert_an_externally_changed_file_stays_and_is_reported_once(
         text = replaced(path, outside)
         scene.daemon.wait_for("held", after=seen, registry=path.name)
         until(lambda: scene.cmp.wait().status == "held", "acknowledged as held")
-        assert f"{path.name} is held: cannot keep a copy" in scene.waves.faults()
+        assert f"{path.name} is held: cannot keep a copy" in scene.updates.faults()
         drift.unlink()
         scene.daemon.wait_for("drift_found", after=seen, registry=path.name)
-        until(lambda: not scene.waves.faults(), "no fault any more")
+        until(lambda: not scene.updates.faults(), "no fault any more")
         warnings = [event for event in scene.daemon.events[seen:] if event["level"] == "warning"]
         assert path.read_bytes() == text
         assert text in scene.kept()

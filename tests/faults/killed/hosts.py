@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from support.crowd import Crowd
 from support.host import DEADLINE_S, REGISTRIES, Daemon, Host, until
 from support.ledger import Ledgers
+from support.load import Load
 from support.rebuild import assert_as_rebuilt
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from support.cmp import Cmp
-    from support.crowd import Found
     from support.evidence import Scale
+    from support.load import Found
 
 
 class KilledHost:
     """A registry host whose daemons are killed, and what the killed daemons left."""
 
-    def __init__(self, where: Path, cmp: Cmp, crowd: Crowd, seed: str) -> None:
+    def __init__(self, where: Path, cmp: Cmp, load: Load, seed: str) -> None:
         self.host = Host(where, cmp.dsn)
         self.dice = random.Random(f"{seed} {where.name}")
         self.daemon: Daemon | None = None
@@ -39,7 +39,7 @@ class KilledHost:
         self.leftovers: Counter[tuple[Kill | None, str]] = Counter()
         """How often each kind of kill left something unfinished."""
         self.longest_takeover_s = 0.0
-        self._cmp, self._crowd, self._seed, self._ledgers = cmp, crowd, seed, Ledgers(seed)
+        self._cmp, self._crowd, self._seed, self._ledgers = cmp, load, seed, Ledgers(seed)
 
     def new_host(self) -> KilledHost:
         """Return another host, on which nothing was ever published."""
@@ -111,12 +111,12 @@ class Scenario:
         seed = f"{dice.random()}"
         roots = [where / f"host{number}" / "root" for number in range(hosts)]
         cmp.fill(30)
-        self.crowd = Crowd(
+        self.load = Load(
             cmp.dsn, seed, roots, readers=scale(1, 2), rest_s=scale(5, 0) / 1000, through=through
         )
-        self.targets = [KilledHost(root.parent, cmp, self.crowd, seed) for root in roots]
+        self.targets = [KilledHost(root.parent, cmp, self.load, seed) for root in roots]
         self.cmp = cmp
-        self.crowd.start()
+        self.load.start()
 
     def run_side_by_side(self, actions: Sequence[Callable[[KilledHost], None]]) -> None:
         """Run all actions. Each host runs its share, at the same time as the others."""
@@ -141,14 +141,14 @@ class Scenario:
 
         No transaction is lost, and no reader found anything wrong.
         """
-        written = self.crowd.rest()
+        written = self.load.rest()
         with closing(self.cmp.connect()) as conn:
             self.cmp.upsert("the last", github_url="https://github.com/acme/last", conn=conn)
         daemons = [target.daemon or target.host.starting() for target in self.targets]
         for daemon in daemons:
             daemon.wait_for("serving")
         self.cmp.arrived()
-        found = self.crowd.end()
+        found = self.load.end()
         for target, daemon in zip(self.targets, daemons, strict=True):
             target.check_files()
             assert_as_rebuilt(self.cmp, target.host)
@@ -161,6 +161,6 @@ class Scenario:
 
     def close(self) -> None:
         """End all processes."""
-        self.crowd.close()
+        self.load.close()
         for target in self.targets:
             target.host.close()

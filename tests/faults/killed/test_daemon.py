@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.killed.hosts import Kill, KilledHost, Moment, Scenario
-from support.faulty import FAULTS, PROGRAM
+from support.faulty_command import FAULTS, PROGRAM
 from support.host import COMMAND, DEADLINE_S, REGISTRIES
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from faults.killed.hosts import Scenario
 from support.cmp import TABLE, Cmp
-from support.fresh import FreshServer
+from support.fresh_server import FreshServer
 from support.host import Daemon, Host, until
 from support.memory import in_memory
 
@@ -102,7 +102,7 @@ def smart(scenario: Scenario, server: EmbeddedServer) -> None:
     with closing(scenario.cmp.connect()) as admin:
         os.kill(int((server.directory / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
         until(partial(refuses, scenario.cmp), "it accepts no connections")
-        before = scenario.crowd.confirmed
+        before = scenario.load.confirmed
         until(lambda: all(map(int.__lt__, before, target.transactions_shown())), "published meanwhile")
         admin.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and "
@@ -205,7 +205,7 @@ def recovered_after_s(scenario: Scenario, daemon: Daemon, shut_down: Callable[[]
     target.check_files()
     daemon.wait_for("session_lost", after=seen)
     daemon.wait_for("recovered", after=seen, failure="session_lost")
-    took, confirmed = time.monotonic() - started_at, scenario.crowd.confirmed
+    took, confirmed = time.monotonic() - started_at, scenario.load.confirmed
     scenario.cmp.arrived()
     target.check_files()
     assert all(map(int.__le__, confirmed, target.transactions_shown()))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
-from support.fresh import FreshServer
+from support.fresh_server import FreshServer
 from support.host import Host
 from support.memory import in_memory
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.frozen import freeze
+from support.frozen_daemon import freeze
 from support.host import INVENTORY, Host, until
 from support.rebuild import assert_as_rebuilt
 

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
-from support.drawn import IDS, excluded, override, urls, values
-from support.hands import HANDS
+from support.external_changes import EXTERNAL_CHANGES
 from support.host import REGISTRIES
-from support.world import World
+from support.strategies import IDS, excluded, override, urls, values
+from support.system import System
 
 from omnicdc.files.manifest import ANNOUNCED, MANIFEST
 
@@ -98,9 +98,9 @@ class Shared:
     def database(self) -> str:
         """Make a database, which replaces the last example's; returns its connection string."""
         with psycopg.connect(self.server.dsn(), autocommit=True) as admin:
-            admin.execute("drop database if exists world with (force)")
-            admin.execute("create database world strategy file_copy")
-        return self.server.dsn("world")
+            admin.execute("drop database if exists system with (force)")
+            admin.execute("create database system strategy file_copy")
+        return self.server.dsn("system")
 
 
 class Machine(RuleBasedStateMachine):
@@ -127,22 +127,22 @@ class Machine(RuleBasedStateMachine):
             "OMNICDC_REFRESH_S": "0.3",
         }
         self.where = Path(tempfile.mkdtemp(prefix="omnicdc-model-"))
-        self.world = World(self.shared.server, self.shared.database(), self.where, env, self.shared.counts)
+        self.system = System(self.shared.server, self.shared.database(), self.where, env, self.shared.counts)
         self.writer(0).run(MANY, IDS[:count])
 
     def writer(self, number: int) -> Writer:
-        return self.world.writers[number]
+        return self.system.writers[number]
 
     # Genesis writes.
 
     @step("written", writer=writers, project=ids, values=values)
     def upsert(self, writer: int, project: str, values: dict[str, Any]) -> None:
-        row = {name: value for name, value in self._encoded(values).items() if name != self.world.gone}
+        row = {name: value for name, value in self._encoded(values).items() if name != self.system.gone}
         self.writer(writer).run(_upsert(list(row)), project, *row.values())
 
     @step("written", writer=writers, first=ids, count=counts, column=st.sampled_from(COLUMNS), values=values)
     def update(self, writer: int, first: str, count: int, column: str, values: dict[str, Any]) -> None:
-        if column != self.world.gone:
+        if column != self.system.gone:
             statement = (
                 "update projects set {} = %s, updated_at = clock_timestamp() where id = any (%s::uuid[])"
             )
@@ -157,7 +157,7 @@ class Machine(RuleBasedStateMachine):
 
     @step("written", writer=writers, count=counts)
     def insert(self, writer: int, count: int) -> None:
-        if self.world.gone != "metadata_":
+        if self.system.gone != "metadata_":
             self.writer(writer).run(MANY, IDS[:count])
 
     @step("written", writer=writers, project=ids)
@@ -203,109 +203,109 @@ class Machine(RuleBasedStateMachine):
     @step("written", writer=writers)
     def prepare(self, writer: int) -> None:
         if token := self.writer(writer).prepare():
-            self.world.prepared.append(token)
+            self.system.prepared.append(token)
 
     @precondition(lambda self: self.wake == "poll")
     @step("written", how=st.sampled_from(["commit", "rollback"]))
     def end_prepared(self, how: LiteralString) -> None:
-        self.world.end_prepared(how)
+        self.system.end_prepared(how)
 
     # The daemon meets faults.
 
     @step("started")
     def start(self) -> None:
-        self.world.start()
+        self.system.start()
 
     @step("signalled", how=st.sampled_from(["SIGTERM", "SIGHUP", "SIGSTOP"]))
     def send(self, how: str) -> None:
-        self.world.signal(signal.Signals[how])
+        self.system.signal(signal.Signals[how])
 
     @step("killed")
     def kill(self) -> None:
-        self.world.signal(signal.SIGKILL)
+        self.system.signal(signal.SIGKILL)
 
     @step("killed at", point=st.sampled_from(POINTS))
     def kill_at(self, point: str) -> None:
-        self.world.faults.write_text(f"{point}: kill\n")
+        self.system.faults.write_text(f"{point}: kill\n")
 
     @step(
         "disk", step=st.sampled_from(DISK), name=st.sampled_from(["*", *NAMES]), error=st.sampled_from(ERRORS)
     )
     def fail_at(self, step: str, name: str, error: str) -> None:
-        self.world.faults.write_text(f"{step} {name}: {error}\n")
+        self.system.faults.write_text(f"{step} {name}: {error}\n")
 
     @step("slept")
     def sleep(self) -> None:
-        self.world.sleep()
+        self.system.sleep()
 
     # The server ends connections, or restarts.
 
     @step("terminated")
     def terminate(self) -> None:
-        self.world.terminate()
+        self.system.terminate()
 
     @step("restarted", how=st.sampled_from(["SIGINT", "SIGQUIT"]))
     def restart(self, how: str) -> None:
-        self.world.restart(signal.Signals[how])
+        self.system.restart(signal.Signals[how])
 
     # Users change files, the capture, and what they write.
 
     @step(
         "external change",
         place=st.sampled_from([*REGISTRIES, *REGISTRIES, *BESIDE]),
-        change=st.sampled_from([*HANDS]),
+        change=st.sampled_from([*EXTERNAL_CHANGES]),
     )
     def change_file(self, place: str, change: str) -> None:
         if change == "edit_in_secret" and (place in BESIDE or not self.sweep):
             change = "edit"
-        self.world.witness.touched.add(place)
+        self.system.commits.touched.add(place)
         with suppress(OSError):  # a daemon may write the file at the same time
-            HANDS[change](self.world.host.root / place)
+            EXTERNAL_CHANGES[change](self.system.host.root / place)
 
     @step("inputs", overrides=st.lists(override, max_size=2), exclusions=excluded)
     def write_inputs(self, overrides: list[dict[str, Any]], exclusions: list[str]) -> None:
-        self.world.people(overrides, exclusions)
+        self.system.people(overrides, exclusions)
 
     @step("inputs", name=st.sampled_from(["one", "two"]), url=st.none() | urls, hearts=st.integers(0, 2))
     def clone(self, name: str, url: str | None, hearts: int) -> None:
-        self.world.clone(name, url, hearts)
+        self.system.clone(name, url, hearts)
 
     @step("capture", trigger=st.sampled_from(TRIGGERS))
     def disable(self, trigger: LiteralString) -> None:
-        self.world.disable(trigger)
+        self.system.disable(trigger)
 
     @step("capture", column=st.sampled_from(["key", "type", "status", "metadata_"]))
     def drop_column(self, column: LiteralString) -> None:
-        self.world.drop(column)
+        self.system.drop(column)
 
     @step("capture", trigger=st.sampled_from(TRIGGERS))
     def enable(self, trigger: LiteralString) -> None:
-        self.world.enable(trigger)
+        self.system.enable(trigger)
 
     @step("installed")
     def install(self) -> None:
-        self.world.install()
+        self.system.install()
 
     @step("pruned")
     def prune(self) -> None:
-        self.world.cmp.value("select changes from omnicdc.prune('0 s', '1 day')")
+        self.system.cmp.value("select changes from omnicdc.prune('0 s', '1 day')")
 
     # What must hold.
 
     @step("asked")
     def quiet(self) -> None:
-        self.world.quiet()
+        self.system.quiet()
 
     @invariant()
     def look(self) -> None:
-        self.world.witness.look()
+        self.system.commits.look()
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
+        if hasattr(self, "system"):
             try:
                 self._settle()
             finally:
-                self.world.close()
+                self.system.close()
                 shutil.rmtree(self.where)
 
     def _settle(self) -> None:
@@ -313,13 +313,13 @@ class Machine(RuleBasedStateMachine):
         try:
             if sys.exc_info()[0] is None:
                 self.quiet()
-                audit = self.world.host.run("verify", "--all")
+                audit = self.system.host.run("verify", "--all")
                 assert audit.returncode == 0, audit.stdout + audit.stderr
         finally:
             failure = sys.exc_info()[1]  # hypothesis calls `teardown` while it raises
             if isinstance(failure, Exception):
                 self.shared.failure = failure
-                lines = [*self.steps, *(f"{daemon.events} {daemon.noise}" for daemon in self.world.daemons)]
+                lines = [*self.steps, *(f"{daemon.events} {daemon.noise}" for daemon in self.system.daemons)]
                 sys.stdout.write("\n".join([*lines, ""]))
 
 

@@ -12,11 +12,11 @@ import pytest
 from faults.model.machine import Machine, Shared
 from hypothesis.stateful import run_state_machine_as_test
 from support.cmp import TABLE, Cmp
-from support.drawn import IDS
-from support.fresh import FreshServer
+from support.fresh_server import FreshServer
 from support.host import until
 from support.memory import in_memory
-from support.world import WATCHED
+from support.strategies import IDS
+from support.system import WATCHED
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -156,7 +156,7 @@ def test_the_next_start_removes_half_written_files_of_a_killed_daemon(
     state.quiet()
     state.kill_at(point="rename cmp_projects")
     state.upsert(writer=0, project=IDS[0], values=one | {"name": "two", "metadata_": None})
-    until(lambda: not state.world.living(), "killed")
+    until(lambda: not state.system.living(), "killed")
     state.upsert(writer=0, project=IDS[0], values=one)
     left = [*state.where.rglob("*.omnicdc-tmp")]
     state.quiet()
@@ -203,9 +203,9 @@ def test_the_daemon_stops_at_once_while_cmp_s_table_is_locked(
         state.quiet()
         state.begin(writer=0, level="read committed")
         state.truncate(writer=0)
-        state.world.cmp.value("select omnicdc.request_rebuild()::text")
+        state.system.cmp.value("select omnicdc.request_rebuild()::text")
         until(
-            lambda: state.world.cmp.value("select count(*) from pg_locks where not granted"), "it is blocked"
+            lambda: state.system.cmp.value("select count(*) from pg_locks where not granted"), "it is blocked"
         )
         started = time.monotonic()
         state.send(how="SIGTERM")

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from support.host import DEADLINE_S
 
 if TYPE_CHECKING:
-    from support.place import Place
+    from support.served_cmp import ServedCmp
 
 
 LONGEST_WRITE_S = 1.0
 """A write takes a millisecond. A write that waits for omnicdc would last until a time-out."""
 
 
-def check_arrival(place: Place, token: str | None) -> float:
+def check_arrival(served: ServedCmp, token: str | None) -> float:
     """Call `wait` until it reports the arrival, and check that the file then holds the write.
 
     Returns how many seconds that took.
     """
     started = time.monotonic()
-    while not (verdict := place.wait(token, timeout_s=0)).arrived:
+    while not (verdict := served.wait(token, timeout_s=0)).arrived:
         assert time.monotonic() - started < DEADLINE_S, verdict
-    assert place.holds(), f"{verdict.status}, but the file does not hold it"
+    assert served.holds(), f"{verdict.status}, but the file does not hold it"
     return time.monotonic() - started

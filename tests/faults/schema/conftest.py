@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.place import Place
+from support.served_cmp import ServedCmp
 from support.sessions import People
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def place(cmp: Cmp, host: Host) -> Iterator[Place]:
+def served(cmp: Cmp, host: Host) -> Iterator[ServedCmp]:
     """CMP, its registry host, and three logins: the daemon, a client, a writer without omnicdc's rights."""
     people = People(cmp)
-    yield Place(cmp, host, people)
+    yield ServedCmp(cmp, host, people)
     host.close()
     people.close()

@@ -12,7 +12,7 @@ from faults.schema.capture import EDITED_FUNCTION, TRIGGERS
 from faults.schema.statements import CHANGES, NEW_TABLE
 from psycopg import errors as pg
 from support.host import COMMAND
-from support.place import Place, Writers
+from support.served_cmp import ServedCmp, Writers
 from support.terminal import on_a_terminal
 
 if TYPE_CHECKING:
@@ -66,40 +66,40 @@ BREAKS: list[tuple[str, str]] = [
 
 @pytest.mark.timeout(300)
 def test_a_broken_capture_is_reported_and_repaired_by_the_command_in_the_report(
-    place: Place, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
+    served: ServedCmp, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5, P8: no write fails or waits, is reported as published, or is lost after the repair."""
-    daemon = place.serve()
+    daemon = served.serve()
     chosen = dice.sample(BREAKS, scale(1, len(BREAKS)))
     noticed, repaired = [], []
-    with Writers(place.writer_dsn, pg.UndefinedTable, pg.InsufficientPrivilege) as writers:
+    with Writers(served.writer_dsn, pg.UndefinedTable, pg.InsufficientPrivilege) as writers:
         for statement, cause in chosen:
             seen, broken = len(daemon.events), time.monotonic()
             with writers.resting() if statement.startswith(UNSAFE) else nullcontext():
-                place.execute(statement)
+                served.execute(statement)
                 by_owner = statement in (DEMOTED, INVOKER)
-                token = write_as_owner(place, statement) if by_owner else place.write(*CHANGES)
-                verdicts = [place.wait(token).status, place.wait().status]
-                [fault, *_] = place.faults()
+                token = write_as_owner(served, statement) if by_owner else served.write(*CHANGES)
+                verdicts = [served.wait(token).status, served.wait().status]
+                [fault, *_] = served.faults()
                 if cause != "no table is watched":
                     daemon.wait_for("capture_broken", after=seen)
                 noticed.append(time.monotonic() - broken)
                 if len(noticed) % 6 == 1:
-                    assert_same_report(place, fault)
+                    assert_same_report(served, fault)
                 started = time.monotonic()
-                place.mend()
-                place.arrived(token)
+                served.fix()
+                served.arrived(token)
                 repaired.append(time.monotonic() - started)
             with writers.resting():
-                place.arrived()
-                assert place.holds(), statement
+                served.arrived()
+                assert served.holds(), statement
 
             assert verdicts == ["capture_broken", "capture_broken"], statement
             assert fault.startswith("capture is broken: ")
             assert cause in fault, statement
             assert "`omnicdc install`" in fault, statement
-    seldom = with_default_polling(place, pace) if scale(0, 1) else 0.0
-    place.right()
+    seldom = with_default_polling(served, pace) if scale(0, 1) else 0.0
+    served.assert_correct()
 
     assert writers.broken == []
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
@@ -118,42 +118,42 @@ def test_a_broken_capture_is_reported_and_repaired_by_the_command_in_the_report(
     )
 
 
-def assert_same_report(place: Place, fault: str) -> None:
+def assert_same_report(served: ServedCmp, fault: str) -> None:
     """Check that `omnicdc status` reports the same fault as JSON and on a terminal."""
-    answer = place.host.ask("status")
-    text = on_a_terminal([COMMAND, "status"], place.host.env | {"NO_COLOR": "1"}, columns=1000).text
+    answer = served.host.ask("status")
+    text = on_a_terminal([COMMAND, "status"], served.host.env | {"NO_COLOR": "1"}, columns=1000).text
     assert answer["healthy"] is False
     assert answer["faults"][0] == fault
     assert answer["capture"]["fault"] in fault
     assert fault in text
 
 
-def with_default_polling(place: Place, pace: Pace) -> float:
+def with_default_polling(served: ServedCmp, pace: Pace) -> float:
     """Break the capture under a daemon that polls as seldom as it does by default.
 
     Returns the longest time until the daemon noticed.
     """
-    place.daemon.stop()
-    place.daemon = place.host.daemon(OMNICDC_POLL_S="5")
+    served.daemon.stop()
+    served.daemon = served.host.daemon(OMNICDC_POLL_S="5")
     took = []
     for trigger in TRIGGERS:  # several times: the daemon may poll just after the first one
-        seen, started = len(place.daemon.events), time.monotonic()
-        place.execute(f"alter table projects disable trigger {trigger}")
-        assert place.wait().status == "capture_broken"
+        seen, started = len(served.daemon.events), time.monotonic()
+        served.execute(f"alter table projects disable trigger {trigger}")
+        assert served.wait().status == "capture_broken"
         assert time.monotonic() - started < pace.allows(2)
-        place.daemon.wait_for("capture_broken", after=seen)
+        served.daemon.wait_for("capture_broken", after=seen)
         took.append(time.monotonic() - started)
-        place.mend()
-        place.arrived()
+        served.fix()
+        served.arrived()
     return max(took)
 
 
-def write_as_owner(place: Place, broken_by: str) -> str:
+def write_as_owner(served: ServedCmp, broken_by: str) -> str:
     """Write as CMP's owner; returns the token.
 
     Where the triggers are not ALWAYS any more, write as replication does, which fires only ALWAYS triggers.
     """
-    with place.cmp.transaction() as (conn, token):
+    with served.cmp.transaction() as (conn, token):
         if broken_by == DEMOTED:
             conn.execute("set local session_replication_role = replica")
         for statement in CHANGES:
@@ -180,35 +180,35 @@ RIGHTS: list[tuple[str, str]] = [
 @pytest.mark.timeout(300)
 @pytest.mark.campaign
 def test_revoked_rights_are_reported_and_granted_again_by_install(
-    place: Place, dice: random.Random, evidence: Evidence, pace: Pace
+    served: ServedCmp, dice: random.Random, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5: a daemon that may not read or report any more is not reported as stopped.
 
     Its files stay. They are up to date again after `omnicdc install`.
     """
-    place.serve()
+    served.serve()
     chosen = dice.sample(RIGHTS, len(RIGHTS))
     repaired = []
-    with Writers(place.writer_dsn) as writers:
+    with Writers(served.writer_dsn) as writers:
         for statement, cause in chosen:
-            before = len(place.host.canonical())
-            place.execute(statement)
-            token = place.write(*CHANGES)
-            verdict = place.wait(token)
-            kept = len(place.host.canonical())
+            before = len(served.host.canonical())
+            served.execute(statement)
+            token = served.write(*CHANGES)
+            verdict = served.wait(token)
+            kept = len(served.host.canonical())
             started = time.monotonic()
-            fault = place.mend()
-            place.arrived(token)
+            fault = served.fix()
+            served.arrived(token)
             repaired.append(time.monotonic() - started)
             with writers.resting():
-                place.arrived()
-                assert place.holds(), statement
+                served.arrived()
+                assert served.holds(), statement
 
             assert verdict.status == "capture_broken", statement
             assert cause in verdict.detail
             assert cause in fault
             assert kept > before / 2
-    place.right()
+    served.assert_correct()
 
     assert writers.broken == []
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)

@@ -9,7 +9,7 @@ import pytest
 from faults.schema.arrival import LONGEST_WRITE_S, check_arrival
 from psycopg import errors as pg
 from support.host import until
-from support.place import Place, Writers
+from support.served_cmp import ServedCmp, Writers
 
 if TYPE_CHECKING:
     import random
@@ -60,38 +60,38 @@ TYPES = (
 
 @pytest.mark.timeout(300)
 def test_a_changed_column_holds_only_the_registries_that_cannot_be_read(
-    place: Place, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
+    served: ServedCmp, dice: random.Random, scale: Scale, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5, P6: CMP's writes go on, and a registry that can still be read goes on.
 
     A registry that cannot be read is held with the reason, and recovers when the column is back.
     """
-    place.execute(TYPES)
-    place.serve()
+    served.execute(TYPES)
+    served.serve()
     chosen = dice.sample(ALTERED, scale(2, len(ALTERED)))
     held = 0
-    with Writers(place.writer_dsn, pg.UndefinedColumn) as writers:
+    with Writers(served.writer_dsn, pg.UndefinedColumn) as writers:
         for change, undo, readable in chosen:
-            place.execute(f"alter table projects {change}")
-            token = place.write("insert into projects (name) values ('meanwhile')")
+            served.execute(f"alter table projects {change}")
+            token = served.write("insert into projects (name) values ('meanwhile')")
             if readable:
                 with writers.resting():
-                    check_arrival(place, None)
-                place.arrived(token)
-                faults = place.faults()
+                    check_arrival(served, None)
+                served.arrived(token)
+                faults = served.faults()
             else:
-                until(partial(place.says, "held", token), f"held: {change}")
-                faults = place.faults()
+                until(partial(served.says, "held", token), f"held: {change}")
+                faults = served.faults()
                 held += 1
-            place.execute(f"alter table projects {undo}")
-            place.heals()
+            served.execute(f"alter table projects {undo}")
+            served.heals()
             with writers.resting():
-                check_arrival(place, None)
-            place.arrived(token)
+                check_arrival(served, None)
+            served.arrived(token)
 
             assert readable is not bool(faults), (change, faults)
             assert all("is held: " in fault for fault in faults)
-    place.right()
+    served.assert_correct()
 
     assert writers.broken == []
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)

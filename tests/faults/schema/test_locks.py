@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.schema.arrival import LONGEST_WRITE_S, check_arrival
 from faults.schema.statements import PARTITIONED_BY_TYPE
-from support.faulty import FAULTS, PROGRAM
+from support.faulty_command import FAULTS, PROGRAM
 from support.host import until
-from support.place import Place, Writers
+from support.served_cmp import ServedCmp, Writers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,41 +25,41 @@ if TYPE_CHECKING:
 @pytest.mark.timeout(300)
 @pytest.mark.campaign
 def test_status_names_the_session_that_holds_a_long_lock(
-    place: Place, evidence: Evidence, pace: Pace
+    served: ServedCmp, evidence: Evidence, pace: Pace
 ) -> None:
     """P4, P5: `omnicdc status` and `wait` answer in time, though the daemon and CMP wait for the lock.
 
     `omnicdc status` names the session that holds it, and how to end that session.
     """
-    place.execute(PARTITIONED_BY_TYPE)
-    assert place.host.run("install", OMNICDC_DSN=place.cmp.dsn).returncode == 0
-    place.serve()
+    served.execute(PARTITIONED_BY_TYPE)
+    assert served.host.run("install", OMNICDC_DSN=served.cmp.dsn).returncode == 0
+    served.serve()
     answered, slowest = [], []
     for table, held_s in (("projects", 1.0), ("services", 1.0), ("projects", 33.0)):
-        locker = place.cmp.connect()
-        with Writers(place.writer_dsn) as writers, closing(locker):
+        locker = served.cmp.connect()
+        with Writers(served.writer_dsn) as writers, closing(locker):
             locker.execute(f"begin; lock table {table} in access exclusive mode".encode())
-            place.cmp.conn.execute("select omnicdc.request_rebuild()")
+            served.cmp.conn.execute("select omnicdc.request_rebuild()")
             pid = locker.info.backend_pid
-            until(partial(place.names, f"backend {pid} "), "named")
+            until(partial(served.names, f"backend {pid} "), "named")
             started = time.monotonic()
-            verdict = place.wait(timeout_s=0.5)
+            verdict = served.wait(timeout_s=0.5)
             answered.append(time.monotonic() - started)
             time.sleep(held_s)  # the duration is the fault: 33 s is longer than the daemon waits for a lock
             if held_s < 30:
-                place.mend()  # runs the command in the report, which ends the session
+                served.fix()  # runs the command in the report, which ends the session
             else:
                 locker.rollback()
             with writers.resting():
                 writers.slowest_s = 0.0  # the writes until now waited for that lock
-            place.well()
+            served.well()
             with writers.resting():
-                check_arrival(place, None)
+                check_arrival(served, None)
         slowest.append(writers.slowest_s)
 
         assert verdict.status == "timeout"
         assert writers.broken == []
-    place.right()
+    served.assert_correct()
 
     assert max(answered) < pace.allows(1.5)
     evidence(
@@ -76,30 +76,30 @@ def test_status_names_the_session_that_holds_a_long_lock(
 @pytest.mark.campaign
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "by name"])
 def test_a_daemon_that_hangs_while_it_reads_delays_alter_table_for_ten_seconds(
-    place: Place, tmp_path: Path, evidence: Evidence, pace: Pace, *, whole: bool
+    served: ServedCmp, tmp_path: Path, evidence: Evidence, pace: Pace, *, whole: bool
 ) -> None:
     """P4: the server ends the session of a daemon that hangs while it reads.
 
     CMP's ALTER TABLE waits for every reader, and CMP's writers wait for ALTER TABLE.
     """
     faults = tmp_path / "faults"
-    place.host.program, place.host.env[FAULTS] = PROGRAM, str(faults)
+    served.host.program, served.host.env[FAULTS] = PROGRAM, str(faults)
     if not whole:
-        place.serve()
+        served.serve()
     faults.write_text("scanned cmp_projects: hang\n")
     if whole:
-        place.daemon = place.host.starting()
-    with Writers(place.writer_dsn) as writers:
-        until(lambda: place.cmp.value(IN_READING), "the daemon hangs in its reading")
+        served.daemon = served.host.starting()
+    with Writers(served.writer_dsn) as writers:
+        until(lambda: served.cmp.value(IN_READING), "the daemon hangs in its reading")
         quick = writers.slowest_s
         started = time.monotonic()
-        place.execute("set lock_timeout = '30s'; alter table projects add column extra text")
+        served.execute("set lock_timeout = '30s'; alter table projects add column extra text")
         altered_s = time.monotonic() - started
     faults.unlink()
-    place.daemon.kill()
-    place.daemon = place.host.daemon()
-    place.arrived()
-    place.right()
+    served.daemon.kill()
+    served.daemon = served.host.daemon()
+    served.arrived()
+    served.assert_correct()
 
     assert writers.broken == []
     assert quick < pace.allows(LONGEST_WRITE_S)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.schema.arrival import LONGEST_WRITE_S, check_arrival
 from psycopg import errors as pg
-from support.place import PROJECTS, Place, Writers
+from support.served_cmp import PROJECTS, ServedCmp, Writers
 
 if TYPE_CHECKING:
     from support.evidence import Evidence
@@ -32,41 +32,41 @@ MOVES: list[tuple[str, str]] = [
 
 @pytest.mark.campaign
 def test_status_reports_where_a_moved_table_is_and_how_to_follow_it(
-    place: Place, evidence: Evidence, pace: Pace
+    served: ServedCmp, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5: the files stay as they are while the configured table is missing.
 
     `omnicdc status` names the new table, and the command and the setting that repair the capture.
     """
-    place.serve()
+    served.serve()
     repaired = []
     chosen = MOVES
-    with Writers(place.writer_dsn, pg.UndefinedTable) as writers:
+    with Writers(served.writer_dsn, pg.UndefinedTable) as writers:
         for statements, now in chosen:
-            place.execute(statements)
+            served.execute(statements)
             writers.table = now
-            token = place.write(f"update {now} set status = 'moved' where key like '%3'")
-            verdict, barrier = place.wait(token), place.wait()
-            before = len(place.host.canonical())
+            token = served.write(f"update {now} set status = 'moved' where key like '%3'")
+            verdict, barrier = served.wait(token), served.wait()
+            before = len(served.host.canonical())
             started = time.monotonic()
-            fault = place.mend()
-            place.arrived(token)
+            fault = served.fix()
+            served.arrived(token)
             repaired.append(time.monotonic() - started)
             with writers.resting():
-                check_arrival(place, None)
+                check_arrival(served, None)
 
             assert verdict.status == barrier.status == "capture_broken"
             assert f"its triggers are on {now}" in fault
             assert f"`omnicdc install --table {now}`" in verdict.hint
-            assert place.table == now
+            assert served.table == now
             assert before >= PROJECTS
-    place.right()
+    served.assert_correct()
 
     assert writers.broken == []
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
     evidence(
         "P1 P4 P5",
-        "the table renamed, moved to another schema, renamed with a view in its place, moved back; then "
+        "the table renamed, moved to another schema, renamed with a view in its served, moved back; then "
         "what `omnicdc status` "
         "says: `omnicdc install --table`, `table:` in the configuration, a reload",
         times=len(chosen),

@@ -12,9 +12,9 @@ import pytest
 from faults.schema.arrival import LONGEST_WRITE_S, check_arrival
 from faults.schema.capture import EDITED_FUNCTION, WATCHED
 from faults.schema.statements import CHANGES
-from support.frozen import freeze
+from support.frozen_daemon import freeze
 from support.host import until
-from support.place import PROJECTS, Place, Writers
+from support.served_cmp import PROJECTS, ServedCmp, Writers
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -43,34 +43,34 @@ OURS: list[tuple[str, str]] = [
 
 @pytest.mark.campaign
 def test_manual_edits_of_omnicdc_s_tables_harm_no_write_and_are_repaired(
-    place: Place, dice: random.Random, evidence: Evidence, pace: Pace
+    served: ServedCmp, dice: random.Random, evidence: Evidence, pace: Pace
 ) -> None:
     """P1, P4, P5, P8: a manual edit under a running daemon loses no change of CMP.
 
     The daemon also publishes changes whose rows the log loses while the daemon hangs.
     """
-    daemon = place.serve(OMNICDC_SWEEP_S="2")
+    daemon = served.serve(OMNICDC_SWEEP_S="2")
     chosen = dice.sample(OURS, len(OURS))
-    with Writers(place.writer_dsn) as writers:
+    with Writers(served.writer_dsn) as writers:
         for statement, remedy in chosen:
             with writers.resting():
-                place.arrived()
-                freeze(daemon, place.cmp)
-                token = place.write(*CHANGES)
-                place.execute(statement)
+                served.arrived()
+                freeze(daemon, served.cmp)
+                token = served.write(*CHANGES)
+                served.execute(statement)
                 daemon.process.send_signal(signal.SIGCONT)
             if remedy:
-                refused = place.host.run("status")
+                refused = served.host.run("status")
                 assert refused.returncode, statement
                 assert "`omnicdc install`" in refused.stdout + refused.stderr, statement
-                assert place.host.run(remedy, OMNICDC_DSN=place.cmp.dsn).returncode == 0
-            place.well()
+                assert served.host.run(remedy, OMNICDC_DSN=served.cmp.dsn).returncode == 0
+            served.well()
             with writers.resting():
                 if statement == LOG_DELETED:
-                    until(place.holds, "the sweep")
-                check_arrival(place, None)
-            place.arrived(token)
-    place.right()
+                    until(served.holds, "the sweep")
+                check_arrival(served, None)
+            served.arrived(token)
+    served.assert_correct()
 
     assert writers.broken == []
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)
@@ -129,7 +129,7 @@ class SlowWriters:
 
 @pytest.mark.campaign
 def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
-    place: Place, dice: random.Random, evidence: Evidence, monkeypatch: pytest.MonkeyPatch, pace: Pace
+    served: ServedCmp, dice: random.Random, evidence: Evidence, monkeypatch: pytest.MonkeyPatch, pace: Pace
 ) -> None:
     """P4: an upgrade that alters the log must not let CMP's writes fail as deadlocks."""
     later = sql.Migration(
@@ -137,10 +137,10 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
     )
     known = [*sql.migrations(), later]
     monkeypatch.setattr(sql, "migrations", lambda: known)
-    place.cmp.fill(PROJECTS)
+    served.cmp.fill(PROJECTS)
     busy = 0
     times = 20
-    with SlowWriters(place.writer_dsn, dice) as writers, db.connect(place.cmp.dsn) as conn:
+    with SlowWriters(served.writer_dsn, dice) as writers, db.connect(served.cmp.dsn) as conn:
         for number in range(times):
             if conn.execute("select to_regclass('omnicdc.migration') as installed").fetchone() != {
                 "installed": None

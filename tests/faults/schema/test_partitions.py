@@ -10,7 +10,7 @@ from faults.schema.statements import PARTITIONED_BY_TYPE
 
 if TYPE_CHECKING:
     from support.evidence import Evidence
-    from support.place import Place
+    from support.served_cmp import ServedCmp
 
 
 ATTACH = "alter table projects attach partition apps for values in ('APP')"
@@ -61,34 +61,34 @@ PARTITIONS: list[tuple[str, str]] = [
 
 @pytest.mark.campaign
 @pytest.mark.timeout(240)
-def test_partitions_come_and_go_with_their_rows(place: Place, evidence: Evidence) -> None:
+def test_partitions_come_and_go_with_their_rows(served: ServedCmp, evidence: Evidence) -> None:
     """P1, P5: every row of a partition arrives in the files, and leaves them with the partition.
 
     Partitions are created later, attached with rows in them, detached, emptied, dropped, nested, and written
     to directly.
     """
-    place.execute(PARTITIONED_BY_TYPE)
-    assert place.host.run("install", OMNICDC_DSN=place.cmp.dsn).returncode == 0
-    place.serve()
+    served.execute(PARTITIONED_BY_TYPE)
+    assert served.host.run("install", OMNICDC_DSN=served.cmp.dsn).returncode == 0
+    served.serve()
     took = []
     for change, write in PARTITIONS:
-        with place.cmp.transaction() as (conn, token):
+        with served.cmp.transaction() as (conn, token):
             for statement in (change.removesuffix("; INSTALL").replace("ATTACH", ATTACH), write):
                 conn.execute(statement.encode())
         if change.endswith("INSTALL"):
-            assert place.mend().startswith(
+            assert served.fix().startswith(
                 "capture is broken: trigger omnicdc_log_row is missing on public.projects"
             )
-        took.append(check_arrival(place, token))
-        check_arrival(place, None)
-        assert place.faults() == [], (change, write)
-    with place.cmp.conn.cursor().copy("copy before (name, type) from stdin") as copy:
+        took.append(check_arrival(served, token))
+        check_arrival(served, None)
+        assert served.faults() == [], (change, write)
+    with served.cmp.conn.cursor().copy("copy before (name, type) from stdin") as copy:
         for number in range(300):
             copy.write_row((f"copied {number}", "SERVICE" if number % 2 else "OTHER"))
-    check_arrival(place, None)
-    place.right()
+    check_arrival(served, None)
+    served.assert_correct()
 
-    assert "copied 299" in str(place.host.canonical())
+    assert "copied 299" in str(served.host.canonical())
     evidence(
         "P1 P5",
         "a partitioned projects: partitions written to straight, by COPY, and with session_replication_role "

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.schema.arrival import LONGEST_WRITE_S, check_arrival
 from faults.schema.statements import CHANGES, NEW_TABLE
-from support.frozen import freeze
+from support.frozen_daemon import freeze
 from support.host import until
-from support.place import PROJECTS, Place, Writers
+from support.served_cmp import PROJECTS, ServedCmp, Writers
 
 if TYPE_CHECKING:
     from support.evidence import Evidence
@@ -30,31 +30,31 @@ REWRITES = (
 
 @pytest.mark.campaign
 def test_a_table_rewritten_while_a_scan_waits_is_not_published_as_empty(
-    place: Place, evidence: Evidence
+    served: ServedCmp, evidence: Evidence
 ) -> None:
     """P2: to a snapshot from before the rewrite, PostgreSQL shows the table empty. The guard is off here."""
-    daemon = place.serve()
+    daemon = served.serve()
     fewest = PROJECTS
     times = 0
     for rewrite in REWRITES:
         for whole in (True, False):
-            place.arrived()
-            freeze(daemon, place.cmp)
-            token = place.write("update projects set key = key || '.' where key like 'key-5%'")
+            served.arrived()
+            freeze(daemon, served.cmp)
+            token = served.write("update projects set key = key || '.' where key like 'key-5%'")
             if whole:
-                place.cmp.conn.execute("select omnicdc.request_rebuild()")
-            with place.cmp.connect() as owner, owner.transaction():
+                served.cmp.conn.execute("select omnicdc.request_rebuild()")
+            with served.cmp.connect() as owner, owner.transaction():
                 owner.execute("lock table projects")
                 daemon.process.send_signal(signal.SIGCONT)
-                until(lambda: place.cmp.value("select count(*) from pg_locks where not granted"), "it waits")
-                owner.execute(rewrite.replace("WRITER", place.writer).encode())
-            while not place.says("published", token):
-                fewest = min(fewest, len(place.host.canonical()))
-                if place.names("capture is broken"):
-                    place.mend()
+                until(lambda: served.cmp.value("select count(*) from pg_locks where not granted"), "it waits")
+                owner.execute(rewrite.replace("WRITER", served.writer).encode())
+            while not served.says("published", token):
+                fewest = min(fewest, len(served.host.canonical()))
+                if served.names("capture is broken"):
+                    served.fix()
             times += 1
-            check_arrival(place, None)
-    place.right()
+            check_arrival(served, None)
+    served.assert_correct()
 
     assert fewest == PROJECTS
     evidence(
@@ -81,22 +81,24 @@ MAINTENANCE = [
 
 
 @pytest.mark.campaign
-def test_maintenance_loses_no_change_and_is_not_delayed(place: Place, evidence: Evidence, pace: Pace) -> None:
+def test_maintenance_loses_no_change_and_is_not_delayed(
+    served: ServedCmp, evidence: Evidence, pace: Pace
+) -> None:
     """P1, P4, P5: statements that rewrite a table or only read it harm neither the capture nor a registry."""
-    place.serve()
+    served.serve()
     took = []
-    with Writers(place.writer_dsn) as writers:
+    with Writers(served.writer_dsn) as writers:
         for statement in MAINTENANCE:
-            token = place.write(*CHANGES)
+            token = served.write(*CHANGES)
             started = time.monotonic()
-            place.execute(statement)
+            served.execute(statement)
             took.append(time.monotonic() - started)
-            place.arrived(token)
+            served.arrived(token)
             with writers.resting():
-                check_arrival(place, None)
-                assert place.faults() == [], statement
-    place.execute("alter table projects owner to current_user")
-    place.right()
+                check_arrival(served, None)
+                assert served.faults() == [], statement
+    served.execute("alter table projects owner to current_user")
+    served.assert_correct()
 
     assert writers.broken == []
     assert writers.slowest_s < pace.allows(LONGEST_WRITE_S)

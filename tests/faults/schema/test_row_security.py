@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.schema.arrival import check_arrival
-from support.place import PROJECTS, Place
+from support.served_cmp import PROJECTS, ServedCmp
 
 if TYPE_CHECKING:
     import random
@@ -24,34 +24,36 @@ POLICIES = (
 
 @pytest.mark.campaign
 def test_rows_hidden_by_row_level_security_do_not_leave_the_files(
-    place: Place, dice: random.Random, scale: Scale, evidence: Evidence
+    served: ServedCmp, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P2, P5: no entry leaves a file, whether row-level security hides all rows, some rows or none.
 
     The registries are held, and `omnicdc status` names the remedy.
     """
-    place.serve(OMNICDC_GUARD_SHARE="1")
+    served.serve(OMNICDC_GUARD_SHARE="1")
     chosen = dice.sample(POLICIES, scale(1, len(POLICIES)))
     for policy in chosen:
-        with place.cmp.transaction() as (conn, token):
+        with served.cmp.transaction() as (conn, token):
             conn.execute(f"alter table projects enable row level security; {policy}".encode())
             conn.execute("update projects set type = clock_timestamp()::text")
-        verdict = place.wait(token)
-        before = place.host.canonical()
-        answer = place.host.ask("verify", "--all")
-        [fault, *_] = place.faults()
-        last_fault = place.mend()
-        check_arrival(place, token)
-        place.execute("drop policy if exists half on projects; drop policy if exists everything on projects")
-        place.execute(f"alter table projects disable row level security; alter role {place.role} nobypassrls")
+        verdict = served.wait(token)
+        before = served.host.canonical()
+        answer = served.host.ask("verify", "--all")
+        [fault, *_] = served.faults()
+        last_fault = served.fix()
+        check_arrival(served, token)
+        served.execute("drop policy if exists half on projects; drop policy if exists everything on projects")
+        served.execute(
+            f"alter table projects disable row level security; alter role {served.role} nobypassrls"
+        )
 
         assert verdict.status == "held", policy
         assert len(before) == PROJECTS
         assert answer["verified"] is False
         assert {one["status"] for one in answer["registries"].values()} == {"unreadable"}
         assert "row-level security" in fault
-        assert last_fault.endswith(f"as a superuser: `alter role {place.role} bypassrls`")
-    place.right()
+        assert last_fault.endswith(f"as a superuser: `alter role {served.role} bypassrls`")
+    served.assert_correct()
 
     evidence(
         "P1 P2 P5",

@@ -11,7 +11,7 @@ from faults.schema.arrival import check_arrival
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import until
-from support.place import PROJECTS, Place
+from support.served_cmp import PROJECTS, ServedCmp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,29 +41,29 @@ def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
 
 @pytest.mark.campaign
 def test_replicated_changes_are_captured_like_any_other(
-    place: Place, origin: Cmp, evidence: Evidence
+    served: ServedCmp, origin: Cmp, evidence: Evidence
 ) -> None:
     """P1, P5, P8: the first copy and the streamed changes are captured.
 
     Triggers that are not ALWAYS do not fire for them, and that is reported.
     """
-    place.daemon = place.host.daemon()
+    served.daemon = served.host.daemon()
     name = origin.conn.info.dbname
     times = 3
 
     def replicated() -> bool:
         everything: LiteralString = "select coalesce(array_agg(p::text order by id), '{}') from projects p"
-        return bool(place.cmp.value(everything) == origin.value(everything))
+        return bool(served.cmp.value(everything) == origin.value(everything))
 
-    place.cmp.conn.execute(
+    served.cmp.conn.execute(
         pgsql.SQL(
             "create subscription {} connection {} publication everything with (create_slot = false)"
         ).format(pgsql.Identifier(name), origin.dsn)
     )
     try:
         until(replicated, "the first copy")
-        check_arrival(place, None)
-        copied = len(place.host.canonical())
+        check_arrival(served, None)
+        copied = len(served.host.canonical())
         for number in range(times):
             for statement in (
                 (
@@ -77,15 +77,15 @@ def test_replicated_changes_are_captured_like_any_other(
             ):
                 origin.conn.execute(statement)
                 until(replicated, statement)
-                check_arrival(place, None)
-        place.cmp.conn.execute("alter table projects enable trigger user")
+                check_arrival(served, None)
+        served.cmp.conn.execute("alter table projects enable trigger user")
         origin.conn.execute("insert into projects (name) values ('not seen')")
         until(replicated, "the last of it")
-        verdict = place.wait()
-        fault = place.mend()
-        check_arrival(place, None)
+        verdict = served.wait()
+        fault = served.fix()
+        check_arrival(served, None)
     finally:
-        place.cmp.conn.execute(
+        served.cmp.conn.execute(
             pgsql.SQL(
                 "alter subscription {0} disable; alter subscription {0} set (slot_name = none); drop "
                 "subscription {0}"
@@ -95,7 +95,7 @@ def test_replicated_changes_are_captured_like_any_other(
             lambda: not origin.value("select count(*) from pg_replication_slots where active"),
             "the slot is free",
         )
-    place.right()
+    served.assert_correct()
 
     assert copied == PROJECTS
     assert verdict.status == "capture_broken"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from support.evidence import Evidence, Scale
-    from support.place import Place
+    from support.served_cmp import ServedCmp
 
 
 ALL_ON: LiteralString = "alter table projects " + ", ".join(
@@ -47,7 +47,7 @@ SILENT: list[tuple[str, str]] = [
         f"{EDITED_FUNCTION.format('log_update')}; update projects set key = key || '?'; RESTORE",
     ),
     (
-        "another table in its place, with triggers",
+        "another table in its served, with triggers",
         f"{NEW_TABLE}; update projects set status = 'another'; INSTALL",
     ),
 ]
@@ -56,31 +56,31 @@ SILENT: list[tuple[str, str]] = [
 
 @pytest.mark.campaign
 def test_an_unlogged_change_is_not_reported_as_published_before_it_is(
-    place: Place, dice: random.Random, scale: Scale, evidence: Evidence
+    served: ServedCmp, dice: random.Random, scale: Scale, evidence: Evidence
 ) -> None:
     """P1, P5, P8: the capture is intact when it is checked, but the log lacks the change.
 
     The change is published all the same, and `wait` never reports it as published before.
     """
-    place.serve()
+    served.serve()
     took = []
     chosen = [case for _ in range(scale(1, 3)) for case in dice.sample(SILENT, scale(2, len(SILENT)))]
     for what, statements in chosen:
-        function = place.cmp.value("select pg_get_functiondef('omnicdc.log_update'::regproc)")
-        with db.connect(place.cmp.dsn) as conn, conn.transaction():
+        function = served.cmp.value("select pg_get_functiondef('omnicdc.log_update'::regproc)")
+        with db.connect(served.cmp.dsn) as conn, conn.transaction():
             token = db.fetch_one(conn, "token")["token"]
             script = (
-                statements.replace("WRITER", place.writer)
+                statements.replace("WRITER", served.writer)
                 .replace("RESTORE", function)
                 .removesuffix("; INSTALL")
             )
             conn.execute(script.encode())
             if statements.endswith("INSTALL"):
                 install.install(conn, "projects", WATCHED)
-        took.append(check_arrival(place, token))
-        check_arrival(place, None)
-        assert place.faults() == [], what
-    place.right()
+        took.append(check_arrival(served, token))
+        check_arrival(served, None)
+        assert served.faults() == [], what
+    served.assert_correct()
 
     evidence(
         "P1 P5 P8",

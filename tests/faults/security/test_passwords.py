@@ -15,7 +15,7 @@ import pytest
 from faults.security.passwords import MARKER, PASSWORD, mistakes, ways_to_give
 from psycopg import sql as pgsql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from support.faulty import FAULTS, PROGRAM
+from support.faulty_command import FAULTS, PROGRAM
 from support.host import Host, until
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from support.cmp import Cmp
-from support.fresh import FreshServer
+from support.fresh_server import FreshServer
 from support.host import Host
 
 SETTINGS = {"fsync": "off", "wal_level": "logical", "max_wal_size": "128MB"}

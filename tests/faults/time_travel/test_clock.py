@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.time_travel.serving import assert_serving, served, shows, write
-from support.frozen import freeze
+from support.frozen_daemon import freeze
 from support.host import until
 from support.rebuild import barrier
 

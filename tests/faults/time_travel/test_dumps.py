@@ -20,7 +20,7 @@ from faults.time_travel.serving import (
     write,
     write_to_lose,
 )
-from support.frozen import freeze
+from support.frozen_daemon import freeze
 from support.host import INVENTORY, Host, until
 
 if TYPE_CHECKING:

@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 WAVE = """
 update projects
-   set status = %(wave)s,
+   set status = %(update)s,
        metadata_ = jsonb_build_object(
-         'github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+         'github_url', format('https://github.com/acme/%%s-%%s', %(update)s::text, key))
 """
 """One transaction that changes every entry of every registry."""
 
 
 def write_wave(cmp: Cmp, number: int) -> None:
     """Change all projects in one transaction."""
-    cmp.conn.execute(WAVE, {"wave": f"w{number:06}"})
+    cmp.conn.execute(WAVE, {"update": f"w{number:06}"})
 
 
 @contextmanager
-def waves(cmp: Cmp) -> Iterator[list[int]]:
-    """Write wave after wave in the background. Gives a list whose only item is the number written so far."""
+def updates(cmp: Cmp) -> Iterator[list[int]]:
+    """Write updates in the background. Gives a list whose only item is the number written so far."""
     count, done = [0], threading.Event()
 
     def write() -> None:
         with cmp.connect() as conn:
             while not done.is_set():
                 count[0] += 1
-                conn.execute(WAVE, {"wave": f"w{count[0]:06}"})
+                conn.execute(WAVE, {"update": f"w{count[0]:06}"})
                 done.wait(0.03)  # leaves the readers their share of two processors
 
     thread = threading.Thread(target=write)

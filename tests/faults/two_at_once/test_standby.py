@@ -15,7 +15,7 @@ from faults.two_at_once.daemons import (
     never_decreases,
     publications,
     settled_generation,
-    waves,
+    updates,
     write_wave,
 )
 from support.host import DEADLINE_S, Host
@@ -59,8 +59,8 @@ def test_a_standby_takes_over_within_two_seconds_and_nothing_is_lost(
     took: dict[signal.Signals, list[float]] = {signal.SIGKILL: [], signal.SIGTERM: []}
     on_disk = [0]
     serving = hosts[0].daemon()
-    readers = [Reader(hosts[0].root, "waves", scale(5, 0) / 1000)] if shared == "root" else []
-    with waves(cmp) as written:
+    readers = [Reader(hosts[0].root, "updates", scale(5, 0) / 1000)] if shared == "root" else []
+    with updates(cmp) as written:
         for number in range(rounds):
             follower = hosts[(number + 1) % 2].starting("--standby")
             follower.wait_for("standing_by")
@@ -158,7 +158,7 @@ def write_while_suspended_s(
 
     Returns the seconds that a write to CMP took.
     """
-    with waves(cmp):
+    with updates(cmp):
         time.sleep(dice.random() * 0.1)  # the moment is the fault
         serving.process.send_signal(signal.SIGSTOP)
         time.sleep(0.3)  # the length of the suspension is a part of the fault

@@ -35,7 +35,7 @@ ROOT = os.geteuid() == 0
 ZERO = os.makedev(1, 5)
 """/dev/zero: to read all of it takes all memory."""
 
-Harm: TypeAlias = "Callable[[Path, Outside], bytes | None]"
+Damage: TypeAlias = "Callable[[Path, Outside], bytes | None]"
 """Done to a path; returns what a hand wrote there, if that is text of its own in a plain file."""
 
 
@@ -208,16 +208,16 @@ def directory(path: Path) -> None:
             made = True
 
 
-BY_HAND: list[Harm] = [emptied, cut, appended, edited, replaced]
-LINKS: list[Harm] = [
+BY_HAND: list[Damage] = [emptied, cut, appended, edited, replaced]
+LINKS: list[Damage] = [
     linked_inside, linked_outside, linked_to_a_directory, linked_to_nothing, linked_to_itself,
     linked_to_a_device,
 ]  # fmt: skip
-NO_FILES: list[Harm] = [
+NO_FILES: list[Damage] = [
     empty_directory, full_directory, pipe, bound, *([device] if ROOT else []),
 ]  # fmt: skip
-HARMS = [*BY_HAND, *LINKS, *NO_FILES, deleted, made_huge, same_again, touched, hard_linked_outside]
-MANY = [harm for harm in HARMS if harm is not hard_linked_outside]
+DAMAGES = [*BY_HAND, *LINKS, *NO_FILES, deleted, made_huge, same_again, touched, hard_linked_outside]
+MANY = [harm for harm in DAMAGES if harm is not hard_linked_outside]
 """What hands can do at once without one writing through what another put there."""
 
 
@@ -279,7 +279,7 @@ def meddle(path: Path, outside: Outside, roll: random.Random) -> None:
 
 
 def meddle_beside(host: Host, outside: Outside, roll: random.Random) -> None:
-    """Harm everything but the registries.
+    """Damage everything but the registries.
 
     A directory that nobody but a person may remove is removed again.
     """

@@ -1,4 +1,4 @@
-"""Projects that change in waves: each is one transaction that alters every entry of every registry.
+"""Projects that change in updates: each is one transaction that alters every entry of every registry.
 
 So each file tells by itself which transaction it shows, and whether it shows all of it.
 """
@@ -31,14 +31,14 @@ PROJECTS = 40
 
 WAVE = """
 update projects
-   set status = %(wave)s,
+   set status = %(update)s,
        metadata_ = jsonb_build_object(
-         'github_url', format('https://github.com/acme/%%s-%%s', %(wave)s::text, key))
+         'github_url', format('https://github.com/acme/%%s-%%s', %(update)s::text, key))
 """
 
 
-class Waves:
-    """One CMP's waves, and what one host's files show of them."""
+class NumberedUpdates:
+    """One CMP's updates, and what one host's files show of them."""
 
     def __init__(self, cmp: Cmp, host: Host, projects: int = PROJECTS) -> None:
         self.cmp = cmp
@@ -49,15 +49,15 @@ class Waves:
         self.next()
 
     def next(self) -> str:
-        """Commit the next wave; returns its token."""
+        """Commit the next update; returns its token."""
         self.number += 1
         with self.cmp.transaction() as (conn, token):
-            conn.execute(WAVE, {"wave": f"w{self.number:05}"})
+            conn.execute(WAVE, {"update": f"w{self.number:05}"})
         self._tokens.append(token)
         return token
 
     def shown(self, name: str, root: Path | None = None) -> int:
-        """Return the wave that a file shows; -1 if none can be reached. Fails for one that is not whole."""
+        """Return the update that a file shows; -1 if none can be reached. Fails for one that is not whole."""
         try:
             data = content((root or self.host.root) / name)
         except OSError as exc:
@@ -65,15 +65,15 @@ class Waves:
                 raise
             return -1
         look(name, data)
-        [wave] = {*statuses(name, data)}
-        return int(wave[1:])
+        [update] = {*statuses(name, data)}
+        return int(update[1:])
 
     def behind(self) -> set[str]:
-        """Return the registries whose files, which are whole, do not show the latest wave."""
+        """Return the registries whose files, which are whole, do not show the latest update."""
         return {name for name in REGISTRIES if self.shown(name) != self.number}
 
     def right(self) -> bool:
-        """Whether plain files show the latest wave, and nothing half written lies about."""
+        """Whether plain files show the latest update, and nothing half written lies about."""
         try:
             behind = self.behind()
         except (OSError, ValueError, KeyError, AssertionError, yaml.YAMLError):
@@ -85,11 +85,11 @@ class Waves:
         return plain and not behind and not leftovers([self.host.root, self.host.state])
 
     def acknowledged(self) -> int:
-        """Return the latest wave that the files hold, as the consumer's row says; -1 if none."""
+        """Return the latest update that the files hold, as the consumer's row says; -1 if none."""
         return int(
             self.cmp.value(
                 """select coalesce(max(number), 0) - 1
-                     from unnest(%s::text[]) with ordinality as wave (token, number), omnicdc.consumer
+                     from unnest(%s::text[]) with ordinality as update (token, number), omnicdc.consumer
                     where name = %s and pg_visible_in_snapshot(token::xid8, snapshot)""",
                 self._tokens, self.host.env["OMNICDC_CONSUMER"],
             )

@@ -149,7 +149,7 @@ class Writer(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the crowd met."""
+    """What the load met."""
 
     transactions: int
     longest_s: float
@@ -159,7 +159,7 @@ class Found:
     wrong: list[str]
 
 
-class Crowd:
+class Load:
     """Eight writers and some readers, from `start` to `end` or `close`."""
 
     def __init__(

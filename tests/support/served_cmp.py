@@ -125,7 +125,7 @@ class Writers:
             thread.join()
 
 
-class Place:
+class ServedCmp:
     """A CMP, its registry host, and the three who log in: the daemon, who asks, who writes."""
 
     def __init__(self, cmp: Cmp, host: Host, people: People) -> None:
@@ -192,7 +192,7 @@ class Place:
         """Wait until `omnicdc status` finds nothing wrong."""
         until(lambda: not self.faults(), f"all is well: {self.faults()}")
 
-    def mend(self) -> str:
+    def fix(self) -> str:
         """Do what `omnicdc status` says, word for word, and wait until all is well; returns what it said."""
         until(self.faults, "something is wrong")
         [said, *_] = self.faults()
@@ -208,7 +208,7 @@ class Place:
         """
         until(lambda: not (told := self.faults()) or INSTALL in told[0], "well, or a command is named")
         if any(INSTALL in fault for fault in self.faults()):
-            self.mend()
+            self.fix()
         self.well()
 
     def _obey(self, command: str) -> None:
@@ -234,7 +234,7 @@ class Place:
             project: tuple(entry[key] for key in keys) for project, entry in found.items()
         }
 
-    def right(self) -> None:
+    def assert_correct(self) -> None:
         """Insist that every file is what a full rebuild would write, byte for byte.
 
         All that is committed must have arrived.

@@ -99,6 +99,6 @@ def _plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-HANDS: Mapping[str, Callable[[Path], None]] = {
+EXTERNAL_CHANGES: Mapping[str, Callable[[Path], None]] = {
     deed.__name__: deed for deed in (edit, edit_in_secret, cut, remove, directory, link, link_to_a_copy, pipe)
 }

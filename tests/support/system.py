@@ -2,7 +2,7 @@
 
 CMP on a server that may go down, and a registry host whose daemon meets faults.
 
-`writer` is one of CMP's connections. What must hold, and what it is held against, is in `witness`.
+`writer` is one of CMP's connections. What must hold, and what it is held against, is in `commits`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from omnicdc.capture import install
 from omnicdc.capture.watch_list import derive
 from omnicdc.registries.scanners import scanners
 from support.cmp import Cmp
-from support.faulty import FAULTS, PROGRAM
+from support.commit_history import CommitHistory
+from support.faulty_command import FAULTS, PROGRAM
 from support.host import DEADLINE_S, INVENTORY, Daemon, Host
-from support.witness import Witness
 from support.writer import Writer
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ ADOPTED: list[dict[str, Any]] = [
 """The inventory that is there before omnicdc."""
 
 
-class World:
+class System:
     """One CMP and one registry host, from nothing to the end of an example."""
 
     def __init__(
@@ -59,8 +59,8 @@ class World:
         self.host.env |= env | {FAULTS: str(self.faults)}
         (self.host.root / INVENTORY).parent.mkdir(parents=True)
         (self.host.root / INVENTORY).write_text(json.dumps(ADOPTED))
-        self.witness = Witness(self.cmp, self.host, counts, ADOPTED)
-        self.writers = [Writer(self.cmp.connect, self.witness.ended) for _ in range(3)]
+        self.commits = CommitHistory(self.cmp, self.host, counts, ADOPTED)
+        self.writers = [Writer(self.cmp.connect, self.commits.ended) for _ in range(3)]
         self.prepared: list[str] = []
         self.gone: LiteralString | None = None
         """The watched column that CMP's table lacks."""
@@ -75,7 +75,7 @@ class World:
         if self.prepared:
             token = self.prepared.pop(0)
             self.cmp.conn.execute(f"{how} prepared '{token}'")
-            self.witness.ended(token, committed=how == "commit")
+            self.commits.ended(token, committed=how == "commit")
 
     def alone(self) -> None:
         """Commit what is open, and wake who was suspended: whoever alters the table waits for everybody."""
@@ -99,7 +99,7 @@ class World:
         self.cmp.conn = self.cmp.connect()
         for writer in self.writers:
             writer.connect()
-        self.witness.restarted(lost)
+        self.commits.restarted(lost)
 
     def terminate(self) -> None:
         """End the daemon's connection."""
@@ -108,7 +108,7 @@ class World:
 
     def disable(self, trigger: LiteralString) -> None:
         """Disable a trigger: CMP may be changed from now on without a trace."""
-        self.witness.unheard = True
+        self.commits.unheard = True
         self._alter(f"disable trigger {trigger}")
 
     def enable(self, trigger: LiteralString) -> None:
@@ -118,7 +118,7 @@ class World:
     def drop(self, column: LiteralString) -> None:
         """Take a watched column away from CMP's table; one at a time."""
         if self.gone is None:
-            self.gone, self.witness.unheard = column, True
+            self.gone, self.commits.unheard = column, True
             self._alter(f"drop column {column}")
 
     def install(self) -> None:
@@ -167,8 +167,8 @@ class World:
 
     def people(self, overrides: list[dict[str, Any]], exclusions: list[str]) -> None:
         """Write what people write."""
-        around = self.witness.around
-        self.witness.unread, around.overrides, around.exclusions = True, overrides, exclusions
+        around = self.commits.around
+        self.commits.unread, around.overrides, around.exclusions = True, overrides, exclusions
         self._written("LOCAL_OVERRIDES", {"overrides": overrides})
         self._written("EXCLUSION_LIST", {"exclusions": [{"repo": name} for name in exclusions]})
 
@@ -179,8 +179,8 @@ class World:
 
     def clone(self, name: str, url: str | None, hearts: int) -> None:
         """Make a clone on this host, with so many files that import the heart; without a URL, remove it."""
-        path, clones = self.host.root / "src" / name, self.witness.around.clones
-        self.witness.unread = True
+        path, clones = self.host.root / "src" / name, self.commits.around.clones
+        self.commits.unread = True
         shutil.rmtree(path, ignore_errors=True)
         clones.pop(str(path), None)
         if url is not None:
@@ -195,16 +195,16 @@ class World:
     def quiet(self) -> None:
         """Mend what only a person can; then everything must come right by itself."""
         self.faults.unlink(missing_ok=True)
-        if self.witness.unheard or any(writer.excludes for writer in self.writers):
+        if self.commits.unheard or any(writer.excludes for writer in self.writers):
             self.alone()
-        if self.witness.unheard:
+        if self.commits.unheard:
             self.install()
         for daemon in self.living():
             daemon.process.send_signal(signal.SIGCONT)
         if not self.living():
             self.start()
         open_ones = [writer.token for writer in self.writers if writer.token] + self.prepared
-        self.witness.quiet(self.living, open_ones)
+        self.commits.quiet(self.living, open_ones)
 
     def close(self) -> None:
         """End everything."""

@@ -22,16 +22,16 @@ from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
 from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
-from support.expected import ROWS, Surroundings, expected, read_back
+from support.expected_content import ROWS, Surroundings, expected, read_back
 from support.host import DEADLINE_S, PROJECT, REGISTRIES, until
-from support.waves import leftovers
+from support.numbered_updates import leftovers
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
     from support.cmp import Cmp
-    from support.expected import Parsed
+    from support.expected_content import Parsed
     from support.host import Daemon, Host
 
 
@@ -43,7 +43,7 @@ class Moment:
     registries: dict[str, Parsed]
 
 
-class Witness:
+class CommitHistory:
     """What is known since the last quiet moment."""
 
     def __init__(self, cmp: Cmp, host: Host, counts: Counter[str], adopted: list[dict[str, Any]]) -> None:
