@@ -49,7 +49,7 @@ class Entry(NamedTuple):
 
     sort: tuple[str, str]
     data: bytes
-    tally: tuple[int, ...] = ()
+    counters: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Generation:
     held: Mapping[str, Fault]
     quarantined: Mapping[str, Mapping[str, str]]
     """Registry to project id to reason."""
-    stages: Mapping[str, float]
+    timings: Mapping[str, float]
     """Milliseconds spent in each stage."""
     at: datetime
 

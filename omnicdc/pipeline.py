@@ -69,7 +69,7 @@ def run_once(
     if state.manifest.due:
         state.manifest.write(state.as_manifest())
         observe("manifest")
-    return generation and replace(generation, stages=timings.ms)
+    return generation and replace(generation, timings=timings.ms)
 
 
 def _read_and_scan(

@@ -194,7 +194,7 @@ class State:
         changes: Iterable[Change],
         work: Work,
         written: tuple[str, ...],
-        stages: Mapping[str, float],
+        timings: Mapping[str, float],
         asked: Collection[str],
     ) -> Generation:
         """Return what this cycle did.
@@ -214,7 +214,7 @@ class State:
                 it.name: it.hold.fault for it in self.held() if it.hold.fault and it.scanner.name in concerned
             },
             quarantined=self.quarantine(),
-            stages=stages,
+            timings=timings,
             at=datetime.now(UTC),
         )
 

@@ -140,7 +140,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
         projects=generation.projects if generation.projects is not None else "all",
         scanners=generation.scanners,
         registries=generation.registries,
-        ms={stage: round(ms, 2) for stage, ms in generation.stages.items()},
+        ms={stage: round(ms, 2) for stage, ms in generation.timings.items()},
         **(
             {"held": {name: fault.reason for name, fault in generation.held.items()}}
             if generation.held

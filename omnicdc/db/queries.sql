@@ -237,18 +237,18 @@ delete from omnicdc.quarantine q where q.consumer = %(name)s;
 
 -- leave_quarantine: These projects are no longer held back from a registry.
 delete from omnicdc.quarantine q
- where q.consumer = %(name)s and q.registry = %(registry)s and q.project_id = any (%(projects)s::pg_catalog.text[]);
+ where q.consumer = %(name)s and q.registry = %(registry)s and q.key = any (%(projects)s::pg_catalog.text[]);
 
 -- enter_quarantine: These projects are held back from now on, and why.
-insert into omnicdc.quarantine as q (consumer, registry, project_id, reason)
-select %(name)s, %(registry)s, held.project_id, held.reason
+insert into omnicdc.quarantine as q (consumer, registry, key, reason)
+select %(name)s, %(registry)s, held.key, held.reason
   from rows from (pg_catalog.unnest(%(projects)s::pg_catalog.text[]), pg_catalog.unnest(%(reasons)s::pg_catalog.text[]))
-       as held (project_id, reason)
-on conflict (consumer, registry, project_id) do update set reason = excluded.reason;
+       as held (key, reason)
+on conflict (consumer, registry, key) do update set reason = excluded.reason;
 
 -- add_history: Add one row to the history.
-insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, stages)
-     values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(stages)s);
+insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, timings)
+     values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(timings)s);
 
 -- begin: A transaction of several statements.
 begin;
@@ -299,11 +299,11 @@ select s.*,
        -- Of what is held back, the projects that the transaction may have changed (all, if the log does not reach back to it);
        -- only when there is nothing else to wait for.
        coalesce((select jsonb_object_agg(held.registry, held.projects)
-                   from (select q.registry, jsonb_object_agg(q.project_id, q.reason) as projects
+                   from (select q.registry, jsonb_object_agg(q.key, q.reason) as projects
                            from omnicdc.quarantine q
                           where s.covered and q.consumer = s.name
-                            and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.project_id = any (%(projects)s::text[])))
-                                 or q.project_id in (select x.key from omnicdc.change x where x.xid = %(token)s::xid8)
+                            and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.key = any (%(projects)s::text[])))
+                                 or q.key in (select x.key from omnicdc.change x where x.xid = %(token)s::xid8)
                                  or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.key is null)
                                  or exists (select from omnicdc.source src where %(token)s::xid8 < src.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
@@ -414,7 +414,7 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
        c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.consumer_pid(c.name)), '{}') as blocked_by,
-       (select h.stages from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
+       (select h.timings from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c
  cross join lateral (
    select count(*) as behind, extract(epoch from clock_timestamp() - min(first_ones.at))::float8 as lag_s

@@ -116,7 +116,7 @@ def _held(projection: Projection) -> dict[str, Any]:
 
 def _history(state: State, generation: Generation) -> dict[str, Any]:
     # How long this acknowledgement takes is not known before its end: the one before it stands for it.
-    stages = {**generation.stages, "acknowledge": state.acknowledge_ms}
+    timings = {**generation.timings, "acknowledge": state.acknowledge_ms}
     return {
         "name": state.config.consumer,
         "generation": generation.number,
@@ -124,5 +124,5 @@ def _history(state: State, generation: Generation) -> dict[str, Any]:
         "changes": generation.changes,
         "registries": list(generation.registries),
         "held": sorted(generation.held),
-        "stages": Jsonb({stage: round(ms, 3) for stage, ms in stages.items()}),
+        "timings": Jsonb({stage: round(ms, 3) for stage, ms in timings.items()}),
     }

@@ -167,7 +167,7 @@ def _given_up(observed: Observation, waited_s: float) -> Verdict:
     if observed.all_hosts and observed.left_out:
         return hosts_missing(observed)
     late = [consumer for consumer in observed.consumers if consumer.alive and not _up_to_date(consumer)]
-    stages = "; ".join(
+    timings = "; ".join(
         (
             f"{consumer.name} has {consumer.behind} changes to publish"
             if consumer.behind
@@ -178,7 +178,7 @@ def _given_up(observed: Observation, waited_s: float) -> Verdict:
     )
     return Verdict(
         "timeout",
-        f"not published after {waited_s:.1f} s: {stages}",
+        f"not published after {waited_s:.1f} s: {timings}",
         "`omnicdc status` on the registry host",
         token=observed.token,
         consumers=names,

@@ -202,4 +202,4 @@ def _untouched(seen: Transaction) -> Check:
 def _names(files: Mapping[str, File], scanner: str, field: str) -> dict[str, object]:
     """Parse a registry's file as a whole, and return a field of each entry, by the project's id."""
     layout = scanners()[scanner].layout
-    return {item.unit: item.fields.get(field) for item in layout.items(layout.parse(files[scanner][1]))}
+    return {item.entry_key: item.fields.get(field) for item in layout.items(layout.parse(files[scanner][1]))}

@@ -52,14 +52,14 @@ class Contents:
     data: bytes
     parsed: object = None
 
-    def items(self, project: str, unit: str, needles: Sequence[bytes]) -> list[Item]:
-        """Return the entries that name a project, and those of a unit. Raises RegistryError.
+    def items(self, project: str, entry_key: str, needles: Sequence[bytes]) -> list[Item]:
+        """Return the entries that name a project, and those of an entry key. Raises RegistryError.
 
         Bytes are searched for `needles`, one of which each such entry has.
         """
         try:
             items = self.layout.items(self.parsed) if self.parsed is not None else self._mentioning(needles)
-            return [item for item in items if project in item.projects or item.unit == unit]
+            return [item for item in items if project in item.projects or item.entry_key == entry_key]
         except ValueError as exc:
             raise RegistryError(f"the file holds something else than entries: {exc}", hint=REMEDY) from exc
 

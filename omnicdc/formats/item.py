@@ -16,7 +16,7 @@ Differences = Mapping[str, tuple[object, object]]
 class Item:
     """Whose entry it is, which projects it names, and what it says."""
 
-    unit: str
+    entry_key: str
     projects: tuple[str, ...]
     fields: Mapping[str, object]
 

@@ -67,12 +67,12 @@ class Layout(ABC):
         """Return the core of a rendered entry."""
         return entry.removeprefix(self.opening).removesuffix(self.comma).removesuffix(self.closing)
 
-    def unit(self, core: bytes) -> str:
+    def entry_key(self, core: bytes) -> str:
         """As `item`, but perhaps quicker."""
-        return self.item(core).unit
+        return self.item(core).entry_key
 
     def needles(self, item: Item) -> tuple[bytes, ...]:  # noqa: ARG002 - the default: an id says it all
-        """Return what an entry of this unit has in its bytes, besides the ids of its projects."""
+        """Return what an entry of this entry key has in its bytes, besides the ids of its projects."""
         return ()
 
     def of_inputs(self, name: str) -> bool:  # noqa: ARG002 - the default: a mirror of CMP

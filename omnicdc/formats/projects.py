@@ -32,7 +32,7 @@ _word = lru_cache(maxsize=256)(yaml_text)
 
 
 def text(
-    unit: str,
+    entry_key: str,
     *,
     name: str,
     key: str | None,
@@ -49,7 +49,7 @@ def text(
     """Return a project's entry. `heart` is None where it is not connected, else how often it is imported."""
     display_name = yaml_text(name)
     return (
-        f"- uuid: {unit}\n"  # as PostgreSQL writes a uuid, which is plain
+        f"- uuid: {entry_key}\n"  # as PostgreSQL writes a uuid, which is plain
         f"  name: {display_name if key is None else yaml_text(key)}\n"
         f"  display_name: {display_name}\n"
         f"  github_url: {yaml_text(github_url)}\n"
@@ -94,10 +94,10 @@ class Items(Layout):
         """Tell of overrides, clones, heart and GitHub."""
         return name not in self._OF_CMP
 
-    def unit(self, core: bytes) -> str:
+    def entry_key(self, core: bytes) -> str:
         """Read it off the first line, where that is ours."""
         match = self._ID.match(core)
-        return match[1].decode() if match else self.item(core).unit
+        return match[1].decode() if match else self.item(core).entry_key
 
     def item(self, core: bytes) -> Item:
         """Understand one entry; raises ValueError."""
@@ -127,5 +127,5 @@ class Items(Layout):
 
     def _item(self, parsed: object) -> Item:
         fields = mapping(parsed, "an entry")
-        unit = str(fields.get("uuid"))
-        return Item(unit, (unit,), fields)
+        entry_key = str(fields.get("uuid"))
+        return Item(entry_key, (entry_key,), fields)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Key = tuple[str, str, str]
-"""An entry's sort, and its unit, so that no two are equal."""
+"""What an entry is sorted by, and its key, so that no two are equal."""
 
 Row = tuple[Key, bytes, tuple[int, ...]]
 
@@ -39,7 +39,7 @@ class Block:
     """Neighbours: their bytes joined, what else is known of each in columns, to save memory."""
 
     keys: list[Key] = field(default_factory=list)
-    tallies: list[tuple[int, ...]] = field(default_factory=list)
+    counters: list[tuple[int, ...]] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("L"))
     data: bytes = b""
     digests: dict[int, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Block:
             offset += sum(self.lengths[passed:at])
             old = None
             if self.keys[at : at + 1] == [key]:
-                old = key, self.data[offset : offset + self.lengths[at]], self.tallies[at]
+                old = key, self.data[offset : offset + self.lengths[at]], self.counters[at]
             if old != new:
                 gone, came = [old] if old else [], [new] if new else []
                 if edits and edits[-1].at == at:
@@ -83,7 +83,7 @@ class Block:
         for edit in reversed(edits):
             place = slice(edit.at, edit.at + len(edit.gone))
             self.keys[place] = [key for key, _, _ in edit.came]
-            self.tallies[place] = [tally for _, _, tally in edit.came]
+            self.counters[place] = [counters for _, _, counters in edit.came]
             self.lengths[place] = array("L", [len(data) for _, data, _ in edit.came])
         self.digests.clear()
 
@@ -95,13 +95,13 @@ class Block:
             data = self.data[offset : offset + sum(lengths)]
             offset += len(data)
             if start < end:
-                blocks.append(Block(self.keys[start:end], self.tallies[start:end], lengths, data))
+                blocks.append(Block(self.keys[start:end], self.counters[start:end], lengths, data))
         return blocks
 
     def absorb(self, other: Block) -> None:
         """Take in what comes after it."""
         self.keys += other.keys
-        self.tallies += other.tallies
+        self.counters += other.counters
         self.lengths += other.lengths
         self.data += other.data
         self.digests.clear()

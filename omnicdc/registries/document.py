@@ -30,9 +30,10 @@ BLOCK_SIZE = 256
 class Document:
     """The entries of one registry, by name and id in code point order.
 
-    A unit is whatever owns an entry: a project's id, a repository's URL key. All tallies are equally long.
+    An *entry key* identifies an entry: a project's id, a repository's URL key. All tuples of counters are
+    equally long.
 
-    A block ends after each entry whose unit's CRC is a multiple of `block_size`, so blocks and digests
+    A block ends after each entry whose key's CRC is a multiple of `block_size`, so blocks and digests
     follow from the content alone: what many changes led to compares equal, block by block, to what a
     full scan builds. (Content-defined chunking at the entries' borders, as in Noms' prolly trees.)
     """
@@ -42,32 +43,37 @@ class Document:
         self._blocks: list[Block] = []
         self._keys: dict[str, Key] = {}
         self._sums: tuple[int, ...] = ()
-        self._tallies: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._known_counters: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     @classmethod
     def from_entries(cls, entries: Iterable[tuple[str, Entry]], block_size: int = BLOCK_SIZE) -> Document:
-        """Build a document; of several entries of a unit the last counts.
+        """Build a document; of several entries of a key the last counts.
 
-        ValueError if tallies differ in length.
+        ValueError if counters differ in length.
         """
         document = cls(block_size)
-        tallies = document._tallies
-        by_unit = {
-            # Entries are many and alike: keep one copy of an id that is also the unit, and of each tally.
-            unit: ((name, unit if ident == unit else ident, unit), data, tallies.setdefault(tally, tally))
-            for unit, ((name, ident), data, tally) in entries
+        counters_seen = document._known_counters
+        by_entry_key = {
+            # Entries are many and alike: keep one copy of each id and of each tuple of
+            # counters.
+            entry_key: (
+                (name, entry_key if ident == entry_key else ident, entry_key),
+                data,
+                counters_seen.setdefault(counters, counters),
+            )
+            for entry_key, ((name, ident), data, counters) in entries
         }
-        document._keys = {unit: key for unit, (key, _, _) in by_unit.items()}
-        rows = sorted(by_unit.values(), key=itemgetter(0))
-        document._sums = _sums(Counter(tally for _, _, tally in rows))
+        document._keys = {entry_key: key for entry_key, (key, _, _) in by_entry_key.items()}
+        rows = sorted(by_entry_key.values(), key=itemgetter(0))
+        document._sums = _sums(Counter(counters for _, _, counters in rows))
         document._fill(rows)
         return document
 
     def update(self, entries: Mapping[str, Entry | None]) -> bool:
-        """Insert or replace the entry of each unit, moving it if it now sorts elsewhere; None takes it out.
+        """Insert or replace the entry of each key, moving it if it now sorts elsewhere; None takes it out.
 
         Each block is built anew once, however many of its entries change. Returns False, having touched
-        nothing, if all is so already. Raises ValueError, before anything changes, if tallies would
+        nothing, if all is so already. Raises ValueError, before anything changes, if counters would
         differ in length.
         """
         self._refuse_unequal(entries)
@@ -77,40 +83,40 @@ class Document:
             self._apply(index, edits)
         return bool(found)
 
-    def put(self, unit: str, entry: Entry) -> bool:
-        """Do what `update` does, for one unit."""
-        return self.update({unit: entry})
+    def put(self, entry_key: str, entry: Entry) -> bool:
+        """Do what `update` does, for one entry key."""
+        return self.update({entry_key: entry})
 
-    def remove(self, unit: str) -> bool:
-        """Take the unit's entry out; False if there is none."""
-        return self.update({unit: None})
+    def remove(self, entry_key: str) -> bool:
+        """Take the entry of the key out; False if there is none."""
+        return self.update({entry_key: None})
 
-    def get(self, unit: str) -> bytes | None:
-        """Return the bytes of the unit's entry, separator included."""
-        if (key := self._keys.get(unit)) is None:
+    def get(self, entry_key: str) -> bytes | None:
+        """Return the bytes of the key's entry, separator included."""
+        if (key := self._keys.get(entry_key)) is None:
             return None
         return self._blocks[self._index(key)].entry(key)
 
-    def name_of(self, unit: str) -> str | None:
-        """Return the name by which the unit's entry is sorted."""
-        key = self._keys.get(unit)
+    def name_of(self, entry_key: str) -> str | None:
+        """Return the name by which the key's entry is sorted."""
+        key = self._keys.get(entry_key)
         return key and key[0]
 
-    def units(self) -> KeysView[str]:
-        """Return a live view of the units, in no particular order; it compares and subtracts like a set."""
+    def entry_keys(self) -> KeysView[str]:
+        """Return a live view of the entry keys, in no order; it compares and subtracts like a set."""
         return self._keys.keys()
 
     def __len__(self) -> int:
         """Count the entries."""
         return len(self._keys)
 
-    def __contains__(self, unit: object) -> bool:
-        """Tell whether the unit has an entry."""
-        return unit in self._keys
+    def __contains__(self, entry_key: object) -> bool:
+        """Tell whether the entry key has an entry."""
+        return entry_key in self._keys
 
     @property
-    def tally(self) -> tuple[int, ...]:
-        """The sum of all tallies, place by place; `()` while there is no entry."""
+    def counters(self) -> tuple[int, ...]:
+        """The sum of all counters, place by place; `()` while there is no entry."""
         return self._sums if self._keys else ()
 
     def parts(self, frame: Frame) -> list[bytes | memoryview]:
@@ -139,9 +145,9 @@ class Document:
         ends = [end for end, (key, _, _) in enumerate(rows, 1) if self._ends_block(key)]
         for start, end in pairwise([0, *ends, len(rows)]):
             if start < end:
-                keys, data, tallies = zip(*rows[start:end], strict=True)
+                keys, data, counters_seen = zip(*rows[start:end], strict=True)
                 lengths = array("L", map(len, data))
-                self._blocks.append(Block([*keys], [*tallies], lengths, b"".join(data)))
+                self._blocks.append(Block([*keys], [*counters_seen], lengths, b"".join(data)))
 
     def _index(self, key: Key) -> int:
         """Return the block whose range holds `key`; one past the last if a new one must be begun."""
@@ -151,30 +157,30 @@ class Document:
         return index
 
     def _refuse_unequal(self, entries: Mapping[str, Entry | None]) -> None:
-        others_stay = sum(unit in self._keys for unit in entries) < len(self._keys)
+        others_stay = sum(entry_key in self._keys for entry_key in entries) < len(self._keys)
         lengths = {len(self._sums): ""} if others_stay else {}
-        for unit, entry in entries.items():
+        for entry_key, entry in entries.items():
             if entry is not None:
-                lengths.setdefault(len(entry.tally), unit)
+                lengths.setdefault(len(entry.counters), entry_key)
         if len(lengths) > 1:
-            (expected, _), (found, unit), *_ = lengths.items()
-            raise ValueError(f"a tally of {found} among tallies of {expected}: {unit}")
+            (expected, _), (found, entry_key), *_ = lengths.items()
+            raise ValueError(f"counters of {found} among counters of {expected}: {entry_key}")
 
-    def _row(self, unit: str, entry: Entry) -> Row:
-        (name, ident), data, tally = entry
-        if old := self._keys.get(unit):
-            unit = old[2]
-        key = (name, unit if ident == unit else ident, unit)
-        return old if old == key else key, data, self._tallies.setdefault(tally, tally)
+    def _row(self, entry_key: str, entry: Entry) -> Row:
+        (name, ident), data, counters = entry
+        if old := self._keys.get(entry_key):
+            entry_key = old[2]
+        key = (name, entry_key if ident == entry_key else ident, entry_key)
+        return old if old == key else key, data, self._known_counters.setdefault(counters, counters)
 
     def _compare(self, entries: Mapping[str, Entry | None]) -> list[tuple[int, list[Edit]]]:
         """Return the blocks that must change, by index, in order, and how; nothing changes yet."""
         wanted: dict[Key, Row | None] = {}
-        for unit, entry in entries.items():
-            if old := self._keys.get(unit):
+        for entry_key, entry in entries.items():
+            if old := self._keys.get(entry_key):
                 wanted[old] = None
             if entry is not None:
-                row = self._row(unit, entry)
+                row = self._row(entry_key, entry)
                 wanted[row[0]] = row
         found = []
         for index, keys in groupby(sorted(wanted), self._index):
@@ -189,10 +195,10 @@ class Document:
         came = [row for edit in edits for row in edit.came]
         others_stay = len(gone) < len(self._keys)
         counts = defaultdict(int, {self._sums: 1} if others_stay else {})
-        for _, _, tally in gone if others_stay else ():
-            counts[tally] -= 1
-        for _, _, tally in came:
-            counts[tally] += 1
+        for _, _, counters in gone if others_stay else ():
+            counts[counters] -= 1
+        for _, _, counters in came:
+            counts[counters] += 1
         self._sums = _sums(counts)
         keys = {key[2]: key for key, _, _ in came}
         for key, _, _ in gone:
@@ -226,6 +232,6 @@ def _digest(part: bytes) -> tuple[int, str]:
 
 
 def _sums(counts: Mapping[tuple[int, ...], int]) -> tuple[int, ...]:
-    # Few tallies differ: multiplying is several times faster than adding up columns of all.
-    columns = zip(*([n * count for n in tally] for tally, count in counts.items()), strict=True)
+    # Few counters differ: multiplying is several times faster than adding up columns of all.
+    columns = zip(*([n * count for n in counters] for counters, count in counts.items()), strict=True)
     return tuple(map(sum, columns))

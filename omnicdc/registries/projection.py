@@ -38,9 +38,9 @@ class Projection:
         """The snapshot that its file shows; empty if none."""
         self.document = Document()
         self.quarantined: dict[str, str] = {}
-        """Unit to the reason why it has no entry."""
+        """Entry key to the reason why it has no entry."""
         self.unreadable: dict[str, str] = {}
-        """Project to the reason why PostgreSQL cannot give its row; which unit it belongs to is not known."""
+        """Project to the reason why PostgreSQL cannot give its row; its entry key is not known."""
         self._held: dict[str, str] | None = None
         """What `held_projects` returns; None when that may have changed."""
         self._arrived: set[str] | None = None
@@ -76,9 +76,11 @@ class Projection:
         self._key_of.clear()
         self._sharing.clear()
         self.quarantined.clear()
-        units = self._grouped(rows) if self.scanner.grouped else self._single(rows)
+        entry_keys = self._grouped(rows) if self.scanner.grouped else self._single(rows)
         self.document = Document.from_entries(
-            (unit, entry) for unit, found in units if (entry := self._render(unit, found)) is not None
+            (entry_key, entry)
+            for entry_key, found in entry_keys
+            if (entry := self._render(entry_key, found)) is not None
         )
         self.unreadable = dict(unreadable)
 
@@ -94,12 +96,12 @@ class Projection:
         self.unreadable |= unreadable
         if self.scanner.grouped:
             keys = {key for project in ids for key in self._move(project, fresh.get(project))}
-            units = [(key, self._rows(key)) for key in sorted(keys)]
+            entry_keys = [(key, self._rows(key)) for key in sorted(keys)]
         else:
-            units = [(project, [fresh[project]] if project in fresh else []) for project in sorted(ids)]
-            for project, found in units:
+            entry_keys = [(project, [fresh[project]] if project in fresh else []) for project in sorted(ids)]
+            for project, found in entry_keys:
                 self._move(project, found[0] if found else None)
-        return self._show(units)
+        return self._show(entry_keys)
 
     def take_inputs(self, inputs: Inputs) -> tuple[bool, Collection[str]]:
         """Take new inputs.
@@ -116,7 +118,7 @@ class Projection:
 
     def frame(self, stamp: str) -> Frame:
         """Return what stands around the entries as they are now."""
-        return self.scanner.frame(len(self.document), self.document.tally, stamp)
+        return self.scanner.frame(len(self.document), self.document.counters, stamp)
 
     def take_arrived(self) -> set[str] | None:
         """Return the keys that projects came to since the last call.
@@ -131,7 +133,7 @@ class Projection:
         return list(self._key_of.values())
 
     def unit_of(self, project: str) -> str | None:
-        """Return the unit whose entry a project is in, or would be in."""
+        """Return the key of the entry that a project is in, or would be in."""
         return self._key_of.get(project) if self.scanner.grouped else project
 
     def name_of(self, project: str) -> str | None:
@@ -145,7 +147,9 @@ class Projection:
     def held_projects(self) -> dict[str, str]:
         """Return project id to the reason for which it has no entry; the same object until that changes."""
         if self._held is None:
-            rows = ((row, why) for unit, why in self.quarantined.items() for row in self._rows(unit))
+            rows = (
+                (row, why) for entry_key, why in self.quarantined.items() for row in self._rows(entry_key)
+            )
             quarantined = (
                 {str(row[0]): why for row, why in rows} if self.scanner.grouped else self.quarantined
             )
@@ -199,19 +203,19 @@ class Projection:
             self._arrived.add(came)
         return {key for key in (left, came) if key}
 
-    def _show(self, units: Iterable[tuple[str, Sequence[Row]]]) -> bool:
+    def _show(self, entry_keys: Iterable[tuple[str, Sequence[Row]]]) -> bool:
         entries: dict[str, Entry | None] = {}
-        for unit, rows in units:
-            before = self.quarantined.pop(unit, None)
-            entries[unit] = self._render(unit, rows) if rows or self.scanner.grouped else None
-            now = self.quarantined.get(unit)
+        for entry_key, rows in entry_keys:
+            before = self.quarantined.pop(entry_key, None)
+            entries[entry_key] = self._render(entry_key, rows) if rows or self.scanner.grouped else None
+            now = self.quarantined.get(entry_key)
             if before != now or (now and self.scanner.grouped):
                 self._held = None
         return self.document.update(entries)
 
-    def _render(self, unit: str, rows: Sequence[Row]) -> Entry | None:
+    def _render(self, entry_key: str, rows: Sequence[Row]) -> Entry | None:
         try:
-            return self.scanner.render(unit, rows, self._inputs)
+            return self.scanner.render(entry_key, rows, self._inputs)
         except Exception as exc:  # noqa: BLE001 - whatever one row does to its scanner, only it is held back
-            self.quarantined[unit] = f"{type(exc).__name__}: {exc}"
+            self.quarantined[entry_key] = f"{type(exc).__name__}: {exc}"
             return None

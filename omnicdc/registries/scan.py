@@ -220,11 +220,11 @@ def _rebuild_at_once(conn: Connection, projection: Projection, scanning: Scannin
         projection.rebuild(_fetched(cursor, scanning.stop, scanning.timings))
 
 
-def _fetched(cursor: ServerCursor[Row], stop: Stop, stages: Timings) -> Iterator[Row]:
+def _fetched(cursor: ServerCursor[Row], stop: Stop, timings: Timings) -> Iterator[Row]:
     while True:
         if stop.requested:
             raise Interrupted("stopped in the middle of a full scan")
-        with stages("scan"):
+        with timings("scan"):
             rows = cursor.fetchmany(ROWS)
         if not rows:
             return

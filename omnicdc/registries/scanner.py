@@ -19,8 +19,8 @@ Row = tuple[str | None, ...]
 class Scanner(ABC):
     """One registry: what it reads, and how it looks.
 
-    A *unit* is what has one entry: a project (its id), or whatever `key` groups projects by. Every
-    method is pure; `render` may raise for a row that it cannot show, which holds back that unit alone.
+    An *entry key* identifies one entry: a project's id, or whatever `key` groups projects by. Every
+    method is pure; `render` may raise for a row that it cannot show, which holds back that entry alone.
     """
 
     name: ClassVar[str]
@@ -41,12 +41,12 @@ class Scanner(ABC):
         return self.path.rsplit("/", 1)[-1]
 
     @abstractmethod
-    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
-        """Return the entry of a unit; None if it has none. `rows` has one row unless grouped."""
+    def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
+        """Return the entry of a key; None if it has none. `rows` has one row unless grouped."""
 
     @abstractmethod
-    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:
-        """Return what stands around the entries; `tally` is the sum of theirs."""
+    def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:
+        """Return what stands around the entries; `counters` is the sum of theirs."""
 
     def key(self, row: Row) -> str:  # noqa: ARG002 - the default for a registry that needs no inputs
         """Return what the inputs know this project by, its URL key; empty if nothing."""
@@ -57,5 +57,5 @@ class Scanner(ABC):
         return None
 
     def static_keys(self, inputs: Inputs) -> Iterable[str]:  # noqa: ARG002 - as above
-        """Return the units that have an entry even if no project asks for one."""
+        """Return the entry keys that have an entry even if no project asks for one."""
         return ()

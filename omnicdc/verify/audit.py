@@ -130,8 +130,8 @@ def _lasting(first: RegistryReport, second: RegistryReport) -> RegistryReport:
     before, now = first.difference, second.difference
     if before is None or now is None or before.fault or now.fault:
         return second
-    units = {entry.unit for entry in before.entries}
-    entries = tuple(entry for entry in now.entries if entry.unit in units)
+    entry_keys = {entry.entry_key for entry in before.entries}
+    entries = tuple(entry for entry in now.entries if entry.entry_key in entry_keys)
     header = {name: pair for name, pair in now.header.items() if name in before.header}
     rewritten = bool(entries or header) or (
         before.rewritten and not (now.entries or now.header) and now.rewritten

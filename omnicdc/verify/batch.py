@@ -62,7 +62,7 @@ def _report(project: str, registries: Sequence[_Indexed]) -> Report:
 
 
 class _Indexed:
-    """One registry that was compared, and what differs in it by unit and by project."""
+    """One registry that was compared, and what differs in it by entry key and by project."""
 
     def __init__(self, compared: Compared, *, inputs_known: bool) -> None:
         self.compared = compared
@@ -73,10 +73,10 @@ class _Indexed:
         self._found: dict[str, list[Item]] = {}
         difference = compared.report.difference
         for entry in difference.entries if difference and not difference.fault else ():
-            self._differs.add(entry.unit)
+            self._differs.add(entry.entry_key)
             if entry.found:
                 item = entry.found.item
-                for name in {item.unit, *item.projects}:
+                for name in {item.entry_key, *item.projects}:
                     self._found.setdefault(name, []).append(item)
 
     @property
@@ -104,14 +104,14 @@ class _Indexed:
 
     def _compare(self, blank: Check, project: str, *, in_cmp: bool) -> Check:
         registry = self.compared.registry
-        unit = registry.unit_of(project)
-        entry = registry.document.get(unit) if unit else None
-        if unit is None or entry is None:
+        entry_key = registry.unit_of(project)
+        entry = registry.document.get(entry_key) if entry_key else None
+        if entry_key is None or entry is None:
             strays = [item for item in self._found.get(project, []) if project in item.projects]
-            return where_none_should_be(blank, self._why_none(unit, in_cmp=in_cmp), strays)
+            return where_none_should_be(blank, self._why_none(entry_key, in_cmp=in_cmp), strays)
         if not self.compared.present:
             return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
-        if unit not in self._differs and self._inputs_known and project not in self._found:
+        if entry_key not in self._differs and self._inputs_known and project not in self._found:
             return replace(blank, status="current")
         wanted = self._layout.item(self._layout.core(entry))
         return where_one_should_be(
@@ -120,14 +120,14 @@ class _Indexed:
 
     def _in_file(self, project: str, wanted: Item) -> Iterator[Item]:
         """Yield what the file holds of a project: an entry that does not differ is as it should be."""
-        if wanted.unit not in self._differs:
+        if wanted.entry_key not in self._differs:
             yield wanted
-        seen = self._found.get(wanted.unit, []) + self._found.get(project, [])
+        seen = self._found.get(wanted.entry_key, []) + self._found.get(project, [])
         yield from {id(item): item for item in seen}.values()
 
-    def _why_none(self, unit: str | None, *, in_cmp: bool) -> str:
+    def _why_none(self, entry_key: str | None, *, in_cmp: bool) -> str:
         if not in_cmp:
             return "the project is not in CMP"
-        if self.compared.registry.scanner.grouped and not unit:
+        if self.compared.registry.scanner.grouped and not entry_key:
             return "its URL names no repository of GitHub"
         return "it is excluded"

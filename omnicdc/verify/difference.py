@@ -58,7 +58,7 @@ class Side:
 class EntryDifference:
     """One entry: missing in the file (`found` is None), too much there (`expected` is None), or another."""
 
-    unit: str
+    entry_key: str
     expected: Side | None
     found: Side | None
 
@@ -155,7 +155,7 @@ def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]
     for name, (expected, found) in difference.header.items():
         yield from (f"-{name}: {found}", f"+{name}: {expected}")
     for entry in difference.entries[:limit]:
-        yield f"@@ {entry.unit} @@"
+        yield f"@@ {entry.entry_key} @@"
         yield from _lines(entry)
     if len(difference.entries) > limit:
         yield f"# {len(difference.entries) - limit} more entries differ"
@@ -188,8 +188,8 @@ def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:
         header = compare(layout.header(layout.parse(layout.frame(expected))), layout.header(bare))
     missing = Counter(expected.cores) - Counter(found.cores)
     surplus = Counter(found.cores) - Counter(expected.cores)
-    ours = ((layout.unit(core), Side(layout, core)) for core in missing.elements())
-    theirs = ((layout.item(core).unit, Side(layout, core)) for core in surplus.elements())
+    ours = ((layout.entry_key(core), Side(layout, core)) for core in missing.elements())
+    theirs = ((layout.item(core).entry_key, Side(layout, core)) for core in surplus.elements())
     return len(found.cores), _paired(ours, theirs), header
 
 
@@ -198,7 +198,9 @@ def _by_value(layout: Layout, expected: Split, parsed: object) -> _Compared:
     header = compare(layout.header(layout.parse(layout.frame(expected))), layout.header(parsed))
     ours = (Side(layout, parsed=layout.item(core)) for core in expected.cores)
     theirs = (Side(layout, parsed=item) for item in items)
-    pairs = _paired(((side.item.unit, side) for side in ours), ((side.item.unit, side) for side in theirs))
+    pairs = _paired(
+        ((side.item.entry_key, side) for side in ours), ((side.item.entry_key, side) for side in theirs)
+    )
     differing = (pair for pair in pairs if pair.fields or not (pair.expected and pair.found))
     return len(items), tuple(differing), header
 
@@ -206,26 +208,32 @@ def _by_value(layout: Layout, expected: Split, parsed: object) -> _Compared:
 def _of_the_broken(layout: Layout, expected: Split, data: bytes) -> tuple[int, tuple[EntryDifference, ...]]:
     """Compare with all that can be understood of a file that does not parse."""
     held = set(expected.cores)
-    found = {core: unit for core in layout.split(data).cores if (unit := _understood(layout, core, held))}
-    ours = ((layout.unit(core), Side(layout, core)) for core in expected.cores if core not in found)
-    theirs = ((unit, Side(layout, core)) for core, unit in found.items() if core not in held)
+    found = {
+        core: entry_key for core in layout.split(data).cores if (entry_key := _understood(layout, core, held))
+    }
+    ours = ((layout.entry_key(core), Side(layout, core)) for core in expected.cores if core not in found)
+    theirs = ((entry_key, Side(layout, core)) for core, entry_key in found.items() if core not in held)
     return len(found), _paired(ours, theirs)
 
 
 def _understood(layout: Layout, core: bytes, known: Collection[bytes]) -> str:
     try:
-        return layout.unit(core) if core in known else layout.item(core).unit
+        return layout.entry_key(core) if core in known else layout.item(core).entry_key
     except ValueError:
         return ""
 
 
 def _paired(expected: Iterable[_Owned], found: Iterable[_Owned]) -> tuple[EntryDifference, ...]:
-    """Bring both sides of each unit together, in the order of what is expected, then of what is found."""
-    units: dict[str, tuple[list[Side], list[Side]]] = {}
+    """Bring both sides of each entry key together: first what is expected, then what is found besides."""
+    entry_keys: dict[str, tuple[list[Side], list[Side]]] = {}
     for place, sides in enumerate((expected, found)):
-        for unit, side in sides:
-            units.setdefault(unit, ([], []))[place].append(side)
-    return tuple(EntryDifference(unit, *pair) for unit, both in units.items() for pair in zip_longest(*both))
+        for entry_key, side in sides:
+            entry_keys.setdefault(entry_key, ([], []))[place].append(side)
+    return tuple(
+        EntryDifference(entry_key, *pair)
+        for entry_key, both in entry_keys.items()
+        for pair in zip_longest(*both)
+    )
 
 
 def _lines(entry: EntryDifference) -> Iterable[str]:

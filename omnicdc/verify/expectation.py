@@ -38,7 +38,7 @@ class Expectation:
 
     scanner: Scanner
     layout: Layout
-    unit: str = ""
+    entry_key: str = ""
     name: str | None = None
     """The project's, where the registry sorts by it."""
     item: Item | None = None
@@ -58,15 +58,15 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
             return Expectation(scanner, layout, in_cmp=True, fault=held_back(unreadable[project]))
         if not rows:
             return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
-        unit = project
+        entry_key = project
         if scanner.grouped:
-            unit = scanner.key(rows[0])
-            if not unit:
+            entry_key = scanner.key(rows[0])
+            if not entry_key:
                 return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
-            rows = _sharing(conn, scanner, table, unit)
+            rows = _sharing(conn, scanner, table, entry_key)
     except RegistryError as exc:
         return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
-    return _rendered(scanner, layout, unit, rows, inputs)
+    return _rendered(scanner, layout, entry_key, rows, inputs)
 
 
 def held_back(why: str) -> Fault:
@@ -75,27 +75,27 @@ def held_back(why: str) -> Fault:
 
 
 def _rendered(
-    scanner: Scanner, layout: Layout, unit: str, rows: Sequence[Row], inputs: Inputs
+    scanner: Scanner, layout: Layout, entry_key: str, rows: Sequence[Row], inputs: Inputs
 ) -> Expectation:
     try:
-        entry = scanner.render(unit, rows, inputs)
+        entry = scanner.render(entry_key, rows, inputs)
         item = layout.item(layout.core(entry.data)) if entry else None
     except Exception as exc:  # noqa: BLE001 - as the registry does: a row that cannot be shown is held back
         fault = held_back(f"{type(exc).__name__}: {exc}")
-        return Expectation(scanner, layout, unit, in_cmp=True, fault=fault)
+        return Expectation(scanner, layout, entry_key, in_cmp=True, fault=fault)
     name = entry.sort[0] if entry and not scanner.grouped else None
-    return Expectation(scanner, layout, unit, name, item, "" if item else "it is excluded", in_cmp=True)
+    return Expectation(scanner, layout, entry_key, name, item, "" if item else "it is excluded", in_cmp=True)
 
 
-def _sharing(conn: Connection, scanner: Scanner, table: str, unit: str) -> list[Row]:
+def _sharing(conn: Connection, scanner: Scanner, table: str, entry_key: str) -> list[Row]:
     """Return the rows of all projects of one repository: who is not even like it is not fetched."""
     query = _SHARED.format(pgsql.SQL(scanner.query).format(table=qualified(table)))
     try:
         with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
-            rows = cursor.execute(query, [_likeness(unit)]).fetchall()
+            rows = cursor.execute(query, [_likeness(entry_key)]).fetchall()
     except NOT_AS_EXPECTED:  # one that cannot be read is in the way
         rows, _ = readable(conn, scanner, table, ALL)
-    return [row for row in rows if scanner.key(row) == unit]
+    return [row for row in rows if scanner.key(row) == entry_key]
 
 
 def _likeness(key: str) -> str:

@@ -150,13 +150,13 @@ def _check(
 def _found(file: _File, contents: Contents | None, expected: Expectation, project: str) -> Sequence[Item]:
     """Return the entries that concern the project; if it is in none, that which should name it."""
     needles = [project.encode()]
-    found = contents.items(project, expected.unit, needles) if contents else []
-    if expected.item is None or any(item.unit == expected.unit for item in found):
+    found = contents.items(project, expected.entry_key, needles) if contents else []
+    if expected.item is None or any(item.entry_key == expected.entry_key for item in found):
         return found
     if more := expected.layout.needles(expected.item):
         needles += more
         contents = file.look(needles)
-        found = contents.items(project, expected.unit, needles) if contents else []
+        found = contents.items(project, expected.entry_key, needles) if contents else []
     return found
 
 
@@ -171,8 +171,8 @@ def where_one_should_be(
     blank: Check, layout: Layout, wanted: Item, found: Sequence[Item], inputs_known: bool
 ) -> Check:
     """Judge a registry that should hold the project as `wanted`; `found` are its entries that concern it."""
-    here = [item for item in found if item.unit == wanted.unit]
-    strays = [item.unit for item in found if item.unit != wanted.unit]
+    here = [item for item in found if item.entry_key == wanted.entry_key]
+    strays = [item.entry_key for item in found if item.entry_key != wanted.entry_key]
     if not here:
         return replace(blank, status="missing", detail=_elsewhere(strays) or "it has no entry", hint=WAIT)
     unknown = not inputs_known

@@ -129,7 +129,7 @@ class RegistryReport:
             told |= {"missing": _named(it.added), "unexpected": _named(it.removed)}
             told["stale"] = {
                 "count": len(it.changed),
-                "entries": {each.unit: _pairs(each.fields) for each in it.changed[:SHOWN]},
+                "entries": {each.entry_key: _pairs(each.fields) for each in it.changed[:SHOWN]},
             }
         return told
 
@@ -173,7 +173,7 @@ class AllReport:
 
 
 def _named(entries: Sequence[EntryDifference]) -> dict[str, Any]:
-    return {"count": len(entries), "units": [entry.unit for entry in entries[:SHOWN]]}
+    return {"count": len(entries), "units": [entry.entry_key for entry in entries[:SHOWN]]}
 
 
 def _pairs(differences: Differences) -> dict[str, Any]:

@@ -121,7 +121,7 @@ create table omnicdc.history (
   changes integer not null,
   registries text[] not null,
   held text[] not null default '{}',
-  stages jsonb not null default '{}',
+  timings jsonb not null default '{}',
   at timestamptz not null default pg_catalog.clock_timestamp()
 );
 create index history_consumer_idx on omnicdc.history (consumer, id);
@@ -131,9 +131,9 @@ comment on table omnicdc.history is 'One row for each acknowledged batch: what w
 create table omnicdc.quarantine (
   consumer text not null references omnicdc.consumer (name) on delete cascade,
   registry text not null,
-  project_id text not null,
+  key text not null,
   reason text not null,
-  primary key (consumer, registry, project_id)
+  primary key (consumer, registry, key)
 );
 comment on table omnicdc.quarantine is 'Every project that a consumer holds back from a registry. A batch writes only what changed.';
 

@@ -64,8 +64,8 @@ def _serialised(scanner: Scanner, rows: Sequence[Row]) -> bytes:
     inputs = Inputs()
     rendered = (scanner.render(unit, found, inputs) for unit, found in groups.items() if unit)
     entries = sorted((entry for entry in rendered if entry), key=attrgetter("sort"))
-    tally = tuple(map(sum, zip(*(entry.tally for entry in entries), strict=True)))
-    frame = scanner.frame(len(entries), tally, "2026-01-01T00:00:00+00:00")
+    counters = tuple(map(sum, zip(*(entry.counters for entry in entries), strict=True)))
+    frame = scanner.frame(len(entries), counters, "2026-01-01T00:00:00+00:00")
     return b"".join((frame.header, *(entry.data for entry in entries), frame.footer))
 
 

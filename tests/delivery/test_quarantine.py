@@ -30,7 +30,7 @@ def nameless(cmp: Cmp, number: int) -> list[str]:
 
 def stored(cmp: Cmp) -> dict[str, str]:
     rows = cmp.conn.execute(
-        "select project_id, reason from omnicdc.quarantine where registry = %s", [REGISTRY]
+        "select key, reason from omnicdc.quarantine where registry = %s", [REGISTRY]
     ).fetchall()
     return {str(project): str(reason) for project, reason in rows}
 
@@ -76,10 +76,10 @@ def test_only_what_changed_is_stored(cmp: Cmp, host: Host) -> None:
     held = nameless(cmp, 5)
     with opened(host) as one:
         one.publish()
-        before = cmp.conn.execute("select project_id, xmin::text from omnicdc.quarantine").fetchall()
+        before = cmp.conn.execute("select key, xmin::text from omnicdc.quarantine").fetchall()
         cmp.conn.execute("update projects set name = 'named' where id = %s", [held[0]])
         one.publish()
-        after = cmp.conn.execute("select project_id, xmin::text from omnicdc.quarantine").fetchall()
+        after = cmp.conn.execute("select key, xmin::text from omnicdc.quarantine").fetchall()
 
     assert set(after) == {(project, xmin) for project, xmin in before if project != held[0]}
 

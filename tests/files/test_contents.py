@@ -256,7 +256,7 @@ def test_a_large_file_with_one_broken_entry_is_refused_with_the_line() -> None:
 def published(root: Path, registry: Projection) -> Published:
     """Publish a registry; returns what the manifest would tell of it."""
     path, document = registry.scanner.path, registry.document
-    frame = registry.scanner.frame(len(document), document.tally, "2026-11-22T20:59:55.573397+00:00")
+    frame = registry.scanner.frame(len(document), document.counters, "2026-11-22T20:59:55.573397+00:00")
     put = replace(root, path, document.parts(frame))
     return describe(document.digests(frame), put, len(document))
 

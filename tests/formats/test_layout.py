@@ -35,7 +35,7 @@ def test_a_file_falls_into_its_entries_whatever_they_hold(
 ) -> None:
     registry = registry_of(name, projects)
     layout, data = registry.scanner.layout, written(registry)
-    expected = sorted(registry.document.get(unit) or b"" for unit in registry.document.units())
+    expected = sorted(registry.document.get(entry_key) or b"" for entry_key in registry.document.entry_keys())
 
     split = layout.split(data)
     assert sorted(layout.entry(core) + layout.comma for core in split.cores) == expected
@@ -60,7 +60,7 @@ def test_an_entry_alone_says_what_it_says_in_the_file(
 
     assert [layout.item(core).fields for core in cores] == expected
     assert [layout.item(core) for core in cores] == list(layout.items(layout.parse(data)))
-    assert {layout.unit(core) for core in cores} == registry.document.units()
+    assert {layout.entry_key(core) for core in cores} == registry.document.entry_keys()
 
 
 @given(
@@ -102,7 +102,7 @@ def test_a_repository_is_found_by_its_url_if_nobody_uses_it() -> None:
     data = written(registry_of("git", {}, elements))
 
     [core] = layout.mentioning(data, layout.needles(expected))
-    assert layout.item(core).unit == expected.unit == "https://github.com/acme/rocket"
+    assert layout.item(core).entry_key == expected.entry_key == "https://github.com/acme/rocket"
     assert compare(expected.fields, layout.item(core).fields) == {"uuid": (IDS[0], ABSENT)}
 
 

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 FRAME = Frame(b"[\n", b"\n]", b",\n")
 BARE = Frame(b"head\n", b"")
-UNITS = [f"unit-{number}" for number in range(24)]
+KEYS = [f"key-{number}" for number in range(24)]
 
-units = st.sampled_from(UNITS)
+entry_keys = st.sampled_from(KEYS)
 names = st.sampled_from(["", "a", "A", "aa", "b", "é", "z", "\uffff", "😀"])
 entries = st.builds(
-    lambda name, ident, body, tally: Entry((name, ident), body.encode() + b",\n", tally),
+    lambda name, ident, body, counters: Entry((name, ident), body.encode() + b",\n", counters),
     names,
     st.sampled_from(["1", "2", "unit-3"]),
     st.sampled_from(["", "x", "entry", "é" * 9]),
     st.tuples(st.integers(0, 1), st.integers(-3, 3)),
 )
-contents = st.dictionaries(units, entries)
-changes = st.dictionaries(units, st.none() | entries)
+contents = st.dictionaries(entry_keys, entries)
+changes = st.dictionaries(entry_keys, st.none() | entries)
 block_sizes = st.integers(1, 5)
 
 
@@ -43,8 +43,8 @@ def file(document: Document, frame: Frame = FRAME) -> bytes:
 
 def expected_file(content: Mapping[str, Entry]) -> bytes:
     """Sort and join, the plainest way there is."""
-    ordered = sorted(content, key=lambda unit: (content[unit].sort, unit))
-    body = b"".join(content[unit].data for unit in ordered)
+    ordered = sorted(content, key=lambda entry_key: (content[entry_key].sort, entry_key))
+    body = b"".join(content[entry_key].data for entry_key in ordered)
     return b"[\n" + body.removesuffix(b",\n") + b"\n]"
 
 
@@ -53,7 +53,7 @@ def hashed(document: Document, frame: Frame = FRAME) -> tuple[tuple[int, str], .
 
 
 def applied(content: Mapping[str, Entry], changes: Mapping[str, Entry | None]) -> dict[str, Entry]:
-    return {unit: entry for unit, entry in {**content, **changes}.items() if entry is not None}
+    return {entry_key: entry for entry_key, entry in {**content, **changes}.items() if entry is not None}
 
 
 def apart_from(touched: set[tuple[str, str, str]], document: Document) -> list[Block]:
@@ -62,8 +62,8 @@ def apart_from(touched: set[tuple[str, str, str]], document: Document) -> list[B
     return [block for at, block in enumerate(document._blocks) if at not in indexes and at - 1 not in indexes]
 
 
-def entry(name: str, body: str = "body", tally: tuple[int, ...] = ()) -> Entry:
-    return Entry((name, "id"), f"{body},\n".encode(), tally)
+def entry(name: str, body: str = "body", counters: tuple[int, ...] = ()) -> Entry:
+    return Entry((name, "id"), f"{body},\n".encode(), counters)
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -79,42 +79,47 @@ class AnyHistory(RuleBasedStateMachine):
         self.content = content
         self.block_size = block_size
 
-    @rule(unit=units, new=entries)
-    def put(self, unit: str, new: Entry) -> None:
-        expected = self.content.get(unit) != new
+    @rule(entry_key=entry_keys, new=entries)
+    def put(self, entry_key: str, new: Entry) -> None:
+        expected = self.content.get(entry_key) != new
 
-        assert self.document.put(unit, new) is expected
-        self.content[unit] = new
+        assert self.document.put(entry_key, new) is expected
+        self.content[entry_key] = new
 
-    @rule(unit=units, new=entries)
-    def put_elsewhere(self, unit: str, new: Entry) -> None:
+    @rule(entry_key=entry_keys, new=entries)
+    def put_elsewhere(self, entry_key: str, new: Entry) -> None:
         """Only the sort key changes, as when a project is renamed."""
-        old = self.content.get(unit, new)
-        self.put(unit, Entry(new.sort, old.data, old.tally))
+        old = self.content.get(entry_key, new)
+        self.put(entry_key, Entry(new.sort, old.data, old.counters))
 
-    @rule(unit=units)
-    def remove(self, unit: str) -> None:
-        expected = unit in self.content
+    @rule(entry_key=entry_keys)
+    def remove(self, entry_key: str) -> None:
+        expected = entry_key in self.content
 
-        assert self.document.remove(unit) is expected
-        self.content.pop(unit, None)
+        assert self.document.remove(entry_key) is expected
+        self.content.pop(entry_key, None)
 
     @precondition(lambda self: self.content)
     @rule(data=st.data())
     def put_the_same(self, data: st.DataObject) -> None:
-        unit = data.draw(st.sampled_from(sorted(self.content)))
+        entry_key = data.draw(st.sampled_from(sorted(self.content)))
         parts = self.document.parts(FRAME)
 
-        assert self.document.put(unit, self.content[unit]) is False
+        assert self.document.put(entry_key, self.content[entry_key]) is False
         assert all(new is old for new, old in zip(self.document.parts(BARE)[1:-2], parts[1:-2], strict=True))
 
     @rule(new=changes, data=st.data())
     def update(self, new: dict[str, Entry | None], data: st.DataObject) -> None:
         """Many at once, some of them equal already."""
         same = data.draw(st.sets(st.sampled_from(sorted(self.content)))) if self.content else set()
-        new |= {unit: self.content[unit] for unit in same}
-        differing = {unit for unit, entry in new.items() if self.content.get(unit) != entry}
-        touched = {(*e.sort, unit) for unit in differing for e in (self.content.get(unit), new[unit]) if e}
+        new |= {entry_key: self.content[entry_key] for entry_key in same}
+        differing = {entry_key for entry_key, entry in new.items() if self.content.get(entry_key) != entry}
+        touched = {
+            (*e.sort, entry_key)
+            for entry_key in differing
+            for e in (self.content.get(entry_key), new[entry_key])
+            if e
+        }
         alone = apart_from(touched, self.document)
 
         assert self.document.update(new) is bool(differing)
@@ -136,19 +141,19 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def counts_its_entries(self) -> None:
-        tallies = [entry.tally for entry in self.content.values()]
-        expected = tuple(map(sum, zip(*tallies, strict=True)))
+        counters_seen = [entry.counters for entry in self.content.values()]
+        expected = tuple(map(sum, zip(*counters_seen, strict=True)))
 
-        assert self.document.tally == expected
+        assert self.document.counters == expected
         assert len(self.document) == len(self.content)
 
     @invariant()
     def knows_its_units(self) -> None:
-        assert self.document.units() == self.content.keys()
-        for unit in UNITS:
-            found = self.content.get(unit)
-            assert self.document.get(unit) == (found and found.data)
-            assert (unit in self.document) is (found is not None)
+        assert self.document.entry_keys() == self.content.keys()
+        for entry_key in KEYS:
+            found = self.content.get(entry_key)
+            assert self.document.get(entry_key) == (found and found.data)
+            assert (entry_key in self.document) is (found is not None)
 
 
 TestAnyHistory = AnyHistory.TestCase
@@ -161,8 +166,8 @@ def test_the_order_of_arrival_leaves_no_trace(
 ) -> None:
     expected = Document.from_entries(content.items(), block_size)
     document = Document(block_size)
-    for unit in data.draw(st.permutations(sorted(content))):
-        document.put(unit, content[unit])
+    for entry_key in data.draw(st.permutations(sorted(content))):
+        document.put(entry_key, content[entry_key])
 
     assert document.digests(FRAME) == expected.digests(FRAME)
 
@@ -179,25 +184,25 @@ def test_many_changes_at_once_leave_no_trace(
 
     assert document._blocks == [replace(block, digests={}) for block in expected._blocks]
     assert document._keys == expected._keys
-    assert document.tally == expected.tally
+    assert document.counters == expected.counters
     assert file(document) == expected_file(applied(content, new))
     assert parts == parts_before
 
 
-@given(contents, changes, block_sizes, units)
+@given(contents, changes, block_sizes, entry_keys)
 def test_one_bad_tally_among_many_changes_nothing(
     content: dict[str, Entry], new: dict[str, Entry | None], block_size: int, bad: str
 ) -> None:
-    content["stays"] = entry("m", tally=(1, 1))
+    content["stays"] = entry("m", counters=(1, 1))
     document = Document.from_entries(content.items(), block_size)
     digests, blocks, keys = document.digests(FRAME), [*document._blocks], dict(document._keys)
 
-    with pytest.raises(ValueError, match=f"a tally of 3 among tallies of 2: {bad}$"):
-        document.update({**new, bad: entry("n", tally=(1, 1, 1))})
+    with pytest.raises(ValueError, match=f"a counters of 3 among counters of 2: {bad}$"):
+        document.update({**new, bad: entry("n", counters=(1, 1, 1))})
     assert document.digests(FRAME) == hashed(document) == digests
     assert all(one is other for one, other in zip(document._blocks, blocks, strict=True))
     assert document._keys == keys
-    assert document.tally == Document.from_entries(content.items()).tally
+    assert document.counters == Document.from_entries(content.items()).counters
 
 
 def test_entries_without_bytes_keep_their_place() -> None:
@@ -208,11 +213,13 @@ def test_entries_without_bytes_keep_their_place() -> None:
     assert [len(block.keys) for block in document._blocks] == [1, 1, 1]
 
 
-def test_tallies_may_take_another_length_once_no_entry_of_the_old_is_left() -> None:
-    document = Document.from_entries([("u1", entry("a", tally=(1, 2))), ("u2", entry("b", tally=(3, 4)))])
-    document.update({"u1": None, "u2": entry("c", tally=(5,)), "u3": entry("d", tally=(6,))})
+def test_known_counters_may_take_another_length_once_no_entry_of_the_old_is_left() -> None:
+    document = Document.from_entries(
+        [("u1", entry("a", counters=(1, 2))), ("u2", entry("b", counters=(3, 4)))]
+    )
+    document.update({"u1": None, "u2": entry("c", counters=(5,)), "u3": entry("d", counters=(6,))})
 
-    assert document.tally == (11,)
+    assert document.counters == (11,)
 
 
 def test_an_empty_document_is_its_frame() -> None:
@@ -220,7 +227,7 @@ def test_an_empty_document_is_its_frame() -> None:
 
     assert document.parts(FRAME) == [b"[\n", b"\n]"]
     assert document.digests(FRAME) == hashed(document)
-    assert document.tally == ()
+    assert document.counters == ()
 
 
 def test_entries_sort_by_code_point_then_id_then_unit() -> None:
@@ -241,16 +248,16 @@ def test_the_last_entry_given_for_a_unit_counts() -> None:
     document = Document.from_entries([("u", entry("a", "old", (1,))), ("u", entry("b", "new", (5,)))])
 
     assert file(document) == b"[\nnew\n]"
-    assert document.tally == (5,)
+    assert document.counters == (5,)
 
 
 def test_parts_handed_out_stay_as_they_were() -> None:
     """A file being written holds one state, whatever is put meanwhile."""
-    document = Document.from_entries((unit, entry(unit)) for unit in UNITS)
+    document = Document.from_entries((entry_key, entry(entry_key)) for entry_key in KEYS)
     parts = document.parts(FRAME)
     expected = b"".join(parts)
-    for unit in UNITS:
-        document.put(unit, entry(unit, "changed"))
+    for entry_key in KEYS:
+        document.put(entry_key, entry(entry_key, "changed"))
 
     assert b"".join(parts) == expected
 
@@ -283,20 +290,24 @@ def test_blocks_hold_about_as_many_entries_as_asked() -> None:
     assert 20_000 / 256 / 1.5 < blocks < 20_000 / 256 * 1.5
 
 
-def test_equal_tallies_are_kept_once() -> None:
-    document = Document.from_entries((unit, entry(unit, tally=tuple(map(int, "10")))) for unit in UNITS)
+def test_equal_known_counters_are_kept_once() -> None:
+    document = Document.from_entries(
+        (entry_key, entry(entry_key, counters=tuple(map(int, "10")))) for entry_key in KEYS
+    )
 
-    assert len({id(tally) for block in document._blocks for tally in block.tallies}) == 1
+    assert len({id(counters) for block in document._blocks for counters in block.counters}) == 1
 
 
-def test_tallies_of_unequal_length_are_refused_before_anything_changes() -> None:
-    document = Document.from_entries([("u1", entry("a", tally=(1, 2))), ("u2", entry("b", tally=(3, 4)))])
+def test_known_counters_of_unequal_length_are_refused_before_anything_changes() -> None:
+    document = Document.from_entries(
+        [("u1", entry("a", counters=(1, 2))), ("u2", entry("b", counters=(3, 4)))]
+    )
     expected = file(document)
 
     with pytest.raises(ValueError, match="tally"):
-        document.put("u1", entry("c", tally=(1,)))
+        document.put("u1", entry("c", counters=(1,)))
     assert file(document) == expected
-    assert document.tally == (4, 6)
+    assert document.counters == (4, 6)
 
 
 def test_an_entry_without_the_separator_is_not_cut() -> None:

@@ -37,7 +37,7 @@ VALUES = st.recursive(
 def _file(name: str, rows: Sequence[Row], inputs: Inputs | None = None) -> bytes:
     registry = Projection(scanners()[name], inputs or Inputs())
     registry.rebuild(rows)
-    frame = registry.scanner.frame(len(registry.document), registry.document.tally, STAMP)
+    frame = registry.scanner.frame(len(registry.document), registry.document.counters, STAMP)
     return b"".join(registry.document.parts(frame))
 
 
@@ -287,7 +287,7 @@ def test_a_row_that_cannot_be_shown_holds_back_itself_only() -> None:
     registry.rebuild([(A, None, None, None, None, None, None), (B, "fine", None, None, None, None, None)])
 
     assert registry.held_projects() == {A: "ValueError: its name is NULL"}
-    assert list(registry.document.units()) == [B]
+    assert list(registry.document.entry_keys()) == [B]
 
 
 FOURTH = """
@@ -301,10 +301,10 @@ class Owners(Scanner):
     layout = Elements()
     query = "select id, metadata_ ->> 'owner' as owner from {table}"
 
-    def render(self, unit, rows, inputs):
-        return Entry((unit, ""), f"{json_text(rows[0][1])},".encode())
+    def render(self, entry key, rows, inputs):
+        return Entry((entry key, ""), f"{json_text(rows[0][1])},".encode())
 
-    def frame(self, count, tally, stamp):
+    def frame(self, count, counters, stamp):
         return Frame(b"[", b"]", b",") if count else Frame(b"[]", b"")
 
 SCANNER = Owners()

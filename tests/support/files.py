@@ -62,7 +62,7 @@ class Files:
             registry = Projection(scanner, self.inputs)
             registry.rebuild(select(self.conn, scanner, "projects", None))
             document = registry.document
-            frame = scanner.frame(len(document), document.tally, STAMP)
+            frame = scanner.frame(len(document), document.counters, STAMP)
             put = self._put(scanner.path, b"".join(document.parts(frame)))
             published[scanner.path] = describe(document.digests(frame), put, len(document), STAMP)
         if manifest:

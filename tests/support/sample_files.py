@@ -79,13 +79,13 @@ def registry_of(name: str, projects: Mapping[str, Mapping[str, Any]], inputs: In
 
 def written(registry: Projection) -> bytes:
     document = registry.document
-    return b"".join(document.parts(registry.scanner.frame(len(document), document.tally, STAMP)))
+    return b"".join(document.parts(registry.scanner.frame(len(document), document.counters, STAMP)))
 
 
 def entries_of(registry: Projection) -> dict[str, bytes]:
-    """Return the entries of each unit as the document has them, in the order of the file."""
+    """Return the entries of each entry key as the document has them, in the order of the file."""
     document, data = registry.document, written(registry)
-    found = {unit: document.get(unit) or b"" for unit in document.units()}
+    found = {entry_key: document.get(entry_key) or b"" for entry_key in document.entry_keys()}
     return dict(sorted(found.items(), key=lambda pair: data.index(pair[1].removesuffix(b",\n"))))
 
 

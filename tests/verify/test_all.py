@@ -80,7 +80,7 @@ class TestBesideADaemon:
 
         report = verify.verify_all(files.conn, files.config, Inputs(), True, write_in_between)
         assert [
-            entry.unit for it in report.registries[:1] if it.difference for entry in it.difference.added
+            entry.entry_key for it in report.registries[:1] if it.difference for entry in it.difference.added
         ] == [lasting]
 
     def test_a_project_written_and_published_all_the_time_is_never_seen_in_between(

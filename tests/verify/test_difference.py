@@ -25,22 +25,24 @@ if TYPE_CHECKING:
 states = st.dictionaries(st.sampled_from(IDS), rows, max_size=5)
 
 
-def units(entries: Iterable[EntryDifference]) -> list[str]:
-    return sorted(entry.unit for entry in entries)
+def entry_keys(entries: Iterable[EntryDifference]) -> list[str]:
+    return sorted(entry.entry_key for entry in entries)
 
 
 def kinds(found: RegistryDifference) -> tuple[list[str], list[str], list[str]]:
-    return units(found.added), units(found.changed), units(found.removed)
+    return entry_keys(found.added), entry_keys(found.changed), entry_keys(found.removed)
 
 
 def by_reading(registry: Projection, data: bytes) -> tuple[list[str], list[str], list[str]]:
     """Work the same out by parsing both files as a whole."""
     layout = registry.scanner.layout
     ours, theirs = (
-        {item.unit: item.fields for item in layout.items(layout.parse(each))}
+        {item.entry_key: item.fields for item in layout.items(layout.parse(each))}
         for each in (written(registry), data)
     )
-    changed = [unit for unit in ours.keys() & theirs.keys() if compare(ours[unit], theirs[unit])]
+    changed = [
+        entry_key for entry_key in ours.keys() & theirs.keys() if compare(ours[entry_key], theirs[entry_key])
+    ]
     return sorted(ours.keys() - theirs.keys()), sorted(changed), sorted(theirs.keys() - ours.keys())
 
 
@@ -144,8 +146,8 @@ def test_of_a_broken_file_what_can_be_understood_is_compared(name: str) -> None:
     found = differences(registry, broken)
     assert found.fault
     assert "does not parse" in found.fault.reason
-    assert {layout.unit(core) for core in cores[2:]} <= {*units(found.added)}
-    assert layout.unit(cores[0]) not in units(found.entries)
+    assert {layout.entry_key(core) for core in cores[2:]} <= {*entry_keys(found.added)}
+    assert layout.entry_key(cores[0]) not in entry_keys(found.entries)
 
 
 def test_people_see_what_would_change_and_nothing_else() -> None:

@@ -26,7 +26,7 @@ class CmpProjects(Scanner):
           from {table}
     """
 
-    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror
+    def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror
         """Return the project's entry; NULL is null."""
         [(_id, name, kind, key, github_url, domain, status)] = rows
         fields = {
@@ -38,9 +38,9 @@ class CmpProjects(Scanner):
             "status": status,
             "source": "cmp_db",
         }
-        return canonical.entry(unit, name or "", fields)
+        return canonical.entry(entry_key, name or "", fields)
 
-    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
+    def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
         """Return the header with the count."""
         return canonical.frame(count, stamp)
 

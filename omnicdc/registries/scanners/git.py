@@ -48,12 +48,12 @@ class Git(Scanner):
         """Return every repository known without CMP."""
         return inputs.repositories
 
-    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
+    def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
         """Return the repository's element; None if neither CMP nor GitHub nor the inventory knows it."""
         users = sorted(rows, key=lambda row: (row[1] or "", row[0] or "")) if len(rows) > 1 else rows
-        known = inputs.repositories.get(unit)
+        known = inputs.repositories.get(entry_key)
         if known is not None:
-            element = _complete(unit, known)
+            element = _complete(entry_key, known)
         elif users:
             element = _vouched_by_cmp(users[0])
         else:
@@ -66,9 +66,9 @@ class Git(Scanner):
             element[SOURCE] = CMP
         elif known.get(SOURCE) == GONE:
             element[SOURCE] = element.pop(SOURCE)
-        return inventory.entry(unit, element)
+        return inventory.entry(entry_key, element)
 
-    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - a bare list
+    def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - a bare list
         """Return the brackets; this registry has no header."""
         return inventory.frame(count)
 
@@ -85,8 +85,8 @@ def _vouched_by_cmp(row: Row) -> dict[str, Any]:
     }
 
 
-def _complete(unit: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    owner, _name = github(unit) or ("", "")
+def _complete(entry_key: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    owner, _name = github(entry_key) or ("", "")
     fallback: dict[str, Any] = {"owner": {"id": "", "login": owner}, "visibility": "unknown"}
     element = {field: found.get(field, fallback.get(field)) for field in _KNOWN}
     return element | {field: value for field, value in found.items() if field not in _KNOWN}

@@ -73,7 +73,7 @@ class Project(Scanner):
             heart=next((inputs.heart[path.lower()] for path in paths if path.lower() in inputs.heart), None),
         )
 
-    def render(self, unit: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
+    def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
         """Return the project's entry; None if it is excluded."""
         [row] = rows
         _id, name, key, kind, status, github_url, domain = row
@@ -84,7 +84,7 @@ class Project(Scanner):
             return None
         status = around.status or (status if status is not None else "active")
         data = projects.text(
-            unit,
+            entry_key,
             name=name,
             key=key,
             github_url=github_url,
@@ -98,16 +98,16 @@ class Project(Scanner):
             domain=domain,
         )
         connected = around.heart is not None
-        tally = _tally(status == "snapshot", bool(github_url), bool(around.local_paths), connected)
-        return Entry((name, unit), data, tally)
+        counters = _counters(status == "snapshot", bool(github_url), bool(around.local_paths), connected)
+        return Entry((name, entry_key), data, counters)
 
-    def frame(self, count: int, tally: tuple[int, ...], stamp: str) -> Frame:
+    def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:
         """Return the header with the statistics."""
-        return projects.frame(count, tally, stamp)
+        return projects.frame(count, counters, stamp)
 
 
 @cache
-def _tally(snapshot: bool, on_github: bool, local: bool, connected: bool) -> tuple[int, ...]:
+def _counters(snapshot: bool, on_github: bool, local: bool, connected: bool) -> tuple[int, ...]:
     return (
         int(on_github),
         0,

@@ -50,7 +50,7 @@ def quarantined_rows(host: Host) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     with psycopg.connect(host.env["OMNICDC_DSN"]) as conn:
         for name, project, why in conn.execute(
-            "select registry, project_id::text, reason from omnicdc.quarantine where consumer = %s",
+            "select registry, key, reason from omnicdc.quarantine where consumer = %s",
             [consumer["name"]],
         ):
             found.setdefault(name, {})[project] = why
