@@ -164,7 +164,7 @@ class Document:
                 lengths.setdefault(len(entry.counters), entry_key)
         if len(lengths) > 1:
             (expected, _), (found, entry_key), *_ = lengths.items()
-            raise ValueError(f"counters of {found} among counters of {expected}: {entry_key}")
+            raise ValueError(f"{entry_key} has {found} counters, others have {expected}")
 
     def _row(self, entry_key: str, entry: Entry) -> Row:
         (name, ident), data, counters = entry
