@@ -216,11 +216,11 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: Record that the files are durable.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, relation_identity, capture_fingerprint, daemon, silent_limit, quarantined_counts, inputs)
+                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
              %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(relation_identity)s, %(capture_fingerprint)s, %(daemon)s,
-             %(silent_limit)s, %(quarantined_counts)s, %(inputs)s)
+             %(expiry)s, %(quarantined_counts)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
@@ -228,7 +228,7 @@ on conflict (name) do update
        last_error = excluded.last_error, last_error_at = excluded.last_error_at, started_at = excluded.started_at,
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, relation_identity = excluded.relation_identity, capture_fingerprint = excluded.capture_fingerprint,
-       daemon = c.daemon or excluded.daemon, silent_limit = excluded.silent_limit,
+       daemon = c.daemon or excluded.daemon, expiry = excluded.expiry,
        quarantined_counts = excluded.quarantined_counts, inputs = excluded.inputs
 returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
 
@@ -264,7 +264,7 @@ select pg_catalog.set_config('statement_timeout', '1s', true), pg_catalog.set_co
 
 -- prune: Delete some of the rows that are older than the retention; whether there may be more, and from which transaction on.
 select b.changes, b.more, b.reached::text as reached, b.forgotten
-  from omnicdc.prune(%(history)s, %(silent)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
+  from omnicdc.prune(%(history)s, %(expiry)s, %(most)s::pg_catalog.int4, %(since)s::pg_catalog.xid8) as b;
 
 -- token: This transaction, to wait for. Assigns an id if it has none yet. Also sent by drivers for which a colon begins a parameter, so it has no `::`.
 select cast(pg_catalog.pg_current_xact_id() as pg_catalog.text) as token;
@@ -313,7 +313,7 @@ select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.h
        c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
        coalesce(c.capture_fingerprint = %(fingerprint)s, false) as verified,
-       c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, interval '1 day') as expected,
+       c.daemon and c.seen_at > clock_timestamp() - coalesce(c.expiry, interval '1 day') as expected,
        case when %(token)s::xid8 is not null
             then pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, c.snapshot)
             else not exists (select from omnicdc.changes_since(c.snapshot) x
@@ -410,7 +410,7 @@ select pg_catalog.pg_is_in_recovery() as standby,
 -- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and how long each stage of its last batch took.
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, backlog.behind, backlog.lag_s,
-       extract(epoch from c.silent_limit)::float8 as silent_limit_s,
+       extract(epoch from c.expiry)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
        c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.consumer_pid(c.name)), '{}') as blocked_by,

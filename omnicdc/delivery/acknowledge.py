@@ -77,7 +77,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "published_at": generation.at if generation and generation.registries else None,
         "capture_fingerprint": state.verified_fingerprint,
         "daemon": state.daemon,
-        "silent_limit": config.consumer_expiry,
+        "expiry": config.consumer_expiry,
     }
 
 

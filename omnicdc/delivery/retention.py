@@ -93,7 +93,7 @@ class Retention:
         config = self._state.config
         asked = {
             "history": config.retention,
-            "silent": config.consumer_expiry,
+            "expiry": config.consumer_expiry,
             "most": self._size,
             "since": self._reached,
         }

@@ -1,6 +1,6 @@
--- omnicdc.prune(history, silent, most, since): deletes a batch of rows that are older than `history` and that no live consumer needs.
+-- omnicdc.prune(history, expiry, most, since): deletes a batch of rows that are older than `history` and that no live consumer needs.
 --
--- history: how long the log and the generations are kept.   silent: the limit of a consumer whose row has none of its own;
+-- history: how long the log and the generations are kept.   expiry: the limit of a consumer whose row has none of its own;
 -- one not seen for longer keeps no rows, and is forgotten.   most: how many rows of each table are read at most.
 -- since: the transaction that the batch before this one reached, because rows that it deleted stay in the index while a
 -- transaction is open that could see them.
@@ -12,7 +12,7 @@
 -- than may be deleted. Rows of a long transaction are younger than their id; the rows behind them are kept for as long as
 -- that transaction took. Ages are measured by clock_timestamp(), because now() does not advance in a long transaction.
 -- One session prunes at a time: a second call does nothing, and does not wait.
-create or replace function omnicdc.prune(history interval, silent interval, most integer default 5000,
+create or replace function omnicdc.prune(history interval, expiry interval, most integer default 5000,
                                          since xid8 default '0', out changes bigint, out more boolean, out reached xid8, out forgotten text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $prune$
@@ -35,7 +35,7 @@ begin
   -- ORDER BY and LIMIT, because PostgreSQL 14 has no min(xid8).
   below := least((select pg_snapshot_xmin(c.snapshot)
                     from omnicdc.consumer c
-                   where c.daemon and c.seen_at > clock_timestamp() - coalesce(c.silent_limit, silent)
+                   where c.daemon and c.seen_at > clock_timestamp() - coalesce(c.expiry, prune.expiry)
                    order by pg_snapshot_xmin(c.snapshot) limit 1),
                  pg_snapshot_xmin(pg_current_snapshot()));
   select count(*), array_agg(o.row_id) filter (where o.at < oldest_kept),
@@ -60,7 +60,7 @@ begin
   select count(*) into generations from deleted;
   select c.name into forgotten
     from omnicdc.consumer c
-   where c.seen_at < clock_timestamp() - coalesce(c.silent_limit, silent) and not omnicdc.is_alive(c.name)
+   where c.seen_at < clock_timestamp() - coalesce(c.expiry, prune.expiry) and not omnicdc.is_alive(c.name)
    order by c.seen_at limit 1;
   -- Its daemon may have connected meanwhile.
   if found and not pg_try_advisory_xact_lock(omnicdc.consumer_lock(forgotten)) then

@@ -86,7 +86,7 @@ create table omnicdc.consumer (
   relation_identity text,
   capture_fingerprint text,
   daemon boolean not null default true,
-  silent_limit interval,
+  expiry interval,
   quarantined_counts jsonb not null default '{}',
   inputs jsonb,
   history_pruned boolean not null default false,
@@ -106,7 +106,7 @@ comment on column omnicdc.consumer.relation_identity is
 comment on column omnicdc.consumer.capture_fingerprint is
   'omnicdc.capture_fingerprint() when everything was last read. If it differs now, the capture may have missed changes since.';
 comment on column omnicdc.consumer.daemon is 'Whether a daemon serves it. False after `run --once`: then it does not keep rows of the log.';
-comment on column omnicdc.consumer.silent_limit is
+comment on column omnicdc.consumer.expiry is
   'From its configuration: a consumer not seen for longer keeps no rows of the log, and is forgotten.';
 comment on column omnicdc.consumer.inputs is
   'The state of its inputs (clones, GitHub, overrides, exclusions): state (current or looking), waiting_for, faults, fault_count, notices, notice_count.';

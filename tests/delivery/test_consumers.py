@@ -29,7 +29,7 @@ def register(
     """Enter a consumer whose daemon is not connected, last seen so long ago."""
     cmp.conn.execute(
         """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root,
-                                         version, seen_at, silent_limit)
+                                         version, seen_at, expiry)
            select %s, '1:1:', (select system_identifier from pg_control_system()), 1, 1, 'h', 'r', 'v',
                   clock_timestamp() - %s::interval, %s::interval""",
         [name, seen, limit],

@@ -161,7 +161,7 @@ class System:
             daemon.process.send_signal(signal.SIGSTOP)
             self.writers[0].run("update projects set name = 'slept through', updated_at = clock_timestamp()")
             self.writers[0].end("commit")
-            self.cmp.conn.execute("update omnicdc.consumer set silent_limit = '0 s'")
+            self.cmp.conn.execute("update omnicdc.consumer set expiry = '0 s'")
             self.cmp.value("select changes from omnicdc.prune('0 s', '0 s')")
             daemon.process.send_signal(signal.SIGCONT)
 

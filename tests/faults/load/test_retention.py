@@ -96,7 +96,7 @@ def test_a_daemon_stopped_for_longer_than_its_expiry_scans_in_full(
         freeze(daemon, cmp)
         with cmp.transaction() as (conn, token):
             cmp.upsert(f"while it was stopped {number}", conn=conn)
-        cmp.conn.execute("update omnicdc.consumer set silent_limit = '0 s'")
+        cmp.conn.execute("update omnicdc.consumer set expiry = '0 s'")
         deleted = prune_all(cmp)
         daemon.process.send_signal(signal.SIGCONT)
         cmp.arrived()
