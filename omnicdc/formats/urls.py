@@ -17,7 +17,8 @@ _HEAD = re.compile(
 )
 _USUAL = re.compile(r"https://(?!www\.)[a-z0-9.-]++/[\w./-]*[\w-]", re.ASCII | re.IGNORECASE)
 """What is already as it should be, but for `.git` at its end: most are."""
-_SLASHES = re.compile(r"[/\s]*")
+_END_REVERSED = re.compile(r"(?:[/\s]++|[tT][iI][gG]\.)*+")
+"""What is dropped at the end, read backwards: one step for each of megabytes of them."""
 _GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)", re.ASCII | re.IGNORECASE)
 
 
@@ -52,17 +53,8 @@ def trimmed(text: str) -> str:
 
     Of megabytes of them, too.
     """
-    backwards = text[::-1]
-    dropped = _run_from(backwards, 0)
-    while backwards[dropped : dropped + 4].lower() == "tig.":
-        dropped = _run_from(backwards, dropped + 4)
-    return text[: len(text) - dropped].lstrip()
-
-
-def _run_from(text: str, start: int) -> int:
-    """Return where the slashes and blanks end that begin there."""
-    found = _SLASHES.match(text, start)
-    return found.end() if found else start
+    found = _END_REVERSED.match(text[::-1])
+    return text[: len(text) - (found.end() if found else 0)].lstrip()
 
 
 def _cased(url: str) -> str:

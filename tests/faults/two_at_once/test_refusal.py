@@ -30,7 +30,11 @@ pytestmark = pytest.mark.timeout(400)
 OTHER_USER = 65534
 AS_OTHER_USER = f"""
 import os
-import omnicdc.daemon, omnicdc.cli, encodings.idna
+import encodings.idna, importlib, pkgutil
+import omnicdc.cli
+for module in pkgutil.walk_packages(omnicdc.__path__, "omnicdc."):
+    if "demo" not in module.name and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 os.setgroups([])
 os.setresgid({OTHER_USER}, {OTHER_USER}, {OTHER_USER})
 os.setresuid({OTHER_USER}, {OTHER_USER}, {OTHER_USER})
