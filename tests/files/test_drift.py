@@ -131,7 +131,8 @@ def test_a_changed_file_is_backed_up_and_stays_in_its_place(tmp_path: Path, publ
     assert backup.stat().st_size == published.size + 1
 
 
-def test_only_the_newest_backups_of_a_name_are_kept(tmp_path: Path, published: Published) -> None:
+@pytest.mark.usefixtures("published")
+def test_only_the_newest_backups_of_a_name_are_kept(tmp_path: Path) -> None:
     state = tmp_path / "state"
     (state / "drift").mkdir(parents=True)
     others = {state / "drift/canonical.json.notes", state / "drift/other.json.20200101T000000.000000Z"}
@@ -141,10 +142,10 @@ def test_only_the_newest_backups_of_a_name_are_kept(tmp_path: Path, published: P
     backups = [back_up(tmp_path, FILE, state, AT + timedelta(seconds=n), keep=3) for n in range(6)]
 
     assert set((state / "drift").iterdir()) == {*backups[3:], *others}
-    assert published.count == 2
 
 
-def test_a_new_backup_stays_even_if_the_clock_went_back(tmp_path: Path, published: Published) -> None:
+@pytest.mark.usefixtures("published")
+def test_a_new_backup_stays_even_if_the_clock_went_back(tmp_path: Path) -> None:
     state = tmp_path / "state"
     later = back_up(tmp_path, FILE, state, AT + timedelta(days=1), keep=1)
 
@@ -153,7 +154,6 @@ def test_a_new_backup_stays_even_if_the_clock_went_back(tmp_path: Path, publishe
     assert backup is not None
     assert list((state / "drift").iterdir()) == [backup]
     assert later != backup
-    assert published.count == 2
 
 
 def test_a_symlink_is_backed_up_as_a_symlink_and_its_target_stays(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_no_drift(tmp_path: Path, pub
 
 
 def test_a_link_replaced_during_its_backup_changes_nothing_outside(tmp_path: Path) -> None:
-    """The backup is then a link to the precious file, whose mode and time must not change."""
+    """The backup is then a link to the precious file. The mode and time of that file must not change."""
     precious, target = tmp_path / "precious", tmp_path / FILE
     precious.write_text("precious")
     target.parent.mkdir(parents=True)

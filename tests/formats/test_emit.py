@@ -1,4 +1,4 @@
-"""Every reader of the registries reads exactly the text that was yaml_file, whatever text it is."""
+"""Every reader of the registries reads exactly the text that was put in, whatever text it is."""
 
 from __future__ import annotations
 

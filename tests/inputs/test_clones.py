@@ -43,7 +43,7 @@ def clone(path: Path, url: str | None = None) -> Path:
 
 
 def fake_clone(path: Path, name: str) -> Path:
-    """Create only the files of a clone that omnicdc reads. git would take milliseconds."""
+    """Create only the files of a clone that omnicdc reads. This is faster than git."""
     (path / ".git").mkdir(parents=True)
     (path / ".git/config").write_text(f'[remote "origin"]\n\turl = git@github.com:Acme/{name}.git\n')
     return path
@@ -84,7 +84,7 @@ def test_the_first_root_wins_then_the_shallowest_then_the_sorted_order(tmp_path:
 
 
 def test_a_deeper_copy_does_not_hide_the_clone(tmp_path: Path) -> None:
-    """Omni's own scanner found `Projects/x` and not `Projects/dup/x`, too."""
+    """Omni's own scanner also found `Projects/x` and not `Projects/dup/x`."""
     fake_clone(tmp_path / "Projects/dup/x", "x")
     shallow = fake_clone(tmp_path / "Projects/x", "x")
     fake_clone(tmp_path / "Projects/x/vendor/x", "x")

@@ -249,7 +249,7 @@ overrides:
 
 
 def test_unknown_keys_of_exclusions_are_reported_only_if_they_resemble_a_known_key() -> None:
-    """People write notes under keys of their own, such as why and since when. That is no mistake."""
+    """People write notes under other keys, such as `reason` and `since`. That is no mistake."""
     data = b"exclusions:\n- repo: rocket\n  reason: retired\n  since: 2024\n  repos: lander\n"
 
     assert parse_exclusions(data, "F").notices == (

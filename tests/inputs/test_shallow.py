@@ -27,7 +27,7 @@ def fake_clone(path: Path, name: str) -> str:
 
 
 def set_remote(path: Path, name: str) -> None:
-    """Set a clone's set_remote as git does: by renaming a new file over the old one."""
+    """Set the remote of a clone as git does: by renaming a new file over the old one."""
     lock = path / ".git/config.lock"
     lock.write_text(f'[remote "origin"]\n\turl = {HOST}/{name}\n')
     lock.rename(path / ".git/config")

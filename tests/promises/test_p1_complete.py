@@ -1,4 +1,7 @@
-"""P1: every committed change of a watched column reaches every registry it affects; nothing else does."""
+"""P1: every committed change of a watched column reaches every registry that it affects.
+
+No other change reaches a registry.
+"""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _session(cmp: Cmp, **options: Any) -> Opened:  # noqa: ANN401 - as above
 
 
 class NamedRow:
-    """A class for rows that accepts the column `name` only."""
+    """A class for rows with one column, `name`."""
 
     def __init__(self, *, name: str) -> None:
         self.name = name

@@ -43,7 +43,7 @@ def genesis(cmp: Cmp, host: Host) -> Iterator[GenesisClient]:
 def test_a_connection_to_another_database_is_refused_before_the_block_runs(
     genesis: GenesisClient, other: Cmp, driver: str
 ) -> None:
-    """Regression: it was `nothing_to_do`, a success.
+    """Regression: the answer was `nothing_to_do`, which is a success.
 
     In the client's cluster, the transaction with this id had changed nothing.
     """

@@ -72,7 +72,7 @@ def write(cmp: Cmp, statement: str) -> str:
 def test_a_pruned_transaction_is_published_only_if_nothing_is_held_or_quarantined(
     cmp: Cmp, host: Host
 ) -> None:
-    """Regression: the oldest generation that was left was treated as the first one with the transaction.
+    """Regression: the oldest generation left was treated as the first one that holds the transaction.
 
     Without its rows in the log, the transaction seemed to concern no project.
     """
@@ -145,7 +145,7 @@ def test_a_generation_is_named_only_if_it_is_known_to_be_the_first(cmp: Cmp, hos
 
 
 def test_a_transaction_whose_end_is_unknown_is_refused(cmp: Cmp) -> None:
-    """PostgreSQL knows the end of the last hundred million transactions or more.
+    """PostgreSQL stores the end of some hundred million transactions only.
 
     An older transaction may have been rolled back.
     """
