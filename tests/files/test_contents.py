@@ -1,4 +1,4 @@
-"""A file that does not parse is found out, whatever is wrong with it; one of another hand may be fine."""
+"""A file that does not parse is found, whatever is wrong with it. A file of another program may be valid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from omnicdc.model import Published
     from omnicdc.registries.projection import Projection
 
-SCRAPS = [
+FRAGMENTS = [
     b"\n", b"- ", b"  ", b": ", b"'", b'"', b"#", b"&a ", b"*a", b"---\n", b"...\n", b"\t", b"[", b"{",
     b"|\n", b">\n", b"? ", b"!x ", b"%", b"\xff", b"\xc2\x85", b"\xef\xbb\xbf", b"\\", b",", b"null",
     b"- uuid: 1\n", b"\n\n", b"\r", b"  name: x\n", b"<<: ", b"@", b"`", b" ", b"\n- ", b"notes: 1\n",
@@ -45,18 +45,19 @@ READERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-def layout(name: str) -> Any:  # noqa: ANN401 - whichever it has
+def layout(name: str) -> Any:  # noqa: ANN401 - depends on the scanner
     return scanners()[name].layout
 
 
 def items(contents: Contents) -> list[Mapping[str, object]]:
-    """Return all entries, as they are understood."""
+    """Return all entries as omnicdc reads them."""
     if contents.parsed is not None:
         return [item.fields for item in contents.layout.items(contents.parsed)]
     return [contents.layout.item(core).fields for core in contents.layout.split(contents.data).cores]
 
 
 def understood(name: str, data: bytes) -> Contents | None:
+    """Return the contents if omnicdc can parse them."""
     with suppress(RegistryError):
         return understand(layout(name), data)
     return None
@@ -69,13 +70,14 @@ def read(reader: str, data: bytes) -> Any:  # noqa: ANN401 - whatever it reads
 
 
 def damaged(data: bytes, seed: int) -> bytes:
-    chance = random.Random(seed)
-    for _ in range(chance.randint(1, 2)):
-        at, length = chance.randrange(len(data)), chance.randint(1, 60)
-        copied = data[(start := chance.randrange(len(data))) : start + length]
-        data = chance.choice(
+    """Return the data with one or two random errors in it."""
+    rng = random.Random(seed)
+    for _ in range(rng.randint(1, 2)):
+        at, length = rng.randrange(len(data)), rng.randint(1, 60)
+        copied = data[(start := rng.randrange(len(data))) : start + length]
+        data = rng.choice(
             [
-                data[:at] + chance.choice(SCRAPS) + data[at:],
+                data[:at] + rng.choice(FRAGMENTS) + data[at:],
                 data[:at] + data[at + length % 6 + 1 :],
                 data[:at] + copied + data[at:],
             ]
@@ -84,7 +86,9 @@ def damaged(data: bytes, seed: int) -> bytes:
 
 
 @given(st.dictionaries(st.sampled_from(IDS), rows, max_size=4), st.sampled_from(SCANNERS))
-def test_what_the_daemon_writes_parses(projects: Mapping[str, Mapping[str, Any]], name: str) -> None:
+def test_a_file_of_the_daemon_parses_to_its_entries(
+    projects: Mapping[str, Mapping[str, Any]], name: str
+) -> None:
     data = written(registry_of(name, projects))
     expected = read_back(name, data)
 
@@ -93,29 +97,32 @@ def test_what_the_daemon_writes_parses(projects: Mapping[str, Mapping[str, Any]]
 
 @example(1366613, "PyYAML")
 @given(st.integers(0, 2**32), st.sampled_from(sorted(READERS)))
-def test_yaml_that_is_accepted_is_read_by_every_reader_as_we_do(seed: int, reader: str) -> None:
+def test_every_reader_reads_accepted_yaml_as_omnicdc_does(seed: int, reader: str) -> None:
     projects = {one: project(f"p{one[-2:]}", status="yes", key="#") for one in IDS[:3]}
     data = damaged(written(registry_of("project", projects, INPUTS)), seed)
     found = understood("project", data)
     if found is None:
         return
     try:
-        ours = items(found)
+        entries = items(found)
     except ValueError:
-        return  # it parses, and holds something else than entries: whoever asks for one is told so
+        return  # it parses, but does not hold entries: a request for an entry raises this error
     expected = read(reader, data)["projects"] or []
 
-    assert len(ours) == len(expected)
-    for entry, theirs in zip(ours, expected, strict=True):
+    assert len(entries) == len(expected)
+    for entry, other in zip(entries, expected, strict=True):
         if "to YAML 1.2" in entry:
-            continue  # the two versions disagree on all of it, and we say so
+            continue  # the YAML versions disagree on the whole entry, and the result says so
         agreed = {name: value for name, value in entry.items() if "to YAML 1.1" not in str(value)}
-        assert all(same(value, theirs[name]) for name, value in agreed.items())
+        assert all(same(value, other[name]) for name, value in agreed.items())
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_a_file_cut_short_does_not_pass(name: str) -> None:
-    """Half a YAML file often parses, and its readers do not notice; only between two entries nobody could."""
+def test_a_truncated_file_is_refused(name: str) -> None:
+    """Half a YAML file often parses, and its readers do not notice.
+
+    Only a cut exactly between two entries cannot be found.
+    """
     data = written(registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS[:3]}, Inputs()))
     dashes = [at + 1 for at in range(len(data)) if data.startswith(b"\n- ", at)]
     first, *borders = dashes or [0]
@@ -132,49 +139,49 @@ class Indented(yaml.SafeDumper):
         super().increase_indent(flow, indentless=False)
 
 
-def by_ruamel(parsed: Any) -> str:  # noqa: ANN401 - anything
+def dump_with_ruamel(parsed: Any) -> str:  # noqa: ANN401 - anything
     stream = StringIO()
     YAML().dump(parsed, stream)
     return stream.getvalue()
 
 
-def sharing(parsed: Any) -> str:  # noqa: ANN401 - as above
-    """Have all entries share one list, so that an anchor and aliases are written."""
+def dump_with_aliases(parsed: Any) -> str:  # noqa: ANN401 - as above
+    """Let all entries share one list, so that the YAML has an anchor and aliases."""
     for entry in parsed["projects"]:
         entry["local_paths"] = parsed["projects"][0]["local_paths"]
     return yaml.safe_dump(parsed, sort_keys=False)
 
 
-ANOTHER_WAY: dict[str, Callable[[Any], str]] = {
+OTHER_LAYOUTS: dict[str, Callable[[Any], str]] = {
     "sorted": yaml.safe_dump,
     "indented": lambda parsed: yaml.dump(parsed, Dumper=Indented, sort_keys=False, allow_unicode=True),
     "flow": lambda parsed: yaml.safe_dump(parsed, default_flow_style=True, width=80),
     "folded": lambda parsed: yaml.safe_dump(parsed, width=8),
-    "aliases": sharing,
-    "ruamel.yaml": by_ruamel,
+    "aliases": dump_with_aliases,
+    "ruamel.yaml": dump_with_ruamel,
 }
-BY_HAND = {
+MANUAL_EDITS = {
     "quoted": (b"origin: cmp_db", b"origin: 'cmp_db'"),
     "commented": (b"  origin: cmp_db\n", b"\n  # so\n  origin: cmp_db # yes\n"),
     "in a document": (b"version", b"# by hand\n---\nversion"),
 }
 
 
-@pytest.mark.parametrize("how", ANOTHER_WAY)
-def test_yaml_laid_out_in_another_way_is_understood(how: str) -> None:
+@pytest.mark.parametrize("how", OTHER_LAYOUTS)
+def test_yaml_with_another_layout_is_understood(how: str) -> None:
     data = written(registry_of("project", {one: project(f"p{one[-2:]}", status="no, and é") for one in IDS}))
     parsed = yaml.load(data, yaml.CSafeLoader)
-    other = ANOTHER_WAY[how](parsed).encode()
+    other = OTHER_LAYOUTS[how](parsed).encode()
     expected = yaml.load(other, yaml.CSafeLoader)["projects"]
 
     assert other != data
     assert items(understand(Items(), other)) == expected
 
 
-@pytest.mark.parametrize("how", BY_HAND)
-def test_yaml_edited_by_hand_is_understood(how: str) -> None:
+@pytest.mark.parametrize("how", MANUAL_EDITS)
+def test_manually_edited_yaml_is_understood(how: str) -> None:
     data = written(registry_of("project", {one: project(f"p{one[-2:]}") for one in IDS}))
-    edited = data.replace(*BY_HAND[how])
+    edited = data.replace(*MANUAL_EDITS[how])
     expected = read_back("project", data)
 
     assert edited != data
@@ -185,7 +192,7 @@ def test_yaml_edited_by_hand_is_understood(how: str) -> None:
     "shape", [{"indent": None}, {"indent": 4}, {"sort_keys": True}, {"ensure_ascii": True}]
 )
 @pytest.mark.parametrize("name", ["cmp_projects", "git"])
-def test_json_laid_out_in_another_way_is_understood(name: str, shape: dict[str, Any]) -> None:
+def test_json_with_another_layout_is_understood(name: str, shape: dict[str, Any]) -> None:
     data = written(registry_of(name, {one: project(f"é{one[-2:]}") for one in IDS}))
     expected = read_back(name, data)
 
@@ -204,13 +211,13 @@ def test_json_laid_out_in_another_way_is_understood(name: str, shape: dict[str, 
         ("project", b"version: 1\nprojects: []\na\tb\n"),
     ],
 )  # fmt: skip
-def test_what_is_no_registry_is_refused(name: str, data: bytes) -> None:
+def test_a_file_that_is_no_registry_is_refused(name: str, data: bytes) -> None:
     with pytest.raises(RegistryError, match="does not parse") as refused:
         understand(layout(name), data)
     assert "omnicdc rebuild" in refused.value.hint
 
 
-def test_what_two_readers_read_in_two_ways_is_told_in_both() -> None:
+def test_a_value_that_yaml_versions_read_differently_is_shown_in_both() -> None:
     data = written(registry_of("project", {IDS[0]: project(status="on")}, Inputs())).replace(b'"on"', b"on")
 
     [entry] = items(understand(Items(), data))
@@ -218,7 +225,7 @@ def test_what_two_readers_read_in_two_ways_is_told_in_both() -> None:
 
 
 def large(size: int = ParseLimits().whole) -> bytes:
-    """Return a file of ours that is larger than `size`; without one, it would take minutes to parse."""
+    """Return a registry file that is larger than `size`. Without a limit, its parsing takes minutes."""
     entry = written(registry_of("project", {IDS[0]: project()}))
     head, dash, rest = entry.partition(b"- ")
     data = head + (dash + rest) * (size // len(rest) + 1)
@@ -226,7 +233,7 @@ def large(size: int = ParseLimits().whole) -> bytes:
     return data
 
 
-def test_a_large_file_edited_by_hand_is_not_parsed_as_a_whole() -> None:
+def test_a_large_manually_edited_file_is_not_parsed_as_a_whole() -> None:
     data = large()
     at = data.index(b"origin", len(data) // 2)
     edited = data[:at] + b"# by hand\n  " + data[at:]
@@ -236,8 +243,8 @@ def test_a_large_file_edited_by_hand_is_not_parsed_as_a_whole() -> None:
     assert time.process_time() - started < 20  # seconds; the parsing alone takes a minute
 
 
-def test_a_large_file_that_is_not_laid_out_as_ours_is_reported_as_not_parsed() -> None:
-    """The test before this one has the real limits."""
+def test_a_large_file_with_another_layout_is_reported_as_not_parsed() -> None:
+    """The test before this one uses the real limits."""
     other = large(100_000).replace(b"origin: cmp_db", b"origin: 'cmp_db'")
 
     with pytest.raises(RegistryError, match=f"{len(other)} bytes laid out in another way take too long"):
@@ -253,8 +260,8 @@ def test_a_large_file_with_one_broken_entry_is_refused_with_the_line() -> None:
         understand(Items(), data[:at] + b"[" + data[at:])
 
 
-def published(root: Path, registry: Projection) -> Published:
-    """Publish a registry; returns what the manifest would tell of it."""
+def publish(root: Path, registry: Projection) -> Published:
+    """Publish a registry. Return what the manifest would hold about it."""
     path, document = registry.scanner.path, registry.document
     frame = registry.scanner.frame(len(document), document.counters, "2026-11-22T20:59:55.573397+00:00")
     put = replace(root, path, document.parts(frame))
@@ -262,13 +269,13 @@ def published(root: Path, registry: Projection) -> Published:
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_of_what_was_published_only_the_blocks_in_question_are_kept(name: str, tmp_path: Path) -> None:
+def test_only_the_blocks_of_the_wanted_entry_are_read(name: str, tmp_path: Path) -> None:
     ids = [f"6f1c9a52-0000-4000-8000-{number:012}" for number in range(2000)]
     registry = registry_of(name, {one: project(f"p{one[-4:]}") for one in ids}, Inputs())
-    told, path = published(tmp_path, registry), tmp_path / registry.scanner.path
+    described, path = publish(tmp_path, registry), tmp_path / registry.scanner.path
 
     for wanted in (ids[0], ids[999], ids[-1]):
-        found = look_into(layout(name), path, told, [wanted.encode()])
+        found = look_into(layout(name), path, described, [wanted.encode()])
         assert found
         [item] = found.items(wanted, "", [wanted.encode()])
         assert item.projects == (wanted,)
@@ -277,22 +284,22 @@ def test_of_what_was_published_only_the_blocks_in_question_are_kept(name: str, t
 
 @pytest.mark.parametrize("name", SCANNERS)
 @pytest.mark.parametrize("where", [0, 1, 2])
-def test_a_file_that_is_not_what_was_published_is_read_and_checked(
+def test_a_file_that_differs_from_the_published_one_is_read_and_checked(
     name: str, where: int, tmp_path: Path
 ) -> None:
-    """A byte changed in any block, and time and size put back."""
+    """One byte in any block is changed. Time and size are as before."""
     registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS})
-    told, path = published(tmp_path, registry), tmp_path / registry.scanner.path
+    described, path = publish(tmp_path, registry), tmp_path / registry.scanner.path
     data, before = bytearray(path.read_bytes()), path.stat()
     data[[0, len(data) // 2, len(data) - 1][where]] ^= 0x80
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     with pytest.raises(RegistryError, match="does not parse"):
-        look_into(layout(name), path, told, [IDS[0].encode()])
+        look_into(layout(name), path, described, [IDS[0].encode()])
 
 
-def test_no_file_is_none_and_what_is_no_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_none_and_a_pipe_or_a_directory_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
 

@@ -1,6 +1,6 @@
-"""What is done about a registry's file, for every combination of causes.
+"""The decision about a registry's file, for every combination of causes.
 
-The causes are what is wanted, what is found, and what the operator decided.
+The causes are the wanted content, the file that is found, and the operator's choices.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CASES = [
 
 
 def expected(found: Found, wanted: Wanted, policy: Policy) -> type[Decision]:
-    """Return the decision by the rules in their order, as docs/how-it-works.md lists them."""
+    """Return the decision by the rules, in the order in which docs/how-it-works.md lists them."""
     rules: list[tuple[bool, type[Decision]]] = [
         (found is Found.UNREADABLE, HoldFor),
         (wanted.is_there and found is Found.OURS, Keep),
@@ -65,7 +65,7 @@ def test_an_external_change_is_never_overwritten_without_a_copy(found: Found) ->
     assert not [decision for decision in decisions if isinstance(decision, Write)]
 
 
-def test_the_reason_says_what_would_be_lost_and_what_to_run() -> None:
+def test_the_guard_s_reason_names_the_loss_and_the_command() -> None:
     held = decide(Wanted(10, 100, is_there=False), Found.OURS, Policy())
 
     assert held == HoldFor(
@@ -77,7 +77,7 @@ def test_the_reason_says_what_would_be_lost_and_what_to_run() -> None:
     )
 
 
-def test_what_cannot_be_read_is_held_for_that_reason() -> None:
+def test_an_unreadable_file_is_held_with_its_reason() -> None:
     wanted = Wanted(100, 100, is_there=False)
 
     assert decide(wanted, Found.UNREADABLE, Policy(), UNREADABLE) == HoldFor(UNREADABLE)
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_held_for_that_reason() -> None:
         (100, 90, 0.1, 11, False),
     ],
 )
-def test_the_guard_needs_more_than_its_share_and_at_least_its_number(
+def test_the_guard_needs_more_than_its_share_and_at_least_its_minimum(
     before: int, after: int, share: float, least: int, *, held: bool
 ) -> None:
     assert Policy(guard_share=share, guard_min=least).loses_too_much(before, after) is held

@@ -1,4 +1,4 @@
-"""Drift: what another hand did is noticed, kept aside, and never lost (P8)."""
+"""Drift: an external change is noticed, backed up, and never lost (P8)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def truncate(target: Path) -> None:
 
 
 def link(target: Path) -> None:
-    """A symlink to the very same content is not what was published, either."""
+    """A symlink to equal content is not the published file, either."""
     moved = target.rename(target.with_name("moved"))
     target.symlink_to(moved)
 
@@ -68,17 +68,17 @@ def remove_the_directory(target: Path) -> None:
     shutil.rmtree(target.parent)
 
 
-def put_a_file_in_the_directorys_place(target: Path) -> None:
+def replace_the_directory_by_a_file(target: Path) -> None:
     shutil.rmtree(target.parent)
     target.parent.write_text("")
 
 
-def put_a_directory_there(target: Path) -> None:
+def replace_by_a_directory(target: Path) -> None:
     target.unlink()
     target.mkdir()
 
 
-def put_a_pipe_there(target: Path) -> None:
+def replace_by_a_pipe(target: Path) -> None:
     target.unlink()
     os.mkfifo(target)
 
@@ -86,11 +86,11 @@ def put_a_pipe_there(target: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        edit, append, truncate, link, Path.unlink, remove_the_directory, put_a_file_in_the_directorys_place,
-        put_a_directory_there, put_a_pipe_there,
+        edit, append, truncate, link, Path.unlink, remove_the_directory, replace_the_directory_by_a_file,
+        replace_by_a_directory, replace_by_a_pipe,
     ],
 )  # fmt: skip
-def test_whatever_another_hand_does_is_noticed(
+def test_every_external_change_is_noticed(
     tmp_path: Path, published: Published, change: Callable[[Path], None]
 ) -> None:
     change(tmp_path / FILE)
@@ -106,7 +106,7 @@ def test_an_edit_with_the_time_restored_is_noticed_by_reading(tmp_path: Path, pu
     assert not rehash(tmp_path, FILE, published)
 
 
-def test_equal_bytes_by_another_hand_are_no_drift_once_they_are_read(
+def test_an_external_copy_with_equal_bytes_is_no_drift_once_it_is_read(
     tmp_path: Path, published: Published
 ) -> None:
     shutil.copyfile(tmp_path / FILE, tmp_path / "copy")
@@ -116,85 +116,83 @@ def test_equal_bytes_by_another_hand_are_no_drift_once_they_are_read(
     assert rehash(tmp_path, FILE, published)
 
 
-def test_nothing_there_is_nothing_to_keep(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_backed_up(tmp_path: Path) -> None:
     assert back_up(tmp_path, FILE, tmp_path / "state", AT) is None
     assert not (tmp_path / "state").exists()
 
 
-def test_a_changed_file_is_kept_and_its_place_is_never_empty(tmp_path: Path, published: Published) -> None:
+def test_a_changed_file_is_backed_up_and_stays_in_its_place(tmp_path: Path, published: Published) -> None:
     append(tmp_path / FILE)
 
-    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
+    backup = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
-    assert kept == tmp_path / "state/drift/canonical.json.20261122T205955.573397Z"
-    assert kept.read_bytes() == (tmp_path / FILE).read_bytes()
-    assert kept.stat().st_size == published.size + 1
+    assert backup == tmp_path / "state/drift/canonical.json.20261122T205955.573397Z"
+    assert backup.read_bytes() == (tmp_path / FILE).read_bytes()
+    assert backup.stat().st_size == published.size + 1
 
 
-def test_only_the_newest_copies_of_a_name_are_kept(tmp_path: Path, published: Published) -> None:
+@pytest.mark.usefixtures("published")
+def test_only_the_newest_backups_of_a_name_are_kept(tmp_path: Path) -> None:
     state = tmp_path / "state"
     (state / "drift").mkdir(parents=True)
     others = {state / "drift/canonical.json.notes", state / "drift/other.json.20200101T000000.000000Z"}
     for other in others:
         other.write_text("theirs")
 
-    kept = [back_up(tmp_path, FILE, state, AT + timedelta(seconds=n), keep=3) for n in range(6)]
+    backups = [back_up(tmp_path, FILE, state, AT + timedelta(seconds=n), keep=3) for n in range(6)]
 
-    assert set((state / "drift").iterdir()) == {*kept[3:], *others}
-    assert published.count == 2
+    assert set((state / "drift").iterdir()) == {*backups[3:], *others}
 
 
-def test_the_copy_just_made_stays_even_if_the_clock_went_back(tmp_path: Path, published: Published) -> None:
+@pytest.mark.usefixtures("published")
+def test_a_new_backup_stays_even_if_the_clock_went_back(tmp_path: Path) -> None:
     state = tmp_path / "state"
     later = back_up(tmp_path, FILE, state, AT + timedelta(days=1), keep=1)
 
-    kept = back_up(tmp_path, FILE, state, AT, keep=1)
+    backup = back_up(tmp_path, FILE, state, AT, keep=1)
 
-    assert kept is not None
-    assert list((state / "drift").iterdir()) == [kept]
-    assert later != kept
-    assert published.count == 2
+    assert backup is not None
+    assert list((state / "drift").iterdir()) == [backup]
+    assert later != backup
 
 
-def test_a_symlink_is_kept_as_a_symlink_and_what_it_names_is_left_alone(tmp_path: Path) -> None:
+def test_a_symlink_is_backed_up_as_a_symlink_and_its_target_stays(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / FILE).parent.mkdir(parents=True)
     (tmp_path / FILE).symlink_to(tmp_path / "theirs")
 
-    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
+    backup = back_up(tmp_path, FILE, tmp_path / "state", AT)
     replace(tmp_path, FILE, PARTS)
 
-    assert kept is not None
-    assert kept.readlink() == tmp_path / "theirs"
+    assert backup is not None
+    assert backup.readlink() == tmp_path / "theirs"
     assert (tmp_path / "theirs").read_text() == "theirs"
 
 
-def test_a_dangling_symlink_is_kept_too(tmp_path: Path) -> None:
+def test_a_dangling_symlink_is_backed_up(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir(parents=True)
     (tmp_path / FILE).symlink_to("nowhere")
 
-    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
+    backup = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
-    assert kept is not None
-    assert kept.readlink() == Path("nowhere")
+    assert backup is not None
+    assert backup.readlink() == Path("nowhere")
 
 
-def test_a_directory_is_renamed_beside_itself_with_all_it_holds(tmp_path: Path) -> None:
+def test_a_directory_is_backed_up_beside_itself_with_its_content(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir(parents=True)
     (tmp_path / FILE / "precious").write_text("theirs")
 
-    kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
+    backup = back_up(tmp_path, FILE, tmp_path / "state", AT)
     replace(tmp_path, FILE, PARTS)
 
-    assert kept == tmp_path / FILE.parent / ".canonical.json.20261122T205955.573397Z.omnicdc-aside"
-    assert (kept / "precious").read_text() == "theirs"
+    assert backup == tmp_path / FILE.parent / ".canonical.json.20261122T205955.573397Z.omnicdc-aside"
+    assert (backup / "precious").read_text() == "theirs"
     assert (tmp_path / FILE).read_bytes() == b"".join(PARTS)
 
 
-def test_a_copy_that_cannot_be_kept_is_told_and_leaves_all_as_it_is(
-    tmp_path: Path, published: Published
-) -> None:
-    """Whoever gets this error must not restore the file: the other hand's work would be lost."""
+def test_a_failed_backup_is_an_error_and_changes_nothing(tmp_path: Path, published: Published) -> None:
+    """After this error the file must not be restored: the external change would be lost."""
     (tmp_path / "state").write_text("a file in the way")
 
     with pytest.raises(RegistryError, match=r"cannot keep a copy of .*canonical\.json: "):
@@ -215,29 +213,29 @@ def test_a_file_that_cannot_be_read_is_an_error_and_no_drift(tmp_path: Path, pub
         os.seteuid(0)
 
 
-def test_a_link_that_becomes_a_file_while_it_is_backed_up_leads_to_no_change_outside(tmp_path: Path) -> None:
-    """The copy is a link to the precious file then: neither its mode nor its time is the copy's to set."""
+def test_a_link_replaced_during_its_backup_changes_nothing_outside(tmp_path: Path) -> None:
+    """The backup is then a link to the precious file. The mode and time of that file must not change."""
     precious, target = tmp_path / "precious", tmp_path / FILE
     precious.write_text("precious")
     target.parent.mkdir(parents=True)
     target.symlink_to(precious)
     before = precious.stat()
 
-    def by_hand() -> None:
+    def replace_link() -> None:
         target.unlink()
         target.write_bytes(b"by hand")
         target.chmod(0o777)
 
-    with at_the_call("os.symlink", precious, by_hand):
-        kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
+    with at_the_call("os.symlink", precious, replace_link):
+        backup = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
-    assert kept is not None
+    assert backup is not None
     assert (precious.stat().st_mode, precious.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
     assert precious.read_text() == "precious"
 
 
 @pytest.mark.parametrize("other", ["link", "pipe"])
-def test_a_file_that_becomes_something_else_while_it_is_backed_up_is_neither_followed_nor_waited_for(
+def test_a_file_replaced_during_its_backup_is_neither_followed_nor_waited_for(
     tmp_path: Path, other: str
 ) -> None:
     precious, target = tmp_path / "precious", tmp_path / FILE
@@ -245,14 +243,14 @@ def test_a_file_that_becomes_something_else_while_it_is_backed_up_is_neither_fol
     target.parent.mkdir(parents=True)
     target.write_bytes(b"by hand")
 
-    def by_hand() -> None:
+    def replace_file() -> None:
         target.unlink()
         if other == "link":
             target.symlink_to(precious)
         else:
             os.mkfifo(target)
 
-    with at_the_call("open", target, by_hand), pytest.raises(RegistryError):
+    with at_the_call("open", target, replace_file), pytest.raises(RegistryError):
         back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert list((tmp_path / "state/drift").iterdir()) == []

@@ -1,4 +1,4 @@
-"""The lock on the root: one process publishes, a second one is told who does."""
+"""The lock on the root: one process publishes. A second process is refused, and its error names the first."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_second_process_is_told_who_publishes(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_second_process_is_refused_and_the_error_names_the_first(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
     with pytest.raises(LockBusy) as caught, RootLock(tmp_path):
         pass
 
@@ -51,9 +53,7 @@ def test_a_second_process_is_told_who_publishes(tmp_path: Path, holder: subproce
     assert f"`kill {holder.pid}`" in caught.value.hint
 
 
-def test_the_lock_ends_with_its_process_however_that_ends(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
+def test_the_lock_ends_when_its_process_is_killed(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.kill()
     holder.wait()
 
@@ -61,7 +61,7 @@ def test_the_lock_ends_with_its_process_however_that_ends(
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()} {os.uname().nodename}\n"
 
 
-def test_it_can_be_taken_again_after_it_was_left(tmp_path: Path) -> None:
+def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
     lock = RootLock(tmp_path)
     with lock, pytest.raises(LockBusy), RootLock(tmp_path):
         pass
@@ -71,7 +71,7 @@ def test_it_can_be_taken_again_after_it_was_left(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:
+def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path) -> None:
     with RootLock(tmp_path) as lock:
         (tmp_path / LOCK).unlink()
 
@@ -81,7 +81,7 @@ def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:
             pass
 
 
-def test_a_lock_whose_file_was_removed_is_lost_to_who_was_quicker(tmp_path: Path) -> None:
+def test_a_lock_whose_file_was_removed_is_lost_to_a_faster_process(tmp_path: Path) -> None:
     with RootLock(tmp_path) as lock:
         (tmp_path / LOCK).unlink()
         with RootLock(tmp_path) as other:
@@ -89,8 +89,8 @@ def test_a_lock_whose_file_was_removed_is_lost_to_who_was_quicker(tmp_path: Path
         assert lock.kept()
 
 
-def test_a_lock_is_kept_where_nobody_can_take_it(tmp_path: Path) -> None:
-    """The directory is gone, and a file stands in its place: nobody else publishes there, either."""
+def test_a_lock_is_kept_while_no_process_can_take_it(tmp_path: Path) -> None:
+    """The directory is gone, and a file is in its place. No other process can publish there, either."""
     with RootLock(tmp_path) as lock:
         shutil.rmtree(tmp_path / "governance")
         (tmp_path / "governance").touch()
@@ -102,7 +102,7 @@ def test_a_lock_is_kept_where_nobody_can_take_it(tmp_path: Path) -> None:
             pass
 
 
-def test_a_lock_file_with_nonsense_in_it_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_lock_file_with_invalid_content_can_be_locked(tmp_path: Path) -> None:
     (tmp_path / LOCK).parent.mkdir(parents=True)
     (tmp_path / LOCK).write_bytes(b"\xff" * 5000)
 
@@ -110,7 +110,7 @@ def test_a_lock_file_with_nonsense_in_it_is_no_obstacle(tmp_path: Path) -> None:
         pass
 
 
-def test_a_missing_root_is_told_with_the_mend_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_root_is_an_error_with_the_remedy_and_is_not_made(tmp_path: Path) -> None:
     root = tmp_path / "gone root"
 
     with pytest.raises(ConfigError) as caught, RootLock(root):
@@ -121,14 +121,14 @@ def test_a_missing_root_is_told_with_the_mend_and_not_made(tmp_path: Path) -> No
     assert not root.exists()
 
 
-def test_a_root_that_is_a_file_is_a_matter_of_configuration(tmp_path: Path) -> None:
+def test_a_root_that_is_a_file_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ConfigError, match="Not a directory - remove the file"), RootLock(tmp_path / "file"):
         pass
 
 
-def test_a_registry_directory_outside_of_the_root_is_a_matter_of_configuration(tmp_path: Path) -> None:
+def test_a_registry_directory_outside_of_the_root_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "governance").symlink_to(tmp_path)
 
@@ -136,7 +136,7 @@ def test_a_registry_directory_outside_of_the_root_is_a_matter_of_configuration(t
         pass
 
 
-def test_a_root_that_may_not_be_written_to_is_told_with_the_mend(tmp_path: Path) -> None:
+def test_a_root_without_write_permission_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     root_only = os.geteuid() == 0
     if root_only:
@@ -170,8 +170,8 @@ def readable(tmp_path: Path) -> Path:
     return tmp_path / LOCK
 
 
-def test_who_may_only_read_the_lock_file_keeps_nobody_out(tmp_path: Path, readable: Path) -> None:
-    """Neither with a lock that is held already, nor with a file that was opened before."""
+def test_a_reader_of_the_lock_file_cannot_block_the_lock(tmp_path: Path, readable: Path) -> None:
+    """Neither with a lock that it holds already, nor with a file that it opened before."""
     owner = readable.stat().st_uid
     with readable.open() as reader:
         fcntl.flock(reader, fcntl.LOCK_EX)
@@ -185,20 +185,16 @@ def test_who_may_only_read_the_lock_file_keeps_nobody_out(tmp_path: Path, readab
     assert list(readable.parent.iterdir()) == [readable]
 
 
-def test_a_lock_file_that_was_readable_is_another_one_once_it_was_locked(
-    tmp_path: Path, readable: Path
-) -> None:
+def test_a_readable_lock_file_is_replaced_when_it_is_locked(tmp_path: Path, readable: Path) -> None:
     with readable.open() as reader:
         with RootLock(tmp_path) as lock:
-            fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of a file that is nobody's lock any more
+            fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this file is no longer the lock
             assert lock.kept()
         with RootLock(tmp_path):
             pass
 
 
-def test_a_daemon_of_an_earlier_version_is_respected_although_its_lock_file_is_readable(
-    tmp_path: Path, readable: Path
-) -> None:
+def test_a_readable_lock_of_an_earlier_version_is_respected(tmp_path: Path, readable: Path) -> None:
     readable.write_text(f"{os.getpid()} {os.uname().nodename}\n")
     with readable.open("r+") as earlier:
         fcntl.flock(earlier, fcntl.LOCK_EX)
@@ -217,7 +213,9 @@ def test_a_readable_lock_of_another_host_is_respected(tmp_path: Path, readable: 
             pass
 
 
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell who holds a lock")
+@pytest.mark.skipif(
+    not Path("/proc/locks").exists(), reason="the kernel does not show which process holds a lock"
+)
 def test_the_holder_is_the_process_that_the_kernel_names(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
@@ -230,8 +228,8 @@ def test_the_holder_is_the_process_that_the_kernel_names(
     assert f"`kill {holder.pid}`, or `rm {tmp_path / LOCK}`" in caught.value.hint
 
 
-def test_a_file_that_is_removed_just_before_it_is_locked_is_no_lock(tmp_path: Path) -> None:
-    """Two processes would have locked two files of one name."""
+def test_a_lock_file_removed_just_before_the_lock_is_made_again(tmp_path: Path) -> None:
+    """Otherwise two processes could lock two files with the same name."""
     with (
         at_the_call("fcntl.flock", fcntl.LOCK_EX | fcntl.LOCK_NB, (tmp_path / LOCK).unlink),
         RootLock(tmp_path),

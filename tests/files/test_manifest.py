@@ -1,4 +1,4 @@
-"""The manifest: it comes back as it was written, and is as good as absent in any other case."""
+"""The manifest is read as it was written. A manifest that is damaged is treated as missing."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ FILE = Published(
 WRITTEN = Manifest("höst", 7, "10:20:10,14", AT, {"uuid/a.json": FILE, "git/b.json": FILE})
 
 
-def told(root: Path) -> dict[str, Any]:
+def manifest_json(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((root / MANIFEST).read_bytes())
     return found
 
 
-def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_manifest(tmp_path, WRITTEN)
 
     assert read_manifest(tmp_path) == WRITTEN
 
 
-def test_its_keys_are_a_contract(tmp_path: Path) -> None:
+def test_the_keys_of_a_manifest_are_a_contract(tmp_path: Path) -> None:
     write_manifest(tmp_path, WRITTEN)
 
-    found = told(tmp_path)
+    found = manifest_json(tmp_path)
     assert found["registries"].pop("git/b.json")
     assert found == {
         "version": 1,
@@ -65,7 +65,7 @@ def test_its_keys_are_a_contract(tmp_path: Path) -> None:
     }
 
 
-def test_a_missing_one_is_none(tmp_path: Path) -> None:
+def test_a_missing_manifest_is_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
     assert read_manifest(tmp_path / "gone") is None
 
@@ -79,7 +79,7 @@ def with_file(**values: object) -> Callable[[dict[str, Any]], Any]:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
         lambda it: {**it, "version": 2}, lambda it: [it], lambda _: None, lambda _: "x", lambda _: {},
         without("snapshot"), without("registries"), lambda it: {**it, "registries": []},
@@ -89,35 +89,35 @@ def with_file(**values: object) -> Callable[[dict[str, Any]], Any]:
         with_file(blocks=[[1]]), with_file(blocks=[1]), with_file(blocks=[["1", "ab"]]), with_file(blocks={}),
     ],
 )  # fmt: skip
-def test_one_that_another_hand_spoilt_is_none(tmp_path: Path, spoil: Callable[[dict[str, Any]], Any]) -> None:
+def test_a_damaged_manifest_is_none(tmp_path: Path, damage: Callable[[dict[str, Any]], Any]) -> None:
     write_manifest(tmp_path, WRITTEN)
-    (tmp_path / MANIFEST).write_text(json.dumps(spoil(told(tmp_path))))
+    (tmp_path / MANIFEST).write_text(json.dumps(damage(manifest_json(tmp_path))))
 
     assert read_manifest(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"\0" * 10])
-def test_one_that_is_no_json_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_manifest_that_is_not_json_is_none(tmp_path: Path, content: bytes) -> None:
     write_manifest(tmp_path, WRITTEN)
     (tmp_path / MANIFEST).write_bytes(content)
 
     assert read_manifest(tmp_path) is None
 
 
-def test_a_directory_in_its_place_is_none(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_the_manifest_is_none(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).mkdir(parents=True)
 
     assert read_manifest(tmp_path) is None
 
 
-def test_keys_of_a_later_version_of_omnicdc_are_no_obstacle(tmp_path: Path) -> None:
+def test_keys_of_a_later_version_of_omnicdc_are_ignored(tmp_path: Path) -> None:
     write_manifest(tmp_path, WRITTEN)
-    (tmp_path / MANIFEST).write_text(json.dumps({**told(tmp_path), "colour": "green"}))
+    (tmp_path / MANIFEST).write_text(json.dumps({**manifest_json(tmp_path), "colour": "green"}))
 
     assert read_manifest(tmp_path) == WRITTEN
 
 
-def test_writing_it_again_replaces_it_whole(tmp_path: Path) -> None:
+def test_a_second_manifest_replaces_the_first_completely(tmp_path: Path) -> None:
     write_manifest(tmp_path, WRITTEN)
     write_manifest(tmp_path, Manifest("b", 8, "", AT, {}))
 
@@ -125,8 +125,8 @@ def test_writing_it_again_replaces_it_whole(tmp_path: Path) -> None:
     assert list((tmp_path / MANIFEST).parent.iterdir()) == [tmp_path / MANIFEST]
 
 
-def test_what_is_announced_comes_back(tmp_path: Path) -> None:
-    """Also after more was announced: it is written in place."""
+def test_an_announcement_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Also after a longer announcement: the file is written in place."""
     (tmp_path / MANIFEST).parent.mkdir(parents=True)
     announce(tmp_path, {"a.json": [(1, 2, 3), (4, 5, 2**63)], "b.json": [None, (7, 8, 9)]})
     announce(tmp_path, {"a.json": [None, (4, 5, 2**63)]})
@@ -135,15 +135,15 @@ def test_what_is_announced_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("found", [b"", b"[]", b'{"a": 1}', b'{"a": [[1, 2]]}', b"\xff", b'{"a": [[1, 2, 3]'])
-def test_what_was_not_announced_as_it_is_now_is_as_good_as_nothing(tmp_path: Path, found: bytes) -> None:
+def test_an_invalid_announcement_is_treated_as_missing(tmp_path: Path, found: bytes) -> None:
     (tmp_path / ANNOUNCED).parent.mkdir(parents=True)
     (tmp_path / ANNOUNCED).write_bytes(found)
 
     assert read_announced(tmp_path) == {}
 
 
-def test_where_nothing_can_be_announced_the_work_goes_on(tmp_path: Path) -> None:
-    """It only helps the next start."""
+def test_a_failed_announcement_is_no_error(tmp_path: Path) -> None:
+    """An announcement only helps the next start."""
     (tmp_path / ANNOUNCED).mkdir(parents=True)
     announce(tmp_path, {"a.json": [None]})
 

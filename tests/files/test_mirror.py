@@ -28,7 +28,7 @@ NAME = "registry.json"
 
 
 def test_a_mirror_holds_every_registry_and_the_manifest(cmp: Cmp, host: Host) -> None:
-    """Created, changed, deleted and restored, edited by hand and restored: byte by byte as the files."""
+    """The files are created, changed, deleted and edited. Each copy is equal to its file, byte by byte."""
     watched = [host.root / name for name in (*REGISTRIES, MANIFEST)]
     for path in watched:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def test_a_mirror_holds_every_registry_and_the_manifest(cmp: Cmp, host: Host) ->
         publish_and_compare("manifest edited")
 
 
-def test_the_last_events_of_a_name_are_its_arrival_and_its_writer_s_close(tmp_path: Path) -> None:
+def test_the_last_events_of_a_file_are_its_arrival_and_the_close_by_its_writer(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"old")
 
     with Mirrors(tmp_path) as mirror:
@@ -68,7 +68,7 @@ def test_the_last_events_of_a_name_are_its_arrival_and_its_writer_s_close(tmp_pa
     assert mirror.last(NAME) == [MOVED_FROM, MOVED_TO, CLOSE_WRITE]
 
 
-def test_a_swap_that_is_undone_ends_with_an_arrival_too(tmp_path: Path) -> None:
+def test_a_swap_that_is_undone_also_ends_with_an_arrival(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"old")
 
     with Mirrors(tmp_path) as mirror, stage(tmp_path, NAME, [b"new"]) as staged:
@@ -79,10 +79,10 @@ def test_a_swap_that_is_undone_ends_with_an_arrival_too(tmp_path: Path) -> None:
         assert mirror.rereading[NAME] == b"old" == (tmp_path / NAME).read_bytes()
 
 
-def test_where_a_file_system_cannot_exchange_a_mirror_holds_the_file_as_well(
+def test_a_mirror_holds_the_file_if_the_file_system_cannot_exchange_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on NFS, or with a C library without renameat2: rename(2) takes its place."""
+    """On NFS, or with a C library without renameat2, rename(2) is used."""
     monkeypatch.setattr(exchange, "_libc", object())
     (tmp_path / NAME).write_bytes(b"old")
 

@@ -1,6 +1,6 @@
-"""What a registry or the manifest cannot keep when it is replaced is one line in the log.
+"""Attributes that a registry or the manifest loses when it is replaced are reported once.
 
-It is not one line for each generation.
+They are not reported for each generation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOREIGN = "security.omnicdc"
 
 
-def test_what_cannot_be_kept_is_reported_once(cmp: Cmp, host: Host) -> None:
+def test_attributes_that_cannot_be_kept_are_reported_once(cmp: Cmp, host: Host) -> None:
     cmp.fill(3)
     _publish(host)
     try:
@@ -37,8 +37,8 @@ def test_what_cannot_be_kept_is_reported_once(cmp: Cmp, host: Host) -> None:
             cmp.conn.execute("update projects set status = %s", [f"status {number}"])
             _publish(host)
 
-    told = [(it["registry"], it["attributes"]) for it in events if it["event"] == "attributes_not_kept"]
-    assert told == [(PROJECT.rpartition("/")[2], [FOREIGN]), (MANIFEST.name, [FOREIGN])]
+    reported = [(it["registry"], it["attributes"]) for it in events if it["event"] == "attributes_not_kept"]
+    assert reported == [(PROJECT.rpartition("/")[2], [FOREIGN]), (MANIFEST.name, [FOREIGN])]
 
 
 def _publish(host: Host) -> None:

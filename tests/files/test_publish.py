@@ -1,4 +1,4 @@
-"""Publishing: a reader finds a whole file, the old or the new one, whatever happens (P2, P3, P6, P8)."""
+"""Publishing: a reader finds a whole file, the old one or the new one, whatever happens (P2, P3, P6, P8)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ FILE = Path("governance/registry/uuid/canonical.json")
 STEPS = ["open", "write", "fsync", "rename", "fsync_directory"]
 OLD, NEW = b"old content\n", b"new content, longer\n"
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the owner of a file")
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where FILE is below tmp_path, holding OLD."""
+    """The path of FILE below tmp_path. The file holds OLD."""
     file = tmp_path / FILE
     file.parent.mkdir(parents=True)
     file.write_bytes(OLD)
@@ -44,6 +44,8 @@ def target(tmp_path: Path) -> Path:
 
 
 def failing(at: str, code: int) -> Callable[[str], None]:
+    """Return an observer that raises an error at a step."""
+
     def observe(step: str) -> None:
         if step == at:
             raise OSError(code, os.strerror(code))
@@ -52,6 +54,7 @@ def failing(at: str, code: int) -> Callable[[str], None]:
 
 
 def leftovers(target: Path) -> list[str]:
+    """Return the names of the other files in the target's directory."""
     return [it.name for it in target.parent.iterdir() if it.name != target.name]
 
 
@@ -63,7 +66,7 @@ def test_a_new_file_is_written_with_its_directories(tmp_path: Path) -> None:
     assert (put.st_size, put.st_mtime_ns, put.st_ino) == (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def test_the_steps_come_in_the_order_that_makes_it_durable(tmp_path: Path) -> None:
+def test_the_steps_come_in_the_order_that_makes_the_file_durable(tmp_path: Path) -> None:
     seen: list[str] = []
 
     replace(tmp_path, FILE, [NEW], seen.append)
@@ -86,7 +89,7 @@ def test_no_parts_make_an_empty_file(target: Path, tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=8)), st.data())
-def test_whatever_a_write_leaves_over_is_written_next(parts: list[bytes], data: st.DataObject) -> None:
+def test_the_rest_of_a_partial_write_is_written_next(parts: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(parts)
     written = data.draw(st.integers(0, len(whole)))
 
@@ -96,8 +99,8 @@ def test_whatever_a_write_leaves_over_is_written_next(parts: list[bytes], data: 
     assert all(left)
 
 
-def test_a_reader_never_finds_anything_but_a_whole_file(target: Path, tmp_path: Path) -> None:
-    """P2, with a reader that does nothing but look."""
+def test_a_reader_always_finds_a_whole_file(target: Path, tmp_path: Path) -> None:
+    """P2: the reader reads without a pause."""
     contents = [bytes([letter]) * 300_000 for letter in b"abc"]
     replace(tmp_path, FILE, [contents[0]])
     seen: set[bytes] = set()
@@ -119,7 +122,7 @@ def test_a_reader_never_finds_anything_but_a_whole_file(target: Path, tmp_path: 
     assert seen
 
 
-def test_mode_is_kept_and_the_unfinished_file_is_never_more_open(target: Path, tmp_path: Path) -> None:
+def test_the_mode_is_kept_and_the_temporary_file_is_never_more_open(target: Path, tmp_path: Path) -> None:
     target.chmod(0o640)
     modes: list[int] = []
 
@@ -134,7 +137,7 @@ def test_mode_is_kept_and_the_unfinished_file_is_never_more_open(target: Path, t
 
 
 @pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o000, 0o644), (0o077, 0o600)])
-def test_a_new_file_is_for_all_to_read_unless_the_umask_forbids_it(
+def test_all_users_may_read_a_new_file_unless_the_umask_forbids_it(
     tmp_path: Path, umask: int, expected: int
 ) -> None:
     before = os.umask(umask)
@@ -157,7 +160,7 @@ def test_owner_and_group_are_kept(target: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A root that any user may reach; pytest's own directories are private."""
+    """A root that every user may reach. pytest's own directories are private."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         root.chmod(0o755)
@@ -167,7 +170,7 @@ def public() -> Iterator[Path]:
 
 
 @as_root
-def test_an_owner_who_cannot_be_kept_is_no_failure(public: Path) -> None:
+def test_an_owner_that_cannot_be_kept_is_no_failure(public: Path) -> None:
     (public / FILE).parent.chmod(0o777)
 
     with another_user():
@@ -177,7 +180,7 @@ def test_an_owner_who_cannot_be_kept_is_no_failure(public: Path) -> None:
     assert (public / FILE).stat().st_uid == 65534
 
 
-def test_a_directory_that_may_not_be_written_to_is_told_with_the_mend(public: Path) -> None:
+def test_a_directory_without_write_permission_is_an_error_with_the_remedy(public: Path) -> None:
     (public / FILE).parent.chmod(0o555)
 
     with another_user(), pytest.raises(RegistryError) as caught:
@@ -191,7 +194,7 @@ def test_a_directory_that_may_not_be_written_to_is_told_with_the_mend(public: Pa
 
 
 @as_root
-def test_who_has_no_name_is_told_by_his_number(public: Path) -> None:
+def test_a_user_without_a_name_is_shown_by_number(public: Path) -> None:
     """Containers run as such users."""
     with another_user(54321), pytest.raises(RegistryError) as caught:
         replace(public, FILE, [NEW])
@@ -199,7 +202,7 @@ def test_who_has_no_name_is_told_by_his_number(public: Path) -> None:
     assert caught.value.hint.startswith("`chown 54321 ")
 
 
-def test_a_root_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+def test_a_missing_root_is_not_made(tmp_path: Path) -> None:
     """An unmounted disk must not be replaced by a directory."""
     with pytest.raises(RegistryError, match="No such file or directory - make or mount the root"):
         replace(tmp_path / "gone", FILE, [NEW])
@@ -207,7 +210,7 @@ def test_a_root_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
     assert not (tmp_path / "gone").exists()
 
 
-def test_a_symlink_in_the_files_place_is_replaced_and_not_followed(target: Path, tmp_path: Path) -> None:
+def test_a_symlink_in_place_of_the_file_is_replaced_and_not_followed(target: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(OLD)
     target.unlink()
@@ -253,7 +256,7 @@ def test_a_path_that_climbs_out_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "stolen").exists()
 
 
-def test_what_another_hand_put_there_at_the_last_moment_is_not_lost(target: Path, tmp_path: Path) -> None:
+def test_an_external_change_at_the_last_moment_is_not_lost(target: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"by hand")
 
@@ -267,7 +270,7 @@ def test_what_another_hand_put_there_at_the_last_moment_is_not_lost(target: Path
     assert leftovers(target) == []
 
 
-def test_a_file_that_is_gone_at_the_last_moment_is_there_again(target: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_deleted_at_the_last_moment_is_written(target: Path, tmp_path: Path) -> None:
     with stage(tmp_path, FILE, [NEW]) as staged:
         target.unlink()
         staged.swap()
@@ -276,8 +279,10 @@ def test_a_file_that_is_gone_at_the_last_moment_is_there_again(target: Path, tmp
     assert leftovers(target) == []
 
 
-def test_a_directory_swapped_for_a_symlink_meanwhile_is_not_followed(target: Path, tmp_path: Path) -> None:
-    """What was opened stays open: the swap hits a name, not the file that is being written."""
+def test_a_directory_replaced_by_a_symlink_during_a_write_is_not_followed(
+    target: Path, tmp_path: Path
+) -> None:
+    """The directory stays open. The symlink replaces its name, not the directory that is written to."""
     outside, moved = tmp_path / "outside", target.parent.with_name("moved")
     outside.mkdir()
 
@@ -292,7 +297,7 @@ def test_a_directory_swapped_for_a_symlink_meanwhile_is_not_followed(target: Pat
     assert (moved / target.name).read_bytes() == NEW
 
 
-def test_a_directory_in_the_files_place_is_told_with_the_mend(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_the_file_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / FILE / "precious").mkdir(parents=True)
 
     with pytest.raises(RegistryError, match=r"cannot write .*: Is a directory - `mv .*canonical.json.aside`"):
@@ -301,7 +306,9 @@ def test_a_directory_in_the_files_place_is_told_with_the_mend(tmp_path: Path) ->
     assert (tmp_path / FILE / "precious").is_dir()
 
 
-def test_what_a_killed_process_left_is_replaced_even_a_symlink(target: Path, tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_process_is_replaced_even_a_symlink(
+    target: Path, tmp_path: Path
+) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(OLD)
     target.with_name(f".{target.name}{TEMPORARY}").symlink_to(victim)
@@ -313,7 +320,7 @@ def test_what_a_killed_process_left_is_replaced_even_a_symlink(target: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("code", "mend"),
+    ("code", "remedy_part"),
     [
         (errno.ENOSPC, "free space on "), (errno.EDQUOT, "quota"), (errno.EROFS, "remount,rw"),
         (errno.EACCES, "chown"), (errno.EPERM, "lsattr"), (errno.EIO, "dmesg"), (errno.EMFILE, ""),
@@ -321,9 +328,9 @@ def test_what_a_killed_process_left_is_replaced_even_a_symlink(target: Path, tmp
 )  # fmt: skip
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_fails_leaves_a_whole_file_and_nothing_else(
-    target: Path, tmp_path: Path, step: str, code: int, mend: str
+    target: Path, tmp_path: Path, step: str, code: int, remedy_part: str
 ) -> None:
-    """P2, P6: whichever step fails and however; and the next try succeeds."""
+    """P2, P6: for each step and each error. The next attempt succeeds."""
     with pytest.raises(RegistryError) as caught:
         replace(tmp_path, FILE, [NEW], failing(step, code))
 
@@ -331,13 +338,13 @@ def test_a_step_that_fails_leaves_a_whole_file_and_nothing_else(
     assert leftovers(target) == []
     assert str(target) in caught.value.message
     assert os.strerror(code) in caught.value.message
-    assert mend in caught.value.hint
+    assert remedy_part in caught.value.hint
     assert isinstance(caught.value.__cause__, OSError)
     replace(tmp_path, FILE, [NEW])
     assert target.read_bytes() == NEW
 
 
-def test_an_interruption_leaves_nothing_behind_either(target: Path, tmp_path: Path) -> None:
+def test_an_interruption_leaves_the_old_file_and_nothing_else(target: Path, tmp_path: Path) -> None:
     def observe(step: str) -> None:
         if step == "fsync":
             raise KeyboardInterrupt
@@ -353,7 +360,7 @@ def test_an_interruption_leaves_nothing_behind_either(target: Path, tmp_path: Pa
 def test_a_process_killed_before_any_step_leaves_a_whole_file(
     target: Path, tmp_path: Path, step: str
 ) -> None:
-    """P2, P8: and the next process finishes the work and clears up."""
+    """P2, P8: the next process completes the work, and no temporary file stays."""
     code = (
         "import os, signal, sys; from pathlib import Path; from omnicdc.filesystem.atomic import replace;"
         "step = sys.argv[1];"
@@ -370,8 +377,8 @@ def test_a_process_killed_before_any_step_leaves_a_whole_file(
     assert leftovers(target) == []
 
 
-def test_a_write_cut_short_goes_on_and_tells_why_it_ended(target: Path, tmp_path: Path) -> None:
-    """The limit makes the kernel take a part of one writev, then none of the next."""
+def test_a_partial_write_continues_and_its_error_is_reported(target: Path, tmp_path: Path) -> None:
+    """The limit lets the kernel accept a part of one writev, and nothing of the next one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -396,11 +403,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_holds_the_registry_back_until_there_is_space(small_disk: Path) -> None:
-    """P6, on a disk that is really full."""
+def test_a_full_disk_fails_the_write_until_there_is_space(small_disk: Path) -> None:
+    """P6: the disk is really full."""
     replace(small_disk, FILE, [OLD])
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 200 * 1024)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 200 * 1024)
     big = [b"y" * 1000] * 100
 
     with pytest.raises(RegistryError) as caught:
@@ -409,12 +416,12 @@ def test_a_full_disk_holds_the_registry_back_until_there_is_space(small_disk: Pa
     assert caught.value.hint.startswith(f"free space on {small_disk}: `df -h {small_disk}`")
     assert (small_disk / FILE).read_bytes() == OLD
     assert leftovers(small_disk / FILE) == []
-    ballast.unlink()
+    filler.unlink()
     replace(small_disk, FILE, big)
     assert (small_disk / FILE).read_bytes() == b"".join(big)
 
 
-def test_a_disk_mounted_read_only_is_told_with_the_mend(small_disk: Path) -> None:
+def test_a_disk_mounted_read_only_is_an_error_with_the_remedy(small_disk: Path) -> None:
     replace(small_disk, FILE, [OLD])
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 

@@ -1,4 +1,4 @@
-"""A registry's owner, group, mode, ACL and extended attributes are those of the file that it replaces."""
+"""A registry file keeps owner, group, mode, ACL and extended attributes when it is replaced."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 NAME = Path("registry.json")
 READERS = acl(owner(6), user(1234, 4), group(2345, 4), owning_group(0), mask(4), others(0))
-"""Two named readers; the mode is 0640 with it, and still the owning group may not read."""
+"""Two named readers. The mode is 0640 with this ACL, although the owning group may not read."""
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the owner of a file")
 
 
 @pytest.fixture(params=["the same user", "an unprivileged user"])
 def target(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A registry in a directory that every user may reach; the test acts as its owner."""
+    """A registry in a directory that every user may reach. The test acts as its owner."""
     unprivileged = request.param != "the same user"
     if unprivileged and os.geteuid():
         pytest.skip("the test's user is unprivileged already")
@@ -58,8 +58,8 @@ def test_an_acl_is_kept(target: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
-def test_attributes_of_users_are_kept(target: Path) -> None:
-    """Also on a file that its owner may not write to."""
+def test_user_attributes_are_kept(target: Path) -> None:
+    """Also if the owner may not write to the file."""
     os.setxattr(target, "user.origin", b"\0\1")
     os.setxattr(target, "user.empty", b"")
     target.chmod(0o444)
@@ -82,10 +82,13 @@ def test_attributes_of_users_are_kept(target: Path) -> None:
     ],
     ids=["2640", "1644", "2750", "4700", "7770"],
 )
-def test_a_bit_that_gives_no_rights_is_kept_and_another_is_named(
+def test_harmless_mode_bits_are_kept_and_others_are_reported(
     target: Path, before: int, after: int, lost: tuple[str, ...]
 ) -> None:
-    """All of them were dropped without a word; what `chmod -R g+s` sets on a file does no harm."""
+    """Regression: all of them were dropped without a report.
+
+    The bit that `chmod -R g+s` sets on a file is harmless.
+    """
     target.chmod(before)
 
     with stage(target.parent, NAME, [b"new"]) as staged:
@@ -95,10 +98,8 @@ def test_a_bit_that_gives_no_rights_is_kept_and_another_is_named(
     assert staged.not_kept == lost
 
 
-def test_where_such_a_bit_may_not_be_set_the_file_is_published_without_it(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As under systemd's RestrictSUIDSGID=, whose filter of system calls refuses it."""
+def test_a_mode_bit_that_may_not_be_set_is_left_out(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter of system calls of systemd's RestrictSUIDSGID= refuses it."""
     target.chmod(0o2640)
     fchmod = os.fchmod
 
@@ -115,7 +116,7 @@ def test_where_such_a_bit_may_not_be_set_the_file_is_published_without_it(
     assert staged.not_kept == ("set-group-id",)
 
 
-def test_a_directory_that_is_made_is_of_the_group_of_the_one_above_as_its_set_group_id_bit_says(
+def test_a_new_directory_has_the_group_of_a_parent_with_the_set_group_id_bit(
     tmp_path: Path,
 ) -> None:
     group = next((it for it in os.getgroups() if it != os.getegid()), 1234 if os.geteuid() == 0 else None)
@@ -132,8 +133,8 @@ def test_a_directory_that_is_made_is_of_the_group_of_the_one_above_as_its_set_gr
     assert (tmp_path / "a/b/registry").stat().st_gid == group
 
 
-def test_the_default_acl_of_the_directory_opens_no_file_that_had_none(target: Path) -> None:
-    """Nor the unfinished one, at any step."""
+def test_a_default_acl_is_not_given_to_a_file_without_an_acl(target: Path) -> None:
+    """The temporary file does not get it, either."""
     inherited = acl(owner(7), user(1234, 7), owning_group(5), mask(7), others(5))
     os.setxattr(target.parent, DEFAULT, inherited)
     modes: list[int] = []
@@ -150,7 +151,7 @@ def test_the_default_acl_of_the_directory_opens_no_file_that_had_none(target: Pa
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
-def test_the_default_acl_of_the_directory_holds_for_the_first_file(target: Path) -> None:
+def test_a_default_acl_applies_to_the_first_file(target: Path) -> None:
     os.setxattr(target.parent, DEFAULT, acl(owner(7), user(1234, 7), owning_group(5), mask(7), others(0)))
     target.unlink()
 
@@ -159,7 +160,7 @@ def test_the_default_acl_of_the_directory_holds_for_the_first_file(target: Path)
     assert of(target) == acl(owner(6), user(1234, 7), owning_group(5), mask(4), others(0))
 
 
-def test_the_manifest_keeps_its_own_as_well(target: Path) -> None:
+def test_the_manifest_keeps_its_attributes(target: Path) -> None:
     manifest = target.parent / MANIFEST
     manifest.parent.mkdir(parents=True)
     manifest.write_bytes(b"{}")
@@ -175,7 +176,7 @@ def test_the_manifest_keeps_its_own_as_well(target: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("target", ["the same user"], indirect=True)
-def test_what_belongs_to_the_kernel_or_to_administrators_is_named_once(target: Path) -> None:
+def test_attributes_of_the_kernel_or_of_administrators_are_reported_once(target: Path) -> None:
     for name in ("security.omnicdc", "trusted.omnicdc"):
         try:
             os.setxattr(target, name, b"x")
@@ -193,7 +194,7 @@ def test_what_belongs_to_the_kernel_or_to_administrators_is_named_once(target: P
 
 @pytest.fixture
 def foreign() -> Iterator[Path]:
-    """A registry of root's, in a directory where an unprivileged user writes."""
+    """A registry that root owns, in a directory where an unprivileged user may write."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         need(Path(name))
@@ -203,8 +204,8 @@ def foreign() -> Iterator[Path]:
 
 
 @as_root
-def test_a_foreign_owner_and_group_are_named_and_the_new_group_gets_nothing(foreign: Path) -> None:
-    """Members of the daemon's group are other people than those of the file's group."""
+def test_a_lost_owner_and_group_are_reported_and_the_new_group_gets_no_extra_rights(foreign: Path) -> None:
+    """The members of the daemon's group are other users than the members of the file's group."""
     os.setxattr(foreign, ACCESS, acl(owner(6), user(1234, 6), owning_group(6), mask(6), others(4)))
 
     with another_user(), stage(foreign.parent, NAME, [b"new"]) as staged:
@@ -217,7 +218,7 @@ def test_a_foreign_owner_and_group_are_named_and_the_new_group_gets_nothing(fore
 
 @as_root
 @pytest.mark.parametrize(("mode", "kept"), [(0o664, 0o644), (0o640, 0o600), (0o644, 0o644)])
-def test_without_an_acl_a_foreign_group_s_permissions_are_not_given_to_another(
+def test_without_an_acl_the_rights_of_a_group_are_not_given_to_another(
     foreign: Path, mode: int, kept: int
 ) -> None:
     foreign.chmod(mode)
@@ -229,8 +230,8 @@ def test_without_an_acl_a_foreign_group_s_permissions_are_not_given_to_another(
 
 
 @as_root
-def test_a_registry_is_held_where_the_new_file_would_be_more_open(foreign: Path) -> None:
-    """The mode denies the group what others may: its members are others once the group cannot be kept."""
+def test_a_write_that_would_open_the_file_to_more_users_is_refused(foreign: Path) -> None:
+    """The mode denies the group what others may do. If the group is lost, its members become others."""
     foreign.chmod(0o604)
 
     with another_user(), pytest.raises(RegistryError) as caught:
@@ -248,10 +249,10 @@ def test_a_registry_is_held_where_the_new_file_would_be_more_open(foreign: Path)
 
 @as_root
 @pytest.mark.parametrize(("own", "published"), [(0, False), (4, True)])
-def test_an_acl_that_cannot_be_set_holds_the_registry_only_if_it_denied_somebody(
+def test_a_lost_acl_fails_the_write_only_if_it_denied_access(
     foreign: Path, own: int, *, published: bool
 ) -> None:
-    """In a container's user namespace, an ACL's users may have no number."""
+    """In the user namespace of a container, users of an ACL may have no number."""
     os.setxattr(foreign, ACCESS, acl(owner(6), user(1234, 4), owning_group(own), mask(4), others(0)))
     code = (
         "import sys; from pathlib import Path; from omnicdc.filesystem.atomic import stage\n"

@@ -1,4 +1,4 @@
-"""Which mount a message names: bind mounts of the same file system too, which `stat` does not tell apart."""
+"""Which mount a message names. It can be a bind mount of the same file system, which `stat` does not show."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ MOUNTINFO = """\
         ("/mnt/x", Mount(Path("/mnt"))),
     ],
 )
-def test_the_mount_is_the_nearest_above_and_the_last_one_there(path: str, expected: Mount) -> None:
+def test_the_nearest_mount_above_a_path_is_found_and_of_two_the_last(path: str, expected: Mount) -> None:
     assert found(MOUNTINFO, Path(path)) == expected
 
 
-def test_of_a_file_system_that_is_read_only_the_place_is_not_the_cause() -> None:
+def test_a_read_only_file_system_is_not_a_read_only_mount() -> None:
     assert found(MOUNTINFO.splitlines()[3], Path("/mnt/x")) == Mount(Path("/mnt"))
 
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A directory that is bound over itself, read-only, as containers and systemd do it."""
-    place = tmp_path / "read only"
-    (place / "governance/registry").mkdir(parents=True)
-    (place / "file").touch()
-    if subprocess.run(["mount", "--bind", place, place], check=False, capture_output=True).returncode:
+    """A directory with a read-only bind mount of itself, as containers and systemd make it."""
+    directory = tmp_path / "read only"
+    (directory / "governance/registry").mkdir(parents=True)
+    (directory / "file").touch()
+    if subprocess.run(["mount", "--bind", directory, directory], check=False, capture_output=True).returncode:
         pytest.skip("no right to mount")
-    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
-    yield place
-    subprocess.run(["umount", "--recursive", place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
+    yield directory
+    subprocess.run(["umount", "--recursive", directory], check=True)
 
 
-def test_a_read_only_bind_mount_is_named_with_what_makes_it_writable(read_only: Path, tmp_path: Path) -> None:
-    """It was said to remount `/`."""
+def test_a_read_only_bind_mount_is_named_with_the_remedy(read_only: Path, tmp_path: Path) -> None:
+    """Regression: the hint was to remount `/`."""
     link = tmp_path / "link"
     link.symlink_to(read_only)
 
@@ -72,8 +72,8 @@ def test_a_read_only_bind_mount_is_named_with_what_makes_it_writable(read_only: 
     atomic.replace(read_only, "governance/registry/x", [b"1"])
 
 
-def test_a_file_that_is_a_mount_of_its_own_is_named(read_only: Path, tmp_path: Path) -> None:
-    """A container that mounts a single file: it cannot be replaced."""
+def test_a_single_mounted_file_is_reported(read_only: Path, tmp_path: Path) -> None:
+    """A container may mount a single file. Such a file cannot be replaced."""
     file = tmp_path / "root/registry"
     file.parent.mkdir()
     file.touch()

@@ -1,4 +1,4 @@
-"""Whatever text goes in, every reader of the registries reads the same text back."""
+"""Every reader of the registries reads exactly the text that was put in, whatever text it is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "ruamel round trip": YAML().load,
 }
 
-AS_FAST_AS_C = {"PyYAML in C"}
+FAST_READERS = {"PyYAML in C"}
 
 # fmt: off
 WORDS = ["yes", "no", "on", "off", "null", "true", "false", "y", "n"]
@@ -62,7 +62,7 @@ TYPICAL = [
 ]
 # fmt: on
 
-TRAPS = [
+DIFFICULT = [
     *(
         spelt
         for word in WORDS
@@ -98,8 +98,8 @@ nearly_plain = st.text("aeEfnNoOxtTzZ015_.:-+~=/ #'\"<@é😀", max_size=12)
 texts = st.lists(text | nearly_plain | st.uuids().map(str), min_size=30, max_size=60)
 
 
-def written(values: Sequence[str | None]) -> str:
-    """Write the values where entries have them: below keys, in lists at their key's column, and outermost."""
+def yaml_file(values: Sequence[str | None]) -> str:
+    """Write values where entries have them: below keys, in lists at their key's column, at the top."""
     scalars = [yaml_text(value) for value in values]
     of_keys = "".join(f"  k{place}: {scalar}\n" for place, scalar in enumerate(scalars))
     in_lists = "".join(f"  l{place}:\n  - {scalar}\n" for place, scalar in enumerate(scalars))
@@ -107,39 +107,40 @@ def written(values: Sequence[str | None]) -> str:
     return f"entries:\n- first: 1\n{of_keys}{in_lists}  last: 1\nitems:\n{items}end: {scalars[-1]}\n"
 
 
-def meant(values: Sequence[str | None]) -> object:
-    """Return what a reader should make of `written`."""
+def expected_content(values: Sequence[str | None]) -> object:
+    """Return what a reader should read in `yaml_file`."""
     keys = {f"k{place}": value for place, value in enumerate(values)}
     lists = {f"l{place}": [value] for place, value in enumerate(values)}
     return {"entries": [{"first": 1, **keys, **lists, "last": 1}], "items": [*values], "end": values[-1]}
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("values", [TRAPS, LONG, [None, "null", None]], ids=["traps", "long", "null"])
-def test_traps_survive(values: list[str | None], reader: str, scale: Scale) -> None:
-    """A campaign has each read by each reader.
+@pytest.mark.parametrize("values", [DIFFICULT, LONG, [None, "null", None]], ids=["traps", "long", "null"])
+def test_difficult_texts_are_read_back(values: list[str | None], reader: str, scale: Scale) -> None:
+    """In a campaign each reader reads each text.
 
-    Else the slow ones, which are in Python, read every fifth of many.
+    Otherwise the slow readers, which are in Python, read every fifth text of a long list.
     """
-    some = values if reader in AS_FAST_AS_C else values[:: scale(5, 1) if len(values) > 10 else 1]
+    some = values if reader in FAST_READERS else values[:: scale(5, 1) if len(values) > 10 else 1]
 
-    assert READERS[reader](written(some)) == meant(some)
+    assert READERS[reader](yaml_file(some)) == expected_content(some)
 
 
 @settings(max_examples=settings().max_examples // 5)  # each is many texts
 @given(texts)
-def test_any_text_survives_in_every_yaml_reader(values: list[str]) -> None:
-    expected = meant(values)
-    document = written(values)
+def test_every_yaml_reader_reads_any_text_back(values: list[str]) -> None:
+    expected = expected_content(values)
+    text_of_file = yaml_file(values)
 
     for name, read in READERS.items():
-        assert read(document) == expected, name
+        assert read(text_of_file) == expected, name
 
 
-def test_every_character_survives(scale: Scale) -> None:
-    """Once where the text must be quoted, and once more where it may be plain.
+def test_every_character_is_read_back(scale: Scale) -> None:
+    """Once where the text must be quoted, and again where it may be plain.
 
-    All of a campaign; else of the rare ones every hundredth, and where planes meet.
+    A campaign tries all characters. Otherwise every hundredth of the rare ones is tried, and those where two
+    planes meet.
     """
     rare = [0x10FFFE, 0x10FFFF, *range(0x12000, 0x110000, scale(101, 1))]
     planes = [plane + step for plane in range(0x20000, 0x110000, 0x10000) for step in (-2, -1, 0, 1)]
@@ -153,16 +154,16 @@ def test_every_character_survives(scale: Scale) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_nothing_short_is_mistaken_for_a_number_a_date_or_a_word(reader: str, scale: Scale) -> None:
-    """All that up to three such characters can spell, where it is left plain.
+def test_no_short_text_is_read_as_a_number_a_date_or_a_word(reader: str, scale: Scale) -> None:
+    """All combinations of up to three such characters that are written plain.
 
-    Of the slow readers as above.
+    The slow readers read every fifth text, except in a campaign.
     """
     spelt = ["".join(word) for length in (1, 2, 3) for word in product("01eE.-+:_xonyNT~=</", repeat=length)]
     expected = [word for word in spelt if yaml_text(word) == word]
 
     assert len(expected) > 1_000
-    some = expected if reader in AS_FAST_AS_C else expected[:: scale(5, 1)]
+    some = expected if reader in FAST_READERS else expected[:: scale(5, 1)]
     assert READERS[reader]("".join(f"- {word}\n" for word in some)) == some
 
 
@@ -192,7 +193,7 @@ def test_typical_text_is_left_plain(value: str) -> None:
         ("#😀", '"#😀"'),
     ],
 )
-def test_doubtful_text_is_quoted(value: str | None, expected: str) -> None:
+def test_ambiguous_text_is_quoted(value: str | None, expected: str) -> None:
     assert yaml_text(value) == expected
 
 

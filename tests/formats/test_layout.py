@@ -1,4 +1,4 @@
-"""Entries are found by their bytes, in files as the scanners write them, whatever CMP holds."""
+"""Entries are found by their bytes in files of the scanners, whatever CMP holds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_each_scanner_has_the_layout_of_its_registry() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
-def test_a_file_falls_into_its_entries_whatever_they_hold(
+def test_a_file_is_split_into_its_entries_whatever_they_hold(
     projects: Mapping[str, Mapping[str, Any]], name: str
 ) -> None:
     registry = registry_of(name, projects)
@@ -50,7 +50,7 @@ def test_a_file_falls_into_its_entries_whatever_they_hold(
 
 
 @given(st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS))
-def test_an_entry_alone_says_what_it_says_in_the_file(
+def test_a_single_entry_is_read_as_it_is_in_the_file(
     projects: Mapping[str, Mapping[str, Any]], name: str
 ) -> None:
     registry = registry_of(name, projects)
@@ -66,7 +66,7 @@ def test_an_entry_alone_says_what_it_says_in_the_file(
 @given(
     st.dictionaries(st.sampled_from(IDS), rows, max_size=6), st.sampled_from(SCANNERS), st.sampled_from(IDS)
 )
-def test_a_project_is_found_by_its_id_where_it_is_and_nowhere_else(
+def test_a_project_is_found_by_its_id_in_its_entries_only(
     projects: Mapping[str, Mapping[str, Any]], name: str, wanted: str
 ) -> None:
     registry = registry_of(name, projects)
@@ -79,7 +79,7 @@ def test_a_project_is_found_by_its_id_where_it_is_and_nowhere_else(
 
 @pytest.mark.parametrize("name", SCANNERS)
 def test_an_entry_is_found_in_a_part_of_the_file(name: str) -> None:
-    """The manifest's blocks hold whole entries; those that do not concern us are left out."""
+    """The blocks of the manifest hold whole entries. Only the blocks with wanted entries are read."""
     registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
     layout = registry.scanner.layout
     entries = list(entries_of(registry).values())
@@ -91,7 +91,7 @@ def test_an_entry_is_found_in_a_part_of_the_file(name: str) -> None:
             assert layout.mentioning(end, [IDS[4].encode(), IDS[7].encode()]) == expected
 
 
-def test_a_repository_is_found_by_its_url_if_nobody_uses_it() -> None:
+def test_a_repository_is_found_by_its_url_if_no_project_uses_it() -> None:
     elements = Inputs(
         repositories={
             "https://github.com/acme/rocket": {"name": "rocket", "url": "https://github.com/Acme/Rocket"}
@@ -123,7 +123,7 @@ def test_a_repository_names_all_its_projects() -> None:
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_a_file_cut_short_gives_the_entries_before_the_cut(name: str) -> None:
+def test_a_truncated_file_gives_the_entries_before_the_cut(name: str) -> None:
     registry = registry_of(name, {one: project(f"p{one[-2:]}") for one in IDS})
     layout, data = registry.scanner.layout, written(registry)
     whole = layout.split(data).cores
@@ -134,8 +134,8 @@ def test_a_file_cut_short_gives_the_entries_before_the_cut(name: str) -> None:
         assert cores[:-1] == whole[: len(cores) - 1]
 
 
-def test_what_stands_in_the_header_is_no_entry() -> None:
-    """The namespace of the project registry is a UUID as well."""
+def test_a_uuid_in_the_header_is_no_entry() -> None:
+    """The namespace of the project registry is a UUID."""
     registry = registry_of("project", {one: project("p") for one in IDS[:2]})
     layout, data = registry.scanner.layout, written(registry)
     namespace = b"c9c22e70-3882-4503-9db6-353d2629000b"
@@ -152,7 +152,7 @@ def test_what_stands_in_the_header_is_no_entry() -> None:
         b"name: x\n   key: y",
     ],
 )  # fmt: skip
-def test_what_emit_never_writes_is_left_to_the_library(entry: bytes) -> None:
+def test_yaml_that_omnicdc_never_writes_is_left_to_the_library(entry: bytes) -> None:
     assert own_fields(entry) is None
 
 
@@ -170,14 +170,14 @@ def test_what_emit_never_writes_is_left_to_the_library(entry: bytes) -> None:
         ("project", b"a: \xff"),
     ],
 )
-def test_what_is_no_entry_is_refused(name: str, core: bytes) -> None:
+def test_an_invalid_entry_is_refused(name: str, core: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         scanners()[name].layout.item(core)
 
 
 @pytest.mark.parametrize("layout", [Members(), Elements(), Items()])
 @pytest.mark.parametrize("parsed", [None, 1, "x", [1], {"uuids": [], "projects": {}}, {"uuids": {"a": 1}}])
-def test_a_file_that_holds_something_else_is_refused(layout: Layout, parsed: object) -> None:
+def test_a_file_with_another_structure_is_refused(layout: Layout, parsed: object) -> None:
     def entries() -> Sequence[object]:
         return list(layout.items(parsed))
 

@@ -1,4 +1,4 @@
-"""Text from outside is safe to print: no terminal obeys it, and no line is endless."""
+"""Text from outside is safe to print: a terminal does not interpret it, and its length is limited."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
         ("\udc80", r"\udc80"),
     ],
 )
-def test_what_a_terminal_could_obey_is_escaped(text: str, expected: str) -> None:
-    """So are a change of the writing direction and half of a surrogate pair, which no encoding takes."""
+def test_control_characters_are_escaped(text: str, expected: str) -> None:
+    """So are a change of the writing direction, and half of a surrogate pair, which no encoding accepts."""
     assert escaped(text) == expected
 
 
@@ -31,7 +31,7 @@ def test_some_characters_can_be_kept() -> None:
     assert escaped("a\tb\n\x1b", keep="\t\n") == "a\tb\n\\x1b"
 
 
-def test_a_long_text_is_cut_and_says_so() -> None:
+def test_a_long_text_is_cut_and_marked() -> None:
     assert shortened("abcdef", 3) == "abc…"
     assert shortened("abc", 3) == "abc"
     assert shortened("\x1bbcd", 2) == "\\x1bb…"

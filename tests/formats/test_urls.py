@@ -1,4 +1,4 @@
-"""The URL key matches however a URL was written, and never fails."""
+"""The URL key is equal for all spellings of a URL, and is defined for every text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ URLISH = st.lists(PIECES | st.text(max_size=3), max_size=9).map("".join)
 
 
 @pytest.mark.parametrize(
-    "written",
+    "spelling",
     [
         "https://github.com/acme/rocket",
         "  https://github.com/Acme/Rocket.git/ \n",
@@ -45,10 +45,10 @@ URLISH = st.lists(PIECES | st.text(max_size=3), max_size=9).map("".join)
         "ssh://git@www.github.com/acme/rocket.git/",
     ],
 )
-def test_all_ways_to_write_a_repository_give_one_key(written: str) -> None:
+def test_all_spellings_of_a_repository_give_one_key(spelling: str) -> None:
     expected = "https://github.com/acme/rocket"
 
-    assert url_key(written) == expected
+    assert url_key(spelling) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_all_ways_to_write_a_repository_give_one_key(written: str) -> None:
         ("/srv/git/Rocket.git", "/srv/git/rocket"),
     ],
 )
-def test_what_has_nothing_to_bring_to_one_form_stays(url: str | None, expected: str) -> None:
+def test_only_known_parts_of_a_url_are_changed(url: str | None, expected: str) -> None:
     assert url_key(url) == expected
 
 
 @given(URLISH)
-def test_what_needs_no_change_is_recognised_as_what_the_long_way_gives(url: str) -> None:
-    """A blank at the end sends it the long way."""
+def test_the_fast_way_and_the_slow_way_give_the_same(url: str) -> None:
+    """A blank at the end makes a URL take the slow way."""
     assert url_key(f"{url} ") == url_key(url)
     assert github_cased(f"{url} ") == github_cased(url)
 
@@ -86,7 +86,7 @@ def test_the_key_of_a_key_is_the_key(url: str) -> None:
 
 
 @given(URLISH)
-def test_owner_and_name_are_found_as_spelled_exactly_where_the_key_has_them(url: str) -> None:
+def test_owner_and_name_keep_their_case_and_match_the_key(url: str) -> None:
     owner, name = github_cased(url)
 
     assert (github(url_key(url)) or ("", "")) == (owner.lower(), name.lower())
@@ -103,9 +103,7 @@ def test_owner_and_name_are_found_as_spelled_exactly_where_the_key_has_them(url:
         ("https://gitlab.com/acme/rocket", ("", "")),
     ],
 )
-def test_only_owner_and_name_on_github_are_a_repository_on_github(
-    url: str, expected: tuple[str, str]
-) -> None:
+def test_only_an_owner_and_a_name_on_github_are_a_repository(url: str, expected: tuple[str, str]) -> None:
     assert github_cased(url) == expected
 
 
@@ -121,7 +119,5 @@ def test_only_owner_and_name_on_github_are_a_repository_on_github(
         ("", False),
     ],
 )
-def test_a_bare_name_excludes_under_any_owner_and_a_full_one_only_under_its_own(
-    key: str, expected: bool
-) -> None:
+def test_a_bare_name_excludes_for_any_owner_and_a_full_name_for_its_own(key: str, expected: bool) -> None:
     assert is_excluded(key, {"rocket", "acme/probe"}) is expected

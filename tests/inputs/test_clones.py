@@ -1,4 +1,4 @@
-"""Clones are found where git made them, in the promised order, and never where they do not count."""
+"""Clones are found where git made them, in the documented order. Excluded directories are not searched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omnicdc.inputs.heart import count_heart
 from omnicdc.stop import Stop
 
 HOST = "https://github.com/acme"
-PLAIN = {
+ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -29,7 +29,9 @@ PLAIN = {
 
 def git(where: Path, *arguments: str) -> str:
     command = ["git", "-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main", *arguments]
-    return subprocess.run(command, cwd=where, env=PLAIN, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, cwd=where, env=ENVIRONMENT, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def clone(path: Path, url: str | None = None) -> Path:
@@ -41,13 +43,14 @@ def clone(path: Path, url: str | None = None) -> Path:
 
 
 def fake_clone(path: Path, name: str) -> Path:
-    """Lay out as much of a clone as counts here, without the milliseconds of git."""
+    """Create only the files of a clone that omnicdc reads. This is faster than git."""
     (path / ".git").mkdir(parents=True)
     (path / ".git/config").write_text(f'[remote "origin"]\n\turl = git@github.com:Acme/{name}.git\n')
     return path
 
 
-def names(*roots: Path) -> dict[str, str]:
+def found_clones(*roots: Path) -> dict[str, str]:
+    """Return the paths of the clones that are found, by repository name."""
     return {key.removeprefix(f"{HOST}/"): path for key, path in find_clones(roots, Stop()).items()}
 
 
@@ -65,7 +68,7 @@ def test_clones_worktrees_and_submodules_of_real_git_are_found(tmp_path: Path) -
     clone(tmp_path / "ws/without-origin")
     expected = {"rocket": str(tmp_path / "ws/a-worktree"), "library": str(rocket / "vendor/library")}
 
-    assert names(tmp_path / "ws") == expected
+    assert found_clones(tmp_path / "ws") == expected
     assert origin(str(rocket)) == "git@github.com:Acme/rocket.git"
 
 
@@ -77,16 +80,16 @@ def test_the_first_root_wins_then_the_shallowest_then_the_sorted_order(tmp_path:
     fake_clone(other / "a/two", "two")
     expected = {"one": str(root / "a-b/one"), "two": str(other)}
 
-    assert names(root, other) == expected
+    assert found_clones(root, other) == expected
 
 
-def test_a_copy_deeper_down_does_not_hide_the_clone(tmp_path: Path) -> None:
-    """Omni's own scanner found `Projects/x` and not `Projects/dup/x`."""
+def test_a_deeper_copy_does_not_hide_the_clone(tmp_path: Path) -> None:
+    """Omni's own scanner also found `Projects/x` and not `Projects/dup/x`."""
     fake_clone(tmp_path / "Projects/dup/x", "x")
     shallow = fake_clone(tmp_path / "Projects/x", "x")
     fake_clone(tmp_path / "Projects/x/vendor/x", "x")
 
-    assert names(tmp_path) == {"x": str(shallow)}
+    assert found_clones(tmp_path) == {"x": str(shallow)}
 
 
 def test_a_root_inside_another_root_keeps_its_place_in_the_order(tmp_path: Path) -> None:
@@ -96,15 +99,15 @@ def test_a_root_inside_another_root_keeps_its_place_in_the_order(tmp_path: Path)
     fake_clone(tmp_path / "ws/two", "two")
     expected = {"one": str(inner / "one"), "two": str(tmp_path / "ws/two")}
 
-    assert names(inner, tmp_path / "ws", inner) == expected
+    assert found_clones(inner, tmp_path / "ws", inner) == expected
 
 
-def test_clones_inside_clones_and_with_ordinary_names_are_found(tmp_path: Path) -> None:
+def test_clones_inside_clones_and_in_hidden_directories_are_found(tmp_path: Path) -> None:
     outer = fake_clone(tmp_path / "outer", "outer")
     fake_clone(outer / ".cache/inner", "acme.github.io")
     expected = {"outer": str(outer), "acme.github.io": str(outer / ".cache/inner")}
 
-    assert names(tmp_path) == expected
+    assert found_clones(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,10 +121,10 @@ def test_clones_inside_clones_and_with_ordinary_names_are_found(tmp_path: Path) 
         "artifacts/a/omni/b/one",
     ],
 )
-def test_where_clones_do_not_count_they_are_not_found(where: str, tmp_path: Path) -> None:
+def test_clones_in_excluded_directories_are_not_found(where: str, tmp_path: Path) -> None:
     fake_clone(tmp_path / where, "one")
 
-    assert names(tmp_path) == {}
+    assert found_clones(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
@@ -134,13 +137,13 @@ def test_where_clones_do_not_count_they_are_not_found(where: str, tmp_path: Path
         "omni/my-artifacts/one",
     ],
 )
-def test_names_that_merely_resemble_those_are_ordinary(where: str, tmp_path: Path) -> None:
+def test_directories_with_similar_names_are_searched(where: str, tmp_path: Path) -> None:
     fake_clone(tmp_path / where, "one")
 
-    assert names(tmp_path) == {"one": str(tmp_path / where)}
+    assert found_clones(tmp_path) == {"one": str(tmp_path / where)}
 
 
-def test_links_are_not_followed_and_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+def test_links_are_not_followed_and_unreadable_clones_are_left_out(tmp_path: Path) -> None:
     one = fake_clone(tmp_path / "ws/z-one", "one")
     (tmp_path / "ws/a-link").symlink_to(one)
     (one / "loop").symlink_to(tmp_path)
@@ -153,12 +156,12 @@ def test_links_are_not_followed_and_what_cannot_be_read_is_left_out(tmp_path: Pa
     undecodable = Path(os.fsdecode(os.fsencode(tmp_path / "ws") + b"/\xff"))
     fake_clone(undecodable, "two")
 
-    assert names(tmp_path / "ws", tmp_path / "no such root") == {"one": str(one)}
+    assert found_clones(tmp_path / "ws", tmp_path / "no such root") == {"one": str(one)}
 
 
 @pytest.mark.usefixtures("permissions")
-def test_what_may_not_be_read_is_left_out_by_itself(tmp_path: Path) -> None:
-    """A directory, a clone's configuration, a file of Python's."""
+def test_only_what_may_not_be_read_is_left_out(tmp_path: Path) -> None:
+    """A directory, the configuration of a clone, and a Python file may not be read."""
     fake_clone(tmp_path / "a-closed/one", "one").parent.chmod(0)
     (fake_clone(tmp_path / "b-secret", "three") / ".git/config").chmod(0)
     found = fake_clone(tmp_path / "c-open", "two")
@@ -166,23 +169,23 @@ def test_what_may_not_be_read_is_left_out_by_itself(tmp_path: Path) -> None:
         (found / name).write_text("from federation_heart import beat\n")
     (found / "a.py").chmod(0)
 
-    assert names(tmp_path) == {"two": str(found)}
+    assert found_clones(tmp_path) == {"two": str(found)}
     assert count_heart(tmp_path, Stop()) == {str(found).lower(): 1}
 
     (tmp_path / "a-closed").chmod(0o700)
 
 
-def test_credentials_in_an_origin_are_no_part_of_the_key(tmp_path: Path) -> None:
+def test_credentials_in_an_origin_are_not_in_the_key(tmp_path: Path) -> None:
     clone(tmp_path / "one", "https://x-access-token:S3cret@github.com/Acme/one.git")
 
-    assert names(tmp_path) == {"one": str(tmp_path / "one")}
+    assert found_clones(tmp_path) == {"one": str(tmp_path / "one")}
 
 
 def test_a_relative_root_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_clone(tmp_path / "ws/one", "one")
     monkeypatch.chdir(tmp_path)
 
-    assert names(Path("ws")) == {"one": str(tmp_path / "ws/one")}
+    assert found_clones(Path("ws")) == {"one": str(tmp_path / "ws/one")}
 
 
 def test_a_stop_ends_the_walk(tmp_path: Path) -> None:
@@ -220,27 +223,27 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=8))
-def test_a_configuration_says_what_git_itself_reads_in_it(lines: list[str]) -> None:
+def test_a_git_configuration_is_read_as_git_reads_it(lines: list[str]) -> None:
     config = "".join(lines)
     command = ["git", "config", "--file", "-", "--null", "--get-all", "remote.origin.url"]
-    asked = subprocess.run(command, input=config.encode(), env=PLAIN, check=False, capture_output=True)
-    urls = [url for url in asked.stdout.decode().split("\0") if url]
+    answer = subprocess.run(command, input=config.encode(), env=ENVIRONMENT, check=False, capture_output=True)
+    urls = [url for url in answer.stdout.decode().split("\0") if url]
 
-    if asked.returncode < 2:
+    if answer.returncode < 2:
         assert origin_url(config.replace("\r\n", "\n")) == (urls[0] if urls else None)
 
 
-def test_a_configuration_that_git_refuses_names_no_origin(tmp_path: Path) -> None:
+def test_a_configuration_that_git_refuses_has_no_origin(tmp_path: Path) -> None:
     one = clone(tmp_path / "one", f"{HOST}/one.git")
     config = one / ".git/config"
     config.write_text(f"@\n{config.read_text()}")
 
     with pytest.raises(subprocess.CalledProcessError):
         git(one, "config", "--get", "remote.origin.url")
-    assert names(tmp_path) == {}
+    assert found_clones(tmp_path) == {}
 
 
-def test_files_belong_to_the_deepest_clone_around_them_with_or_without_origin(tmp_path: Path) -> None:
+def test_a_file_belongs_to_the_deepest_clone_around_it_with_or_without_origin(tmp_path: Path) -> None:
     root = fake_clone(tmp_path / "Root", "root")
     fake_clone(root / "apps/Rocket", "rocket")
     clone(root / "apps/Rocket/vendor/local")
@@ -255,19 +258,19 @@ def test_files_belong_to_the_deepest_clone_around_them_with_or_without_origin(tm
         "apps/Rocket/vendor/local/f.py",
         "worktree/g.py",
     ):
-        written(root / path, "import os\nfrom federation_heart.core import beat\n")
-    here = str(root).lower()
+        write_file(root / path, "import os\nfrom federation_heart.core import beat\n")
+    top = str(root).lower()
     expected = {
-        here: 3,
-        f"{here}/apps/rocket": 2,
-        f"{here}/apps/rocket/vendor/local": 1,
-        f"{here}/worktree": 1,
+        top: 3,
+        f"{top}/apps/rocket": 2,
+        f"{top}/apps/rocket/vendor/local": 1,
+        f"{top}/worktree": 1,
     }
 
     assert count_heart(root, Stop()) == expected
 
 
-def test_what_does_not_count_for_the_heart(tmp_path: Path) -> None:
+def test_these_files_do_not_count_for_the_heart(tmp_path: Path) -> None:
     root = fake_clone(tmp_path / "root", "root")
     for path in (
         "federation_heart/core.py",
@@ -279,36 +282,36 @@ def test_what_does_not_count_for_the_heart(tmp_path: Path) -> None:
         "f.PY",
         "directory.py/g.txt",
     ):
-        written(root / path, "from federation_heart import x\n")
-    written(root / "near.py", "import federation_heart\nfrom  federation_heart import x\n")
+        write_file(root / path, "from federation_heart import x\n")
+    write_file(root / "near.py", "import federation_heart\nfrom  federation_heart import x\n")
     os.mkfifo(root / "pipe.py")
     (root / "gone.py").symlink_to("nowhere")
 
     assert count_heart(root, Stop()) == {}
 
 
-def test_what_does_count_for_the_heart(tmp_path: Path) -> None:
+def test_these_files_count_for_the_heart(tmp_path: Path) -> None:
     root = fake_clone(tmp_path / "root", "root")
-    written(root / "lib/federation_heart/a.py", "from federation_heart import x\n")
-    written(root / "node_modules/b.py", "# from federation_heart_2\n")
-    written(root / ".hidden.py", "from federation_heart import x\n")
-    written(root / "ignored.py", "from federation_heart import x\n")
-    written(root / ".gitignore", "ignored.py\n")
+    write_file(root / "lib/federation_heart/a.py", "from federation_heart import x\n")
+    write_file(root / "node_modules/b.py", "# from federation_heart_2\n")
+    write_file(root / ".hidden.py", "from federation_heart import x\n")
+    write_file(root / "ignored.py", "from federation_heart import x\n")
+    write_file(root / ".gitignore", "ignored.py\n")
     (root / "binary.py").write_bytes(b"\xff\0from federation_heart")
     (root / "long.py").write_bytes(b"#" * ((1 << 20) - 7) + b"from federation_heart")
 
     assert count_heart(root, Stop()) == {str(root): 6}
 
 
-def test_a_clone_around_the_root_owns_its_files_and_no_clone_owns_none(tmp_path: Path) -> None:
-    written(tmp_path / "outer/infra/a.py", "from federation_heart import x\n")
+def test_files_count_for_a_clone_around_the_root_or_for_none(tmp_path: Path) -> None:
+    write_file(tmp_path / "outer/infra/a.py", "from federation_heart import x\n")
     fake_clone(tmp_path / "outer", "outer")
-    written(tmp_path / "plain/a.py", "from federation_heart import x\n")
+    write_file(tmp_path / "plain/a.py", "from federation_heart import x\n")
 
     assert count_heart(tmp_path / "outer/infra", Stop()) == {str(tmp_path / "outer"): 1}
     assert count_heart(tmp_path / "plain", Stop()) == {}
 
 
-def written(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""A published project shows the present clone and metadata, and a waiter learns whether it does."""
+"""A published project shows its present clone and metadata. A wait reports whether it does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Gh = Callable[[str], None]
 
 
 def fake_clone(path: Path, url: str = ATLAS, files: int = 0) -> str:
-    """Lay out as much of a clone as counts here, the remote last, as git does."""
+    """Create only the files of a clone that omnicdc reads. The remote comes last, as with git."""
     (path / ".git").mkdir(parents=True)
     for number in range(files):
         (path / f"{number}.py").write_text("from federation_heart import beat\n")
@@ -48,19 +48,19 @@ def fake_clone(path: Path, url: str = ATLAS, files: int = 0) -> str:
     return str(path)
 
 
-PATIENT = Timing(publication_wait_s=20.0, start_wait_s=20.0, first_start_wait_s=20.0)
-"""No claim rests on the machine's speed, but for those that have shorter durations."""
+LONG_WAITS = Timing(publication_wait_s=20.0, start_wait_s=20.0, first_start_wait_s=20.0)
+"""Waits that are long enough for a slow machine. Some tests use shorter ones."""
 
 
 def opened(
-    host: Host, timing: Timing = PATIENT, most: int | None = MOST, **env: str
+    host: Host, timing: Timing = LONG_WAITS, most: int | None = MOST, **env: str
 ) -> AbstractContextManager[Opened]:
     return session.opened(host, timing, most, **env)
 
 
 @pytest.fixture
 def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gh:
-    """Put a program named gh on the path."""
+    """Return a function that installs a program named gh on the path."""
 
     def install(script: str) -> None:
         program = tmp_path / "bin/gh"
@@ -89,8 +89,8 @@ def inputs_of(cmp: Cmp) -> str:
     return str(cmp.consumer("host")["inputs"]["state"])
 
 
-def settled(one: Opened) -> bool:
-    """Take what is known, publish it, and say whether nothing is looked at any more."""
+def is_settled(one: Opened) -> bool:
+    """Take over what is known, and publish it. Return whether no input is being looked at."""
     one.inputs.take(one.state)
     one.publish()
     return not one.state.looking
@@ -100,7 +100,7 @@ class TestClones:
     def test_a_new_project_is_published_with_its_clone_in_its_first_generation(
         self, cmp: Cmp, host: Host
     ) -> None:
-        """`local_paths` stayed [] for a quarter of an hour; the heart as well."""
+        """Regression: `local_paths` stayed [] for a quarter of an hour. The heart was missing as well."""
         with opened(host, most=None) as one:
             one.publish()
             path = fake_clone(host.root / "clones/atlas", files=2)
@@ -113,7 +113,7 @@ class TestClones:
         assert generation is not None
         assert inputs_of(cmp) == "current"
 
-    def test_so_is_a_project_whose_url_changes(self, cmp: Cmp, host: Host) -> None:
+    def test_a_project_whose_url_changes_is_published_with_its_clone(self, cmp: Cmp, host: Host) -> None:
         project = cmp.upsert("atlas", github_url="https://github.com/acme/other")
         with opened(host) as one:
             one.publish()
@@ -123,7 +123,7 @@ class TestClones:
 
         assert host.projects()[project]["local_paths"] == [path]
 
-    def test_a_restart_finds_a_clone_made_meanwhile(self, cmp: Cmp, host: Host) -> None:
+    def test_a_restart_finds_a_clone_that_was_made_before_it(self, cmp: Cmp, host: Host) -> None:
         project = cmp.upsert("atlas", github_url=ATLAS)
         with opened(host) as one:
             one.publish()
@@ -133,10 +133,8 @@ class TestClones:
 
         assert host.projects()[project]["local_paths"] == [path]
 
-    def test_a_clone_made_later_and_a_remote_set_later_arrive_by_themselves(
-        self, cmp: Cmp, host: Host
-    ) -> None:
-        """The daemon wakes for it: nothing is written to CMP, and no setting makes it look."""
+    def test_a_later_clone_and_a_later_remote_are_published_automatically(self, cmp: Cmp, host: Host) -> None:
+        """They wake the daemon: nothing is written to CMP, and the poll interval is an hour."""
         first = cmp.upsert("atlas", github_url=ATLAS)
         second = cmp.upsert("borea", github_url="https://github.com/acme/borea")
         host.daemon(OMNICDC_POLL_S="3600")
@@ -153,17 +151,17 @@ class TestClones:
         git(where, "remote", "set-url", "origin", "git@github.com:Acme/borea.git")
         until(lambda: shown() == ([], [str(where)]), "its other remote")
 
-    def test_without_watches_left_they_are_looked_for_from_time_to_time_and_it_is_reported(
+    def test_without_free_watches_clones_are_searched_periodically_and_a_fault_is_reported(
         self, cmp: Cmp, host: Host
     ) -> None:
-        often = replace(PATIENT, unwatched_look_s=0.05)
+        frequent_looks = replace(LONG_WAITS, unwatched_look_s=0.05)
         project = cmp.upsert("atlas", github_url=ATLAS)
         (host.root / "clones").mkdir()
-        with opened(host, often, most=1) as one:
+        with opened(host, frequent_looks, most=1) as one:
             one.publish()
             path = fake_clone(host.root / "clones/atlas")
-            until(lambda: ATLAS in one.inputs.current.clones, "a look")
-            until(lambda: settled(one), "the publication")
+            until(lambda: ATLAS in one.inputs.current.clones, "the clone is found")
+            until(lambda: is_settled(one), "the clone is published")
 
         assert host.projects()[project]["local_paths"] == [path]
         [fault] = cmp.consumer("host")["inputs"]["faults"]
@@ -171,10 +169,10 @@ class TestClones:
 
 
 class TestHung:
-    """A workspace on a mount that hangs holds up nothing but itself."""
+    """A workspace on a mount that hangs delays nothing but itself."""
 
     def test_the_first_start_serves_and_a_stop_ends_it(self, cmp: Cmp, host: Host, tmp_path: Path) -> None:
-        """It never served, and ignored SIGTERM."""
+        """Regression: the daemon never served, and ignored SIGTERM."""
         project = cmp.upsert("atlas", github_url=ATLAS)
         path = fake_clone(host.root / "clones/atlas")
         with hung_mount(tmp_path / "mnt") as mount:
@@ -186,7 +184,7 @@ class TestHung:
             assert (report["state"], report["waiting_for"]) == ("looking", ["workspaces"])
             assert daemon.stop() == 0
 
-    def test_a_publication_waits_a_moment_for_it_and_it_is_reported(
+    def test_a_publication_waits_briefly_and_the_mount_is_reported(
         self, cmp: Cmp, host: Host, tmp_path: Path
     ) -> None:
         short = Timing(publication_wait_s=0.1, first_start_wait_s=0.1, start_wait_s=0.1, hung_s=0.1)
@@ -198,7 +196,7 @@ class TestHung:
             one.publish()
             project = cmp.upsert("atlas", github_url=ATLAS)
             assert one.publish()
-            until(lambda: not settled(one) and one.state.input_faults, "the report")
+            until(lambda: not is_settled(one) and one.state.input_faults, "the report")
             verdict = inputs_state.wait_for_inputs(conn, arrived(conn), timeout_s=0.1, stop=Stop())
             faults = status(conn)["faults"]
 
@@ -207,7 +205,7 @@ class TestHung:
             assert "host still looks at workspaces" in verdict.detail
             assert any(f"{mount}: no answer" in fault for fault in faults)
 
-    def test_once_goes_on_without_it(self, cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    def test_run_once_continues_without_it(self, cmp: Cmp, host: Host, tmp_path: Path) -> None:
         short = Timing(publication_wait_s=0.1, first_start_wait_s=0.1, once_wait_s=0.1)
         project = cmp.upsert("atlas", github_url=ATLAS)
         with hung_mount(tmp_path / "mnt") as mount:
@@ -217,7 +215,7 @@ class TestHung:
             assert project in host.projects()
             assert state.inputs_report()["waiting_for"] == ["workspaces"]
 
-    def test_verify_does_not_hang_there_and_says_what_it_cannot_compare(
+    def test_verify_does_not_hang_and_reports_what_it_cannot_compare(
         self, cmp: Cmp, host: Host, tmp_path: Path
     ) -> None:
         project = cmp.upsert("atlas", github_url=ATLAS)
@@ -234,8 +232,8 @@ class TestHung:
 
 class TestVerify:
     @pytest.mark.parametrize("known", [True, False])
-    def test_it_compares_with_the_clones_that_are_there(self, cmp: Cmp, host: Host, known: bool) -> None:
-        """Whatever the daemon knows, or left behind where nobody may read it."""
+    def test_it_compares_with_the_clones_that_exist(self, cmp: Cmp, host: Host, known: bool) -> None:
+        """It does not rely on what the daemon knows. The daemon's cache may even be missing."""
         project = cmp.upsert("atlas", github_url=ATLAS)
         with opened(host) as one:
             one.publish()
@@ -251,7 +249,7 @@ class TestVerify:
         assert report.checks[1].differences == {"local_paths": ([path], [])}
         assert not everything.verified
 
-    def test_a_clone_that_is_gone_is_no_longer_expected(self, cmp: Cmp, host: Host) -> None:
+    def test_a_removed_clone_is_no_longer_expected(self, cmp: Cmp, host: Host) -> None:
         project = cmp.upsert("atlas", github_url=ATLAS)
         path = fake_clone(host.root / "clones/atlas")
         with opened(host) as one:
@@ -266,7 +264,7 @@ class TestVerify:
 
 
 class TestGitHub:
-    def test_it_is_asked_at_a_start_and_for_new_owners_when_they_appear(
+    def test_it_is_queried_at_a_start_and_for_each_new_owner(
         self, cmp: Cmp, host: Host, gh: Gh, tmp_path: Path
     ) -> None:
         os.mkfifo(tmp_path / "asked")
@@ -277,27 +275,27 @@ class TestGitHub:
         with opened(host, OMNICDC_GH="yes") as one:
             one.publish()
             before = cmp.consumer("host")["inputs"]
-            asked = [(tmp_path / "asked").read_text()]
-            until(lambda: settled(one), "GitHub's first answer")
+            owners = [(tmp_path / "asked").read_text()]
+            until(lambda: is_settled(one), "GitHub's first answer")
             middle = inputs_of(cmp)
             second = cmp.upsert("zeta", github_url="https://github.com/zeta/z")
             one.publish()
             new_owner = inputs_of(cmp)
-            asked.append((tmp_path / "asked").read_text())
-            until(lambda: settled(one), "GitHub's second answer")
+            owners.append((tmp_path / "asked").read_text())
+            until(lambda: is_settled(one), "GitHub's second answer")
 
         projects = host.projects()
-        assert asked == ["acme\n", "zeta\n"]
+        assert owners == ["acme\n", "zeta\n"]
         assert (before["state"], before["waiting_for"]) == ("looking", ["GitHub"])
         assert (middle, new_owner, inputs_of(cmp)) == ("current", "looking", "current")
         assert [projects[one]["visibility"] for one in (first, second)] == ["PUBLIC", "PUBLIC"]
 
-    def test_once_asks_for_the_owners_that_cmp_names(self, cmp: Cmp, host: Host, gh: Gh) -> None:
+    def test_run_once_queries_the_owners_that_cmp_names(self, cmp: Cmp, host: Host, gh: Gh) -> None:
         gh(f"echo '{listing('acme', 'atlas')}'")
         project = cmp.upsert("atlas", github_url=ATLAS)
 
         generation, state = once.run_to_the_end(
-            host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None, PATIENT
+            host.config(OMNICDC_GH="yes"), Stop(), lambda _point: None, LONG_WAITS
         )
 
         assert host.projects()[project]["visibility"] == "PUBLIC"
@@ -305,8 +303,8 @@ class TestGitHub:
         assert len(generation.registries) == 3
         assert not state.looking
 
-    def test_once_does_not_wait_for_ever(self, cmp: Cmp, host: Host, gh: Gh) -> None:
-        short = replace(PATIENT, once_wait_s=0.2)
+    def test_run_once_does_not_wait_forever(self, cmp: Cmp, host: Host, gh: Gh) -> None:
+        short = replace(LONG_WAITS, once_wait_s=0.2)
         gh("sleep 60")
         project = cmp.upsert("atlas", github_url=ATLAS)
 
@@ -317,17 +315,17 @@ class TestGitHub:
 
 
 class TestWaiting:
-    def test_a_look_is_asked_for_through_the_log(self, cmp: Cmp, host: Host) -> None:
-        """`wait --inputs` waits until everything was looked at.
+    def test_a_wait_for_inputs_requests_a_full_look(self, cmp: Cmp, host: Host) -> None:
+        """`wait --inputs` waits until every input was looked at.
 
-        What lies too deep for a quick look as well.
+        This includes a clone that is too deep for a quick look.
         """
         project = cmp.upsert("atlas", github_url=ATLAS)
         ended = threading.Event()
 
         def serve(one: Opened) -> None:
             while not ended.wait(0.01):
-                settled(one)
+                is_settled(one)
 
         with opened(host) as one, db.connect(cmp.dsn) as conn:
             one.publish()
@@ -345,7 +343,7 @@ class TestWaiting:
         assert (verdict.status, verdict.inputs) == ("published", "current")
         assert host.projects()[project]["local_paths"] == [path]
 
-    def test_the_command_and_a_rebuild_wait_for_inputs_and_say_so(self, cmp: Cmp, host: Host) -> None:
+    def test_the_command_and_a_rebuild_wait_for_inputs_and_report_it(self, cmp: Cmp, host: Host) -> None:
         project = cmp.upsert("atlas", github_url=ATLAS)
         host.daemon()
         paths, answers = [], []
@@ -362,7 +360,7 @@ def git(where: Path, *arguments: str) -> None:
 
 
 def arrived(conn: db.Connection) -> Verdict:
-    """Return the verdict on everything so far; in-process sessions have published it."""
+    """Return the verdict on everything so far. A session in this process has published it."""
     verdict = waits.wait(conn, timeout_s=60, stop=Stop())
     assert verdict.arrived, verdict
     return verdict

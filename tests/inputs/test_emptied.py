@@ -1,4 +1,4 @@
-"""A file of overrides or exclusions that loses its entries in an accident changes no registry."""
+"""A file of overrides or exclusions that loses its entries by accident changes no registry."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ def host(tmp_path: Path) -> Host:
 
 
 @pytest.mark.parametrize("top", [*NAMES])
-@pytest.mark.parametrize("left", ["", "\n", "# all gone\n", "---\n", "{top}:\n", "{top}: null\n"])
+@pytest.mark.parametrize("rest", ["", "\n", "# all gone\n", "---\n", "{top}:\n", "{top}: null\n"])
 def test_a_file_that_had_entries_and_has_no_list_keeps_its_last_valid_version(
-    host: Host, top: str, left: str
+    host: Host, top: str, rest: str
 ) -> None:
-    """Everything was dropped without a word: most often such a file is a write that was cut off."""
+    """Regression: all entries were dropped without a report.
+
+    Most often, such a file is a write that was cut off.
+    """
     store = host.store()
     before, file = store.current, host.projects / NAMES[top]
 
-    file.write_text(left.format(top=top))
+    file.write_text(rest.format(top=top))
     changed = store.reread_people()
     restarted = host.store()
     fault = (
@@ -49,13 +52,13 @@ def test_a_file_that_had_entries_and_has_no_list_keeps_its_last_valid_version(
     assert read_only(host.settings) == before
 
 
-@pytest.mark.parametrize("none", ["{top}: []\n", "{top}: {{}}\n", "{{}}\n"])
-def test_an_explicit_empty_list_says_that_there_are_none(host: Host, none: str) -> None:
+@pytest.mark.parametrize("empty", ["{top}: []\n", "{top}: {{}}\n", "{{}}\n"])
+def test_an_explicit_empty_list_removes_all_entries(host: Host, empty: str) -> None:
     store = host.store()
     for top, name in NAMES.items():
         (host.projects / name).write_text("")
         store.reread_people()
-        (host.projects / name).write_text(none.format(top=top))
+        (host.projects / name).write_text(empty.format(top=top))
     store.reread_people()
 
     assert (store.current.overrides, store.current.excluded) == ({}, frozenset())
@@ -74,29 +77,31 @@ def test_a_file_that_never_had_entries_may_be_blank(tmp_path: Path) -> None:
     assert (store.faults, store.notices) == ((), ())
 
 
-def test_a_symlink_that_leads_to_no_file_keeps_the_last_valid_version_until_it_is_removed(host: Host) -> None:
-    """It was taken for a file that had been removed."""
+def test_a_dangling_symlink_keeps_the_last_valid_version_until_it_is_removed(host: Host) -> None:
+    """Regression: it was treated like a removed file."""
     store = host.store()
     file = host.projects / NAMES["exclusions"]
 
     file.unlink()
     file.symlink_to(host.base / "not mounted")
     dangling = store.reread_people()
-    told = store.faults
+    faults = store.faults
     file.unlink()
     removed = store.reread_people()
 
     assert dangling is None
-    assert told == (f"{file}:1: the symlink {file} leads to no file; the last valid version stays in force",)
+    assert faults == (
+        f"{file}:1: the symlink {file} leads to no file; the last valid version stays in force",
+    )
     assert removed is not None
     assert store.faults == ()
     assert store.notices == (f"{file}: the file was removed; the entries that it had no longer apply",)
 
 
-def test_a_file_that_never_was_valid_is_not_said_to_have_a_last_valid_version(host: Host) -> None:
-    """At a first start.
+def test_the_fault_of_a_file_that_was_never_valid_names_no_last_valid_version(host: Host) -> None:
+    """This is a first start, so none of its entries apply.
 
-    What it was to exclude is not excluded, and the message said that the last valid version stays.
+    Regression: the message was that the last valid version stays in force.
     """
     host.exclude("exclusions: nonsense")
 

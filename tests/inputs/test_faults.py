@@ -1,6 +1,6 @@
-"""What is wrong with people's files is in `status` until it is right again.
+"""Faults of people's files are in `status` until they are fixed.
 
-A misspelling is pointed out.
+Misspelt keys are reported as notices.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def write(host: Host, name: str, text: str) -> str:
     return str(path)
 
 
-def ask(cmp: Cmp) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the answer of `status`, and what it says of the host."""
+def read_status(cmp: Cmp) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the answer of `status`, and its part about the host."""
     with db.connect(cmp.dsn) as conn:
         found = status(conn)
     [consumer] = found["consumers"]
@@ -39,45 +39,45 @@ def ask(cmp: Cmp) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def reread(one: Opened) -> None:
-    """Read people's files and publish, as the daemon does every few seconds."""
+    """Read people's files again and publish, as the daemon does every few seconds."""
     one.inputs.hand_over(one.state)
     one.publish()
 
 
-def test_a_broken_file_is_a_fault_until_it_is_mended_and_both_are_logged(cmp: Cmp, host: Host) -> None:
-    """Only the log told of it, and of its end nothing did."""
+def test_a_broken_file_is_a_fault_until_it_is_fixed_and_both_are_logged(cmp: Cmp, host: Host) -> None:
+    """Regression: only the log reported the fault, and nothing reported its end."""
     cmp.upsert("atlas", github_url=ATLAS)
     with opened(host) as one, capture_logs() as logged:
         one.publish()
         path = write(host, "EXCLUSION_LIST_V1.yaml", "exclusions: [{repo: atlas")
         reread(one)
-        broken, consumer = ask(cmp)
+        broken, consumer = read_status(cmp)
         write(host, "EXCLUSION_LIST_V1.yaml", "exclusions: [{repo: atlas}]")
         reread(one)
-        mended, _ = ask(cmp)
+        fixed, _ = read_status(cmp)
 
     [fault] = consumer["input_faults"]
     assert fault.startswith(f"{path}:1: not YAML")
     assert f"host: {fault}" in broken["faults"]
-    assert not any(path in line for line in mended["faults"])
+    assert not any(path in line for line in fixed["faults"])
     assert [(it["event"], it["fault"]) for it in logged if it["event"].startswith("input_fault")] == [
         ("input_fault", fault),
         ("input_fault_cleared", fault),
     ]
 
 
-def test_a_file_that_is_broken_at_a_start_is_a_fault_as_well(cmp: Cmp, host: Host) -> None:
+def test_a_file_that_is_broken_at_a_start_is_a_fault(cmp: Cmp, host: Host) -> None:
     write(host, "LOCAL_OVERRIDES_V1.yaml", "overrides:\n- notes: whose?\n")
     with opened(host) as one:
         one.publish()
-        _, consumer = ask(cmp)
+        _, consumer = read_status(cmp)
 
     assert len(consumer["input_faults"]) == 1
     assert "LOCAL_OVERRIDES_V1.yaml:2: " in consumer["input_faults"][0]
 
 
-def test_slips_of_the_pen_are_notices_that_go_when_they_are_right(cmp: Cmp, host: Host) -> None:
-    """They leave `status` healthy: an estate may have exclusions for what CMP does not have yet."""
+def test_entries_without_effect_are_notices_until_they_are_fixed(cmp: Cmp, host: Host) -> None:
+    """`status` stays healthy: an exclusion may be for a project that CMP does not have yet."""
     cmp.upsert("atlas", github_url=ATLAS)
     overrides = f"overrides:\n- github_url: {ATLAS}\n  note: n\n"
     exclusions = "exclusions:\n- repo: borea\n"
@@ -85,34 +85,34 @@ def test_slips_of_the_pen_are_notices_that_go_when_they_are_right(cmp: Cmp, host
     second = write(host, "EXCLUSION_LIST_V1.yaml", exclusions)
     with opened(host) as one, capture_logs() as logged:
         one.publish()
-        until(lambda: len(one.inputs.notices) == 2, "the comparison")
+        until(lambda: len(one.inputs.notices) == 2, "two notices")
         reread(one)
-        found, consumer = ask(cmp)
+        found, consumer = read_status(cmp)
         cmp.upsert("borea", github_url="https://github.com/acme/borea")
         one.publish()
-        _, later = ask(cmp)
+        _, later = read_status(cmp)
         write(host, "LOCAL_OVERRIDES_V1.yaml", overrides.replace("note:", "notes:"))
         reread(one)
-        _, last = ask(cmp)
+        _, last = read_status(cmp)
 
-    slip = f"{first}:3: unknown key note (did you mean notes?); it has no effect"
+    misspelt = f"{first}:3: unknown key note (did you mean notes?); it has no effect"
     assert not any(path in line for line in found["faults"] for path in (first, second))
-    assert consumer["input_notices"] == [slip, f"{second}:2: matches no project in CMP; it has no effect"]
-    assert later["input_notices"] == [slip]
+    assert consumer["input_notices"] == [misspelt, f"{second}:2: matches no project in CMP; it has no effect"]
+    assert later["input_notices"] == [misspelt]
     assert last["input_notices"] == []
     # Some may have been logged at the start, before anything is recorded here.
     assert {it["notice"] for it in logged if it["event"] == "input_notice"} <= {*consumer["input_notices"]}
     assert any(it["event"] == "input_notice" for it in logged)
 
 
-def test_of_many_a_few_are_told_and_the_others_counted(cmp: Cmp, host: Host) -> None:
+def test_a_few_of_many_faults_are_listed_and_all_are_counted(cmp: Cmp, host: Host) -> None:
     lines = "".join(f"- repo: [{number}]\n- repo: none{number}\n" for number in range(30))
     write(host, "EXCLUSION_LIST_V1.yaml", f"exclusions:\n{lines}")
     with opened(host) as one:
         one.publish()
-        until(lambda: len(one.inputs.notices) == 30, "the comparison")
+        until(lambda: len(one.inputs.notices) == 30, "thirty notices")
         reread(one)
-        found, consumer = ask(cmp)
+        found, consumer = read_status(cmp)
 
     assert (len(consumer["input_faults"]), consumer["input_fault_count"]) == (state.TOLD, 30)
     assert (len(consumer["input_notices"]), consumer["input_notice_count"]) == (state.TOLD, 30)

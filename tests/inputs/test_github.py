@@ -1,6 +1,6 @@
-"""GitHub is asked through `gh`, which may be missing, logged out, slow or talk nonsense.
+"""GitHub is queried through `gh`. It may be missing, logged out or slow, or print invalid output.
 
-Then nothing changes.
+Then the known repositories do not change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Install = Callable[[str], Path]
 
 @pytest.fixture
 def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a program named gh on the path, and nothing else but the system's own."""
+    """Return a function that installs a program named gh. The path has only it and the system's own."""
 
     def install(script: str) -> Path:
         program = tmp_path / "bin/gh"
@@ -40,8 +40,8 @@ def listing(*names: str) -> str:
     )
 
 
-def test_all_repositories_of_each_owner_are_asked_for_once_without_a_terminal(gh: Install) -> None:
-    here = gh(
+def test_all_repositories_of_each_owner_are_requested_once_without_a_terminal(gh: Install) -> None:
+    directory = gh(
         f"""
         echo "$@" >> "$0.calls"
         [ "$GH_PROMPT_DISABLED" = 1 ] || exit 9
@@ -58,7 +58,7 @@ def test_all_repositories_of_each_owner_are_asked_for_once_without_a_terminal(gh
     assert listed.faults == ()
     assert [*listed.elements] == ["https://github.com/acme/rocket", "https://github.com/acme/probe"]
     assert listed.elements["https://github.com/acme/rocket"]["visibility"] == "PUBLIC"
-    assert (here / "bin/gh.calls").read_text().splitlines() == expected
+    assert (directory / "bin/gh.calls").read_text().splitlines() == expected
 
 
 def test_debugging_switches_are_not_passed_on(gh: Install, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_debugging_switches_are_not_passed_on(gh: Install, monkeypatch: pytest.M
     assert fetch(["acme"], Stop()).faults == ()
 
 
-def test_one_owner_that_fails_does_not_concern_the_others(gh: Install) -> None:
+def test_an_owner_that_fails_does_not_affect_the_others(gh: Install) -> None:
     gh(f"""[ "$3" = nobody ] && {{ echo "no such owner" >&2; exit 1; }}; echo '{listing("rocket")}'""")
 
     listed = fetch(["nobody", "acme", "zeta"], Stop())
@@ -80,7 +80,7 @@ def test_one_owner_that_fails_does_not_concern_the_others(gh: Install) -> None:
     )
 
 
-def test_many_owners_that_fail_are_told_of_in_few_lines(gh: Install) -> None:
+def test_many_owners_that_fail_are_reported_in_few_lines(gh: Install) -> None:
     gh("exit 1")
 
     faults = fetch([f"owner{number}" for number in range(9)], Stop()).faults
@@ -89,18 +89,18 @@ def test_many_owners_that_fail_are_told_of_in_few_lines(gh: Install) -> None:
     assert faults[-1] == "gh repo list: 4 more like these"
 
 
-def test_logged_out_ends_the_round_and_says_what_to_run(gh: Install) -> None:
-    here = gh('echo x >> "$0.calls"; echo "To get started: gh auth login" >&2; exit 4')
+def test_a_logged_out_gh_ends_the_queries_and_the_fault_names_the_command(gh: Install) -> None:
+    directory = gh('echo x >> "$0.calls"; echo "To get started: gh auth login" >&2; exit 4')
 
     listed = fetch(["acme", "zeta"], Stop())
 
     assert listed.elements == {}
     assert len(listed.faults) == 1
     assert "run: gh auth login" in listed.faults[0]
-    assert (here / "bin/gh.calls").read_text() == "x\n"
+    assert (directory / "bin/gh.calls").read_text() == "x\n"
 
 
-def test_no_token_is_told(gh: Install) -> None:
+def test_a_fault_shows_no_token(gh: Install) -> None:
     gh('echo "bad token ghp_abcDEF123 or github_pat_11AB_cd" >&2; exit 1')
 
     assert "exit 1 (bad token *** or ***)" in fetch(["acme"], Stop()).faults[0]
@@ -115,7 +115,7 @@ def test_no_token_is_told(gh: Install) -> None:
         ("kill -9 $$", "exit -9 ()"),
     ],
 )
-def test_nonsense_is_told_and_taken_for_nothing(gh: Install, script: str, expected: str) -> None:
+def test_invalid_output_is_reported_and_ignored(gh: Install, script: str, expected: str) -> None:
     gh(script)
 
     listed = fetch(["acme"], Stop())
@@ -124,7 +124,7 @@ def test_nonsense_is_told_and_taken_for_nothing(gh: Install, script: str, expect
     assert listed.faults == (f"gh repo list acme: {expected}; what was known of its repositories stays",)
 
 
-def test_elements_without_name_or_url_are_told_and_skipped(gh: Install) -> None:
+def test_elements_without_name_or_url_are_reported_and_skipped(gh: Install) -> None:
     gh("""echo '[{"name": "x"}, {"name": "y", "url": "https://github.com/acme/y"}]'""")
 
     listed = fetch(["acme"], Stop())
@@ -133,7 +133,7 @@ def test_elements_without_name_or_url_are_told_and_skipped(gh: Install) -> None:
     assert listed.faults == ("gh repo list acme: element 1 has no text url; it is skipped",)
 
 
-def test_an_owner_is_never_taken_for_an_option(gh: Install) -> None:
+def test_an_owner_is_never_passed_as_an_option(gh: Install) -> None:
     gh("echo '[]'")
 
     assert "not the name of an owner" in fetch(["--jq=."], Stop()).faults[0]
@@ -148,42 +148,42 @@ def test_without_gh_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_a_program_that_cannot_start_changes_nothing(gh: Install) -> None:
-    here = gh("")
-    (here / "bin/gh").write_text("#!/no/such/interpreter\n")
+def test_a_gh_that_cannot_start_is_reported(gh: Install) -> None:
+    directory = gh("")
+    (directory / "bin/gh").write_text("#!/no/such/interpreter\n")
 
     assert "gh does not start" in fetch(["acme"], Stop()).faults[0]
 
 
-def test_one_that_does_not_answer_is_killed_with_its_children(gh: Install) -> None:
-    here = gh('sleep 60 & echo $! > "$0.child"; wait')
+def test_a_gh_that_does_not_answer_is_killed_with_its_children(gh: Install) -> None:
+    directory = gh('sleep 60 & echo $! > "$0.child"; wait')
 
     listed = fetch(["acme", "zeta"], Stop(), timeout_s=0.5)
 
     assert "no answer within 0.5 s" in listed.faults[0]
     assert len(listed.faults) == 1
-    assert is_gone(int((here / "bin/gh.child").read_text()))
+    assert has_ended(int((directory / "bin/gh.child").read_text()))
 
 
-def test_a_stop_kills_it_at_once(gh: Install) -> None:
-    here = gh('mkfifo "$0.started"; echo > "$0.started"; sleep 60')
+def test_a_stop_ends_the_query(gh: Install) -> None:
+    directory = gh('mkfifo "$0.started"; echo > "$0.started"; sleep 60')
     stop = Stop()
-    asked = threading.Thread(target=fetch, args=(["acme"], stop))
-    asked.start()
-    started = here / "bin/gh.started"
+    query = threading.Thread(target=fetch, args=(["acme"], stop))
+    query.start()
+    started = directory / "bin/gh.started"
     deadline = time.monotonic() + 60
     while not started.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     started.read_text()
 
     stop()
-    asked.join(50)
+    query.join(50)
 
-    assert not asked.is_alive()
+    assert not query.is_alive()
 
 
-def is_gone(pid: int) -> bool:
-    """Say whether a process ended; one that nobody waited for yet has."""
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended. A zombie has ended."""
     deadline = time.monotonic() + 60
     stat = Path(f"/proc/{pid}/stat")
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What GitHub listed before and does not list now is marked as gone, and nothing else is."""
+"""A repository that GitHub listed before and does not list now is marked as gone. No other one is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return host
 
 
-def test_what_github_no_longer_lists_is_gone_until_it_lists_it_again_also_across_a_restart(
+def test_a_repository_is_gone_until_github_lists_it_again_also_across_a_restart(
     host: Host,
 ) -> None:
     store = host.store()
@@ -42,8 +42,8 @@ def test_what_github_no_longer_lists_is_gone_until_it_lists_it_again_also_across
     assert restarted.current.repositories == {ROCKET: LISTING[0]}
 
 
-def test_gone_is_said_only_of_owners_whose_repositories_were_listed(host: Host) -> None:
-    """An owner that cannot be listed, or that is no longer asked for, loses nothing."""
+def test_only_a_repository_of_a_listed_owner_can_be_gone(host: Host) -> None:
+    """An owner that cannot be listed, or is no longer requested, loses no repository."""
     other = {"name": "lander", "url": "https://github.com/zeta/lander"}
     host.gh(f"""[ "$3" = acme ] && echo '{json.dumps(LISTING)}' || echo '{json.dumps([other])}'""")
     store = host.store()
@@ -58,7 +58,7 @@ def test_gone_is_said_only_of_owners_whose_repositories_were_listed(host: Host) 
     assert store.current == before
 
 
-def test_what_was_adopted_and_never_listed_is_not_gone(host: Host) -> None:
+def test_an_adopted_repository_that_was_never_listed_is_not_gone(host: Host) -> None:
     host.inventory({"name": "old", "url": "https://github.com/acme/old", "stars": 1})
     store = host.store()
     store.refresh(Stop())

@@ -1,6 +1,6 @@
-"""People's files.
+"""People's files: overrides and exclusions.
 
-What they meant is read, what cannot be read is told with its line, nothing they write does harm.
+Each text is read as its author meant it. What cannot be read is reported with its line, and harms nothing.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ exclusions:
     assert reading.faults == ()
 
 
-def test_each_bad_entry_is_told_with_its_line_and_the_others_hold() -> None:
+def test_each_bad_entry_is_reported_with_its_line_and_the_others_apply() -> None:
     data = b"""\
 exclusions:
 - repo: good
@@ -138,7 +138,7 @@ exclusions:
     "entry",
     ["notes: nobody", "github_url: ''", "github_url: null", "github_url: {a: b}", "aliases: [null]"],
 )
-def test_an_override_that_names_no_repository_is_told(entry: str) -> None:
+def test_an_override_that_names_no_repository_is_reported(entry: str) -> None:
     data = f"overrides:\n- {entry}\n- github_url: {ROCKET}\n".encode()
 
     reading = parse_overrides(data, "F")
@@ -148,7 +148,7 @@ def test_an_override_that_names_no_repository_is_told(entry: str) -> None:
     assert [*reading.value] == [ROCKET]
 
 
-def test_merged_mappings_give_what_the_entry_itself_leaves_out() -> None:
+def test_merged_mappings_give_the_fields_that_the_entry_lacks() -> None:
     data = b"""\
 defaults: &d {status: parked, notes: from d}
 more: &m {notes: from m, local_paths: /m}
@@ -161,7 +161,7 @@ overrides:
     assert parse_overrides(data, "F").value == {ROCKET: Override(("/m",), "from d", "own")}
 
 
-def test_a_merge_that_merges_itself_ends() -> None:
+def test_a_merge_of_itself_ends() -> None:
     data = b"exclusions:\n- &a\n  <<: *a\n  repo: rocket\n- <<: 7\n  repo: x\n"
 
     reading = parse_exclusions(data, "F")
@@ -194,7 +194,7 @@ def test_a_merge_that_merges_itself_ends() -> None:
         ),
     ],
 )
-def test_bombs_neither_hang_nor_escape(bomb: bytes) -> None:
+def test_yaml_bombs_neither_hang_nor_crash(bomb: bytes) -> None:
     try:
         reading = parse_exclusions(bomb, "F")
     except RegistryError as exc:
@@ -218,14 +218,14 @@ def test_bombs_neither_hang_nor_escape(bomb: bytes) -> None:
         (b"exclusions: ''\n", "F:1: exclusions is not a list"),
     ],
 )
-def test_a_file_that_is_no_such_list_is_refused_with_its_line(data: bytes, expected: str) -> None:
+def test_a_file_without_a_valid_list_is_refused_with_the_line(data: bytes, expected: str) -> None:
     with pytest.raises(RegistryError) as caught:
         parse_exclusions(data, "F")
 
     assert str(caught.value).startswith(expected)
 
 
-def test_unknown_keys_of_overrides_are_told_with_their_line_and_what_they_resemble() -> None:
+def test_unknown_keys_of_overrides_are_reported_with_line_and_suggestion() -> None:
     data = b"""\
 overrides:
 - github_url: https://github.com/acme/rocket
@@ -248,8 +248,8 @@ overrides:
     )
 
 
-def test_of_exclusions_only_what_resembles_a_known_key_is_told() -> None:
-    """People note there why and when, and there is nothing wrong in it."""
+def test_unknown_keys_of_exclusions_are_reported_only_if_they_resemble_a_known_key() -> None:
+    """People write notes under other keys, such as `reason` and `since`. That is no mistake."""
     data = b"exclusions:\n- repo: rocket\n  reason: retired\n  since: 2024\n  repos: lander\n"
 
     assert parse_exclusions(data, "F").notices == (
@@ -257,7 +257,7 @@ def test_of_exclusions_only_what_resembles_a_known_key_is_told() -> None:
     )
 
 
-def test_an_entry_that_matches_no_project_is_told_with_its_line() -> None:
+def test_an_entry_that_matches_no_project_is_reported_with_its_line() -> None:
     keys = [ROCKET, "https://gitlab.com/other/lander", ""]
     overrides = b"""\
 overrides:
@@ -292,9 +292,7 @@ overrides:
         (b"{}\n", False),
     ],
 )
-def test_a_file_without_entries_is_an_empty_reading_that_tells_whether_its_list_was_written(
-    data: bytes, blank: bool
-) -> None:
+def test_a_file_without_entries_is_blank_only_if_it_has_no_list(data: bytes, blank: bool) -> None:
     reading = parse_exclusions(data, "F")
 
     assert reading.value == frozenset()
@@ -311,7 +309,7 @@ def test_a_file_without_entries_is_an_empty_reading_that_tells_whether_its_list_
     ],
 )
 def test_a_file_in_another_encoding_is_refused_with_the_encoding_to_use(encoding: str, expected: str) -> None:
-    """It was called an invalid continuation byte, or special characters that are not allowed."""
+    """Regression: the message was about an invalid continuation byte, or about special characters."""
     data = "exclusions:\n- repo: rocket\n  reason: é\n".encode(encoding)
 
     with pytest.raises(RegistryError) as caught:
@@ -327,7 +325,8 @@ def test_a_file_whose_byte_order_mark_names_its_encoding_is_read(encoding: str) 
     assert parse_exclusions(data, "F").value == {"rocket"}
 
 
-def test_a_top_level_key_without_a_meaning_is_a_notice_unless_it_is_there_to_be_merged() -> None:
+def test_an_unknown_top_level_key_is_a_notice_unless_it_has_an_anchor() -> None:
+    """A key with an anchor is there for merges."""
     overrides = b"override: []\nowner: me\ndefaults: &d {status: parked}\noverrides: []\n"
     exclusions = b"exclusion:\n- repo: rocket\nexclusions: []\nowner: me\n"
 
@@ -340,7 +339,7 @@ def test_a_top_level_key_without_a_meaning_is_a_notice_unless_it_is_there_to_be_
     )
 
 
-def test_two_overrides_of_one_repository_are_a_notice_that_says_which_one_counts() -> None:
+def test_two_overrides_of_one_repository_are_a_notice_that_names_the_one_in_force() -> None:
     data = b"""\
 overrides:
 - {github_url: https://github.com/acme/rocket, notes: first}
@@ -355,7 +354,7 @@ overrides:
 
 
 def test_an_entry_whose_key_is_misspelt_is_a_fault_that_names_the_key() -> None:
-    """Without the key the entry cannot be used; that the key resembles a known one says only why."""
+    """The entry cannot be used without the key. The suggestion only explains why."""
     exclusions = b"exclusions:\n- Repo: rocket\n- repos: lander\n"
 
     assert parse_exclusions(exclusions, "F").faults == (
@@ -371,7 +370,7 @@ def test_a_missing_file_is_an_empty_reading(tmp_path: Path) -> None:
     assert read_exclusions(tmp_path / "none" / "none").value == frozenset()
 
 
-def test_what_is_no_file_is_refused_and_a_pipe_does_not_hang(tmp_path: Path) -> None:
+def test_a_directory_and_a_pipe_are_refused_without_a_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     for path in (tmp_path, tmp_path / "pipe"):

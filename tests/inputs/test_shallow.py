@@ -1,4 +1,4 @@
-"""The quick look at a workspace root finds what the walk would find there, and reads only what changed."""
+"""The quick look at a workspace root finds what the walk would find there. It reads only what changed."""
 
 from __future__ import annotations
 
@@ -22,43 +22,42 @@ OLD_NS = 10**18
 
 def fake_clone(path: Path, name: str) -> str:
     (path / ".git").mkdir(parents=True)
-    remote(path, name)
+    set_remote(path, name)
     return str(path)
 
 
-def remote(path: Path, name: str) -> None:
-    """Set a clone's remote as git does: by renaming a new file over the old one."""
+def set_remote(path: Path, name: str) -> None:
+    """Set the remote of a clone as git does: by renaming a new file over the old one."""
     lock = path / ".git/config.lock"
     lock.write_text(f'[remote "origin"]\n\turl = {HOST}/{name}\n')
     lock.rename(path / ".git/config")
 
 
-def looked(look: ShallowLook, *known: str) -> dict[str, str]:
+def found_clones(look: ShallowLook, *known: str) -> dict[str, str]:
+    """Return the clones that a look finds, with their repository names."""
     return {path: key.removeprefix(f"{HOST}/") for path, key in look(known).items()}
 
 
-def aged(top: Path) -> None:
-    """Let everything be so old that it is remembered."""
+def make_old(top: Path) -> None:
+    """Make all files so old that a look remembers them."""
     for path in (top, *top.rglob("*")):
         os.utime(path, ns=(OLD_NS, OLD_NS), follow_symlinks=False)
 
 
-def test_it_finds_clones_two_levels_down_and_those_known_at_any_depth(tmp_path: Path) -> None:
+def test_a_look_finds_clones_two_levels_down_and_known_clones_at_any_depth(tmp_path: Path) -> None:
     top, first, second = tmp_path / "ws", tmp_path / "ws/one", tmp_path / "ws/a/two"
     shown = {fake_clone(first, "one"): "one", fake_clone(second, "two"): "two"}
     deep = fake_clone(top / "a/b/c/three", "three")
     fake_clone(top / "omni/artifacts", "four")
     look = ShallowLook(top, frozenset())
 
-    assert looked(look) == shown
-    assert looked(look, deep, f"{top}/gone") == {**shown, deep: "three", f"{top}/gone": ""}
+    assert found_clones(look) == shown
+    assert found_clones(look, deep, f"{top}/gone") == {**shown, deep: "three", f"{top}/gone": ""}
 
 
-def test_what_did_not_change_is_not_read_again_and_what_did_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_changed_clones_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = fake_clone(tmp_path / "a/one", "one")
-    aged(tmp_path)
+    make_old(tmp_path)
     look = ShallowLook(tmp_path, frozenset())
     look()
     read: list[str] = []
@@ -68,10 +67,10 @@ def test_what_did_not_change_is_not_read_again_and_what_did_is(
         return clone_key(path)
 
     monkeypatch.setattr("omnicdc.inputs.shallow.clone_key", counted)
-    unchanged = looked(look)
-    remote(Path(one), "other")
+    unchanged = found_clones(look)
+    set_remote(Path(one), "other")
     two = fake_clone(tmp_path / "a/two", "two")
-    changed = looked(look)
+    changed = found_clones(look)
 
     assert unchanged == {one: "one"}
     assert changed == {one: "other", two: "two"}
@@ -79,7 +78,7 @@ def test_what_did_not_change_is_not_read_again_and_what_did_is(
 
 
 def test_a_change_within_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
-    """A directory that was changed just before it was listed may change again without another time."""
+    """A directory that changed just before it was listed may change again and have the same time."""
     (tmp_path / "a").mkdir()
     look = ShallowLook(tmp_path, frozenset())
     look()
@@ -87,7 +86,7 @@ def test_a_change_within_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
     one = fake_clone(tmp_path / "a/one", "one")
     os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert looked(look) == {one: "one"}
+    assert found_clones(look) == {one: "one"}
 
 
 def test_a_look_corrects_the_walk_before_it(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_a_look_corrects_the_walk_before_it(tmp_path: Path) -> None:
     assert find_clones([tmp_path / "none"], Stop()) == {}
 
 
-def test_the_heart_of_one_clone_is_what_the_whole_count_gives_it(tmp_path: Path) -> None:
+def test_the_heart_of_one_clone_equals_its_part_of_the_whole_count(tmp_path: Path) -> None:
     for where in ("a/one", "a/one/inner", ".cache/two", "federation_heart/three"):
         fake_clone(tmp_path / where, "x")
         (tmp_path / where / "beat.py").write_text("from federation_heart import beat\n")
@@ -118,7 +117,7 @@ def test_the_heart_of_one_clone_is_what_the_whole_count_gives_it(tmp_path: Path)
     assert count_heart_of("/elsewhere", tmp_path, Stop()) == {}
 
 
-def test_watches_tell_whose_directory_a_clone_came_to_or_left(tmp_path: Path) -> None:
+def test_watches_report_the_root_in_which_a_clone_changed_or_appeared(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     one = Path(fake_clone(first / "one", "one"))
     second.mkdir()
@@ -128,7 +127,7 @@ def test_watches_tell_whose_directory_a_clone_came_to_or_left(tmp_path: Path) ->
         quiet = watches.wait(0)
         (first / "notes.txt").write_text("no clone")
         ordinary = watches.wait(0)
-        remote(one, "other")
+        set_remote(one, "other")
         set_url = watches.wait(0)
         (second / "two").mkdir()
         made = watches.wait(0)
@@ -144,8 +143,8 @@ def test_watches_tell_whose_directory_a_clone_came_to_or_left(tmp_path: Path) ->
     assert (again, left, unwatched) == ((False, ""), (False, ""), set())
 
 
-def test_a_directory_that_is_not_there_is_not_watched_and_no_fault(tmp_path: Path) -> None:
-    """A workspace may come later; asking again and again must not look like news."""
+def test_a_missing_directory_is_not_watched_and_is_no_fault(tmp_path: Path) -> None:
+    """A workspace may be created later. A second request must not look like a change."""
     watches = Watches()
     try:
         assert watches.watch(0, [str(tmp_path / "none"), str(tmp_path)]) == (True, "")

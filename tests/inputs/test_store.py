@@ -1,4 +1,4 @@
-"""The inputs as a whole: cached so that a restart changes nothing, and never worse for a file that broke."""
+"""All inputs together: a cache keeps them across a restart, and a broken file changes none of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from omnicdc.inputs.store import InputStore
 from omnicdc.model import Inputs, Override
 from omnicdc.stop import Stop
 
-NAMELESS = 54321
+USER_WITHOUT_NAME = 54321
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_bare_host_has_empty_inputs_and_is_not_primed(host: Host) -> None:
     assert store.faults == ()
 
 
-def test_everything_found_is_there_at_once_after_a_restart(host: Host) -> None:
+def test_all_inputs_are_known_at_once_after_a_restart(host: Host) -> None:
     host.exclude("exclusions: [{repo: probe}]")
     host.override(f"overrides: [{{github_url: {ROCKET}, notes: n}}]")
     host.inventory({"name": "old", "url": "https://github.com/acme/old", "stars": 1})
@@ -72,24 +72,26 @@ def test_everything_found_is_there_at_once_after_a_restart(host: Host) -> None:
     assert read_only(host.settings) == expected
 
 
-def test_a_refresh_tells_whether_anything_changed_and_writes_only_then(host: Host) -> None:
+def test_a_refresh_returns_the_inputs_and_writes_only_if_they_changed(host: Host) -> None:
     store = host.store()
     first = store.refresh(Stop())
-    before = written(host.state)
+    before = modification_times(host.state)
 
     assert first == store.current
     assert store.refresh(Stop()) is None
-    assert written(host.state) == before
+    assert modification_times(host.state) == before
 
     path = host.clone("rocket")
     second = store.refresh(Stop())
 
     assert second is not None
     assert second.clones == {ROCKET: path}
-    assert [name for name in before if written(host.state)[name] != before[name]] == ["workspaces.json"]
+    assert [name for name in before if modification_times(host.state)[name] != before[name]] == [
+        "workspaces.json"
+    ]
 
 
-def test_owners_are_the_configured_ones_and_those_asked_for(host: Host) -> None:
+def test_owners_are_the_configured_and_the_requested_ones(host: Host) -> None:
     host.gh('echo "$3" >> "$0.owners"; echo "[]"')
 
     host.store().refresh(Stop(), ["Zeta", "Acme"])
@@ -97,7 +99,7 @@ def test_owners_are_the_configured_ones_and_those_asked_for(host: Host) -> None:
     assert (host.base / "bin/gh.owners").read_text().split() == ["acme", "zeta"]
 
 
-def test_github_failing_changes_nothing_and_is_told_until_it_recovers(host: Host) -> None:
+def test_a_failure_of_github_changes_nothing_and_is_reported_until_it_recovers(host: Host) -> None:
     store = host.store()
     store.refresh(Stop())
 
@@ -112,7 +114,7 @@ def test_github_failing_changes_nothing_and_is_told_until_it_recovers(host: Host
 
 
 @pytest.mark.parametrize(("owners", "expected"), [((), 0), (("acme",), 1)])
-def test_no_gh_is_a_fault_only_where_owners_are_configured(
+def test_a_missing_gh_is_a_fault_only_if_owners_are_configured(
     host: Host, owners: tuple[str, ...], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -124,7 +126,7 @@ def test_no_gh_is_a_fault_only_where_owners_are_configured(
     assert len(store.faults) == expected
 
 
-def test_github_switched_off_is_not_asked(host: Host) -> None:
+def test_github_is_not_queried_if_it_is_switched_off(host: Host) -> None:
     host.gh('touch "$0.asked"')
     store = InputStore(InputSettings(host.root, (), host.state, ("acme",), gh=False))
     store.load()
@@ -133,7 +135,7 @@ def test_github_switched_off_is_not_asked(host: Host) -> None:
     assert not (host.base / "bin/gh.asked").exists()
 
 
-def test_what_a_stop_cut_short_is_forgotten(host: Host) -> None:
+def test_a_refresh_that_a_stop_interrupts_is_discarded(host: Host) -> None:
     store = host.store()
     stop = Stop()
     stop()
@@ -143,7 +145,7 @@ def test_what_a_stop_cut_short_is_forgotten(host: Host) -> None:
     assert not store.primed
 
 
-def test_other_workspaces_than_those_walked_are_not_primed(host: Host) -> None:
+def test_other_workspaces_than_the_cached_ones_are_not_primed(host: Host) -> None:
     host.clone("rocket")
     host.store().walk(Stop())
     moved = InputSettings(host.root, (host.base / "elsewhere",), host.state, (), gh=False)
@@ -161,10 +163,10 @@ def test_other_workspaces_than_those_walked_are_not_primed(host: Host) -> None:
 
 
 @pytest.mark.parametrize("how", ["walk", "look"])
-def test_a_workspace_that_is_empty_because_nothing_is_mounted_there_is_a_fault(host: Host, how: str) -> None:
-    """An unmounted disk leaves an empty directory, which is another one.
+def test_a_workspace_whose_disk_is_not_mounted_is_a_fault(host: Host, how: str) -> None:
+    """Without the disk, there is another directory, which is empty.
 
-    The last clone that is removed leaves the same one.
+    After the last clone is removed, it is still the same directory, so this is no fault.
     """
     store = host.store()
 
@@ -194,7 +196,7 @@ def test_a_workspace_that_is_empty_because_nothing_is_mounted_there_is_a_fault(h
     assert faults() == []
 
 
-def test_people_are_read_again_only_when_they_wrote(host: Host) -> None:
+def test_people_s_files_are_read_again_only_after_a_change(host: Host) -> None:
     host.exclude("exclusions: [{repo: one}]")
     store = host.store()
 
@@ -209,7 +211,7 @@ def test_people_are_read_again_only_when_they_wrote(host: Host) -> None:
     assert store.reread_people() is None
 
 
-def test_writing_the_same_again_is_no_change(host: Host) -> None:
+def test_equal_entries_in_another_form_are_no_change(host: Host) -> None:
     host.exclude("exclusions: [{repo: one}]")
     store = host.store()
     host.exclude("exclusions:\n- repo: one\n")
@@ -217,7 +219,7 @@ def test_writing_the_same_again_is_no_change(host: Host) -> None:
     assert store.reread_people() is None
 
 
-def test_a_file_taken_away_is_empty_and_its_last_good_text_is_not_raised_again(host: Host) -> None:
+def test_a_removed_file_is_empty_and_its_last_valid_version_is_not_used_again(host: Host) -> None:
     host.exclude("exclusions: [{repo: one}]")
     store = host.store()
     (host.projects / "EXCLUSION_LIST_V1.yaml").unlink()
@@ -229,7 +231,7 @@ def test_a_file_taken_away_is_empty_and_its_last_good_text_is_not_raised_again(h
     assert host.store().current.excluded == frozenset()
 
 
-def test_a_broken_file_keeps_the_last_good_reading_also_across_a_restart_until_it_is_mended(
+def test_a_broken_file_keeps_the_last_valid_version_also_across_a_restart_until_it_is_fixed(
     host: Host,
 ) -> None:
     host.exclude("exclusions: [{repo: one}]")
@@ -248,14 +250,14 @@ def test_a_broken_file_keeps_the_last_good_reading_also_across_a_restart_until_i
     assert read_only(host.settings).excluded == {"one"}
 
     host.exclude("exclusions: [{repo: two}]")
-    mended = restarted.reread_people()
+    fixed = restarted.reread_people()
 
-    assert mended is not None
-    assert mended.excluded == {"two"}
+    assert fixed is not None
+    assert fixed.excluded == {"two"}
     assert restarted.faults == ()
 
 
-def test_a_bad_entry_is_told_and_the_others_hold(host: Host) -> None:
+def test_a_bad_entry_is_reported_and_the_others_apply(host: Host) -> None:
     host.exclude("exclusions:\n- repo: one\n- nothing\n")
     store = host.store()
 
@@ -265,7 +267,7 @@ def test_a_bad_entry_is_told_and_the_others_hold(host: Host) -> None:
     )
 
 
-def test_people_and_the_background_do_not_undo_each_other(host: Host) -> None:
+def test_people_s_files_and_background_looks_do_not_undo_each_other(host: Host) -> None:
     store = host.store()
     path = host.clone("rocket")
     store.walk(Stop())
@@ -281,7 +283,7 @@ def test_people_and_the_background_do_not_undo_each_other(host: Host) -> None:
 @pytest.mark.parametrize(
     "damage", ["", "[{", "{}", "[]", '{"roots": 1}', '{"roots": [], "clones": [], "heart": 3}']
 )
-def test_damaged_caches_are_as_good_as_none(host: Host, damage: str) -> None:
+def test_damaged_caches_are_treated_as_missing(host: Host, damage: str) -> None:
     path = host.clone("rocket")
     host.store().refresh(Stop())
     for name in ("workspaces.json", "github.json"):
@@ -297,7 +299,7 @@ def test_damaged_caches_are_as_good_as_none(host: Host, damage: str) -> None:
     assert read_only(host.settings) == store.current
 
 
-def test_two_refreshes_at_once_go_one_after_the_other(host: Host) -> None:
+def test_concurrent_refreshes_run_one_after_the_other(host: Host) -> None:
     host.gh(f"""mkdir "$0.busy" || exit 9; sleep 0.05; rmdir "$0.busy"; echo '{json.dumps(LISTING)}'""")
     store = host.store()
     threads = [threading.Thread(target=store.refresh, args=(Stop(),)) for _ in range(3)]
@@ -310,7 +312,7 @@ def test_two_refreshes_at_once_go_one_after_the_other(host: Host) -> None:
     assert store.current.repositories == {ROCKET: LISTING[0]}
 
 
-def test_reading_only_writes_nothing_and_adopts_nothing(host: Host) -> None:
+def test_read_only_inputs_write_nothing_and_adopt_nothing(host: Host) -> None:
     host.exclude("exclusions: [{repo: one}]")
     host.inventory({"name": "old", "url": "https://github.com/acme/old"})
 
@@ -320,7 +322,7 @@ def test_reading_only_writes_nothing_and_adopts_nothing(host: Host) -> None:
     assert not host.state.exists()
 
 
-def test_a_state_directory_that_cannot_be_made_says_what_to_run(host: Host) -> None:
+def test_a_state_directory_that_cannot_be_made_is_an_error_with_the_command(host: Host) -> None:
     (host.base / "var").write_text("a file")
 
     with pytest.raises(ConfigError) as caught:
@@ -331,7 +333,7 @@ def test_a_state_directory_that_cannot_be_made_says_what_to_run(host: Host) -> N
 
 
 @pytest.mark.usefixtures("permissions")
-def test_a_state_directory_without_permission_says_what_to_run(host: Host) -> None:
+def test_a_state_directory_without_permission_is_an_error_with_the_command(host: Host) -> None:
     host.state.mkdir(parents=True)
     host.state.chmod(0o500)
 
@@ -339,20 +341,20 @@ def test_a_state_directory_without_permission_says_what_to_run(host: Host) -> No
         host.store()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_who_has_no_name_is_told_by_his_number(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_a_user_without_a_name_is_shown_by_number(tmp_path: Path) -> None:
     """Containers run as such users."""
-    os.seteuid(NAMELESS)
+    os.seteuid(USER_WITHOUT_NAME)
     try:
         with pytest.raises(ConfigError) as caught:
             cache.write(tmp_path / "a", b"after")
     finally:
         os.seteuid(0)
 
-    assert f"install -d -o {NAMELESS} " in caught.value.hint
+    assert f"install -d -o {USER_WITHOUT_NAME} " in caught.value.hint
 
 
-def test_inputs_that_cannot_be_cached_hold_all_the_same_and_it_is_told(host: Host) -> None:
+def test_inputs_that_cannot_be_cached_apply_and_are_reported(host: Host) -> None:
     store = host.store()
     host.state.rename(host.state.with_name("moved"))
     path = host.clone("rocket")
@@ -374,7 +376,7 @@ def test_inputs_that_cannot_be_cached_hold_all_the_same_and_it_is_told(host: Hos
     assert host.store().current.clones == {ROCKET: path}
 
 
-def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     cache.write(tmp_path / "a", b"before")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2, before[1]))
@@ -389,7 +391,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_beside_it(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_link_where_the_new_file_is_written_is_not_followed(tmp_path: Path) -> None:
+def test_a_symlink_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / ".a.omnicdc-tmp").symlink_to(tmp_path / "precious")
 
@@ -399,13 +401,13 @@ def test_a_link_where_the_new_file_is_written_is_not_followed(tmp_path: Path) ->
     assert (tmp_path / "a").read_bytes() == b"after"
 
 
-def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a")
 
     assert cache.read(tmp_path / "a") is None
 
 
-def test_a_directory_in_a_file_s_place_goes_beside_it_however_often(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_a_file_is_moved_beside_it_each_time(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / str(number)).touch()
@@ -415,7 +417,7 @@ def test_a_directory_in_a_file_s_place_goes_beside_it_however_often(tmp_path: Pa
     assert {path.name for path in tmp_path.glob("a.*.aside/*")} == {"0", "1", "2"}
 
 
-def test_what_a_killed_write_left_behind_is_removed_by_the_next_start(host: Host) -> None:
+def test_the_temporary_file_of_a_killed_write_is_removed_at_the_next_start(host: Host) -> None:
     host.store()
     (host.state / ".workspaces.json.omnicdc-tmp").write_bytes(b"half a file")
     (host.state / ".a-directory.omnicdc-tmp").mkdir()
@@ -426,7 +428,7 @@ def test_what_a_killed_write_left_behind_is_removed_by_the_next_start(host: Host
 
 
 @pytest.mark.usefixtures("permissions")
-def test_a_person_s_file_that_may_not_be_read_is_told_and_the_last_good_reading_holds(host: Host) -> None:
+def test_an_unreadable_people_s_file_is_reported_and_keeps_its_last_valid_version(host: Host) -> None:
     host.exclude("exclusions: [{repo: rocket}]")
     host.store()
     (host.projects / "EXCLUSION_LIST_V1.yaml").chmod(0)
@@ -437,7 +439,7 @@ def test_a_person_s_file_that_may_not_be_read_is_told_and_the_last_good_reading_
     assert "cannot be read (Permission denied); the last valid version stays in force" in store.faults[0]
 
 
-def test_a_directory_where_the_new_file_is_written_is_told_with_the_mend(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_the_temporary_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / ".a.omnicdc-tmp").mkdir()
 
     with pytest.raises(ConfigError) as caught:
@@ -446,7 +448,7 @@ def test_a_directory_where_the_new_file_is_written_is_told_with_the_mend(tmp_pat
     assert caught.value.hint.startswith("move the directory away that stands in a file's place: ls -la ")
 
 
-def test_where_neither_the_file_nor_its_copy_can_be_understood_nothing_is_excluded(host: Host) -> None:
+def test_nothing_is_excluded_if_neither_the_file_nor_its_copy_is_valid(host: Host) -> None:
     host.exclude("exclusions: [{repo: rocket}]")
     good = host.store().current.excluded
     host.exclude("[")
@@ -460,7 +462,7 @@ def test_where_neither_the_file_nor_its_copy_can_be_understood_nothing_is_exclud
     assert len(store.faults) == 1
 
 
-def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_write_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".a.omnicdc-tmp").write_bytes(b"half a file, and longer than what comes")
 
     cache.write(tmp_path / "a", b"after")
@@ -469,7 +471,7 @@ def test_what_a_killed_write_left_behind_is_no_obstacle(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_no_yaml_is_imported_where_nobody_wrote_any(host: Host) -> None:
+def test_no_yaml_library_is_imported_without_people_s_files(host: Host) -> None:
     program = f"""
 import sys
 from pathlib import Path
@@ -486,5 +488,5 @@ print([name for name in sys.modules if name.startswith(("yaml", "ruamel"))])
     assert answer.stdout.strip() == "[]"
 
 
-def written(directory: Path) -> dict[str, int]:
+def modification_times(directory: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}

@@ -1,4 +1,7 @@
-"""P1: every committed change of a watched column reaches every registry it affects; nothing else does."""
+"""P1: every committed change of a watched column reaches every registry that it affects.
+
+No other change reaches a registry.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ STEPS: list[tuple[str, LiteralString, set[str]]] = [
     ("truncate", "truncate projects", ALL),
 ]
 
-SILENT: list[LiteralString] = [
+NO_EFFECT: list[LiteralString] = [
     "update projects set updated_at = clock_timestamp()",
     "update projects set description = 'longer'",
     """update projects set metadata_ = metadata_ || '{"stars": 5}'""",
@@ -65,7 +68,7 @@ SILENT: list[LiteralString] = [
 ]
 
 
-def test_an_upsert_alone_brings_every_registry_up_to_date(cmp: Cmp, host: Host) -> None:
+def test_an_upsert_updates_every_registry(cmp: Cmp, host: Host) -> None:
     host.daemon()
     project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
 
@@ -75,29 +78,29 @@ def test_an_upsert_alone_brings_every_registry_up_to_date(cmp: Cmp, host: Host) 
     assert [element["uuid"] for element in host.inventory()] == [project]
 
 
-def test_a_change_rewrites_the_registries_it_concerns_and_no_other(cmp: Cmp, host: Host) -> None:
-    """P1: inode and time of the files that a change does not concern stay what they were."""
+def test_a_change_rewrites_only_the_registries_that_it_affects(cmp: Cmp, host: Host) -> None:
+    """P1: the other files keep their inode and their modification time."""
     cmp.upsert("one", github_url="https://github.com/acme/one")
     cmp.upsert("two", github_url="https://github.com/acme/two")
     daemon = host.daemon()
-    rewritten, looked = {}, {}
+    rewritten, scanned = {}, {}
     for what, statement, _ in STEPS:
         before = host.stats()
         cmp.conn.execute(statement)
         cmp.arrived()
         rewritten[what] = host.rewritten(before)
         generation = cmp.consumer("host")["generation"]
-        looked[what] = daemon.wait_for("published", generation=generation)["scanners"]
+        scanned[what] = daemon.wait_for("published", generation=generation)["scanners"]
 
     assert rewritten == {what: expected for what, _, expected in STEPS}
-    assert looked["status"] == ["cmp_projects", "project"]
-    assert looked["domain"] == ["cmp_projects", "project"]
-    assert looked["url"] == ["cmp_projects", "project", "git"]
+    assert scanned["status"] == ["cmp_projects", "project"]
+    assert scanned["domain"] == ["cmp_projects", "project"]
+    assert scanned["url"] == ["cmp_projects", "project", "git"]
     assert_as_rebuilt(cmp, host)
 
 
-def test_a_generation_tells_where_its_time_went(cmp: Cmp, host: Host) -> None:
-    """In the log and in `status`: each stage, in the order in which a change passes them."""
+def test_a_generation_reports_its_timings(cmp: Cmp, host: Host) -> None:
+    """The log and `status` show the time of each stage, in the order in which a change passes the stages."""
     daemon = host.daemon()
     cmp.upsert("timed", github_url="https://github.com/acme/timed")
     cmp.arrived()
@@ -112,24 +115,24 @@ def test_a_generation_tells_where_its_time_went(cmp: Cmp, host: Host) -> None:
     )
 
 
-def test_what_no_registry_shows_leaves_no_trace(cmp: Cmp, host: Host) -> None:
-    """P1: nothing is logged and no file is touched for columns that nobody reads, and for equal values."""
+def test_a_change_that_no_registry_shows_is_not_logged(cmp: Cmp, host: Host) -> None:
+    """P1: a change of an unwatched column, or to an equal value, is not logged and rewrites no file."""
     project = cmp.upsert("quiet", github_url="https://github.com/acme/quiet")
     host.daemon()
     before, logged = host.stats(), cmp.log()
-    for statement in SILENT:
+    for statement in NO_EFFECT:
         cmp.conn.execute(statement)
     cmp.upsert("quiet", id=project, github_url="https://github.com/acme/quiet")
     with cmp.transaction() as (conn, token):
-        conn.execute(SILENT[0])
+        conn.execute(NO_EFFECT[0])
 
     assert cmp.wait(token).status == "nothing_to_do"
     assert cmp.log() == logged
     assert host.rewritten(before) == set()
 
 
-def test_what_was_rolled_back_is_never_published(cmp: Cmp, host: Host) -> None:
-    """P1: neither a transaction rolled back, nor the savepoint rolled back inside one that was committed."""
+def test_a_rollback_is_never_published(cmp: Cmp, host: Host) -> None:
+    """P1: this holds for a transaction, and for a savepoint inside a committed transaction."""
     host.daemon()
     with cmp.transaction() as (conn, _):
         cmp.upsert("never", conn=conn)
@@ -149,8 +152,11 @@ def test_what_was_rolled_back_is_never_published(cmp: Cmp, host: Host) -> None:
     }
 
 
-def test_a_writer_that_commits_late_is_published_and_nobody_waits_for_it(cmp: Cmp, host: Host) -> None:
-    """P1: the transaction that began first commits last; a reader that only looks forward would lose it."""
+def test_a_transaction_that_begins_first_and_commits_last_is_published(cmp: Cmp, host: Host) -> None:
+    """P1: other transactions are published in the meantime.
+
+    A reader that remembers only the highest transaction id would lose the late one.
+    """
     host.daemon()
     with cmp.transaction() as (conn, late):
         first = cmp.upsert("began first", conn=conn)
@@ -168,8 +174,8 @@ def test_a_writer_that_commits_late_is_published_and_nobody_waits_for_it(cmp: Cm
     assert set(host.canonical()) == set(host.projects()) == {first, second, third}
 
 
-def test_a_late_writer_survives_a_restart_in_between(cmp: Cmp, host: Host) -> None:
-    """P1: open while one daemon ends and the next one starts, committed after that."""
+def test_a_transaction_that_is_open_during_a_restart_is_published(cmp: Cmp, host: Host) -> None:
+    """P1: it begins before the first daemon ends, and commits after the next daemon has started."""
     daemon = host.daemon()
     with cmp.transaction() as (conn, late):
         first = cmp.upsert("open for long", conn=conn)
@@ -185,7 +191,7 @@ def test_a_late_writer_survives_a_restart_in_between(cmp: Cmp, host: Host) -> No
     assert len(host.projects()) == 3
 
 
-def test_what_was_written_without_a_daemon_is_published_by_the_next_start(cmp: Cmp, host: Host) -> None:
+def test_changes_written_without_a_daemon_are_published_at_the_next_start(cmp: Cmp, host: Host) -> None:
     daemon = host.daemon()
     cmp.fill(300)
     cmp.arrived()
@@ -202,9 +208,9 @@ def test_what_was_written_without_a_daemon_is_published_by_the_next_start(cmp: C
 
 
 def test_projects_that_share_a_repository_share_its_element(cmp: Cmp, host: Host) -> None:
-    """P1: `uuid` is the first by name, then id.
+    """P1: `uuid` is the first project by name, then by id.
 
-    `uuids` has all in that order, and goes with the second last.
+    `uuids` lists all projects in that order. It exists only while several projects share the repository.
     """
     url = "https://github.com/acme/shared"
     cmp.upsert("same", id=B, github_url=url)
@@ -230,7 +236,7 @@ def test_projects_that_share_a_repository_share_its_element(cmp: Cmp, host: Host
 
 
 def test_a_prepared_transaction_is_published_once_it_is_committed(cmp: Cmp, host: Host) -> None:
-    """P1: with `wake: poll`, as PREPARE TRANSACTION refuses whoever has rung."""
+    """P1: with `wake: poll`, because PREPARE TRANSACTION fails in a transaction that has notified."""
     host.daemon(OMNICDC_WAKE="poll", OMNICDC_POLL_S="0.05")
     cmp.conn.execute("begin")
     project = cmp.upsert("in two phases")

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.evidence import Scale
 
-WAVE = """
+UPDATE_ALL = """
 update projects
    set status = %(update)s,
        metadata_ = jsonb_build_object(
          'github_url', format('https://github.com/acme/%%s-%%s', %(update)s::text, key))
 """
-"""One transaction that alters every entry of every registry."""
+"""One transaction that changes every entry of every registry."""
 
 SWAP = """
 update projects p set status = o.status from projects o
@@ -28,17 +28,17 @@ update projects p set status = o.status from projects o
 """One transaction that exchanges two statuses."""
 
 
-def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P2: readers read all files without a pause while every entry of every file changes in updates."""
+def test_readers_never_see_a_torn_file_or_half_a_transaction(cmp: Cmp, host: Host, scale: Scale) -> None:
+    """P2: the readers read without a pause, while each transaction changes every entry of every file."""
     projects, updates = scale(50, 500), scale(15, 50)
     cmp.fill(projects)
-    cmp.conn.execute(WAVE, {"update": "w000000"})
+    cmp.conn.execute(UPDATE_ALL, {"update": "w000000"})
     host.daemon()
     readers = [Reader(host.root, "updates") for _ in range(scale(1, 2))]
     number = 0
     while number < updates or not all(reader.many() for reader in readers):
         number += 1
-        cmp.conn.execute(WAVE, {"update": f"w{number:06}"})
+        cmp.conn.execute(UPDATE_ALL, {"update": f"w{number:06}"})
     cmp.arrived()
     found = [reader.end() for reader in readers]
 
@@ -48,9 +48,9 @@ def test_readers_never_see_a_torn_file_nor_half_a_transaction(cmp: Cmp, host: Ho
     assert_as_rebuilt(cmp, host)
 
 
-def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P2: statuses are exchanged, two at a time; at every instant each is in exactly one project."""
-    dice = random.Random(20261122)
+def test_a_file_shows_a_whole_transaction_or_none_of_it(cmp: Cmp, host: Host, scale: Scale) -> None:
+    """P2: each transaction exchanges two statuses. At every instant each status is in exactly one project."""
+    rng = random.Random(20261122)
     cmp.fill(8)
     cmp.conn.execute("update projects set status = substr(key, 5)::int - 1")
     host.daemon()
@@ -58,7 +58,7 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
     swaps = 0
     while swaps < scale(100, 1000) or not reader.many():
         swaps += 1
-        one, other = dice.sample(range(1, 9), 2)
+        one, other = rng.sample(range(1, 9), 2)
         cmp.conn.execute(SWAP, {"one": str(one), "other": str(other)})
     cmp.arrived()
     found = reader.end()
@@ -68,9 +68,9 @@ def test_a_file_shows_both_sides_of_a_transaction_or_neither(cmp: Cmp, host: Hos
     assert len({entry["status"] for entry in host.canonical().values()}) == 8
 
 
-def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P2: incremental == full, after single rows, and after batches beyond and below the bulk limit."""
-    dice = random.Random(20261122)
+def test_many_incremental_changes_equal_a_full_rebuild(cmp: Cmp, host: Host, scale: Scale) -> None:
+    """P2: single rows change, and batches above and below the bulk limit."""
+    rng = random.Random(20261122)
     cmp.fill(projects := scale(1200, 3000))
     host.daemon()
     for statement in (
@@ -86,9 +86,9 @@ def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, sc
                       set name = %s, metadata_ = metadata_ || jsonb_build_object('github_url', %s::text)
                     where id = (select id from projects order by id offset %s limit 1)""",
                 [
-                    dice.choice(["z", "Ä", "no", "0x1", "- x", "tab\there", "😀", ""]),
-                    dice.choice(["", "x", "https://github.com/acme/project-1", None]),
-                    dice.randrange(projects * 2 // 3),
+                    rng.choice(["z", "Ä", "no", "0x1", "- x", "tab\there", "😀", ""]),
+                    rng.choice(["", "x", "https://github.com/acme/project-1", None]),
+                    rng.randrange(projects * 2 // 3),
                 ],
             )
     cmp.arrived()
@@ -97,8 +97,8 @@ def test_what_many_changes_led_to_equals_a_full_rebuild(cmp: Cmp, host: Host, sc
     assert len(host.canonical()) == len(host.projects()) == cmp.value("select count(*) from projects")
 
 
-def test_an_empty_cmp_has_whole_files_as_well(cmp: Cmp, host: Host) -> None:
-    """P2: from nothing to one project and back, each file parses and says how many it holds."""
+def test_the_files_of_an_empty_cmp_are_complete(cmp: Cmp, host: Host) -> None:
+    """P2: CMP is empty, gets one project, and is empty again. Each file parses."""
     daemon = host.daemon()
     nothing = host.content()
     project = cmp.upsert("only one", github_url="https://github.com/acme/only")

@@ -1,4 +1,4 @@
-"""P3: the acknowledgement never runs ahead of the disk."""
+"""P3: omnicdc acknowledges a change only after the files are durable on the disk."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ NAMES = ["cmp_projects", "project", "git"]
 STEPS = ["open", "write", "fsync", "rename", "fsync_directory"]
 SCANNED = [*(f"scanned {name}" for name in NAMES), "scanned"]
 STAGED = [f"{step} {name}" for name in NAMES for step in ("open", "write", "fsync")]
-"""These side by side, each registry's in this order."""
-TOLD = [
+"""The registries are staged in parallel. The points of each registry come in this order."""
+FINISHED = [
     *(f"rename {name}" for name in NAMES),
     *(f"fsync_directory {name}" for name in NAMES),
     *(f"published {name}" for name in NAMES),
     "published", "acknowledged", "manifest",
 ]  # fmt: skip
-POINTS = [*SCANNED, *STAGED, *TOLD]
-"""Every point that a cycle passes which rewrites all three registries."""
-OF_EACH_KIND = [
-    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *TOLD[:3],
-    "fsync_directory project", "published cmp_projects", *TOLD[9:],
+POINTS = [*SCANNED, *STAGED, *FINISHED]
+"""Every point of a cycle that rewrites all three registries."""
+ONE_OF_EACH_KIND = [
+    "scanned git", "scanned", "open cmp_projects", "write project", "fsync git", *FINISHED[:3],
+    "fsync_directory project", "published cmp_projects", *FINISHED[9:],
 ]  # fmt: skip
-"""Of what is done alike for each registry, one; a campaign ends at all of them."""
+"""One point for each step that is the same in all registries. A campaign uses all points."""
 
 
 class Ended(BaseException):
-    """The process ended here."""
+    """Ends a cycle, as if the process ended at this point."""
 
 
 def cycle(host: Host, fail_at: str = "", failure: BaseException | None = None) -> list[str]:
-    """Run one session of one cycle in this process, failing at a point of it; returns the points passed."""
+    """Run one cycle in this process, let it fail at a point, and return the points that it passed."""
     passed: list[str] = []
 
     def observe(point: str) -> None:
@@ -59,7 +59,7 @@ def cycle(host: Host, fail_at: str = "", failure: BaseException | None = None) -
 
 
 def write(cmp: Cmp, project: str, number: int) -> str:
-    """Change what every registry shows of a project to a number; returns the token."""
+    """Write a number that every registry shows for the project. Return the token."""
     with cmp.transaction() as (conn, token):
         cmp.upsert(
             "p", id=project, conn=conn, status=f"{number}", github_url=f"https://github.com/acme/n{number}"
@@ -68,7 +68,7 @@ def write(cmp: Cmp, project: str, number: int) -> str:
 
 
 def shown(host: Host, project: str) -> set[int]:
-    """Return the numbers that the three files show of a project."""
+    """Return the numbers that the three files show for a project."""
     [inventory] = [
         int(element["name"][1:])
         for element in host.inventory()
@@ -78,7 +78,7 @@ def shown(host: Host, project: str) -> set[int]:
 
 
 def acknowledged(cmp: Cmp, host: Host, token: str) -> bool:
-    """Whether the consumer's row says that the files hold a transaction."""
+    """Return whether the consumer's row says that the files hold a transaction."""
     return bool(
         cmp.value(
             "select pg_visible_in_snapshot(%s::text::xid8, snapshot) from omnicdc.consumer where name = %s",
@@ -87,44 +87,44 @@ def acknowledged(cmp: Cmp, host: Host, token: str) -> bool:
     )  # fmt: skip
 
 
-def test_a_cycle_passes_its_points_in_this_order(cmp: Cmp, host: Host) -> None:
-    """P3: all written and synced, all renamed, all directories synced; then the word.
+def test_a_cycle_passes_its_points_in_order(cmp: Cmp, host: Host) -> None:
+    """P3: all files are written and synced, then all are renamed, then all directories are synced.
 
-    Nobody waits for the manifest.
+    The acknowledgement comes after that, and the manifest comes last.
     """
     project = cmp.upsert("p")
     cycle(host)
     token = write(cmp, project, 1)
-    ahead = {}
+    acknowledged_at = {}
 
     def observe(point: str) -> None:
-        ahead[point] = acknowledged(cmp, host, token)
+        acknowledged_at[point] = acknowledged(cmp, host, token)
 
     run_to_the_end(host.config(), Stop(), observe)
     write(cmp, project, 2)
 
     points = cycle(host)
-    staged, told = points[len(SCANNED) : -len(TOLD)], points[-len(TOLD) :]
-    told[3:6] = by_registry(told[3:6])
+    staged, finished = points[len(SCANNED) : -len(FINISHED)], points[-len(FINISHED) :]
+    finished[3:6] = by_registry(finished[3:6])
 
-    assert (points[: len(SCANNED)], by_registry(staged), told) == (SCANNED, STAGED, TOLD)
-    assert [point for point, told in ahead.items() if told] == ["acknowledged", "manifest"]
+    assert (points[: len(SCANNED)], by_registry(staged), finished) == (SCANNED, STAGED, FINISHED)
+    assert [point for point, done in acknowledged_at.items() if done] == ["acknowledged", "manifest"]
 
 
 def by_registry(points: list[str]) -> list[str]:
-    """What is done side by side, put in order; each registry's own steps stay as they came."""
+    """Sort the points of parallel work by registry. The points of one registry keep their order."""
     return sorted(points, key=lambda point: NAMES.index(point.split()[1]))
 
 
-def test_ended_at_any_point_the_word_is_not_ahead_and_the_next_start_mends_it(
+def test_a_cycle_that_ends_at_any_point_is_not_acknowledged_too_early(
     cmp: Cmp, host: Host, scale: Scale
 ) -> None:
-    """P3, P8: a process that ends at each of the points, one after the other."""
+    """P3, P8: the process ends at each point, one after the other. The next start completes the work."""
     project = cmp.upsert("p")
     write(cmp, project, 0)
     cycle(host)
     found: dict[str, tuple[bool, int]] = {}
-    for number, point in enumerate(POINTS if scale(0, 1) else OF_EACH_KIND, start=1):
+    for number, point in enumerate(POINTS if scale(0, 1) else ONE_OF_EACH_KIND, start=1):
         token = write(cmp, project, number)
         cycle(host, point, Ended())
         behind = shown(host, project) != {number}
@@ -138,10 +138,13 @@ def test_ended_at_any_point_the_word_is_not_ahead_and_the_next_start_mends_it(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_disk_that_fails_at_a_step_is_said_and_not_acknowledged_away(
+def test_a_step_that_fails_holds_only_its_registry_until_the_next_cycle(
     cmp: Cmp, host: Host, step: str
 ) -> None:
-    """P3, P6: the first registry's step fails once; the others are published, the word names the one held."""
+    """P3, P6: a step of the first registry fails once.
+
+    The other registries are published. The consumer's row names the held one and the reason.
+    """
     project = cmp.upsert("p")
     write(cmp, project, 1)
     cycle(host)
@@ -158,15 +161,17 @@ def test_a_disk_that_fails_at_a_step_is_said_and_not_acknowledged_away(
     assert cmp.consumer("host")["held"] == {}
     assert shown(host, project) == {2}
     assert "fsync_directory cmp_projects" in points, (
-        "what was renamed and not synced is synced before it is acknowledged"
+        "a renamed file that was not synced is synced before the acknowledgement"
     )
 
 
-def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host, scale: Scale) -> None:
-    """P3, P8: SIGKILL under a stream of writes, again and again; each next start goes on from there."""
+def test_a_daemon_killed_at_random_moments_never_acknowledges_too_early(
+    cmp: Cmp, host: Host, scale: Scale
+) -> None:
+    """P3, P8: SIGKILL again and again, during a stream of writes. Each next start continues the work."""
     seed = int(os.environ.get("OMNICDC_TEST_SEED", random.randrange(10**6)))
     sys.stdout.write(f"OMNICDC_TEST_SEED={seed}\n")
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     cmp.fill(100)
     project = cmp.upsert("p", status="0", github_url="https://github.com/acme/n0")
     host.once()
@@ -184,11 +189,11 @@ def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host, 
     try:
         for _ in range(int(os.environ.get("OMNICDC_TEST_KILLS", scale(2, 8)))):
             daemon = host.daemon()
-            for _ in range(dice.randrange(4)):
+            for _ in range(rng.randrange(4)):
                 daemon.wait_for("published", after=len(daemon.events))
-            done.wait(dice.random() * 0.05)
+            done.wait(rng.random() * 0.05)
             daemon.kill()
-            assert_not_ahead(cmp, host, project, tokens)
+            assert_not_acknowledged_too_early(cmp, host, project, tokens)
     finally:
         done.set()
         thread.join()
@@ -198,7 +203,7 @@ def test_killed_at_random_moments_the_word_is_never_ahead(cmp: Cmp, host: Host, 
     assert shown(host, project) == {len(tokens)}
 
 
-def assert_not_ahead(cmp: Cmp, host: Host, project: str, tokens: list[str]) -> None:
+def assert_not_acknowledged_too_early(cmp: Cmp, host: Host, project: str, tokens: list[str]) -> None:
     on_disk = shown(host, project)
     visible = cmp.value(
         """select coalesce(max(number), 0)
@@ -209,20 +214,18 @@ def assert_not_ahead(cmp: Cmp, host: Host, project: str, tokens: list[str]) -> N
     assert min(on_disk) >= visible
 
 
-def test_a_file_that_is_only_recognised_is_made_durable_before_it_is_acknowledged(
-    cmp: Cmp, host: Host
-) -> None:
-    """P3: ended between rename and the directory's sync, the next start finds the right file.
+def test_a_correct_file_found_at_a_start_is_synced_before_the_acknowledgement(cmp: Cmp, host: Host) -> None:
+    """P3: the process ended between the rename and the sync of the directory.
 
-    It may not be on disk.
+    The next start finds the correct file, but it may not be on the disk yet.
     """
     project = cmp.upsert("p")
     write(cmp, project, 1)
     cycle(host)
     write(cmp, project, 2)
     cycle(host, "fsync_directory cmp_projects", Ended())
-    right = host.stats()[REGISTRIES[0]]
+    before = host.stats()[REGISTRIES[0]]
     points = cycle(host)
 
-    assert host.stats()[REGISTRIES[0]] == right
+    assert host.stats()[REGISTRIES[0]] == before
     assert points[3:6] == ["scanned", "fsync cmp_projects", "fsync_directory cmp_projects"]

@@ -1,4 +1,4 @@
-"""P4: however much of a process waits, it takes CMP's writers few connections; and it lets go of them."""
+"""P4: many waits in one process use few connections to CMP, and close them at the end."""
 
 from __future__ import annotations
 
@@ -22,45 +22,48 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-OURS = """
+CONNECTION_COUNTS = """
 select count(*), count(*) filter (where query ilike 'listen%%')
   from pg_stat_activity where datname = current_database() and application_name = 'waits'
 """
 THREADS = 50
 
 
-def client(host: Host, more: str = "", **env: str) -> GenesisClient:
-    """A client whose connections can be told from others."""
+def new_client(host: Host, more: str = "", **env: str) -> GenesisClient:
+    """Return a client whose connections have an application name of their own."""
     dsn = f"{host.env['OMNICDC_DSN']} application_name=waits {more}"
     return GenesisClient(config=host.config(OMNICDC_DSN=dsn, **env), timeout=20)
 
 
 @pytest.fixture
-def asking(host: Host) -> Iterator[GenesisClient]:
-    with client(host) as asking:
-        yield asking
+def client(host: Host) -> Iterator[GenesisClient]:
+    with new_client(host) as client:
+        yield client
 
 
 def threads() -> set[str]:
-    """The names of our threads that are running."""
+    """Return the names of the running threads of omnicdc."""
     return {it.name for it in threading.enumerate() if it.name.startswith("omnicdc")}
 
 
 def connections(cmp: Cmp) -> int:
-    return int(cmp.value(OURS))
+    return int(cmp.value(CONNECTION_COUNTS))
 
 
-def test_fifty_threads_wait_on_one_connection_that_listens_and_a_pool(cmp: Cmp, host: Host) -> None:
-    """They took fifty. Each has a client of its own; a daemon that hangs keeps all of them waiting."""
+def test_fifty_waiting_threads_share_one_listener_and_a_small_pool(cmp: Cmp, host: Host) -> None:
+    """Regression: they used fifty connections.
+
+    Each thread has a client of its own. The daemon is stopped, so that all of them wait.
+    """
     daemon = host.daemon()
     daemon.process.send_signal(signal.SIGSTOP)
     cmp.upsert("P")
-    clients = [client(host, OMNICDC_WAIT_CONNECTIONS="3") for _ in range(THREADS)]
+    clients = [new_client(host, OMNICDC_WAIT_CONNECTIONS="3") for _ in range(THREADS)]
     most = 0
     with ThreadPoolExecutor(THREADS) as pool:
         waits = [pool.submit(it.propagate_project, "P") for it in clients]
         pool_of_all = clients[0]._lease.pool()
-        until(lambda: len(pool_of_all._sleepers) == THREADS, "all of them wait")
+        until(lambda: len(pool_of_all._sleepers) == THREADS, "all clients wait")
         until(lambda: pool_of_all._listening, "one connection listens")
         for number in range(20):
             with cmp.transaction():
@@ -78,22 +81,22 @@ def test_fifty_threads_wait_on_one_connection_that_listens_and_a_pool(cmp: Cmp, 
     assert threads() == set()
 
 
-def test_a_server_that_is_full_is_tried_again_until_the_time_is_up(cmp: Cmp, host: Host) -> None:
-    """The client and the command; and the answer says why it is none."""
+def test_a_full_server_is_retried_until_the_timeout(cmp: Cmp, host: Host) -> None:
+    """The client and the command retry. After the timeout the answer gives the reason."""
     host.daemon()
     role = f"few_{os.getpid()}"
     cmp.conn.execute(f"create role {role} login connection limit 1 in role omnicdc_client")
     dsn = psycopg.conninfo.make_conninfo(cmp.dsn, user=role)
     env = {"OMNICDC_DSN": dsn}
     try:
-        with GenesisClient(config=host.config(**env), timeout=0.3) as asking, ThreadPoolExecutor() as pool:
+        with GenesisClient(config=host.config(**env), timeout=0.3) as client, ThreadPoolExecutor() as pool:
             with psycopg.connect(dsn):
-                refused = asking.wait()
+                refused = client.wait()
                 command = host.run("wait", "--timeout", "0.3", **env)
-                before = asking._lease.pool()._lender._failures[-1]
-                patient = pool.submit(asking.wait, timeout=20)
-                until(lambda: asking._lease.pool()._lender._failures[-1] is not before, "it was refused")
-            answer = patient.result()
+                before = client._lease.pool()._lender._failures[-1]
+                pending = pool.submit(client.wait, timeout=20)
+                until(lambda: client._lease.pool()._lender._failures[-1] is not before, "a new refusal")
+            answer = pending.result()
     finally:
         sessions = "select count(*) from pg_stat_activity where usename = %s"
         until(lambda: not cmp.value(sessions, role), "its sessions have ended")
@@ -107,49 +110,46 @@ def test_a_server_that_is_full_is_tried_again_until_the_time_is_up(cmp: Cmp, hos
 
 
 def test_connections_that_the_server_closed_are_opened_again(
-    cmp: Cmp, host: Host, asking: GenesisClient
+    cmp: Cmp, host: Host, client: GenesisClient
 ) -> None:
-    """As after a restart of CMP between two waits, and in the middle of one.
-
-    The listener's and the pool's.
-    """
+    """The server closes the connections of the listener and of the pool, as a restart of CMP does."""
     host.daemon()
-    assert asking.wait()["success"]
+    assert client.wait()["success"]
     cmp.conn.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waits' and "
         "datname = current_database()"
     )
-    again = asking.wait()
+    again = client.wait()
 
     assert again["success"], again
 
 
-def test_a_closed_client_leaves_nothing_and_may_be_used_again(cmp: Cmp, host: Host) -> None:
+def test_a_closed_client_leaves_no_thread_or_connection_and_can_be_used_again(cmp: Cmp, host: Host) -> None:
     host.once()
-    first, second = client(host), client(host)
+    first, second = new_client(host), new_client(host)
     for it in (first, second):
         it.wait(timeout=0.01)
     first.close()
     first.close()
     shared = second.wait(timeout=0.01)
     second.close()
-    left = threads()
+    remaining = threads()
     until(lambda: connections(cmp) == 0, "the server has seen that all connections are closed")
     again = first.wait(timeout=0.01)
     first.close()
 
-    assert left == set()
+    assert remaining == set()
     assert shared["verdict"] == again["verdict"] == "no_consumer"
 
 
-def test_a_client_that_is_forgotten_is_closed_at_the_next_use_of_another(cmp: Cmp, host: Host) -> None:
-    """The garbage collector closes nothing itself: it may run while the locks are held that closing needs."""
+def test_a_discarded_client_is_closed_when_another_client_is_used(cmp: Cmp, host: Host) -> None:
+    """The garbage collector does not close it: it may run while the locks are held that closing needs."""
     host.once()
-    forgotten = client(host)
-    forgotten.wait(timeout=0.01)
-    del forgotten
+    discarded = new_client(host)
+    discarded.wait(timeout=0.01)
+    del discarded
     gc.collect()
-    with client(host, "keepalives_idle=31") as other:
+    with new_client(host, "keepalives_idle=31") as other:
         other.wait(timeout=0.01)
     until(lambda: connections(cmp) == 0, "all connections are closed")
 
@@ -173,8 +173,8 @@ print(before, status, after, len(client._lease.pool()._lender._opened().get_stat
 """
 
 
-def test_a_process_that_was_forked_opens_its_own(cmp: Cmp, host: Host) -> None:
-    """The parent's sessions are left alone, and neither says a word at its end."""
+def test_a_forked_process_opens_its_own_connections(cmp: Cmp, host: Host) -> None:
+    """The connections of the parent stay usable. Neither process prints a warning at its end."""
     del cmp
     host.once()
     done = subprocess.run(
@@ -186,39 +186,39 @@ def test_a_process_that_was_forked_opens_its_own(cmp: Cmp, host: Host) -> None:
     assert done.stdout.split()[:3] == ["no_consumer", "0", "no_consumer"]
 
 
-@pytest.mark.parametrize("trouble", ["host=127.0.0.1 port=1", "dbname=nowhere"])
-def test_a_server_that_is_not_there_is_told_at_once_and_quietly(
-    host: Host, trouble: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("setting", ["host=127.0.0.1 port=1", "dbname=nowhere"])
+def test_a_missing_server_is_unavailable_and_writes_no_warnings(
+    host: Host, setting: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The pool would try for minutes, and write warnings into the program's log."""
-    with client(host, trouble) as asking:
-        answer = asking.wait(timeout=60)
+    """psycopg's own pool would retry for minutes, and write warnings into the program's log."""
+    with new_client(host, setting) as client:
+        answer = client.wait(timeout=60)
 
     assert (answer["success"], answer["verdict"]) == (False, "unavailable")
     assert [it for it in caplog.records if it.name.startswith("psycopg")] == []
 
 
-def test_in_a_storm_of_publications_a_wait_looks_less_and_less(
-    cmp: Cmp, host: Host, asking: GenesisClient
+def test_a_wait_looks_less_often_than_notifications_arrive(
+    cmp: Cmp, host: Host, client: GenesisClient
 ) -> None:
-    """It looked at each generation. The notifications are sent here, as fast as they go."""
+    """Regression: a wait looked at each generation. Here the test sends notifications as fast as it can."""
     daemon = host.daemon()
     daemon.process.send_signal(signal.SIGSTOP)
     cmp.upsert("P")
     sent = 0
     with ThreadPoolExecutor() as pool:
-        waiting: Any = pool.submit(asking.wait)
-        shared = asking._lease.pool()
-        until(lambda: shared._listening and shared._sleepers, "it waits")
-        looks = int(shared._lender._opened().get_stats()["requests_num"])
+        waiting: Any = pool.submit(client.wait)
+        shared = client._lease.pool()
+        until(lambda: shared._listening and shared._sleepers, "the client waits")
+        looks_before = int(shared._lender._opened().get_stats()["requests_num"])
         while sent < 500:
-            heard = shared.heard()
+            before = shared.heard()
             cmp.conn.execute("notify omnicdc_published")
-            until(lambda heard=heard: shared.heard() > heard, "heard")  # type: ignore[misc]
+            until(lambda before=before: shared.heard() > before, "it arrives")  # type: ignore[misc]
             sent += 1
-        looked = int(shared._lender._opened().get_stats()["requests_num"]) - looks
+        looks = int(shared._lender._opened().get_stats()["requests_num"]) - looks_before
         daemon.process.send_signal(signal.SIGCONT)
         answer = waiting.result()
 
     assert answer["verdict"] == "published"
-    assert looked < sent / 5
+    assert looks < sent / 5

@@ -1,4 +1,4 @@
-"""P4: a CMP write never fails and never waits because of omnicdc."""
+"""P4: a write to CMP never fails and never waits because of omnicdc."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ READ_BY = {
     "description": set(),
 }
 LONGEST_WRITE_S = 1.0
-"""A write takes a millisecond; one that waited for omnicdc would take until a time-out."""
+"""A write takes a millisecond. A write that waited for omnicdc would take until a time-out."""
 
 
 def held(host: Host) -> dict[str, str]:
-    """Return what `omnicdc status` says is held, and why."""
+    """Return the held registries that `omnicdc status` shows, with their reasons."""
     [consumer] = host.ask("status")["consumers"]
     return {name: fault["reason"] for name, fault in consumer["held"].items()}
 
 
 def write_all_kinds(cmp: Cmp, count: int = 5) -> float:
-    """Insert, update, upsert, delete; returns the seconds of the slowest."""
+    """Insert, update and delete rows. Return the seconds of the slowest statement."""
     slowest = 0.0
     for number in range(count):
         for statement in (
@@ -75,7 +75,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_writes_need_no_daemon(cmp: Cmp, host: Host, pace: Pace) -> None:
-    """P4: never one at all, one that ended, one that was killed."""
+    """P4: no daemon ever ran, the daemon ended, and the daemon was killed."""
     cmp.conn.execute("alter table projects alter name drop not null")
     never = write_all_kinds(cmp)
     host.daemon().stop()
@@ -87,9 +87,9 @@ def test_writes_need_no_daemon(cmp: Cmp, host: Host, pace: Pace) -> None:
 
 
 def test_writes_do_not_wait_for_a_daemon_that_hangs(cmp: Cmp, host: Host, pace: Pace) -> None:
-    """P4: a daemon that is stopped while it sleeps, and one that is stopped at work.
+    """P4: the daemon is stopped while it sleeps, and again while it works.
 
-    Both go on afterwards.
+    It continues after the last stop.
     """
     cmp.conn.execute("alter table projects alter name drop not null")
     daemon = host.daemon()
@@ -109,7 +109,7 @@ def test_writes_do_not_wait_for_a_daemon_that_hangs(cmp: Cmp, host: Host, pace: 
 
 
 def test_a_writer_needs_no_right_on_omnicdc(cmp: Cmp, host: Host) -> None:
-    """P4: a role that knows of nothing but CMP's table."""
+    """P4: the writer's role has rights on CMP's table only."""
     role = pgsql.Identifier(f"omnicdc_test_writer_{os.getpid()}")
     cmp.conn.execute(pgsql.SQL("create role {}").format(role))
     try:
@@ -129,8 +129,11 @@ def test_a_writer_needs_no_right_on_omnicdc(cmp: Cmp, host: Host) -> None:
         cmp.conn.execute(pgsql.SQL("drop role {}").format(role))
 
 
-def test_a_full_disk_stops_no_write_and_heals(cmp: Cmp, small_disk: Path, pace: Pace) -> None:
-    """P4, P6: what no longer fits is held, the last good files stay whole, and room alone mends it."""
+def test_a_full_disk_stops_no_write_and_recovers(cmp: Cmp, small_disk: Path, pace: Pace) -> None:
+    """P4, P6: a registry that no longer fits is held, and its last good file stays whole.
+
+    After space is freed, the daemon publishes it automatically.
+    """
     cmp.fill(20)
     host = Host(small_disk / "host", cmp.dsn)
     host.env |= {"OMNICDC_POLL_S": "0.1", "OMNICDC_STATE_DIR": str(small_disk.parent / "state")}
@@ -145,7 +148,7 @@ def test_a_full_disk_stops_no_write_and_heals(cmp: Cmp, small_disk: Path, pace: 
         kept = host.content()
         slowest = max(timed(cmp, f"w{number}") for number in range(5))
         filler.unlink()
-        until(lambda: cmp.wait().status == "published", "room again")
+        until(lambda: cmp.wait().status == "published", "published after space is freed")
 
         assert verdict.status == "held"
         assert set(reasons) == set(NAMES)
@@ -182,7 +185,10 @@ def timed(cmp: Cmp, name: str) -> float:
 def test_a_renamed_column_holds_exactly_the_registries_that_read_it(
     cmp: Cmp, host: Host, column: str
 ) -> None:
-    """P4, P5, P6: every write succeeds; `status` and `wait` say what is held; renamed back, all heals."""
+    """P4, P5, P6: every write succeeds. `status` and `wait` report what is held.
+
+    When the column has its name again, the registries are published.
+    """
     cmp.upsert("one", github_url="https://github.com/acme/one")
     host.env["OMNICDC_POLL_S"] = "0.1"
     host.daemon()
@@ -193,22 +199,27 @@ def test_a_renamed_column_holds_exactly_the_registries_that_read_it(
         conn.execute(pgsql.SQL("insert into projects ({}) values ('two')").format(pgsql.Identifier(new)))
         conn.execute("update projects set created_at = clock_timestamp()")
     answer = host.run("wait", "--token", token)
-    said = held(host)
+    hold_reasons = held(host)
     kept = {name for name, content in host.content().items() if content == before[name]}
     cmp.conn.execute(pgsql.SQL("alter table projects rename other to {}").format(pgsql.Identifier(column)))
-    until(lambda: cmp.wait(token).status == "published", "healed")
+    until(lambda: cmp.wait(token).status == "published", "published after the rename back")
 
-    assert set(said) == READ_BY[column]
-    assert all("other" in reason or column in reason for reason in said.values())
-    assert answer.returncode == (1 if said else 0)
-    assert f'"{"held" if said else "published"}"' in answer.stdout
+    assert set(hold_reasons) == READ_BY[column]
+    assert all("other" in reason or column in reason for reason in hold_reasons.values())
+    assert answer.returncode == (1 if hold_reasons else 0)
+    assert f'"{"held" if hold_reasons else "published"}"' in answer.stdout
     assert READ_BY[column] <= {name.rsplit("/", 1)[-1] for name in kept}
     assert held(host) == {}
     assert len(host.canonical()) == len(host.projects()) == 2
 
 
-def test_a_dropped_column_holds_its_registries_until_it_is_back(cmp: Cmp, host: Host, pace: Pace) -> None:
-    """P4, P6: the others go on meanwhile; a column added anew needs its grant, so `omnicdc install`."""
+def test_a_dropped_column_holds_its_registries_until_it_is_added_again(
+    cmp: Cmp, host: Host, pace: Pace
+) -> None:
+    """P4, P6: the other registry is published meanwhile.
+
+    A column that is added again needs a grant, so `omnicdc install` is needed.
+    """
     one = cmp.upsert("one", github_url="https://github.com/acme/one")
     host.env["OMNICDC_POLL_S"] = "0.1"
     host.daemon()
@@ -219,16 +230,16 @@ def test_a_dropped_column_holds_its_registries_until_it_is_back(cmp: Cmp, host: 
         """update projects set metadata_ = '{"github_url": "https://github.com/acme/moved"}' where id = %s""",
         [one],
     )
-    until(lambda: "moved" in host.raw(REGISTRIES[2]).decode(), "the inventory goes on")
-    said = held(host)
+    until(lambda: "moved" in host.raw(REGISTRIES[2]).decode(), "the inventory is published")
+    hold_reasons = held(host)
     cmp.conn.execute("alter table projects add column status text default 'back'")
     with db.connect(cmp.dsn) as conn:
         install.install(conn, "projects", derive(scanners().values()).fields)
-    until(lambda: cmp.wait().status == "published", "healed")
+    until(lambda: cmp.wait().status == "published", "published after the installation")
 
     assert slowest < pace.allows(LONGEST_WRITE_S)
     assert verdict.status == "held"
-    assert set(said) == {CANONICAL, PROJECT}
+    assert set(hold_reasons) == {CANONICAL, PROJECT}
     assert {entry["status"] for entry in host.canonical().values()} == {"back"}
     assert {entry["github_url"] for entry in host.projects().values()} == {
         None,
@@ -237,6 +248,7 @@ def test_a_dropped_column_holds_its_registries_until_it_is_back(cmp: Cmp, host: 
 
 
 def write_without_status(cmp: Cmp) -> float:
+    """Insert and update a row. Return the seconds that both took."""
     started = time.perf_counter()
     cmp.conn.execute("insert into projects (name, key) values ('two', 'k')")
     cmp.conn.execute("update projects set key = 'l'")
@@ -244,16 +256,16 @@ def write_without_status(cmp: Cmp) -> float:
 
 
 @pytest.mark.parametrize(
-    "retyped",
+    "new_type",
     ["projects_status", *(pytest.param(it, marks=pytest.mark.campaign) for it in ("varchar(40)", "name"))],
 )
-def test_a_retyped_column_is_read_on(cmp: Cmp, host: Host, retyped: str) -> None:
-    """P4: another type of text, an enum; no write fails and the registries stay current."""
+def test_a_column_of_another_type_is_still_read(cmp: Cmp, host: Host, new_type: str) -> None:
+    """P4: the new type is an enum or another text type. No write fails. The registries stay current."""
     cmp.upsert("one")
     host.daemon()
     cmp.conn.execute("create type projects_status as enum ('active', 'paused')")
     cmp.conn.execute(
-        pgsql.SQL("alter table projects alter status type {0} using status::{0}").format(pgsql.SQL(retyped))
+        pgsql.SQL("alter table projects alter status type {0} using status::{0}").format(pgsql.SQL(new_type))
     )
     cmp.conn.execute("update projects set status = 'paused'")
     two = cmp.value("insert into projects (name, status) values ('two', 'active') returning id::text")
@@ -265,7 +277,7 @@ def test_a_retyped_column_is_read_on(cmp: Cmp, host: Host, retyped: str) -> None
 
 
 def test_a_column_that_is_no_longer_text_is_shown_as_text(cmp: Cmp, host: Host) -> None:
-    """P4, P6: the registry's readers expect text, whatever type CMP gives the column."""
+    """P4, P6: readers of the registry expect text, whatever type the column has in CMP."""
     one = cmp.upsert("one")
     host.daemon()
     cmp.conn.execute("alter table projects alter status type integer using 7")
@@ -278,10 +290,10 @@ def test_a_column_that_is_no_longer_text_is_shown_as_text(cmp: Cmp, host: Host) 
     assert host.projects()[one]["status"] == "8"
 
 
-def test_what_changed_while_a_registry_was_held_is_not_lost(cmp: Cmp, host: Host) -> None:
-    """P1, P6: healed by a change of one project, before any retry, it shows the others' changes as well.
+def test_changes_made_while_a_registry_is_held_are_published_afterwards(cmp: Cmp, host: Host) -> None:
+    """P1, P6: a change of another project ends the hold, before any retry.
 
-    The registry was brought up to date for that one project alone.
+    Regression: only that project was updated in the registry.
     """
     one, two = cmp.upsert("one"), cmp.upsert("two")
     host.env["OMNICDC_POLL_S"] = "60"

@@ -1,4 +1,4 @@
-"""P4, P5: a wait that a signal interrupts (^C, an alarm) takes nothing away from the next one."""
+"""P4, P5: a signal that interrupts a wait (^C, an alarm) does not affect the next wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from promises.test_p4_few_connections import client, connections, threads
+from promises.test_p4_few_connections import connections, new_client, threads
 from support.host import until
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ TIMES = 25
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt, but one of ours."""
+    """Like KeyboardInterrupt, but raised by these tests only."""
 
 
-class Alarm(Exception):  # noqa: N818 - as programs have them
-    """What the alarm's handler of a program may raise."""
+class Alarm(Exception):  # noqa: N818 - a usual name in programs
+    """An exception that a program's handler of an alarm may raise."""
 
 
 @contextmanager
 def alarms(kind: type[BaseException]) -> Iterator[None]:
-    """Have SIGALRM raise it."""
+    """Let SIGALRM raise this exception."""
 
-    def ring(*_signal: object) -> None:
+    def handle(*_signal: object) -> None:
         raise kind
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, handle)
     try:
         yield
     finally:
@@ -42,39 +42,39 @@ def alarms(kind: type[BaseException]) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-# Python tells of a signal that it met in a finalizer, and loses it.
+# Python only reports an exception that a signal raises in a finalizer, and then drops it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [Interrupt, Alarm])
-def test_waits_that_were_interrupted_leave_nothing_behind(
-    cmp: Cmp, host: Host, kind: type[BaseException]
-) -> None:
-    """The pool kept their requests, and gave them the next connections: soon there were none for others."""
+def test_interrupted_waits_leave_nothing_behind(cmp: Cmp, host: Host, kind: type[BaseException]) -> None:
+    """Regression: the pool kept their requests and gave them the next connections.
+
+    Soon no connection was left for other waits.
+    """
     daemon = host.daemon()
     daemon.process.send_signal(signal.SIGSTOP)
     cmp.upsert("P")
     interrupted, after = 0, set()
-    with client(host, OMNICDC_WAIT_CONNECTIONS="2") as asking:
-        asking.wait(timeout=0)
+    with new_client(host, OMNICDC_WAIT_CONNECTIONS="2") as client:
+        client.wait(timeout=0)
         with alarms(kind):
-            for time in range(TIMES):
-                signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0003 * (time % 40))
+            for number in range(TIMES):
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0003 * (number % 40))
                 try:
-                    asking.wait(timeout=1)
+                    client.wait(timeout=1)
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 except kind:
                     interrupted += 1
-                after.add(asking.wait(timeout=0)["verdict"])
-        shared = asking._lease.pool()
-        not_yet = asking.wait(timeout=0.05)
+                after.add(client.wait(timeout=0)["verdict"])
+        shared = client._lease.pool()
+        while_stopped = client.wait(timeout=0.05)
         daemon.process.send_signal(signal.SIGCONT)
-        at_last = asking.propagate_project("P")
+        afterwards = client.propagate_project("P")
 
     assert interrupted > TIMES / 2
-    assert after == {
-        "timeout"
-    }  # a connection in the middle of a pipeline was lent to the next one, and the next
-    assert not_yet["verdict"] == "timeout", not_yet
-    assert at_last["verdict"] == "published"
+    # Regression: a connection in the middle of a pipeline was given to the following waits.
+    assert after == {"timeout"}
+    assert while_stopped["verdict"] == "timeout", while_stopped
+    assert afterwards["verdict"] == "published"
     assert shared._sleepers == set()
     until(lambda: threads() == set(), "all threads have ended")
     until(lambda: connections(cmp) == 0, "all connections are closed")

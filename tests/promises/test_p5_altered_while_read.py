@@ -1,6 +1,6 @@
-"""P5, P2: CMP's rows get other values without a write while they are scanned.
+"""P5, P2: values of CMP's rows change without a write while they are scanned.
 
-Nothing mixed is published, nothing old is `published`.
+No generation mixes old and new values, and a wait for old values is not `published`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def labelled(cmp: Cmp) -> Cmp:
-    """A CMP whose statuses are an enum's labels, and two projects."""
+    """A CMP whose statuses are the labels of an enum, with two projects."""
     cmp.conn.execute(
         """create type label as enum ('active', 'frozen');
            alter table projects alter status type label using status::label"""
@@ -37,13 +37,13 @@ def rename(cmp: Cmp, old: str, new: str) -> None:
 
 
 def statuses(host: Host) -> set[str]:
-    """Return the statuses that the files show, each once."""
+    """Return the set of statuses that the files show."""
     return {str(entry["status"]) for entry in (*host.canonical().values(), *host.projects().values())}
 
 
-def during(point: str, deed: Callable[[], None]) -> Callable[[str], None]:
-    """Do something once, when the pipeline has passed a point."""
-    left = [deed]
+def during(point: str, action: Callable[[], None]) -> Callable[[str], None]:
+    """Return an observer that runs an action once, when the pipeline has passed a point."""
+    left = [action]
 
     def observe(passed: str) -> None:
         if passed == point and left:
@@ -67,7 +67,7 @@ def test_a_label_renamed_during_a_scan_is_shown_by_all_files_of_one_generation(
 
 
 def test_a_label_renamed_during_a_targeted_scan_is_shown_everywhere(labelled: Cmp, host: Host) -> None:
-    """Those that the change did not name had the old label, too."""
+    """The change names only one project. The other projects had the old label, too."""
     with opened(host) as one:
         one.publish()
         labelled.conn.execute("insert into projects (name, status) values ('apollo', 'active')")
@@ -87,13 +87,13 @@ def test_a_label_renamed_between_two_scans_is_shown_everywhere(labelled: Cmp, ho
 
 
 def test_a_label_renamed_and_renamed_back_during_a_scan_is_shown_nowhere(labelled: Cmp, host: Host) -> None:
-    """Looked at afterwards, everything is as before."""
-    rename_on = during("scanned cmp_projects", lambda: rename(labelled, "active", "live"))
-    rename_back = during("scanned project", lambda: rename(labelled, "live", "active"))
+    """After the scan, everything is as before it."""
+    rename_to_live = during("scanned cmp_projects", lambda: rename(labelled, "active", "live"))
+    rename_to_active = during("scanned project", lambda: rename(labelled, "live", "active"))
 
     def observe(point: str) -> None:
-        rename_on(point)
-        rename_back(point)
+        rename_to_live(point)
+        rename_to_active(point)
 
     with opened(host) as one:
         run_once(one.conn, one.state, observe)
@@ -101,7 +101,7 @@ def test_a_label_renamed_and_renamed_back_during_a_scan_is_shown_nowhere(labelle
     assert statuses(host) == {"active"}
 
 
-def test_nothing_is_published_while_the_labels_alter_again_and_again(labelled: Cmp, host: Host) -> None:
+def test_nothing_is_published_while_the_labels_change_in_every_scan(labelled: Cmp, host: Host) -> None:
     names = iter(range(100))
     last = ["active"]
 
@@ -121,23 +121,23 @@ def test_nothing_is_published_while_the_labels_alter_again_and_again(labelled: C
     assert statuses(host) == {last[0]}
 
 
-def test_published_is_not_said_before_the_files_show_the_new_label(labelled: Cmp, host: Host) -> None:
+def test_a_wait_is_not_published_before_the_files_show_the_new_label(labelled: Cmp, host: Host) -> None:
     with opened(host) as one:
         one.publish()
         before = labelled.wait().status
         rename(labelled, "active", "live")
         renamed = labelled.wait(timeout_s=0.0).status
         one.keep_house()
-        looked = labelled.wait(timeout_s=0.0).status
+        after_periodic_tasks = labelled.wait(timeout_s=0.0).status
         one.publish()
         after = labelled.wait().status
 
-    assert (before, renamed, looked, after) == ("published", "timeout", "timeout", "published")
+    assert (before, renamed, after_periodic_tasks, after) == ("published", "timeout", "timeout", "published")
     assert statuses(host) == {"live"}
 
 
 def test_a_capture_that_breaks_during_a_scan_is_reported_at_once(cmp: Cmp, host: Host) -> None:
-    """It was noticed, and only reported at the next heartbeat, up to a minute later."""
+    """Regression: it was noticed, but reported only at the next heartbeat, up to a minute later."""
     cmp.upsert("apollo")
 
     def disable() -> None:

@@ -1,6 +1,6 @@
 """P5: `propagation` waits for what its block committed, or refuses before the block runs.
 
-It does so through any driver and in any mode.
+This holds for every driver and every mode.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 INSERT = "insert into projects (name) values ('apollo')"
 
 Opened = tuple[Any, Callable[[str], Any]]
-"""A connection, and what runs a statement through it."""
+"""A connection, and a function that runs a statement through it."""
 
 
 def _dbapi(conn: Any) -> Opened:  # noqa: ANN401 - any driver's
@@ -57,7 +57,7 @@ def _psycopg2_dicts(cmp: Cmp) -> Opened:
 
 
 def _pg8000(cmp: Cmp, *, autocommit: bool = False) -> Opened:
-    """Its cursors are no context managers in older releases, and its errors carry a dict."""
+    """In older releases its cursors are not context managers. Its errors carry a dict."""
     pg8000 = pytest.importorskip("pg8000.dbapi")
     given = psycopg.conninfo.conninfo_to_dict(cmp.dsn)
     socket = f"{given['host']}/.s.PGSQL.{given.get('port', 5432)}"
@@ -87,8 +87,8 @@ def _session(cmp: Cmp, **options: Any) -> Opened:  # noqa: ANN401 - as above
     return session, lambda statement: session.connection().exec_driver_sql(statement)
 
 
-class Anything:
-    """A row factory that is particular about what it gets."""
+class NamedRow:
+    """A class for rows with one column, `name`."""
 
     def __init__(self, *, name: str) -> None:
         self.name = name
@@ -105,7 +105,7 @@ DRIVERS: dict[str, Callable[[Cmp], Opened]] = {
 ROWS: dict[str, Callable[[Cmp], Opened]] = {
     "psycopg dict_row": lambda cmp: _psycopg(cmp, row_factory=dict_row),
     "psycopg scalar_row": lambda cmp: _psycopg(cmp, row_factory=scalar_row),
-    "psycopg class_row": lambda cmp: _psycopg(cmp, row_factory=class_row(Anything)),
+    "psycopg class_row": lambda cmp: _psycopg(cmp, row_factory=class_row(NamedRow)),
     "psycopg2 RealDictCursor": _psycopg2_dicts,
 }
 AUTOCOMMIT: dict[str, Callable[[Cmp], Opened]] = {
@@ -114,7 +114,7 @@ AUTOCOMMIT: dict[str, Callable[[Cmp], Opened]] = {
     "SQLAlchemy Core": lambda cmp: _core(cmp, isolation_level="AUTOCOMMIT"),
     "SQLAlchemy Session": lambda cmp: _session(cmp, isolation_level="AUTOCOMMIT"),
 }
-by_hand = pytest.mark.parametrize("opening", every(2, DRIVERS))
+each_driver = pytest.mark.parametrize("opening", every(2, DRIVERS))
 
 
 @pytest.fixture
@@ -128,16 +128,16 @@ def opened(cmp: Cmp, request: pytest.FixtureRequest) -> Iterator[Opened]:
 
 @pytest.fixture
 def client(cmp: Cmp, host: Host) -> GenesisClient:
-    """A client beside a CMP whose registry host is down: it answers at once, with the transaction's fate."""
+    """A client of a CMP whose registry host is down. A wait answers at once how the transaction ended."""
     del cmp
     return GenesisClient(config=host.config(), timeout=0)
 
 
 @pytest.mark.parametrize("opening", every(2, [*DRIVERS, *ROWS]))
-def test_exactly_this_transaction_is_waited_for(
+def test_a_propagation_waits_for_exactly_its_transaction(
     cmp: Cmp, opened: Opened, client: GenesisClient, opening: str
 ) -> None:
-    """And a block that raises leaves nothing, and is not waited for."""
+    """A block that raises an exception is rolled back, and is not waited for."""
     del opening
     conn, run = opened
 
@@ -159,11 +159,11 @@ def test_exactly_this_transaction_is_waited_for(
     assert not outcomes[0].result
 
 
-@by_hand
-def test_a_block_that_swallows_an_error_of_postgresql_is_told_that_it_was_rolled_back(
+@each_driver
+def test_a_block_that_ignores_a_database_error_is_reported_as_rolled_back(
     cmp: Cmp, opened: Opened, client: GenesisClient, opening: str
 ) -> None:
-    """The commit of a transaction that has failed rolls it back, in most drivers without a word."""
+    """The commit of a failed transaction rolls it back. Most drivers do not report that."""
     conn, run = opened
 
     def swallow() -> Propagation:
@@ -183,10 +183,10 @@ def test_a_block_that_swallows_an_error_of_postgresql_is_told_that_it_was_rolled
 
 
 @pytest.mark.parametrize("opening", every(2, [name for name in DRIVERS if name != "psycopg autocommit"]))
-def test_a_block_that_commits_by_itself_waits_for_everything_committed(
+def test_a_block_with_its_own_commits_waits_for_everything_committed(
     cmp: Cmp, host: Host, opened: Opened, client: GenesisClient, opening: str
 ) -> None:
-    """It answered `nothing_to_do` for the transaction that it had begun in, or for the one after."""
+    """Regression: it answered `nothing_to_do` for the transaction at its begin, or for the one after."""
     del opening
     conn, run = opened
     with client.propagation(conn) as propagation:
@@ -200,8 +200,10 @@ def test_a_block_that_commits_by_itself_waits_for_everything_committed(
     del host
 
 
-def test_a_block_that_rolls_back_by_itself_is_told(cmp: Cmp, host: Host, client: GenesisClient) -> None:
-    """Another transaction at the end was taken for a commit of the block's own."""
+def test_a_block_with_its_own_rollback_is_reported_as_rolled_back(
+    cmp: Cmp, host: Host, client: GenesisClient
+) -> None:
+    """Regression: a different transaction at the end was treated as a commit by the block."""
     host.daemon()
     conn, run = _psycopg(cmp)
     with client.propagation(conn) as propagation:
@@ -212,13 +214,13 @@ def test_a_block_that_rolls_back_by_itself_is_told(cmp: Cmp, host: Host, client:
     assert (propagation.result["success"], propagation.result["verdict"]) == (False, "rolled_back")
 
 
-@by_hand
-def test_a_question_costs_nothing_of_what_was_written_before(
+@each_driver
+def test_a_failed_request_for_the_token_keeps_earlier_writes(
     cmp: Cmp, opened: Opened, client: GenesisClient, opening: str
 ) -> None:
-    """EXECUTE on the function that tells the id is revoked.
+    """The role may not execute the function that returns the transaction id.
 
-    The caller's transaction goes on, and it commits.
+    The transaction of the caller continues, and commits.
     """
     conn, run = opened
     role = f"no_ids_{os.getpid()}"
@@ -248,7 +250,7 @@ def test_a_question_costs_nothing_of_what_was_written_before(
 def test_autocommit_is_refused_before_anything_is_written(
     cmp: Cmp, client: GenesisClient, opening: str
 ) -> None:
-    """It answered `success: True, nothing_to_do` while the file lacked the row."""
+    """Regression: it answered `success: True, nothing_to_do` while the file lacked the row."""
     conn, run = AUTOCOMMIT[opening](cmp)
     with pytest.raises(ConfigError, match="autocommit"), client.propagation(conn):
         run(INSERT)
@@ -262,10 +264,10 @@ def test_autocommit_is_refused_before_anything_is_written(
     assert len(cmp.log()) == 1
 
 
-def test_what_ends_elsewhere_and_what_is_no_connection_is_refused(cmp: Cmp, client: GenesisClient) -> None:
-    """psycopg in autocommit mode, inside a transaction of the caller's; a token outside any; a cursor.
+def test_unusable_connections_are_refused(cmp: Cmp, client: GenesisClient) -> None:
+    """psycopg in autocommit mode, in a transaction of the caller and outside of any transaction.
 
-    Nothing.
+    Objects that are not a connection are refused as well: None, a text, a cursor.
     """
     with cmp.connect() as conn:
         with (
@@ -284,15 +286,15 @@ def test_what_ends_elsewhere_and_what_is_no_connection_is_refused(cmp: Cmp, clie
 
 
 def test_an_asynchronous_connection_is_refused(cmp: Cmp, client: GenesisClient) -> None:
-    async def ask() -> None:
+    async def request_token() -> None:
         async with await psycopg.AsyncConnection.connect(cmp.dsn) as conn:
             with pytest.raises(ConfigError, match="asynchronous"):
                 client.token(conn)
 
-    asyncio.run(ask())
+    asyncio.run(request_token())
 
 
-def test_a_transaction_that_has_failed_is_refused_and_left_as_it_is(cmp: Cmp, client: GenesisClient) -> None:
+def test_a_failed_transaction_is_refused_and_can_be_rolled_back(cmp: Cmp, client: GenesisClient) -> None:
     with psycopg.connect(cmp.dsn) as conn:
         with pytest.raises(psycopg.errors.DivisionByZero):
             conn.execute("select 1 / 0")
@@ -305,8 +307,8 @@ def test_a_transaction_that_has_failed_is_refused_and_left_as_it_is(cmp: Cmp, cl
     assert propagation.result["token"] == propagation.token
 
 
-def test_savepoints_of_the_block_are_its_own_business(cmp: Cmp, client: GenesisClient) -> None:
-    """psycopg's nested transactions, and SQLAlchemy's begin_nested."""
+def test_a_block_with_savepoints_has_the_token_of_its_transaction(cmp: Cmp, client: GenesisClient) -> None:
+    """The savepoints are psycopg's nested transactions, and SQLAlchemy's begin_nested."""
     with psycopg.connect(cmp.dsn) as conn, client.propagation(conn) as plain:
         with conn.transaction():
             conn.execute(INSERT)
@@ -323,7 +325,7 @@ def test_savepoints_of_the_block_are_its_own_business(cmp: Cmp, client: GenesisC
 
 
 def test_a_prepared_transaction_is_waited_for_by_its_token(cmp: Cmp, client: GenesisClient) -> None:
-    """Two-phase commit: it is open until COMMIT PREPARED."""
+    """With a two-phase commit, the transaction is open until COMMIT PREPARED."""
     with psycopg.connect(cmp.dsn) as conn:
         conn.tpc_begin(conn.xid(1, f"client-{cmp.conn.info.dbname}", "b"))
         conn.execute(INSERT)

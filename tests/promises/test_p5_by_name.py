@@ -1,32 +1,33 @@
-"""P5: whoever waits by name waits for everything committed so far.
+"""P5: a wait by name waits for everything committed so far.
 
-The verdict concerns the projects named.
+Its verdict concerns the named projects only.
 """
 
 from __future__ import annotations
 
 import json
 import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.external_changes import file_instead
-from support.host import CANONICAL, INVENTORY, Daemon, Host
+from support.host import CANONICAL, INVENTORY, Host
 
 from omnicdc.clients import GenesisClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from support.cmp import Cmp
 
 
 def client(host: Host, timeout_s: float) -> GenesisClient:
+    """Return a client of this host."""
     return GenesisClient(config=host.config(), timeout=timeout_s)
 
 
 def command(host: Host, name: str, timeout_s: float) -> dict[str, Any]:
+    """Run `omnicdc wait --project`. Return its answer with the keys of a client's answer."""
     answer: dict[str, Any] = host.ask("wait", "--project", name, "--timeout", str(timeout_s))
     return answer | {"registries_updated": answer["registries"]}
 
@@ -39,23 +40,13 @@ WAYS: dict[str, Callable[[Host, float], Mapping[str, Any]]] = {
 }
 
 
-@contextmanager
-def stopped(daemon: Daemon) -> Iterator[None]:
-    """Have a daemon stand still for a while."""
-    daemon.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        daemon.process.send_signal(signal.SIGCONT)
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_a_transaction_with_a_lower_id_that_commits_later_is_waited_for(
     cmp: Cmp, host: Host, way: str
 ) -> None:
-    """T1 takes its id and stays open, T2 changes P and is published, T1 changes P and commits.
+    """T1 gets its id and stays open, T2 changes P and is published, T1 changes P and commits.
 
-    `published` came at once.
+    Regression: the answer was `published` at once.
     """
     ask = WAYS[way]
     project = cmp.upsert("P", key="key-of-p")
@@ -67,17 +58,20 @@ def test_a_transaction_with_a_lower_id_that_commits_later_is_waited_for(
         cmp.arrived(t2)
         daemon.process.send_signal(signal.SIGSTOP)
         early.execute("update projects set status = 'by T1' where name = 'P'")
-    not_yet = ask(host, 0.2)
+    while_stopped = ask(host, 0.2)
     daemon.process.send_signal(signal.SIGCONT)
-    at_last = ask(host, 20)
+    afterwards = ask(host, 20)
 
-    assert not_yet["verdict"] == "timeout"
-    assert at_last["verdict"] == "published"
+    assert while_stopped["verdict"] == "timeout"
+    assert afterwards["verdict"] == "published"
     assert host.canonical()[project]["status"] == "by T1"
 
 
-def test_the_generation_told_is_the_one_that_first_held_the_newest_change(cmp: Cmp, host: Host) -> None:
-    """By commit, and not by transaction id; what others changed later does not count."""
+def test_the_answer_names_the_generation_that_first_held_the_newest_change(cmp: Cmp, host: Host) -> None:
+    """The newest change is the one committed last, not the one with the highest transaction id.
+
+    Later changes of other projects do not count.
+    """
     host.daemon()
     cmp.upsert("P", github_url="https://github.com/acme/p")
     cmp.upsert("Q")
@@ -99,7 +93,7 @@ def test_the_generation_told_is_the_one_that_first_held_the_newest_change(cmp: C
     assert "repo_inventory.json" in answer["registries_updated"]
 
 
-def test_a_barrier_tells_the_generation_that_completed_it(cmp: Cmp, host: Host) -> None:
+def test_a_barrier_names_the_generation_that_completed_it(cmp: Cmp, host: Host) -> None:
     """The transaction with the highest id is not the one that was published last."""
     host.daemon()
     with cmp.transaction() as (early, t1):
@@ -111,24 +105,22 @@ def test_a_barrier_tells_the_generation_that_completed_it(cmp: Cmp, host: Host) 
     assert cmp.arrived().generation == last.generation
 
 
-def test_only_what_concerns_the_projects_named_is_quarantined(cmp: Cmp, host: Host) -> None:
+def test_only_a_wait_for_the_quarantined_project_is_quarantined(cmp: Cmp, host: Host) -> None:
+    """A wait without a name concerns all projects."""
     cmp.conn.execute("alter table projects alter name drop not null")
     cmp.conn.execute("insert into projects (key) values ('nameless')")
     cmp.upsert("P")
     host.daemon()
-    asking = client(host, 20)
+    genesis = client(host, 20)
 
-    assert asking.propagate_project("P")["verdict"] == "published"
-    assert asking.propagate_project("nameless")["verdict"] == "quarantined"
-    assert asking.propagate_batch(["P", "nameless"])["verdict"] == "quarantined"
-    assert asking.propagate_project(None)["verdict"] == "quarantined"
+    assert genesis.propagate_project("P")["verdict"] == "published"
+    assert genesis.propagate_project("nameless")["verdict"] == "quarantined"
+    assert genesis.propagate_batch(["P", "nameless"])["verdict"] == "quarantined"
+    assert genesis.propagate_project(None)["verdict"] == "quarantined"
 
 
-def test_only_what_concerns_the_projects_named_is_held(cmp: Cmp, host: Host) -> None:
-    """An earlier change of P counts if the held registry lacks it.
-
-    P's last change does not concern that registry.
-    """
+def test_only_a_wait_for_a_project_with_a_held_change_is_held(cmp: Cmp, host: Host) -> None:
+    """The held registry lacks an earlier change of P. The last change of P does not affect that registry."""
     for name in ("P", "Q"):
         cmp.upsert(name, github_url=f"https://github.com/acme/{name}")
     host.daemon()
@@ -140,9 +132,9 @@ def test_only_what_concerns_the_projects_named_is_held(cmp: Cmp, host: Host) -> 
     for name in ("P", "Q"):
         cmp.conn.execute("update projects set status = 'paused' where name = %s", [name])
     cmp.wait()
-    asking = client(host, 20)
+    genesis = client(host, 20)
 
-    assert asking.propagate_project("P")["verdict"] == "held"
-    assert asking.propagate_project("Q")["verdict"] == "published"
-    assert asking.propagate_batch(["Q", "P"])["verdict"] == "held"
+    assert genesis.propagate_project("P")["verdict"] == "held"
+    assert genesis.propagate_project("Q")["verdict"] == "published"
+    assert genesis.propagate_batch(["Q", "P"])["verdict"] == "held"
     assert json.loads(host.raw(CANONICAL))["count"] == 2

@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-CERTAIN = ("published", "nothing_to_do")
+SUCCESS = ("published", "nothing_to_do")
 
 
 def ask(host: Host, *arguments: str) -> tuple[str, int, dict[str, Any]]:
-    """Run `omnicdc wait --json`; returns verdict, exit status and the whole answer."""
+    """Run `omnicdc wait --json`. Return the verdict, the exit status and the whole answer."""
     done = host.run("wait", "--json", *arguments)
     answer = json.loads(done.stdout)
     return answer["verdict"], done.returncode, answer
 
 
 def write(cmp: Cmp, name: str = "one", **metadata: str) -> str:
-    """Insert a project; returns the token."""
+    """Insert a project. Return the token."""
     with cmp.transaction() as (conn, token):
         cmp.upsert(name, conn=conn, **metadata)
     return token
 
 
 def obstruct(host: Host, registry: str) -> None:
-    """Put a file in the place of a registry's directory, so that not even root can write there."""
+    """Replace the directory of a registry by a file, so that even root cannot write there."""
     file_instead((host.root / registry).parent)
 
 
 def test_published(cmp: Cmp, host: Host) -> None:
-    """P5: with a token and without; the answer names generation, files and milliseconds."""
+    """P5: with a token, as a barrier and by name. The answer names generation, files and milliseconds."""
     host.daemon()
     token = write(cmp)
     with_token = ask(host, "--token", token)
@@ -63,28 +63,28 @@ def test_published(cmp: Cmp, host: Host) -> None:
     assert 0 < with_token[2]["milliseconds"] < DEADLINE_S * 1000
 
 
-def test_published_by_a_daemon_that_comes_later(cmp: Cmp, host: Host) -> None:
-    """P5: who begins to wait while the daemon restarts gets an answer, and not a refusal."""
+def test_published_by_a_daemon_that_starts_later(cmp: Cmp, host: Host) -> None:
+    """P5: a wait that begins while the daemon restarts gets an answer, and no error."""
     host.daemon().kill()
     token = write(cmp)
     found: list[tuple[str, int, dict[str, Any]]] = []
-    asking = threading.Thread(target=lambda: found.append(ask(host, "--token", token)))
-    asking.start()
+    waiter = threading.Thread(target=lambda: found.append(ask(host, "--token", token)))
+    waiter.start()
     host.daemon()
-    asking.join()
+    waiter.join()
 
     assert found[0][:2] == ("published", 0)
 
 
 def test_nothing_to_do(cmp: Cmp, host: Host) -> None:
-    """P5: a transaction that changed nothing watched, and a barrier where nothing ever changed."""
+    """P5: a transaction without a watched change, and a barrier before any change."""
     host.daemon()
     empty = ask(host)
     write(cmp)
     with cmp.transaction() as (conn, token):
         conn.execute("update projects set description = 'x', updated_at = clock_timestamp()")
 
-    assert empty[0] in CERTAIN
+    assert empty[0] in SUCCESS
     assert ask(host, "--token", token)[:2] == ("nothing_to_do", 0)
 
 
@@ -98,7 +98,7 @@ def test_rolled_back(cmp: Cmp, host: Host) -> None:
 
 
 def test_held_by_the_guard(cmp: Cmp, host: Host) -> None:
-    """P5: by token and by barrier, with the way out; and no longer once it was accepted."""
+    """P5: by token and as a barrier. The hint names `omnicdc accept`, and afterwards it is published."""
     cmp.fill(20)
     host.daemon()
     with cmp.transaction() as (conn, token):
@@ -124,8 +124,8 @@ def test_held_by_a_file_that_cannot_be_written(cmp: Cmp, host: Host) -> None:
     assert answer[2]["hint"]
 
 
-def test_a_barrier_is_held_as_long_as_any_file_lacks_anything(cmp: Cmp, host: Host) -> None:
-    """P5: the newest change does not concern the registry that is held, an earlier one does."""
+def test_a_barrier_is_held_while_any_file_lacks_a_change(cmp: Cmp, host: Host) -> None:
+    """P5: the newest change does not affect the held registry, but an earlier change does."""
     write(cmp, github_url="https://github.com/acme/one")
     host.daemon()
     obstruct(host, INVENTORY)
@@ -141,7 +141,7 @@ def test_a_barrier_is_held_as_long_as_any_file_lacks_anything(cmp: Cmp, host: Ho
 
 
 def test_quarantined(cmp: Cmp, host: Host) -> None:
-    """P5: which project, from which registry, why; not for a transaction that has nothing to do with it."""
+    """P5: the answer names project, registry and reason. A transaction of another project is published."""
     cmp.conn.execute("alter table projects alter name drop not null")
     host.daemon()
     with cmp.transaction() as (conn, bad):
@@ -157,8 +157,8 @@ def test_quarantined(cmp: Cmp, host: Host) -> None:
     assert ask(host, "--token", good)[:2] == ("published", 0)
 
 
-def test_a_barrier_says_what_is_quarantined(cmp: Cmp, host: Host) -> None:
-    """P5: "everything committed so far" includes the project that is not in the file."""
+def test_a_barrier_includes_quarantined_projects(cmp: Cmp, host: Host) -> None:
+    """P5: "everything committed so far" includes a project that is not in the file."""
     cmp.conn.execute("alter table projects alter name drop not null")
     host.daemon()
     cmp.conn.execute("insert into projects (key) values ('nameless')")
@@ -166,11 +166,8 @@ def test_a_barrier_says_what_is_quarantined(cmp: Cmp, host: Host) -> None:
     assert ask(host)[:2] == ("quarantined", 1)
 
 
-def test_a_token_that_names_no_project_means_all_of_them(cmp: Cmp, host: Host) -> None:
-    """P5: a rebuild concerns the quarantined project as well.
-
-    So does a truncate, and a row whose id cannot be read.
-    """
+def test_a_token_without_a_project_concerns_all_projects(cmp: Cmp, host: Host) -> None:
+    """P5: a rebuild names no project, so it concerns the quarantined project as well."""
     cmp.conn.execute("alter table projects alter name drop not null")
     cmp.conn.execute("insert into projects (key) values ('nameless')")
     host.daemon()
@@ -181,7 +178,7 @@ def test_a_token_that_names_no_project_means_all_of_them(cmp: Cmp, host: Host) -
 
 
 def test_no_consumer(cmp: Cmp, host: Host) -> None:
-    """P5: none ever, none any more; said soon, and not after the time-out."""
+    """P5: no consumer ever ran, or none runs any more. The wait ends before its time-out."""
     with db.connect(cmp.dsn) as conn:
         never = waits.wait(conn, write(cmp), timeout_s=20, stop=Stop(), grace_s=0.1)
     daemon = host.daemon()
@@ -206,7 +203,7 @@ def test_no_consumer(cmp: Cmp, host: Host) -> None:
     ),
 )
 def test_capture_broken(cmp: Cmp, host: Host, damage: str) -> None:
-    """P5: by token and by barrier: what is not noted cannot be waited for, and is not called published."""
+    """P5: by token and as a barrier. A change that is not logged is not reported as published."""
     host.daemon()
     cmp.conn.execute(damage)
     token = write(cmp)
@@ -218,7 +215,7 @@ def test_capture_broken(cmp: Cmp, host: Host, damage: str) -> None:
 
 
 def test_timeout_of_an_open_transaction(cmp: Cmp, host: Host) -> None:
-    """P5: it says at which stage: the transaction is still open."""
+    """P5: the answer names the stage: the transaction is still open."""
     host.daemon()
     with cmp.transaction() as (conn, token):
         cmp.upsert("open", conn=conn)
@@ -229,7 +226,7 @@ def test_timeout_of_an_open_transaction(cmp: Cmp, host: Host) -> None:
 
 
 def test_timeout_of_a_daemon_that_hangs(cmp: Cmp, host: Host) -> None:
-    """P5: alive and silent; it says how far behind."""
+    """P5: the daemon is connected, but stopped. The answer gives the number of unpublished changes."""
     daemon = host.daemon()
     daemon.process.send_signal(signal.SIGSTOP)
     token = write(cmp)
@@ -243,11 +240,11 @@ def test_timeout_of_a_daemon_that_hangs(cmp: Cmp, host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", every(3, ["", "x", "-1", "1.5", "99999999999999", "18446744073709551616", "1; select 1"])
+    "invalid", every(3, ["", "x", "-1", "1.5", "99999999999999", "18446744073709551616", "1; select 1"])
 )
-def test_garbage_is_no_token(cmp: Cmp, host: Host, garbage: str) -> None:
-    """P5: exit status 2 and one line; nothing that a script may take for an answer."""
-    done = host.run("wait", "--json", f"--token={garbage}")
+def test_an_invalid_token_is_refused(cmp: Cmp, host: Host, invalid: str) -> None:
+    """P5: exit status 2 and a short message. A script finds nothing on stdout."""
+    done = host.run("wait", "--json", f"--token={invalid}")
 
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) <= 4, done.stderr
@@ -255,12 +252,11 @@ def test_garbage_is_no_token(cmp: Cmp, host: Host, garbage: str) -> None:
     assert cmp.log() == []
 
 
-def test_a_commit_in_the_middle_of_the_look_is_not_called_nothing_to_do(cmp: Cmp, host: Host) -> None:
-    """P5: the transaction's end is read from the commit log, its changes in a snapshot.
+def test_a_commit_during_a_look_is_not_reported_as_nothing_to_do(cmp: Cmp, host: Host) -> None:
+    """P5: a look reads the end of the transaction from the commit log, and its changes in a snapshot.
 
-    Between the two it commits.
-
-    The snapshot is taken here before the commit, as it may be in any statement.
+    The transaction commits between the two. Here the snapshot is taken before the commit, which can happen
+    in any statement.
     """
     host.daemon()
     with db.connect(cmp.dsn) as looking, looking.transaction():
@@ -273,8 +269,8 @@ def test_a_commit_in_the_middle_of_the_look_is_not_called_nothing_to_do(cmp: Cmp
     assert verdict is None or verdict.status == "published"
 
 
-def test_who_waits_for_many_hosts_waits_for_the_slowest(cmp: Cmp, host: Host, tmp_path: Path) -> None:
-    """P5: two live consumers, one of them hangs; one of them can be named."""
+def test_a_wait_for_many_hosts_waits_for_the_slowest(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """P5: two consumers are alive, and one is stopped. A wait can also name one consumer."""
     host.daemon()
     other = Host(tmp_path / "other", cmp.dsn)
     try:

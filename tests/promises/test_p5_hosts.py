@@ -1,6 +1,6 @@
-"""P5: an answer names the hosts that it says nothing of.
+"""P5: an answer names the hosts that it does not include.
 
-A host that is stopped, or behind, is not called healthy.
+A host that is stopped, or behind, is not reported as healthy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-HOST: dict[str, Any] = {
+CONSUMER: dict[str, Any] = {
     "name": "host", "host": "h", "alive": True, "behind": 1, "lag_s": 0.0, "heartbeat_age_s": 1.0
 }  # fmt: skip
 
@@ -38,31 +38,33 @@ def other(cmp: Cmp, tmp_path: Path) -> Iterator[Host]:
 
 
 def test_a_host_that_is_down_is_named_and_not_waited_for(cmp: Cmp, host: Host, other: Host) -> None:
-    """By token, by name and by barrier; the command and the client; with all hosts, it is no success."""
+    """By name and as a barrier, with the client and the command.
+
+    A wait for all hosts does not succeed.
+    """
     host.daemon()
     other.daemon().kill()
     cmp.upsert("P")
     client = GenesisClient(config=host.config(), timeout=20)
     answers = [client.propagate_project("P"), client.propagate_project(None), host.ask("wait")]
-    insisting = host.run("wait", "--all-hosts", "--timeout", "0.2")
-    everywhere = client.propagate_project("P", all_hosts=True)
+    command = host.run("wait", "--all-hosts", "--timeout", "0.2")
+    client_answer = client.propagate_project("P", all_hosts=True)
     alone = host.ask("wait", "--consumer", "host")
     other.daemon()
-    together = client.propagate_project("P", all_hosts=True)
+    both_alive = client.propagate_project("P", all_hosts=True)
 
     assert [(it["verdict"], it["left_out"]) for it in answers] == [("published", ["other"])] * 3
-    assert insisting.returncode == 3
-    assert (everywhere["success"], everywhere["verdict"]) == (False, "no_consumer")
-    assert everywhere["left_out"] == ["other"]
-    assert "alive on other" in everywhere["detail"]
+    assert command.returncode == 3
+    assert (client_answer["success"], client_answer["verdict"]) == (False, "no_consumer")
+    assert client_answer["left_out"] == ["other"]
+    assert "alive on other" in client_answer["detail"]
     assert alone["left_out"] == []
-    assert (together["verdict"], together["left_out"]) == ("published", [])
-    assert set(together["consumers"]) == {"host", "other"}
+    assert (both_alive["verdict"], both_alive["left_out"]) == ("published", [])
+    assert set(both_alive["consumers"]) == {"host", "other"}
 
 
-def test_a_host_that_is_silent_for_longer_than_its_limit_is_not_expected(
-    cmp: Cmp, host: Host, other: Host
-) -> None:
+def test_a_host_that_was_silent_for_too_long_is_not_waited_for(cmp: Cmp, host: Host, other: Host) -> None:
+    """Its last heartbeat is older than the consumer expiry."""
     host.daemon()
     other.daemon().kill()
     cmp.conn.execute(
@@ -74,9 +76,9 @@ def test_a_host_that_is_silent_for_longer_than_its_limit_is_not_expected(
     assert (verdict.status, verdict.left_out) == ("published", ())
 
 
-def test_a_name_that_no_consumer_ever_had_is_told_at_once(cmp: Cmp, host: Host) -> None:
-    """It was waited for, two seconds, and then called down."""
-    nobody = host.run("wait", "--consumer", "host")
+def test_an_unknown_consumer_name_is_refused(cmp: Cmp, host: Host) -> None:
+    """Regression: the wait took two seconds, and then reported that the consumer is down."""
+    before_any = host.run("wait", "--consumer", "host")
     cmp.upsert("P")
     host.once()
     typo = host.run("wait", "--consumer", "hots")
@@ -84,14 +86,17 @@ def test_a_name_that_no_consumer_ever_had_is_told_at_once(cmp: Cmp, host: Host) 
     with db.connect(cmp.dsn) as conn, pytest.raises(ConfigError, match="ever been named 'hots'"):
         waits.wait(conn, timeout_s=20, stop=Stop(), consumer="hots")
 
-    assert (nobody.returncode, typo.returncode, both.returncode) == (2, 2, 2)
-    assert "none has ever run here" in nobody.stderr
+    assert (before_any.returncode, typo.returncode, both.returncode) == (2, 2, 2)
+    assert "none has ever run here" in before_any.stderr
     assert "did you mean host?" in typo.stderr
     assert (typo.stdout, typo.stderr.count("\n")) == ("", 1)
 
 
 def test_a_daemon_that_was_stopped_for_three_minutes_is_unhealthy(cmp: Cmp, host: Host) -> None:
-    """It was called healthy, 186 s behind. The minutes are in the rows: nobody waits for them here."""
+    """Regression: it was reported as healthy, with a lag of 186 s.
+
+    The test changes the times in the rows instead of waiting.
+    """
     daemon = host.daemon()
     daemon.process.send_signal(signal.SIGSTOP)
     try:
@@ -117,7 +122,7 @@ def test_a_daemon_that_was_stopped_for_three_minutes_is_unhealthy(cmp: Cmp, host
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("row", "fault"),
     [
         ({}, None),
         ({"lag_s": None, "behind": 0}, None),
@@ -126,11 +131,11 @@ def test_a_daemon_that_was_stopped_for_three_minutes_is_unhealthy(cmp: Cmp, host
         ({"lag_s": 91.0, "heartbeat_age_s": 500.0}, "behind for 91 s"),
         ({"lag_s": None, "heartbeat_age_s": 149.0}, None),
         ({"lag_s": None, "heartbeat_age_s": 151.0}, "no heartbeat for 151 s"),
-        ({"lag_s": 500.0, "heartbeat_age_s": 500.0, "alive": False}, None),  # that is said already
+        ({"lag_s": 500.0, "heartbeat_age_s": 500.0, "alive": False}, None),  # `status` reports this already
     ],
 )
-def test_which_lag_is_a_fault(found: dict[str, Any], said: str | None) -> None:
-    faults = late(HOST | found, max_lag_s=90)
+def test_which_lag_is_a_fault(row: dict[str, Any], fault: str | None) -> None:
+    faults = late(CONSUMER | row, max_lag_s=90)
 
-    assert len(faults) == (said is not None)
-    assert said is None or said in faults[0]
+    assert len(faults) == (fault is not None)
+    assert fault is None or fault in faults[0]

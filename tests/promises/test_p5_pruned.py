@@ -1,6 +1,6 @@
-"""P5: what the log or the history no longer holds cannot be known.
+"""P5: transactions that are pruned from the log or the history can no longer be looked up.
 
-It is never called published because of that.
+They are never reported as published only because they are missing there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from omnicdc.delivery.verdict import Verdict
 
-OLD = {
+MAKE_OLD = {
     "history": """update omnicdc.history h set at = clock_timestamp() - interval '30 days'
                    where h.id < (select max(n.id) from omnicdc.history n)""",
     "log": "update omnicdc.change set at = clock_timestamp() - interval '30 days'",
@@ -34,14 +34,14 @@ OLD = {
 def after_pruning(
     cmp: Cmp, pruned: tuple[str, ...], *tokens: str | None, named: Sequence[str] = ()
 ) -> list[Verdict | None]:
-    """Return the verdicts after the log, or the history but for its newest generation, was pruned.
+    """Prune the log, the history except its newest generation, or both. Return the verdicts.
 
-    Of transactions, and of the projects `named`, each by itself. All of it happens in one transaction, which
-    is rolled back.
+    There is a verdict for each token, and for each project in `named`. Everything happens in one transaction,
+    which is rolled back.
     """
     with db.connect(cmp.dsn) as conn, conn.transaction(force_rollback=True):
         for table in pruned:
-            conn.execute(OLD[table].encode())
+            conn.execute(MAKE_OLD[table].encode())
         conn.execute("select omnicdc.prune('7 days', '1 day')")
         barrier = db.fetch_one(conn, "snapshot")["snapshot"]
         goals = [waits.Goal(token, barrier) for token in tokens]
@@ -55,7 +55,7 @@ def after_pruning(
 
 
 def statuses(cmp: Cmp, *tokens: str, named: Sequence[str] = ()) -> dict[tuple[str, ...], list[str | None]]:
-    """Return the verdicts after each kind of pruning."""
+    """Return the statuses after each kind of pruning."""
     kinds: tuple[tuple[str, ...], ...] = ((), ("history",), ("log",), ("history", "log"))
     return {
         kind: [it.status if it else None for it in after_pruning(cmp, kind, *tokens, named=named)]
@@ -69,12 +69,12 @@ def write(cmp: Cmp, statement: str) -> str:
     return token
 
 
-def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_withheld(
+def test_a_pruned_transaction_is_published_only_if_nothing_is_held_or_quarantined(
     cmp: Cmp, host: Host
 ) -> None:
-    """The oldest generation that was left was taken for the first that showed it.
+    """Regression: the oldest generation left was treated as the first one that holds the transaction.
 
-    Without its rows, no project was its own.
+    Without its rows in the log, the transaction seemed to concern no project.
     """
     cmp.conn.execute("alter table projects alter name drop not null")
     host.daemon()
@@ -84,7 +84,7 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
     cmp.wait(bad)
     cmp.arrived(write(cmp, "update projects set status = 'later' where name = 'fine'"))
     quarantined = statuses(cmp, bad, fine)
-    [why] = after_pruning(cmp, ("log",), fine)
+    [unlogged] = after_pruning(cmp, ("log",), fine)
     cmp.conn.execute("update projects set name = 'named' where name is null")
     cmp.arrived()
     named = statuses(cmp, bad, fine)
@@ -106,8 +106,8 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
         ("log",): ["quarantined", "quarantined"],
         ("history", "log"): ["quarantined", "quarantined"],
     }
-    assert why
-    assert "the log no longer holds what transaction" in why.detail
+    assert unlogged
+    assert "the log no longer holds what transaction" in unlogged.detail
     assert set(map(tuple, named.values())) == {("published", "published")}
     assert behind == {
         (): ["held", "published", "published"],
@@ -124,30 +124,30 @@ def test_a_transaction_of_before_the_pruning_is_published_only_if_nothing_is_wit
 
 
 def test_a_generation_is_named_only_if_it_is_known_to_be_the_first(cmp: Cmp, host: Host) -> None:
-    """Of a consumer whose history begins with its first start it is.
+    """It is known if the consumer's history begins with its first start.
 
-    Of one whose history was pruned it is not.
+    It is not known after the history was pruned.
     """
     before = write(cmp, "insert into projects (name) values ('before the first start')")
     host.daemon()
     cmp.arrived()
     [known, barrier] = after_pruning(cmp, (), before, None)
     cmp.arrived(write(cmp, "update projects set status = 'later'"))
-    [forgotten, everything] = after_pruning(cmp, ("history", "log"), before, None)
+    [pruned, pruned_barrier] = after_pruning(cmp, ("history", "log"), before, None)
 
     assert known
     assert barrier
-    assert forgotten
-    assert everything
+    assert pruned
+    assert pruned_barrier
     assert (known.generation, barrier.generation) == (1, 1)
-    assert (forgotten.status, forgotten.generation, forgotten.registries) == ("published", None, ())
-    assert (everything.status, everything.generation) == ("published", None)
+    assert (pruned.status, pruned.generation, pruned.registries) == ("published", None, ())
+    assert (pruned_barrier.status, pruned_barrier.generation) == ("published", None)
 
 
-def test_a_transaction_whose_end_is_forgotten_is_not_called_published(cmp: Cmp) -> None:
-    """PostgreSQL knows for some hundred million transactions how each ended.
+def test_a_transaction_whose_end_is_unknown_is_refused(cmp: Cmp) -> None:
+    """PostgreSQL stores the end of some hundred million transactions only.
 
-    One from before may have been rolled back.
+    An older transaction may have been rolled back.
     """
     ancient = "100"
     assert cmp.value("select pg_xact_status(%s::text::xid8)", ancient) is None

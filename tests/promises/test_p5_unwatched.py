@@ -1,4 +1,4 @@
-"""P5: what the capture does not watch is never called published, nor that there was nothing to do."""
+"""P5: a wait for what the capture does not watch never answers `published` or `nothing_to_do`."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def faults(cmp: Cmp) -> list[str]:
         return list(status(conn)["faults"])
 
 
-def test_a_daemon_that_reads_more_than_is_watched_calls_nothing_published(bare: Cmp, tmp_path: Path) -> None:
-    """An upgraded daemon before `omnicdc install`.
+def test_waits_time_out_while_the_daemon_reads_an_unwatched_column(bare: Cmp, tmp_path: Path) -> None:
+    """The daemon was upgraded, and `omnicdc install` has not run yet.
 
-    `nothing_to_do` and `published` were said of a status that the files lacked.
+    Regression: the answers were `nothing_to_do` and `published` for a status that the files lacked.
     """
     fewer = tuple(field for field in WATCHED if field != "status")
     with db.connect(bare.dsn) as conn:
@@ -50,16 +50,19 @@ def test_a_daemon_that_reads_more_than_is_watched_calls_nothing_published(bare: 
         with bare.transaction() as (conn, token):
             conn.execute("update projects set status = 'snapshot' where id = %s", [project])
         one.publish()
-        verdicts = [bare.wait(asked, timeout_s=0) for asked in (token, None)]
-        told = faults(bare)
+        verdicts = [bare.wait(it, timeout_s=0) for it in (token, None)]
+        reported = faults(bare)
 
     assert [verdict.status for verdict in verdicts] == ["timeout", "timeout"]
     assert "does not watch status" in verdicts[1].detail
-    assert any("does not watch status" in fault and "`omnicdc install`" in fault for fault in told)
+    assert any("does not watch status" in fault and "`omnicdc install`" in fault for fault in reported)
 
 
 def test_a_column_that_becomes_virtual_breaks_the_capture(cmp: Cmp) -> None:
-    """No trigger sees what it holds; `install` refuses one, and one that came later was not noticed."""
+    """No trigger sees the value of a virtual column.
+
+    Regression: `install` refused such a column, but one that came later was not noticed.
+    """
     if cmp.conn.info.server_version < 180_000:
         pytest.skip("generated columns are stored before PostgreSQL 18")
     cmp.conn.execute(
@@ -72,8 +75,8 @@ def test_a_column_that_becomes_virtual_breaks_the_capture(cmp: Cmp) -> None:
     assert cmp.wait(timeout_s=0).status == "capture_broken"
 
 
-def test_a_partition_whose_detachment_is_pending_is_gone_from_the_files(bare: Cmp, tmp_path: Path) -> None:
-    """P1: its rows are not CMP's any more as soon as the first half of DETACH CONCURRENTLY is committed."""
+def test_a_partition_whose_detachment_is_pending_is_removed_from_the_files(bare: Cmp, tmp_path: Path) -> None:
+    """P1: after the first half of DETACH CONCURRENTLY is committed, its rows no longer belong to CMP."""
     bare.conn.execute(f"drop table projects; {PARTITIONED}".encode())
     with db.connect(bare.dsn) as conn:
         install.install(conn, "projects", WATCHED)
@@ -85,7 +88,10 @@ def test_a_partition_whose_detachment_is_pending_is_gone_from_the_files(bare: Cm
         reader.execute("begin; select from projects")
         thread = threading.Thread(target=detach, args=(detaching,))
         thread.start()
-        until(lambda: bare.value("select bool_or(inhdetachpending) from pg_inherits"), "it is pending")
+        until(
+            lambda: bare.value("select bool_or(inhdetachpending) from pg_inherits"),
+            "the detachment is pending",
+        )
         before = bare.wait(timeout_s=0)
         one.keep_house()
         one.publish()
@@ -99,6 +105,6 @@ def test_a_partition_whose_detachment_is_pending_is_gone_from_the_files(bare: Cm
 
 
 def detach(conn: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Wait, in its second half, for who reads the table."""
+    """Detach a partition. The second half waits for the readers of the table."""
     with pytest.raises(psycopg.errors.QueryCanceled):
         conn.execute("alter table projects detach partition p_lib concurrently")

@@ -1,4 +1,4 @@
-"""P7: equal content is not rewritten, not even its `generated_at`."""
+"""P7: a file with equal content is not rewritten. Even its `generated_at` stays."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ if TYPE_CHECKING:
     from support.host import Host
 
 
-def full(host: Host) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
-    """Return every file's bytes, stamp included, and its inode and time."""
+def files_with_stamps(host: Host) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
+    """Return the bytes of every file, with `generated_at`, and its inode and time."""
     return {name: host.raw(name) for name in REGISTRIES}, host.stats()
 
 
 def test_a_restart_rewrites_nothing(cmp: Cmp, host: Host) -> None:
-    """P7: stopped, killed, told to read its configuration again."""
+    """P7: the daemon is stopped, killed, and reloaded with SIGHUP."""
     cmp.fill(50)
     daemon = host.daemon()
-    before = full(host)
+    before = files_with_stamps(host)
     daemon.stop()
     daemon = host.daemon()
-    stopped = full(host)
+    stopped = files_with_stamps(host)
     daemon.kill()
     daemon = host.daemon()
-    killed = full(host)
+    killed = files_with_stamps(host)
     seen = len(daemon.events)
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for("no_change", after=seen)
 
-    assert stopped == killed == full(host) == before
+    assert stopped == killed == files_with_stamps(host) == before
 
 
-def test_running_once_twice_rewrites_nothing(cmp: Cmp, host: Host) -> None:
+def test_a_second_run_once_rewrites_nothing(cmp: Cmp, host: Host) -> None:
     cmp.fill(50)
     first = host.once()
-    before = full(host)
+    before = files_with_stamps(host)
     second = host.once()
 
     assert set(first["registries"]) == {name.rsplit("/", 1)[-1] for name in REGISTRIES}
     assert second["registries"] == []
     assert second["generation"] == first["generation"]
-    assert full(host) == before
+    assert files_with_stamps(host) == before
 
 
-def test_there_and_back_in_one_transaction_rewrites_nothing(cmp: Cmp, host: Host) -> None:
-    """P7: it is noted, published as of its snapshot, and equals what was there."""
+def test_a_change_that_one_transaction_undoes_rewrites_nothing(cmp: Cmp, host: Host) -> None:
+    """P7: it is logged and published, but the content equals the old content."""
     project = cmp.upsert("a", github_url="https://github.com/acme/a")
     host.daemon()
-    before = full(host)
+    before = files_with_stamps(host)
     with cmp.transaction() as (conn, token):
         cmp.upsert("b", id=project, conn=conn, github_url="https://github.com/acme/b")
         cmp.upsert("a", id=project, conn=conn, github_url="https://github.com/acme/a")
@@ -64,21 +64,21 @@ def test_there_and_back_in_one_transaction_rewrites_nothing(cmp: Cmp, host: Host
 
     assert verdict.status == "published"
     assert verdict.registries == ()
-    assert full(host) == before
+    assert files_with_stamps(host) == before
 
 
-def test_sweeps_and_polls_rewrite_nothing_and_say_nothing(cmp: Cmp, host: Host) -> None:
-    """P7: many of both, with a small pause between them."""
+def test_sweeps_and_polls_rewrite_nothing_and_log_nothing(cmp: Cmp, host: Host) -> None:
+    """P7: many sweeps and polls, with a small pause between them."""
     cmp.fill(50)
     daemon = host.daemon(OMNICDC_SWEEP_S="0.01", OMNICDC_POLL_S="0.01", OMNICDC_LOG_LEVEL="debug")
-    before, seen = full(host), len(daemon.events)
-    lived = cmp.value("select count(*) from pg_stat_activity where datname = current_database()")
+    before, seen = files_with_stamps(host), len(daemon.events)
+    sessions = cmp.value("select count(*) from pg_stat_activity where datname = current_database()")
     statements = scans(cmp)
     until(lambda: scans(cmp) > statements + 20, "many sweeps")
 
-    assert lived >= 2
+    assert sessions >= 2
     assert daemon.events[seen:] == []
-    assert full(host) == before
+    assert files_with_stamps(host) == before
 
 
 def scans(cmp: Cmp) -> int:
@@ -87,21 +87,21 @@ def scans(cmp: Cmp) -> int:
     return int(cmp.value("select seq_scan from pg_stat_user_tables where relname = 'projects'"))
 
 
-def test_a_rebuild_that_finds_nothing_rewrites_nothing(cmp: Cmp, host: Host) -> None:
+def test_a_rebuild_without_a_difference_rewrites_nothing(cmp: Cmp, host: Host) -> None:
     cmp.fill(50)
     host.daemon()
-    before = full(host)
+    before = files_with_stamps(host)
     answer = host.ask("rebuild")
 
     assert answer["success"]
     assert answer["registries_updated"] == []
-    assert full(host) == before
+    assert files_with_stamps(host) == before
 
 
-def test_a_file_that_was_touched_or_copied_back_is_recognised(cmp: Cmp, host: Host) -> None:
-    """P7: another time, another inode, the same bytes: not drift, and not rewritten.
+def test_a_touched_or_copied_file_is_not_drift(cmp: Cmp, host: Host) -> None:
+    """P7: one file has another time, one has another inode, and both have equal bytes. Neither is rewritten.
 
-    The third is gone, to wait for.
+    The third file is deleted, so that the test knows when the daemon has looked.
     """
     cmp.fill(5)
     daemon = host.daemon(OMNICDC_POLL_S="0.05")
@@ -110,7 +110,7 @@ def test_a_file_that_was_touched_or_copied_back_is_recognised(cmp: Cmp, host: Ho
     Path(shutil.copy(copied, host.state / "copy")).replace(copied)
     before = host.stats()
     gone.unlink()
-    until(gone.exists, "the look that saw all three")
+    until(gone.exists, "the poll that saw all three files")
     daemon.stop()
 
     assert host.rewritten(before) == {REGISTRIES[2]}

@@ -1,4 +1,4 @@
-"""P8: from any state of the files, a start, a poll or a sweep converges to the right files without help."""
+"""P8: from any state of the files, a start, a poll or a sweep leads to the correct files without help."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ DAMAGES: list[Callable[[Host], None]] = [
 
 
 def served(cmp: Cmp, host: Host, **env: str) -> tuple[Daemon, dict[str, bytes]]:
-    """Start a daemon that publishes 30 projects, then one more; returns it and the right files."""
+    """Start a daemon that publishes 30 projects, then one more. Return it and the correct files."""
     cmp.fill(30)
     daemon = host.daemon(**env)
     shutil.copytree(host.root, host.root.parent / "backup")
@@ -135,39 +135,39 @@ def served(cmp: Cmp, host: Host, **env: str) -> tuple[Daemon, dict[str, bytes]]:
     return daemon, host.content()
 
 
-def right(host: Host, content: dict[str, bytes]) -> bool:
-    """Whether the registries are regular files with this content, without temporary files beside them."""
+def are_correct(host: Host, content: dict[str, bytes]) -> bool:
+    """Return whether the registries are regular files with this content, and no temporary files exist."""
     regular = all((host.root / name).is_file() and not (host.root / name).is_symlink() for name in REGISTRIES)
     return regular and host.content() == content and not [*host.root.rglob("*.omnicdc-tmp")]
 
 
 def test_a_start_converges(cmp: Cmp, host: Host) -> None:
-    """P8: it repairs each kind of harm, one after the other."""
+    """P8: it repairs each kind of damage, one after the other."""
     daemon, content = served(cmp, host)
     daemon.kill()
 
-    for harm in [*DAMAGES, edited_with_the_same_time]:
-        harm(host)
+    for damage in [*DAMAGES, edited_with_the_same_time]:
+        damage(host)
         run_to_the_end(host.config(), Stop(), lambda _point: None)
-        assert right(host, content), harm.__name__
-        assert (host.root / MANIFEST).is_file(), harm.__name__
+        assert are_correct(host, content), damage.__name__
+        assert (host.root / MANIFEST).is_file(), damage.__name__
 
 
 def test_a_poll_converges(cmp: Cmp, host: Host) -> None:
-    """P8: it finds each kind of harm without a change in CMP.
+    """P8: it finds each kind of damage without a change in CMP.
 
-    The manifest is written again, too, and the daemon goes on publishing.
+    The manifest is written again, too, and the daemon continues to publish.
     """
     _, content = served(cmp, host, OMNICDC_POLL_S="0.05")
 
-    for harm in DAMAGES:
-        harm(host)
-        until(partial(right, host, content), harm.__name__)
-        until((host.root / MANIFEST).exists, f"the manifest after {harm.__name__}")
-        cmp.upsert(harm.__name__)
+    for damage in DAMAGES:
+        damage(host)
+        until(partial(are_correct, host, content), damage.__name__)
+        until((host.root / MANIFEST).exists, f"the manifest after {damage.__name__}")
+        cmp.upsert(damage.__name__)
         cmp.arrived()
         content = host.content()
-        assert harm.__name__ in str(host.canonical())
+        assert damage.__name__ in str(host.canonical())
 
 
 def test_a_sweep_finds_an_edit_that_polls_cannot_find(cmp: Cmp, host: Host) -> None:
@@ -175,7 +175,7 @@ def test_a_sweep_finds_an_edit_that_polls_cannot_find(cmp: Cmp, host: Host) -> N
     _, content = served(cmp, host, OMNICDC_POLL_S="0.05", OMNICDC_SWEEP_S="0.1")
     edited_with_the_same_time(host)
 
-    until(lambda: right(host, content), "the sweep")
+    until(lambda: are_correct(host, content), "the sweep")
     assert len([*(host.state / "drift").iterdir()]) == 3
 
 
@@ -195,7 +195,7 @@ def test_an_external_change_is_backed_up(cmp: Cmp, host: Host) -> None:
     daemon, content = served(cmp, host, OMNICDC_POLL_S="0.05")
     put_at_once(host.root / PROJECT, "projects: mine\n")
     event = daemon.wait_for("drift_found")
-    until(lambda: right(host, content), "restored")
+    until(lambda: are_correct(host, content), "restored")
     cmp.upsert("the next generation reports it")
     cmp.arrived()
     [backup] = (host.state / "drift").iterdir()
@@ -313,4 +313,4 @@ def test_a_start_converges_without_state_directory_and_inventory(cmp: Cmp, host:
     answer = host.run("run", "--once", "--json")
 
     assert answer.returncode == 0, answer.stderr
-    assert right(host, content)
+    assert are_correct(host, content)

@@ -66,8 +66,8 @@ def test_a_reload_applies_the_new_configuration(cmp: Cmp, host: Host) -> None:
     assert host.canonical()[project]["status"] == "published there"
 
 
-def test_a_reload_to_an_unusable_root_goes_on_with_the_old_root(cmp: Cmp, host: Host) -> None:
-    """P8: the configuration file is valid, and its root does not exist. The daemon once ended then."""
+def test_a_reload_to_an_unusable_root_keeps_the_old_root(cmp: Cmp, host: Host) -> None:
+    """P8: the configuration file is valid, but its root does not exist. Regression: the daemon ended then."""
     file = host.root.parent / "omnicdc.yaml"
     del host.env["OMNICDC_ROOT"]
     host.env["OMNICDC_CONFIG"] = str(file)
@@ -132,12 +132,10 @@ def test_the_daemon_serves_again_after_a_restart_of_the_server(tmp_path: Path) -
         server.delete()
 
 
-def test_the_next_daemon_takes_the_name_of_one_that_was_killed_while_a_lock_blocked_it(
-    cmp: Cmp, host: Host
-) -> None:
+def test_a_daemon_takes_the_name_of_one_that_was_killed_while_a_lock_blocked_it(cmp: Cmp, host: Host) -> None:
     """P8: the killed daemon's backend waits behind an open TRUNCATE.
 
-    The backend does not notice by itself that its client is gone.
+    The backend does not notice that its client is gone.
     """
     daemon = host.daemon()
     with cmp.transaction() as (conn, _):
@@ -152,9 +150,9 @@ def test_the_next_daemon_takes_the_name_of_one_that_was_killed_while_a_lock_bloc
             "the name is taken",
         )
         taken = name_holder(cmp)
-        following_lives = following.process.poll() is None
+        following_is_alive = following.process.poll() is None
 
-    assert following_lives, following.noise
+    assert following_is_alive, following.noise
     assert taken != before
     cmp.arrived()
 
