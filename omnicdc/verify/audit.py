@@ -14,9 +14,9 @@ from omnicdc.files.contents import content
 from omnicdc.filesystem.atomic import no_observer
 from omnicdc.formats.item import is_seen
 from omnicdc.model import ALL
-from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
-from omnicdc.registries.rows import located, readable
+from omnicdc.registries.rows import full_name_of, readable
 from omnicdc.registries.scanners import Scanner, scanners
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
@@ -66,7 +66,7 @@ def compare_all(
     progress: Callable[[str], None] = no_observer,
 ) -> dict[str, Compared]:
     """Do the work of `verify_all`, and keep what each registry should hold, by scanner."""
-    config = replace(config, table=located(conn, config.table))
+    config = replace(config, table=full_name_of(conn, config.table))
     found = _look(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
     differing = [name for name, it in found.items() if not it.report.good]
     if differing:
@@ -87,7 +87,7 @@ def _look(
     progress: Callable[[str], None],
 ) -> dict[str, Compared]:
     found = {}
-    with db.one_snapshot(conn), uncollected():
+    with db.one_snapshot(conn), without_garbage_collection():
         for name in names:
             progress(name)
             found[name] = _compared(conn, config, scanners()[name], inputs, inputs_known)

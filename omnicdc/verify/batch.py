@@ -68,7 +68,7 @@ class _Indexed:
         self.compared = compared
         self._inputs_known = inputs_known
         self._layout = compared.registry.scanner.layout
-        self._held = compared.registry.held_projects()
+        self._held = compared.registry.quarantined_projects()
         self._differs: set[str] = set()
         self._found: dict[str, list[Item]] = {}
         difference = compared.report.difference
@@ -104,7 +104,7 @@ class _Indexed:
 
     def _compare(self, blank: Check, project: str, *, in_cmp: bool) -> Check:
         registry = self.compared.registry
-        entry_key = registry.unit_of(project)
+        entry_key = registry.entry_key_of(project)
         entry = registry.document.get(entry_key) if entry_key else None
         if entry_key is None or entry is None:
             strays = [item for item in self._found.get(project, []) if project in item.projects]

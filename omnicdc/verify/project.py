@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
-from omnicdc.files.contents import Contents, look_into
+from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
 from omnicdc.formats.item import ABSENT, Item, compare, is_seen
-from omnicdc.registries.rows import located
+from omnicdc.registries.rows import full_name_of
 from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, held_back
 from omnicdc.verify.report import WAIT, Check, Report, Status
@@ -45,7 +45,7 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its check.
     """
     project, root = _canonical(uuid), config.require_root()
-    config = replace(config, table=located(conn, config.table))
+    config = replace(config, table=full_name_of(conn, config.table))
     before = _signatures(root)
     report = _look(conn, config, inputs, inputs_known, project)
     if report.verified or before == _signatures(root):
@@ -124,7 +124,7 @@ class _File:
     published: Published | None
 
     def look(self, needles: Sequence[bytes]) -> Contents | None:
-        return look_into(self.layout, self.path, self.published, needles)
+        return read_contents(self.layout, self.path, self.published, needles)
 
 
 def _check(

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from support.sample_files import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
 from omnicdc.errors import RegistryError
-from omnicdc.files.contents import Contents, ParseLimits, content, look_into, understand
+from omnicdc.files.contents import Contents, ParseLimits, content, read_contents, understand
 from omnicdc.files.manifest import describe
 from omnicdc.filesystem.atomic import replace
 from omnicdc.formats.item import same
@@ -268,7 +268,7 @@ def test_of_what_was_published_only_the_blocks_in_question_are_kept(name: str, t
     told, path = published(tmp_path, registry), tmp_path / registry.scanner.path
 
     for wanted in (ids[0], ids[999], ids[-1]):
-        found = look_into(layout(name), path, told, [wanted.encode()])
+        found = read_contents(layout(name), path, told, [wanted.encode()])
         assert found
         [item] = found.items(wanted, "", [wanted.encode()])
         assert item.projects == (wanted,)
@@ -289,18 +289,18 @@ def test_a_file_that_is_not_what_was_published_is_read_and_checked(
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     with pytest.raises(RegistryError, match="does not parse"):
-        look_into(layout(name), path, told, [IDS[0].encode()])
+        read_contents(layout(name), path, told, [IDS[0].encode()])
 
 
 def test_no_file_is_none_and_what_is_no_file_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
 
-    assert look_into(Items(), tmp_path / "nothing", None, []) is None
-    assert look_into(Items(), tmp_path / "pipe" / "below", None, []) is None
+    assert read_contents(Items(), tmp_path / "nothing", None, []) is None
+    assert read_contents(Items(), tmp_path / "pipe" / "below", None, []) is None
     assert content(tmp_path / "nothing") is None
     for name in ("pipe", "directory"):
         with pytest.raises(RegistryError, match=name):
-            look_into(Items(), tmp_path / name, None, [])
+            read_contents(Items(), tmp_path / name, None, [])
         with pytest.raises(RegistryError, match=name):
             content(tmp_path / name)
