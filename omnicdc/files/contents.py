@@ -168,7 +168,7 @@ class _Foreign(Exception):  # noqa: N818 - never leaves this module
 
 
 def _check_entries(data: bytes, most: int) -> None:
-    """Check the head, then each entry alone. If all parse, so does the file, to the same values. Raises _Foreign."""
+    """Check the head, then each entry alone. If all parse, so does the file. Raises _Foreign."""
     at = data.find(b"\n- ") + 1
     if not at or not _is_head(data[:at]):
         raise _Foreign("its head is not ours")

@@ -50,7 +50,7 @@ def load_manifest(files: Collection[RegistryFile], manifest_file: ManifestFile) 
         discard(root, path)
         drift.discard_half_copy(path.name, manifest_file.state_dir)
     announced, manifest = read_announced(root), read_manifest(root)
-    manifest_file.seen = manifest_file.there() if manifest else None
+    manifest_file.known_signature = manifest_file.signature() if manifest else None
     for file in files:
         published = manifest.registries.get(file.path) if manifest else None
         entries = _count_entries(file) if published is None else 0

@@ -12,7 +12,7 @@ from omnicdc import db
 from omnicdc.errors import RegistryError
 from omnicdc.files.contents import content
 from omnicdc.filesystem.atomic import no_observer
-from omnicdc.formats.item import is_seen
+from omnicdc.formats.item import is_certain
 from omnicdc.model import ALL
 from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
@@ -151,6 +151,6 @@ def _of_cmp_alone(found: RegistryDifference, layout: Layout) -> RegistryDifferen
 def _counts(entry: EntryDifference, layout: Layout) -> bool:
     if entry.expected and entry.found:
         return not all(
-            layout.of_inputs(name) and not is_seen(name, pair[0]) for name, pair in entry.fields.items()
+            layout.of_inputs(name) and not is_certain(name, pair[0]) for name, pair in entry.fields.items()
         )
     return entry.found is None or bool(entry.found.item.projects)

@@ -14,7 +14,7 @@ from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
-from omnicdc.formats.item import ABSENT, Item, compare, is_seen
+from omnicdc.formats.item import ABSENT, Item, compare, is_certain
 from omnicdc.registries.rows import full_name_of
 from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, held_back
@@ -179,7 +179,7 @@ def where_one_should_be(
     of_inputs = tuple(
         name
         for name, value in wanted.fields.items()
-        if unknown and layout.of_inputs(name) and not is_seen(name, value)
+        if unknown and layout.of_inputs(name) and not is_certain(name, value)
     )
     differing = {
         name: pair

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.formats import inventory
-from omnicdc.formats.urls import github, github_cased, url_key
+from omnicdc.formats.urls import github, github_with_case, url_key
 from omnicdc.inputs.inventory import CMP, GONE, SOURCE
 from omnicdc.registries.scanner import Row, Scanner
 
@@ -74,7 +74,7 @@ class Git(Scanner):
 
 
 def _known_by_cmp_only(row: Row) -> dict[str, Any]:
-    owner, name = github_cased(row[2] or "")
+    owner, name = github_with_case(row[2] or "")
     return {
         "description": None,
         "name": name,
