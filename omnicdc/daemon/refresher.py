@@ -225,10 +225,10 @@ class Refresher:
 
     def _look_worker(self, number: int) -> Worker:
         def look(_asked: bool) -> None:
-            self._store.look_at_root(number, self._end)
+            self._store.search_root(number, self._end)
             # A directory that is watched from now on may have been filled just before.
             while self._watch_directories(number) and not self._end.requested:
-                self._store.look_at_root(number, self._end)
+                self._store.search_root(number, self._end)
 
         def every_s() -> float:
             unwatched = self._watch_faults.get(number)

@@ -1,8 +1,8 @@
 """Format of canonical_projects_uuids.json: renders entries and reads them back. No I/O.
 
 The file is an object. Its key `uuids` maps each project id to the project's entry. Terms of all formats: an
-*entry key* identifies an entry: a project's id, or a repository's URL key. The *core* of an entry is its bytes
-without the beginning and the end that all entries share. An *item* is an entry that was parsed.
+*entry key* identifies an entry: a project's id, or a repository's URL key. The *core* of an entry is its
+bytes without the beginning and the end that all entries share. An *item* is an entry that was parsed.
 """
 
 from __future__ import annotations

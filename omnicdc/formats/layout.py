@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A file in pieces: the parts before and after the entries, and the *core* of each entry (see `canonical`)."""
+    """A file in pieces: the parts before and after the entries, and each entry's *core* (see `canonical`)."""
 
     head: bytes
     cores: list[bytes] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Split:
 
 
 class Layout(ABC):
-    """The base class of layouts. A value never contains a raw line feed, so entries are found by their lines."""
+    """The base class of layouts. A value contains no raw line feed, so lines show where entries begin."""
 
     opening: ClassVar[bytes]
     """The beginning of each entry, at the beginning of a line."""

@@ -1,6 +1,6 @@
 """Renders text as JSON or YAML scalars.
 
-The formats define the shape of an entry, `document` the order of entries. A YAML library needs too much time to
+The formats define the shape of an entry, `document` the order of entries. A YAML library is too slow to
 write whole documents. One scalar on one line is so simple that tests can prove it correct.
 """
 
@@ -34,7 +34,7 @@ _PLAIN = re.compile(rf"(?!(?:{_WORDS})\Z){plain(_LETTERS)}|{UUID}", re.ASCII | r
 """Names, URLs, paths and UUIDs that YAML reads as text without quotes, after `key: ` and after `- `.
 
 Every number, date and special value of both versions begins with a digit, a sign, a dot, `~`, `=`
-or `<`, or is one of `_WORDS`; a UUID cannot be a number or a date, because it has a second dash.
+or `<`, or is one of `_WORDS`; a UUID is neither a number nor a date, because of its dashes.
 A colon or a blank between two of these characters has no meaning in YAML. `#` and the blanks of other
 scripts are not allowed. Each class is possessive, so that the match is one pass. The group is not
 possessive, because early releases of Python 3.11, such as Debian 12's, have a bug with possessive groups.

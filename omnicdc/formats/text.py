@@ -22,7 +22,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Return True if a text has no lone surrogate. Python uses lone surrogates for bytes that are not UTF-8."""
+    """Return True if a text has no lone surrogate. Python stores bytes that are not UTF-8 as such."""
     try:
         text.encode()
     except UnicodeEncodeError:

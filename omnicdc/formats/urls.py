@@ -25,7 +25,7 @@ def url_key(url: str | None) -> str:
     """Return the URL key; empty for None and for blanks.
 
     `git@host:`, `ssh://git@`, `http://` and `www.` become `https://host/`. The key is in lower case, without
-    blanks around it, and without slashes or `.git` at its end. Never raises. The key of a key is the same key.
+    blanks around it, and without slashes or `.git` at its end. Never raises. The key of a key is that key.
     """
     return _key_with_case(url).lower() if url else ""
 
@@ -37,7 +37,7 @@ def github(key: str) -> tuple[str, str] | None:
 
 
 def github_with_case(url: str) -> tuple[str, str]:
-    """Return owner and name with the letter case of the URL; both empty if it is not a repository on GitHub."""
+    """Return owner and name in the letter case of the URL; both empty if it is no repository on GitHub."""
     return github(_key_with_case(url)) or ("", "")
 
 

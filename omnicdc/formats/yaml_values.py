@@ -135,7 +135,7 @@ def _problem(exc: Exception) -> str:
 
 
 def _agreed(new: object, old: object, known: dict[tuple[int, int], object]) -> object:
-    """Merge the two results of parsing. Anchors may share values, so each pair is merged once, and kept in `known`."""
+    """Merge the results of both versions. Anchors share values, so `known` keeps each merged pair."""
     at = id(new), id(old)
     if at in known:
         return known[at]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnicdc.formats.urls import github, github_cased, is_excluded
+from omnicdc.formats.urls import github, github_with_case, is_excluded
 from omnicdc.inputs import url_key
 
 PIECES = st.sampled_from(
@@ -73,7 +73,7 @@ def test_what_has_nothing_to_bring_to_one_form_stays(url: str | None, expected: 
 def test_what_needs_no_change_is_recognised_as_what_the_long_way_gives(url: str) -> None:
     """A blank at the end sends it the long way."""
     assert url_key(f"{url} ") == url_key(url)
-    assert github_cased(f"{url} ") == github_cased(url)
+    assert github_with_case(f"{url} ") == github_with_case(url)
 
 
 @given(URLISH)
@@ -87,7 +87,7 @@ def test_the_key_of_a_key_is_the_key(url: str) -> None:
 
 @given(URLISH)
 def test_owner_and_name_are_found_as_spelled_exactly_where_the_key_has_them(url: str) -> None:
-    owner, name = github_cased(url)
+    owner, name = github_with_case(url)
 
     assert (github(url_key(url)) or ("", "")) == (owner.lower(), name.lower())
 
@@ -106,7 +106,7 @@ def test_owner_and_name_are_found_as_spelled_exactly_where_the_key_has_them(url:
 def test_only_owner_and_name_on_github_are_a_repository_on_github(
     url: str, expected: tuple[str, str]
 ) -> None:
-    assert github_cased(url) == expected
+    assert github_with_case(url) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.inputs.clones import clone_key, find_clones
 from omnicdc.inputs.heart import count_heart, count_heart_of
-from omnicdc.inputs.shallow import ShallowLook
+from omnicdc.inputs.shallow import ShallowSearch
 from omnicdc.inputs.watches import Watches
 from omnicdc.inputs.workspaces import RootClones, merged
 from omnicdc.stop import Stop
@@ -33,7 +33,7 @@ def remote(path: Path, name: str) -> None:
     lock.rename(path / ".git/config")
 
 
-def looked(look: ShallowLook, *known: str) -> dict[str, str]:
+def looked(look: ShallowSearch, *known: str) -> dict[str, str]:
     return {path: key.removeprefix(f"{HOST}/") for path, key in look(known).items()}
 
 
@@ -48,7 +48,7 @@ def test_it_finds_clones_two_levels_down_and_those_known_at_any_depth(tmp_path: 
     shown = {fake_clone(first, "one"): "one", fake_clone(second, "two"): "two"}
     deep = fake_clone(top / "a/b/c/three", "three")
     fake_clone(top / "omni/artifacts", "four")
-    look = ShallowLook(top, frozenset())
+    look = ShallowSearch(top, frozenset())
 
     assert looked(look) == shown
     assert looked(look, deep, f"{top}/gone") == {**shown, deep: "three", f"{top}/gone": ""}
@@ -59,7 +59,7 @@ def test_what_did_not_change_is_not_read_again_and_what_did_is(
 ) -> None:
     one = fake_clone(tmp_path / "a/one", "one")
     aged(tmp_path)
-    look = ShallowLook(tmp_path, frozenset())
+    look = ShallowSearch(tmp_path, frozenset())
     look()
     read: list[str] = []
 
@@ -81,7 +81,7 @@ def test_what_did_not_change_is_not_read_again_and_what_did_is(
 def test_a_change_within_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
     """A directory that was changed just before it was listed may change again without another time."""
     (tmp_path / "a").mkdir()
-    look = ShallowLook(tmp_path, frozenset())
+    look = ShallowSearch(tmp_path, frozenset())
     look()
     before = (tmp_path / "a").stat()
     one = fake_clone(tmp_path / "a/one", "one")

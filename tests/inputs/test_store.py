@@ -172,7 +172,7 @@ def test_a_workspace_that_is_empty_because_nothing_is_mounted_there_is_a_fault(h
         if how == "walk":
             store.walk(Stop())
         else:
-            store.look_at_root(1, Stop())
+            store.search_root(1, Stop())
         return [*store.faults]
 
     clone = host.clone("rocket")
