@@ -75,7 +75,7 @@ class State:
     """Why the log cannot be pruned; None if it can."""
     pruning_since: datetime | None = None
     daemon: bool = True
-    """True for `run`. False for `run --once`, which ends after one publication: no log is kept for it."""
+    """True for `run`. False for `run --once`: it ends after one publication and needs no older log."""
     stored_quarantine: Mapping[str, Mapping[str, str]] | None = None
     """The `quarantine` that is in the database; None if that is not known."""
     parked: bool = False

@@ -142,7 +142,8 @@ def _prepare(file: RegistryFile, policy: Policy, observe: Callable[[str], None])
 
 
 def _decide(file: RegistryFile, policy: Policy) -> Decision:
-    # The operator accepted a loss that the guard held before. A loss that is found only now is not accepted.
+    # The operator accepted a loss that the guard held before. A loss that is new in this cycle is not
+    # accepted.
     accepted = policy.accepted and file.projection.hold.by_guard
     found = file.classify()
     return decide(file.wanted(found), found, replace(policy, accepted=accepted))
@@ -217,13 +218,13 @@ def _back_up_and_announce(draft: _Draft) -> bool:
 
     If the backup fails, hold the registry and return False.
     """
-    there = drift.signature(draft.file.full_path)
+    old_signature = drift.signature(draft.file.full_path)
     try:
         draft.file.back_up_external_change()
     except RegistryError as exc:
         draft.hold(exc)
         return False
-    draft.file.announce(there, draft.staged.status)
+    draft.file.announce(old_signature, draft.staged.status)
     return True
 
 

@@ -77,7 +77,7 @@ class RegistryFile:
         return self.root / self.path
 
     def load(self, published: Published | None, announced: Signatures, entries_on_disk: int) -> None:
-        """Install what an earlier process left: see the fields of these names."""
+        """Set these fields at a start, from the files that an earlier process left."""
         self.published, self.announced, self.entries_on_disk = published, announced, entries_on_disk
 
     def classify(self) -> Found:

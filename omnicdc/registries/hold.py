@@ -74,7 +74,7 @@ class Hold:
         self.fault, self.by_guard = None, False
 
     def retry_now(self) -> None:
-        """Make the next attempt due now, because its reason may be gone."""
+        """Make the next attempt due now, because the reason for the hold may be gone."""
         self.retry_at = 0.0
 
     @property

@@ -25,7 +25,7 @@ class Projection:
     """What one scanner's registry should hold. Each change updates it.
 
     It keeps rows of CMP only for grouped scanners, because there an entry depends on several projects.
-    A *key* here is what `Scanner.key` returns for a project's row. Only for a grouped scanner it is also the
+    A *key* here is what `Scanner.key` returns for a project's row. If the scanner is grouped, it is also the
     entry key.
     """
 

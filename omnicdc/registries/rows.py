@@ -59,7 +59,11 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
     """
     query = statement(scanner, table, targeted=ids is not ALL)
     # Inside a reading, the transaction is a savepoint: if this scanner fails, the others keep their snapshot.
-    with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+    with (
+        select_errors(conn, scanner, table),
+        conn.transaction(),
+        conn.cursor(row_factory=tuple_row) as cursor,
+    ):
         limit(conn)
         return cursor.execute(query, None if ids is ALL else [list(ids)]).fetchall()
 
@@ -122,7 +126,7 @@ def search(
 
 
 @contextmanager
-def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
+def select_errors(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
     """Turn the errors of PostgreSQL in a scanner's SELECT into RegistryError."""
     try:
         yield
@@ -196,7 +200,11 @@ def _unquoted(quoted: str | None, plain: str | None) -> str | None:
 
 
 def _ids(conn: Connection, scanner: Scanner, table: str) -> list[str]:
-    with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+    with (
+        select_errors(conn, scanner, table),
+        conn.transaction(),
+        conn.cursor(row_factory=tuple_row) as cursor,
+    ):
         limit(conn)
         query = pgsql.SQL("select id from {table}").format(table=qualified(table))
         return [project for (project,) in cursor.execute(query)]

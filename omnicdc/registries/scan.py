@@ -16,11 +16,11 @@ from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.rows import (
     NOT_AS_EXPECTED,
     ROWS,
-    explained,
     limit,
     may_be_one_row,
     readable,
     search,
+    select_errors,
     statement,
     too_slow,
 )
@@ -210,7 +210,7 @@ def _rebuild_in_one_select(conn: Connection, projection: Projection, scanning: S
     query = statement(projection.scanner, scanning.table, targeted=False)
     with (
         scanning.timings("render"),
-        explained(conn, projection.scanner, scanning.table),
+        select_errors(conn, projection.scanner, scanning.table),
         without_garbage_collection(),
         conn.transaction(),
         # A cursor on the server, so that rows that are not rendered yet use no memory here.

@@ -29,7 +29,7 @@ LIKENESS = 200
 """Longest end of a URL that is matched, in characters. Owner and name on GitHub have 139 at most."""
 
 _FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
-"""Characters of a key that may come from letters whose case the collation does not ignore. `k` is one more."""
+"""Characters of a key that may come from letters whose case the collation distinguishes. So may `k`."""
 
 
 @dataclass(frozen=True, slots=True)
