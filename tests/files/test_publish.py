@@ -90,7 +90,7 @@ def test_whatever_a_write_leaves_over_is_written_next(parts: list[bytes], data: 
     whole = b"".join(parts)
     written = data.draw(st.integers(0, len(whole)))
 
-    left = atomic._beyond([memoryview(part) for part in parts], written)
+    left = atomic._skip([memoryview(part) for part in parts], written)
 
     assert b"".join(left) == whole[written:]
     assert all(left)

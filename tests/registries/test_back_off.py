@@ -104,15 +104,15 @@ def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> Non
     with opened(host) as one:
         one.publish()
         hold, state = one.state.projections["project"].hold, one.state
-        for cause in (state.sweep, lambda: state.altered(state.capture)):
+        for cause in (state.sweep, lambda: state.replace_capture(state.capture)):
             failing(state, "project", took_s=45.0)
-            rested = hold.resting
+            rested = hold.backing_off
             cause()
 
-            assert (rested, hold.resting) == (True, False)
+            assert (rested, hold.backing_off) == (True, False)
         failing(state, "project", took_s=45.0)
         state.due_now({"project": None}, [Change("rebuild", None, None)])
-        assert not hold.resting
+        assert not hold.backing_off
 
 
 def test_it_is_tried_again_when_its_time_has_come(cmp: Cmp, host: Host) -> None:
