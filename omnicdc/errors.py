@@ -1,25 +1,24 @@
-"""The exceptions, by what is to be done about them.
+"""The exceptions, grouped by what to do about them.
 
 OmnicdcError                     message, hint (what to run), context (keys for the log)
 ├── TransientError               the same call may succeed later: keep the changes, retry
 │   ├── DatabaseUnavailable      no connection, or it was lost
 │   │   └── ServerFull           the server has no connection left for us
-│   ├── Interrupted              a stop was asked for in the middle of long work
-│   └── LockBusy                 somebody else holds the root, the name or the table
-├── RegistryError                this one registry cannot be scanned or written: set aside, go on
-├── ConfigError                  what was typed or configured is wrong: a person must act
-└── SchemaMismatch               the database lacks what omnicdc needs: a person must act
+│   ├── Interrupted              a stop was requested during long work
+│   └── LockBusy                 another process or session holds the root, the name or the table
+├── RegistryError                one registry cannot be scanned or written: hold it, go on
+├── ConfigError                  an argument or a setting is wrong: a user must fix it
+└── SchemaMismatch               the database lacks what omnicdc needs: a user must fix it
 """
 
 from __future__ import annotations
 
 
 class OmnicdcError(Exception):
-    """Something failed; `hint` is the command that fixes it.
+    """Something failed. `hint` is the command that fixes it.
 
-    `again` says that the next attempt may succeed without it. Who makes that attempt depends on who reports
-    the error: the daemon does by itself, for a command or a client its user does. So it is not in `hint`, but
-    in `advice`.
+    `again` is true if the next attempt may succeed without a fix. The daemon makes that attempt
+    automatically; after a command or a client call, the user must make it. So `advice` says it, not `hint`.
     """
 
     def __init__(self, message: str, *, hint: str = "", again: bool = False, **context: object) -> None:
@@ -30,18 +29,18 @@ class OmnicdcError(Exception):
         self.context = context
 
     def advice(self, *, retrying: bool = False) -> str:
-        """Return what to do: for a report of what is retried automatically, or not."""
+        """Return what to do. `retrying` is true in a report of work that is retried automatically."""
         attempt = ("retrying automatically" if retrying else "run it again") if self.again else ""
         return "; ".join(filter(None, [attempt, self.hint]))
 
     def __str__(self) -> str:
-        """Return one line: the message, and what to do after a dash; the reader is not the daemon."""
+        """Return one line: the message, a dash, and the advice for a user whose call is not retried."""
         advice = self.advice()
         return f"{self.message} - {advice}" if advice else self.message
 
 
 class TransientError(OmnicdcError):
-    """It may pass by itself."""
+    """The cause may end without a fix."""
 
 
 class DatabaseUnavailable(TransientError):  # noqa: N818 - named for the state, as psycopg names its own
@@ -49,24 +48,24 @@ class DatabaseUnavailable(TransientError):  # noqa: N818 - named for the state, 
 
 
 class ServerFull(DatabaseUnavailable):
-    """CMP answers, and has no connection left for us."""
+    """CMP answers, but has no free connection for us."""
 
 
 class Interrupted(TransientError):  # noqa: N818 - as above
-    """A stop was asked for in the middle of long work; nothing of it counts."""
+    """A stop was requested during long work. Its partial result is discarded."""
 
 
 class LockBusy(TransientError):  # noqa: N818 - as above
-    """Another process holds what this one needs for itself."""
+    """Another process or session holds a lock that this process needs."""
 
 
 class RegistryError(OmnicdcError):
-    """One registry cannot be scanned or written; the others are not concerned."""
+    """One registry cannot be scanned or written; the other registries are not affected."""
 
 
 class ConfigError(OmnicdcError):
-    """What a person typed or configured cannot be used."""
+    """An argument or a setting cannot be used."""
 
 
 class SchemaMismatch(OmnicdcError):  # noqa: N818 - as above
-    """The database lacks what omnicdc needs, or has an older or newer shape of it."""
+    """The database lacks what omnicdc needs, or has an older or newer version of it."""

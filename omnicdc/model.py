@@ -1,4 +1,4 @@
-"""The nouns that travel through the pipeline, all frozen. No module below, no I/O."""
+"""The data types that the steps of the pipeline pass to each other. All are immutable. No I/O."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 HEARTBEAT_S = 60.0
-"""How often a consumer with nothing to publish writes its row."""
+"""Seconds between two heartbeats of a consumer that has nothing to publish."""
 
 ALL = None
-"""In place of a set of ids: all projects."""
+"""Stands for a set of all ids: all projects."""
 
 NO_IDS: frozenset[str] = frozenset()
 
 Ids = frozenset[str] | None
-"""Of projects."""
+"""A set of project ids; ALL for all projects."""
 
 Work = dict[str, Ids]
-"""Scanner to the ids of the projects it must look at; ALL for all of them."""
+"""Scanner to the ids of the projects that it must scan."""
 
 
 def _empty() -> Mapping[str, Any]:
@@ -31,21 +31,21 @@ def _empty() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """All changes of one kind in a reading: which projects to look at, not what they hold.
+    """All changes of one kind in a reading: which projects to scan, without their new values.
 
-    `projects` is None when the log could not tell (truncate, or a table whose id column is gone), or
-    they are too many to be named: then every project is meant. `fields` is None when the whole row is meant.
+    `projects` is None for all projects: the log cannot name them (truncate, or a table without its id
+    column), or they are too many. `fields` is None if any column may have changed.
     """
 
     op: str
     fields: tuple[str, ...] | None
     projects: Sequence[str] | None
     rows: int = 1
-    """How many rows of the log."""
+    """Number of rows in the log."""
 
 
 class Entry(NamedTuple):
-    """One project (or repository) in one registry: where it sorts, its bytes, what it counts for."""
+    """One project (or repository) in one registry: its sort key, its bytes, its share of the counters."""
 
     sort: tuple[str, str]
     data: bytes
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What surrounds the entries. Every entry's bytes end with `separator`; the file's last drops it."""
+    """What surrounds the entries. Each entry ends with `separator`, except the last entry of the file."""
 
     header: bytes
     footer: bytes
@@ -63,7 +63,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a person wrote about one project; empty or None where they wrote nothing."""
+    """What the overrides file says about one project. A field that it does not set is empty or None."""
 
     local_paths: tuple[str, ...] = ()
     notes: str | None = None
@@ -74,10 +74,10 @@ class Override:
 class Inputs:
     """Everything besides CMP's rows that the registries depend on, at one moment.
 
-    All mappings but `heart` are by URL key (`omnicdc.inputs.url_key`); `heart` is by the clone's
-    absolute path in lower case. `excluded` holds bare repository names (no slash: any owner)
-    and `owner/name`, in lower case. `repositories` holds one inventory element a repository,
-    as GitHub or the adopted inventory gave it, unknown fields included.
+    The keys of all mappings except `heart` are URL keys (`omnicdc.inputs.url_key`); the keys of
+    `heart` are absolute paths of clones, in lower case. `excluded` holds repository names
+    (without a slash, for any owner) and `owner/name`, in lower case. `repositories` holds one inventory
+    element for each repository, as GitHub or the adopted inventory gave it, including unknown fields.
     """
 
     overrides: Mapping[str, Override] = field(default_factory=_empty)
@@ -89,7 +89,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why something is held back, and the command that fixes it."""
+    """A fault: its reason, and the command that fixes it."""
 
     reason: str
     hint: str = ""
@@ -97,27 +97,27 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One registry file as it was put on disk: enough to know it again, and to count what it would lose."""
+    """One published registry file: enough to recognise it, and to count the entries that it would lose."""
 
     count: int
     size: int
     mtime_ns: int
     inode: int
     stamp: str
-    """The `generated_at` inside the file; empty where the registry has none."""
+    """The `generated_at` inside the file; empty if the registry has none."""
     blocks: tuple[tuple[int, str], ...]
-    """Length in bytes and SHA-256 of each block, in order: the whole file."""
+    """Length in bytes and SHA-256 of each block, in order. Together the blocks are the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What one cycle did: the log line, the row of `omnicdc.history` and the answer to whoever waits."""
+    """What one cycle did. It becomes the log line, the row of `omnicdc.history` and the answer to waits."""
 
     number: int
     snapshot: str
     changes: int
     projects: int | None
-    """How many projects were looked at; None for all."""
+    """Number of projects that were scanned; None for all."""
     scanners: tuple[str, ...]
     registries: tuple[str, ...]
     """The registries whose files were rewritten."""
@@ -131,7 +131,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Snapshots and transaction ids mean something in one cluster, on one timeline only."""
+    """Identifies a cluster and its timeline. Snapshots and transaction ids are valid only there."""
 
     system_identifier: int
     timeline: int

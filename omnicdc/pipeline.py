@@ -1,8 +1,8 @@
-"""The story of omnicdc: one cycle, from the log to the waiters.
+"""One cycle of the daemon: from the log to the acknowledgement that ends waits.
 
     capture ─▶ registries ─▶ files ─▶ delivery
 
-`state` is what one session knows between two cycles; each room changes only what it owns.
+`state` is what one session remembers between two cycles. Each package changes only its own part of it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from omnicdc.state import State
 
 THOROUGH = frozenset({"rebuild", "look"})
-"""Rows of the log that ask for all inputs to be looked at anew."""
+"""Operations in the log that ask for a refresh of all inputs."""
 
 SCANS = 5
-"""How often one cycle scans while CMP's table or types are being altered beside it."""
+"""Attempts of one cycle to scan while another session alters CMP's table or types."""
 
 log = structlog.get_logger()
 
@@ -43,10 +43,11 @@ log = structlog.get_logger()
 def run_once(
     conn: Connection, state: State, observe: Callable[[str], None] = no_observer
 ) -> Generation | None:
-    """Publish what the log holds beyond the last read; None if there was nothing to do.
+    """Publish the changes that the log got since the last read; None if there was nothing to do.
 
-    Raises TransientError, keeping nothing: the next session scans in full. A registry that cannot be
-    scanned or written is held by itself. `observe` is told each point that was passed.
+    A registry that cannot be scanned or written is held; the others are published. Raises TransientError:
+    then the state must be discarded, and the next session scans everything. `observe` is called after each
+    step, with its name. A repeat continues after the last read.
     """
     timings, generation = Timings(), None
     with ExitStack() as replaced:
@@ -75,14 +76,14 @@ def run_once(
 def _read_and_scan(
     conn: Connection, state: State, timings: Timings, observe: Callable[[str], None]
 ) -> tuple[Reading, Work, Collection[str]] | None:
-    """Read the log and scan what it names, in one snapshot; None if there was nothing to do.
+    """Read the log and scan the projects that it names, in one snapshot; None if there was nothing to do.
 
-    Returns the work that was done, and the scanners that changes asked for, whether or not they were tried
-    now.
+    Returns the reading, the work that was done, and the scanners that the changes concern. The work of some
+    of these scanners may be postponed.
 
-    If CMP's rows got other values meanwhile without being written (an enum's label was renamed), some entries
-    show the old ones and others the new: then everything is scanned again. Raises DatabaseUnavailable if that
-    happens again and again.
+    A change of the schema can change values without a write to their rows, such as a new name for an enum's
+    label. If this happens during the scan, some entries show old values and others new ones, so everything
+    is scanned again. Raises DatabaseUnavailable if this happens SCANS times.
     """
     for _ in range(SCANS):
         with ExitStack() as transaction:
@@ -99,13 +100,13 @@ def _read_and_scan(
                 state.snapshot = current.snapshot
                 return None
             state.mark_scanned(scan(conn, work, state.scanning(timings, observe)))
-            looked = _look_for_clones(current, state, timings, observe)
+            rescanned = _search_clones(current, state, timings, observe)
         with timings("scan"):
-            same = not (work or looked) or fingerprint(conn) == state.capture.fingerprint
+            same = not (work or rescanned) or fingerprint(conn) == state.capture.fingerprint
         if same:
             return current, work, asked
         log.info("scan_repeated", reason="CMP's table, or a type of its columns, was altered during the scan")
-        state.altered(look_at_capture(conn, state.watch))
+        state.replace_capture(look_at_capture(conn, state.watch))
     raise DatabaseUnavailable(
         f"CMP's table, or a type of its columns, was altered during each of {SCANS} scans",
         again=True,
@@ -113,20 +114,18 @@ def _read_and_scan(
     )
 
 
-def _look_for_clones(
-    current: Reading, state: State, timings: Timings, observe: Callable[[str], None]
-) -> bool:
-    """Look at once for the clones that the changes brought, so that a new project has its path.
+def _search_clones(current: Reading, state: State, timings: Timings, observe: Callable[[str], None]) -> bool:
+    """Search the clones of new projects, so that their first entry has its path. Return True if this scanned.
 
-    In the reading's snapshot, and for a moment only. What is not found by then comes with a later generation.
-    Returns whether anything was scanned.
+    The search may take a short time only. Clones that it finds later come with a later generation. The
+    projects are scanned in the reading's snapshot.
     """
     thorough = any(change.op in THOROUGH for change in current.changes)
-    arrived = state.arrived()
-    if state.looker is None or not (thorough or arrived is None or arrived):
+    arrived = state.take_arrived_keys()
+    if state.input_refresher is None or not (thorough or arrived is None or arrived):
         return False
     with timings("scan"):
-        state.looker.look(state, arrived, thorough=thorough)
+        state.input_refresher.look(state, arrived, thorough=thorough)
     concerned: Work = {
         name: frozenset(ids)
         for name, ids in state.rescan.items()

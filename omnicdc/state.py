@@ -1,4 +1,4 @@
-"""What one session of the daemon knows between two cycles. Lost with the session: a start scans in full."""
+"""What one session of the daemon remembers between two cycles. A new session starts with a full scan."""
 
 from __future__ import annotations
 
@@ -27,94 +27,93 @@ if TYPE_CHECKING:
     from omnicdc.registries.projection import Projection
     from omnicdc.stop import Stop
 
-TOLD = 20
-"""How many faults of the inputs, and notices, are told by their words."""
+MAX_LISTED = 20
+"""At most so many faults and so many notices of the inputs are listed in full; the others are counted."""
 
 
-class Looker(Protocol):
-    """Whoever looks for the inputs of what a change brought."""
+class InputRefresher(Protocol):
+    """Refreshes the inputs that a new project needs, such as the path of its clone."""
 
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool) -> None:
-        """Look for the inputs of these URL keys, wait a moment, and give the state what is known.
+        """Refresh the inputs of these URL keys, wait a short time, and put what is known into the state.
 
-        None: the inputs of any URL key.
+        `keys` is None for the inputs of all URL keys. `thorough` also refreshes what takes long.
         """
 
 
 @dataclass(slots=True)
 class State:
-    """One session's view; `snapshot` is the one of the last read, "" before the first."""
+    """The memory of one session. `snapshot` is the snapshot of its last read; "" before the first read."""
 
     config: Config
     watch: Watch
     identity: Identity
     inputs: Inputs
     files: Mapping[str, RegistryFile]
-    """By scanner, in the order of publication."""
+    """Scanner to file, in the order of publication."""
     manifest: ManifestFile
     started_at: datetime
     stop: Stop
-    """Long work looks at it."""
+    """Long work checks this flag and ends early."""
     capture: Capture
-    """As it was last looked at."""
+    """The state of the capture at its last check."""
     verified_fingerprint: str | None = None
-    """The capture's fingerprint when everything was last read: what it missed before is in the registries all
-    the same."""
+    """The capture's fingerprint at the last full read. Changes that the capture missed before it are in the
+    registries, because the full read saw them."""
     snapshot: str = ""
     generation: int = 0
     accepted: bool = False
-    """Whether what the guard holds is let through by the next publication."""
+    """True if the next publication writes what the guard holds."""
     rescan: dict[str, set[str]] = field(default_factory=dict)
-    """Projects that an input concerns, by scanner."""
+    """Scanner to the projects that must be scanned because an input changed."""
     relation_identity: str = ""
-    """The identity of the log and of CMP's table."""
-    trouble: Fault | None = None
-    """What is wrong with the way that changes take to us."""
-    trouble_since: datetime | None = None
+    """Identifies the log and CMP's table. It changes if one of them is dropped and created again."""
+    delivery_fault: Fault | None = None
+    """Why changes may not reach this daemon, as the last canary showed; None if they do."""
+    delivery_fault_since: datetime | None = None
     pruning: Fault | None = None
-    """Why the log cannot be pruned."""
+    """Why the log cannot be pruned; None if it can."""
     pruning_since: datetime | None = None
     daemon: bool = True
-    """Whether this goes on after the first publication; else (`run --once`) the log is not kept for it."""
+    """True for `run`. False for `run --once`: it ends after one publication and needs no older log."""
     stored_quarantine: Mapping[str, Mapping[str, str]] | None = None
-    """What the database has of `quarantine`; None if that is not known."""
+    """The `quarantine` that is in the database; None if that is not known."""
     parked: bool = False
-    """Whether writers notify, until the next reading."""
+    """True if this session is parked: until its next reading, writers notify it."""
     acknowledge_ms: float = 0.0
-    """How long the last acknowledgement took."""
-    looker: Looker | None = None
-    """Who is asked for the inputs of what a change brought; None if they are as they are."""
+    """Duration of the last acknowledgement."""
+    input_refresher: InputRefresher | None = None
+    """Refreshes the inputs of new projects; None if the inputs stay as they were loaded."""
     looking: tuple[str, ...] = ()
-    """What is still being looked at, as of `inputs`."""
+    """The refreshes that were not finished when `inputs` was taken, such as `GitHub`."""
     input_faults: tuple[str, ...] = ()
-    """What a person should fix in the inputs."""
+    """Faults of the inputs that a user should fix."""
     input_notices: tuple[str, ...] = ()
-    """What a person may want to know of them."""
+    """Entries in people's files that may be a mistake, and faults that change no registry."""
     inputs_reported: object = None
-    """What was last acknowledged of the inputs."""
+    """The `inputs_report` that was last acknowledged."""
     _reported: object = None
+    """What `_to_report` returned at the last acknowledgement."""
 
     @property
     def projections(self) -> Mapping[str, Projection]:
-        """By scanner, in the order of publication."""
+        """Scanner to projection, in the order of publication."""
         return {name: file.projection for name, file in self.files.items()}
 
     def mark_read(self, snapshot: str, changes: Iterable[Change]) -> None:
-        """Take a reading as read: what was not held back is from this snapshot now."""
+        """Record that the log was read up to `snapshot`, and whether it contained an `accept`."""
         self.snapshot = snapshot
         self.accepted = any(change.op == "accept" for change in changes)
         if self.capture.lacking:
-            self.verified_fingerprint = None  # what is not watched may have changed since
+            self.verified_fingerprint = None  # columns that are not watched may have changed
         elif all(it.hold.fault or not it.scan_due for it in self.projections.values()):
             self.verified_fingerprint = self.capture.fingerprint
 
     def due_now(self, work: Work, changes: Iterable[Change]) -> Work:
-        """Return the part of the work that changes ask for which is done now.
+        """Return the part of `work` that this cycle does. `work` is what the changes ask for.
 
-        The rest is left to a full scan.
-
-        A registry that is held because its scan fails is scanned again at once if that is quick, or a rebuild
-        asks for it.
+        A held registry whose scan is slow waits for its next attempt, unless a rebuild was requested. Its
+        part is postponed, and a full scan does it later.
         """
         rebuild = any(change.op == "rebuild" for change in changes)
         projections = self.projections
@@ -122,59 +121,59 @@ class State:
             hold = projections[name].hold
             if rebuild or hold.took_s <= QUICK_S:
                 hold.retry_now()
-        left_out = {name for name in work if projections[name].hold.resting}
-        for name in left_out:
+        postponed = {name for name in work if projections[name].hold.backing_off}
+        for name in postponed:
             projections[name].scan_due = True
-        return {name: ids for name, ids in work.items() if name not in left_out}
+        return {name: ids for name, ids in work.items() if name not in postponed}
 
     def overdue(self) -> Work:
-        """Return the work that no row of the log asks for: full scans due, and what inputs concern."""
+        """Return the work that no row of the log asks for: full scans that are due, and changes of inputs."""
         work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
         due = (name for name, it in self.projections.items() if it.scan_due and self.may_try(it))
         return work | dict.fromkeys(due, ALL)
 
     def may_write(self) -> bool:
-        """Whether a file may be written now."""
+        """Return True if a registry file or the manifest is due, and may be written in this cycle."""
         may = any(it.dirty and self.may_try(it) for it in self.projections.values())
         return may or (self.manifest.due and self.manifest.retrying)
 
     def has_unreported_faults(self) -> bool:
-        """Whether what is held back, or why, is not what was told last."""
+        """Return True if the faults or the inputs differ from the last acknowledgement."""
         return self._reported != self._to_report() or self.inputs_reported != self.inputs_report()
 
     def mark_reported(self, ms: float) -> None:
-        """Take what is held back as told, in so many milliseconds."""
+        """Record that the present faults are acknowledged. The acknowledgement took `ms` milliseconds."""
         self._reported, self.acknowledge_ms = self._to_report(), ms
 
     def _to_report(self) -> object:
         return (
             {projection.name: projection.hold.fault for projection in self.held()},
             self.quarantine(),
-            self.trouble,
+            self.delivery_fault,
             self.pruning,
             self.manifest.error,
             self.verified_fingerprint,
         )
 
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
-        """Return what a scan needs to know."""
+        """Return the arguments of a scan."""
         remedy = self.capture.remedy if self.capture.fault else ""
         return Scanning(self.projections, self.config.table, self.stop, timings, observe, remedy)
 
     def mark_scanned(self, scanners: Iterable[str]) -> None:
-        """After a scan: what inputs asked these scanners to look at was looked at."""
+        """Record that these scanners have scanned the projects that inputs concern."""
         for name in scanners:
             self.rescan.pop(name, None)
 
     def policy(self) -> Policy:
-        """Return what decides about files: the operator's settings, and what was accepted."""
+        """Return what `files.decide` needs: the operator's settings, and whether a loss was accepted."""
         config = self.config
         return Policy(config.on_drift == "restore", config.guard_share, config.guard_min, self.accepted)
 
     def mark_published(self, done: Publication) -> None:
-        """After a publication.
+        """Record a publication.
 
-        What is not held shows this snapshot, and what failed waits for the next try.
+        Registries that are up to date now show `snapshot`. What failed waits for its next attempt.
         """
         self.accepted = self.manifest.retrying = False
         if done.written:
@@ -185,7 +184,7 @@ class State:
                 projection.as_of = self.snapshot
 
     def as_manifest(self) -> Manifest:
-        """Return what the manifest is to say of the files as they are."""
+        """Return the manifest that describes the present files."""
         registries = {file.path: file.published for file in self.files.values() if file.published}
         return Manifest(self.config.consumer, self.generation, self.snapshot, datetime.now(UTC), registries)
 
@@ -197,9 +196,9 @@ class State:
         timings: Mapping[str, float],
         asked: Collection[str],
     ) -> Generation:
-        """Return what this cycle did.
+        """Describe what this cycle did.
 
-        `asked` are the scanners that changes concerned, whether or not they were tried.
+        `asked` are all scanners that the changes concern, including those whose work was postponed.
         """
         named = [ids for ids in work.values() if ids is not ALL]
         concerned = {*work, *asked}
@@ -218,10 +217,10 @@ class State:
             at=datetime.now(UTC),
         )
 
-    def altered(self, capture: Capture) -> None:
-        """Take the capture as it is now.
+    def replace_capture(self, capture: Capture) -> None:
+        """Install `capture` as the current state of the capture, and have everything scanned.
 
-        What CMP wrote before may have been missed, so have everything scanned.
+        The capture may have missed changes before this check.
         """
         if capture != self.capture:
             capture.report()
@@ -231,39 +230,38 @@ class State:
             projection.as_of = ""
 
     def sweep(self) -> None:
-        """Have the next cycle scan and compare everything, whatever the log says."""
+        """Make the next cycle scan all of CMP and compare all files, even if the log has no change."""
         for file in self.files.values():
-            file.needs_rehash = True
-            file.projection.sweep()
+            file.sweep()
 
     def inputs_report(self) -> dict[str, Any]:
-        """Return what is acknowledged of the inputs.
+        """Return the part of the acknowledgement that is about the inputs.
 
-        Whether the files hold them, and what is wrong with them.
+        It says whether the files show the newest inputs, and lists the faults and notices.
         """
-        behind = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
-        waiting = self.looking or (("publication",) if behind else ())
+        pending = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
+        waiting = self.looking or (("publication",) if pending else ())
         return {
             "state": "looking" if waiting else "current",
             "waiting_for": list(waiting),
-            "faults": list(self.input_faults[:TOLD]),
+            "faults": list(self.input_faults[:MAX_LISTED]),
             "fault_count": len(self.input_faults),
-            "notices": list(self.input_notices[:TOLD]),
+            "notices": list(self.input_notices[:MAX_LISTED]),
             "notice_count": len(self.input_notices),
         }
 
-    def arrived(self) -> Collection[str] | None:
-        """Return the URL keys that were seen for the first time since the last call.
+    def take_arrived_keys(self) -> Collection[str] | None:
+        """Return the URL keys that got a project since the last call.
 
-        None if any may be among them.
+        None after a full scan, when it may be any key.
         """
         found = [projection.take_arrived() for projection in self.projections.values()]
         return None if None in found else {key for keys in found if keys for key in keys}
 
     def owners(self, keys: Collection[str] | None = None) -> frozenset[str]:
-        """Return the owners of the repositories with these URL keys; of None, of all that CMP names.
+        """Return the owners of the repositories with these URL keys; None means the keys of all projects.
 
-        All of them take a tenth of a second at 100,000.
+        For 100,000 keys this takes a tenth of a second.
         """
         return frozenset(
             found[0] for key in (self.keys() if keys is None else keys) if (found := github(key))
@@ -274,7 +272,7 @@ class State:
         return frozenset(key for projection in self.projections.values() for key in projection.known_keys())
 
     def take_inputs(self, inputs: Inputs) -> None:
-        """Have every registry take new inputs; the projects they concern are scanned by the next cycle."""
+        """Install new inputs in every registry. The next cycle scans the projects that they concern."""
         self.inputs = inputs
         for name, projection in self.projections.items():
             changed, projects = projection.take_inputs(inputs)
@@ -285,16 +283,16 @@ class State:
                 self.rescan.setdefault(name, set()).update(projects)
 
     def may_try(self, projection: Projection) -> bool:
-        """Whether a registry is not held, or may be tried again."""
-        return self.accepted or not projection.hold.resting
+        """Return True if a registry is not held, or its next attempt is due."""
+        return self.accepted or not projection.hold.backing_off
 
     def quarantine(self) -> dict[str, Mapping[str, str]]:
-        """Return registry to project to the reason why it is held back.
+        """Return the projects in quarantine: registry to project to reason.
 
-        Registries without any are left out.
+        Registries without such a project are left out.
         """
-        return {it.name: held for it in self.projections.values() if (held := it.held_projects())}
+        return {it.name: held for it in self.projections.values() if (held := it.quarantined_projects())}
 
     def held(self) -> Iterator[Projection]:
-        """Return the registries whose files are behind, each with its reason."""
+        """Return the held registries; `hold.fault` is the reason."""
         return (projection for projection in self.projections.values() if projection.hold.fault)

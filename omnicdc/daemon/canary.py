@@ -260,7 +260,10 @@ class Canary:
             raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
 
     def _say(self, before: Fault | None, fault: Fault | None) -> None:
-        self.state.trouble, self.state.trouble_since = fault, datetime.now(UTC) if fault else None
+        self.state.delivery_fault, self.state.delivery_fault_since = (
+            fault,
+            datetime.now(UTC) if fault else None,
+        )
         if fault:
             log.warning("canary_lost", reason=fault.reason, hint=fault.hint)
         elif before:

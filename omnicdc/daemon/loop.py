@@ -88,7 +88,7 @@ class Sleep:
 
 def serve(context: DaemonContext, conn: Connection, state: State) -> None:
     """Work until the log is dry, then sleep; returns when asked to stop or reload, or without the root."""
-    state.looker = context.inputs
+    state.input_refresher = context.inputs
     doorbell = Poll() if context.config.wake == "poll" else Doorbell(conn)
     wakeup, streak = Wakeup.DUE, 0
     with Canary(conn, state, context.timing.notification_s) as canary:

@@ -39,7 +39,7 @@ def run_to_the_end(
             state,
         ):
             state.daemon = False
-            state.looker = inputs
+            state.input_refresher = inputs
             inputs.take(state)
             first = run_once(conn, state, observe)
             # Which owners there are is known only now; and GitHub is not waited for inside a transaction.

@@ -96,7 +96,7 @@ class PeriodicTasks:
             found = look_at_capture(self._conn, state.watch)
             known = db.fetch_one(self._conn, "known", {"name": state.config.consumer})["known"]
         if found != state.capture:
-            state.altered(found)
+            state.replace_capture(found)
         if not known:
             acknowledge(self._conn, state)
 

@@ -17,7 +17,7 @@ from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.daemon.worker import Worker
 from omnicdc.inputs.parts import InputSettings
 from omnicdc.inputs.store import InputStore
-from omnicdc.state import TOLD
+from omnicdc.state import MAX_LISTED
 from omnicdc.stop import SLICE_S, Stop
 
 if TYPE_CHECKING:
@@ -225,10 +225,10 @@ class Refresher:
 
     def _look_worker(self, number: int) -> Worker:
         def look(_asked: bool) -> None:
-            self._store.look_at_root(number, self._end)
+            self._store.search_root(number, self._end)
             # A directory that is watched from now on may have been filled just before.
             while self._watch_directories(number) and not self._end.requested:
-                self._store.look_at_root(number, self._end)
+                self._store.search_root(number, self._end)
 
         def every_s() -> float:
             unwatched = self._watch_faults.get(number)
@@ -273,8 +273,8 @@ class Refresher:
         self._said = faults
         notices = self._store.notices + self._unmatched
         new = [notice for notice in notices if notice not in self._noticed]
-        for notice in new[:TOLD]:
+        for notice in new[:MAX_LISTED]:
             log.info("input_notice", notice=notice)
-        if len(new) > TOLD:
-            log.info("input_notice", notice=f"{len(new) - TOLD} more like these")
+        if len(new) > MAX_LISTED:
+            log.info("input_notice", notice=f"{len(new) - MAX_LISTED} more like these")
         self._noticed |= frozenset(new)

@@ -28,7 +28,7 @@ from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
 from omnicdc.model import Identity
 from omnicdc.registries.projection import Projection
-from omnicdc.registries.rows import STATEMENT_TIMEOUT, limit, located
+from omnicdc.registries.rows import STATEMENT_TIMEOUT, full_name_of, limit
 from omnicdc.registries.scanners import scanners
 from omnicdc.state import State
 
@@ -71,7 +71,7 @@ def session(
         conn.pin_session()
         db.check_schema(conn)
         with db.translated("starting"):
-            full_name = located(conn, config.table)
+            full_name = full_name_of(conn, config.table)
             db.execute(conn, "open_session")
             # A server that never answers a statement is told of, rather than waited for in silence.
             limit(conn, statement_timeout, local=False)

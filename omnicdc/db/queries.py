@@ -85,7 +85,7 @@ def confined(conn: Connection) -> Iterator[None]:
 
     One transaction that only reads, in a pipeline.
 
-    CMP's table is named in full there: see `scan.located`.
+    CMP's table is named in full there: see `rows.full_name_of`.
     """
     # The server reports a changed DateStyle at the end of a round trip, and the driver must know it before it
     # reads dates.

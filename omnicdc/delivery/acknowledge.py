@@ -82,7 +82,10 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
 
 
 def _last_error(state: State) -> dict[str, Any]:
-    for fault, since in ((state.trouble, state.trouble_since), (state.pruning, state.pruning_since)):
+    for fault, since in (
+        (state.delivery_fault, state.delivery_fault_since),
+        (state.pruning, state.pruning_since),
+    ):
         if fault:
             return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
     if state.capture.lacking:

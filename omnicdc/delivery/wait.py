@@ -23,7 +23,7 @@ from omnicdc.delivery.observation import Consumer, Delivery, Observation, Transa
 from omnicdc.delivery.verdict import Verdict, decide, give_up, hosts_missing, no_consumer, no_writes
 from omnicdc.errors import ConfigError
 from omnicdc.formats.text import is_unicode
-from omnicdc.registries.rows import located, qualified
+from omnicdc.registries.rows import full_name_of, qualified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +138,7 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
     # What PostgreSQL cannot hold is no project's name.
     possible = [name for name in names if is_unicode(name) and "\0" not in name]
     with db.translated("looking for the project"):
-        full_name = qualified(located(conn, table))
+        full_name = qualified(full_name_of(conn, table))
         with db.confined(conn):
             db.execute(conn, "refuse_policies")
             query = pgsql.SQL(sql.query("named")).format(table=full_name)

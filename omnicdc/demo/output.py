@@ -1,6 +1,6 @@
-"""What the demo found, as text and for JSON: acts, each with what was seen and with its claims.
+"""Prints the demo's result as text, and returns it for JSON.
 
-A claim held or did not hold.
+The result is a list of acts. Each act has the effects that were observed, and claims that hold or not.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _DIFFERENCE = {"+": "green", "-": "red", "@": "cyan"}
 
 
 class Check(NamedTuple):
-    """A claim, and whether it held this time."""
+    """A claim, and whether it holds."""
 
     claim: str
     holds: bool
 
 
 class Act(NamedTuple):
-    """One thing that the demo shows; `what` says in a sentence what happens."""
+    """One step of the demo. `what` describes it in a sentence."""
 
     title: str
     what: str
     checks: tuple[Check, ...]
     transactions: tuple[Transaction, ...] = ()
     lines: tuple[str, ...] = ()
-    """What else was seen, such as a difference; safe to print."""
+    """Further results, such as a difference. They are safe to print."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where lines go, each with a style that only a terminal shows."""
+    """Prints lines. Only a terminal shows their styles."""
 
     print: Callable[[str, str], object]
-    """Takes a line and its style, as rich names styles; an empty one is plain text."""
+    """Prints a line with a style of the library rich. An empty style is plain text."""
     busy: Callable[[str], AbstractContextManager[object]] = nullcontext
-    """Shows what is going on while its block runs."""
+    """Shows a text while its block runs."""
 
     def lines(self, *lines: str) -> None:
         """Print plain lines."""
@@ -52,8 +52,8 @@ class Output:
 
 
 def terminal() -> Output:
-    """Print to a terminal; rich knows its colours, and NO_COLOR."""
-    from rich.console import Console  # noqa: PLC0415 - needed on a terminal alone
+    """Return an output for a terminal. The library rich detects its colours, and obeys NO_COLOR."""
+    from rich.console import Console  # noqa: PLC0415 - needed only on a terminal
     from rich.text import Text  # noqa: PLC0415 - as above
 
     console = Console(highlight=False, markup=False, emoji=False)
@@ -65,7 +65,7 @@ def terminal() -> Output:
 
 
 def show_act(output: Output, number: int, act: Act) -> None:
-    """Print an act: what happens, what was seen, which claims held."""
+    """Print an act: its description, the observed effects, and its claims."""
     output.lines("")
     output.print(f"{number}. {act.title}", "bold blue")
     output.lines(f"   {act.what}")
@@ -78,7 +78,7 @@ def show_act(output: Output, number: int, act: Act) -> None:
 
 
 def summary(acts: Sequence[Act], **about: object) -> dict[str, Any]:
-    """Return everything for JSON."""
+    """Return the whole result for JSON."""
     checks = [check for act in acts for check in act.checks]
     failed = [claim for claim, holds in checks if not holds]
     result = {"success": not failed, **about, "claims": len(checks), "failed": failed}

@@ -1,4 +1,4 @@
-"""The demo from start to end: build the sandbox, run the acts, remove everything."""
+"""Runs the whole demo: creates the sandbox, runs the acts, and removes everything."""
 
 from __future__ import annotations
 
@@ -44,10 +44,9 @@ omnicdc rebuild"""
 def run(output: Output, stop: Stop, environ: Mapping[str, str], afterwards: Afterwards) -> dict[str, Any]:
     """Run all acts, call `afterwards` while everything still runs, and return the summary.
 
-    Everything is removed, however this ends.
-
-    `environ` is the daemon's, and isolated. Raises ConfigError without the `embedded` extra, OmnicdcError if
-    something does not start, KeyboardInterrupt soon after a stop was requested.
+    Everything is removed at the end, also after an error. `environ` is the environment of the daemon;
+    `isolate` must have been applied to it. Raises ConfigError without the `embedded` extra, OmnicdcError if
+    something does not start, and KeyboardInterrupt soon after a stop was requested.
     """
     started = time.monotonic()
     output.print("omnicdc demo", "bold")
@@ -76,9 +75,9 @@ def run(output: Output, stop: Stop, environ: Mapping[str, str], afterwards: Afte
 
 
 def _await_first_publication(observer: Observer, process: Popen[bytes]) -> None:
-    """Return when the daemon has published.
+    """Wait until the daemon has published.
 
-    Raises OmnicdcError, with the end of its log, if it ends or is too slow.
+    Raises OmnicdcError, with the end of the daemon's log, if it ends or is too slow.
     """
     deadline = time.monotonic() + START_S
     while not (verdict := wait(observer.operator, timeout_s=1.0, stop=observer.stop)).arrived:
@@ -110,9 +109,9 @@ def _run_acts(output: Output, observer: Observer) -> Iterator[Act]:
 
 
 def kept(box: Sandbox, daemon: Popen[bytes]) -> dict[str, Any]:
-    """Return where everything is, for JSON.
+    """Return the paths, the DSN and the daemon's pid, for JSON.
 
-    `env` are the variables with which `omnicdc` and `psql` find it.
+    `env` has the environment variables for `omnicdc` and `psql`.
     """
     server, env = box.server, box.settings() | {"PGDATABASE": fixtures.DATABASE, "PGUSER": fixtures.WRITER}
     env |= {"PGHOST": str(server.directory), "PGPORT": str(server.port)}

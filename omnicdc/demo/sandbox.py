@@ -1,4 +1,4 @@
-"""Where the demo runs: a temporary directory with PostgreSQL, CMP, a daemon and its registries."""
+"""The demo's sandbox: a temporary directory with PostgreSQL, CMP, a daemon and its registries."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SOCKET_MAX = 107  # bytes of a socket's path (sockaddr_un), without the final nu
 END_S = 10.0
 
 _FOREIGN = ("OMNICDC_", "CMP_DB_", "PG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "CREDENTIALS_", "STATE_DIRECTORY")
-"""How variables begin that could lead to a real CMP or to systemd."""
+"""Prefixes of environment variables that may lead to a real CMP or to systemd."""
 
 
 class Sandbox:
-    """The directory: a server that is not started yet, the infrastructure root, and the daemon's log."""
+    """A directory with a server that is not started yet, the infrastructure root, and the daemon's log."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -51,13 +51,13 @@ class Sandbox:
             "OMNICDC_ROOT": str(self.root),
             "OMNICDC_STATE_DIR": str(self.directory / "state"),
             "OMNICDC_CONSUMER": "demo",
-            "OMNICDC_POLL_S": "0.5",  # how often it looks whether a file was edited; the default is 5
+            "OMNICDC_POLL_S": "0.5",  # seconds between two checks for edited files; the default is 5
             "OMNICDC_GH": "no",
         }
 
 
 def isolate(environ: MutableMapping[str, str]) -> None:
-    """Remove what could lead to a real CMP or to systemd; libpq reads the environment of this process."""
+    """Remove variables that may lead to a real CMP or to systemd: libpq reads this process's environment."""
     for name in [name for name in environ if name.startswith(_FOREIGN)]:
         del environ[name]
 
@@ -103,7 +103,7 @@ def daemon(
         process = subprocess.Popen(
             [sys.executable, "-m", "omnicdc", "run"], env={**environ, **box.settings()},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,  # Ctrl-C is for the demo alone, which then stops the daemon
+            start_new_session=True,  # Ctrl-C goes only to the demo, which then stops the daemon
         )  # fmt: skip
     try:
         yield process
@@ -117,7 +117,7 @@ def daemon(
 
 
 def _check(directory: Path) -> None:
-    """Let PostgreSQL's user into the directory; raises ConfigError where PostgreSQL could not start."""
+    """Open the directory to PostgreSQL's user. Raises ConfigError if PostgreSQL cannot start there."""
     parent = directory.parent
     directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
     if len(os.fsencode(directory / "pg" / ".s.PGSQL.5432")) > SOCKET_MAX:

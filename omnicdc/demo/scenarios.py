@@ -1,4 +1,4 @@
-"""The eight acts: what is done to CMP or to a file, and what must then be true."""
+"""The eight acts of the demo. Each changes CMP or a file, and checks claims about the effect."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def rollback(observer: Observer) -> Act:
 
 
 def hostile_names(observer: Observer) -> Act:
-    """Insert names that a parser or a terminal could take for something else."""
+    """Insert names that a parser or a terminal may misread."""
     wanted = {project["id"]: project["name"] for project in fixtures.HOSTILE}
     seen = observer.transact(lambda conn: upsert(conn, *fixtures.HOSTILE))
     files = observer.files()
@@ -113,7 +113,7 @@ def late_commit(observer: Observer) -> Act:
 
 
 def edited_file(observer: Observer) -> Act:
-    """Edit a registry's file, as editors do: by a new file in its place."""
+    """Edit a registry file as editors do: replace it by a new file."""
     path = observer.box.root / scanners()["project"].path
     before = observer.files()
     edited = before["project"][1].replace(b": Atlas Gateway\n", b": Edited by hand\n")
@@ -167,7 +167,7 @@ def mass_delete(observer: Observer) -> Act:
 
 
 def show_status(observer: Observer) -> Act:
-    """Ask for the status."""
+    """Query the status."""
     found = status(observer.operator, max_lag_s=observer.config.max_lag_s)
     [consumer] = found["consumers"]
     return Act(
@@ -191,7 +191,7 @@ ACTS = (write_arrives, no_op, rollback, hostile_names, late_commit, edited_file,
 
 
 def _rewrote_all(seen: Transaction) -> bool:
-    """Whether one generation rewrote all registries, by the verdict and by the files."""
+    """Return True if one generation rewrote all registries, according to the verdict and to the files."""
     return len(seen.verdict.registries) == len(scanners()) and {*seen.verdict.registries} == {*seen.changes}
 
 
@@ -200,6 +200,6 @@ def _untouched(seen: Transaction) -> Check:
 
 
 def _names(files: Mapping[str, File], scanner: str, field: str) -> dict[str, object]:
-    """Parse a registry's file as a whole, and return a field of each entry, by the project's id."""
+    """Parse a whole registry file. Return project id to the value of a field."""
     layout = scanners()[scanner].layout
     return {item.entry_key: item.fields.get(field) for item in layout.items(layout.parse(files[scanner][1]))}

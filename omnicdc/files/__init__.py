@@ -1,1 +1,1 @@
-"""The registry files on this host: what is known of them, what replaces them, and the manifest."""
+"""The registry files on this host: their state, their publication, and the manifest."""

@@ -1,7 +1,7 @@
-"""What one registry file holds, provided that it parses, however it is laid out.
+"""Reads the entries of a registry file, in any layout, if the file parses.
 
-A file that is exactly what the manifest says is whole, and is searched in passing; of any other all is
-read and its structure is checked. `layout` knows how entries lie in a file.
+A file whose digests are those of the manifest is complete. Its blocks are searched while they are hashed. Any
+other file is read as a whole, and its structure is checked. `formats.layout` finds the entries in a file.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _KEY = re.compile(rb"^(?:- |  )([a-z_]+):", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """How much YAML of another writer is parsed, in bytes."""
+    """How many bytes of YAML that omnicdc did not write are parsed."""
 
     whole: int = 4_000_000
-    """A file that is not laid out as ours and is larger is not parsed: this much takes ten seconds."""
+    """A file in another layout is parsed up to this size, which takes ten seconds."""
     entries: int = 250_000
-    """With more than this of entries that are not written as ours, the whole file is parsed instead."""
+    """If more bytes than this are in entries of another layout, the whole file is parsed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A file that parses: `parsed` if it had to be, else its bytes can be relied upon."""
+    """A file that parses. `parsed` is None if the layout is ours: then the bytes can be searched."""
 
     layout: Layout
     data: bytes
     parsed: object = None
 
     def items(self, project: str, entry_key: str, needles: Sequence[bytes]) -> list[Item]:
-        """Return the entries that name a project, and those of an entry key. Raises RegistryError.
+        """Return the entries that name a project, and the entries with this entry key. Raises RegistryError.
 
-        Bytes are searched for `needles`, one of which each such entry has.
+        Each such entry must contain one of the `needles`: they are searched in the bytes.
         """
         try:
             items = self.layout.items(self.parsed) if self.parsed is not None else self._mentioning(needles)
@@ -67,12 +67,12 @@ class Contents:
         return map(self.layout.item, self.layout.mentioning(self.data, needles))
 
 
-def look_into(
+def read_contents(
     layout: Layout, path: Path, published: Published | None, needles: Sequence[bytes]
 ) -> Contents | None:
-    """Return what a file holds, at least all that mentions a needle; None if there is no file.
+    """Return a file's contents, at least the entries that contain a needle; None if there is no file.
 
-    Raises RegistryError if it cannot be read or does not parse.
+    Raises RegistryError if the file cannot be read or does not parse.
     """
     with registry_errors(f"read {path}", path):
         try:
@@ -81,16 +81,16 @@ def look_into(
             return None
         with file:
             blocks = _published_blocks(file, published, needles) if published else None
-            data = _all_of(file) if blocks is None else b""
+            data = _read_all(file) if blocks is None else b""
     return understand(layout, data) if blocks is None else Contents(layout, blocks)
 
 
 def content(path: Path) -> bytes | None:
-    """Return a file's bytes; None if there is no file. Raises RegistryError."""
+    """Return a file's bytes; None if there is no file. Raises RegistryError if it cannot be read."""
     with registry_errors(f"read {path}", path):
         try:
             with open(path, "rb", buffering=0, opener=without_waiting) as file:
-                return _all_of(file)
+                return _read_all(file)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -99,14 +99,11 @@ _LIMITS = ParseLimits()
 
 
 def understand(layout: Layout, data: bytes, limits: ParseLimits = _LIMITS) -> Contents:
-    """Check that a file's bytes parse, and how they are to be searched.
-
-    Raises RegistryError if they do not.
-    """
+    """Check that a file's bytes parse, and return them as Contents. Raises RegistryError if they do not."""
     try:
         if isinstance(layout, Items):
             _check_end(data)
-            if _is_ours(data, limits):
+            if _has_our_layout(data, limits):
                 return Contents(layout, data)
         parsed = layout.parse(data)
         layout.header(parsed), layout.items(parsed)
@@ -115,7 +112,7 @@ def understand(layout: Layout, data: bytes, limits: ParseLimits = _LIMITS) -> Co
     return Contents(layout, data, parsed)
 
 
-def _all_of(file: FileIO) -> bytes:
+def _read_all(file: FileIO) -> bytes:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         raise RegistryError(f"{file.name} is not a file", hint=f"`ls -l {file.name}`")
     file.seek(0)
@@ -123,9 +120,9 @@ def _all_of(file: FileIO) -> bytes:
 
 
 def _published_blocks(file: FileIO, published: Published, needles: Sequence[bytes]) -> bytes | None:
-    """Return the blocks that mention a needle, if the file is what was published, to the byte; else None.
+    """Return the blocks that contain a needle if the file is exactly the published one; else None.
 
-    Block by block through one buffer that stays in the processor's cache.
+    All blocks are read into the same buffer, because it then stays in the processor's cache.
     """
     status, lengths = os.fstat(file.fileno()), [length for length, _ in published.blocks]
     if not stat.S_ISREG(status.st_mode) or status.st_size != sum(lengths) or min(lengths, default=-1) < 0:
@@ -141,44 +138,44 @@ def _published_blocks(file: FileIO, published: Published, needles: Sequence[byte
 
 
 def _check_end(data: bytes) -> None:
-    """YAML that was cut short often parses all the same.
+    """Raise ValueError if the data cannot be the end of a file of ours.
 
-    Raises ValueError for what cannot be the end of ours.
+    This is needed because YAML that was cut off often still parses.
     """
     first, last = data.find(b"\n- ") + 1, data.rfind(b"\n- ") + 1
-    keys, last_keys = _KEY.findall(data, first, _end_of(data, first)), _KEY.findall(data, last)
+    keys, last_keys = _KEY.findall(data, first, _entry_end(data, first)), _KEY.findall(data, last)
     if not data.endswith(b"\n") or (len(last_keys) < len(keys) and last_keys == keys[: len(last_keys)]):
         raise ValueError("it ends in the middle of an entry or a line")
 
 
-def _is_ours(data: bytes, limits: ParseLimits) -> bool:
-    """Tell whether each entry of a YAML file parses by itself.
+def _has_our_layout(data: bytes, limits: ParseLimits) -> bool:
+    """Return True if each entry of a YAML file parses alone.
 
-    Raises ValueError if not, and it is too large.
+    Raises ValueError if not, and if the file is too large to be parsed at once.
     """
     try:
         _check_entries(data, limits.entries)
     except _Foreign as exc:
         if len(data) > limits.whole:
-            told = f"{exc}, and {len(data)} bytes laid out in another way take too long"
-            raise ValueError(told) from exc
+            reason = f"{exc}, and {len(data)} bytes laid out in another way take too long"
+            raise ValueError(reason) from exc
         return False
     return True
 
 
 class _Foreign(Exception):  # noqa: N818 - never leaves this module
-    """The file cannot be understood entry by entry; it may be fine all the same."""
+    """The file cannot be parsed entry by entry. It may still be valid."""
 
 
 def _check_entries(data: bytes, most: int) -> None:
-    """Look at the head, and at every entry by itself; the whole parses as its parts do. Raises _Foreign."""
+    """Check the head, then each entry alone. If all parse, so does the file. Raises _Foreign."""
     at = data.find(b"\n- ") + 1
     if not at or not _is_head(data[:at]):
         raise _Foreign("its head is not ours")
-    keys = _KEY.findall(data, at, _end_of(data, at))
+    keys = _KEY.findall(data, at, _entry_end(data, at))
     odd = 0
     while (at := own_entries(data, at, dict.fromkeys(keys))) < len(data):
-        end = _end_of(data, at)
+        end = _entry_end(data, at)
         if own_fields(data[at + 2 : end].removesuffix(b"\n")) is None:
             odd += end - at
             if odd > most or not _is_entry(data[at:end]):
@@ -187,7 +184,7 @@ def _check_entries(data: bytes, most: int) -> None:
         at = end
 
 
-def _end_of(data: bytes, at: int) -> int:
+def _entry_end(data: bytes, at: int) -> int:
     end = data.find(b"\n- ", at)
     return len(data) if end < 0 else end + 1
 

@@ -1,6 +1,6 @@
-"""Decides what is to be done about one registry's file; nothing else decides that. No I/O.
+"""Decides what to do with one registry file. No other module decides this. No I/O.
 
-`registry_file` finds out what stands there, `publication` carries the decision out.
+`registry_file` classifies the file on disk. `publication` executes the decision.
 """
 
 from __future__ import annotations
@@ -12,79 +12,77 @@ from omnicdc.model import Fault
 
 
 class Found(Enum):
-    """What stands in a registry's place, by how it came there."""
+    """What is at the path of a registry file, by its origin."""
 
     MISSING = auto()
     OURS = auto()
-    """As omnicdc published it."""
+    """The file is as omnicdc published it."""
     ANNOUNCED = auto()
-    """Ours as well, but the manifest does not show it: the daemon that put it there was killed just then."""
+    """omnicdc wrote the file, but the manifest does not list it: the daemon was killed in between."""
     EDITED = auto()
-    """Omnicdc published a file here, and this is another one."""
+    """omnicdc published a file here, but this is a different one."""
     FOREIGN = auto()
-    """No manifest tells of a file here; another program's, or one from before omnicdc."""
+    """The manifest lists no file here: it is from another program, or from before omnicdc."""
     UNREADABLE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the registry should hold, compared with what there is."""
+    """The registry as it should be, compared with the file on disk."""
 
     entries: int
     replaced_entries: int
-    """How many entries the published file has.
-
-    If that is not known, how many the file had that was found at the start.
-    """
+    """Number of entries of the published file, or, if that is not known, of the file found at the start."""
     is_there: bool
-    """Whether the file holds exactly this already."""
+    """True if the file already holds exactly this."""
     is_published: bool = False
-    """Whether this is what was last published, so that CMP gives no reason to write."""
+    """True if this is what was last published, so that no change of CMP asks for a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decided, and what was accepted."""
+    """The operator's settings, and whether a loss was accepted."""
 
     restore: bool = True
-    """Whether an external change is undone at once (`on_drift: restore`), or when CMP changes (`alert`)."""
+    """When an external change is undone. True: at once (`on_drift: restore`). False: when CMP changes."""
     guard_share: float = 0.5
     guard_min: int = 10
     accepted: bool = False
-    """Whether the loss that the guard holds was accepted."""
+    """True if the operator accepted the loss that the guard holds."""
 
     def loses_too_much(self, before: int, after: int) -> bool:
-        """Whether the guard must hold.
+        """Return True if the guard must hold the registry.
 
-        More than its share of the entries, and at least its number, would go at once.
+        It must if at least `guard_min` entries, and more than `guard_share` of all entries, would be lost at
+        once.
         """
         lost = before - after
         return lost >= self.guard_min and lost > before * self.guard_share
 
 
 class Keep:
-    """The file is right: nothing is written."""
+    """The file is right. Write nothing."""
 
 
 class Adopt:
-    """The file is right, and not known: it is made durable and noted as published."""
+    """The file is right, but not recorded. Sync it, and record it as published."""
 
 
 class Write:
-    """Replace what is there."""
+    """Replace the file."""
 
 
 class BackUpThenWrite:
-    """Keep a copy of the external change, then replace it."""
+    """Back up the external change, then replace the file."""
 
 
 class Tolerate:
-    """Leave the external change where it is, with a copy, until CMP changes."""
+    """Back up the external change, and leave it in the file until CMP changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldFor:
-    """Keep the last good file, for this reason."""
+    """Hold the registry for this reason: its last good file stays."""
 
     fault: Fault
     by_guard: bool = False
@@ -94,7 +92,7 @@ Decision = Keep | Adopt | Write | BackUpThenWrite | Tolerate | HoldFor
 
 
 def decide(wanted: Wanted, found: Found, policy: Policy, unreadable: Fault | None = None) -> Decision:
-    """Return what is to be done; `unreadable` is the reason for Found.UNREADABLE."""
+    """Return the decision. `unreadable` is the reason for Found.UNREADABLE."""
     if found is Found.UNREADABLE:
         return HoldFor(unreadable or Fault("its file cannot be read"))
     if wanted.is_there:

@@ -1,6 +1,6 @@
-"""Reads what stands in a registry's place, and backs up an external change before it is replaced.
+"""Recognises registry files on disk, and backs up an external change before it is replaced.
 
-`registry_file` and the manifest know what was published; `publication` puts it there again.
+`registry_file` and the manifest know what was published. `publication` writes it again.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ Blocks = tuple[tuple[int, str], ...]
 _STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
 
 _HEAD = 400
-"""Bytes within which it stands."""
+"""`generated_at` is within the first bytes of a file, up to this number."""
 
-_NOT_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
-"""Something else stands there, or nothing."""
+_NO_REGULAR_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
+"""Errors that mean: there is no regular file at this path."""
 
 
 def intact(root: Path, relative: Path | str, published: Published) -> bool:
-    """Tell by size, time and inode whether the file still is the one that was put there.
+    """Return True if size, time and inode of the file are those of the published one.
 
-    Quick, and only fooled by who restores the time. Raises RegistryError if the disk does not say.
+    This is quick. It misses only an edit in place that restores the time. Raises RegistryError if the file's
+    status cannot be read.
     """
     target = root / relative
     with registry_errors(f"look at {target}", target):
-        found = _found(target)
+        found = _status(target)
     if found is None or not stat.S_ISREG(found.st_mode):
         return False
     return (found.st_size, found.st_mtime_ns, found.st_ino) == (
@@ -55,7 +56,7 @@ def intact(root: Path, relative: Path | str, published: Published) -> bool:
 
 
 def rehash(root: Path, relative: Path | str, published: Published) -> bool:
-    """Tell by reading all of it whether the file holds what was put there, whoever wrote it last.
+    """Read the whole file, and return True if its content is the published one, whoever wrote it.
 
     Raises RegistryError if it cannot be read.
     """
@@ -63,7 +64,7 @@ def rehash(root: Path, relative: Path | str, published: Published) -> bool:
 
 
 def recognised(root: Path, relative: Path | str, blocks: Blocks) -> os.stat_result | None:
-    """Return the file's status if it holds exactly these blocks.
+    """Return the file's status if its content is exactly these blocks; else None.
 
     Raises RegistryError if it cannot be read.
     """
@@ -71,19 +72,19 @@ def recognised(root: Path, relative: Path | str, blocks: Blocks) -> os.stat_resu
     with registry_errors(f"read {target}", target):
         try:
             with open(target, "rb", opener=_without_waiting) as file:
-                return os.fstat(file.fileno()) if _same(file, blocks) else None
+                return os.fstat(file.fileno()) if _has_blocks(file, blocks) else None
         except OSError as exc:
-            if exc.errno not in _NOT_OURS:
+            if exc.errno not in _NO_REGULAR_FILE:
                 raise
             return None
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open no symlink, and no pipe that would make us wait for its writer."""
+    """Open a file, but no symlink, and without waiting for the writer of a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _same(file: BinaryIO, blocks: Blocks) -> bool:
+def _has_blocks(file: BinaryIO, blocks: Blocks) -> bool:
     status = os.fstat(file.fileno())
     size = sum(length for length, _ in blocks)
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
@@ -93,7 +94,7 @@ def _same(file: BinaryIO, blocks: Blocks) -> bool:
 
 
 def signature(path: Path) -> tuple[int, int, int] | None:
-    """Return size, time and inode of what stands there; None if nothing does, or the disk does not say."""
+    """Return size, time and inode of a file; None if it does not exist or cannot be read."""
     try:
         found = path.lstat()
     except OSError:
@@ -102,7 +103,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 
 def make_durable(path: Path, observe: Callable[[str], None] = no_observer) -> None:
-    """Sync a file that was found right: who put it there may have ended before that."""
+    """Sync a file and its directory: the process that wrote it may have stopped before it synced them."""
     with registry_errors(f"sync {path}", path):
         for step, place in (("fsync", path), ("fsync_directory", path.parent)):
             observe(step)
@@ -110,7 +111,7 @@ def make_durable(path: Path, observe: Callable[[str], None] = no_observer) -> No
 
 
 def stamp_in(path: Path) -> str:
-    """Return the `generated_at` of a file that looks like ours; empty if there is none."""
+    """Return the `generated_at` in the head of a file; empty if there is none."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             return stamp_of(file.read(_HEAD) or b"")
@@ -119,7 +120,7 @@ def stamp_in(path: Path) -> str:
 
 
 def stamp_of(data: bytes) -> str:
-    """Return the `generated_at` of what begins like one of our files; empty if there is none."""
+    """Return the `generated_at` in the head of a file's bytes; empty if there is none."""
     found = _STAMP.search(data[:_HEAD])
     return found[1].decode() if found else ""
 
@@ -133,57 +134,55 @@ def back_up(
     keep: int = 5,
     now_at: Path | None = None,
 ) -> Path | None:
-    """Keep what stands in a registry's place (or stood, and is `now_at` beside it).
+    """Back up the file at a registry's path. Return the path of the backup, or None if there is no file.
 
-    Returns where, or None if nothing does.
-
-    A file or a symlink is copied to `drift/` in the state directory, so that the place is never empty;
-    all but the newest `keep` copies of its name are removed. Anything else, such as a directory, is
-    renamed beside itself and never removed. Raises RegistryError: then nothing must be put there, as
-    where a symlink leads out of the root.
+    `now_at` is the path of the file if a swap has already moved it. A file or a symlink is copied to `drift/`
+    in the state directory, so that the registry's path always has a file. Only the newest `keep` copies of
+    its name are kept. Anything else, such as a directory, is renamed in its own directory and never removed.
+    Raises RegistryError if this fails, or if a symlink leads out of the root: then do not write the registry.
     """
     target = root / relative
     with registry_errors(f"keep a copy of {target}", target):
         there = now_at or target
-        found = _found(there)
+        found = _status(there)
         if found is None:
             return None
         stamp = at.strftime("%Y%m%dT%H%M%S.%fZ")
         with directory_below(root, target.parent) as directory:
             if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-                return _set_aside(directory, there, f".{target.name}.{stamp}.omnicdc-aside")
-        temporary = _half(target.name, state_dir)
+                return _rename_aside(directory, there, f".{target.name}.{stamp}.omnicdc-aside")
+        temporary = _unfinished_copy(target.name, state_dir)
         kept = temporary.with_name(f"{target.name}.{stamp}")
-        _copied(there, temporary, kept, is_link=stat.S_ISLNK(found.st_mode))
+        _copy(there, temporary, kept, is_link=stat.S_ISLNK(found.st_mode))
         _prune(kept, target.name, keep)
         return kept
 
 
 def discard_half_copy(name: str, state_dir: Path) -> None:
-    """Remove what a killed process left of a copy of a file of this name."""
+    """Remove the unfinished backup of a file of this name that a killed process left."""
     with suppress(OSError):
-        _half(name, state_dir).unlink()
+        _unfinished_copy(name, state_dir).unlink()
 
 
-def _half(name: str, state_dir: Path) -> Path:
+def _unfinished_copy(name: str, state_dir: Path) -> Path:
     return state_dir / "drift" / f".{name}{TEMPORARY}"
 
 
-def _set_aside(directory: int, target: Path, aside: str) -> Path:
+def _rename_aside(directory: int, target: Path, aside: str) -> Path:
     os.rename(target.name, aside, src_dir_fd=directory, dst_dir_fd=directory)
     os.fsync(directory)
     return target.with_name(aside)
 
 
-def _found(target: Path) -> os.stat_result | None:
+def _status(target: Path) -> os.stat_result | None:
     try:
         return target.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _copied(target: Path, temporary: Path, kept: Path, *, is_link: bool) -> None:
-    """Copy what was found to be a file or a link. Raises OSError if it is no longer that."""
+def _copy(target: Path, temporary: Path, kept: Path, *, is_link: bool) -> None:
+    """Copy a file or a symlink. Raises OSError if it is neither any more."""
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)
     try:
@@ -200,12 +199,10 @@ def _copied(target: Path, temporary: Path, kept: Path, *, is_link: bool) -> None
 
 
 def _copy_file(source: Path, copy: Path) -> None:
-    """Copy content and attributes from one open file to another.
+    """Copy content and attributes. Both files stay open, so that their names are resolved only once.
 
-    A link or a pipe put there meanwhile is refused.
-
-    shutil.copy2 looks at both names again and again, and in between may follow a link to change the file it
-    leads to.
+    A symlink or a pipe that has replaced the file is refused. `shutil.copy2` would resolve the names several
+    times, and might follow a symlink that appeared in between.
     """
     with open(source, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -230,7 +227,7 @@ def _sync(path: Path) -> None:
 
 
 def _prune(kept: Path, name: str, keep: int) -> None:
-    """Remove the oldest copies that can be removed; never the one just made, even if the clock went back."""
+    """Remove the oldest copies, but never the new one, even if the clock was set back."""
     copies = (it for it in kept.parent.iterdir() if it.name.startswith(f"{name}.") and it.name.endswith("Z"))
     older = sorted(it for it in copies if it != kept)
     for copy in older[: max(len(older) + 1 - keep, 0)]:

@@ -1,4 +1,4 @@
-"""The lock of an infrastructure root: one process publishes there, and a second one learns which."""
+"""The lock of an infrastructure root: only one process publishes below it. A second one reports its pid."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from omnicdc.filesystem.remedy import TEMPORARY, remedy
 LOCK = REGISTRY / ".omnicdc.lock"
 
 ATTEMPTS = 100
-"""How often a lock is tried whose file another process replaces meanwhile."""
+"""Attempts to lock the file while another process replaces it."""
 
-NAMED_S = 0.02
-"""Who has only just taken the lock writes its name on it next: until then a predecessor's stands there, or
-none."""
+NAME_WAIT_S = 0.02
+"""Seconds to wait before the holder's name is read. A process writes its name just after it takes the lock;
+until then the file has an older name or none."""
 
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_LASTING = {
+_PERMANENT = {
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM,
     errno.EROFS, errno.ENOLCK, errno.ENAMETOOLONG,
 }  # fmt: skip
-"""What waiting does not fix."""
+"""Errors that do not pass without a fix."""
 
 
 class RootLock:
-    """Keeps a second process from publishing below the same root, while it is entered.
+    """A context manager. Inside it, no second process can publish below the same root.
 
-    The kernel releases it with the process, however that ends. The file stays: removing it would let
-    two processes lock two files of one name. Another process may remove it all the same: see `kept`.
+    The kernel releases the lock when the process ends, even if it is killed. The file stays: if it were
+    removed, two processes could lock two files of the same name. Another program may still remove it: see
+    `kept`.
 
-    flock(2) asks for no more than an open file, so whoever may read the file could lock it and keep the
-    daemon out. It is private for that reason; one that others may open is replaced by a new one, as they may
-    have it open already.
+    flock(2) needs only an open file, so any user who may read the file could lock it and keep the daemon out.
+    Therefore the file is private. A file that others may open is replaced by a new one, because they may
+    already have it open.
     """
 
     def __init__(self, root: Path) -> None:
@@ -50,15 +51,16 @@ class RootLock:
         self._file = -1
 
     def __enter__(self) -> Self:
-        """Raise LockBusy if another process has it, ConfigError if this process cannot write there.
+        """Take the lock.
 
-        Raises TransientError for what may pass, such as a full disk.
+        Raises LockBusy if another process holds it, ConfigError if this process cannot write there, and
+        TransientError for an error that may pass, such as a full disk.
         """
         try:
             with directory_below(self._root, self._root / REGISTRY) as directory:
-                self._take(directory)
+                self._lock(directory)
         except OSError as exc:
-            kind = ConfigError if exc.errno in _LASTING else TransientError
+            kind = ConfigError if exc.errno in _PERMANENT else TransientError
             what = f"cannot publish below {self._root}: {exc.strerror}"
             raise kind(what, hint=_root_remedy(exc, self._root)) from exc
         except RegistryError as exc:
@@ -66,17 +68,17 @@ class RootLock:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Let the next process have it."""
+        """Release the lock."""
         _close(self._file)
         self._file = -1
 
     def kept(self) -> bool:
-        """Whether this process still keeps every other one out.
+        """Return True if no other process can publish below the root. If False, publish nothing more.
 
-        A file that was removed or replaced is taken anew, unless another process has: then nothing may be
-        published any more. Where no process can lock a file now, no other publishes either.
+        If the lock's file was removed or replaced, the new file is locked. The result is False if another
+        process has locked it. It is True if no process can lock a file there now, for example on a full disk.
         """
-        if self._stands():
+        if self._is_in_place():
             return True
         old, self._file = self._file, -1
         try:
@@ -91,16 +93,16 @@ class RootLock:
         _close(old)
         return True
 
-    def _stands(self) -> bool:
-        """Whether the file that is locked is the one that others find."""
+    def _is_in_place(self) -> bool:
+        """Return True if the locked file is still at the lock's path."""
         try:
             return os.path.samestat(os.fstat(self._file), os.lstat(self._root / LOCK))
         except OSError:
             return False
 
-    def _take(self, directory: int) -> None:
+    def _lock(self, directory: int) -> None:
         for _ in range(ATTEMPTS):
-            if self._taken(directory):
+            if self._try_to_lock(directory):
                 return
             self.__exit__()
         raise TransientError(
@@ -109,32 +111,29 @@ class RootLock:
             f"{shlex.quote(str(self._root / LOCK))}`",
         )
 
-    def _taken(self, directory: int) -> bool:
-        """Lock the file that others find.
-
-        False if another process has just replaced it, so that it is to be tried again.
-        """
+    def _try_to_lock(self, directory: int) -> bool:
+        """Lock the file at the lock's path. Return False if another process has just replaced it."""
         self._file = os.open(LOCK.name, _LOCK_FILE, 0o600, dir_fd=directory)
         found = os.fstat(self._file)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._give_way(found)
+            self._check_holder(found)
         if not _same_file(directory, self._file):
             return False
         if not _is_private(found):
             self._replace(directory, found)
         if not _same_file(directory, self._file):
             return False
-        if regular.alone(os.fstat(self._file)):
-            with suppress(OSError):  # on a full disk the lock holds all the same, without a name on it
+        if regular.has_one_name(os.fstat(self._file)):
+            with suppress(OSError):  # on a full disk the lock works without a name
                 os.ftruncate(self._file, 0)
                 os.pwrite(self._file, f"{os.getpid()} {os.uname().nodename}\n".encode(), 0)
         return True
 
-    def _give_way(self, found: os.stat_result) -> None:
-        """Raise LockBusy, unless the lock's holder may only read the file, and so publishes nothing."""
-        time.sleep(NAMED_S)
+    def _check_holder(self, found: os.stat_result) -> None:
+        """Raise LockBusy, unless the holder can only read the file: such a process publishes nothing."""
+        time.sleep(NAME_WAIT_S)
         name = os.pread(self._file, 300, 0).decode(errors="replace").strip()
         if not _is_private(found) and _has_ended(name):
             return
@@ -144,23 +143,23 @@ class RootLock:
         what = f"process {pid or '?'} on {host or 'this host'} already publishes below {self._root}"
         hint = f"`systemctl stop omnicdc` or `kill {pid or 'PID'}` there, or wait until it ends"
         if holder and holder != pid:
-            # A container's process has another number here; or the name is that of an earlier holder.
+            # The process runs in a container and has another pid here, or the name is of an earlier holder.
             file = shlex.quote(str(self._root / LOCK))
             what += f"; here, process {holder} holds its lock"
             hint = f"`ps -fp {holder}` shows it: `kill {holder}`, or `rm {file}` if it is no omnicdc"
         raise LockBusy(what, hint=hint, pid=pid)
 
     def _replace(self, directory: int, old: os.stat_result) -> None:
-        """Put a private file of the same owner, already locked, in the place of the old one.
+        """Replace the file by a private one of the same owner, which is already locked.
 
-        Others may have the old one open.
+        This is needed because other processes may have the old file open.
         """
         new = f".{LOCK.name}{TEMPORARY}"
         with suppress(FileNotFoundError):
             os.unlink(new, dir_fd=directory)
         file = os.open(new, _LOCK_FILE | os.O_EXCL, 0o600, dir_fd=directory)
         try:
-            with suppress(OSError):  # only root may give it away, and needs to
+            with suppress(OSError):  # only root may change the owner, and only for root it differs
                 os.fchown(file, old.st_uid, old.st_gid)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(new, LOCK.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -172,15 +171,15 @@ class RootLock:
 
 
 def _is_private(found: os.stat_result) -> bool:
-    """Whether only the owner may open the file; what is no file has no readers to fear.
+    """Return True if only the owner may open the file, or if it is not a regular file.
 
-    With an ACL, the group's bits are what named users may have at most.
+    If the file has an ACL, the group's bits are the most that a named user may do.
     """
     return not (stat.S_ISREG(found.st_mode) and found.st_mode & 0o077)
 
 
 def _same_file(directory: int, file: int) -> bool:
-    """Whether the file that is open is the one that others find under the lock's name."""
+    """Return True if the open file is the one at the lock's path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(LOCK.name, dir_fd=directory, follow_symlinks=False))
     except FileNotFoundError:
@@ -188,7 +187,7 @@ def _same_file(directory: int, file: int) -> bool:
 
 
 def _has_ended(name: str) -> bool:
-    """Whether the process that wrote its name on the lock is gone; False where that cannot be told."""
+    """Return True if the process whose name is in the file has ended; False if this is not known."""
     pid, _, host = name.partition(" ")
     if not name:
         return True
@@ -204,9 +203,9 @@ def _has_ended(name: str) -> bool:
 
 
 def _holder(found: os.stat_result) -> str:
-    """Return the process that has locked a file, as the kernel says; empty where it does not.
+    """Return the pid of the process that has locked a file, from /proc/locks; empty if it is not listed.
 
-    Proc_locks(5).
+    See proc_locks(5).
     """
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     try:

@@ -1,6 +1,7 @@
-"""What was published, beside the files: for people, for tools, and for the guard after a restart.
+"""The manifest: a file beside the registries that describes what was published.
 
-A help and never a source: without one, or with one that does not fit, the files are read instead.
+Users and tools read it, and so does the guard after a restart. It only saves time: if it is missing or does
+not match the files, the files are read instead.
 """
 
 from __future__ import annotations
@@ -32,39 +33,39 @@ Signature = tuple[int, int, int]
 """Size, time and inode of a file."""
 
 Signatures = list[Signature | None]
-"""Of one file that was replaced, and of the one in its place."""
+"""Signatures of a replaced file and of the file that replaced it."""
 
 _NOTE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One generation: who published it, from which snapshot, and each file as it was put there."""
+    """One generation: its consumer, its snapshot, and each file as it was published."""
 
     consumer: str
     generation: int
     snapshot: str
     published_at: datetime
     registries: Mapping[str, Published]
-    """By the file's path below the root."""
+    """The file's path below the root, to its description."""
 
 
 def describe(
-    blocks: Sequence[tuple[int, str]], put: os.stat_result, count: int, stamp: str = ""
+    blocks: Sequence[tuple[int, str]], status: os.stat_result, count: int, stamp: str = ""
 ) -> Published:
-    """Describe a file that was published: `blocks` is length and SHA-256 of each part."""
+    """Describe a published file. `blocks` is length and SHA-256 of each part, `status` its status on disk."""
     return Published(
         count=count,
-        size=put.st_size,
-        mtime_ns=put.st_mtime_ns,
-        inode=put.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        inode=status.st_ino,
         stamp=stamp,
         blocks=tuple(blocks),
     )
 
 
 def write_manifest(root: Path, manifest: Manifest) -> tuple[str, ...]:
-    """Publish the manifest, after the files it tells of; returns `Staged.not_kept`. Raises RegistryError."""
+    """Write the manifest, after its files. Return `Staged.not_kept`. Raises RegistryError."""
     with stage(root, MANIFEST, [_encoded(manifest)]) as staged:
         staged.swap()
         staged.sync()
@@ -72,7 +73,7 @@ def write_manifest(root: Path, manifest: Manifest) -> tuple[str, ...]:
 
 
 def read_manifest(root: Path) -> Manifest | None:
-    """Return the manifest beside the files; None if it is missing, unreadable or not of this version."""
+    """Return the manifest; None if it is missing, unreadable or of another version."""
     try:
         return _decoded(orjson.loads(regular.read(root / MANIFEST)))
     except (OSError, ValueError, TypeError, KeyError):
@@ -80,39 +81,36 @@ def read_manifest(root: Path) -> Manifest | None:
 
 
 def announce(root: Path, files: Mapping[str, Signatures]) -> None:
-    """Note which files are ours, just before they are put there: the manifest tells of them only afterwards.
+    """Record which files are ours, just before the swap, because the manifest is written only later.
 
-    A daemon that is killed in between leaves them to the next one, which would take them for external
-    changes. One line, written in place and not synced: lost in a power cut, the files are backed up like
-    external changes.
+    If the daemon is killed in between, the next one knows from this note that these are no external changes.
+    The note is one line, written in place and not synced. If a power failure loses it, the files are backed
+    up as external changes. A repeat replaces the note. Errors are ignored.
     """
     with suppress(OSError, RegistryError), directory_below(root, root / REGISTRY) as directory:
-        _make_room(directory)
+        _remove_unless_regular(directory)
         file = os.open(ANNOUNCED.name, _NOTE, 0o644, dir_fd=directory)
         try:
-            # What was looked at may have been replaced since; this is the file that is written to.
-            if regular.alone(os.fstat(file)):
+            # Check the open file, because the one that was checked before may have been replaced.
+            if regular.has_one_name(os.fstat(file)):
                 os.write(file, orjson.dumps(files, option=orjson.OPT_APPEND_NEWLINE))
         finally:
             os.close(file)
 
 
-def _make_room(directory: int) -> None:
-    """Remove what another process put there to be written to.
-
-    A link, a pipe, a second name of some other file.
-    """
+def _remove_unless_regular(directory: int) -> None:
+    """Remove a file that must not be written in place: a symlink, a pipe, or a hard link of another file."""
     with suppress(FileNotFoundError):
-        if not regular.alone(os.stat(ANNOUNCED.name, dir_fd=directory, follow_symlinks=False)):
+        if not regular.has_one_name(os.stat(ANNOUNCED.name, dir_fd=directory, follow_symlinks=False)):
             os.unlink(ANNOUNCED.name, dir_fd=directory)
 
 
 def read_announced(root: Path) -> dict[str, Signatures]:
-    """Return what was announced last, by the file's path below the root; nothing if that cannot be read."""
+    """Return the last announced files, by path below the root. Empty if the note cannot be read."""
     try:
-        told = orjson.loads(regular.read(root / ANNOUNCED).partition(b"\n")[0])
+        raw = orjson.loads(regular.read(root / ANNOUNCED).partition(b"\n")[0])
         return {
-            path: [found and _signature(*found) for found in signatures] for path, signatures in told.items()
+            path: [found and _signature(*found) for found in signatures] for path, signatures in raw.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -123,18 +121,18 @@ def _signature(size: int, mtime_ns: int, inode: int) -> Signature:
 
 
 def _encoded(manifest: Manifest) -> bytes:
-    told = {
+    raw = {
         "version": VERSION,
         "consumer": manifest.consumer,
         "generation": manifest.generation,
         "snapshot": manifest.snapshot,
         "published_at": manifest.published_at.isoformat(),
-        "registries": {path: _told(published) for path, published in manifest.registries.items()},
+        "registries": {path: _as_json(published) for path, published in manifest.registries.items()},
     }
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(raw, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _told(published: Published) -> dict[str, object]:
+def _as_json(published: Published) -> dict[str, object]:
     return {
         "count": published.count,
         "size": published.size,
@@ -145,38 +143,40 @@ def _told(published: Published) -> dict[str, object]:
     }
 
 
-def _decoded(told: dict[str, Any]) -> Manifest:
-    if told["version"] != VERSION:
+def _decoded(raw: dict[str, Any]) -> Manifest:
+    if raw["version"] != VERSION:
         raise ValueError(f"version {VERSION} expected")
     return Manifest(
-        consumer=_a(str, told["consumer"]),
-        generation=_counted(told["generation"]),
-        snapshot=_a(str, told["snapshot"]),
-        published_at=datetime.fromisoformat(told["published_at"]),
-        registries={path: _published(it) for path, it in _a(dict, told["registries"]).items()},
+        consumer=_checked(str, raw["consumer"]),
+        generation=_generation(raw["generation"]),
+        snapshot=_checked(str, raw["snapshot"]),
+        published_at=datetime.fromisoformat(raw["published_at"]),
+        registries={path: _published(it) for path, it in _checked(dict, raw["registries"]).items()},
     )
 
 
-def _published(told: dict[str, Any]) -> Published:
+def _published(raw: dict[str, Any]) -> Published:
     return Published(
-        count=_a(int, told["count"]),
-        size=_a(int, told["size"]),
-        mtime_ns=_a(int, told["mtime_ns"]),
-        inode=_a(int, told["inode"]),
-        stamp=_a(str, told["generated_at"]),
-        blocks=tuple((_a(int, length), _a(str, digest)) for length, digest in _a(list, told["blocks"])),
+        count=_checked(int, raw["count"]),
+        size=_checked(int, raw["size"]),
+        mtime_ns=_checked(int, raw["mtime_ns"]),
+        inode=_checked(int, raw["inode"]),
+        stamp=_checked(str, raw["generated_at"]),
+        blocks=tuple(
+            (_checked(int, length), _checked(str, digest)) for length, digest in _checked(list, raw["blocks"])
+        ),
     )
 
 
-def _counted(value: object) -> int:
-    """Return a generation; omnicdc never wrote one that leaves the database no room to count on."""
-    generation = _a(int, value)
+def _generation(value: object) -> int:
+    """Return a generation. Raise ValueError if it is so large that omnicdc cannot have written it."""
+    generation = _checked(int, value)
     if not 0 <= generation < 1 << 62:
         raise ValueError("a generation expected")
     return generation
 
 
-def _a(kind: type[T], value: object) -> T:
+def _checked(kind: type[T], value: object) -> T:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{kind.__name__} expected")
     return value

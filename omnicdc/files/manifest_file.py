@@ -1,4 +1,4 @@
-"""The manifest's own file: when it is to be written, and what went wrong the last time."""
+"""The state of the manifest's own file: whether it must be written, and the last error."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class ManifestFile:
-    """It only helps the next start: a manifest that cannot be written fails nothing."""
+    """The manifest only makes the next start faster. So if it cannot be written, no registry is held."""
 
     root: Path
     state_dir: Path
     due: bool = False
-    """Whether it does not tell of the files as they are."""
+    """True if the manifest does not describe the present files, or was changed: it must be written."""
     retrying: bool = False
-    """Whether one that could not be written is tried again in the next cycle."""
-    seen: Signature | None = None
-    """Which file does; None if none does."""
+    """True if the next cycle tries again to write it after an error."""
+    known_signature: Signature | None = None
+    """Signature of the file that we last wrote or read; None if there is none."""
     not_kept: tuple[str, ...] = ()
     """As `RegistryFile.not_kept`."""
     error: str | None = None
     error_at: datetime | None = None
 
-    def there(self) -> Signature | None:
-        """Return which file is in its place now."""
+    def signature(self) -> Signature | None:
+        """Return the signature of the file on disk."""
         return drift.signature(self.root / MANIFEST)
 
     def inspect(self) -> None:
-        """Have it written again if another process changed it."""
-        self.due |= self.seen is None or self.there() != self.seen
+        """Mark it as due if another process changed it."""
+        self.due |= self.known_signature is None or self.signature() != self.known_signature
 
     def write(self, manifest: Manifest) -> None:
-        """Publish it; a failure is logged once, and it is tried again later."""
+        """Write the manifest. A failure is logged once, and the manifest stays due."""
         try:
             if os.path.isdir(self.root / MANIFEST):  # noqa: PTH112 - never raises
                 drift.back_up(self.root, MANIFEST, self.state_dir, datetime.now(UTC))
@@ -58,4 +58,4 @@ class ManifestFile:
             self.due, self.error, self.error_at = True, str(exc), datetime.now(UTC)
         else:
             self.due, self.error, self.error_at = False, None, None
-            self.seen = self.there()
+            self.known_signature = self.signature()

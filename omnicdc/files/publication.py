@@ -1,7 +1,7 @@
-"""Makes the files hold what the registries should, and only where they do not; the manifest last.
+"""Writes each registry file that differs from its registry. The manifest is written last, by `pipeline`.
 
-What is to be done is decided in `decide`; what is known of a file is in `registry_file`; `filesystem.atomic`
-replaces it.
+`decide` decides what to do with a file. `registry_file` has what is known about a file. `filesystem.atomic`
+replaces a file.
 """
 
 from __future__ import annotations
@@ -37,32 +37,31 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _DISK = ThreadPoolExecutor(thread_name_prefix="disk")
-"""Started when first needed; for what waits in the kernel, decisions stay in one thread."""
+"""Threads for disk operations, started when first needed. All decisions stay in the calling thread."""
 
 
 def load_manifest(files: Collection[RegistryFile], manifest_file: ManifestFile) -> Manifest | None:
-    """Learn what was published before this start; without a manifest, everything is compared.
+    """Load what an earlier process published. Without a manifest, the content of all files is compared.
 
-    What a killed process left half written is removed: it may be long until the same file is written again.
+    This also removes temporary files that a killed process left.
     """
     root = manifest_file.root
     for path in (MANIFEST, *(Path(file.path) for file in files)):
         discard(root, path)
         drift.discard_half_copy(path.name, manifest_file.state_dir)
     announced, manifest = read_announced(root), read_manifest(root)
-    manifest_file.seen = manifest_file.there() if manifest else None
+    manifest_file.known_signature = manifest_file.signature() if manifest else None
     for file in files:
-        file.announced = announced.get(file.path, [])
-        file.published = manifest.registries.get(file.path) if manifest else None
-        if file.published is None:
-            file.entries_on_disk = _entries_in(file)
+        published = manifest.registries.get(file.path) if manifest else None
+        entries = _count_entries(file) if published is None else 0
+        file.load(published, announced.get(file.path, []), entries)
     return manifest
 
 
 def inspect(files: Collection[RegistryFile], manifest_file: ManifestFile) -> None:
-    """Look whether another process changed a file or the manifest.
+    """Check whether another process changed a file or the manifest.
 
-    What is to be restored is due afterwards.
+    A registry that must be restored is dirty afterwards; a changed manifest is due.
     """
     manifest_file.inspect()
     for file in files:
@@ -70,7 +69,7 @@ def inspect(files: Collection[RegistryFile], manifest_file: ManifestFile) -> Non
             try:
                 file.inspect()
             except RegistryError:
-                file.projection.dirty = True  # the next cycle meets it as well, and holds it
+                file.projection.dirty = True  # the next cycle gets the same error, and holds the registry
 
 
 def publish(
@@ -78,20 +77,23 @@ def publish(
 ) -> Publication:
     """Write every file that differs from its registry.
 
-    All are written and synced side by side, then swapped one after the other, then their directories synced.
-    A registry that cannot be written, or that the guard holds, keeps its last good file, has the reason in
-    its hold, and stays dirty. The files replaced are freed when `replaced` ends. A repeat writes nothing.
+    The new files are written and synced in parallel, then swapped one after the other; then their directories
+    are synced in parallel. A registry that cannot be written, or that the guard holds, keeps its last good
+    file; its `hold` has the reason, and it stays dirty. The replaced files are removed when `replaced` is
+    closed. A repeat writes nothing.
     """
     decisions = [(file, _prepare(file, policy, observe)) for file in files if _is_due(file, policy)]
     differing = [file for file, decision in decisions if isinstance(decision, Write | BackUpThenWrite)]
-    drafts = [draft for draft in _side_by_side(partial(_drafted, replaced, observe), differing) if draft]
-    ready = [draft for draft in drafts if _backed_up(draft)]
+    drafts = [draft for draft in _in_parallel(partial(_write_draft, replaced, observe), differing) if draft]
+    ready = [draft for draft in drafts if _back_up_and_announce(draft)]
     if ready:
         announce(ready[0].file.root, {file.path: file.announced for file in files if file.announced})
-    swapped = [draft for draft in ready if _done(Staged.swap, observe, draft) and _backed_up_late(draft)]
+    swapped = [
+        draft for draft in ready if _run_step(Staged.swap, observe, draft) and _back_up_replaced(draft)
+    ]
     for draft in swapped:
         draft.mark_renamed()
-    synced = _side_by_side(partial(_done, Staged.sync, observe), swapped)
+    synced = _in_parallel(partial(_run_step, Staged.sync, observe), swapped)
     written = [draft for draft, durable in zip(swapped, synced, strict=True) if durable]
     for draft in written:
         draft.file.mark_durable()
@@ -102,10 +104,7 @@ def publish(
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What was done.
-
-    The names of the registries that were rewritten, and whether others were recognised as right.
-    """
+    """The result of `publish`: the names of the rewritten registries, and whether a file was adopted."""
 
     written: tuple[str, ...]
     adopted: bool
@@ -113,22 +112,22 @@ class Publication:
 
 def _is_due(file: RegistryFile, policy: Policy) -> bool:
     projection = file.projection
-    may_try = policy.accepted or not projection.hold.resting
+    may_try = policy.accepted or not projection.hold.backing_off
     return projection.dirty and not projection.scan_due and may_try
 
 
 def _prepare(file: RegistryFile, policy: Policy, observe: Callable[[str], None]) -> Decision:
-    """Decide, and do all of it that writes nothing in the file's place.
+    """Decide what to do with a file, and do everything except writing it. Return the decision.
 
-    Returns the decision; one that fails is to hold.
+    If this fails, hold the registry and return that decision.
     """
     try:
-        decision = _decided(file, policy)
+        decision = _decide(file, policy)
         match decision:
             case Keep():
                 file.keep()
             case Adopt():
-                file.adopt(_of(file, observe))
+                file.adopt(_naming(file, observe))
             case Tolerate():
                 file.tolerate()
             case BackUpThenWrite():
@@ -142,34 +141,34 @@ def _prepare(file: RegistryFile, policy: Policy, observe: Callable[[str], None])
     return decision
 
 
-def _decided(file: RegistryFile, policy: Policy) -> Decision:
-    # What was accepted is what an operator could see held; a loss that came with the acceptance is another
-    # one.
+def _decide(file: RegistryFile, policy: Policy) -> Decision:
+    # The operator accepted a loss that the guard held before. A loss that is new in this cycle is not
+    # accepted.
     accepted = policy.accepted and file.projection.hold.by_guard
-    found = file.look()
+    found = file.classify()
     return decide(file.wanted(found), found, replace(policy, accepted=accepted))
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A registry's next file, beside the present one."""
+    """A registry's next file, written but not swapped yet."""
 
     file: RegistryFile
     staged: Staged
     frame: Frame
     stamp: str
     began: float
-    """By the monotonic clock, in seconds: when it was begun."""
+    """Start of the work, by `time.monotonic`."""
 
     def hold(self, error: RegistryError) -> None:
-        """Hold the registry for what failed.
+        """Hold the registry because of this error.
 
-        The next attempt writes the file again, so all of this one counts.
+        The duration of the attempt counts from `began`, because the next attempt writes the file again.
         """
         _hold(self.file, error, self.began)
 
     def mark_renamed(self) -> None:
-        """Take it as what readers see."""
+        """Record that the file was swapped, so that readers see it."""
         document = self.file.projection.document
         described = describe(document.digests(self.frame), self.staged.status, len(document), self.stamp)
         self.file.mark_renamed(described, self.staged.not_kept)
@@ -179,82 +178,80 @@ def _hold(file: RegistryFile, error: RegistryError, began: float) -> None:
     file.projection.hold.start(Fault(error.message, error.hint), took_s=time.monotonic() - began)
 
 
-def _side_by_side(deed: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """Do it to all at once: the first here, the others in threads, which wait for the disk together."""
-    others = [_DISK.submit(deed, item) for item in items[1:]]
+def _in_parallel(step: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """Run `step` for all items in parallel: the first in this thread, the others in threads of `_DISK`."""
+    others = [_DISK.submit(step, item) for item in items[1:]]
     try:
-        first = [deed(item) for item in items[:1]]
+        first = [step(item) for item in items[:1]]
     finally:
-        wait(others)  # none of them may still be writing when the next cycle begins
+        wait(others)  # no thread may still write when the next cycle begins
     return [*first, *(other.result() for other in others)]
 
 
-def _drafted(replaced: ExitStack, observe: Callable[[str], None], file: RegistryFile) -> _Draft | None:
-    """Write and sync a registry's next file; None if that failed."""
+def _write_draft(replaced: ExitStack, observe: Callable[[str], None], file: RegistryFile) -> _Draft | None:
+    """Write and sync a registry's next file. If that fails, hold the registry and return None."""
     began, stamp = time.monotonic(), datetime.now(UTC).isoformat(timespec="microseconds")
     frame = file.projection.frame(stamp)
     parts = file.projection.document.parts(frame)
     try:
-        staged = stage(file.root, file.path, parts, _of(file, observe))
+        staged = stage(file.root, file.path, parts, _naming(file, observe))
     except RegistryError as exc:
         _hold(file, exc, began)
         return None
     return _Draft(file, replaced.enter_context(staged), frame, stamp, began)
 
 
-def _done(
+def _run_step(
     step: Callable[[Staged, Callable[[str], None]], None], observe: Callable[[str], None], draft: _Draft
 ) -> bool:
-    """Take a step with a file; returns whether it could be taken."""
+    """Run a step for a file. If that fails, hold the registry and return False."""
     try:
-        step(draft.staged, _of(draft.file, observe))
+        step(draft.staged, _naming(draft.file, observe))
     except RegistryError as exc:
         draft.hold(exc)
         return False
     return True
 
 
-def _backed_up(draft: _Draft) -> bool:
-    """Back up what another process put in the place while the file was written.
+def _back_up_and_announce(draft: _Draft) -> bool:
+    """Back up an external change that was made while the next file was written. Then announce both files.
 
-    Returns whether that could be done.
-
-    What is there now, and what comes in its place, is known as ours from here on.
+    If the backup fails, hold the registry and return False.
     """
-    there = drift.signature(draft.file.place)
+    old_signature = drift.signature(draft.file.full_path)
     try:
         draft.file.back_up_external_change()
     except RegistryError as exc:
         draft.hold(exc)
         return False
-    draft.file.announce(there, draft.staged.status)
+    draft.file.announce(old_signature, draft.staged.status)
     return True
 
 
-def _backed_up_late(draft: _Draft) -> bool:
-    """Back up what was put there after that; if it cannot be backed up, it is put back.
+def _back_up_replaced(draft: _Draft) -> bool:
+    """Back up an external change that was made just before the swap.
 
-    Returns whether it could.
+    If the backup fails, swap back, hold the registry and return False.
     """
     try:
         draft.file.back_up_replaced(draft.staged.replaced)
     except RegistryError as exc:
         draft.hold(exc)
-        _done(Staged.swap, no_observer, draft)
+        _run_step(Staged.swap, no_observer, draft)
         return False
     return True
 
 
-def _of(file: RegistryFile, observe: Callable[[str], None]) -> Callable[[str], None]:
-    """Name the registry in the steps of writing it."""
+def _naming(file: RegistryFile, observe: Callable[[str], None]) -> Callable[[str], None]:
+    """Return an observer that adds the scanner's name to each step."""
     return lambda step: observe(f"{step} {file.projection.scanner.name}")
 
 
-def _entries_in(file: RegistryFile) -> int:
-    """Count the entries of a file that no manifest tells of, for the guard.
+def _count_entries(file: RegistryFile) -> int:
+    """Count the entries of a file that no manifest describes. The guard uses the count.
 
-    None if it is not laid out as ours.
+    Returns 0 if the file is not laid out as omnicdc writes it.
     """
     with suppress(RegistryError):
-        return len(file.projection.scanner.layout.split(content(file.place) or b"").cores)
+        return len(file.projection.scanner.layout.split(content(file.full_path) or b"").cores)
     return 0

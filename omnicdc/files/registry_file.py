@@ -36,7 +36,7 @@ class RegistryFile:
     projection: Projection
     root: Path
     state_dir: Path
-    """Copies of external changes are kept there."""
+    """Backups of external changes are in this directory."""
     restore: bool = True
     """True: undo an external change at once. False: leave it until a change of CMP rewrites the file."""
     published: Published | None = None
@@ -51,151 +51,155 @@ class RegistryFile:
     announced: Signatures = field(default_factory=list)
     """Signatures of files that we wrote and that may not be in the manifest yet."""
     drift_reported: bool = False
-    """Whether the external change that is in the file now was reported."""
+    """True if the present external change of the file was reported."""
     backed_up: Signature | None = None
     """Signature of the changed file that we reported and backed up; None if there was none."""
     drift_count: int = 0
-    """How often an external change was found."""
-    _right: Published | None = None
-    """The file as `wanted` recognised it, for `adopt`: it is read and hashed once."""
+    """Number of external changes found since the start."""
+    _recognised_file: Published | None = None
+    """The file as `wanted` recognised it. `adopt` uses it, so that the file is read only once."""
     not_kept: tuple[str, ...] = ()
     """Attributes that could not be copied to the new file, as last reported: each is reported once."""
 
     @property
     def path(self) -> str:
-        """Below the root."""
+        """Path of the file below the root."""
         return self.projection.scanner.path
 
     @property
     def name(self) -> str:
-        """The registry's name in logs and answers."""
+        """The registry's name in logs and answers: its file name."""
         return self.projection.name
 
     @property
-    def place(self) -> Path:
-        """Where it is."""
+    def full_path(self) -> Path:
+        """Path of the file, including the root."""
         return self.root / self.path
 
-    def look(self) -> Found:
-        """Return what stands in the place. Raises RegistryError if the disk does not say."""
+    def load(self, published: Published | None, announced: Signatures, entries_on_disk: int) -> None:
+        """Set these fields at a start, from the files that an earlier process left."""
+        self.published, self.announced, self.entries_on_disk = published, announced, entries_on_disk
+
+    def classify(self) -> Found:
+        """Classify the file on disk. Raises RegistryError if it cannot be read."""
         if self._is_as_written():
             return Found.OURS
         if self._is_announced():
             return Found.ANNOUNCED
-        if drift.signature(self.place) is None:
+        if drift.signature(self.full_path) is None:
             return Found.MISSING
         return Found.EDITED if self.published else Found.FOREIGN
 
     def wanted(self, found: Found) -> Wanted:
-        """Compare what the registry should hold with what there is.
-
-        Raises RegistryError if that cannot be read.
-        """
+        """Compare the registry with the file on disk. Raises RegistryError if the file cannot be read."""
         entries = len(self.projection.document)
         before = self.published.count if self.published else self.entries_on_disk
-        published = (
+        digests_match = (
             self.published is not None and self._digests(self.published.stamp) == self.published.blocks
         )
         if self.renamed_not_synced:
             there = False
         elif found is Found.OURS and self.published:
-            there = published
+            there = digests_match
         else:
-            self._right = self._recognised()
-            there = self._right is not None
-        return Wanted(entries, before, is_there=there, is_published=published)
+            self._recognised_file = self._recognise()
+            there = self._recognised_file is not None
+        return Wanted(entries, before, is_there=there, is_published=digests_match)
 
     def keep(self) -> None:
-        """Take the file as right; the number of entries in a manifest may be anybody's, ours is counted."""
+        """Record that the file is right, with our own count of entries: the manifest's may be wrong."""
         if self.published:
             self.published = dataclasses.replace(self.published, count=len(self.projection.document))
         self.mark_published()
 
     def adopt(self, observe: Callable[[str], None]) -> None:
-        """Take the file that `wanted` recognised as right, and make it durable.
+        """Make the file that `wanted` recognised durable, and record it as published.
 
-        The process that put it there may have ended before that. It stays as it is, its `generated_at`
-        included. Raises RegistryError.
+        The process that wrote the file may have stopped before fsync. The file does not change, so it keeps
+        its `generated_at`. Raises RegistryError if it cannot be synced.
         """
-        self.renamed_not_synced, self._right = self._right, None
-        drift.make_durable(self.place, observe)
+        self.renamed_not_synced, self._recognised_file = self._recognised_file, None
+        drift.make_durable(self.full_path, observe)
         self.mark_durable()
 
     def tolerate(self) -> None:
-        """Leave an external change, with a copy of it. Raises RegistryError if it cannot be copied."""
+        """Back up an external change and leave it in the file. Raises RegistryError if the backup fails."""
         self.back_up()
         self.projection.hold.forget()
         self.projection.dirty = False
 
     def back_up(self) -> None:
-        """Copy a file that is not as it was last published, if there is one; once, however often it is met.
+        """Back up and report a file that differs from the published one, once for each version of the file.
 
-        Raises RegistryError.
+        Raises RegistryError if it cannot be backed up.
         """
-        seen = drift.signature(self.place)
-        if self.drift_reported and self.backed_up == seen:
+        found_signature = drift.signature(self.full_path)
+        if self.drift_reported and self.backed_up == found_signature:
             return
         kept = drift.back_up(self.root, self.path, self.state_dir, datetime.now(UTC))
-        # As it was before it was copied: what came since is another.
-        self.drift_reported, self.backed_up = True, drift.signature(self.place) and seen
+        # Store the signature taken before the copy: a file that arrived later is a different one.
+        self.drift_reported, self.backed_up = True, drift.signature(self.full_path) and found_signature
         self._report(kept)
 
     def back_up_external_change(self) -> None:
-        """Look once more, and copy what is not ours. Raises RegistryError."""
-        if self.look() not in (Found.OURS, Found.ANNOUNCED):
+        """Check the file again, and back it up if omnicdc did not write it. Raises RegistryError."""
+        if self.classify() not in (Found.OURS, Found.ANNOUNCED):
             self.back_up()
 
-    def announce(self, there: Signature | None, new: os.stat_result) -> None:
-        """Expect the file that is there, and the one that is about to replace it: both are ours."""
-        self.announced = [there, (new.st_size, new.st_mtime_ns, new.st_ino)]
+    def announce(self, old: Signature | None, new: os.stat_result) -> None:
+        """Record that both the present file (`old`) and the one that will replace it (`new`) are ours."""
+        self.announced = [old, (new.st_size, new.st_mtime_ns, new.st_ino)]
 
     def back_up_replaced(self, replaced: Path) -> None:
-        """Copy what a swap brought out, if another process put it there after the last look.
+        """Back up the replaced file if another process wrote it after our last check.
 
-        Raises RegistryError.
+        Raises RegistryError if it cannot be backed up.
         """
-        seen = drift.signature(replaced)
-        if seen is not None and seen not in self.announced:
+        found_signature = drift.signature(replaced)
+        if found_signature is not None and found_signature not in self.announced:
             at = datetime.now(UTC)
             self._report(drift.back_up(self.root, self.path, self.state_dir, at, now_at=replaced))
 
     def mark_renamed(self, published: Published, not_kept: tuple[str, ...]) -> None:
-        """Take a file as what readers see; a power cut may still take it back."""
+        """Record that the new file is in place but not yet synced; a power failure may undo it."""
         self.renamed_not_synced = published
         self.needs_rehash = False
         self.not_kept = report_not_kept(self.name, not_kept, self.not_kept)
 
     def mark_durable(self) -> None:
-        """Take what was put there as published: it is synced."""
+        """Record that the new file is synced, and so is published."""
         self.published, self.renamed_not_synced = self.renamed_not_synced, None
         self.mark_published()
 
+    def sweep(self) -> None:
+        """Make the next cycle scan the registry in full, and read the whole file."""
+        self.needs_rehash = True
+        self.projection.sweep()
+
     def mark_published(self) -> None:
-        """Take the file as holding what it should."""
+        """Record that the file is up to date."""
         self.drift_reported = False
         self.projection.mark_published()
 
     def inspect(self) -> None:
-        """Look whether another process changed it.
+        """Check whether another process changed the file. If it must be restored, mark the registry dirty.
 
-        What is to be restored is dirty afterwards, other changes are backed up.
-
-        With `on_drift: alert` a change stays until the registry changes; a file that is gone is put back all
-        the same. Raises RegistryError.
+        With `on_drift: alert` an external change is backed up and stays until the registry changes. Even then
+        a missing file is restored. Raises RegistryError if the file cannot be read or backed up.
         """
         if self.published is None or self._is_as_written():
             return
-        put_back = drift.recognised(self.root, self.path, self.published.blocks)
-        if put_back or self.restore or not drift.signature(self.place):
-            # The next cycle syncs what was put back, and backs up what it rewrites.
+        same_content = drift.recognised(self.root, self.path, self.published.blocks)
+        if same_content or self.restore or not drift.signature(self.full_path):
+            # The next cycle backs up and rewrites the file. If its content is right, it only syncs the file.
             self.projection.dirty = True
         else:
             self.back_up()
 
     def _is_as_written(self) -> bool:
-        """Whether it is as it was last put there.
+        """Return True if the file is the one that we wrote last.
 
-        By its status, and where that is not enough, by reading it.
+        This compares its status. If `needs_rehash`, it also reads the file.
         """
         last = self.renamed_not_synced or self.published
         if last is None or not drift.intact(self.root, self.path, last):
@@ -206,13 +210,13 @@ class RegistryFile:
 
     def _is_announced(self) -> bool:
         if self.published and drift.intact(self.root, self.path, self.published):
-            return False  # the manifest tells of it: only reading the file showed that it was edited
-        found = drift.signature(self.place)
+            return False  # its status is as published, but its content is not: it was edited
+        found = drift.signature(self.full_path)
         return found is not None and found in self.announced
 
-    def _recognised(self) -> Published | None:
-        """Describe the file if it holds exactly what it should, with whatever time in it."""
-        stamp = drift.stamp_in(self.place)
+    def _recognise(self) -> Published | None:
+        """Describe the file if its content is right, ignoring its `generated_at`; else return None."""
+        stamp = drift.stamp_in(self.full_path)
         blocks = self._digests(stamp)
         found = drift.recognised(self.root, self.path, blocks)
         return found and describe(blocks, found, len(self.projection.document), stamp)
@@ -234,9 +238,9 @@ class RegistryFile:
 
 
 def report_not_kept(file: str, not_kept: tuple[str, ...], reported: tuple[str, ...]) -> tuple[str, ...]:
-    """Log the attributes that a file lost when it was replaced, unless they were reported.
+    """Log the attributes that a file lost when it was replaced, except those in `reported`.
 
-    Returns what is reported.
+    Returns all that are reported now.
     """
     new = [name for name in not_kept if name not in reported]
     if not new:

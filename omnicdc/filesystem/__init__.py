@@ -1,1 +1,1 @@
-"""Files of any kind, replaced atomically with their attributes, and read without being held up."""
+"""Replaces files atomically, with their attributes, and reads files without waiting for a pipe."""

@@ -1,6 +1,6 @@
-"""Decides whether a new file would be more open than the old one, by owner, group, mode and POSIX ACL.
+"""Decides whether a new file would permit more than the old one, by owner, group, mode and POSIX ACL.
 
-No I/O: `attributes` reads them from a file and sets them on one.
+No I/O. `attributes` reads these properties from a file and sets them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ENTRY = struct.Struct("<HHI")
 _VERSION = 2
 
 _STRANGER = -1
-"""Stands for every user whom no entry names."""
+"""Stands for all users that no ACL entry names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a file grants, as bits of 4 (read), 2 (write) and 1 (execute); the ACL's mask is applied."""
+    """A file's permissions, as sums of 4 (read), 2 (write) and 1 (execute). The ACL's mask is applied."""
 
     owner: int
     group: int
@@ -37,29 +37,29 @@ class Access:
     groups: Mapping[int, int]
 
     def granted(self, user: int, groups: frozenset[int]) -> int:
-        """Return what a user who is in these groups may do."""
+        """Return the permissions of a user who is in these groups."""
         if user == self.owner:
             return self.owner_may
         if user in self.users:
             return self.users[user]
-        matching = [may for group, may in self._of_groups() if group in groups]
+        matching = [may for group, may in self._group_permissions() if group in groups]
         if not matching:
             return self.others_may
-        together = 0
+        permissions = 0
         for may in matching:
-            together |= may
-        return together
+            permissions |= may
+        return permissions
 
-    def _of_groups(self) -> Iterator[tuple[int, int]]:
+    def _group_permissions(self) -> Iterator[tuple[int, int]]:
         yield self.group, self.group_may
         yield from self.groups.items()
 
 
 def access(owner: int, group: int, mode: int, acl: bytes | None) -> Access:
-    """Return what a file with this mode and ACL grants; without an ACL the mode says all.
+    """Return the permissions of a file with this mode and ACL. Without an ACL, the mode decides alone.
 
-    With one, the mode's bits are the entries for the owner, the mask and others: the kernel keeps them equal.
-    Raises ValueError for an ACL of another format.
+    With an ACL, the mode's bits are the ACL's entries for the owner, the mask and others, because the kernel
+    keeps them equal. Raises ValueError for an ACL of another format.
     """
     owner_may, mask, others_may = mode >> 6 & 7, mode >> 3 & 7, mode & 7
     entries = list(_entries(acl)) if acl else []
@@ -75,10 +75,10 @@ def access(owner: int, group: int, mode: int, acl: bytes | None) -> Access:
 
 
 def widens(old: Access, new: Access) -> bool:
-    """Whether some user may do with the new file what they could not do with the old one.
+    """Return True if the new file gives some user a permission that the old one did not give.
 
-    The owners do not count where they differ: the old one could always change the mode, the new one wrote the
-    file. A permission comes from one group or is denied by one, so groups are tried alone and in pairs.
+    If the owners differ, they are not compared: the old owner could always change the mode, and the new owner
+    wrote the file. One group can give a permission or deny it, so groups are compared alone and in pairs.
     """
     owners = {old.owner} ^ {new.owner}
     users = {old.owner, *old.users, *new.users, _STRANGER} - owners
@@ -90,7 +90,7 @@ def widens(old: Access, new: Access) -> bool:
 
 
 def for_another_group(mode: int, acl: bytes | None) -> tuple[int, bytes | None]:
-    """Return mode and ACL for a file whose group could not be kept: its group may do no more than all others.
+    """Return mode and ACL for a file whose group could not be kept. Its group gets no more than all others.
 
     Raises ValueError for an ACL of another format.
     """
@@ -101,7 +101,7 @@ def for_another_group(mode: int, acl: bytes | None) -> tuple[int, bytes | None]:
 
 
 def _entries(acl: bytes) -> Iterator[tuple[int, int, int]]:
-    """Return tag, permissions and id of each entry."""
+    """Yield tag, permissions and id of each entry of an ACL."""
     try:
         (version,) = _HEADER.unpack_from(acl)
         entries = list(_ENTRY.iter_unpack(acl[_HEADER.size :]))

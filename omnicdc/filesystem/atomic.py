@@ -1,7 +1,7 @@
-"""Put a file in the place of another so that neither a reader nor a power cut ever finds half of one.
+"""Replaces a file atomically: neither a reader nor a power failure ever leads to half a file.
 
-`files.lock` keeps a second process out; what was put there is recorded by `files.manifest`, and
-external changes are noticed by `files.drift`.
+`files.lock` excludes other omnicdc processes. `files.manifest` records what was written. `files.drift`
+detects external changes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ REGISTRY = Path("governance/registry")
 """The directory below the root that holds all registries."""
 
 NEW_FILE_MODE = 0o644
-"""Less the umask; a file that was there keeps its own."""
+"""Mode of a new file, less the umask. A replaced file's mode is kept."""
 
 MOST_PARTS = 1024
-"""What Linux takes in one writev (IOV_MAX)."""
+"""Most parts that Linux accepts in one writev (IOV_MAX)."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,15 +46,15 @@ def replace(
     parts: Sequence[bytes | memoryview],
     observe: Callable[[str], None] = no_observer,
 ) -> os.stat_result:
-    """Make `parts` the content of a file below `root`, durably, and return its size, time and inode.
+    """Write `parts` durably as the content of a file below `root`. Return the status of the new file.
 
-    Missing directories are made; mode, ACL, `user.*` attributes and, where permitted, owner and group are
-    kept: `attributes`. A symlink in the file's place is replaced, one above it that leads out of the root is
-    refused. Raises RegistryError, and then readers still find the old file or already the new one; a repeat
-    is harmless.
+    Missing directories are created. Mode, ACL, `user.*` attributes and, if permitted, owner and group are
+    kept: see `attributes`. A symlink at the file's path is replaced. A symlink above it that leads out of the
+    root is refused. Raises RegistryError; readers then find either the old file or the new one. A repeat is
+    harmless.
 
-    Tests make a step fail, or end the process before it, through `observe`: it is told `open`, `write`,
-    `fsync`, `rename` and `fsync_directory` just before each.
+    `observe` is called before each step with its name: `open`, `write`, `fsync`, `rename`,
+    `fsync_directory`. Tests use it to make a step fail, or to kill the process.
     """
     with stage(root, relative, parts, observe) as staged:
         staged.swap(observe)
@@ -64,28 +64,29 @@ def replace(
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A file that is written and synced beside the one it will replace; a context manager, which tidies up.
+    """A new file, written and synced beside the file that it will replace. A context manager that removes it.
 
-    Whoever replaces several files stages them side by side, for the disk syncs several at once in
-    the time of one, and then swaps them one after the other, for that takes no time.
+    To replace several files, stage them in parallel, because the disk syncs several in the time of one. Then
+    swap them one after the other, because a swap takes no time.
     """
 
     target: Path
     status: os.stat_result
     not_kept: tuple[str, ...]
-    """What the new file could not be given of the old one's owner, group, ACL and extended attributes."""
+    """The old file's attributes that could not be set on the new one, such as `owner` or an ACL."""
     _directory: int
     _temporary: str
     _written: ExitStack
-    """Holds the new file open until readers find it."""
-    _left: ExitStack
+    """Keeps the new file open until the swap."""
+    _cleanup: ExitStack
+    """Removes the temporary file and closes the directory."""
 
     def swap(self, observe: Callable[[str], None] = no_observer) -> None:
-        """Have readers find it; a power cut may still take it back. Raises RegistryError.
+        """Replace the old file, so that readers find the new one. A power failure may still undo this.
 
-        What it replaced is at `replaced` then, if the file system can do that. For programs that watch the
-        directory (inotify), the last events of the target's name say that it arrived and that its writer
-        closed it.
+        The old file is then at `replaced`, if the file system can exchange names. A second call swaps back.
+        For programs that watch the directory (inotify), the last events of the target's name say that a file
+        was moved there and that its writer closed it. Raises RegistryError.
         """
         directory, new, name = self._directory, self._temporary, self.target.name
         with registry_errors(f"write {self.target}", self.target):
@@ -96,28 +97,28 @@ class Staged:
 
     @property
     def replaced(self) -> Path:
-        """Where that which was replaced is until this ends.
+        """Path of the replaced file, until this context ends.
 
-        Nothing is there if nothing was, or it is lost.
+        No file is there if none was replaced, or if the file system could not exchange the names.
         """
         return self.target.with_name(self._temporary)
 
     def sync(self, observe: Callable[[str], None] = no_observer) -> None:
-        """Make that last. Raises RegistryError."""
+        """Sync the directory, so that a power failure cannot undo the swap. Raises RegistryError."""
         with registry_errors(f"sync the directory of {self.target}", self.target):
             observe("fsync_directory")
             os.fsync(self._directory)
 
     def __enter__(self) -> Self:
-        """Nothing is left to do."""
+        """Return the staged file."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Remove the file that was replaced, or the one that was not swapped.
+        """Remove the replaced file, or the new one if it was not swapped.
 
-        Later is soon enough: to free its blocks takes a quarter as long as to write them.
+        The swap does not do this, because freeing the blocks takes a quarter of the time to write them.
         """
-        self._left.close()
+        self._cleanup.close()
 
 
 def stage(
@@ -126,30 +127,30 @@ def stage(
     parts: Sequence[bytes | memoryview],
     observe: Callable[[str], None] = no_observer,
 ) -> Staged:
-    """Write and sync what `replace` is to put in place. Raises RegistryError."""
+    """Write and sync a new file beside its target, without replacing it. Raises RegistryError."""
     target = root / relative
     temporary = f".{target.name}{TEMPORARY}"
-    with registry_errors(f"write {target}", target), ExitStack() as left:
-        directory = left.enter_context(directory_below(root, target.parent))
-        old = _to_be_replaced(directory, target)
+    with registry_errors(f"write {target}", target), ExitStack() as cleanup:
+        directory = cleanup.enter_context(directory_below(root, target.parent))
+        old = _attributes_of(directory, target)
         _remove(directory, temporary)
-        left.callback(_tidy, directory, temporary)
-        written = left.enter_context(ExitStack())
+        cleanup.callback(_remove_if_possible, directory, temporary)
+        written = cleanup.enter_context(ExitStack())
         observe("open")
-        # No other user may read more of a private file than before, not even of its unfinished successor.
+        # The new file may replace a private one, so no other user may read it even while it is unfinished.
         file = os.open(temporary, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
         written.callback(os.close, file)
         observe("write")
         _write_parts(file, parts)
         not_kept = attributes.give(file, old, target) if old else ()
         observe("fsync")
-        # After a failed fsync the kernel may have dropped the pages: start over, never fsync again.
+        # After a failed fsync the kernel may have dropped the data. So never sync again, but write again.
         os.fsync(file)
-        return Staged(target, os.fstat(file), not_kept, directory, temporary, written, left.pop_all())
+        return Staged(target, os.fstat(file), not_kept, directory, temporary, written, cleanup.pop_all())
 
 
 def discard(root: Path, relative: Path | str) -> None:
-    """Remove what a killed process left half written. If that fails, the next writer of the file does it."""
+    """Remove the temporary file that a killed process left. If that fails, the next write removes it."""
     target = root / relative
     with suppress(OSError, RegistryError), directory_below(root, target.parent) as directory:
         _remove(directory, f".{target.name}{TEMPORARY}")
@@ -157,32 +158,32 @@ def discard(root: Path, relative: Path | str) -> None:
 
 @contextmanager
 def directory_below(root: Path, wanted: Path) -> Iterator[int]:
-    """Open a directory below `root`, making what is missing of it.
+    """Open a directory below `root`. Missing directories are created.
 
-    Symlinks are followed while they stay below.
+    Symlinks are followed if they lead to a directory below `root`. Raises RegistryError or OSError.
     """
-    directory = _opened_below(root, wanted)
+    directory = _open_below(root, wanted)
     try:
         yield directory
     finally:
         os.close(directory)
 
 
-def _opened_below(root: Path, wanted: Path) -> int:
+def _open_below(root: Path, wanted: Path) -> int:
     names = wanted.relative_to(root).parts
     if ".." not in names:
         try:
-            return _opened(root, names)
+            return _open_names(root, names)
         except OSError as exc:  # a symlink is in the way
             if exc.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise
-    return _opened(*_resolved(root, wanted))
+    return _open_names(*_resolved(root, wanted))
 
 
 def _resolved(root: Path, wanted: Path) -> tuple[Path, Sequence[str]]:
-    """Resolve the symlinks once.
+    """Resolve the symlinks once. Return the real root, and the names of the directories below it.
 
-    What is opened then follows none, so that none put there meanwhile counts.
+    These are then opened without following symlinks, so that a symlink created in between has no effect.
     """
     top, bottom = Path(os.path.realpath(root)), Path(os.path.realpath(wanted))
     if not bottom.is_relative_to(top):
@@ -193,18 +194,18 @@ def _resolved(root: Path, wanted: Path) -> tuple[Path, Sequence[str]]:
     return top, bottom.relative_to(top).parts
 
 
-def _opened(top: Path, names: Sequence[str]) -> int:
+def _open_names(top: Path, names: Sequence[str]) -> int:
     directory = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in names:
         above = directory
         try:
-            directory = _entered(above, name)
+            directory = _open_or_create(above, name)
         finally:
             os.close(above)
     return directory
 
 
-def _entered(above: int, name: str) -> int:
+def _open_or_create(above: int, name: str) -> int:
     try:
         return os.open(name, _DIRECTORY, dir_fd=above)
     except FileNotFoundError:
@@ -214,8 +215,8 @@ def _entered(above: int, name: str) -> int:
         return os.open(name, _DIRECTORY, dir_fd=above)
 
 
-def _to_be_replaced(directory: int, target: Path) -> attributes.Attributes | None:
-    """Return what the regular file in the place has beside its content, if there is one."""
+def _attributes_of(directory: int, target: Path) -> attributes.Attributes | None:
+    """Return the attributes of the file to be replaced; None if there is no regular file."""
     try:
         found = os.stat(target.name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -230,23 +231,23 @@ def _remove(directory: int, name: str) -> None:
         os.unlink(name, dir_fd=directory)
 
 
-def _tidy(directory: int, name: str) -> None:
-    """Remove what is there; where the disk refuses even that, the next writer does it."""
+def _remove_if_possible(directory: int, name: str) -> None:
+    """Remove a temporary file. If that fails, the next write of the file does it."""
     with suppress(OSError):
         os.unlink(name, dir_fd=directory)
 
 
 def _write_parts(file: int, parts: Sequence[bytes | memoryview]) -> None:
-    left = [memoryview(part).cast("B") for part in parts if len(part)]
-    while left:
-        left = _beyond(left, os.writev(file, left[:MOST_PARTS]))
+    rest = [memoryview(part).cast("B") for part in parts if len(part)]
+    while rest:
+        rest = _skip(rest, os.writev(file, rest[:MOST_PARTS]))
 
 
-def _beyond(parts: list[memoryview], written: int) -> list[memoryview]:
-    """Return what is left of `parts` after so many bytes."""
+def _skip(parts: list[memoryview], written: int) -> list[memoryview]:
+    """Return the rest of `parts` after the first `written` bytes."""
     whole = 0
     while whole < len(parts) and written >= len(parts[whole]):
         written -= len(parts[whole])
         whole += 1
-    left = parts[whole:]
-    return [left[0][written:], *left[1:]] if written else left
+    rest = parts[whole:]
+    return [rest[0][written:], *rest[1:]] if written else rest

@@ -1,8 +1,6 @@
-"""Owner, group, mode, POSIX ACL and extended attributes.
+"""Copies owner, group, mode, POSIX ACL and extended attributes from a file to the one that replaces it.
 
-Read from a file, and given to the one that replaces it.
-
-Whether the new file would be open to more users is decided in `access`.
+`access` decides whether the new file would permit more than the old one.
 """
 
 from __future__ import annotations
@@ -26,68 +24,66 @@ ACL = "system.posix_acl_access"
 USER = "user."
 
 SPECIAL = {"set-user-id": stat.S_ISUID, "set-group-id": stat.S_ISGID, "sticky": stat.S_ISVTX}
-"""The bits of a mode beside the permissions."""
+"""The bits of a mode that are not permissions."""
 
 _HASHES = {"security.ima", "security.evm"}
-"""The kernel computes them from the content: those of another file would be wrong."""
+"""The kernel computes these attributes from the content, so those of the old file would be wrong."""
 
 _NONE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.ENOENT}
-"""There is no such attribute, or the file system has none at all, or the file is gone."""
+"""Errors that mean: no such attribute, no support by the file system, or no such file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a file has beside its content."""
+    """The properties of a file besides its content."""
 
     status: os.stat_result
     acl: bytes | None
     user: Mapping[str, bytes | None]
-    """The `user.*` attributes; None for one that may not be read."""
+    """The `user.*` attributes. None: it may not be read."""
     others: Mapping[str, bytes | None]
-    """What belongs to the security modules and to administrators: `security.*`, `trusted.*`, `system.*`."""
+    """The attributes of security modules and administrators: `security.*`, `trusted.*`, `system.*`."""
 
     @property
     def mode(self) -> int:
-        """The permissions alone."""
+        """The permission bits only."""
         return stat.S_IMODE(self.status.st_mode) & 0o777
 
     @property
     def special(self) -> int:
-        """Those of the other bits that a new file gets.
+        """The other bits of the mode that the new file gets.
 
-        One that would run a file with others' rights is not kept.
-
-        Without the group's permission to execute, as after `chmod -R g+s`, the set-group-id bit gives no
-        rights.
+        A bit that lets a file run with another user's rights is not kept. The set-group-id bit gives no such
+        right if the group may not execute the file, as after `chmod -R g+s`.
         """
         gives_no_rights = stat.S_ISVTX if self.mode & stat.S_IXGRP else stat.S_ISVTX | stat.S_ISGID
         return self.status.st_mode & gives_no_rights
 
 
 def read(status: os.stat_result, directory: int, place: Path) -> Attributes:
-    """Return the attributes of the file at `place`, in the open directory.
+    """Return the attributes of the file at `place`, which is in the open directory.
 
-    Raises OSError for a failing disk.
+    Raises OSError if they cannot be read.
     """
-    # Through the open directory: a symlink that replaces one of its parents now is not followed.
+    # Use the open directory, so that a symlink that replaces one of its parents now is not followed.
     opened = f"/proc/self/fd/{directory}"
-    is_there = os.path.isdir(opened)  # noqa: PTH112 - /proc may be missing
-    there = f"{opened}/{place.name}" if is_there else str(place)
-    names = [name for name in _names(there) if name not in _HASHES]
+    has_proc = os.path.isdir(opened)  # noqa: PTH112 - /proc may be missing
+    path = f"{opened}/{place.name}" if has_proc else str(place)
+    names = [name for name in _names(path) if name not in _HASHES]
     return Attributes(
         status=status,
-        acl=_value(there, ACL),
-        user={name: _value(there, name) for name in names if name.startswith(USER)},
-        others={name: _value(there, name) for name in names if name != ACL and not name.startswith(USER)},
+        acl=_value(path, ACL),
+        user={name: _value(path, name) for name in names if name.startswith(USER)},
+        others={name: _value(path, name) for name in names if name != ACL and not name.startswith(USER)},
     )
 
 
 def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
-    """Give a new, private file what the old one had; returns the names of what could not be given.
+    """Set the old file's attributes on a new, private file. Return the names of those that could not be set.
 
-    The file must have been made by this process with mode 0600, so that no other user reads it before it has
-    all this. Raises RegistryError if some user could then do with the new file what they could not do with
-    the old one, and OSError for what chmod is refused for.
+    This process must have created the file with mode 0600, so that no other user reads it before its
+    attributes are set. Raises RegistryError if the new file would give some user a permission that the old
+    one did not give, and OSError if the mode cannot be set.
     """
     lost = [name for name, value in old.user.items() if not _set(file, name, value)]
     lost += _give_owner(file, old.status)
@@ -121,7 +117,10 @@ def give(file: int, old: Attributes, place: Path) -> tuple[str, ...]:
 
 
 def copy(source: int, target: int) -> None:
-    """Give an open file the ACL, `user.*` attributes, mode and times of another, as far as permitted."""
+    """Copy ACL, `user.*` attributes, mode and times from one open file to another.
+
+    Attributes that may not be set are skipped. Raises OSError if mode or times cannot be set.
+    """
     found = os.fstat(source)
     for name in (name for name in _names(source) if name == ACL or name.startswith(USER)):
         with suppress(OSError):
@@ -131,9 +130,9 @@ def copy(source: int, target: int) -> None:
 
 
 def _give_owner(file: int, old: os.stat_result) -> list[str]:
-    """Give a file to a user, which only root may, or only to a group of ours.
+    """Set owner and group, or only the group. Return those that could not be set.
 
-    Returns what could not be given.
+    Only root may set the owner. Other users may only set a group that they are in.
     """
     for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
         with suppress(OSError):
@@ -145,9 +144,9 @@ def _give_owner(file: int, old: os.stat_result) -> list[str]:
 
 
 def _give_mode(file: int, mode: int, special: int) -> None:
-    """Give a file these permissions, and the other bits where that is permitted.
+    """Set the permissions of a file, and the special bits if that is permitted.
 
-    Systemd's RestrictSUIDSGID= refuses them.
+    RestrictSUIDSGID= of systemd forbids them.
     """
     if stat.S_IMODE(os.fstat(file).st_mode) == mode | special:
         return
@@ -158,9 +157,9 @@ def _give_mode(file: int, mode: int, special: int) -> None:
 
 
 def _give_acl(file: int, acl: bytes | None) -> bool:
-    """Give a file this ACL, or take away the one that it has from its directory.
+    """Set this ACL on a file. Without one, remove the ACL that the file inherited from its directory.
 
-    Returns whether that was done.
+    Returns False if that failed.
     """
     if acl is not None and _set(file, ACL, acl):
         return True
@@ -191,11 +190,11 @@ def _names(of: str | int) -> list[str]:
 
 
 def _value(of: str | int, name: str) -> bytes | None:
-    """Return an attribute; None if there is none, or where it may not be read."""
+    """Return an attribute; None if it does not exist or may not be read."""
     try:
         return os.getxattr(of, name, follow_symlinks=isinstance(of, int))
     except OSError as exc:
-        # An ACL can be read by everybody who sees the file; without it, nothing can be said about access.
+        # Every user who sees the file may read its ACL. Without the ACL, the permissions are unknown.
         if exc.errno not in _NONE and (name == ACL or exc.errno not in (errno.EACCES, errno.EPERM)):
             raise
         return None

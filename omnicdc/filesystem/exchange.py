@@ -1,7 +1,7 @@
-"""Swaps two names at once.
+"""Exchanges two file names in one step.
 
-What another process put in a file's place at the last moment is so found, and is not lost. rename(2) destroys
-what it replaces. renameat2(2) with RENAME_EXCHANGE does not; Python has no name for it.
+A file that another process wrote at the last moment is so not lost: rename(2) removes the file that it
+replaces, but renameat2(2) with RENAME_EXCHANGE does not. Python has no function for it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ import errno
 import os
 
 _RENAME_EXCHANGE = 2
-"""Of linux/fs.h."""
+"""From linux/fs.h."""
 
 _NOT_HERE = {errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
-"""One of the two is missing, or the file system (NFS, FUSE) or the kernel cannot."""
+"""One of the names is missing, or the file system (NFS, FUSE) or the kernel does not support this."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def exchange(directory: int, one: str, other: str) -> bool:
-    """Swap two names in an open directory, whatever they are.
+    """Exchange two names in an open directory. Return True if that was done; a repeat undoes it.
 
-    Returns whether that was done, which a repeat undoes.
+    Returns False if one of the names is missing, or if the file system does not support this. Raises OSError
+    in the cases in which rename(2) fails too.
 
-    A program that watches the directory (inotify) is told of two moves, one after the other: `one` becomes
-    `other`, then `other` becomes `one`. So `one`, which is the name that others watch, ends with an arrival.
-
-    Not done where one of them is missing, or the file system cannot. Raises OSError for what rename would be
-    refused for, too.
+    A program that watches the directory (inotify) gets two moves, one after the other: `one` becomes `other`,
+    then `other` becomes `one`. So for `one`, which is the name that programs watch, the last event is an
+    arrival.
     """
     names = os.fsencode(one), os.fsencode(other)
     try:
@@ -42,4 +41,4 @@ def exchange(directory: int, one: str, other: str) -> bool:
         return False
     raise OSError(
         number, os.strerror(number), other, None, one
-    )  # as rename(2) would be told: `one` is to be replaced
+    )  # in the order of rename(2), because `one` is the name that is replaced

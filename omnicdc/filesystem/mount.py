@@ -1,7 +1,7 @@
-"""Which mount a path is on, as /proc/self/mountinfo says (proc_pid_mountinfo(5)).
+"""Finds the mount of a path in /proc/self/mountinfo (proc_pid_mountinfo(5)).
 
-`os.path.ismount` does not see a bind mount of the same file system: containers and systemd's ReadOnlyPaths=
-use them.
+`os.path.ismount` does not detect a bind mount of the same file system. Containers and systemd's
+ReadOnlyPaths= use such mounts.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Where something is mounted, and whether that place alone is read-only, or all of the file system."""
+    """A mount point. `only_here_read_only`: this mount is read-only, but its file system is not."""
 
     point: Path
     only_here_read_only: bool = False
 
 
 def mount_of(path: Path) -> Mount:
-    """Return the mount that a path is on; its symlinks are followed.
+    """Return the mount of a path. Symlinks are followed.
 
-    Where /proc is missing, what `stat` tells.
+    Without /proc, `os.path.ismount` is used.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -35,9 +35,9 @@ def mount_of(path: Path) -> Mount:
 
 
 def found(mountinfo: str, path: Path) -> Mount:
-    """Return the mount of a path without symlinks.
+    """Return the mount of a path that has no symlinks.
 
-    Of several at one place, the last one covers the others.
+    If several are at the same mount point, the last one covers the others.
     """
     mounts = [_mount(line) for line in mountinfo.splitlines()]
     above = [mount for mount in mounts if path.is_relative_to(mount.point)]

@@ -1,6 +1,6 @@
-"""Reads a file that anybody may have put there.
+"""Reads only regular files, because any user may have created the file at a path.
 
-A pipe would make us wait for its writer, and a device has no end.
+Reading a pipe would wait for its writer, and a device has no end.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> bytes:
-    """Return the bytes of a plain file; a symlink to one will do.
+    """Return the bytes of a regular file, or of the regular file that a symlink leads to.
 
-    Raises OSError: ENXIO for what is no file.
+    Raises OSError, with ENXIO for anything else, such as a pipe.
     """
     with open(path, "rb", opener=without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -25,14 +25,14 @@ def read(path: Path) -> bytes:
         return file.read()
 
 
-def alone(status: os.stat_result) -> bool:
-    """Whether it is a plain file of one name.
+def has_one_name(status: os.stat_result) -> bool:
+    """Return True for a regular file with one name only.
 
-    Only such a one may be written in place, another name may be precious.
+    Only such a file may be written in place. A second name (hard link) may belong to another program.
     """
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """Open no pipe that would make us wait for its writer."""
+    """Open a file without waiting for the writer of a pipe. An `opener` for `open`."""
     return os.open(path, flags | os.O_NONBLOCK)

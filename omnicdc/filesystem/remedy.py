@@ -1,4 +1,4 @@
-"""What the system refused, where, and the command that shows or removes the cause."""
+"""Turns an OSError into a RegistryError with the command that shows or removes the cause."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEMPORARY = ".omnicdc-tmp"
-"""Ends the hidden name of a file that is being written; one that a killed process left is replaced."""
+"""Suffix of the hidden name of an unfinished file. A file that a killed process left is replaced."""
 
 
 @contextmanager
 def registry_errors(deed: str, place: Path) -> Iterator[None]:
-    """Turn what the system refuses into RegistryError, with what was tried, where, and what fixes it."""
+    """Turn OSError into RegistryError: `deed` says what was tried, and `place` is the path for the hint."""
     try:
         yield
     except OSError as exc:
@@ -33,9 +33,9 @@ def registry_errors(deed: str, place: Path) -> Iterator[None]:
 
 
 def _refused(exc: OSError, place: Path) -> Path:
-    """Return what the system refused to touch.
+    """Return the path that the error is about.
 
-    What it names in full, a temporary file beside `place`, or `place`.
+    This is the error's own path if it is absolute or a temporary file beside `place`; else `place`.
     """
     named = exc.filename2 or exc.filename
     known = isinstance(named, str) and (named.startswith("/") or named.endswith(TEMPORARY))
@@ -43,7 +43,7 @@ def _refused(exc: OSError, place: Path) -> Path:
 
 
 def remedy(exc: OSError, place: Path) -> str:
-    """Say which command shows or removes the cause; empty where none is known."""
+    """Return the command that shows or removes the cause; empty if none is known."""
     above = next((it for it in place.parents if os.access(it, os.F_OK)), Path("/"))
     mount = mount_of(place if exc.errno == errno.EBUSY else above)
     directory, disk, file = (shlex.quote(str(it)) for it in (above, mount.point, place))
@@ -69,7 +69,7 @@ def remedy(exc: OSError, place: Path) -> str:
 
 
 def user_name() -> str:
-    """Return the name of this process's user, or its number where it has none."""
+    """Return the name of this process's user, or its number if it has no name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

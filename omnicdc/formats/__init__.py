@@ -1,1 +1,1 @@
-"""The formats of the registry files: how an entry is rendered, and read back. No I/O."""
+"""The formats of the registry files. They render entries and read them back. No I/O."""

@@ -1,8 +1,8 @@
 """Format of canonical_projects_uuids.json: renders entries and reads them back. No I/O.
 
-The file is an object whose key `uuids` leads from project id to entry. In all formats, an *entry key* has one
-entry: a project's id, or a repository's URL key. The *core* of an entry is its bytes without what all
-entries have; an *item* is an entry that was read.
+The file is an object. Its key `uuids` maps each project id to the project's entry. Terms of all formats: an
+*entry key* identifies an entry: a project's id, or a repository's URL key. The *core* of an entry is its
+bytes without the beginning and the end that all entries share. An *item* is an entry that was parsed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def entry(entry_key: str, name: str, fields: Mapping[str, object]) -> Entry:
-    """Return a project's entry; they are sorted by name, then by id."""
-    # A JSON string never has a raw line feed, so this only indents.
+    """Return a project's entry. Entries are sorted by name, then by id."""
+    # A JSON string never contains a raw line feed, so this changes only the indentation.
     lines = json_lines(fields).replace(b"\n", b"\n    ")
     return Entry((name, entry_key), b'    "%b": %b,\n' % (entry_key.encode(), lines))
 
@@ -40,7 +40,7 @@ def frame(count: int, stamp: str) -> Frame:
 
 
 class Members(Layout):
-    """JSON: an object `uuids`, from id to entry."""
+    """The layout: JSON, an object `uuids` from id to entry."""
 
     opening = b'    "'
     closing = b"\n    }"
@@ -48,12 +48,12 @@ class Members(Layout):
     _ID = re.compile(rb'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})": \{\n')
 
     def entry_key(self, core: bytes) -> str:
-        """Take the id from the first line if we wrote it, else parse the entry."""
+        """Return the id in the first line. If the line is not as we write it, parse the entry."""
         match = self._ID.match(core)
         return match[1].decode() if match else self.item(core).entry_key
 
     def item(self, core: bytes) -> Item:
-        """Understand one entry; raises ValueError."""
+        """Parse one entry. Raises ValueError."""
         members = [*mapping(orjson.loads(b"{" + self.entry(core) + b"}"), "a member").items()]
         if len(members) != 1:
             raise ValueError("not one member")
@@ -65,7 +65,7 @@ class Members(Layout):
         return (self._item(entry_key, fields) for entry_key, fields in members.items())
 
     def header(self, parsed: object) -> Mapping[str, object]:
-        """Return all but the entries and the time."""
+        """Return everything except the entries and the time."""
         return without(mapping(parsed, "the file"), "uuids")
 
     def _item(self, entry_key: str, fields: object) -> Item:

@@ -20,22 +20,25 @@ _TEXT = frozenset({str, type(None), bool})
 
 
 def entry(key: str, element: Mapping[str, object]) -> Entry:
-    """Return the entry of the repository with this URL key; they are sorted by it."""
+    """Return the entry of the repository with this URL key. Entries are sorted by URL key."""
     if _is_text(element):
-        lines = _four_for_two(json_lines(element))
+        lines = _indented_by_four(json_lines(element))
     else:
         lines = json.dumps(element, indent=4, ensure_ascii=False, allow_nan=False).encode()
-    # No line feed inside a JSON string is raw.
+    # A JSON string never contains a raw line feed.
     return Entry((key, ""), b"    %b,\n" % lines.replace(b"\n", b"\n    "))
 
 
 def frame(count: int) -> Frame:
-    """Return the brackets; there is no header."""
+    """Return the brackets of the list. This format has no header."""
     return Frame(b"[\n", b"\n]", separator=b",\n") if count else Frame(b"[]", b"")
 
 
 def _is_text(element: Mapping[str, object]) -> bool:
-    """Whether it holds text and objects and lists of text: then both libraries write it alike."""
+    """Return True if all values are text, null, booleans, or objects or lists of these.
+
+    Then both libraries write the same bytes.
+    """
     return all(type(value) in _TEXT for field in element.values() for value in _inside(field))
 
 
@@ -45,32 +48,32 @@ def _inside(field: object) -> Iterable[object]:
     return field if type(field) is list else (field,)
 
 
-def _four_for_two(lines: bytes) -> bytes:
-    """Indent by four what is indented by two, which is all that the quick library can.
+def _indented_by_four(lines: bytes) -> bytes:
+    """Change the indentation from two blanks to four, because the quick library can only write two.
 
-    JSON has no raw tab.
+    JSON contains no raw tab, so tabs can stand for the new indentation.
     """
     lines = lines.replace(b"\n    ", b"\n\t\t").replace(b"\n  ", b"\n\t")
     return lines.replace(b"\t", b"    ")
 
 
 class Elements(Layout):
-    """JSON: a bare list of repositories, each with the ids of the projects that use it."""
+    """The layout: JSON, a list of repositories, each with the ids of the projects that use it."""
 
     opening = b"    {"
     closing = b"\n    }"
     comma = b",\n"
 
     def of_inputs(self, name: str) -> bool:
-        """Tell of all but what omnicdc owns."""
+        """Return True for all fields except `uuid` and `uuids`, which omnicdc writes."""
         return name not in ("uuid", "uuids")
 
     def needles(self, item: Item) -> tuple[bytes, ...]:
-        """Return the line of its URL."""
+        """Return the field with its URL, which each entry of the repository contains."""
         return (f'"url": {json_text(str(item.fields.get("url")))}'.encode(),)
 
     def item(self, core: bytes) -> Item:
-        """Understand one entry; raises ValueError."""
+        """Parse one entry. Raises ValueError."""
         return self._item(orjson.loads(self.entry(core)))
 
     def items(self, parsed: object) -> Iterator[Item]:
@@ -78,7 +81,7 @@ class Elements(Layout):
         return map(self._item, sequence(parsed, "the file"))
 
     def header(self, parsed: object) -> Mapping[str, object]:
-        """Return nothing: there are only entries."""
+        """Return nothing: this format has only entries. Raises ValueError if it is not a list."""
         sequence(parsed, "the file")
         return {}
 

@@ -1,4 +1,4 @@
-"""One entry of a registry, parsed, and how two of them differ. No I/O."""
+"""A parsed entry of a registry, and the comparison of two such entries. No I/O."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ABSENT = "(absent)"
-"""In place of a value, where one side has no such field."""
+"""Stands for the value of a field that one side does not have."""
 
 Differences = Mapping[str, tuple[object, object]]
-"""Field to what is expected and what was found."""
+"""Field to its expected value and its value in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Whose entry it is, which projects it names, and what it says."""
+    """A parsed entry: its entry key, the ids of its projects, and its fields."""
 
     entry_key: str
     projects: tuple[str, ...]
@@ -22,22 +22,22 @@ class Item:
 
 
 def compare(expected: Mapping[str, object], found: Mapping[str, object]) -> Differences:
-    """Return the fields that are not the same on both sides."""
+    """Return the fields whose values differ."""
     names = [*expected, *(name for name in found if name not in expected)]
     pairs = {name: (expected.get(name, ABSENT), found.get(name, ABSENT)) for name in names}
     return {name: pair for name, pair in pairs.items() if not same(*pair)}
 
 
-def is_seen(name: str, expected: object) -> bool:
-    """Tell whether an input is certain although not all inputs are known.
+def is_certain(name: str, expected: object) -> bool:
+    """Return True if the value of a field is certain even though not all inputs are known.
 
-    The clone that is there, the path a person set.
+    Such a value is the path of a clone that was found, or a path in an override.
     """
     return name == "local_paths" and bool(expected) and expected != ABSENT
 
 
 def same(one: object, other: object) -> bool:
-    """Tell whether two values are equal, types included: 1 is not true."""
+    """Return True if two values and their types are equal: 1 differs from true."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict) and isinstance(other, dict):
@@ -48,19 +48,19 @@ def same(one: object, other: object) -> bool:
 
 
 def mapping(value: object, what: str) -> dict[str, object]:
-    """Return what should be a mapping; raises ValueError if it is none."""
+    """Return `value` as a mapping. Raises ValueError if it is none."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} is no mapping")  # noqa: TRY004 - bad content, not a bad call
     return {str(key): each for key, each in value.items()}
 
 
 def sequence(value: object, what: str) -> list[object]:
-    """Return what should be a list; raises ValueError if it is none."""
+    """Return `value` as a list. Raises ValueError if it is none."""
     if not isinstance(value, list):
         raise ValueError(f"{what} is no list")  # noqa: TRY004 - as above
     return value
 
 
 def without(parsed: Mapping[str, object], entries: str) -> Mapping[str, object]:
-    """Return what a file says besides its entries and the time."""
+    """Return the keys of a parsed file, without its entries and the time."""
     return {name: value for name, value in parsed.items() if name not in (entries, "generated_at")}

@@ -1,6 +1,6 @@
-"""Where the entries of a registry file begin and end, so that one can be found and parsed alone. No I/O.
+"""Finds where the entries of a registry file begin and end, so that one can be parsed alone. No I/O.
 
-Each shape is a module beside this one; `files.contents` reads files laid out in any way.
+Each format is a module beside this one. `files.contents` also reads files in other layouts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A file in pieces: what stands around the entries, and each one's *core*, without what all have."""
+    """A file in pieces: the parts before and after the entries, and each entry's *core* (see `canonical`)."""
 
     head: bytes
     cores: list[bytes] = field(default_factory=list)
@@ -27,22 +27,26 @@ class Split:
 
 
 class Layout(ABC):
-    """Where entries begin and end. Line feeds are never inside a value, so lines can be relied upon."""
+    """The base class of layouts. A value contains no raw line feed, so lines show where entries begin."""
 
     opening: ClassVar[bytes]
-    """What each entry begins with, at the beginning of a line."""
+    """The beginning of each entry, at the beginning of a line."""
     closing: ClassVar[bytes]
+    """The end of each entry."""
     comma: ClassVar[bytes] = b""
     nothing: ClassVar[bytes] = b"\n"
-    """What stands in the place of all entries where there are none."""
+    """Replaces the entries if there are none."""
 
     @property
     def between(self) -> bytes:
-        """What separates two cores."""
+        """The bytes between two cores."""
         return self.closing + self.comma + self.opening
 
     def split(self, data: bytes) -> Split:
-        """Cut a file into its entries, in time linear in its size. Of any other file: some cut, or none."""
+        """Split a file into its entries, in time linear in its size.
+
+        A file in another layout is split at other places, or not at all.
+        """
         head, found, body = data.partition(b"\n" + self.opening)
         if not found:
             return Split(data)
@@ -51,16 +55,16 @@ class Layout(ABC):
         return Split(head, [*cores, last[:end]], last[end + len(self.closing) :])
 
     def frame(self, split: Split) -> bytes:
-        """Return the file as it would be without entries; it parses if it is one of ours."""
+        """Return the file without its entries. This parses if the layout of the file is ours."""
         return split.head + self.nothing + split.foot if split.cores else split.head
 
     def mentioning(self, data: bytes, needles: Iterable[bytes]) -> list[bytes]:
-        """Return the cores in which any needle occurs, in their order."""
+        """Return the cores that contain a needle, in the order of the file."""
         found = (place for needle in needles for place in self._places(data, needle))
         return [data[start:end] for start, end in sorted({*found})]
 
     def entry(self, core: bytes) -> bytes:
-        """Return an entry's bytes."""
+        """Return the bytes of the entry with this core."""
         return self.opening + core + self.closing
 
     def core(self, entry: bytes) -> bytes:
@@ -68,32 +72,32 @@ class Layout(ABC):
         return entry.removeprefix(self.opening).removesuffix(self.comma).removesuffix(self.closing)
 
     def entry_key(self, core: bytes) -> str:
-        """As `item`, but perhaps quicker."""
+        """Return the entry key. Like `item`, but it may be quicker. Raises ValueError."""
         return self.item(core).entry_key
 
     def needles(self, item: Item) -> tuple[bytes, ...]:  # noqa: ARG002 - the default: an id says it all
-        """Return what an entry of this entry key has in its bytes, besides the ids of its projects."""
+        """Return bytes that each entry with this entry key contains, besides the ids of its projects."""
         return ()
 
     def of_inputs(self, name: str) -> bool:  # noqa: ARG002 - the default: a mirror of CMP
-        """Tell whether a field depends on more than CMP."""
+        """Return True if a field depends on the inputs, not only on CMP."""
         return False
 
     @abstractmethod
     def item(self, core: bytes) -> Item:
-        """Understand one entry; raises ValueError."""
+        """Parse one entry. Raises ValueError."""
 
     def parse(self, data: bytes) -> object:
-        """Parse a whole file; raises ValueError."""
+        """Parse a whole file. Raises ValueError."""
         return orjson.loads(data)
 
     @abstractmethod
     def items(self, parsed: object) -> Iterator[Item]:
-        """Return all entries of a file that was parsed; raises ValueError if it holds something else."""
+        """Return all entries of a parsed file. Raises ValueError if it contains anything else."""
 
     @abstractmethod
     def header(self, parsed: object) -> Mapping[str, object]:
-        """Return what a parsed file says besides its entries and the time; raises ValueError."""
+        """Return a parsed file's keys without its entries and the time. Raises ValueError."""
 
     def _places(self, data: bytes, needle: bytes) -> Iterator[tuple[int, int]]:
         at = data.find(needle)
@@ -106,6 +110,6 @@ class Layout(ABC):
             at = data.find(needle, max(end, at + 1))
 
     def _last_end(self, data: bytes, at: int) -> int:
-        """Return where the last core ends, of which `at` is a part."""
+        """Return the end of the last core. The position `at` is inside it."""
         end = data.rfind(self.closing, at)
         return len(data) if end < 0 else end

@@ -25,10 +25,10 @@ STATS = (
     "heart_connected",
     "heart_disconnected",
 )
-"""What the header counts, in its order."""
+"""The counters in the header, in their order."""
 
 _word = lru_cache(maxsize=256)(yaml_text)
-"""For what takes few values."""
+"""`yaml_text` with a cache, for fields that have few distinct values."""
 
 
 def text(
@@ -46,10 +46,10 @@ def text(
     heart: int | None,
     domain: str | None,
 ) -> bytes:
-    """Return a project's entry. `heart` is None where it is not connected, else how often it is imported."""
+    """Return a project's entry. `heart` is the number of files that import the heart; None: not connected."""
     display_name = yaml_text(name)
     return (
-        f"- uuid: {entry_key}\n"  # as PostgreSQL writes a uuid, which is plain
+        f"- uuid: {entry_key}\n"  # PostgreSQL's text of a uuid needs no quotes
         f"  name: {display_name if key is None else yaml_text(key)}\n"
         f"  display_name: {display_name}\n"
         f"  github_url: {yaml_text(github_url)}\n"
@@ -67,7 +67,7 @@ def text(
 
 
 def frame(count: int, counters: Sequence[int], stamp: str) -> Frame:
-    """Return the header with the statistics; no counters stand for zeros."""
+    """Return the header with the statistics. An empty `counters` means zeros."""
     header = (
         f"version: 1.0.0\ngenerated_at: {yaml_text(stamp)}\n"
         f"namespace: c9c22e70-3882-4503-9db6-353d2629000b\nstats:\n  total: {count}\n"
@@ -82,7 +82,7 @@ def _list(texts: Sequence[str]) -> str:
 
 
 class Items(Layout):
-    """YAML: a list `projects` at the column of its key, each entry with its `uuid`."""
+    """The layout: YAML, a list `projects` that is not indented. Each entry begins with its `uuid`."""
 
     opening = b"- "
     closing = b"\n"
@@ -91,16 +91,16 @@ class Items(Layout):
     _ID = re.compile(rb"uuid: ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\n")
 
     def of_inputs(self, name: str) -> bool:
-        """Tell of overrides, clones, heart and GitHub."""
+        """Return True for a field that depends on overrides, clones, heart or GitHub."""
         return name not in self._OF_CMP
 
     def entry_key(self, core: bytes) -> str:
-        """Read it off the first line, where that is ours."""
+        """Return the id in the first line. If the line is not as we write it, parse the entry."""
         match = self._ID.match(core)
         return match[1].decode() if match else self.item(core).entry_key
 
     def item(self, core: bytes) -> Item:
-        """Understand one entry; raises ValueError."""
+        """Parse one entry. Raises ValueError."""
         if (fields := own_fields(core)) is not None:
             return self._item(fields)
         parsed = sequence(yaml_value(self.entry(core)), "an entry")
@@ -109,7 +109,7 @@ class Items(Layout):
         return self._item(parsed[0])
 
     def parse(self, data: bytes) -> object:
-        """Parse it by the library."""
+        """Parse a whole file with the YAML library. Raises ValueError."""
         return yaml_value(data)
 
     def items(self, parsed: object) -> Iterator[Item]:
@@ -117,7 +117,10 @@ class Items(Layout):
         return map(self._item, sequence(mapping(parsed, "the file").get("projects"), "`projects`"))
 
     def header(self, parsed: object) -> Mapping[str, object]:
-        """Return all but the entries and the time; in another layout, `version` may be what was cut off."""
+        """Return everything except the entries and the time.
+
+        Raises ValueError if there is no `version`, because a file in another layout may be cut off before it.
+        """
         if "version" not in mapping(parsed, "the file"):
             raise ValueError("it has no version")
         return without(mapping(parsed, "the file"), "projects")

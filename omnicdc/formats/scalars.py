@@ -1,7 +1,7 @@
-"""Text to scalars: what stands between the fixed shape of an entry and its bytes.
+"""Renders text as JSON or YAML scalars.
 
-The scanners own the shapes, `document` the order. Emitting whole documents with a YAML library is
-what makes a registry slow; one scalar on one line is little enough to be proven right by test.
+The formats define the shape of an entry, `document` the order of entries. A YAML library is too slow to
+write whole documents. One scalar on one line is so simple that tests can prove it correct.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WORDS = "null|true|false|yes|no|on|off|y|n"
-"""What YAML 1.1 or 1.2 reads as something other than text, of all that begins with a letter."""
+"""The words that begin with a letter and that YAML 1.1 or 1.2 does not read as text."""
 
 _SIGNS = r"0-9_./@+~=,()&'!\-"
 
 
 def plain(letters: str) -> str:
-    """Return the pattern of a text of these letters, digits and signs that YAML allows without quotes."""
+    """Return the pattern of texts that need no quotes in YAML: these letters, digits, and `_SIGNS`."""
     inside = f"[{letters}{_SIGNS}]"
     return rf"[{letters}/_]{inside}*+(?:[ :]{inside}++)*"
 
@@ -31,33 +31,34 @@ UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _LETTERS = r"A-Za-z\u00a1-\u167f\u1681-\u1fff\u3001-\ud7ff\U00010000-\U0010ffff"
 
 _PLAIN = re.compile(rf"(?!(?:{_WORDS})\Z){plain(_LETTERS)}|{UUID}", re.ASCII | re.IGNORECASE)
-"""Names, URLs, paths and UUIDs that mean themselves unquoted, after `key: ` and after `- `.
+"""Names, URLs, paths and UUIDs that YAML reads as text without quotes, after `key: ` and after `- `.
 
 Every number, date and special value of both versions begins with a digit, a sign, a dot, `~`, `=`
-or `<`, or is one of `_WORDS`; a UUID's second dash rules numbers and dates out. A colon or a blank
-inside is harmless between two others of these characters, as `#` is not among them; nor are the
-blanks of other scripts. Each class is possessive, so it is one pass. The group is not: early releases of
-Python 3.11, Debian 12's among them, get possessive groups wrong.
+or `<`, or is one of `_WORDS`; a UUID is neither a number nor a date, because of its dashes.
+A colon or a blank between two of these characters has no meaning in YAML. `#` and the blanks of other
+scripts are not allowed. Each class is possessive, so that the match is one pass. The group is not
+possessive, because early releases of Python 3.11, such as Debian 12's, have a bug with possessive groups.
 """
 
 LONGEST_PLAIN = 4096
-"""Characters. A group that is not possessive remembers each of its turns."""
+"""Most characters of a text without quotes, because a group that is not possessive needs memory for each
+repetition."""
 
 _UNREADABLE = [*range(0x7F, 0xA1), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF]
-"""What JSON leaves raw and YAML must not: not printable, or a line break to YAML 1.1, or a BOM.
+"""Characters that JSON does not escape but YAML must: not printable, a line break in YAML 1.1, or a BOM.
 
-U+00A0 is allowed, but a reader could not tell it from a blank.
+YAML allows U+00A0, but a reader could not distinguish it from a blank.
 """
 
 _ESCAPES = {code: f"\\u{code:04x}" for code in _UNREADABLE}
-"""By a table, as megabytes of them may come: a function called for each took seconds, in the middle of a
-transaction."""
+"""A table, because a text may contain megabytes of these characters: a function call for each took seconds,
+inside a transaction."""
 
 
 def json_text(value: str | None) -> str:
-    """Return the JSON scalar, non-ASCII raw, as `json.dumps(value, ensure_ascii=False)` does.
+    """Return the JSON scalar, as `json.dumps(value, ensure_ascii=False)` does.
 
-    Raises ValueError for a lone surrogate, which has no bytes in UTF-8; PostgreSQL stores none.
+    Raises ValueError for a lone surrogate, which UTF-8 cannot encode. PostgreSQL never returns one.
     """
     try:
         return orjson.dumps(value).decode()
@@ -68,7 +69,7 @@ def json_text(value: str | None) -> str:
 def json_lines(value: Mapping[str, object]) -> bytes:
     """Return an object as `json.dumps(value, indent=2, ensure_ascii=False)` does; raises ValueError as above.
 
-    What it holds is text, null, and lists and objects of these: numbers may come out otherwise.
+    The values must be text, null, or lists and objects of these. Numbers may be written differently.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2)
@@ -77,11 +78,11 @@ def json_lines(value: Mapping[str, object]) -> bytes:
 
 
 def yaml_text(value: str | None) -> str:
-    """Return the YAML scalar, on one line, that YAML 1.1 and 1.2 both read back as `value`.
+    """Return a YAML scalar, on one line, that YAML 1.1 and 1.2 both read as `value`.
 
-    It stands as the value of a key or as an item of a list, in block style, followed by a line feed.
-    Text that is not surely plain is written as JSON, whose quotes and escapes YAML shares, less the
-    characters that YAML wants escaped. Raises ValueError for a lone surrogate.
+    It must be the value of a key or an item of a list, in block style, followed by a line feed. Text that may
+    need quotes is written as JSON, because YAML has the same quotes and escapes. Characters that only YAML
+    must escape are escaped too. Raises ValueError for a lone surrogate.
     """
     if value is None:
         return "null"

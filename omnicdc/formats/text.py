@@ -1,4 +1,4 @@
-"""Escapes text that others wrote, so that it is safe to show; and checks that text is UTF-8. No I/O."""
+"""Escapes text of unknown origin, so that it is safe to print, and checks that text is UTF-8. No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 def escaped(text: str, *, keep: str = "") -> str:
     """Return `text` with an escape for every character that is not printable, except for those in `keep`.
 
-    What a terminal obeys is not printable, and neither is what turns the direction of writing.
+    Control sequences of terminals and marks that change the direction of writing are not printable.
     """
     if text.isprintable():
         return text
@@ -17,12 +17,12 @@ def escaped(text: str, *, keep: str = "") -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return `text` escaped, and no more than its first `longest` characters."""
+    """Return at most the first `longest` characters of `text`, escaped."""
     return escaped(text if len(text) <= longest else f"{text[:longest]}…")
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text holds no half of a surrogate pair, in which Python keeps bytes of another encoding."""
+    """Return True if a text has no lone surrogate. Python stores bytes that are not UTF-8 as such."""
     try:
         text.encode()
     except UnicodeEncodeError:

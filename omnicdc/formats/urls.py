@@ -1,6 +1,6 @@
-"""The URL key: what repositories are matched by, however their URL was written.
+"""The URL key: the normal form of a repository's URL, for matching.
 
-For matching only. The URL that a registry shows stays as CMP has it. Pure, and cheap to import.
+A registry shows the URL as CMP has it. This module does no I/O and is quick to import.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ _HEAD = re.compile(
     r"git@(?:www\.)*(?!www\.)(?P<host>[^/:@\s]+):/*|(?:https?://|ssh://git@|(?=www\.))(?:www\.)*",
     re.ASCII | re.IGNORECASE,
 )
-_USUAL = re.compile(r"https://(?!www\.)[a-z0-9.-]++/[\w./-]*[\w-]", re.ASCII | re.IGNORECASE)
-"""What is already as it should be, but for `.git` at its end: most are."""
+_NORMAL = re.compile(r"https://(?!www\.)[a-z0-9.-]++/[\w./-]*[\w-]", re.ASCII | re.IGNORECASE)
+"""URLs that are already normal, except for a `.git` at the end. Most URLs are."""
 _END_REVERSED = re.compile(r"(?:[/\s]++|[tT][iI][gG]\.)*+")
-"""What is dropped at the end, read backwards: one step for each of megabytes of them."""
+"""What is removed at the end, as the reversed text has it: megabytes in one step."""
 _GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)", re.ASCII | re.IGNORECASE)
 
 
 def url_key(url: str | None) -> str:
-    """Return what a repository's URL is matched by; empty for None and for blanks.
+    """Return the URL key; empty for None and for blanks.
 
-    `git@host:`, `ssh://git@`, `http://` and `www.` become `https://host/`; lower case; no blanks
-    around, no slashes and no `.git` at the end. Never raises; the key of a key is the key.
+    `git@host:`, `ssh://git@`, `http://` and `www.` become `https://host/`. The key is in lower case, without
+    blanks around it, and without slashes or `.git` at its end. Never raises. The key of a key is that key.
     """
-    return _cased(url).lower() if url else ""
+    return _key_with_case(url).lower() if url else ""
 
 
 def github(key: str) -> tuple[str, str] | None:
@@ -37,29 +37,29 @@ def github(key: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def github_cased(url: str) -> tuple[str, str]:
-    """Return owner and name as the URL spells them; both empty for what is not a repository on GitHub."""
-    return github(_cased(url)) or ("", "")
+def github_with_case(url: str) -> tuple[str, str]:
+    """Return owner and name in the letter case of the URL; both empty if it is no repository on GitHub."""
+    return github(_key_with_case(url)) or ("", "")
 
 
 def is_excluded(key: str, excluded: Collection[str]) -> bool:
-    """Say whether a URL key ends in an excluded `name` (any owner) or `owner/name`."""
+    """Return True if a URL key ends in an excluded `name` (of any owner) or `owner/name`."""
     before, _, name = key.rpartition("/")
     return bool(name) and (name in excluded or f"{before.rpartition('/')[2]}/{name}" in excluded)
 
 
 def trimmed(text: str) -> str:
-    """Drop blanks around, and slashes and `.git` at the end, as often as they come.
+    """Remove blanks around the text, and all slashes and `.git` at its end.
 
-    Of megabytes of them, too.
+    This is quick even for megabytes of them.
     """
     found = _END_REVERSED.match(text[::-1])
     return text[: len(text) - (found.end() if found else 0)].lstrip()
 
 
-def _cased(url: str) -> str:
-    """Bring the ways to write a URL to one, but for the case."""
-    if _USUAL.fullmatch(url) and url[-4:].lower() != ".git":
+def _key_with_case(url: str) -> str:
+    """Return the URL key before it becomes lower case."""
+    if _NORMAL.fullmatch(url) and url[-4:].lower() != ".git":
         return url
     text = url.strip()
     head = _HEAD.match(text)

@@ -1,6 +1,6 @@
-"""Reads YAML back to values: ours quickly, any other by the library. No I/O.
+"""Parses YAML: quickly if omnicdc wrote it, otherwise with the library. No I/O.
 
-The counterpart of `scalars`. `layout` knows where an entry begins and ends.
+The counterpart of `scalars`. `layout` finds where an entry begins and ends.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _VALUE = rb"(?: " + _SCALAR + rb"| \[\]\n|\n(?:  - " + _SCALAR + rb")+)"
 
 
 def own_fields(entry: bytes) -> dict[str, object] | None:
-    """Return the fields of a YAML entry that `scalars` could have written; None for any other.
+    """Return the fields of a YAML entry in the form that `scalars` writes; None for any other entry.
 
-    `entry` is a list's item: without the dash, and without the last line feed.
+    `entry` is an item of a list, without the dash and without the last line feed.
     """
     try:
         return _fields(f"  {entry.decode()}".split("\n"))
@@ -42,26 +42,27 @@ def own_fields(entry: bytes) -> dict[str, object] | None:
 
 
 def own_entries(data: bytes, start: int, keys: Iterable[bytes]) -> int:
-    """Return up to where, from `start`, there are only entries with just these keys that surely parse.
+    """Return the end of the run of simple entries that begins at `start`.
 
-    Quick, and so only for what is ASCII: any other entry ends it, and is to be looked at by itself.
+    A simple entry has exactly these keys, is ASCII, and certainly parses. The check is quick. The first entry
+    that is not simple ends the run; the caller must check it alone.
     """
     fields = b"".join(rb"  " + re.escape(key) + rb":" + _VALUE for key in keys)
     entry = re.compile(rb"- " + fields[2:] + rb"(?=- |\Z)")
-    # One match an entry: early 3.11 releases get possessive groups wrong, and any other group remembers every
-    # turn.
+    # One match for each entry: early releases of Python 3.11 have a bug with possessive groups, and any other
+    # group needs memory for each repetition.
     while match := entry.match(data, start):
         start = match.end()
     return start
 
 
 def yaml_value(data: bytes) -> object:
-    """Parse YAML; what a reader of version 1.1 makes of it in another way is told in both ways.
+    """Parse YAML as version 1.2 and as version 1.1. A value that differs becomes a mapping of both values.
 
-    Raises ValueError, with the line, if either cannot read it. Slow: a megabyte takes seconds.
+    Raises ValueError, with the line, if one of the versions cannot parse it. A megabyte takes seconds.
     """
     if broken := _BREAK.search(data):
-        # PyYAML ends a line here, which the library does in neither version.
+        # PyYAML ends a line here, but this library does not, in either version.
         raise ValueError(f"line {_line_of(data, broken.start())}: a line break of YAML 1.1 only")
     try:
         return _agreed(_loaded(data, (1, 2)), _loaded(data, (1, 1)), {})
@@ -109,7 +110,7 @@ def _scalar(written: str) -> object:
 
 
 def _loaded(data: bytes, version: tuple[int, int]) -> object:
-    # Here, for ruamel.yaml is slow to import and seldom needed.
+    # Imported here, because ruamel.yaml is slow to import and seldom needed.
     from ruamel.yaml import YAML  # noqa: PLC0415
 
     yaml = YAML(typ="safe", pure=True)
@@ -119,7 +120,7 @@ def _loaded(data: bytes, version: tuple[int, int]) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return yaml.load(data)
-    except Exception as exc:  # whatever an edited file does to the library, it does not parse
+    except Exception as exc:  # any error of the library means that the file does not parse
         raise ValueError(_problem(exc)) from exc
 
 
@@ -134,7 +135,7 @@ def _problem(exc: Exception) -> str:
 
 
 def _agreed(new: object, old: object, known: dict[tuple[int, int], object]) -> object:
-    """Lay two readings of one text over each other; anchors may share parts, so each pair is met once."""
+    """Merge the results of both versions. Anchors share values, so `known` keeps each merged pair."""
     at = id(new), id(old)
     if at in known:
         return known[at]

@@ -1,7 +1,7 @@
-"""Everything besides CMP's rows that the registries depend on: people's files, clones, heart, repositories.
+"""The inputs: everything besides CMP that the registries depend on.
 
-`store.py` assembles `model.Inputs` of them. Only the URL key is at hand here, so that those who match
-by it do not pay for the rest.
+These are people's files, clones, heart and repositories. `store.py` assembles `model.Inputs` of them. This
+package itself exports only `url_key`, so that a module that needs only `url_key` imports nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The small files of the state directory: what was last read, so that a restart changes no registry."""
+"""Reads and writes small files in the state directory, which keep the inputs across a restart."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from omnicdc.filesystem.remedy import TEMPORARY, user_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""What no setting causes: it may pass without a change of the configuration."""
+_TEMPORARY = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""Errors that no setting causes: they may pass without a change of the configuration."""
 
 
 def prepare(state_dir: Path) -> None:
-    """Make the directory, its parents too, and remove what a killed process left half written.
+    """Create the directory and its parents, and remove temporary files that a killed process left.
 
-    Raises as `write` where it cannot be written to.
+    Raises the errors of `write` if the directory cannot be written. A repeat is harmless.
     """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def prepare(state_dir: Path) -> None:
 
 
 def read(path: Path) -> bytes | None:
-    """Return a file's bytes; None where there are none to be had."""
+    """Return a file's bytes; None if there is no file or it cannot be read."""
     try:
         return regular.read(path)
     except OSError:
@@ -46,10 +46,10 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Put a file on disk for good, whole or not at all; equal bytes are not written again.
+    """Write a file atomically and durably. Equal bytes are not written again.
 
-    A directory in its place is renamed beside it. One writer a file. Raises `ConfigError`, or
-    `TransientError` for a full or failing disk; the file is then as it was.
+    A directory at this path is renamed first. Only one process may write a file. Raises `ConfigError`, or
+    `TransientError` for a full or failing disk; the old file then stays.
     """
     if read(path) == data:
         return
@@ -66,7 +66,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def _unwritable(state_dir: Path, exc: OSError) -> OmnicdcError:
-    kind = TransientError if exc.errno in _PASSING else ConfigError
+    kind = TransientError if exc.errno in _TEMPORARY else ConfigError
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = f"make room: df {state_dir}"
     elif exc.errno == errno.EIO:

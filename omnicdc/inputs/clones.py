@@ -1,4 +1,4 @@
-"""Which repositories are cloned on this host, and where. `gitfiles.py` reads their remote, without git."""
+"""Searches the clones of repositories on this host. `gitfiles.py` reads their remotes, without git."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _CREDENTIALS = re.compile(r"(https?://)[^/@]*@", re.IGNORECASE)
 
 
 def find_clones(roots: Sequence[Path], stop: Stop) -> Mapping[str, str]:
-    """Return the absolute path of each clone by its URL key; of several clones that of the first root.
+    """Return URL key to the absolute path of its clone.
 
-    Under one root the shallowest wins, then the first in sorted order; clones inside clones count. Where a
-    root or a directory cannot be read there is nothing. Incomplete once a stop is asked for.
+    If a key has several clones, the first root wins, then the shallowest path, then the first path in sorted
+    order. Clones inside clones are found too. Roots and directories that cannot be read are skipped. The
+    result is incomplete after a stop is requested.
     """
     clones: dict[str, str] = {}
     for root, others in zip(roots, earlier(roots), strict=True):
@@ -34,7 +35,7 @@ def find_clones(roots: Sequence[Path], stop: Stop) -> Mapping[str, str]:
 
 
 def clones_below(root: Path, others: frozenset[str], stop: Stop) -> dict[str, str]:
-    """As `find_clones`, of one root, without what lies at or below the `others`."""
+    """As `find_clones`, for one root. Directories in `others`, and everything below them, are skipped."""
     top = os.path.abspath(root)  # noqa: PTH100 - as configured, symlinks and all
 
     def enter(path: str, name: str) -> bool:
@@ -47,21 +48,21 @@ def clones_below(root: Path, others: frozenset[str], stop: Stop) -> dict[str, st
 
 
 def earlier(roots: Sequence[Path]) -> tuple[frozenset[str], ...]:
-    """Return, for each root, the roots before it: what lies there is theirs."""
+    """Return, for each root, the roots before it. Clones below those belong to them."""
     tops = [os.path.abspath(root) for root in roots]  # noqa: PTH100 - as above
     return tuple(frozenset(tops[:number]) for number in range(len(tops)))
 
 
 def clone_key(path: str) -> str:
-    """Return the URL key of a clone's remote; empty where there is none, or it cannot be told in UTF-8."""
+    """Return the URL key of a clone's remote; empty if it has none, or if it or the path is not UTF-8."""
     key = url_key(_CREDENTIALS.sub(r"\1", origin(path) or "", count=1))
     return key if is_unicode(key) and is_unicode(path) else ""  # on disk a name may hold any bytes
 
 
 def shallowest(clones: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the paths by URL key, of pairs of path and key.
+    """Turn pairs of path and URL key into a mapping from URL key to path.
 
-    Of several the shallowest, then the first in order.
+    If a key has several paths, the shallowest wins, then the first in order.
     """
     found: dict[str, str] = {}
     for path, key in clones:
@@ -76,11 +77,11 @@ def _rank(path: str) -> tuple[int, list[str]]:
 
 
 def may_enter(path: str, name: str, others: frozenset[str]) -> bool:
-    """Say whether clones are looked for in a directory."""
+    """Return True if clones are searched in this directory."""
     return name != ".git" and path not in others and not is_off_limits(path)
 
 
 def is_off_limits(path: str) -> bool:
-    """Say whether what lies at an absolute path is no clone of ours, nor anything below."""
+    """Return True if an absolute path is in a directory whose clones are ignored."""
     parts = path.split("/")
     return bool(_SURFACES.search(path)) or ("omni" in parts and "artifacts" in parts)

@@ -1,7 +1,7 @@
-"""What a clone's own files say of its remote `origin`: a start walks hundreds of clones, and runs no git.
+"""Reads a clone's remote `origin` from its files, because running git for hundreds of clones is slow.
 
-The syntax is that of git-config(1), "Syntax". Includes and `url.*.insteadOf` are not heeded: the URL
-that stands in the clone is the one that counts.
+The syntax is that of git-config(1), "Syntax". Includes and `url.*.insteadOf` are ignored: only the URL in the
+clone is used.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _ESCAPES = {"n": "\n", "t": "\t", "b": "\b", "\n": ""}
 
 
 def origin(clone: str) -> str | None:
-    """Return the first URL of a clone's remote `origin`, as written; None where there is none."""
+    """Return the first URL of a clone's remote `origin`, unchanged; None if there is none."""
     return origin_url(_read(config_file(clone)) or "")
 
 
 def config_file(clone: str) -> str:
-    """Return the path of the configuration that a clone shares with its worktrees; it may not be there."""
+    """Return the path of the configuration file of a clone and its worktrees. The file may be missing."""
     directory = _git_directory(clone)
     common = (_read(_joined(directory, "commondir")) or "").strip()
     return _joined(directory, common, "config")
 
 
 def origin_url(config: str) -> str | None:
-    """As `origin`, from the text of the clone's configuration."""
+    """As `origin`, but from the text of the configuration file."""
     section, at = "", 0
     while at < len(config):
         if config[at].isspace():
@@ -50,16 +50,16 @@ def origin_url(config: str) -> str | None:
 
 
 def _section(match: re.Match[str]) -> str:
-    """Return `name.subsection`; only a quoted subsection has a case."""
+    """Return `name.subsection`. Only a quoted subsection is case-sensitive."""
     name, quoted = match[1].lower(), match[2]
     return name if quoted is None else name + "." + _ESCAPED.sub(r"\1", quoted)
 
 
 def _value(config: str, at: int) -> tuple[str, int]:
-    """Return the value that starts here, and where it ends.
+    """Return the value that begins at `at`, and the position of its end.
 
-    Quotes and escapes are undone, a comment and the blanks at the end are left out, and a
-    backslash before a line's end continues the line.
+    Quotes and escapes are resolved. A comment and the blanks at the end are removed. A backslash at the end
+    of a line continues the line.
     """
     value, kept, quoted = "", 0, False
     while match := _PIECE.match(config, at):
@@ -79,19 +79,19 @@ def _value(config: str, at: int) -> tuple[str, int]:
 
 
 def _git_directory(clone: str) -> str:
-    """Return the directory that `.git` is, or names: worktrees and submodules keep theirs elsewhere."""
+    """Return the git directory of a clone. In worktrees and submodules, `.git` is a file that names it."""
     dot_git = _joined(clone, ".git")
     named = _read(dot_git) or ""
     return _joined(clone, named.removeprefix("gitdir:").strip()) if named.startswith("gitdir:") else dot_git
 
 
 def _joined(*parts: str) -> str:
-    """Join as git does: a later part may be absolute, or go up."""
-    return os.path.join(*parts)  # noqa: PTH118 - a walk asks this of each clone, and Path is slow
+    """Join paths as git does: a later part may be absolute, or contain `..`."""
+    return os.path.join(*parts)  # noqa: PTH118 - called for each clone, and Path is slow
 
 
 def _read(path: str) -> str | None:
-    """Return a file's text; None for what is no file, or cannot be read."""
+    """Return a file's text; None if it is not a regular file or cannot be read."""
     if not os.path.isfile(path):  # noqa: PTH113 - opening a pipe would wait for a writer
         return None
     try:

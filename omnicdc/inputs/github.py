@@ -1,4 +1,4 @@
-"""Asks GitHub for the repositories of owners, by its command `gh`, which never prompts here."""
+"""Lists the repositories of owners on GitHub, with the command `gh`, which is run without prompts."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _FILE = "github.json"
 _FIELDS = "name,url,description,visibility,updatedAt,owner"
 _ALL = "1000000"
 _TIMEOUT_S = 300.0
-_FAULTS_TOLD = 5
+_MAX_FAULTS = 5
 _LOGGED_OUT = 4  # gh's exit code: `gh help exit-codes`
 _OWNER = re.compile(r"[a-z0-9][\w-]*", re.ASCII)
 _SECRET = re.compile(r"\b(gh[a-z]_|github_pat_)\w+", re.ASCII)
 _QUIET = {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1", "GH_PAGER": "cat"}
-_OURS = ("OMNICDC_", "CMP_DB_", "PG", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET")
-"""How the variables begin that are none of its business, the database's password among them."""
+_PRIVATE_PREFIXES = ("OMNICDC_", "CMP_DB_", "PG", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET")
+"""Prefixes of environment variables that `gh` must not get, such as the database's password."""
 
-_TALKATIVE = ("GH_DEBUG", "DEBUG", "GH_FORCE_TTY", "CLICOLOR_FORCE")
+_VERBOSE = ("GH_DEBUG", "DEBUG", "GH_FORCE_TTY", "CLICOLOR_FORCE")
 
 
 class _Unlisted(Exception):  # noqa: N818 - never leaves this module
@@ -51,22 +51,21 @@ class _Unlisted(Exception):  # noqa: N818 - never leaves this module
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The repositories that GitHub listed, by URL key, and whose.
-
-    Of these owners, these are all there are.
-    """
+    """The repositories that GitHub listed: all repositories of these `owners`."""
 
     elements: Elements
+    """URL key to element."""
     owners: frozenset[str]
-    """In lower case, without those that could not be listed, or not whole."""
+    """In lower case. Owners whose list failed or is incomplete are left out."""
     faults: tuple[str, ...] = ()
 
 
 def fetch(owners: Iterable[str], stop: Stop, timeout_s: float = _TIMEOUT_S) -> Listing:
-    """List the repositories of these owners, and say why some could not be listed.
+    """List the repositories of these owners. `faults` says why some could not be listed.
 
-    What fails is merely absent: the caller keeps what it knew. An owner that GitHub does not know is one
-    fault; no `gh`, a `gh` that is logged out, a time-out, or a stop (which kills `gh`) ends the round.
+    An owner that could not be listed is left out, so that the caller keeps its known repositories. An owner
+    that GitHub does not know is one fault. The other owners are not tried if `gh` is missing or logged out,
+    if it takes longer than `timeout_s` seconds, or if a stop is requested, which kills `gh`.
     """
     found: dict[str, Element] = {}
     listed: set[str] = set()
@@ -76,7 +75,7 @@ def fetch(owners: Iterable[str], stop: Stop, timeout_s: float = _TIMEOUT_S) -> L
         if stop.requested:
             break
         try:
-            reading = _listed(gh, owner, stop, timeout_s)
+            reading = _list(gh, owner, stop, timeout_s)
         except _Unlisted as exc:
             faults.append(f"gh repo list {owner}: {exc}; what was known of its repositories stays")
             if exc.for_all:
@@ -84,13 +83,13 @@ def fetch(owners: Iterable[str], stop: Stop, timeout_s: float = _TIMEOUT_S) -> L
         else:
             found |= reading.value
             faults += reading.faults
-            if not reading.faults:  # an element that cannot be used may be one that was there before
+            if not reading.faults:  # an element that cannot be used may be a known repository
                 listed.add(owner)
-    return Listing(found, frozenset(listed), _the_first(faults))
+    return Listing(found, frozenset(listed), _first_faults(faults))
 
 
 def update(known: Elements, listing: Listing) -> Elements:
-    """Return what is known after a listing: what GitHub listed before and does not list now is `gone`."""
+    """Add a listing to the known elements. A repository that GitHub no longer lists is marked as `gone`."""
     gone = {
         key: {**element, SOURCE: GONE}
         for key, element in known.items()
@@ -100,12 +99,12 @@ def update(known: Elements, listing: Listing) -> Elements:
 
 
 def is_installed() -> bool:
-    """Say whether there is a `gh` to ask."""
+    """Return True if `gh` is installed."""
     return shutil.which("gh") is not None
 
 
 def load(state_dir: Path) -> Elements:
-    """Return what was saved; where that is nothing, or damaged, nothing: the next round fetches it again."""
+    """Return the saved elements. If there are none, or the file is damaged, they are fetched again."""
     try:
         saved = orjson.loads(cache.read(state_dir / _FILE) or b"[]")
     except orjson.JSONDecodeError:
@@ -114,17 +113,17 @@ def load(state_dir: Path) -> Elements:
 
 
 def save(state_dir: Path, elements: Elements) -> None:
-    """Remember for the next start; raises `ConfigError` where the state directory cannot be written to."""
+    """Save the elements for the next start. Raises the errors of `cache.write`."""
     cache.write(state_dir / _FILE, orjson.dumps(list(elements.values()), option=orjson.OPT_INDENT_2))
 
 
-def _the_first(faults: list[str]) -> tuple[str, ...]:
-    """Return a few: a thousand owners that GitHub does not know are one thing to fix."""
-    more = len(faults) - _FAULTS_TOLD
-    return (*faults[:_FAULTS_TOLD], f"gh repo list: {more} more like these") if more > 0 else tuple(faults)
+def _first_faults(faults: list[str]) -> tuple[str, ...]:
+    """Return the first faults and the number of the others, because many unknown owners are one cause."""
+    more = len(faults) - _MAX_FAULTS
+    return (*faults[:_MAX_FAULTS], f"gh repo list: {more} more like these") if more > 0 else tuple(faults)
 
 
-def _listed(gh: str | None, owner: str, stop: Stop, timeout_s: float) -> Reading[Elements]:
+def _list(gh: str | None, owner: str, stop: Stop, timeout_s: float) -> Reading[Elements]:
     if gh is None:
         raise _Unlisted("gh is not installed", for_all=True)
     if not _OWNER.fullmatch(owner):
@@ -142,20 +141,25 @@ def _listed(gh: str | None, owner: str, stop: Stop, timeout_s: float) -> Reading
 
 
 def _run(command: list[str], stop: Stop, timeout_s: float) -> bytes:
-    """Return what the command prints.
+    """Run the command and return its output.
 
-    Files and not pipes, so that waiting for the end is all there is to do.
+    The output goes to files and not to pipes, so that we only need to wait for the end.
     """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as talk:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=talk, env=_env(), start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=_env(),
+            start_new_session=True,
         )
         try:
             code = _wait(process, stop, timeout_s)
         finally:
             _kill(process)
         if code != 0:
-            raise _Unlisted(_reason(code, _text(talk)), for_all=code == _LOGGED_OUT)
+            raise _Unlisted(_reason(code, _text(errors)), for_all=code == _LOGGED_OUT)
         return _text(output)
 
 
@@ -172,21 +176,21 @@ def _wait(process: subprocess.Popen[bytes], stop: Stop, timeout_s: float) -> int
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the command and all that it started."""
+    """Kill the command and all processes that it started."""
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _reason(code: int, talk: bytes) -> str:
-    said = next(iter(talk.decode(errors="replace").strip().splitlines()), "")
+def _reason(code: int, errors: bytes) -> str:
+    line = next(iter(errors.decode(errors="replace").strip().splitlines()), "")
     hint = " - run: gh auth login" if code == _LOGGED_OUT else ""
-    return f"exit {code} ({_SECRET.sub('***', said)}){hint}"
+    return f"exit {code} ({_SECRET.sub('***', line)}){hint}"
 
 
 def _env() -> dict[str, str]:
-    ours = {name for name in os.environ if name.startswith(_OURS) or name in _TALKATIVE}
-    return {name: value for name, value in os.environ.items() if name not in ours} | _QUIET
+    removed = {name for name in os.environ if name.startswith(_PRIVATE_PREFIXES) or name in _VERBOSE}
+    return {name: value for name, value in os.environ.items() if name not in removed} | _QUIET
 
 
 def _text(file: IO[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Which clones are connected to the heart: how many of their Python files import `federation_heart`."""
+"""Counts the Python files of each clone that import `federation_heart`: the clone is then connected."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _CHUNK = 1 << 20
 
 
 def count_heart(root: Path, stop: Stop) -> Mapping[str, int]:
-    """Return, by a clone's absolute path in lower case, how many `*.py` files in it import the heart.
+    """Return a clone's absolute path, in lower case, to the number of its `*.py` files that import the heart.
 
-    A file belongs to the deepest clone around it, which may be around the root as well. Files that
-    cannot be read do not count. Incomplete once a stop is asked for.
+    A file belongs to the deepest clone that contains it; this clone may contain the root too. Files that
+    cannot be read are not counted. The result is incomplete after a stop is requested.
     """
     top = os.path.abspath(root)  # noqa: PTH100 - as configured, symlinks and all
     clones = {str(parent) for parent in Path(top).parents if (parent / ".git").exists()}
-    return _counted(top, top, clones, stop)
+    return _count(top, top, clones, stop)
 
 
 def count_heart_of(clone: str, root: Path, stop: Stop) -> Mapping[str, int]:
-    """As `count_heart`, of one clone and those inside it.
+    """As `count_heart`, for one clone and the clones inside it.
 
-    Nothing where the root's count would not come by.
+    Returns nothing for a clone in a directory that `count_heart(root)` skips.
     """
     top = os.path.abspath(root)  # noqa: PTH100 - as above
     below = f"{clone}/".removeprefix(f"{top.rstrip('/')}/")
     if below.startswith(("/", "federation_heart/")) or any(part.startswith(".") for part in below.split("/")):
         return {}
-    return _counted(clone, top, set(), stop)
+    return _count(clone, top, set(), stop)
 
 
-def _counted(start: str, top: str, clones: set[str], stop: Stop) -> Mapping[str, int]:
+def _count(start: str, top: str, clones: set[str], stop: Stop) -> Mapping[str, int]:
     counts: Counter[str] = Counter()
     for directory, names in _directories(start, top, stop):
         if ".git" in names:
@@ -55,7 +55,7 @@ def _counted(start: str, top: str, clones: set[str], stop: Stop) -> Mapping[str,
 
 
 def imports_heart(path: str) -> bool:
-    """Say whether a file holds the text; no for what is no file or cannot be read."""
+    """Return True if a file contains the import. False if it is not a regular file or cannot be read."""
     if not os.path.isfile(path):  # noqa: PTH113 - opening a pipe would wait for a writer
         return False
     try:
@@ -81,7 +81,7 @@ def _directories(start: str, top: str, stop: Stop) -> Iterator[tuple[str, list[s
 
 
 def _deepest(directory: str, clones: set[str]) -> str | None:
-    """Return the nearest of the clones at or above a directory."""
+    """Return the deepest clone that contains a directory; None if there is none."""
     while directory not in clones:
         above = os.path.dirname(directory)  # noqa: PTH120 - as above
         if above == directory:

@@ -1,7 +1,7 @@
-"""The repositories' metadata: the inventory found at the first start, and what GitHub says over it.
+"""The repositories' metadata: the inventory that was adopted at the first start, updated by GitHub.
 
-omnicdc publishes the inventory from then on, so it is read as a source once, and adopted into the
-state directory. `github.py` asks GitHub.
+After the first start omnicdc itself writes the inventory. So it is read as an input only once, and a copy
+stays in the state directory. `github.py` gets the data from GitHub.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Element = Mapping[str, Any]
 Elements = Mapping[str, Element]
 
 _NOTHING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
-"""What holds no element that could be lost: no file stands there."""
+"""Errors that mean: there is no file, so no element can be lost."""
 
 _ADOPTED = "adopted_inventory.json"
 _OURS = ("uuid", "uuids")
 _SYNTHESIZED = {"description", "name", "owner", "updatedAt", "url", "uuid", "visibility"}
 
 SOURCE = "source"
-"""The last key of an element that GitHub does not list: `CMP` or `GONE`. Other programs may give it other
-values."""
+"""The last key of an element that GitHub does not list. omnicdc writes `CMP` or `GONE`, other programs may
+write other values."""
 
 CMP = "cmp"
 """Only CMP knows the repository."""
@@ -44,49 +44,50 @@ GONE = "gone"
 
 
 def adopt(registry_file: Path, state_dir: Path) -> Reading[Elements]:
-    """Return the adopted elements by URL key; the first call reads the published file and adopts it.
+    """Return the adopted elements, by URL key. The first call reads the published file and adopts it.
 
-    Without `uuid`, `uuids` and `source: cmp`, and without elements that only CMP knew; `source: gone` stays,
-    as nothing else tells of it. Of a file with faults a copy stays in the state directory. What was adopted
-    before, but is damaged, is adopted anew. Raises `ConfigError` where the published file is there but cannot
-    be read (adopting nothing would lose it), or the state directory cannot be written to.
+    Adopting removes `uuid`, `uuids` and `source: cmp`, and elements that only CMP knew. It keeps `source:
+    gone`, because this is not known from anywhere else. If the file has faults, a copy of it is saved in the
+    state directory. If the adopted file is damaged, the published file is adopted again. Raises `ConfigError`
+    if the published file exists but cannot be read, because its content would be lost, and the errors of
+    `cache.write`.
     """
     adopted = adopted_before(state_dir)
     if adopted is not None:
         return Reading(adopted)
     damaged = cache.read(state_dir / _ADOPTED)
-    faults = [] if damaged is None else [_set_aside(state_dir / _ADOPTED, damaged, "damaged")]
+    faults = [] if damaged is None else [_save_copy(state_dir / _ADOPTED, damaged, "damaged")]
     data = _content(registry_file)
     reading = _understood(data, str(registry_file))
     if reading.faults:
         faults += (
             *reading.faults,
-            _set_aside(state_dir / registry_file.name, data, "not all of it is adopted"),
+            _save_copy(state_dir / registry_file.name, data, "not all of it is adopted"),
         )
     cache.write(state_dir / _ADOPTED, _json(reading.value.values()))
     return Reading(reading.value, tuple(faults))
 
 
 def adopted_before(state_dir: Path) -> Elements | None:
-    """Return what was adopted, without adopting; None where nothing was, or the file is damaged."""
+    """Return the adopted elements. None if nothing was adopted yet, or the file is damaged."""
     elements = _list(cache.read(state_dir / _ADOPTED) or b"")
     return None if elements is None else by_key(elements, _ADOPTED).value
 
 
 def merge(adopted: Elements, fetched: Elements) -> Elements:
-    """Return GitHub's elements over the adopted: its fields win, unknown fields and other elements stay.
+    """Merge adopted elements with GitHub's. GitHub's fields win; other fields and other elements stay.
 
-    What GitHub lists again is no longer `gone`.
+    An element that GitHub lists again is no longer `gone`.
     """
     both = {key: _over(adopted[key], fetched[key]) for key in adopted.keys() & fetched.keys()}
     return {**adopted, **fetched, **both}
 
 
 def by_key(elements: Iterable[object], source: str) -> Reading[Elements]:
-    """Return the elements by URL key, and a fault for each that is none.
+    """Return the elements by URL key, and a fault for each that is not valid.
 
-    Of two for one repository the later one's fields win; fields that only the first has are kept. An element
-    that only CMP knew adds nothing to another one.
+    If a repository has two elements, the later one's fields win, and fields that only the first has are kept.
+    An element that omnicdc made from CMP alone is dropped if there is another one.
     """
     found: dict[str, Element] = {}
     faults = []
@@ -104,7 +105,7 @@ def by_key(elements: Iterable[object], source: str) -> Reading[Elements]:
 
 
 def _wrong(element: object) -> str:
-    """Say why this is no element; empty if it is one."""
+    """Return why this is not a valid element; empty if it is one."""
     if not isinstance(element, Mapping):
         return "is not an object"
     for field in ("name", "url"):
@@ -139,9 +140,9 @@ def _understood(data: bytes, source: str) -> Reading[Elements]:
 
 
 def _list(data: bytes) -> list[object] | None:
-    """Parse with the standard library.
+    """Parse a JSON list with the standard library; None if that fails.
 
-    It keeps integers of any size, and half surrogate pairs, so that we can report them.
+    This library keeps integers of any size, and lone surrogates, so that we can report them.
     """
     try:
         parsed = json.loads(data, parse_constant=lambda _: None)
@@ -151,20 +152,20 @@ def _list(data: bytes) -> list[object] | None:
 
 
 def _json(elements: Iterable[Element]) -> bytes:
-    """Write one element a line, for people who look."""
+    """Render one element in each line, so that people can read the file."""
     lines = ",\n".join(json.dumps(element, ensure_ascii=False) for element in elements)
     return f"[\n{lines}\n]\n".encode()
 
 
-def _set_aside(path: Path, data: bytes, why: str) -> str:
-    """Keep a copy, and say so."""
+def _save_copy(path: Path, data: bytes, why: str) -> str:
+    """Save a copy of a file's bytes. Return the fault that names it."""
     copy = path.with_name(f"{path.name}.found")
     cache.write(copy, data)
     return f"{path.name}: {why}; as it was found it stays in {copy}"
 
 
 def _is_synthesized(element: Element) -> bool:
-    """Say whether omnicdc made this element of a URL in CMP, so that it leaves with the last project."""
+    """Return True if omnicdc made this element from a URL in CMP. It is removed with its last project."""
     owner = element.get("owner")
     return (
         element.keys() - {"uuids", SOURCE} == _SYNTHESIZED
@@ -182,7 +183,7 @@ def _without_ours(element: Element) -> Element:
 
 
 def _over(adopted: Element, fetched: Element) -> Element:
-    """Lay one element over another; the `owner` object is laid over in the same way."""
+    """Merge two elements of a repository. The `owner` objects are merged in the same way."""
     element = {**adopted, **fetched}
     if element.get(SOURCE) == GONE and SOURCE not in fetched:
         del element[SOURCE]

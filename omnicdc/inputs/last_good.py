@@ -1,7 +1,7 @@
-"""The last valid version of a person's file: a file that breaks changes nothing, not even across a restart.
+"""Keeps the last valid version of people's files. It is used while a file is invalid, even at a restart.
 
-A file that had entries and holds no list any more is taken as one whose write was cut off; `[]` is the way to
-say none.
+If a file had entries and now has no list, its write was probably cut off, so this counts as invalid. An empty
+list is written as `[]`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ Signature = tuple[int | None, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class KeptFile(Generic[T]):
-    """A person's file, the copy of its last good text, and how either is understood."""
+    """One of people's files, the copy of its last valid text, and the parser of both."""
 
     path: Path
     copy: Path
     parse: Callable[[bytes, str], Reading[T]]
     top: str
-    """The key of its list."""
+    """The key of the list in the file."""
 
     def signature(self) -> Signature:
-        """Return what differs once the file was written anew, or made readable.
+        """Return a value that changes if the file is written or becomes readable.
 
-        Its error where there is none.
+        If the file cannot be read, the value contains the error.
         """
         try:
             stat = self.path.stat()
@@ -48,14 +48,14 @@ class KeptFile(Generic[T]):
         return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
     def read(self, before: T | None = None) -> Reading[T]:
-        """Read the file; one that is broken gives `before` or what its copy holds, and a fault.
+        """Read the file. If it is invalid, return `before`, or else the content of the copy, and a fault.
 
-        Writes nothing.
+        This writes nothing.
         """
         return self._read(before)[0]
 
     def read_and_keep(self, before: T | None = None) -> Reading[T]:
-        """As `read`, and a good text is copied, so that the next start has it; a fault where it cannot be."""
+        """As `read`, and copy a valid text for the next start. If that fails, there is one more fault."""
         reading, good = self._read(before)
         try:
             if good or (good is not None and os.path.exists(self.copy)):  # noqa: PTH110 - never raises
@@ -65,15 +65,15 @@ class KeptFile(Generic[T]):
         return reading
 
     def _read(self, before: T | None) -> tuple[Reading[T], bytes | None]:
-        """Return also the text if it was good: empty where there is no file, None where it is broken."""
+        """As `read`, and also return the text: empty if there is no file, None if it is invalid."""
         try:
             data = content(self.path)
             reading = self.parse(data or b"", str(self.path))
         except RegistryError as exc:
             known = before is not None or os.path.exists(self.copy)  # noqa: PTH110 - never raises
             fault = RegistryError(f"{exc.message}; {LAST_GOOD if known else NONE_GOOD}", hint=exc.hint)
-            return Reading(self._copied() if before is None else before, (str(fault),)), None
-        if not reading.blank or not (last := self._copied() if before is None else before):
+            return Reading(self._read_copy() if before is None else before, (str(fault),)), None
+        if not reading.blank or not (last := self._read_copy() if before is None else before):
             return reading, data or b""
         if data is None:
             gone = f"{self.path}: the file was removed; the entries that it had no longer apply"
@@ -81,8 +81,8 @@ class KeptFile(Generic[T]):
         emptied = f"{self.path}:1: no list any more, as after a write that was cut off; {LAST_GOOD}"
         return Reading(last, (f"{emptied} - write `{self.top}: []` if there are to be none",)), None
 
-    def _copied(self) -> T:
-        """Return what the copy holds; of a copy that is broken or cannot be read, nothing."""
+    def _read_copy(self) -> T:
+        """Return the content of the copy; nothing if the copy is invalid or cannot be read."""
         try:
             return self.parse(content(self.copy) or b"", str(self.copy)).value
         except RegistryError:

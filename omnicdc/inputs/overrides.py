@@ -1,4 +1,4 @@
-"""What people write: the overrides and the exclusions, each bad entry reported with its line and skipped.
+"""Parses people's files: overrides and exclusions. An invalid entry is reported with its line, and skipped.
 
 `yaml_source` turns the YAML into entries; `last_good` keeps the last valid version of a file.
 """
@@ -22,27 +22,27 @@ KEYS = {
     "overrides": ("github_url", "aliases", "local_paths", "notes", "status"),
     "exclusions": ("repo",),
 }
-"""What has a meaning in an entry of each file."""
+"""The keys that have a meaning in an entry of each file."""
 
 LONGEST_KEY = 200
-"""Of a URL key that a notice quotes."""
+"""Longest URL key that a notice quotes, in characters."""
 
 
 def read_overrides(path: Path) -> Reading[Mapping[str, Override]]:
-    """Read the overrides, by URL key; a missing file holds none.
+    """Read the overrides, by URL key. A missing file means no overrides.
 
-    Raises `RegistryError` where the file cannot be read or is no list of `overrides`.
+    Raises `RegistryError` if the file cannot be read or has no list `overrides`.
     """
     return parse_overrides(content(path) or b"", str(path))
 
 
 def read_exclusions(path: Path) -> Reading[frozenset[str]]:
-    """Read the excluded names, in lower case; fails as `read_overrides` does."""
+    """Read the excluded names, in lower case. Raises errors as `read_overrides` does."""
     return parse_exclusions(content(path) or b"", str(path))
 
 
 def parse_overrides(data: bytes, name: str) -> Reading[Mapping[str, Override]]:
-    """As `read_overrides`, of bytes already read from the file `name`; of a key's overrides the last wins."""
+    """As `read_overrides`, from the bytes of the file `name`. If a key has two overrides, the last wins."""
     found = _each(data, name, "overrides", _override)
     keys = {key: override for _, keys, override in found.value for key in keys}
     entries = (Named(f"{name}:{line}", (*keys,)) for line, keys, _ in found.value)
@@ -51,9 +51,9 @@ def parse_overrides(data: bytes, name: str) -> Reading[Mapping[str, Override]]:
 
 
 def _overridden(name: str, overrides: Iterable[tuple[int, list[str]]]) -> Iterator[str]:
-    """Yield a notice for each override that names a repository of an earlier one.
+    """Yield a notice for each override of a repository that an earlier entry overrides too.
 
-    The whole later entry counts for it.
+    For this repository only the later entry is used.
     """
     first: dict[str, int] = {}
     for line, keys in overrides:
@@ -70,7 +70,7 @@ def _quotable(key: str) -> bool:
 
 
 def parse_exclusions(data: bytes, name: str) -> Reading[frozenset[str]]:
-    """As `read_exclusions`, of bytes already read from the file `name`."""
+    """As `read_exclusions`, from the bytes of the file `name`."""
     found = _each(data, name, "exclusions", _excluded)
     entries = (Named(f"{name}:{line}", (repo,)) for line, repo in found.value)
     excluded = frozenset(repo for _, repo in found.value)
@@ -107,7 +107,10 @@ def _each(data: bytes, name: str, top: str, convert: Callable[[Fields], T]) -> R
 
 
 def _unknown(others: Iterable[tuple[str, int, str]], top: str) -> Iterator[tuple[int, str]]:
-    """Yield line and words for each key that has no meaning; people add keys of their own to exclusions."""
+    """Yield line and text for each key without a meaning.
+
+    In exclusions only misspelled keys are reported, because people add keys of their own there.
+    """
     for name, line, near in others:
         if near or top == "overrides":
             hint = f" (did you mean {near}?)" if near else ""
@@ -119,7 +122,7 @@ def _override(entry: Fields) -> tuple[int, list[str], Override]:
     keys = [key for key in map(url_key, urls) if key]
     if not keys:
         raise BadEntry(
-            f"neither github_url nor aliases name a repository{_slip(entry, 'overrides')}", entry.line
+            f"neither github_url nor aliases name a repository{_misspelling(entry, 'overrides')}", entry.line
         )
     return (
         entry.line,
@@ -129,18 +132,18 @@ def _override(entry: Fields) -> tuple[int, list[str], Override]:
 
 
 def _excluded(entry: Fields) -> tuple[int, str]:
-    """Return `name` or `owner/name`; a whole URL on GitHub is taken as its `owner/name`."""
+    """Return the line, and `name` or `owner/name`. A URL on GitHub becomes its `owner/name`."""
     repo = entry.text("repo") or ""
     name = "/".join(github(url_key(repo)) or (trimmed(repo).lower(),))
     owner, slash, bare = name.rpartition("/")
     if not bare or bool(slash) != bool(owner) or any(sign in owner for sign in "/:@"):
-        raise BadEntry(f"repo is neither NAME nor OWNER/NAME{_slip(entry, 'exclusions')}", entry.line)
+        raise BadEntry(f"repo is neither NAME nor OWNER/NAME{_misspelling(entry, 'exclusions')}", entry.line)
     return entry.line, name
 
 
-def _slip(entry: Fields, top: str) -> str:
-    """Name the key that was perhaps meant, of an entry that lacks it."""
-    slips = (
+def _misspelling(entry: Fields, top: str) -> str:
+    """Return a text that names a key of the entry that may be misspelled; empty if there is none."""
+    texts = (
         f" (key {name}: did you mean {near}?)" for name, _, near in entry.others(KEYS[top]) if near and name
     )
-    return next(slips, "")
+    return next(texts, "")

@@ -1,4 +1,4 @@
-"""The parts that the inputs are assembled of, and where each is found."""
+"""The parts of the inputs, the paths of each part, and how the inputs are assembled."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ INVENTORY = Path("governance/registry/git_repos/repo_inventory.json")
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """Where the inputs are found, and where they are cached."""
+    """The paths and settings of the inputs."""
 
     root: Path
     """The infrastructure root."""
     workspaces: tuple[Path, ...]
-    """Further workspace roots, in their order; the infrastructure root is walked before them."""
+    """Further workspace roots, in their order. The infrastructure root comes before them."""
     state_dir: Path
     github_owners: tuple[str, ...]
-    """Owners on GitHub whose repositories are listed even where nothing else names them."""
+    """Owners on GitHub whose repositories are listed even if no project names them."""
     gh: bool
-    """Whether GitHub is asked at all."""
+    """False: never run `gh`."""
 
     @classmethod
     def of(cls, config: Config) -> InputSettings:
-        """Return what the configuration says; raises ConfigError without a root."""
+        """Return the settings in the configuration. Raises ConfigError if it has no root."""
         return cls(
             config.require_root(), config.workspaces, config.state_dir, config.github_owners, config.gh
         )
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """All workspace roots, in the order in which they are walked."""
+        """All workspace roots, in their order. The first is the infrastructure root."""
         return (self.root, *self.workspaces)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the inputs are assembled of; each part has one reader that replaces it."""
+    """The parts of the inputs. Each part is replaced as a whole."""
 
     overrides: Reading[Mapping[str, Override]]
     exclusions: Reading[frozenset[str]]
@@ -64,7 +64,7 @@ class Parts:
     heart: Mapping[str, int]
     github: Elements
     repositories: Elements
-    """The adopted inventory with `github` over it."""
+    """The adopted inventory, updated by `github`."""
 
     def with_root(
         self,
@@ -72,21 +72,21 @@ class Parts:
         directory: Directory | None = None,
         *,
         walked: Mapping[str, str] | None = None,
-        seen: Mapping[str, str] | None = None,
+        searched: Mapping[str, str] | None = None,
     ) -> Parts:
-        """Return the same with what was found in one root, and in which directory, if that was anything."""
+        """Return a copy with new clones of one root. If there are any, `directory` is recorded."""
         roots = list(self.roots)
         before = roots[number]
         root = replace(
             before,
             walked=before.walked if walked is None else walked,
-            seen=before.seen if seen is None else seen,
+            searched=before.searched if searched is None else searched,
         )
         roots[number] = replace(root, directory=directory) if directory and root.clones() else root
         return replace(self, roots=tuple(roots))
 
     def assembled(self) -> Inputs:
-        """Return what the registries see."""
+        """Assemble the inputs for the registries."""
         return Inputs(
             overrides=self.overrides.value,
             excluded=self.exclusions.value,
@@ -99,7 +99,7 @@ class Parts:
 def peoples_files(
     settings: InputSettings,
 ) -> tuple[KeptFile[Mapping[str, Override]], KeptFile[frozenset[str]]]:
-    """Return the overrides and the exclusions, as files with a last valid version."""
+    """Return the files of the overrides and of the exclusions."""
     where, state = settings.root / PROJECTS, settings.state_dir
     overrides, exclusions = "LOCAL_OVERRIDES_V1.yaml", "EXCLUSION_LIST_V1.yaml"
     return (
@@ -114,7 +114,7 @@ def loaded(
     exclusions: Reading[frozenset[str]],
     adopted: Elements,
 ) -> Parts:
-    """Return the parts as they were cached, with these overrides, exclusions and adopted inventory."""
+    """Return the cached parts together with these overrides, exclusions and adopted inventory."""
     found = workspaces.load(settings.state_dir, settings.roots)
     roots, heart = by_root(found, settings.roots), found.heart if found else {}
     known = github.load(settings.state_dir)
@@ -122,7 +122,7 @@ def loaded(
 
 
 def heart_of(clones: Iterable[str], root: Path, stop: Stop) -> Mapping[str, int]:
-    """Count the heart of some clones, by their path in lower case."""
+    """Count the heart imports of these clones; keys are their paths in lower case."""
     counted: dict[str, int] = {}
     for path in clones:
         counted |= count_heart_of(path, root, stop)

@@ -1,6 +1,6 @@
 """Loads the inputs (overrides, exclusions, clones, heart, repositories) for commands, without the daemon.
 
-Nothing is written, and a hung mount is not waited for long.
+This writes nothing, and waits for a mount that hangs only a short time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from omnicdc.inputs import inventory
 from omnicdc.inputs.clones import earlier
 from omnicdc.inputs.parts import InputSettings, Parts, heart_of, loaded, peoples_files
-from omnicdc.inputs.shallow import ShallowLook
+from omnicdc.inputs.shallow import ShallowSearch
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 
     from omnicdc.model import Inputs
 
-LOOK_PATIENCE_S = 2.0
-"""How long `verify` waits for a look at the workspaces."""
+SEARCH_PATIENCE_S = 2.0
+"""Longest time in which `verify` searches the workspaces for new clones."""
 
 
 def read_only(settings: InputSettings) -> Inputs:
-    """Return the inputs as the daemon would load them, for any user.
+    """Return the inputs as the daemon would load them. Any user may call this.
 
-    Nothing is written, and no inventory is adopted.
-
-    Parts that cannot be read are empty.
+    This writes nothing and adopts no inventory. Parts that cannot be read are empty.
     """
     overrides, exclusions = peoples_files(settings)
     adopted = inventory.adopted_before(settings.state_dir) or {}
     return loaded(settings, overrides.read(), exclusions.read(), adopted).assembled()
 
 
-def read_now(settings: InputSettings, patience_s: float = LOOK_PATIENCE_S) -> tuple[Inputs, bool]:
-    """As `read_only`, and look where clones usually lie; returns also whether every workspace root answered.
+def read_now(settings: InputSettings, patience_s: float = SEARCH_PATIENCE_S) -> tuple[Inputs, bool]:
+    """As `read_only`, and also search new clones in the usual directories.
 
-    Waits no longer than that for a mount that hangs.
+    The second result is true if the search ended in all workspace roots. It ends after `patience_s` seconds
+    at the latest, even if a mount hangs.
     """
     overrides, exclusions = peoples_files(settings)
     adopted = inventory.adopted_before(settings.state_dir) or {}
     parts = loaded(settings, overrides.read(), exclusions.read(), adopted)
-    found: dict[int, _Look] = {}
+    found: dict[int, _FoundClones] = {}
     threads = [
         Thread(
-            target=lambda number=number: found.update({number: _look(settings, parts, number)}), daemon=True
+            target=lambda number=number: found.update({number: _search_root(settings, parts, number)}),
+            daemon=True,
         )
         for number in range(len(settings.roots))
     ]
@@ -57,23 +57,23 @@ def read_now(settings: InputSettings, patience_s: float = LOOK_PATIENCE_S) -> tu
         thread.start()
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    looks = {**found}
-    for number, look in looks.items():
-        parts = parts.with_root(number, seen=look.seen)
-        parts = replace(parts, heart={**parts.heart, **look.heart})
-    return parts.assembled(), len(looks) == len(threads)
+    results = {**found}
+    for number, result in results.items():
+        parts = parts.with_root(number, searched=result.clones)
+        parts = replace(parts, heart={**parts.heart, **result.heart})
+    return parts.assembled(), len(results) == len(threads)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    seen: Mapping[str, str]
+class _FoundClones:
+    clones: Mapping[str, str]
     heart: Mapping[str, int]
 
 
-def _look(settings: InputSettings, parts: Parts, number: int) -> _Look:
-    """Look at one root for the first time, and count the heart of what is new there."""
+def _search_root(settings: InputSettings, parts: Parts, number: int) -> _FoundClones:
+    """Search the clones of one root, and count the heart imports of the new ones."""
     known = parts.roots[number].paths()
-    seen = ShallowLook(settings.roots[number], earlier(settings.roots)[number])(known)
+    clones = ShallowSearch(settings.roots[number], earlier(settings.roots)[number])(known)
     everything = {path for part in parts.roots for path in part.paths()}
-    new = [path for path, key in seen.items() if key and path not in everything]
-    return _Look(seen, heart_of(new, settings.root, Stop()))
+    new = [path for path, key in clones.items() if key and path not in everything]
+    return _FoundClones(clones, heart_of(new, settings.root, Stop()))

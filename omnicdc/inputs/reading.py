@@ -1,4 +1,4 @@
-"""A reading: what was understood of something that other people or programs wrote, and what was not."""
+"""A reading: the result of parsing data that people or other programs wrote, with its faults."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T_co]):
-    """A value, and beside it one text for each thing a person should fix.
+    """A value, and one text for each fault that a user should fix.
 
-    A fault says where, what is wrong, and what happens: `FILE:LINE: no text repo; this entry is skipped`.
+    A fault says where it is, what is wrong, and what happens: `FILE:LINE: no text repo; this entry is
+    skipped`.
     """
 
     value: T_co
     faults: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    """What is perhaps a slip of the pen, and changes nothing."""
+    """Entries that may be a mistake and have no effect."""
     entries: tuple[Named, ...] = ()
-    """Which repositories each entry names, where that is known."""
+    """The repositories that each entry names. Empty for other data than people's files."""
     blank: bool = False
-    """Whether there is no list at all, not even an empty one.
+    """True if there is no list, not even an empty one.
 
-    Nothing was written yet, or a write was cut off.
+    Either the file has no content yet, or its write was cut off.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One entry of a person's file, and the repositories that it names."""
+    """One entry of a people's file, and the repositories that it names."""
 
     where: str
     """`FILE:LINE`."""
     names: tuple[str, ...]
-    """URL keys of the overrides; `name` or `owner/name` of the exclusions."""
+    """Overrides: URL keys. Exclusions: `name` or `owner/name`."""

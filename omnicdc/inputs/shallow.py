@@ -1,7 +1,7 @@
-"""A quick look at where clones usually lie: a workspace root, and two levels of directories below it.
+"""Searches clones in the usual directories: a workspace root, and two levels of directories below it.
 
-`clones.py` walks everything, which takes its time; this is cheap enough for every project that arrives.
-Listings and remotes are remembered by the times of their directories and files.
+`clones.py` walks all directories, which is slow. This search is quick enough for each new project. It keeps
+listings of directories and remotes of clones until the times of their files change.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 LEVELS = 2
 
 RACY_NS = 2_000_000_000
-"""What was changed less than this before it was read may change once more without getting another time."""
+"""A file that was changed less than this before it was read may change again without a new time."""
 
 Signature = tuple[int, int, int]
 
 
-class ShallowLook:
-    """Looks at one workspace root again and again; what has not changed is not read again.
+class ShallowSearch:
+    """Searches one workspace root repeatedly. Files and directories that have not changed are not read again.
 
-    For one thread. Waits as long as the file system does: on a hung mount for ever.
+    Only one thread may use it. A call may never end if a mount hangs.
     """
 
     def __init__(self, root: Path, others: frozenset[str]) -> None:
@@ -37,15 +37,15 @@ class ShallowLook:
         self._listings: dict[str, tuple[Signature, list[str]]] = {}
         self._keys: dict[str, tuple[Signature, str]] = {}
         self.workspaces: frozenset[str] = frozenset()
-        """The directories in which a new clone would be found."""
+        """The directories in which the search finds clones."""
         self.git_directories: frozenset[str] = frozenset()
-        """Those that hold the configurations of the clones found."""
+        """The directories of the configuration files of the clones that were found."""
 
     def __call__(self, known: Iterable[str] = ()) -> Mapping[str, str]:
-        """Return the clones found, and those `known` before at any depth, by path: their URL keys.
+        """Return path to URL key, for the clones that are found and for the paths in `known`, at any depth.
 
-        The key is empty for what is no clone any more, or has no remote. A clone whose configuration may not
-        be read is left out.
+        The URL key is empty if there is no clone any more, or if it has no remote. A clone whose
+        configuration may not be read is left out.
         """
         paths = {*self._clones(), *known}
         configs = {path: self._config(path) for path in paths}
@@ -58,20 +58,20 @@ class ShallowLook:
         level = [self._top] if may_enter(self._top, "", self._others) else []
         everywhere = [*level]
         for _ in range(LEVELS):
-            level = [f"{path.rstrip('/')}/{name}" for path in level for name in self._listed(path)]
+            level = [f"{path.rstrip('/')}/{name}" for path in level for name in self._list_directories(path)]
             everywhere += level
         self.workspaces = frozenset(everywhere)
         self._listings = {path: self._listings[path] for path in everywhere if path in self._listings}
         return [path for path in everywhere if os.path.lexists(f"{path}/.git")]
 
-    def _listed(self, path: str) -> list[str]:
-        """Return the names of the directories in which clones may lie."""
+    def _list_directories(self, path: str) -> list[str]:
+        """Return the names of the directories in a directory that may contain clones."""
         found, known = _signature(path), self._listings.get(path)
         if known and found == known[0]:
             return known[1]
         self._listings.pop(path, None)
         names = _directories(path, self._others)
-        if found and _lasts(found):
+        if found and _is_old_enough(found):
             self._listings[path] = found, names
         return names
 
@@ -92,7 +92,7 @@ class ShallowLook:
             return None
         if not key and not found and not _is_readable(path):
             return None
-        if found and _lasts(found) and config == f"{path}/.git/config":
+        if found and _is_old_enough(found) and config == f"{path}/.git/config":
             self._keys[config] = found, key
         return key
 
@@ -107,7 +107,7 @@ def _directories(path: str, others: frozenset[str]) -> list[str]:
 
 
 def _is_readable(path: str) -> bool:
-    """Say whether it would be seen if there were a clone."""
+    """Return True if the directory permits to check for a clone."""
     try:
         os.lstat(f"{path}/.git/config")
     except (FileNotFoundError, NotADirectoryError):
@@ -119,11 +119,11 @@ def _is_readable(path: str) -> bool:
 
 def _signature(path: str) -> Signature | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - Path is slow, and thousands are asked
+        found = os.stat(path)  # noqa: PTH116 - called for thousands, and Path is slow
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _lasts(found: Signature) -> bool:
+def _is_old_enough(found: Signature) -> bool:
     return time.time_ns() - found[0] > RACY_NS

@@ -1,6 +1,6 @@
-"""The inputs as last read: people's files at once, the slow ones from the background, all of it cached.
+"""Reads, caches and refreshes the inputs. People's files are read at once, slow inputs in the background.
 
-Whoever wants them takes `current`, one frozen object; who holds it sees no half of a change.
+Readers use `current`, one immutable object, so they never see half of a change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from omnicdc.inputs.heart import count_heart
 from omnicdc.inputs.overrides import unmatched
 from omnicdc.inputs.parts import INVENTORY, InputSettings, Parts, heart_of, loaded, peoples_files
 from omnicdc.inputs.reading import Reading
-from omnicdc.inputs.shallow import ShallowLook
+from omnicdc.inputs.shallow import ShallowSearch
 from omnicdc.inputs.workspaces import by_root
 from omnicdc.model import Inputs
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 HARMLESS = ("github", "new owners", "adoption")
-"""Kinds of faults."""
+"""The kinds of faults that change no registry: see `InputStore.harmless`."""
 
 
 class InputStore:
-    """The inputs of one infrastructure root: `load` first, then as often as you like the others.
+    """The inputs of one infrastructure root. Call `load` first; then the other methods as often as needed.
 
-    Threads may share it, as one that reads what people write and one that refreshes in the background
-    do; the state directory belongs to one process.
+    It is safe for several threads, such as one that reads people's files and one that refreshes in the
+    background. Only one process may use a state directory.
     """
 
     def __init__(self, settings: InputSettings) -> None:
@@ -47,83 +47,85 @@ class InputStore:
         self._saving = Lock()
         others = earlier(settings.roots)
         self._others = others
-        self._looks = [ShallowLook(root, before) for root, before in zip(settings.roots, others, strict=True)]
+        self._searches = [
+            ShallowSearch(root, before) for root, before in zip(settings.roots, others, strict=True)
+        ]
         self._parts = Parts(Reading({}), Reading(frozenset()), by_root(None, settings.roots), {}, {}, {})
         self._current = Inputs()
         self._adopted: Elements = {}
         self._signatures: tuple[Signature, Signature] = (None, None)
         self._faults: dict[str, tuple[str, ...]] = {}
         self.files_read = 0
-        """How often people's files were read again."""
+        """Number of times that people's files were read again."""
 
     @property
     def current(self) -> Inputs:
-        """The inputs as last assembled; empty before `load`."""
+        """The inputs as they were last assembled; empty before `load`."""
         return self._current
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Everything that a person should fix, as of the last reading of each thing."""
+        """All faults that a user should fix, as of the last refresh of each input."""
         parts = self._parts
         others = (fault for faults in [*self._faults.values()] for fault in faults)
         return (*parts.overrides.faults, *parts.exclusions.faults, *others)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What people may have meant otherwise in their files."""
+        """Entries in people's files that may be a mistake."""
         parts = self._parts
         return (*parts.overrides.notices, *parts.exclusions.notices)
 
     @property
     def harmless(self) -> frozenset[str]:
-        """Those of the faults that change nothing: GitHub does not answer, or an old inventory had flaws."""
+        """The faults that change no registry: GitHub does not answer, or the adopted inventory had faults."""
         return frozenset(fault for kind in HARMLESS for fault in self._faults.get(kind, ()))
 
     @property
     def has_entries(self) -> bool:
-        """Whether people wrote anything."""
+        """True if people's files have entries."""
         return bool(self._parts.overrides.entries or self._parts.exclusions.entries)
 
     def unmatched(self, keys: Collection[str]) -> tuple[str, ...]:
         """Return a notice for each entry of people's files that matches none of these URL keys.
 
-        At most a second's work.
+        This takes a second at most.
         """
         parts = self._parts
         return (*unmatched(parts.overrides, keys), *unmatched(parts.exclusions, keys))
 
     @property
     def primed(self) -> bool:
-        """Whether the workspaces of these settings were ever walked; if not, `walk` before publishing."""
+        """True if all workspaces were walked before. If not, call `walk` before the first publication."""
         return all(part.walked is not None for part in self._parts.roots)
 
     @property
     def asks_github(self) -> bool:
-        """Whether there is anything to ask GitHub with."""
+        """True if GitHub is queried: `gh` is enabled, and it is installed or owners are configured."""
         settings = self._settings
         return settings.gh and bool(settings.github_owners or github.is_installed())
 
     def load(self) -> Inputs:
-        """Take what is cached and what people wrote, and at the first start adopt the inventory.
+        """Load the cached inputs and people's files. At the first start, adopt the inventory.
 
-        Quick: walks nothing, and does not ask GitHub. Raises `ConfigError` where the state directory cannot
-        be written to, or there is an inventory that cannot be read.
+        This is quick: it walks no directory and does not query GitHub. Raises `ConfigError` if the state
+        directory cannot be written, or if the inventory exists but cannot be read.
         """
         settings = self._settings
         cache.prepare(settings.state_dir)
         adopted = inventory.adopt(settings.root / INVENTORY, settings.state_dir)
         self._adopted, self._faults = adopted.value, {"adoption": adopted.faults}
-        self._signatures = self._seen()
+        self._signatures = self._read_signatures()
         overrides, exclusions = self._overrides.read_and_keep(), self._exclusions.read_and_keep()
-        self._take(lambda _: loaded(settings, overrides, exclusions, adopted.value))
+        self._install(lambda _: loaded(settings, overrides, exclusions, adopted.value))
         return self._current
 
     def reread_people(self) -> Inputs | None:
-        """Read people's files again if they were written; returns the new inputs, None if they are equal.
+        """Read people's files again if they were written. Return the new inputs; None if they are equal.
 
-        A file that is broken changes nothing but the faults.
+        An invalid file changes only the faults.
         """
-        signatures = self._seen()
+        signatures = self._read_signatures()
         if signatures == self._signatures:
             return None
         self._signatures = signatures
@@ -131,77 +133,78 @@ class InputStore:
         before = self._parts
         overrides = self._overrides.read_and_keep(before.overrides.value)
         exclusions = self._exclusions.read_and_keep(before.exclusions.value)
-        return self._take(lambda parts: replace(parts, overrides=overrides, exclusions=exclusions))
+        return self._install(lambda parts: replace(parts, overrides=overrides, exclusions=exclusions))
 
     def refresh(self, stop: Stop, owners: Iterable[str] = ()) -> Inputs | None:
-        """Walk the workspaces, then ask GitHub; returns the new inputs, None if they are equal.
+        """Walk the workspaces, then query GitHub. Return the new inputs; None if they are equal.
 
-        One after the other: who comes while another thread refreshes waits for it.
+        If another thread queries GitHub at the same time, this waits for it.
         """
         changed = [self.walk(stop), self.fetch(stop, owners)]
         return self._current if any(changed) else None
 
     def walk(self, stop: Stop) -> Inputs | None:
-        """Look for clones and the heart anew; as `refresh`. What a stop cut short is forgotten."""
+        """Search all clones and count heart imports; returns as `refresh`. A stop discards the result."""
         changed = [self.walk_root(number, stop) for number in range(len(self._settings.roots))]
         return self._current if any(changed) else None
 
     def walk_root(self, number: int, stop: Stop) -> Inputs | None:
-        """As `walk`, of one root by its number, which may hang on its own mount.
+        """As `walk`, for one root by its number. If its mount hangs, only this call waits.
 
-        The heart is counted in the first.
+        If a stop interrupts it, the result is discarded. Heart imports are counted in the first root only.
         """
         root = self._settings.roots[number]
-        directory = self._enter(number)
+        directory = self._check_root(number)
         walked = clones_below(root, self._others[number], stop)
         if stop.requested:
             return None
-        changed = [self._take(lambda parts: parts.with_root(number, directory, walked=walked))]
+        changed = [self._install(lambda parts: parts.with_root(number, directory, walked=walked))]
         if number == 0:
             changed.append(self._count_heart(stop))
         self._save_workspaces()
         return self._current if any(changed) else None
 
-    def look_at_root(self, number: int, stop: Stop) -> Inputs | None:
-        """Look at the upper levels of one root, and at its known clones; as `walk_root`, in milliseconds.
+    def search_root(self, number: int, stop: Stop) -> Inputs | None:
+        """Search the upper levels of one root, and check its known clones: `walk_root` in milliseconds.
 
-        The heart is counted in the clones that are new. One thread at a time a root.
+        Heart imports are counted in new clones only. Only one thread at a time may search a root.
         """
-        directory = self._enter(number)
+        directory = self._check_root(number)
         before = {path for part in self._parts.roots for path in part.paths()}
-        seen = self._looks[number](self._parts.roots[number].paths())
-        if seen == self._parts.roots[number].seen:
+        searched = self._searches[number](self._parts.roots[number].paths())
+        if searched == self._parts.roots[number].searched:
             return None
-        changed = [self._take(lambda parts: parts.with_root(number, directory, seen=seen))]
+        changed = [self._install(lambda parts: parts.with_root(number, directory, searched=searched))]
         new = [path for path in self._parts.roots[number].paths() if path not in before]
         if new:
             counted = heart_of(new, self._settings.root, stop)
             if stop.requested:
                 return None
-            changed.append(self._take(lambda parts: replace(parts, heart={**parts.heart, **counted})))
+            changed.append(self._install(lambda parts: replace(parts, heart={**parts.heart, **counted})))
         if any(changed):
             self._save_workspaces()
         return self._current if any(changed) else None
 
     def directories(self, number: int) -> frozenset[str]:
-        """Return the directories of a root in which something shows once its clones change."""
-        look = self._looks[number]
-        return look.workspaces | look.git_directories
+        """Return the directories of a root to watch: a change of its clones changes one of them."""
+        search = self._searches[number]
+        return search.workspaces | search.git_directories
 
     def fetch(self, stop: Stop, owners: Iterable[str] = ()) -> Inputs | None:
-        """Ask GitHub for the repositories of these owners and the configured ones; as `walk`.
+        """List the repositories of these owners and of the configured ones on GitHub; returns as `refresh`.
 
-        What GitHub no longer lists stays, marked as gone; an owner that cannot be listed loses nothing.
-        Without `gh` there is nothing to ask, and no fault in that unless owners are configured.
+        A repository that GitHub no longer lists stays, but is marked as gone. If an owner cannot be listed,
+        its repositories stay unchanged. Without `gh` this does nothing; it is a fault only if owners are
+        configured.
         """
         everyone = {*self._settings.github_owners, *owners}
-        return self._fetched(stop, everyone, "github", {"new owners": ()})
+        return self._fetch(stop, everyone, "github", {"new owners": ()})
 
     def fetch_owners(self, stop: Stop, owners: Iterable[str]) -> Inputs | None:
-        """As `fetch`, of these owners alone, beside what is known of the others."""
-        return self._fetched(stop, owners, "new owners", {})
+        """As `fetch`, for these owners only. The repositories of other owners stay unchanged."""
+        return self._fetch(stop, owners, "new owners", {})
 
-    def _fetched(
+    def _fetch(
         self, stop: Stop, owners: Iterable[str], kind: str, over: Mapping[str, tuple[str, ...]]
     ) -> Inputs | None:
         if not self.asks_github:
@@ -214,14 +217,14 @@ class InputStore:
             uncached = _fault_of(lambda: github.save(self._settings.state_dir, known))
             self._faults |= {**over, kind: (*fetched.faults, *uncached)}
             repositories = inventory.merge(self._adopted, known)
-            return self._take(lambda parts: replace(parts, github=known, repositories=repositories))
+            return self._install(lambda parts: replace(parts, github=known, repositories=repositories))
 
     def _count_heart(self, stop: Stop) -> Inputs | None:
         heart = count_heart(self._settings.root, stop)
-        return None if stop.requested else self._take(lambda parts: replace(parts, heart=heart))
+        return None if stop.requested else self._install(lambda parts: replace(parts, heart=heart))
 
-    def _enter(self, number: int) -> Directory | None:
-        """Return which directory a root is before it is looked at, and note what is wrong with it."""
+    def _check_root(self, number: int) -> Directory | None:
+        """Record the faults of a root, and return its device and inode. Call this before a search."""
         root = self._settings.roots[number]
         self._faults[str(root)] = workspaces.faults(root, self._parts.roots[number].directory)
         return workspaces.directory(root)
@@ -229,15 +232,15 @@ class InputStore:
     def _save_workspaces(self) -> None:
         with self._saving:
             parts = self._parts
-            found = workspaces.together(self._settings.roots, parts.roots, parts.heart)
+            found = workspaces.combined(self._settings.roots, parts.roots, parts.heart)
             if found is not None:
                 self._faults["cache"] = _fault_of(lambda: workspaces.save(self._settings.state_dir, found))
 
-    def _seen(self) -> tuple[Signature, Signature]:
+    def _read_signatures(self) -> tuple[Signature, Signature]:
         return self._overrides.signature(), self._exclusions.signature()
 
-    def _take(self, change: Callable[[Parts], Parts]) -> Inputs | None:
-        """Change parts and publish what they make; one thread at a time, so that no change undoes another."""
+    def _install(self, change: Callable[[Parts], Parts]) -> Inputs | None:
+        """Change the parts and assemble `current`. One thread at a time does this, so no change is lost."""
         with self._lock:
             self._parts = change(self._parts)
             inputs = self._parts.assembled()
@@ -248,7 +251,7 @@ class InputStore:
 
 
 def _fault_of(save: Callable[[], None]) -> tuple[str, ...]:
-    """Save; where that fails the inputs hold all the same, and only a restart would not have them."""
+    """Save, and return the error as a fault. The inputs stay in force, but a restart would lose them."""
     try:
         save()
     except OmnicdcError as exc:

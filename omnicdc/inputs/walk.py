@@ -1,7 +1,4 @@
-"""The one way this package walks a tree.
-
-Sorted, parents first, no symlinks, whatever cannot be read left out.
-"""
+"""Walks a directory tree: sorted, parents first. Symlinks and unreadable directories are skipped."""
 
 from __future__ import annotations
 
@@ -21,20 +18,20 @@ def walk(
 ) -> Iterator[Directory]:
     """Yield each directory's path and the wanted names in it, `top` first.
 
-    `enter(path, name)` says whether to go into a directory. Ends early once a stop is asked for:
-    what was yielded by then is not the whole.
+    `enter(path, name)` returns True for a directory to walk into. After a stop is requested this ends early,
+    so the result is incomplete.
     """
     pending = [top]
     while pending and not stop.requested:
         path = pending.pop()
-        directories, names = _look_into(path, wanted)
+        directories, names = _list(path, wanted)
         yield path, names
         below = [(f"{path.rstrip('/')}/{name}", name) for name in directories]
         pending += [inner for inner, name in below if enter(inner, name)]
 
 
-def _look_into(path: str, wanted: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """Return the directories in reverse, so that the first is popped first, and the wanted names."""
+def _list(path: str, wanted: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """Return the directories in reverse order, because the last is popped first, and the wanted names."""
     directories, names = [], []
     try:
         with os.scandir(path) as entries:

@@ -1,7 +1,8 @@
-"""Directories that the kernel watches, each by itself (inotify), so that a new clone is seen at once.
+"""Watches directories with inotify, so that a new clone is found at once.
 
-By the C library and not by a package: directories come and go one by one, and the one for which there is no
-watch left is known. What cannot be watched is looked at from time to time instead, by whoever asked.
+This uses the C library and not a package, because directories are added and removed one by one, and the
+directory for which the kernel has no watch left must be known. The caller searches directories that cannot be
+watched from time to time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MOST = 8192
-"""Directories watched by one daemon. The kernel's own limit, of all programs of a user, may be lower."""
+"""Most directories that one daemon watches. The kernel's limit, for all programs of a user, may be lower."""
 
 _MODIFIED, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF, _OVERFLOW, _IGNORED = 0x400, 0x800, 0x4000, 0x8000
@@ -26,14 +27,14 @@ _ONLYDIR, _ISDIR = 0x01000000, 0x40000000
 _COMES_OR_GOES = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 _EVENT = struct.Struct("iIII")
 _NAMES = frozenset({b".git", b"config", b"commondir"})
-"""What decides on a clone, besides directories."""
+"""Names of files whose change may change a clone."""
 
 _LIMIT = "the kernel has no watch left for {path}: new clones there are found only after a while - "
 _REMEDY = "`sysctl fs.inotify.max_user_watches fs.inotify.max_user_instances` shows the limits; raise them"
 
 
 class Watches:
-    """Watched directories, and whose they are. One thread waits and closes, any may watch."""
+    """Watched directories and their owners. Only one thread may wait and close; any thread may watch."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -45,7 +46,7 @@ class Watches:
 
     @property
     def working(self) -> bool:
-        """Whether anything can be watched at all."""
+        """True if the kernel supports watches, and until `close`."""
         return self._fd >= 0
 
     def close(self) -> None:
@@ -56,27 +57,28 @@ class Watches:
             os.close(fd)
 
     def watch(self, owner: int, directories: Iterable[str]) -> tuple[bool, str]:
-        """Watch just these for an owner; returns whether some are new, and a fault if some cannot be watched.
+        """Watch exactly these directories for an owner. Return True if some are new, and a fault or "".
 
-        Waits as long as the file system does. What changed before this returned may have gone unseen.
+        The fault says that some cannot be watched. This waits if a mount hangs. A change before it returned
+        may be missed, so the caller must search new directories once.
         """
         wanted = {*directories}
         with self._lock:
             known = {path for path, handle in self._handles.items() if owner in self._owners.get(handle, ())}
             for path in known - wanted:
                 self._leave(owner, path)
-        grown, fault = False, ""
+        added_any, fault = False, ""
         for path in sorted(wanted - known, key=lambda path: (path.count("/"), path)):
             added, fault = self._add(owner, path)
-            grown |= added
+            added_any |= added
             if fault:
                 break
-        return grown, fault
+        return added_any, fault
 
     def wait(self, seconds: float) -> set[int]:
-        """Wait for something that concerns clones, and return whose clones they are.
+        """Wait for a change that may concern clones, and return the owners of the directories.
 
-        Returns nothing after so many seconds. Only one thread may wait.
+        Returns an empty set after so many seconds. Only one thread may wait.
         """
         fd = self._fd
         if fd < 0:
@@ -90,9 +92,9 @@ class Watches:
         return self._concerned(data)
 
     def _add(self, owner: int, path: str) -> tuple[bool, str]:
-        """Watch one directory; returns whether it is watched, and a fault.
+        """Watch one directory. Return True if it is watched, and a fault or "".
 
-        One that is gone or closed to us is no fault.
+        A directory that is missing or that we may not read is no fault.
         """
         with self._lock:
             fd, full = self._fd, len(self._handles) >= self._most and path not in self._handles
@@ -136,5 +138,6 @@ class Watches:
 
 
 def _mask(path: str) -> int:
-    # A file that is written in place matters only where a configuration is: elsewhere people compile.
+    # Writes to files matter only in a directory with a `config`. In other directories people compile
+    # programs.
     return _COMES_OR_GOES | (_MODIFIED if os.path.lexists(f"{path}/config") else 0)

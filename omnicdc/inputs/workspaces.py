@@ -1,6 +1,6 @@
-"""What the workspaces hold, root by root, together and remembered.
+"""The clones in the workspaces: for each root, merged, and saved for the next start.
 
-`clones.py` and `heart.py` walk, `shallow.py` looks.
+`clones.py` and `heart.py` walk all directories. `shallow.py` searches the upper levels.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _FILE = "workspaces.json"
 
 Directory = tuple[int, int]
-"""What tells a directory from another one at its path: device and inode."""
+"""Device and inode: they identify a directory, even if another one is mounted at its path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspaces:
-    """The clones and the heart, as `model.Inputs` has them, and the roots under which they were found."""
+    """The clones and the heart, as in `model.Inputs`, and the roots in which they were found."""
 
     roots: tuple[str, ...]
     clones: Mapping[str, str]
@@ -36,28 +36,28 @@ class Workspaces:
 
 @dataclass(frozen=True, slots=True)
 class RootClones:
-    """The clones under one root: what the last walk found, corrected by the last look."""
+    """The clones below one root: the result of the last walk, corrected by the last shallow search."""
 
     walked: Mapping[str, str] | None = None
     """URL key to path; None if the root was never walked."""
-    seen: Mapping[str, str] = field(default_factory=dict)
-    """Path to URL key, of the upper levels and of clones known before; empty for what is not a clone now."""
+    searched: Mapping[str, str] = field(default_factory=dict)
+    """Result of the last shallow search: path to URL key, which is empty if there is no clone any more."""
     directory: Directory | None = None
-    """Which directory the root was when clones were last found in it, since the start."""
+    """The identity of the root when clones were last found in it; None if none were found since the start."""
 
     def clones(self) -> dict[str, str]:
-        """Return the paths by URL key."""
+        """Return URL key to path."""
         walked = self.walked or {}
-        kept = ((path, key) for key, path in walked.items() if self.seen.get(path, key) == key)
-        return shallowest([*kept, *self.seen.items()])
+        kept = ((path, key) for key, path in walked.items() if self.searched.get(path, key) == key)
+        return shallowest([*kept, *self.searched.items()])
 
     def paths(self) -> set[str]:
-        """Return every path at which a clone is known."""
-        return {*(self.walked or {}).values(), *(path for path, key in self.seen.items() if key)}
+        """Return the paths of all known clones."""
+        return {*(self.walked or {}).values(), *(path for path, key in self.searched.items() if key)}
 
 
 def merged(roots: Iterable[RootClones]) -> dict[str, str]:
-    """Return the clones of all roots; those of an earlier one win."""
+    """Return the clones of all roots. If a key has several, the earlier root wins."""
     clones: dict[str, str] = {}
     for root in roots:
         clones = root.clones() | clones
@@ -65,7 +65,7 @@ def merged(roots: Iterable[RootClones]) -> dict[str, str]:
 
 
 def by_root(found: Workspaces | None, roots: Sequence[Path]) -> tuple[RootClones, ...]:
-    """Return what is remembered, parted by the root under which it lies: the first one that holds it."""
+    """Divide the saved clones by root. A clone belongs to the first root that contains it."""
     if found is None:
         return tuple(RootClones() for _ in roots)
     parts: dict[str, dict[str, str]] = {name: {} for name in found.roots}
@@ -76,17 +76,17 @@ def by_root(found: Workspaces | None, roots: Sequence[Path]) -> tuple[RootClones
     return tuple(RootClones(parts.pop(name, {})) for name in found.roots)
 
 
-def together(
+def combined(
     roots: Sequence[Path], parts: Sequence[RootClones], heart: Mapping[str, int]
 ) -> Workspaces | None:
-    """Return what is to be remembered; None while a root was never walked."""
+    """Merge the roots into the object to save; None if a root was never walked."""
     if any(part.walked is None for part in parts):
         return None
     return Workspaces(_names(roots), merged(parts), heart)
 
 
 def directory(root: Path) -> Directory | None:
-    """Return which directory a root is now; None if it is none that can be read."""
+    """Return device and inode of a root; None if it is not a directory that can be read."""
     if not (os.access(root, os.R_OK | os.X_OK) and root.is_dir()):
         return None
     found = root.stat()
@@ -94,9 +94,9 @@ def directory(root: Path) -> Directory | None:
 
 
 def faults(root: Path, before: Directory | None) -> tuple[str, ...]:
-    """Return a fault if nothing can be found in a root, or what was found there is gone with the directory.
+    """Return a fault if a root cannot be read, or if an empty directory has replaced it.
 
-    An unmounted disk.
+    The latter happens if a disk is not mounted.
     """
     found = directory(root)
     if found is None:
@@ -112,7 +112,7 @@ def faults(root: Path, before: Directory | None) -> tuple[str, ...]:
 
 
 def load(state_dir: Path, roots: Sequence[Path]) -> Workspaces | None:
-    """Return what was saved for just these roots; None where that is nothing, or damaged."""
+    """Return what was saved for exactly these roots; None if nothing was, or if the file is damaged."""
     try:
         saved = orjson.loads(cache.read(state_dir / _FILE) or b"")
         found = Workspaces(tuple(saved["roots"]), saved["clones"], saved["heart"])
@@ -122,7 +122,7 @@ def load(state_dir: Path, roots: Sequence[Path]) -> Workspaces | None:
 
 
 def save(state_dir: Path, found: Workspaces) -> None:
-    """Remember for the next start; raises `ConfigError` where the state directory cannot be written to."""
+    """Save the clones and the heart for the next start. Raises the errors of `cache.write`."""
     cache.write(state_dir / _FILE, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 

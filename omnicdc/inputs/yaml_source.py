@@ -1,7 +1,7 @@
-"""YAML as people write it: a list of entries under one key, every scalar as the text that stands there.
+"""Parses YAML that people write: a list of entries under one key. Each scalar is read as its text.
 
-Nodes are composed and never constructed: `012`, `no` and `2024-01-01` stay what was typed, no tag is
-obeyed, an alias is a reference and not a copy, and each node knows its line.
+Nodes are composed and never constructed. So `012`, `no` and `2024-01-01` stay as they were typed, tags have
+no effect, an alias is a reference and not a copy, and each node knows its line.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _TEXTUAL = {_CORE + kind for kind in ("str", "int", "float", "bool", "timestamp"
 LONGEST_NAME = 40
 
 RESEMBLANCE = 0.75
-"""From here on two names may be one and its misspelling: `repos` and `repo`, but not `reason` and `repo`."""
+"""Two names at least this similar may be the same: `repos` and `repo`, but not `reason` and `repo`."""
 
 _NAME = re.compile(rf"[A-Za-z_][\w-]{{0,{LONGEST_NAME - 1}}}", re.ASCII)
 
 
-class BadEntry(Exception):  # noqa: N818 - never leaves this package; the caller reports it and goes on
+class BadEntry(Exception):  # noqa: N818 - never leaves this package; the caller reports it and continues
     """One entry cannot be used."""
 
     def __init__(self, message: str, line: int) -> None:
@@ -58,18 +58,18 @@ class Fields:
     def others(self, known: Collection[str]) -> Iterator[tuple[str, int, str]]:
         """Yield the names of the entry's own fields that are not known.
 
-        Each name comes with its line and with the known name that it resembles. The name is empty if it does
-        not look like one: it may be anything, and is not to be quoted.
+        Each name comes with its line and with the known name that it resembles, or "". The name is empty if
+        it is not a usual name: then it may contain anything and must not be quoted.
         """
         return _others(self._lines, known)
 
     def text(self, name: str) -> str | None:
-        """Return a field's text; None where it is missing or null. Raises `BadEntry` for anything else."""
+        """Return a field's text; None if it is missing or null. Raises `BadEntry` for anything else."""
         node = self._nodes.get(name)
         return None if node is None or node.tag == _NULL else _text(name, node)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return a field's list of texts, empty ones left out; a text alone is a list of one."""
+        """Return a field's list of texts without empty ones. A single text is a list of one."""
         node = self._nodes.get(name)
         if node is None or node.id != "sequence":
             return tuple(filter(None, [self.text(name)]))
@@ -78,42 +78,41 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class EntryList:
-    """The list of a file, and what stands beside it."""
+    """The list of a file, and the other keys at the top level."""
 
     entries: tuple[Entry, ...] = ()
     blank: bool = False
-    """The file holds no list at all, not even an empty one.
+    """True if the file has no list, not even an empty one.
 
-    Its users wrote nothing yet, or it was cut off.
+    Either it has no content yet, or its write was cut off.
     """
     others: tuple[tuple[str, int, str], ...] = ()
-    """Top-level keys that are not known, as `Fields.others`.
+    """Unknown top-level keys, as `Fields.others` yields them.
 
-    Keys with an anchor are left out: other places refer to them.
+    Keys with an anchor are left out, because other parts of the file refer to them.
     """
 
 
 class Entry:
-    """One item of the list, not looked into yet."""
+    """One item of the list, not parsed yet."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     def fields(self) -> Fields:
-        """Look into it; raises `BadEntry` for what is no mapping, or names a field twice."""
+        """Parse the fields. Raises `BadEntry` if this is not a mapping, or if it names a field twice."""
         if self._node.id != "mapping":
             raise BadEntry("not an entry with fields", _line(self._node))
         lines = {
             key.value: _line(key) for key, _ in self._node.value if key.id == "scalar" and key.tag != _MERGE
         }
-        return Fields(_gathered(self._node), _line(self._node), lines)
+        return Fields(_all_fields(self._node), _line(self._node), lines)
 
 
 def content(path: Path) -> bytes | None:
-    """Return a file's bytes; None where there is no file.
+    """Return a file's bytes; None if there is no file.
 
-    Raises `RegistryError` where it cannot be read: a symlink that leads to no file stands for a file that is
-    missing.
+    Raises `RegistryError` if the file cannot be read, or if a symlink on its path leads to no file.
     """
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
@@ -135,9 +134,9 @@ def content(path: Path) -> bytes | None:
 def entry_list(data: bytes, name: str, top: str) -> EntryList:
     """Return the list under the key `top` of the file `name`.
 
-    `top: {}` and a file `{}` are an empty list as well.
+    `top: {}` and a file `{}` are empty lists too.
 
-    Raises `RegistryError`, with the line, for what is not YAML or has no such list.
+    Raises `RegistryError`, with the line, if the file is not YAML or has no such list.
     """
     root = _compose(data, name) if data.strip() else None
     if root is None or root.tag == _NULL:
@@ -155,7 +154,7 @@ def entry_list(data: bytes, name: str, top: str) -> EntryList:
 
 
 def _items(key: Node, value: Node, name: str) -> list[Node] | None:
-    """Return the items of the list; None where there is none at all."""
+    """Return the items of the list; None if there is no list."""
     if value.tag == _NULL:
         return None
     if value.id != "sequence" and (value.id != "mapping" or value.value):
@@ -171,7 +170,7 @@ def _others(lines: Mapping[str, int], known: Collection[str]) -> Iterator[tuple[
 
 
 def _compose(data: bytes, name: str) -> Node | None:
-    # Here, for ruamel.yaml is slow to import, and many hosts have no such file.
+    # Imported here, because ruamel.yaml is slow to import, and many hosts have no such file.
     from ruamel.yaml import YAML  # noqa: PLC0415
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
@@ -191,7 +190,7 @@ def _compose(data: bytes, name: str) -> Node | None:
 def _encoding_problem(data: bytes) -> tuple[int, str] | None:
     """Return the line of the first wrong characters, and what is wrong with them.
 
-    The file must be UTF-8, or UTF-16 with its mark.
+    The file must be UTF-8, or UTF-16 with a byte order mark.
     """
     encoding = "UTF-8"
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -238,8 +237,8 @@ def _text(name: str, node: Node) -> str:
     return str(node.value)
 
 
-def _gathered(entry: Node) -> dict[str, Node]:
-    """Return a mapping's fields, then what it merges (`<<`), each mapping once: merges may form a loop."""
+def _all_fields(entry: Node) -> dict[str, Node]:
+    """Return a mapping's own fields and those that it merges (`<<`). Merges may loop: read each once."""
     nodes: dict[str, Node] = {}
     merged: set[int] = set()
     pending = [entry]
@@ -249,13 +248,13 @@ def _gathered(entry: Node) -> dict[str, Node]:
             raise BadEntry("<< merges what is no mapping", _line(entry))
         if id(node) not in merged:
             merged.add(id(node))
-            for name, value in _own(node).items():
+            for name, value in _own_fields(node).items():
                 nodes.setdefault(name, value)
-            pending += reversed(_merges(node))
+            pending += reversed(_merged_mappings(node))
     return nodes
 
 
-def _own(node: Node) -> dict[str, Node]:
+def _own_fields(node: Node) -> dict[str, Node]:
     own: dict[str, Node] = {}
     for key, value in node.value:
         if key.id == "scalar" and key.tag != _MERGE:
@@ -265,6 +264,6 @@ def _own(node: Node) -> dict[str, Node]:
     return own
 
 
-def _merges(node: Node) -> list[Node]:
+def _merged_mappings(node: Node) -> list[Node]:
     values = [value for key, value in node.value if key.tag == _MERGE]
     return [other for value in values for other in (value.value if value.id == "sequence" else [value])]

@@ -1,1 +1,1 @@
-"""What each registry should hold: scanners, their rows, the rendered document. No file is touched."""
+"""Reads CMP and renders each registry in memory: scanners, rows, documents. It writes no file."""

@@ -1,6 +1,6 @@
-"""A block of a document: neighbouring entries, their bytes joined. `document` knows where one ends.
+"""A block of a document: neighbouring entries with their bytes joined. `document` decides where a block ends.
 
-Nothing here does I/O, and bytes that were handed out stay as they are.
+No I/O. Bytes that a block returned never change afterwards.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Key = tuple[str, str, str]
-"""What an entry is sorted by, and its key, so that no two are equal."""
+"""Name and id by which an entry is sorted, then its entry key, so that no two keys are equal."""
 
 Row = tuple[Key, bytes, tuple[int, ...]]
+"""One entry: its key, its bytes, its counters."""
 
 
 @dataclass(slots=True)
 class Edit:
-    """A place in a block, also in bytes.
-
-    The entry that goes there, if any, and the ones that come instead.
-    """
+    """A replacement at one place in a block: the rows `gone` are removed, the rows `came` are inserted."""
 
     at: int
+    """Position of the place, in entries."""
     offset: int
+    """Position of the place, in bytes."""
     gone: list[Row]
     came: list[Row]
 
 
 @dataclass(slots=True)
 class Block:
-    """Neighbours: their bytes joined, what else is known of each in columns, to save memory."""
+    """Neighbouring entries. Their bytes are joined, their other properties are columns, to save memory."""
 
     keys: list[Key] = field(default_factory=list)
     counters: list[tuple[int, ...]] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("L"))
     data: bytes = b""
     digests: dict[int, str] = field(default_factory=dict)
-    """By how many bytes the end is trimmed."""
+    """Number of bytes cut from the end, to the SHA-256 of the rest."""
 
     def entry(self, key: Key) -> bytes:
-        """Return the bytes of the entry at a key, which is here."""
+        """Return the bytes of an entry of this block."""
         at = bisect_left(self.keys, key)
         start = sum(self.lengths[:at])
         return self.data[start : start + self.lengths[at]]
 
     def compare(self, wanted: Iterable[tuple[Key, Row | None]]) -> list[Edit]:
-        """Return the changes, in order, after which the block holds what is wanted at each key.
+        """Return the edits, in order, that make the block hold the wanted row at each key. None: no row.
 
-        The keys come in ascending order.
+        The keys must be in ascending order.
         """
         edits: list[Edit] = []
         at = offset = 0
@@ -74,7 +74,7 @@ class Block:
         return edits
 
     def apply(self, edits: Sequence[Edit]) -> None:
-        """Copy the bytes between the edits once, however many there are."""
+        """Apply all edits. The bytes between them are copied only once."""
         view, pieces, done = memoryview(self.data), list[bytes | memoryview](), 0
         for edit in edits:
             pieces += view[done : edit.offset], *(data for _, data, _ in edit.came)
@@ -88,7 +88,7 @@ class Block:
         self.digests.clear()
 
     def cut(self, ends: Iterable[int]) -> list[Block]:
-        """Return the block in pieces, each up to an end, the last with what remains."""
+        """Split the block at these positions (in entries), and return the pieces that are not empty."""
         blocks, offset = [], 0
         for start, end in pairwise([0, *ends, len(self.keys)]):
             lengths = self.lengths[start:end]
@@ -99,7 +99,7 @@ class Block:
         return blocks
 
     def absorb(self, other: Block) -> None:
-        """Take in what comes after it."""
+        """Append the block that follows this one."""
         self.keys += other.keys
         self.counters += other.counters
         self.lengths += other.lengths
@@ -107,7 +107,7 @@ class Block:
         self.digests.clear()
 
     def digest(self, trim: int) -> tuple[int, str]:
-        """Return length and SHA-256 without the last `trim` bytes; hashed once, until the block changes."""
+        """Return length and SHA-256 without the last `trim` bytes. The hash is kept until a change."""
         length = len(self.data) - trim
         if trim not in self.digests:
             self.digests[trim] = sha256(memoryview(self.data)[:length]).hexdigest()

@@ -1,7 +1,7 @@
-"""One registry in memory: its entries in order, rendered, in blocks of a few hundred.
+"""One registry in memory: its rendered entries in order, in blocks of a few hundred entries.
 
-A change touches the bytes and the digest of its own block and of no other. The scanners render
-entries and frames, `files.publication` writes the parts and records their digests; nothing here does I/O.
+A change touches the bytes and the digest of its own block only. The scanners render the entries and frames.
+`files.publication` writes the parts and records their digests. No I/O here.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from omnicdc.registries.block import Edit
 
 BLOCK_SIZE = 256
-"""Entries in a block on average: the fewer, the less is hashed after a change, the more is listed."""
+"""Average entries of a block. Smaller ones: less to hash after a change, but more digests in the manifest."""
 
 
 class Document:
-    """The entries of one registry, by name and id in code point order.
+    """The entries of one registry, sorted by name and id in code point order.
 
-    An *entry key* identifies an entry: a project's id, a repository's URL key. All tuples of counters are
-    equally long.
+    An *entry key* identifies an entry: a project's id, or a repository's URL key. All entries have equally
+    many counters.
 
     A block ends after each entry whose key's CRC is a multiple of `block_size`, so blocks and digests
-    follow from the content alone: what many changes led to compares equal, block by block, to what a
-    full scan builds. (Content-defined chunking at the entries' borders, as in Noms' prolly trees.)
+    depend on the content alone. A document after many changes has the same blocks as one that a full scan
+    builds. (This is content-defined chunking at the borders of entries, as in the prolly trees of Noms.)
     """
 
     def __init__(self, block_size: int = BLOCK_SIZE) -> None:
@@ -47,14 +47,14 @@ class Document:
 
     @classmethod
     def from_entries(cls, entries: Iterable[tuple[str, Entry]], block_size: int = BLOCK_SIZE) -> Document:
-        """Build a document; of several entries of a key the last counts.
+        """Build a document. If a key has several entries, the last one is used.
 
-        ValueError if counters differ in length.
+        Raises ValueError if the counters differ in length.
         """
         document = cls(block_size)
         counters_seen = document._known_counters
         by_entry_key = {
-            # Entries are many and alike: keep one copy of each id and of each tuple of
+            # There are many entries with equal values: keep one copy of each id and of each tuple of
             # counters.
             entry_key: (
                 (name, entry_key if ident == entry_key else ident, entry_key),
@@ -70,40 +70,40 @@ class Document:
         return document
 
     def update(self, entries: Mapping[str, Entry | None]) -> bool:
-        """Insert or replace the entry of each key, moving it if it now sorts elsewhere; None takes it out.
+        """Insert or replace the entry of each key; None removes it. An entry whose sort key changed is moved.
 
-        Each block is built anew once, however many of its entries change. Returns False, having touched
-        nothing, if all is so already. Raises ValueError, before anything changes, if counters would
-        differ in length.
+        Each block is rebuilt once, even if many of its entries change. Returns False, without any change, if
+        the document already holds this. Raises ValueError, before any change, if the counters would differ
+        in length.
         """
         self._refuse_unequal(entries)
         if found := self._compare(entries):
-            self._account([edit for _, edits in found for edit in edits])
+            self._update_totals([edit for _, edits in found for edit in edits])
         for index, edits in reversed(found):
             self._apply(index, edits)
         return bool(found)
 
     def put(self, entry_key: str, entry: Entry) -> bool:
-        """Do what `update` does, for one entry key."""
+        """As `update`, for one entry key."""
         return self.update({entry_key: entry})
 
     def remove(self, entry_key: str) -> bool:
-        """Take the entry of the key out; False if there is none."""
+        """Remove the entry of a key. Return False if there is none."""
         return self.update({entry_key: None})
 
     def get(self, entry_key: str) -> bytes | None:
-        """Return the bytes of the key's entry, separator included."""
+        """Return the bytes of the key's entry with its separator; None if there is no entry."""
         if (key := self._keys.get(entry_key)) is None:
             return None
         return self._blocks[self._index(key)].entry(key)
 
     def name_of(self, entry_key: str) -> str | None:
-        """Return the name by which the key's entry is sorted."""
+        """Return the name by which the key's entry is sorted; None if there is no entry."""
         key = self._keys.get(entry_key)
         return key and key[0]
 
     def entry_keys(self) -> KeysView[str]:
-        """Return a live view of the entry keys, in no order; it compares and subtracts like a set."""
+        """Return a live view of the entry keys, without an order. It supports the operators of a set."""
         return self._keys.keys()
 
     def __len__(self) -> int:
@@ -111,18 +111,18 @@ class Document:
         return len(self._keys)
 
     def __contains__(self, entry_key: object) -> bool:
-        """Tell whether the entry key has an entry."""
+        """Return True if the entry key has an entry."""
         return entry_key in self._keys
 
     @property
     def counters(self) -> tuple[int, ...]:
-        """The sum of all counters, place by place; `()` while there is no entry."""
+        """The sums of the entries' counters, one for each position; `()` while there is no entry."""
         return self._sums if self._keys else ()
 
     def parts(self, frame: Frame) -> list[bytes | memoryview]:
-        """Return the file: header, blocks, footer (even if empty).
+        """Return the file in parts: header, blocks, footer (which may be empty).
 
-        No copies; later changes leave them as they are.
+        The parts are not copies, and later changes of the document do not change them.
         """
         blocks = (block.data for block in self._blocks)
         parts: list[bytes | memoryview] = [frame.header, *blocks, frame.footer]
@@ -131,7 +131,7 @@ class Document:
         return parts
 
     def digests(self, frame: Frame) -> tuple[tuple[int, str], ...]:
-        """Return length and SHA-256 of each part, in order; only blocks that changed are hashed again."""
+        """Return length and SHA-256 of each part, in order. Only blocks that changed are hashed again."""
         trims = {len(self._blocks) - 1: self._trim(frame)}
         blocks = [block.digest(trims.get(at, 0)) for at, block in enumerate(self._blocks)]
         return (_digest(frame.header), *blocks, _digest(frame.footer))
@@ -150,15 +150,15 @@ class Document:
                 self._blocks.append(Block([*keys], [*counters_seen], lengths, b"".join(data)))
 
     def _index(self, key: Key) -> int:
-        """Return the block whose range holds `key`; one past the last if a new one must be begun."""
+        """Return the index of the block for `key`. It is one past the last if a new block is needed."""
         index = bisect_left(self._blocks, key, key=_last)
         if index == len(self._blocks) and index and not self._ends_block(_last(self._blocks[-1])):
             index -= 1
         return index
 
     def _refuse_unequal(self, entries: Mapping[str, Entry | None]) -> None:
-        others_stay = sum(entry_key in self._keys for entry_key in entries) < len(self._keys)
-        lengths = {len(self._sums): ""} if others_stay else {}
+        others_remain = sum(entry_key in self._keys for entry_key in entries) < len(self._keys)
+        lengths = {len(self._sums): ""} if others_remain else {}
         for entry_key, entry in entries.items():
             if entry is not None:
                 lengths.setdefault(len(entry.counters), entry_key)
@@ -174,7 +174,7 @@ class Document:
         return old if old == key else key, data, self._known_counters.setdefault(counters, counters)
 
     def _compare(self, entries: Mapping[str, Entry | None]) -> list[tuple[int, list[Edit]]]:
-        """Return the blocks that must change, by index, in order, and how; nothing changes yet."""
+        """Return the index and the edits of each block that must change, in order. This changes nothing."""
         wanted: dict[Key, Row | None] = {}
         for entry_key, entry in entries.items():
             if old := self._keys.get(entry_key):
@@ -189,13 +189,13 @@ class Document:
                 found.append((index, edits))
         return found
 
-    def _account(self, edits: Sequence[Edit]) -> None:
-        """Bring the sums and the keys up to date."""
+    def _update_totals(self, edits: Sequence[Edit]) -> None:
+        """Update the sums and the keys for these edits."""
         gone = [row for edit in edits for row in edit.gone]
         came = [row for edit in edits for row in edit.came]
-        others_stay = len(gone) < len(self._keys)
-        counts = defaultdict(int, {self._sums: 1} if others_stay else {})
-        for _, _, counters in gone if others_stay else ():
+        others_remain = len(gone) < len(self._keys)
+        counts = defaultdict(int, {self._sums: 1} if others_remain else {})
+        for _, _, counters in gone if others_remain else ():
             counts[counters] -= 1
         for _, _, counters in came:
             counts[counters] += 1
@@ -207,7 +207,7 @@ class Document:
         self._keys.update(keys)
 
     def _apply(self, index: int, edits: Sequence[Edit]) -> None:
-        """Edit a block. Only new rows bring new ends; without its own, it goes on into the next block."""
+        """Apply edits to a block. New rows may split it. Without its last row it joins the next block."""
         block = self._blocks[index] if index < len(self._blocks) else Block()
         block.apply(edits)
         came = [key for edit in edits for key, _, _ in edit.came if self._ends_block(key)]
@@ -232,6 +232,6 @@ def _digest(part: bytes) -> tuple[int, str]:
 
 
 def _sums(counts: Mapping[tuple[int, ...], int]) -> tuple[int, ...]:
-    # Few counters differ: multiplying is several times faster than adding up columns of all.
+    # There are few distinct tuples, so multiplication is several times faster than adding all entries.
     columns = zip(*([n * count for n in counters] for counters, count in counts.items()), strict=True)
     return tuple(map(sum, columns))

@@ -1,4 +1,4 @@
-"""Why a registry is held, and how long it is left alone before the next attempt."""
+"""Why a registry is held, and when its next attempt is due."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST_DOUBLINGS = 6
-LONGEST_REST_S = 300.0
-"""How long a held registry is left alone at the most: 64 times as long as the last attempt took, so that it
-takes a sixtieth of the daemon's time, and never longer than this."""
+MAX_DOUBLINGS = 6
+MAX_BACK_OFF_S = 300.0
+"""Longest pause between two attempts. Below this limit, the longest pause is 64 times the duration of the
+last attempt, so that attempts take about a sixtieth of the daemon's time."""
 
 QUICK_S = 1.0
-"""What fails within this time is tried again at once when a change concerns it."""
+"""If the last attempt took no longer than this, a change of the registry starts the next attempt at once."""
 
 
 def back_off_s(failures: int, took_s: float) -> float:
-    """Return how long to leave a registry alone that failed so many times in a row.
+    """Return the pause, in seconds, after so many failures in a row. The last attempt took `took_s` seconds.
 
-    The last attempt took `took_s`. What fails quickly, as on a full disk, is so tried again at each look; a
-    scan of 45 s that fails is not.
+    An attempt that fails quickly, as on a full disk, is so repeated in each cycle. A scan that fails after
+    45 s is not.
     """
-    return min(took_s * 2.0 ** min(failures, MOST_DOUBLINGS), LONGEST_REST_S)
+    return min(took_s * 2.0 ** min(failures, MAX_DOUBLINGS), MAX_BACK_OFF_S)
 
 
 @dataclass(slots=True)
@@ -36,22 +36,23 @@ class Hold:
     """The state of one registry: held for a reason, or not."""
 
     name: str
-    """The registry's, in the log."""
+    """The registry's name in the log."""
     fault: Fault | None = None
     """The reason; None if it is not held."""
     by_guard: bool = False
-    """Whether the guard holds it, or held it when this was last reported."""
+    """True if the guard is the reason, or was the reason at the last `start`."""
     failures: int = 0
-    """How often in a row it could not be published."""
+    """Failed attempts in a row."""
     took_s: float = 0.0
-    """How long the last failure took."""
+    """Duration of the last failed attempt, in seconds."""
     retry_at: float = 0.0
-    """When it is tried again, by `time.monotonic`, if nothing happens before."""
+    """Time of the next attempt, by `time.monotonic`, if no event starts it earlier."""
 
     def start(self, fault: Fault, *, by_guard: bool = False, took_s: float = 0.0) -> None:
-        """Hold the registry: its last good file stays. The same reason is logged once.
+        """Hold the registry: its last good file stays. A reason is logged only when it changes.
 
-        Each time that it fails, it is left alone for twice as long. `took_s` is how long the attempt took.
+        `took_s` is the duration of the attempt in seconds. A repeat counts as one more failure, and doubles
+        the pause.
         """
         self.failures += 1
         self.took_s = took_s
@@ -61,7 +62,7 @@ class Hold:
         self.fault, self.by_guard = fault, by_guard
 
     def end(self) -> None:
-        """Release the registry, and log that if it was held."""
+        """Release the registry. This is logged if it was held."""
         if self.fault:
             log.info("released", registry=self.name, was=self.fault.reason)
         self.forget()
@@ -69,14 +70,14 @@ class Hold:
         self.retry_now()
 
     def forget(self) -> None:
-        """Release it without a word: its file is another process's for now, and that was logged."""
+        """Release the registry without a log line: its file keeps an external change, and that was logged."""
         self.fault, self.by_guard = None, False
 
     def retry_now(self) -> None:
-        """Try again in the next cycle: what it is held for may be over."""
+        """Make the next attempt due now, because the reason for the hold may be gone."""
         self.retry_at = 0.0
 
     @property
-    def resting(self) -> bool:
-        """Whether it is held, and left alone for now."""
+    def backing_off(self) -> bool:
+        """True if it is held and its next attempt is not due yet."""
         return self.fault is not None and time.monotonic() < self.retry_at

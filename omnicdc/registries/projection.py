@@ -1,6 +1,6 @@
-"""One registry as it should be: its entries, which projects belong in which, and what is held back. No I/O.
+"""The content that one registry should have: entries, which projects each one shows, and quarantine. No I/O.
 
-Its neighbours: `document` keeps the bytes in order, `files` puts them on disk.
+`document` keeps the bytes in order. `files` writes them to disk.
 """
 
 from __future__ import annotations
@@ -22,33 +22,36 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Projection:
-    """What one scanner's registry should hold, kept up to date change by change.
+    """What one scanner's registry should hold. Each change updates it.
 
-    Rows of CMP are not kept, but for grouped scanners, where one project's entry depends on others.
+    It keeps rows of CMP only for grouped scanners, because there an entry depends on several projects.
+    A *key* here is what `Scanner.key` returns for a project's row. If the scanner is grouped, it is also the
+    entry key.
     """
 
     def __init__(self, scanner: Scanner, inputs: Inputs) -> None:
         self.scanner = scanner
         self.hold = Hold(scanner.registry)
         self.dirty = True
-        """Whether its file may differ from it."""
+        """True if the file may differ from this projection."""
         self.scan_due = True
-        """Whether only a full scan can tell what it should hold."""
+        """True if a full scan is needed."""
         self.as_of = ""
-        """The snapshot that its file shows; empty if none."""
+        """The snapshot that the file shows; empty if it shows none."""
         self.document = Document()
         self.quarantined: dict[str, str] = {}
         """Entry key to the reason why it has no entry."""
         self.unreadable: dict[str, str] = {}
         """Project to the reason why PostgreSQL cannot give its row; its entry key is not known."""
-        self._held: dict[str, str] | None = None
-        """What `held_projects` returns; None when that may have changed."""
+        self._quarantined_projects: dict[str, str] | None = None
+        """Cached result of `quarantined_projects`; None if it may have changed."""
         self._arrived: set[str] | None = None
+        """Keys that got a project since the last `take_arrived`; None after a rebuild."""
         self._inputs = inputs
         self._key_of: dict[str, str] = {}
-        """Project to its key, if it has one."""
-        self._sharing: dict[str, dict[str, Row] | Row] = {}
-        """If grouped: key to its row, or to the rows of those that share it, by project."""
+        """Project to its key, if it has one: the result of `Scanner.key`, not always the entry key."""
+        self._rows_by_key: dict[str, dict[str, Row] | Row] = {}
+        """Grouped scanners only. Key to its one row, or, if several projects share it, {project: row}."""
 
     @property
     def name(self) -> str:
@@ -56,30 +59,31 @@ class Projection:
         return self.scanner.registry
 
     def mark_published(self) -> None:
-        """Take the file as holding what it should."""
+        """Record that the file is up to date."""
         self.dirty = False
         self.hold.end()
 
     def sweep(self) -> None:
-        """Have the next cycle scan it in full."""
+        """Make the next cycle scan everything for this registry."""
         self.scan_due = True
         self.hold.retry_now()
 
     def rebuild(self, rows: Iterable[Row], unreadable: Mapping[str, str] = NOTHING) -> None:
-        """Start over from all rows of CMP. If it fails midway, only another one makes it whole.
+        """Replace the content by all rows of CMP.
 
-        `unreadable` is looked at when the rows are at their end: it may be filled while they are read.
+        If it fails midway, the projection is incomplete until another rebuild succeeds. `unreadable` is read
+        after the last row, so the caller may fill it while `rows` is consumed.
         """
-        self.document = Document()  # the old one makes room first
-        self._held = None
+        self.document = Document()  # free the old document's memory first
+        self._quarantined_projects = None
         self._arrived = None
         self._key_of.clear()
-        self._sharing.clear()
+        self._rows_by_key.clear()
         self.quarantined.clear()
-        entry_keys = self._grouped(rows) if self.scanner.grouped else self._single(rows)
+        keys_and_rows = self._grouped(rows) if self.scanner.grouped else self._single(rows)
         self.document = Document.from_entries(
             (entry_key, entry)
-            for entry_key, found in entry_keys
+            for entry_key, found in keys_and_rows
             if (entry := self._render(entry_key, found)) is not None
         )
         self.unreadable = dict(unreadable)
@@ -87,91 +91,94 @@ class Projection:
     def update(
         self, ids: Iterable[str], rows: Iterable[Row], unreadable: Mapping[str, str] = NOTHING
     ) -> bool:
-        """Take what CMP now holds of these projects; one without a row is gone. False if nothing differs."""
+        """Install the present rows of these projects. A project without a row is removed.
+
+        Returns False if no entry changed.
+        """
         fresh = {str(row[0]): row for row in rows}
         if self.unreadable or unreadable:
-            self._held = None
+            self._quarantined_projects = None
         for project in ids if self.unreadable else ():
             self.unreadable.pop(project, None)
         self.unreadable |= unreadable
         if self.scanner.grouped:
-            keys = {key for project in ids for key in self._move(project, fresh.get(project))}
-            entry_keys = [(key, self._rows(key)) for key in sorted(keys)]
+            keys = {key for project in ids for key in self._reassign(project, fresh.get(project))}
+            keys_and_rows = [(key, self._rows(key)) for key in sorted(keys)]
         else:
-            entry_keys = [(project, [fresh[project]] if project in fresh else []) for project in sorted(ids)]
-            for project, found in entry_keys:
-                self._move(project, found[0] if found else None)
-        return self._show(entry_keys)
+            keys_and_rows = [(it, [fresh[it]] if it in fresh else []) for it in sorted(ids)]
+            for project, found in keys_and_rows:
+                self._reassign(project, found[0] if found else None)
+        return self._render_and_store(keys_and_rows)
 
     def take_inputs(self, inputs: Inputs) -> tuple[bool, Collection[str]]:
-        """Take new inputs.
+        """Install new inputs.
 
-        Returns whether anything changed at once, and the projects that CMP must be asked for.
+        Returns whether an entry changed, and the projects that must be scanned.
         """
         before, self._inputs = self._inputs, inputs
         inputs_for, static_keys = self.scanner.inputs_for, self.scanner.static_keys
         keys = {*self._key_of.values(), *static_keys(before), *static_keys(inputs)}
         concerned = {key for key in keys if inputs_for(before, key) != inputs_for(inputs, key)}
         if self.scanner.grouped:
-            return self._show((key, self._rows(key)) for key in sorted(concerned)), ()
+            return self._render_and_store((key, self._rows(key)) for key in sorted(concerned)), ()
         return False, [project for project, key in self._key_of.items() if key in concerned]
 
     def frame(self, stamp: str) -> Frame:
-        """Return what stands around the entries as they are now."""
+        """Return header and footer for the present entries, with the time `stamp`."""
         return self.scanner.frame(len(self.document), self.document.counters, stamp)
 
     def take_arrived(self) -> set[str] | None:
-        """Return the keys that projects came to since the last call.
+        """Return the keys that got a project since the last call.
 
-        None after a rebuild, for it may be any.
+        None after a rebuild, when it may be any key.
         """
         arrived, self._arrived = self._arrived, set()
         return arrived
 
     def known_keys(self) -> Collection[str]:
-        """Return the keys of all projects seen; any thread may ask."""
+        """Return the keys of all projects. Any thread may call this."""
         return list(self._key_of.values())
 
-    def unit_of(self, project: str) -> str | None:
-        """Return the key of the entry that a project is in, or would be in."""
+    def entry_key_of(self, project: str) -> str | None:
+        """Return the key of a project's entry, even if there is no such entry; None if it cannot have one."""
         return self._key_of.get(project) if self.scanner.grouped else project
 
     def name_of(self, project: str) -> str | None:
-        """Return a project's name, where the registry sorts by it."""
+        """Return a project's name if the registry sorts by it; else None."""
         return None if self.scanner.grouped else self.document.name_of(project)
 
     def knows(self, project: str) -> bool:
-        """Whether CMP had the project, as far as this registry can tell; those held back are not counted."""
+        """Return True if the project has a key or an entry. A project in quarantine may have neither."""
         return project in self._key_of or project in self.document
 
-    def held_projects(self) -> dict[str, str]:
-        """Return project id to the reason for which it has no entry; the same object until that changes."""
-        if self._held is None:
+    def quarantined_projects(self) -> dict[str, str]:
+        """Return project id to the reason why it is in quarantine. The same object until that changes."""
+        if self._quarantined_projects is None:
             rows = (
                 (row, why) for entry_key, why in self.quarantined.items() for row in self._rows(entry_key)
             )
             quarantined = (
                 {str(row[0]): why for row, why in rows} if self.scanner.grouped else self.quarantined
             )
-            self._held = quarantined | self.unreadable
-        return self._held
+            self._quarantined_projects = quarantined | self.unreadable
+        return self._quarantined_projects
 
     def _single(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
         for row in rows:
-            self._place(str(row[0]), row)
+            self._assign(str(row[0]), row)
             yield str(row[0]), [row]
 
     def _grouped(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
         for row in rows:
-            self._place(str(row[0]), row)
-        for key in {*self._sharing, *self.scanner.static_keys(self._inputs)}:
+            self._assign(str(row[0]), row)
+        for key in {*self._rows_by_key, *self.scanner.static_keys(self._inputs)}:
             yield key, self._rows(key)
 
     def _rows(self, key: str) -> list[Row]:
-        found = self._sharing.get(key, {})
+        found = self._rows_by_key.get(key, {})
         return list(found.values()) if isinstance(found, dict) else [found]
 
-    def _place(self, project: str, row: Row) -> str:
+    def _assign(self, project: str, row: Row) -> str:
         if key := self.scanner.key(row):
             self._key_of[project] = key
             if self.scanner.grouped:
@@ -179,43 +186,43 @@ class Projection:
         return key
 
     def _join(self, key: str, project: str, row: Row) -> None:
-        found = self._sharing.setdefault(key, row)
+        found = self._rows_by_key.setdefault(key, row)
         if found is row:
             return
         if not isinstance(found, dict):
-            found = self._sharing[key] = {str(found[0]): found}
+            found = self._rows_by_key[key] = {str(found[0]): found}
         found[project] = row
 
     def _leave(self, key: str, project: str) -> None:
-        found = self._sharing[key]
+        found = self._rows_by_key[key]
         if isinstance(found, dict):
             del found[project]
         if not isinstance(found, dict) or not found:
-            del self._sharing[key]
+            del self._rows_by_key[key]
 
-    def _move(self, project: str, row: Row | None) -> set[str]:
-        """Put a project where its row belongs now; returns the keys it left and came to."""
+    def _reassign(self, project: str, row: Row | None) -> set[str]:
+        """Assign a project to the key of its present row; return its old and its new key."""
         left = self._key_of.pop(project, "")
         if left and self.scanner.grouped:
             self._leave(left, project)
-        came = self._place(project, row) if row is not None else ""
+        came = self._assign(project, row) if row is not None else ""
         if came and came != left and self._arrived is not None:
             self._arrived.add(came)
         return {key for key in (left, came) if key}
 
-    def _show(self, entry_keys: Iterable[tuple[str, Sequence[Row]]]) -> bool:
+    def _render_and_store(self, keys_and_rows: Iterable[tuple[str, Sequence[Row]]]) -> bool:
         entries: dict[str, Entry | None] = {}
-        for entry_key, rows in entry_keys:
+        for entry_key, rows in keys_and_rows:
             before = self.quarantined.pop(entry_key, None)
             entries[entry_key] = self._render(entry_key, rows) if rows or self.scanner.grouped else None
             now = self.quarantined.get(entry_key)
             if before != now or (now and self.scanner.grouped):
-                self._held = None
+                self._quarantined_projects = None
         return self.document.update(entries)
 
     def _render(self, entry_key: str, rows: Sequence[Row]) -> Entry | None:
         try:
             return self.scanner.render(entry_key, rows, self._inputs)
-        except Exception as exc:  # noqa: BLE001 - whatever one row does to its scanner, only it is held back
+        except Exception as exc:  # noqa: BLE001 - any error of a row puts only its entry in quarantine
             self.quarantined[entry_key] = f"{type(exc).__name__}: {exc}"
             return None

@@ -1,7 +1,7 @@
-"""Reads the rows that a scanner asks CMP for. If PostgreSQL cannot return one row, the others are read.
+"""Reads the rows of a scanner's SELECT. If PostgreSQL cannot return one row, the other rows are read.
 
-Such a row holds json that the server cannot decode, bytes that are no text, or lies on a lost page. `scan`
-says what is read when.
+Such a row contains json that the server cannot decode, or bytes that are not text, or its page is damaged.
+`scan` decides what is read, and when.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 ROWS = 2000
-"""How many a full scan fetches at once."""
+"""Rows that a full scan fetches at once."""
 
 MOST_UNREADABLE = 100
 """Finding one unreadable row takes about twelve statements. If there are more, another fault is the cause."""
@@ -38,14 +38,15 @@ NOT_AS_EXPECTED = (
     psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError,
     psycopg.InternalError, pg.ProgramLimitExceeded, pg.StatementTooComplex,
 )  # fmt: skip
-"""What PostgreSQL answers if CMP's table is not what a scanner reads, or holds a row that cannot be read."""
+"""Errors of PostgreSQL if CMP's table is not as the scanner expects it, or has a row that cannot be read."""
 
-_OF_THE_TABLE = {"42", "0A", "3F", "57"}
+_TABLE_FAULTS = {"42", "0A", "3F", "57"}
 """Classes of SQLSTATE that mean a fault of the whole table, not of one row: a column, table, function or
 right is missing, or it took too long."""
 
 STATEMENT_TIMEOUT = "45s"
-"""For one statement. Longer than the lock time-out; three of them are shorter than the watchdog's limit."""
+"""Limit for one statement. It is longer than the lock time-out, and three of it are shorter than the
+watchdog's limit."""
 
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
 _TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -57,8 +58,12 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
     Raises RegistryError if CMP's table is not what the scanner expects.
     """
     query = statement(scanner, table, targeted=ids is not ALL)
-    # A savepoint inside a reading: a scanner that fails must not end the snapshot of the others.
-    with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+    # Inside a reading, the transaction is a savepoint: if this scanner fails, the others keep their snapshot.
+    with (
+        select_errors(conn, scanner, table),
+        conn.transaction(),
+        conn.cursor(row_factory=tuple_row) as cursor,
+    ):
         limit(conn)
         return cursor.execute(query, None if ids is ALL else [list(ids)]).fetchall()
 
@@ -66,23 +71,23 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
 def readable(
     conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None
 ) -> tuple[list[Row], dict[str, str]]:
-    """Do as `select`, and return the reason for each project whose row PostgreSQL cannot give.
+    """As `select`, but also return {project: reason} for the rows that PostgreSQL cannot return.
 
-    The other rows are returned. Raises RegistryError as `select`, and if there are too many of them.
+    Raises RegistryError as `select` does, and if there are too many such rows.
     """
     try:
         return select(conn, scanner, table, ids), {}
     except RegistryError as exc:
-        if not of_a_row(exc):
+        if not may_be_one_row(exc):
             raise
     unreadable: dict[str, str] = {}
     return list(search(conn, scanner, table, ids, unreadable)), unreadable
 
 
-def of_a_row(exc: RegistryError) -> bool:
-    """Whether a single row may be to blame."""
+def may_be_one_row(exc: RegistryError) -> bool:
+    """Return True if the cause may be a single row."""
     cause = exc.__cause__
-    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "42")[:2] not in _OF_THE_TABLE
+    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "42")[:2] not in _TABLE_FAULTS
 
 
 def search(
@@ -94,9 +99,10 @@ def search(
     *,
     stop: Stop | None = None,
 ) -> Iterator[Row]:
-    """Return the rows that can be read, and note the others in `unreadable`, which is complete at the end.
+    """Yield the rows that can be read. Add the others to `unreadable`, which is complete after the last row.
 
-    They are found by halves. Raises RegistryError, or Interrupted if a stop is asked for.
+    This divides the projects in halves until one row is left. Raises RegistryError, or Interrupted if a stop
+    is requested.
     """
     left = [sorted(_ids(conn, scanner, table) if ids is ALL else ids)]
     while left:
@@ -108,7 +114,7 @@ def search(
                 yield from select(conn, scanner, table, some)
                 continue
         except RegistryError as exc:
-            if not of_a_row(exc):
+            if not may_be_one_row(exc):
                 raise
             if len(some) == 1:
                 unreadable[some[0]] = f"{type(exc.__cause__).__name__}: {_first_line(exc.__cause__)}"
@@ -120,8 +126,8 @@ def search(
 
 
 @contextmanager
-def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
-    """Turn what PostgreSQL answers to a scanner's SELECT into RegistryError."""
+def select_errors(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
+    """Turn the errors of PostgreSQL in a scanner's SELECT into RegistryError."""
     try:
         yield
     except NOT_AS_EXPECTED as exc:
@@ -134,15 +140,15 @@ def explained(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
 
 
 def limit(conn: Connection, timeout: str = STATEMENT_TIMEOUT, *, local: bool = True) -> None:
-    """Limit the duration of each statement, for this transaction or for the session.
+    """Limit the duration of each statement, in this transaction (`local`) or in the database session.
 
-    A limit that the role, the database or the DSN sets is kept.
+    A limit that is set by the role, the database or the DSN is kept.
     """
     db.execute(conn, "limit_statements", {"limit": timeout, "local": local})
 
 
 def too_slow(exc: pg.QueryCanceled) -> RegistryError:
-    """Explain a statement that was cut off."""
+    """Return the error for a statement that reached the time limit."""
     return RegistryError(
         f"CMP cannot be read in time: {_first_line(exc)}",
         hint=f"look at the server; the limit is {STATEMENT_TIMEOUT}, unless `alter role {role_of(exc)} set "
@@ -159,9 +165,9 @@ def _permission(conn: Connection, table: str) -> str:
 
 @cache
 def statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed:
-    """Return a scanner's SELECT; the targeted form is the same, wrapped.
+    """Return a scanner's SELECT. The targeted form wraps it in a condition on the projects' ids.
 
-    PostgreSQL pushes the condition down.
+    PostgreSQL moves the condition into the inner SELECT.
     """
     query = pgsql.SQL(scanner.query).format(table=qualified(table))
     return (
@@ -169,8 +175,8 @@ def statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed
     )
 
 
-def located(conn: Connection, table: str) -> str:
-    """Return a table's full name, found by the search_path of whoever connects; as given if there is none."""
+def full_name_of(conn: Connection, table: str) -> str:
+    """Return a table's full name, found by the connection's search_path; `table` itself if none is found."""
     with db.translated("looking for CMP's table"):
         found: str | None = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})[
             "target"
@@ -179,7 +185,7 @@ def located(conn: Connection, table: str) -> str:
 
 
 def qualified(table: str) -> pgsql.Identifier:
-    """Return NAME or SCHEMA.NAME, with or without quotes, as an identifier; raises ConfigError."""
+    """Turn NAME or SCHEMA.NAME, with or without quotes, into an identifier. Else raise ConfigError."""
     found = _TABLE.fullmatch(table)
     if not found:
         raise ConfigError(f"not a table's name: {table}", hint="--table NAME or --table SCHEMA.NAME")
@@ -189,12 +195,16 @@ def qualified(table: str) -> pgsql.Identifier:
 
 
 def _unquoted(quoted: str | None, plain: str | None) -> str | None:
-    """PostgreSQL folds what is not quoted to lower case."""
+    """Return the name that PostgreSQL uses: names without quotes become lower case."""
     return quoted.replace('""', '"') if quoted else plain and plain.lower()
 
 
 def _ids(conn: Connection, scanner: Scanner, table: str) -> list[str]:
-    with explained(conn, scanner, table), conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+    with (
+        select_errors(conn, scanner, table),
+        conn.transaction(),
+        conn.cursor(row_factory=tuple_row) as cursor,
+    ):
         limit(conn)
         query = pgsql.SQL("select id from {table}").format(table=qualified(table))
         return [project for (project,) in cursor.execute(query)]

@@ -1,4 +1,4 @@
-"""Runs the scanners' SELECTs in the snapshot of a reading, and has the registries render what they give."""
+"""Runs the scanners' SELECTs in the snapshot of a reading, and gives the rows to the projections."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from psycopg.rows import tuple_row
 from omnicdc import db
 from omnicdc.errors import DatabaseUnavailable, Interrupted, RegistryError
 from omnicdc.model import ALL, Fault
-from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.rows import (
     NOT_AS_EXPECTED,
     ROWS,
-    explained,
     limit,
-    of_a_row,
+    may_be_one_row,
     readable,
     search,
+    select_errors,
     statement,
     too_slow,
 )
@@ -38,38 +38,38 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 BULK = 1000
-"""From here on a batch that names a third of a registry is a full scan, which costs a third as much an entry:
-2,500 of 10,000 projects renamed took 107 ms by themselves, all 10,000 took 137."""
+"""A batch of more projects than this, and than a third of the registry, becomes a full scan, which needs a
+third of the time for each entry: 2,500 of 10,000 projects took 107 ms by name, all 10,000 took 137 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scanning:
-    """What every scan needs besides the connection, which is in the snapshot to be scanned."""
+    """The arguments of a scan, besides the connection, which has the snapshot."""
 
     projections: Mapping[str, Projection]
-    """By scanner, in the order of publication."""
+    """Scanner to projection, in the order of publication."""
     table: str
-    """CMP's, with its schema."""
+    """CMP's table, with its schema."""
     stop: Stop
     timings: Timings
     observe: Callable[[str], None]
-    """Told `scanned NAME` after each."""
+    """Called with `scanned NAME` after each registry."""
     remedy: str = ""
-    """What fixes the capture, if it is broken: then a scan that fails does so for the same reason."""
+    """The command that fixes a fault of the capture, which is then also the cause of a scan's failure."""
 
 
 def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
-    """Bring the registries up to the connection's snapshot.
+    """Update the projections to the connection's snapshot. Return the scanners that succeeded.
 
-    One that cannot be scanned is held, the others go on.
-
-    Returns the names of the scanners that succeeded. Raises DatabaseUnavailable if the table is younger than
-    the snapshot.
+    A registry that cannot be scanned is held; the others are scanned. Raises DatabaseUnavailable if the table
+    was created or rewritten after the snapshot.
     """
     projections = {name: it for name, it in scanning.projections.items() if name in work}
-    wanted = {name: _wanted(projection, work[name]) for name, projection in projections.items()}
-    together = _together(conn, scanning, wanted)
-    scanned = frozenset(name for name in wanted if _scanned(conn, scanning, name, wanted[name], together))
+    wanted = {name: _ids_to_scan(projection, work[name]) for name, projection in projections.items()}
+    targeted = _run_targeted(conn, scanning, wanted)
+    scanned = frozenset(
+        name for name in wanted if _scan_or_hold(conn, scanning, name, wanted[name], targeted)
+    )
     if ALL in wanted.values():
         with scanning.timings("scan"):
             _check_not_rewritten(db.start(conn, "table_rewritten"))
@@ -77,25 +77,26 @@ def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
 
 
 @dataclass(slots=True)
-class _Together:
-    """What the targeted SELECTs gave in one round trip, by scanner."""
+class _TargetedRows:
+    """The result of the targeted SELECTs, which are sent in one round trip."""
 
     rows: dict[str, list[Row]]
+    """Scanner to rows."""
     error: RegistryError | None = None
-    """They took too long: by themselves they would take as long again."""
+    """Set if the SELECTs took too long. They are not run one by one: that would take as long again."""
     took_s: float = 0.0
 
 
-def _scanned(conn: Connection, scanning: Scanning, name: str, ids: Ids, together: _Together) -> bool:
-    """Scan one registry, or hold it; returns whether it was scanned."""
+def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, targeted: _TargetedRows) -> bool:
+    """Scan one registry. If that fails, hold it and return False."""
     projection, began = scanning.projections[name], time.monotonic()
     try:
         if ids is ALL:
             _rebuild(conn, projection, scanning)
         else:
-            _update(conn, projection, ids, scanning, together)
+            _update(conn, projection, ids, scanning, targeted)
     except RegistryError as exc:
-        took_s = together.took_s if exc is together.error else time.monotonic() - began
+        took_s = targeted.took_s if exc is targeted.error else time.monotonic() - began
         projection.hold.start(Fault(exc.message, scanning.remedy or exc.hint), took_s=took_s)
         projection.scan_due = True
         return False
@@ -105,14 +106,14 @@ def _scanned(conn: Connection, scanning: Scanning, name: str, ids: Ids, together
 
 
 def _update(
-    conn: Connection, projection: Projection, ids: frozenset[str], scanning: Scanning, together: _Together
+    conn: Connection, projection: Projection, ids: frozenset[str], scanning: Scanning, targeted: _TargetedRows
 ) -> None:
-    """Take what CMP holds of some projects, row by row where the SELECT for all registries at once failed."""
-    if together.error:
-        raise together.error
+    """Update some projects. If the common round trip failed, this registry's SELECT runs alone."""
+    if targeted.error:
+        raise targeted.error
     name = projection.scanner.name
-    if name in together.rows:
-        found: tuple[list[Row], dict[str, str]] = together.rows.pop(name), {}
+    if name in targeted.rows:
+        found: tuple[list[Row], dict[str, str]] = targeted.rows.pop(name), {}
     else:
         with scanning.timings("scan"):
             found = readable(conn, projection.scanner, scanning.table, ids)
@@ -120,50 +121,50 @@ def _update(
         projection.dirty |= projection.update(ids, *found)
 
 
-def _wanted(projection: Projection, ids: Ids) -> Ids:
-    """Return which projects to look at, for those that a change named."""
-    # What failed before may have missed more than this change: then these ids are not enough.
+def _ids_to_scan(projection: Projection, ids: Ids) -> Ids:
+    """Return the projects to scan if the changes name `ids`; ALL if a full scan is due or quicker."""
+    # A scan that failed before may have missed more projects than these.
     if ids is ALL or projection.scan_due:
         return ALL
-    return ids if len(ids) <= _most(projection) else ALL
+    return ids if len(ids) <= _max_by_name(projection) else ALL
 
 
 def most_by_name(projections: Iterable[Projection]) -> int:
-    """Return how many projects a change may concern to be looked at by name; beyond, everything is."""
-    return max(map(_most, projections))
+    """Return the largest number of projects that is scanned by name. More projects cause a full scan."""
+    return max(map(_max_by_name, projections))
 
 
-def _most(projection: Projection) -> int:
+def _max_by_name(projection: Projection) -> int:
     return max(BULK, len(projection.document) // 3)
 
 
-def _together(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -> _Together:
-    """Run the targeted SELECTs in one round trip; no rows if one of them fails: then each is tried by itself.
+def _run_targeted(conn: Connection, scanning: Scanning, wanted: Mapping[str, Ids]) -> _TargetedRows:
+    """Run the targeted SELECTs in one round trip. If one fails, return no rows: then each is run alone.
 
-    Of a table that was made or written anew after the snapshot nothing is seen: so that is asked afterwards,
-    as in `scan`.
+    A table that was created or rewritten after the snapshot looks empty, so this is checked afterwards, as in
+    `scan`.
     """
     by_name = {name: ids for name, ids in wanted.items() if ids is not ALL}
     if not by_name:
-        return _Together({})
+        return _TargetedRows({})
     began = time.monotonic()
     with scanning.timings("scan"):
         try:
-            cursors = _sent(conn, scanning, by_name)
+            cursors = _send_targeted(conn, scanning, by_name)
         except NOT_AS_EXPECTED:
             conn.execute("rollback to scan")
-            return _Together({})
+            return _TargetedRows({})
         except QueryCanceled as exc:
             conn.execute("rollback to scan")
-            return _Together({}, too_slow(exc), time.monotonic() - began)
-        # By itself: the driver ends a pipeline with a Flush, and a server that gets one while it is idle in a
-        # transaction no longer counts for how long. What hangs after this is ended after
-        # idle_in_transaction_session_timeout.
+            return _TargetedRows({}, too_slow(exc), time.monotonic() - began)
+        # This statement is outside the pipeline. The driver ends a pipeline with a Flush; after a Flush the
+        # server no longer measures its idle time in the transaction. This statement makes
+        # idle_in_transaction_session_timeout work again.
         _check_not_rewritten(db.start(conn, "table_rewritten"))
-        return _Together({name: cursor.fetchall() for name, cursor in cursors.items()})
+        return _TargetedRows({name: cursor.fetchall() for name, cursor in cursors.items()})
 
 
-def _sent(
+def _send_targeted(
     conn: Connection, scanning: Scanning, by_name: Mapping[str, frozenset[str]]
 ) -> dict[str, Cursor[Row]]:
     cursors = {}
@@ -177,9 +178,9 @@ def _sent(
 
 
 def _check_not_rewritten(rewritten: db.Cursor) -> None:
-    """Raise DatabaseUnavailable if what was read is not to be believed.
+    """Raise DatabaseUnavailable if the table was rewritten after the snapshot.
 
-    To an older snapshot the table looks empty.
+    The table then looks empty in that snapshot.
     """
     if db.single(rewritten)["rewritten"]:
         raise DatabaseUnavailable(
@@ -189,38 +190,38 @@ def _check_not_rewritten(rewritten: db.Cursor) -> None:
 
 
 def _rebuild(conn: Connection, projection: Projection, scanning: Scanning) -> None:
-    """Have a registry start over from all of CMP, row by row, rendered as they come.
+    """Replace a projection's content by all rows of CMP. Each row is rendered when it is fetched.
 
-    Raises RegistryError, or Interrupted if a stop is asked for.
+    Raises RegistryError, or Interrupted if a stop is requested.
     """
     try:
-        _rebuild_at_once(conn, projection, scanning)
+        _rebuild_in_one_select(conn, projection, scanning)
     except RegistryError as exc:
-        if not of_a_row(exc):
+        if not may_be_one_row(exc):
             raise
         unreadable: dict[str, str] = {}
         found = search(conn, projection.scanner, scanning.table, ALL, unreadable, stop=scanning.stop)
-        with scanning.timings("render"), uncollected():
+        with scanning.timings("render"), without_garbage_collection():
             projection.rebuild(found, unreadable)
     projection.dirty = True
 
 
-def _rebuild_at_once(conn: Connection, projection: Projection, scanning: Scanning) -> None:
+def _rebuild_in_one_select(conn: Connection, projection: Projection, scanning: Scanning) -> None:
     query = statement(projection.scanner, scanning.table, targeted=False)
     with (
         scanning.timings("render"),
-        explained(conn, projection.scanner, scanning.table),
-        uncollected(),
+        select_errors(conn, projection.scanner, scanning.table),
+        without_garbage_collection(),
         conn.transaction(),
-        # A cursor on the server: what is not rendered yet need not be held here as well.
+        # A cursor on the server, so that rows that are not rendered yet use no memory here.
         conn.cursor("omnicdc_scan", row_factory=tuple_row) as cursor,
     ):
         limit(conn)
         cursor.execute(query)
-        projection.rebuild(_fetched(cursor, scanning.stop, scanning.timings))
+        projection.rebuild(_fetch_rows(cursor, scanning.stop, scanning.timings))
 
 
-def _fetched(cursor: ServerCursor[Row], stop: Stop, timings: Timings) -> Iterator[Row]:
+def _fetch_rows(cursor: ServerCursor[Row], stop: Stop, timings: Timings) -> Iterator[Row]:
     while True:
         if stop.requested:
             raise Interrupted("stopped in the middle of a full scan")

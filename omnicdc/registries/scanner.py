@@ -1,4 +1,4 @@
-"""What a scanner is: a SELECT over CMP, and pure functions from its rows to the bytes of a registry."""
+"""The base class of scanners. A scanner is a SELECT over CMP, and pure functions that render its rows."""
 
 from __future__ import annotations
 
@@ -13,49 +13,50 @@ if TYPE_CHECKING:
     from omnicdc.model import Entry, Frame, Inputs
 
 Row = tuple[str | None, ...]
-"""A row of the scanner's SELECT, in its order; the first column is the project's id."""
+"""A row of the scanner's SELECT. The first column is the project's id."""
 
 
 class Scanner(ABC):
-    """One registry: what it reads, and how it looks.
+    """Defines one registry: which columns it reads, and how it renders them.
 
-    An *entry key* identifies one entry: a project's id, or whatever `key` groups projects by. Every
-    method is pure; `render` may raise for a row that it cannot show, which holds back that entry alone.
+    An *entry key* identifies one entry: a project's id, or the result of `key` if the scanner is grouped.
+    Every method is pure. `render` may raise an error for a row that it cannot show. This puts only that
+    entry in quarantine.
     """
 
     name: ClassVar[str]
     path: ClassVar[str]
-    """Of the registry's file, below the infrastructure root."""
+    """Path of the registry file, below the infrastructure root."""
     rank: ClassVar[int]
-    """Registries are published in this order."""
+    """Registries are published in the order of their ranks."""
     layout: ClassVar[Layout]
-    """How its entries are found in the file, and read back."""
+    """Finds the entries in the file and reads them."""
     query: ClassVar[LiteralString]
-    """One SELECT over `{table}`, the project's `id` first. What it reads is what is captured."""
+    """One SELECT over `{table}`; its first column is the project's `id`. The watch list comes from it."""
     grouped: ClassVar[bool] = False
-    """Whether the projects that share a key share one entry."""
+    """True if projects with the same key share one entry."""
 
     @property
     def registry(self) -> str:
-        """The registry's name in logs and answers: its file's."""
+        """The registry's name in logs and answers: its file name."""
         return self.path.rsplit("/", 1)[-1]
 
     @abstractmethod
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
-        """Return the entry of a key; None if it has none. `rows` has one row unless grouped."""
+        """Return the entry of a key; None if it has none. `rows` is one row, or more if grouped."""
 
     @abstractmethod
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:
-        """Return what stands around the entries; `counters` is the sum of theirs."""
+        """Return header and footer. `counters` are the sums of the entries' counters."""
 
     def key(self, row: Row) -> str:  # noqa: ARG002 - the default for a registry that needs no inputs
-        """Return what the inputs know this project by, its URL key; empty if nothing."""
+        """Return the project's URL key, by which the inputs know it; empty if it has none."""
         return ""
 
     def inputs_for(self, inputs: Inputs, key: str) -> Hashable:  # noqa: ARG002 - as above
-        """Return all that `render` takes from the inputs for a key: where it differs, render again."""
+        """Return the inputs that `render` uses for a key. If they differ, the entry is rendered again."""
         return None
 
     def static_keys(self, inputs: Inputs) -> Iterable[str]:  # noqa: ARG002 - as above
-        """Return the entry keys that have an entry even if no project asks for one."""
+        """Return the entry keys that have an entry even without a project."""
         return ()

@@ -1,7 +1,7 @@
-"""Has it arrived? Compares CMP with the files and trusts nothing else; needs no daemon.
+"""Verifies the registry files: compares them with CMP. It trusts no other data, and needs no daemon.
 
-`project` asks for one project or some, `audit` for all; `expectation` is what CMP asks for, `contents` what a
-file holds, `difference` what is between them, `report` the answer.
+`project` verifies one project, `batch` several, `audit` all. `expectation` is what CMP requires, `contents`
+is what a file contains, `difference` compares both, and `report` is the answer.
 """
 
 from omnicdc.verify.audit import verify_all

@@ -1,6 +1,6 @@
-"""Does every registry hold all that it should, and nothing else? `verify` asks for one project.
+"""Verifies that each registry has exactly the entries that it should have. `project` verifies one project.
 
-Everything is rendered from CMP as the daemon does it; only where bytes differ is a file taken apart.
+Each registry is rendered from CMP, as the daemon does it. A file is parsed only if its bytes differ.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from omnicdc import db
 from omnicdc.errors import RegistryError
 from omnicdc.files.contents import content
 from omnicdc.filesystem.atomic import no_observer
-from omnicdc.formats.item import is_seen
+from omnicdc.formats.item import is_certain
 from omnicdc.model import ALL
-from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
-from omnicdc.registries.rows import located, readable
+from omnicdc.registries.rows import full_name_of, readable
 from omnicdc.registries.scanners import Scanner, scanners
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
@@ -39,10 +39,11 @@ def verify_all(
     inputs_known: bool,
     progress: Callable[[str], None] = no_observer,
 ) -> AllReport:
-    """Compare every registry with CMP, in one snapshot. Writes nothing, and a repeat asks again.
+    """Compare every registry with CMP, in one snapshot. This writes nothing; a repeat compares again.
 
-    As a daemon may publish in between, what differs is looked at once more, and told only if it
-    differs both times. Raises DatabaseUnavailable; `progress` is told what is being done.
+    The daemon may publish during the comparison. So registries that differ are compared a second time, and
+    only entries that differ both times are reported. `progress` is called with the name of each scanner.
+    Raises DatabaseUnavailable. An error of one registry is in its report.
     """
     compared = compare_all(conn, config, inputs, inputs_known, progress)
     return AllReport(tuple(it.report for it in compared.values()), inputs_known)
@@ -50,12 +51,12 @@ def verify_all(
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One registry as it should be, and what was found of it."""
+    """One registry as it should be, and the result of its comparison."""
 
     registry: Projection
     report: RegistryReport
     present: bool
-    """Whether there is a file."""
+    """True if the file exists."""
 
 
 def compare_all(
@@ -65,19 +66,19 @@ def compare_all(
     inputs_known: bool,
     progress: Callable[[str], None] = no_observer,
 ) -> dict[str, Compared]:
-    """Do the work of `verify_all`, and keep what each registry should hold, by scanner."""
-    config = replace(config, table=located(conn, config.table))
-    found = _look(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
+    """As `verify_all`, but return scanner to result, which includes the registry as it should be."""
+    config = replace(config, table=full_name_of(conn, config.table))
+    found = _compare_registries(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
     differing = [name for name, it in found.items() if not it.report.good]
     if differing:
-        again = _look(conn, config, inputs, inputs_known, names=differing, progress=progress)
+        again = _compare_registries(conn, config, inputs, inputs_known, names=differing, progress=progress)
         found |= {
-            name: replace(it, report=_lasting(found[name].report, it.report)) for name, it in again.items()
+            name: replace(it, report=_in_both(found[name].report, it.report)) for name, it in again.items()
         }
     return found
 
 
-def _look(
+def _compare_registries(
     conn: Connection,
     config: Config,
     inputs: Inputs,
@@ -87,14 +88,14 @@ def _look(
     progress: Callable[[str], None],
 ) -> dict[str, Compared]:
     found = {}
-    with db.one_snapshot(conn), uncollected():
+    with db.one_snapshot(conn), without_garbage_collection():
         for name in names:
             progress(name)
-            found[name] = _compared(conn, config, scanners()[name], inputs, inputs_known)
+            found[name] = _compare(conn, config, scanners()[name], inputs, inputs_known)
     return found
 
 
-def _compared(
+def _compare(
     conn: Connection, config: Config, scanner: Scanner, inputs: Inputs, inputs_known: bool
 ) -> Compared:
     registry, path = Projection(scanner, inputs), config.require_root() / scanner.path
@@ -105,28 +106,28 @@ def _compared(
         found = differences(registry, data)
     except RegistryError as exc:
         return Compared(registry, replace(blank, detail=exc.message, hint=exc.hint), present=True)
-    found = found if inputs_known else _of_cmp_alone(found, scanner.layout)
+    found = found if inputs_known else _without_inputs(found, scanner.layout)
     held = registry.quarantined | registry.unreadable
-    judged = _judged(replace(blank, difference=found, held=held), found)
+    judged = _with_status(replace(blank, difference=found, held=held), found)
     return Compared(registry, judged, present=data is not None)
 
 
-def _judged(report: RegistryReport, found: RegistryDifference) -> RegistryReport:
+def _with_status(report: RegistryReport, found: RegistryDifference) -> RegistryReport:
     if found.fault:
         return replace(report, status="unreadable", detail=found.fault.reason, hint=found.fault.hint)
     if found.entries or found.header:
         kinds = {"missing": found.added, "stale": found.changed, "unexpected": found.removed}
-        told = [f"{len(entries)} {kind}" for kind, entries in kinds.items() if entries]
-        told += [f"header: {', '.join(found.header)}"] if found.header else []
-        return replace(report, status="differs", detail="; ".join(told), hint=WAIT)
+        reasons = [f"{len(entries)} {kind}" for kind, entries in kinds.items() if entries]
+        reasons += [f"header: {', '.join(found.header)}"] if found.header else []
+        return replace(report, status="differs", detail="; ".join(reasons), hint=WAIT)
     detail = f"{len(report.held)} held back" if report.held else ""
     if not detail and found.rewritten:
         detail = "right, but in another order or layout than omnicdc's"
     return replace(report, status="current", detail=detail, hint=FIX_ROW if report.held else "")
 
 
-def _lasting(first: RegistryReport, second: RegistryReport) -> RegistryReport:
-    """Keep of the second look what the first one saw as well."""
+def _in_both(first: RegistryReport, second: RegistryReport) -> RegistryReport:
+    """Return the second report, reduced to the differences that the first report has too."""
     before, now = first.difference, second.difference
     if before is None or now is None or before.fault or now.fault:
         return second
@@ -136,21 +137,21 @@ def _lasting(first: RegistryReport, second: RegistryReport) -> RegistryReport:
     rewritten = bool(entries or header) or (
         before.rewritten and not (now.entries or now.header) and now.rewritten
     )
-    lasting = replace(now, entries=entries, header=header, rewritten=rewritten)
-    return _judged(replace(second, difference=lasting), lasting)
+    in_both = replace(now, entries=entries, header=header, rewritten=rewritten)
+    return _with_status(replace(second, difference=in_both), in_both)
 
 
-def _of_cmp_alone(found: RegistryDifference, layout: Layout) -> RegistryDifference:
-    """Leave out what differs only because the inputs are not known here."""
+def _without_inputs(found: RegistryDifference, layout: Layout) -> RegistryDifference:
+    """Remove the differences that may exist only because the inputs are not known here."""
     if not layout.of_inputs("visibility"):
         return found
-    entries = tuple(entry for entry in found.entries if _counts(entry, layout))
+    entries = tuple(entry for entry in found.entries if _is_certain(entry, layout))
     return replace(found, entries=entries, header={}, rewritten=bool(entries or found.fault))
 
 
-def _counts(entry: EntryDifference, layout: Layout) -> bool:
+def _is_certain(entry: EntryDifference, layout: Layout) -> bool:
     if entry.expected and entry.found:
         return not all(
-            layout.of_inputs(name) and not is_seen(name, pair[0]) for name, pair in entry.fields.items()
+            layout.of_inputs(name) and not is_certain(name, pair[0]) for name, pair in entry.fields.items()
         )
     return entry.found is None or bool(entry.found.item.projects)

@@ -1,7 +1,6 @@
-"""Have these projects arrived, in every registry? For a few, each is asked for by itself, as `project` does.
+"""Verifies several projects in every registry. A few projects are verified one by one, by `project`.
 
-For many, CMP is read once and each file is taken apart once, as `audit` does for all; the answers are the
-same.
+For many projects, CMP is read once and each file is parsed once, as in `audit`. The answers are the same.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc.verify.audit import compare_all
-from omnicdc.verify.project import held_back, verify_project, where_none_should_be, where_one_should_be
+from omnicdc.verify.project import check_absent, check_present, quarantine_fault, verify_project
 from omnicdc.verify.report import WAIT, Check, Report
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from omnicdc.verify.audit import Compared
 
 FEW = 20
-"""Projects that are asked for one by one: each takes a look at every file."""
+"""Up to so many projects are verified one by one. Each of them searches every file."""
 
 
 def verify_projects(
@@ -35,9 +34,9 @@ def verify_projects(
     *,
     few: int = FEW,
 ) -> list[Report]:
-    """Compare the files with CMP for some projects, in their order. Writes nothing, and a repeat asks again.
+    """Compare the files with CMP for some projects, in their order. Writes nothing. A repeat compares again.
 
-    Raises ConfigError for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its
+    Raises ConfigError if an id is not a UUID, and DatabaseUnavailable. An error of one registry is in its
     check.
     """
     if len(ids) <= few:
@@ -62,13 +61,13 @@ def _report(project: str, registries: Sequence[_Indexed]) -> Report:
 
 
 class _Indexed:
-    """One registry that was compared, and what differs in it by entry key and by project."""
+    """The comparison of one registry, with indexes by entry key and by project."""
 
     def __init__(self, compared: Compared, *, inputs_known: bool) -> None:
         self.compared = compared
         self._inputs_known = inputs_known
         self._layout = compared.registry.scanner.layout
-        self._held = compared.registry.held_projects()
+        self._quarantined = compared.registry.quarantined_projects()
         self._differs: set[str] = set()
         self._found: dict[str, list[Item]] = {}
         difference = compared.report.difference
@@ -81,15 +80,15 @@ class _Indexed:
 
     @property
     def readable(self) -> bool:
-        """Whether CMP could be read for it."""
+        """True if CMP could be read for this registry."""
         return self.compared.report.difference is not None
 
     def knows(self, project: str) -> bool:
-        """Whether CMP had the project, as far as this registry can tell."""
-        return project in self._held or self.compared.registry.knows(project)
+        """Return True if this registry read a row of the project in CMP."""
+        return project in self._quarantined or self.compared.registry.knows(project)
 
     def check(self, project: str, *, in_cmp: bool) -> Check:
-        """Judge what the file holds of a project."""
+        """Check the project in this registry's file."""
         report, registry = self.compared.report, self.compared.registry
         blank = Check(registry.scanner.name, registry.scanner.registry, "unreadable")
         difference = report.difference
@@ -97,29 +96,29 @@ class _Indexed:
             return replace(blank, detail=report.detail, hint=report.hint)
         if difference.fault and self.compared.present:
             return replace(blank, detail=difference.fault.reason, hint=difference.fault.hint)
-        if project in self._held:
-            fault = held_back(self._held[project])
+        if project in self._quarantined:
+            fault = quarantine_fault(self._quarantined[project])
             return replace(blank, status="missing", detail=fault.reason, hint=fault.hint)
         return self._compare(blank, project, in_cmp=in_cmp)
 
     def _compare(self, blank: Check, project: str, *, in_cmp: bool) -> Check:
         registry = self.compared.registry
-        entry_key = registry.unit_of(project)
+        entry_key = registry.entry_key_of(project)
         entry = registry.document.get(entry_key) if entry_key else None
         if entry_key is None or entry is None:
             strays = [item for item in self._found.get(project, []) if project in item.projects]
-            return where_none_should_be(blank, self._why_none(entry_key, in_cmp=in_cmp), strays)
+            return check_absent(blank, self._why_none(entry_key, in_cmp=in_cmp), strays)
         if not self.compared.present:
             return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
         if entry_key not in self._differs and self._inputs_known and project not in self._found:
             return replace(blank, status="current")
         wanted = self._layout.item(self._layout.core(entry))
-        return where_one_should_be(
+        return check_present(
             blank, self._layout, wanted, list(self._in_file(project, wanted)), self._inputs_known
         )
 
     def _in_file(self, project: str, wanted: Item) -> Iterator[Item]:
-        """Yield what the file holds of a project: an entry that does not differ is as it should be."""
+        """Yield the entries of a project in the file. An entry without a difference is equal to `wanted`."""
         if wanted.entry_key not in self._differs:
             yield wanted
         seen = self._found.get(wanted.entry_key, []) + self._found.get(project, [])

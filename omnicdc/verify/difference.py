@@ -1,4 +1,4 @@
-"""Compares a registry's file with what CMP says, entry by entry, and formats the result as a diff. No I/O."""
+"""Compares a registry file with CMP, entry by entry, and formats the result as a diff. No I/O."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     _Compared = tuple[int, tuple["EntryDifference", ...], Differences]
 
 MAX_DIFF_LINES = 2000
-"""Lines of an entry beyond which it is not compared line by line."""
+"""An entry with more lines than this is not compared line by line."""
 
 MAX_LINE_CHARS = 300
-"""Characters of a line beyond which it is cut."""
+"""A longer line is cut."""
 
 CHECK_DAEMON = "is the daemon running? `omnicdc status`"
 
@@ -43,12 +43,12 @@ class Side:
 
     @property
     def item(self) -> Item:
-        """The entry, understood."""
+        """The parsed entry."""
         return self.parsed or self.layout.item(self.core)
 
     @property
     def data(self) -> bytes:
-        """Its bytes, or JSON in their place."""
+        """The entry's bytes; if they are not known, JSON of its fields."""
         if self.parsed is None:
             return self.layout.entry(self.core)
         return json.dumps(self.parsed.fields, indent=2, ensure_ascii=False, default=str).encode()
@@ -56,7 +56,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class EntryDifference:
-    """One entry: missing in the file (`found` is None), too much there (`expected` is None), or another."""
+    """A difference in one entry. `found` is None: it is missing. `expected` is None: it should not exist."""
 
     entry_key: str
     expected: Side | None
@@ -64,7 +64,7 @@ class EntryDifference:
 
     @property
     def fields(self) -> Differences:
-        """Field to what is expected and what was found; empty unless both are there."""
+        """The fields that differ; empty if one of the sides is missing."""
         if self.expected is None or self.found is None:
             return {}
         return compare(self.expected.item.fields, self.found.item.fields)
@@ -72,40 +72,41 @@ class EntryDifference:
 
 @dataclass(frozen=True, slots=True)
 class RegistryDifference:
-    """Between what CMP and the inputs ask for and what a file holds; `generated_at` does not matter."""
+    """The differences between a registry as it should be and its file. `generated_at` is ignored."""
 
     name: str
-    """The file's."""
+    """Name of the file."""
     expected: int
-    """Entries."""
+    """Number of entries that the file should have."""
     found: int
+    """Number of entries that the file has."""
     rewritten: bool = False
-    """Whether a rebuild would rewrite the file."""
+    """True if a rebuild would rewrite the file."""
     entries: tuple[EntryDifference, ...] = ()
     header: Differences = field(default_factory=dict)
     fault: Fault | None = None
-    """Why the file cannot be read as a whole; what could be read of it is compared all the same."""
+    """Why the file does not parse. The entries that can be parsed are compared anyway."""
 
     @property
     def added(self) -> tuple[EntryDifference, ...]:
-        """What is missing in the file."""
+        """The entries that are missing in the file."""
         return tuple(entry for entry in self.entries if entry.found is None)
 
     @property
     def removed(self) -> tuple[EntryDifference, ...]:
-        """What is in the file and should not be."""
+        """The entries that the file should not have."""
         return tuple(entry for entry in self.entries if entry.expected is None)
 
     @property
     def changed(self) -> tuple[EntryDifference, ...]:
-        """What is in the file, but not as it should be."""
+        """The entries that are in the file, but with other values."""
         return tuple(entry for entry in self.entries if entry.expected and entry.found)
 
 
 def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
-    """Compare what a registry should hold with a file's bytes, in time linear in their number.
+    """Compare a registry with a file's bytes, in time linear in their number. None: there is no file.
 
-    None: there is no file.
+    An error of the file is in the result's `fault`.
     """
     name, count = registry.scanner.registry, len(registry.document)
     layout, wanted = registry.scanner.layout, _rendered(registry, data or b"")
@@ -115,7 +116,7 @@ def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
     try:
         parsed = _parsed(layout, data)
     except RegistryError as exc:
-        found, entries = _of_the_broken(layout, expected, data or b"")
+        found, entries = _by_parsable_entries(layout, expected, data or b"")
         fault = Fault(exc.message, exc.hint)
         return RegistryDifference(name, count, found, rewritten=True, entries=entries, fault=fault)
     try:
@@ -126,7 +127,7 @@ def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
 
 
 def versions(name: str, layout: Layout, before: bytes, after: bytes) -> RegistryDifference:
-    """Compare two versions of a file that omnicdc wrote; raises ValueError for one in another layout."""
+    """Compare two versions of a file that omnicdc wrote; raises ValueError if one has another layout."""
     expected, found = layout.split(after), layout.split(before)
     count, entries, header = _by_bytes(layout, expected, found)
     return RegistryDifference(
@@ -137,10 +138,10 @@ def versions(name: str, layout: Layout, before: bytes, after: bytes) -> Registry
 def unified(
     difference: RegistryDifference, limit: int = 20, titles: tuple[str, str] = ("as it is", "as CMP has it")
 ) -> Iterator[str]:
-    """Return the difference as people read it: lines of the file with `-`, of what it should be with `+`.
+    """Yield the difference as a diff: lines of the file with `-`, lines as they should be with `+`.
 
-    At most `limit` entries, then how many more there are. No line is endless, and none holds what a
-    terminal would obey.
+    At most `limit` entries are shown, then the number of the others. Long lines are cut. Control characters
+    are escaped, so that the lines are safe to print.
     """
     return (shortened(line, MAX_LINE_CHARS) for line in _unified(difference, limit, titles))
 
@@ -164,21 +165,21 @@ def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]
 
 
 def _parsed(layout: Layout, data: bytes | None) -> object:
-    """Return what a file was parsed to, None if its bytes can be relied upon; raises RegistryError."""
+    """Return the parsed file; None if its layout is ours. Raises RegistryError if it does not parse."""
     if data is None:
         raise RegistryError("the file does not exist", hint=CHECK_DAEMON)
     return understand(layout, data).parsed
 
 
 def _rendered(registry: Projection, data: bytes) -> bytes:
-    """Return the whole file as it should be, with the time of the one that is there."""
+    """Return the whole file as it should be, with the `generated_at` of the present file."""
     return b"".join(registry.document.parts(registry.frame(stamp_of(data))))
 
 
 def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:
-    """Understand only the entries whose bytes are not on the other side.
+    """Compare the bytes of entries. Only entries that have no equal on the other side are parsed.
 
-    ValueError if it is not our layout.
+    Raises ValueError if the layout is not ours.
     """
     header: Differences = {}
     if (found.head, found.foot) != (expected.head, expected.foot):
@@ -205,18 +206,22 @@ def _by_value(layout: Layout, expected: Split, parsed: object) -> _Compared:
     return len(items), tuple(differing), header
 
 
-def _of_the_broken(layout: Layout, expected: Split, data: bytes) -> tuple[int, tuple[EntryDifference, ...]]:
-    """Compare with all that can be understood of a file that does not parse."""
+def _by_parsable_entries(
+    layout: Layout, expected: Split, data: bytes
+) -> tuple[int, tuple[EntryDifference, ...]]:
+    """Compare the entries that can be parsed, in a file that does not parse as a whole."""
     held = set(expected.cores)
     found = {
-        core: entry_key for core in layout.split(data).cores if (entry_key := _understood(layout, core, held))
+        core: entry_key
+        for core in layout.split(data).cores
+        if (entry_key := _entry_key_or_empty(layout, core, held))
     }
     ours = ((layout.entry_key(core), Side(layout, core)) for core in expected.cores if core not in found)
     theirs = ((entry_key, Side(layout, core)) for core, entry_key in found.items() if core not in held)
     return len(found), _paired(ours, theirs)
 
 
-def _understood(layout: Layout, core: bytes, known: Collection[bytes]) -> str:
+def _entry_key_or_empty(layout: Layout, core: bytes, known: Collection[bytes]) -> str:
     try:
         return layout.entry_key(core) if core in known else layout.item(core).entry_key
     except ValueError:
@@ -224,7 +229,7 @@ def _understood(layout: Layout, core: bytes, known: Collection[bytes]) -> str:
 
 
 def _paired(expected: Iterable[_Owned], found: Iterable[_Owned]) -> tuple[EntryDifference, ...]:
-    """Bring both sides of each entry key together: first what is expected, then what is found besides."""
+    """Pair the two sides of each entry key: first the expected keys, then the other keys in the file."""
     entry_keys: dict[str, tuple[list[Side], list[Side]]] = {}
     for place, sides in enumerate((expected, found)):
         for entry_key, side in sides:
@@ -237,7 +242,7 @@ def _paired(expected: Iterable[_Owned], found: Iterable[_Owned]) -> tuple[EntryD
 
 
 def _lines(entry: EntryDifference) -> Iterable[str]:
-    from difflib import unified_diff  # noqa: PLC0415 - only people need it
+    from difflib import unified_diff  # noqa: PLC0415 - only for output to people
 
     found, expected = (
         side.data.decode(errors="replace").splitlines() if side else []

@@ -1,4 +1,4 @@
-"""What one project's entry in one registry should be, read from CMP in the reader's snapshot."""
+"""Reads from CMP what the entry of one project in one registry should be, in the caller's snapshot."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from omnicdc.registries.scanners import Row, Scanner
 
 _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %s')
-"""The collation folds A to Z only, in half the time."""
+"""This collation ignores the case of A to Z only, which takes half the time."""
 
 LIKENESS = 200
-"""Characters. GitHub's owners and names have 139 at most."""
+"""Longest end of a URL that is matched, in characters. Owner and name on GitHub have 139 at most."""
 
 _FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
-"""What lower case may have made of letters that the collation above does not fold; `k` is one more."""
+"""Characters of a key that may come from letters whose case the collation distinguishes. So may `k`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What should be there: `item`, or nothing, for the reason that `why` tells."""
+    """The entry that the registry should have: `item`. If that is None, `why` is the reason."""
 
     scanner: Scanner
     layout: Layout
     entry_key: str = ""
     name: str | None = None
-    """The project's, where the registry sorts by it."""
+    """The project's name, if the registry sorts by it."""
     item: Item | None = None
     why: str = ""
     in_cmp: bool | None = None
     """None if CMP could not be read."""
     fault: Fault | None = None
-    """Why this is not known, or why the project is held back."""
+    """Why this is not known, or why the project is in quarantine."""
 
 
 def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, project: str) -> Expectation:
-    """Work out what a registry should hold of a project; never raises for what one registry cannot tell."""
+    """Return the entry that a registry should have for a project. An error of this registry is in `fault`."""
     layout = scanner.layout
     try:
         rows, unreadable = readable(conn, scanner, table, [project])
         if unreadable:
-            return Expectation(scanner, layout, in_cmp=True, fault=held_back(unreadable[project]))
+            return Expectation(scanner, layout, in_cmp=True, fault=quarantine_fault(unreadable[project]))
         if not rows:
             return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
         entry_key = project
@@ -63,14 +63,14 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
             entry_key = scanner.key(rows[0])
             if not entry_key:
                 return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
-            rows = _sharing(conn, scanner, table, entry_key)
+            rows = _rows_of_repository(conn, scanner, table, entry_key)
     except RegistryError as exc:
         return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
     return _rendered(scanner, layout, entry_key, rows, inputs)
 
 
-def held_back(why: str) -> Fault:
-    """Explain that a project has no entry, as its row cannot be shown."""
+def quarantine_fault(why: str) -> Fault:
+    """Return the fault of a project in quarantine: it has no entry because its row cannot be shown."""
     return Fault(f"held back: {why}", "fix the project's row in CMP")
 
 
@@ -80,30 +80,30 @@ def _rendered(
     try:
         entry = scanner.render(entry_key, rows, inputs)
         item = layout.item(layout.core(entry.data)) if entry else None
-    except Exception as exc:  # noqa: BLE001 - as the registry does: a row that cannot be shown is held back
-        fault = held_back(f"{type(exc).__name__}: {exc}")
+    except Exception as exc:  # noqa: BLE001 - as in the registry: a row that cannot be shown is in quarantine
+        fault = quarantine_fault(f"{type(exc).__name__}: {exc}")
         return Expectation(scanner, layout, entry_key, in_cmp=True, fault=fault)
     name = entry.sort[0] if entry and not scanner.grouped else None
     return Expectation(scanner, layout, entry_key, name, item, "" if item else "it is excluded", in_cmp=True)
 
 
-def _sharing(conn: Connection, scanner: Scanner, table: str, entry_key: str) -> list[Row]:
-    """Return the rows of all projects of one repository: who is not even like it is not fetched."""
+def _rows_of_repository(conn: Connection, scanner: Scanner, table: str, entry_key: str) -> list[Row]:
+    """Return the rows of all projects of one repository. Only rows with a similar URL are fetched."""
     query = _SHARED.format(pgsql.SQL(scanner.query).format(table=qualified(table)))
     try:
         with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
             rows = cursor.execute(query, [_likeness(entry_key)]).fetchall()
-    except NOT_AS_EXPECTED:  # one that cannot be read is in the way
+    except NOT_AS_EXPECTED:  # one of the rows cannot be read
         rows, _ = readable(conn, scanner, table, ALL)
     return [row for row in rows if scanner.key(row) == entry_key]
 
 
 def _likeness(key: str) -> str:
-    r"""Return a pattern that matches every URL with this key, and few others.
+    r"""Return a LIKE pattern that matches every URL with this key, and few others.
 
-    Whatever the way to write it, a URL ends in its owner and name; `_` stands for itself among others,
-    and for `k`, which is the lower case of the Kelvin sign too. For megabytes the end has to do: each `%`
-    takes its part of the server's stack.
+    Each form of a URL ends in its owner and name. `_` matches any character, so it also matches itself. It
+    replaces `k`, because `k` is also the lower case of the Kelvin sign. Only the end of a very long URL is
+    used, because each `%` needs some of the server's stack.
     """
     owner_and_name = "/".join(key.rsplit("/", 2)[-2:])
     return f"%{_FOLDED.sub('%', owner_and_name[-LIKENESS:]).replace('k', '_')}%"

@@ -1,6 +1,6 @@
-"""Has this project arrived, in every registry? Trusts nothing but CMP and the files; needs no daemon.
+"""Verifies one project in every registry. It trusts only CMP and the files, and needs no daemon.
 
-`audit` does the same for all projects at once.
+`audit` verifies all projects at once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, RegistryError
-from omnicdc.files.contents import Contents, look_into
+from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
-from omnicdc.formats.item import ABSENT, Item, compare, is_seen
-from omnicdc.registries.rows import located
+from omnicdc.formats.item import ABSENT, Item, compare, is_certain
+from omnicdc.registries.rows import full_name_of
 from omnicdc.registries.scanners import scanners
-from omnicdc.verify.expectation import Expectation, expect, held_back
+from omnicdc.verify.expectation import Expectation, expect, quarantine_fault
 from omnicdc.verify.report import WAIT, Check, Report, Status
 
 if TYPE_CHECKING:
@@ -31,34 +31,33 @@ if TYPE_CHECKING:
     from omnicdc.model import Inputs, Published
 
 __all__ = [
-    "held_back", "known_inputs", "registry_names", "verify_project", "where_none_should_be",
-    "where_one_should_be",
+    "check_absent", "check_present", "known_inputs", "quarantine_fault", "registry_names", "verify_project",
 ]  # fmt: skip
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, uuid: str) -> Report:
-    """Compare the files with CMP for one project. Writes nothing, and a repeat asks again.
+    """Compare the files with CMP for one project. This writes nothing; a repeat compares again.
 
-    If a file was replaced meanwhile, and there was something wrong, looks once more. Raises ConfigError
-    for what is no UUID, and DatabaseUnavailable; what is wrong with one registry is in its check.
+    If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
+    ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
     """
     project, root = _canonical(uuid), config.require_root()
-    config = replace(config, table=located(conn, config.table))
+    config = replace(config, table=full_name_of(conn, config.table))
     before = _signatures(root)
-    report = _look(conn, config, inputs, inputs_known, project)
+    report = _verify_once(conn, config, inputs, inputs_known, project)
     if report.verified or before == _signatures(root):
         return report
-    return _look(conn, config, inputs, inputs_known, project)
+    return _verify_once(conn, config, inputs, inputs_known, project)
 
 
 def known_inputs(config: Config) -> tuple[Inputs, bool]:
-    """Return the inputs as the daemon left them, with today's clones, and whether they can be relied on.
+    """Return the inputs that the daemon saved, with the present clones, and whether they are complete.
 
-    They cannot where the daemon has never left any that can be read, or a workspace gives no answer.
+    They are not complete if there are no saved inputs that can be read, or if a workspace does not answer.
     """
-    # Here, for whoever brings his own inputs does not need the rest of it.
+    # Imported here, because a caller that has its own inputs does not need these modules.
     from omnicdc.inputs import workspaces  # noqa: PLC0415
     from omnicdc.inputs.parts import InputSettings  # noqa: PLC0415
     from omnicdc.inputs.read_only import read_now  # noqa: PLC0415
@@ -83,7 +82,7 @@ def _canonical(uuid: str) -> str:
 
 
 def _signatures(root: Path) -> Sequence[object]:
-    """Return what differs once any registry was replaced or written to."""
+    """Return a value that changes if any registry file is replaced or written."""
     return [_signature(root / scanner.path) for scanner in scanners().values()]
 
 
@@ -95,7 +94,9 @@ def _signature(path: Path) -> object:
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
-def _look(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, project: str) -> Report:
+def _verify_once(
+    conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, project: str
+) -> Report:
     root = config.require_root()
     manifest = read_manifest(root)
     published = manifest.registries if manifest else {}
@@ -103,15 +104,15 @@ def _look(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, 
         name: _File(root / scanner.path, scanner.layout, published.get(scanner.path))
         for name, scanner in scanners().items()
     }
-    # Hashing and CMP's answer take about as long as each other, and both leave Python to others.
+    # Hashing the files and querying CMP take about equally long, and both release Python's interpreter lock.
     with ThreadPoolExecutor() as pool:
-        looks = {name: pool.submit(file.look, [project.encode()]) for name, file in files.items()}
+        searches = {name: pool.submit(file.search, [project.encode()]) for name, file in files.items()}
         with db.one_snapshot(conn):
             expected = {
                 name: expect(conn, scanner, config.table, inputs, project)
                 for name, scanner in scanners().items()
             }
-    checks = [_check(files[name], looks[name], it, project, inputs_known) for name, it in expected.items()]
+    checks = [_check(files[name], searches[name], it, project, inputs_known) for name, it in expected.items()]
     in_cmp = next((it.in_cmp for it in expected.values() if it.in_cmp is not None), None)
     name = next((it.name for it in expected.values() if it.name is not None), None)
     return Report(project, name, in_cmp, tuple(checks))
@@ -123,63 +124,65 @@ class _File:
     layout: Layout
     published: Published | None
 
-    def look(self, needles: Sequence[bytes]) -> Contents | None:
-        return look_into(self.layout, self.path, self.published, needles)
+    def search(self, needles: Sequence[bytes]) -> Contents | None:
+        return read_contents(self.layout, self.path, self.published, needles)
 
 
 def _check(
-    file: _File, look: Future[Contents | None], expected: Expectation, project: str, inputs_known: bool
+    file: _File, search: Future[Contents | None], expected: Expectation, project: str, inputs_known: bool
 ) -> Check:
-    """Judge what one file holds of the project."""
+    """Check the project in one file."""
     blank = Check(expected.scanner.name, file.path.name, "unreadable")
     try:
-        contents = look.result()
-        found = _found(file, contents, expected, project)
+        contents = search.result()
+        found = _find_entries(file, contents, expected, project)
     except RegistryError as exc:
         return replace(blank, detail=exc.message, hint=exc.hint)
     if expected.fault:
         status: Status = "unreadable" if expected.in_cmp is None else "missing"
         return replace(blank, status=status, detail=expected.fault.reason, hint=expected.fault.hint)
     if expected.item is None:
-        return where_none_should_be(blank, expected.why, [item for item in found if project in item.projects])
+        return check_absent(blank, expected.why, [item for item in found if project in item.projects])
     if contents is None:
         return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
-    return where_one_should_be(blank, expected.layout, expected.item, found, inputs_known)
+    return check_present(blank, expected.layout, expected.item, found, inputs_known)
 
 
-def _found(file: _File, contents: Contents | None, expected: Expectation, project: str) -> Sequence[Item]:
-    """Return the entries that concern the project; if it is in none, that which should name it."""
+def _find_entries(
+    file: _File, contents: Contents | None, expected: Expectation, project: str
+) -> Sequence[Item]:
+    """Return the entries that concern the project: those that name it, and the one that should name it."""
     needles = [project.encode()]
     found = contents.items(project, expected.entry_key, needles) if contents else []
     if expected.item is None or any(item.entry_key == expected.entry_key for item in found):
         return found
     if more := expected.layout.needles(expected.item):
         needles += more
-        contents = file.look(needles)
+        contents = file.search(needles)
         found = contents.items(project, expected.entry_key, needles) if contents else []
     return found
 
 
-def where_none_should_be(blank: Check, why: str, strays: Sequence[Item]) -> Check:
-    """Judge a registry that should not hold the project; `strays` are its entries that name it."""
+def check_absent(blank: Check, why: str, strays: Sequence[Item]) -> Check:
+    """Check a registry that should not have the project. `strays` are its entries that name it."""
     if strays:
         return replace(blank, status="unexpected", detail=f"it is there, though {why}", hint=WAIT)
     return replace(blank, status="not_expected", detail=why)
 
 
-def where_one_should_be(
+def check_present(
     blank: Check, layout: Layout, wanted: Item, found: Sequence[Item], inputs_known: bool
 ) -> Check:
-    """Judge a registry that should hold the project as `wanted`; `found` are its entries that concern it."""
+    """Check a registry that should have the project as `wanted`. `found` are its entries that concern it."""
     here = [item for item in found if item.entry_key == wanted.entry_key]
     strays = [item.entry_key for item in found if item.entry_key != wanted.entry_key]
     if not here:
-        return replace(blank, status="missing", detail=_elsewhere(strays) or "it has no entry", hint=WAIT)
+        return replace(blank, status="missing", detail=_other_entries(strays) or "it has no entry", hint=WAIT)
     unknown = not inputs_known
     of_inputs = tuple(
         name
         for name, value in wanted.fields.items()
-        if unknown and layout.of_inputs(name) and not is_seen(name, value)
+        if unknown and layout.of_inputs(name) and not is_certain(name, value)
     )
     differing = {
         name: pair
@@ -192,7 +195,7 @@ def where_one_should_be(
             blank, status="stale", detail=f"{', '.join(differing)}: not as CMP has it", differences=differing
         )
     elif strays:
-        blank = replace(blank, status="unexpected", detail=_elsewhere(strays))
+        blank = replace(blank, status="unexpected", detail=_other_entries(strays))
     elif len(here) > 1:
         blank = replace(blank, status="unexpected", detail=f"it is there {len(here)} times")
     else:
@@ -200,5 +203,5 @@ def where_one_should_be(
     return replace(blank, hint=WAIT, not_compared=of_inputs)
 
 
-def _elsewhere(strays: Sequence[str]) -> str:
+def _other_entries(strays: Sequence[str]) -> str:
     return f"it is there, but of {', '.join(strays)}" if strays else ""

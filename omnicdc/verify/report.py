@@ -1,4 +1,4 @@
-"""What `verify` and `audit` answer, and how that looks as JSON, which is a contract (docs/client.md)."""
+"""The answers of `verify` and `audit`, and their JSON, which is a contract (docs/client.md)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
 
 _KEYS = {"cmp_projects": "in_canonical_uuids", "project": "in_project_registry", "git": "in_repo_inventory"}
-"""What Genesis calls the checks."""
+"""Genesis's names of the checks."""
 
 WAIT = "`omnicdc wait`, then look again; if it lasts, `omnicdc status` tells why"
 
-SHOWN = 20
-"""How many entries of each kind are told by name."""
+MAX_LISTED = 20
+"""At most so many entries of each kind are listed; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One registry: whether it holds the project as CMP has it."""
+    """The result for one project in one registry."""
 
     scanner: str
     registry: str
@@ -39,7 +39,7 @@ class Check:
 
     @property
     def key(self) -> str:
-        """What Genesis calls this check."""
+        """Genesis's name of this check."""
         return _KEYS.get(self.scanner, f"in_{self.scanner}")
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One project in all registries."""
+    """The result for one project in all registries."""
 
     uuid: str
     name: str | None
@@ -67,21 +67,21 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether all that should hold it do, as CMP has it, and no other does.
+        """True if every registry is right about the project: it has the right entry, or rightly has none.
 
-        What is not in CMP has not arrived.
+        False if the project is not in CMP.
         """
         return self.in_cmp is not False and all(
             check.status in ("current", "not_expected") for check in self.checks
         )
 
     def stale_registries(self) -> tuple[str, ...]:
-        """Return the names of the files that are not right."""
+        """Return the names of the files that are wrong about the project."""
         return tuple(it.registry for it in self.checks if it.status not in ("current", "not_expected"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer to `verify_propagation`."""
-        # A registry that rightly does not hold the project is right about it; of what is not in CMP, none is.
+        # A registry that rightly has no entry is right. If the project is not in CMP, only `current` is.
         right = ("current", "not_expected") if self.in_cmp is not False else ("current",)
         checks = dict.fromkeys(_KEYS.values(), False)
         checks |= {check.key: check.status in right for check in self.checks}
@@ -99,7 +99,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class RegistryReport:
-    """One registry, all of it."""
+    """The result for all entries of one registry."""
 
     scanner: str
     registry: str
@@ -108,42 +108,42 @@ class RegistryReport:
     detail: str = ""
     hint: str = ""
     difference: RegistryDifference | None = None
-    """None if CMP could not be read for it."""
+    """None if CMP could not be read for this registry."""
     held: Mapping[str, str] = field(default_factory=dict)
-    """Entries that cannot be rendered, and why."""
+    """Quarantine: the entries that cannot be rendered, and the reasons."""
 
     @property
     def good(self) -> bool:
-        """Whether it holds all that it should."""
+        """True if the file is right and no entry is in quarantine."""
         return self.status == "current" and not self.held
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON: counts, and the first of each kind."""
-        told: dict[str, Any] = {"registry": self.registry, "status": self.status, "detail": self.detail}
-        told |= {
+        """Return it for JSON: the counts, and the first entries of each kind."""
+        answer: dict[str, Any] = {"registry": self.registry, "status": self.status, "detail": self.detail}
+        answer |= {
             "hint": self.hint,
-            "held": {"count": len(self.held), "reasons": dict(islice(self.held.items(), SHOWN))},
+            "held": {"count": len(self.held), "reasons": dict(islice(self.held.items(), MAX_LISTED))},
         }
         if it := self.difference:
-            told |= {"expected": it.expected, "found": it.found, "header": _pairs(it.header)}
-            told |= {"missing": _named(it.added), "unexpected": _named(it.removed)}
-            told["stale"] = {
+            answer |= {"expected": it.expected, "found": it.found, "header": _pairs(it.header)}
+            answer |= {"missing": _named(it.added), "unexpected": _named(it.removed)}
+            answer["stale"] = {
                 "count": len(it.changed),
-                "entries": {each.entry_key: _pairs(each.fields) for each in it.changed[:SHOWN]},
+                "entries": {each.entry_key: _pairs(each.fields) for each in it.changed[:MAX_LISTED]},
             }
-        return told
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
 class AllReport:
-    """All registries."""
+    """The result for all registries."""
 
     registries: tuple[RegistryReport, ...]
     inputs_known: bool
 
     @property
     def verified(self) -> bool:
-        """Whether every registry holds all that it should, and nothing else."""
+        """True if every registry has exactly the entries that it should have."""
         return all(report.good for report in self.registries)
 
     def as_dict(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class AllReport:
 
 
 def _named(entries: Sequence[EntryDifference]) -> dict[str, Any]:
-    return {"count": len(entries), "units": [entry.entry_key for entry in entries[:SHOWN]]}
+    return {"count": len(entries), "units": [entry.entry_key for entry in entries[:MAX_LISTED]]}
 
 
 def _pairs(differences: Differences) -> dict[str, Any]:

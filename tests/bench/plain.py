@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from bench import floor
 from omnicdc import db
 from omnicdc.model import ALL, Inputs
-from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.rows import select
 from omnicdc.registries.scanners import scanners
 
@@ -40,7 +40,7 @@ def once(conn: db.Connection, directory: Path) -> float:
     """
     began = time.perf_counter()
     for number, scanner in enumerate(scanners().values()):
-        with uncollected():
+        with without_garbage_collection():
             floor.write(directory / str(number), _serialised(scanner, select(conn, scanner, "projects", ALL)))
     return (time.perf_counter() - began) * 1000
 

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from support.sample_files import IDS, INPUTS, SCANNERS, project, read_back, registry_of, rows, written
 
 from omnicdc.errors import RegistryError
-from omnicdc.files.contents import Contents, ParseLimits, content, look_into, understand
+from omnicdc.files.contents import Contents, ParseLimits, content, read_contents, understand
 from omnicdc.files.manifest import describe
 from omnicdc.filesystem.atomic import replace
 from omnicdc.formats.item import same
@@ -275,7 +275,7 @@ def test_only_the_blocks_of_the_wanted_entry_are_read(name: str, tmp_path: Path)
     described, path = publish(tmp_path, registry), tmp_path / registry.scanner.path
 
     for wanted in (ids[0], ids[999], ids[-1]):
-        found = look_into(layout(name), path, described, [wanted.encode()])
+        found = read_contents(layout(name), path, described, [wanted.encode()])
         assert found
         [item] = found.items(wanted, "", [wanted.encode()])
         assert item.projects == (wanted,)
@@ -296,18 +296,18 @@ def test_a_file_that_differs_from_the_published_one_is_read_and_checked(
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     with pytest.raises(RegistryError, match="does not parse"):
-        look_into(layout(name), path, described, [IDS[0].encode()])
+        read_contents(layout(name), path, described, [IDS[0].encode()])
 
 
 def test_a_missing_file_is_none_and_a_pipe_or_a_directory_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
 
-    assert look_into(Items(), tmp_path / "nothing", None, []) is None
-    assert look_into(Items(), tmp_path / "pipe" / "below", None, []) is None
+    assert read_contents(Items(), tmp_path / "nothing", None, []) is None
+    assert read_contents(Items(), tmp_path / "pipe" / "below", None, []) is None
     assert content(tmp_path / "nothing") is None
     for name in ("pipe", "directory"):
         with pytest.raises(RegistryError, match=name):
-            look_into(Items(), tmp_path / name, None, [])
+            read_contents(Items(), tmp_path / name, None, [])
         with pytest.raises(RegistryError, match=name):
             content(tmp_path / name)

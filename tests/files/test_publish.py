@@ -93,7 +93,7 @@ def test_the_rest_of_a_partial_write_is_written_next(parts: list[bytes], data: s
     whole = b"".join(parts)
     written = data.draw(st.integers(0, len(whole)))
 
-    left = atomic._beyond([memoryview(part) for part in parts], written)
+    left = atomic._skip([memoryview(part) for part in parts], written)
 
     assert b"".join(left) == whole[written:]
     assert all(left)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnicdc.formats.urls import github, github_cased, is_excluded
+from omnicdc.formats.urls import github, github_with_case, is_excluded
 from omnicdc.inputs import url_key
 
 PIECES = st.sampled_from(
@@ -73,7 +73,7 @@ def test_only_known_parts_of_a_url_are_changed(url: str | None, expected: str) -
 def test_the_fast_way_and_the_slow_way_give_the_same(url: str) -> None:
     """A blank at the end makes a URL take the slow way."""
     assert url_key(f"{url} ") == url_key(url)
-    assert github_cased(f"{url} ") == github_cased(url)
+    assert github_with_case(f"{url} ") == github_with_case(url)
 
 
 @given(URLISH)
@@ -87,7 +87,7 @@ def test_the_key_of_a_key_is_the_key(url: str) -> None:
 
 @given(URLISH)
 def test_owner_and_name_keep_their_case_and_match_the_key(url: str) -> None:
-    owner, name = github_cased(url)
+    owner, name = github_with_case(url)
 
     assert (github(url_key(url)) or ("", "")) == (owner.lower(), name.lower())
 
@@ -104,7 +104,7 @@ def test_owner_and_name_keep_their_case_and_match_the_key(url: str) -> None:
     ],
 )
 def test_only_an_owner_and_a_name_on_github_are_a_repository(url: str, expected: tuple[str, str]) -> None:
-    assert github_cased(url) == expected
+    assert github_with_case(url) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.inputs.clones import clone_key, find_clones
 from omnicdc.inputs.heart import count_heart, count_heart_of
-from omnicdc.inputs.shallow import ShallowLook
+from omnicdc.inputs.shallow import ShallowSearch
 from omnicdc.inputs.watches import Watches
 from omnicdc.inputs.workspaces import RootClones, merged
 from omnicdc.stop import Stop
@@ -33,7 +33,7 @@ def set_remote(path: Path, name: str) -> None:
     lock.rename(path / ".git/config")
 
 
-def found_clones(look: ShallowLook, *known: str) -> dict[str, str]:
+def found_clones(look: ShallowSearch, *known: str) -> dict[str, str]:
     """Return the clones that a look finds, with their repository names."""
     return {path: key.removeprefix(f"{HOST}/") for path, key in look(known).items()}
 
@@ -49,7 +49,7 @@ def test_a_look_finds_clones_two_levels_down_and_known_clones_at_any_depth(tmp_p
     shown = {fake_clone(first, "one"): "one", fake_clone(second, "two"): "two"}
     deep = fake_clone(top / "a/b/c/three", "three")
     fake_clone(top / "omni/artifacts", "four")
-    look = ShallowLook(top, frozenset())
+    look = ShallowSearch(top, frozenset())
 
     assert found_clones(look) == shown
     assert found_clones(look, deep, f"{top}/gone") == {**shown, deep: "three", f"{top}/gone": ""}
@@ -58,7 +58,7 @@ def test_a_look_finds_clones_two_levels_down_and_known_clones_at_any_depth(tmp_p
 def test_only_changed_clones_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = fake_clone(tmp_path / "a/one", "one")
     make_old(tmp_path)
-    look = ShallowLook(tmp_path, frozenset())
+    look = ShallowSearch(tmp_path, frozenset())
     look()
     read: list[str] = []
 
@@ -80,7 +80,7 @@ def test_only_changed_clones_are_read_again(tmp_path: Path, monkeypatch: pytest.
 def test_a_change_within_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
     """A directory that changed just before it was listed may change again and have the same time."""
     (tmp_path / "a").mkdir()
-    look = ShallowLook(tmp_path, frozenset())
+    look = ShallowSearch(tmp_path, frozenset())
     look()
     before = (tmp_path / "a").stat()
     one = fake_clone(tmp_path / "a/one", "one")

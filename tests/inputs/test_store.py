@@ -174,7 +174,7 @@ def test_a_workspace_whose_disk_is_not_mounted_is_a_fault(host: Host, how: str) 
         if how == "walk":
             store.walk(Stop())
         else:
-            store.look_at_root(1, Stop())
+            store.search_root(1, Stop())
         return [*store.faults]
 
     clone = host.clone("rocket")

@@ -9,7 +9,7 @@ import pytest
 
 from omnicdc.daemon.loop import LONG_DELAY_S, MANY, SHORT_DELAY_S, coalesce_delay_s
 from omnicdc.log.timings import ORDER, Timings
-from omnicdc.registries.garbage import uncollected
+from omnicdc.registries.gc_pause import without_garbage_collection
 
 
 def test_a_stage_within_another_counts_for_itself_alone() -> None:
@@ -60,7 +60,7 @@ def test_under_a_stream_of_writes_changes_gather() -> None:
 
 
 def test_the_collector_is_kept_away_and_comes_back() -> None:
-    with uncollected():
+    with without_garbage_collection():
         inside = gc.isenabled()
 
     assert not inside
@@ -70,7 +70,7 @@ def test_the_collector_is_kept_away_and_comes_back() -> None:
 def test_a_collector_that_was_off_stays_off() -> None:
     gc.disable()
     try:
-        with uncollected():
+        with without_garbage_collection():
             pass
         after = gc.isenabled()
     finally:

@@ -15,7 +15,7 @@ from omnicdc.errors import RegistryError
 from omnicdc.model import Change, Fault
 from omnicdc.pipeline import run_once
 from omnicdc.registries import scan
-from omnicdc.registries.hold import LONGEST_REST_S, QUICK_S, back_off_s
+from omnicdc.registries.hold import MAX_BACK_OFF_S, QUICK_S, back_off_s
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     [
         (1, 45.0, 90.0),
         (2, 45.0, 180.0),
-        (3, 45.0, LONGEST_REST_S),
+        (3, 45.0, MAX_BACK_OFF_S),
         (99, 0.5, 32.0),
         (99, 0.001, 0.064),
-        (10_000, 45.0, LONGEST_REST_S),
+        (10_000, 45.0, MAX_BACK_OFF_S),
         (1, 0.0, 0.0),
     ],
 )
@@ -104,15 +104,15 @@ def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> Non
     with opened(host) as one:
         one.publish()
         hold, state = one.state.projections["project"].hold, one.state
-        for cause in (state.sweep, lambda: state.altered(state.capture)):
+        for cause in (state.sweep, lambda: state.replace_capture(state.capture)):
             failing(state, "project", took_s=45.0)
-            rested = hold.resting
+            rested = hold.backing_off
             cause()
 
-            assert (rested, hold.resting) == (True, False)
+            assert (rested, hold.backing_off) == (True, False)
         failing(state, "project", took_s=45.0)
         state.due_now({"project": None}, [Change("rebuild", None, None)])
-        assert not hold.resting
+        assert not hold.backing_off
 
 
 def test_it_is_tried_again_when_its_time_has_come(cmp: Cmp, host: Host) -> None:

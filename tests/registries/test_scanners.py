@@ -286,7 +286,7 @@ def test_a_row_that_cannot_be_shown_holds_back_itself_only() -> None:
     registry = Projection(scanners()["project"], Inputs())
     registry.rebuild([(A, None, None, None, None, None, None), (B, "fine", None, None, None, None, None)])
 
-    assert registry.held_projects() == {A: "ValueError: its name is NULL"}
+    assert registry.quarantined_projects() == {A: "ValueError: its name is NULL"}
     assert list(registry.document.entry_keys()) == [B]
 
 

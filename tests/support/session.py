@@ -66,7 +66,7 @@ def opened(host: Host, timing: Timing = USUAL, most: int | None = MOST, **env: s
         ) as (conn, state),
         Canary(conn, state, timing.notification_s) as canary,
     ):
-        state.looker = inputs
+        state.input_refresher = inputs
         inputs.take(state)
         yield Opened(conn, state, inputs, canary, timing)
 

@@ -1,7 +1,7 @@
-"""The scanners: what each registry reads from CMP, and how one entry of it looks.
+"""The scanners. Each defines one registry: what it reads from CMP, and how an entry is rendered.
 
-A scanner is one module here with a `SCANNER` at its end; nothing else knows its name. It does no
-I/O: `scan` runs its SELECT, `projection` keeps its entries.
+A scanner is one module here with a `SCANNER` at its end. No other module names it. A scanner does no I/O:
+`scan` runs its SELECT, and `projection` keeps its entries.
 """
 
 from __future__ import annotations

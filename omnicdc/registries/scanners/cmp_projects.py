@@ -1,4 +1,4 @@
-"""canonical_projects_uuids.json: a faithful mirror of CMP, every row and every value as it is."""
+"""canonical_projects_uuids.json: a mirror of CMP. It has every row, with unchanged values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CmpProjects(Scanner):
-    """Scanner `cmp_projects`; needs nothing but CMP."""
+    """Scanner `cmp_projects`. It needs CMP only, and no inputs."""
 
     name = "cmp_projects"
     path = "governance/registry/uuid/canonical_projects_uuids.json"
@@ -27,7 +27,7 @@ class CmpProjects(Scanner):
     """
 
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror
-        """Return the project's entry; NULL is null."""
+        """Return the project's entry. NULL becomes null."""
         [(_id, name, kind, key, github_url, domain, status)] = rows
         fields = {
             "name": name,

@@ -1,8 +1,8 @@
-"""repo_inventory.json: one element a repository, and which projects use it.
+"""repo_inventory.json: one element for each repository, with the projects that use it.
 
-omnicdc owns `uuid` and `uuids`, and the whole element where CMP alone vouches for the repository;
-all else comes from GitHub or the inventory adopted at the first start, unknown fields included.
-`source` is the last key of an element that GitHub does not list.
+omnicdc writes `uuid` and `uuids`, and the whole element if only CMP knows the repository. All other fields,
+including unknown ones, come from GitHub or from the inventory that was adopted at the first start. `source`
+is the last key of an element that GitHub does not list.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.formats import inventory
-from omnicdc.formats.urls import github, github_cased, url_key
+from omnicdc.formats.urls import github, github_with_case, url_key
 from omnicdc.inputs.inventory import CMP, GONE, SOURCE
 from omnicdc.registries.scanner import Row, Scanner
 
@@ -23,7 +23,7 @@ _KNOWN = ("description", "name", "owner", "updatedAt", "url", "visibility")
 
 
 class Git(Scanner):
-    """Scanner `git`; needs the repositories' metadata and the adopted inventory."""
+    """Scanner `git`. Of the inputs it needs the repositories: GitHub's metadata and the adopted inventory."""
 
     name = "git"
     path = "governance/registry/git_repos/repo_inventory.json"
@@ -36,7 +36,7 @@ class Git(Scanner):
     grouped = True
 
     def key(self, row: Row) -> str:
-        """Return the URL key; empty for what is not a repository on GitHub."""
+        """Return the URL key; empty if it is not a repository on GitHub."""
         key = url_key(row[2])
         return key if github(key) else ""
 
@@ -45,7 +45,7 @@ class Git(Scanner):
         return repr(inputs.repositories.get(key))
 
     def static_keys(self, inputs: Inputs) -> Iterable[str]:
-        """Return every repository known without CMP."""
+        """Return the URL keys of all repositories that are known without CMP."""
         return inputs.repositories
 
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
@@ -55,7 +55,7 @@ class Git(Scanner):
         if known is not None:
             element = _complete(entry_key, known)
         elif users:
-            element = _vouched_by_cmp(users[0])
+            element = _known_by_cmp_only(users[0])
         else:
             return None
         if users:
@@ -73,8 +73,8 @@ class Git(Scanner):
         return inventory.frame(count)
 
 
-def _vouched_by_cmp(row: Row) -> dict[str, Any]:
-    owner, name = github_cased(row[2] or "")
+def _known_by_cmp_only(row: Row) -> dict[str, Any]:
+    owner, name = github_with_case(row[2] or "")
     return {
         "description": None,
         "name": name,

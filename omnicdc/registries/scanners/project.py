@@ -1,4 +1,4 @@
-"""PROJECT_REGISTRY_V1.yaml: CMP's projects as people and this host see them, block style YAML."""
+"""PROJECT_REGISTRY_V1.yaml: CMP's projects with the inputs of this host, as block style YAML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_OVERRIDE = Override()
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """All that the inputs say about one project."""
+    """Everything that the inputs say about one project."""
 
     excluded: bool
     local_paths: tuple[str, ...]
@@ -31,15 +31,15 @@ class Surroundings:
     visibility: str
     updated_at: str | None
     heart: int | None
-    """How often the heart is imported; None if the project is not connected."""
+    """Number of files that import the heart; None if the project is not connected."""
 
 
 _UNKNOWN = tuple(Surroundings(excluded, (), None, None, "private", None, None) for excluded in (False, True))
-"""Of a project that no input knows, by whether it is excluded."""
+"""For a project that no input knows: index 0 if it is not excluded, 1 if it is."""
 
 
 class Project(Scanner):
-    """Scanner `project`; needs overrides, exclusions, clones, heart and the repositories' metadata."""
+    """Scanner `project`. It needs all inputs."""
 
     name = "project"
     path = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
@@ -56,7 +56,7 @@ class Project(Scanner):
         return url_key(row[5])
 
     def inputs_for(self, inputs: Inputs, key: str) -> Surroundings:
-        """Return what the inputs say of a URL key."""
+        """Return what the inputs say about a URL key."""
         if not (key in inputs.overrides or key in inputs.repositories or key in inputs.clones):
             return _UNKNOWN[is_excluded(key, inputs.excluded)]
         override = inputs.overrides.get(key, _NO_OVERRIDE)
@@ -79,26 +79,28 @@ class Project(Scanner):
         _id, name, key, kind, status, github_url, domain = row
         if name is None:
             raise ValueError("its name is NULL")
-        around = self.inputs_for(inputs, self.key(row))
-        if around.excluded:
+        surroundings = self.inputs_for(inputs, self.key(row))
+        if surroundings.excluded:
             return None
-        status = around.status or (status if status is not None else "active")
+        status = surroundings.status or (status if status is not None else "active")
         data = projects.text(
             entry_key,
             name=name,
             key=key,
             github_url=github_url,
-            local_paths=around.local_paths,
+            local_paths=surroundings.local_paths,
             classification="project" if kind is None else kind.lower(),
             status=status,
-            visibility=around.visibility,
-            updated_at=around.updated_at,
-            notes=around.notes,
-            heart=around.heart,
+            visibility=surroundings.visibility,
+            updated_at=surroundings.updated_at,
+            notes=surroundings.notes,
+            heart=surroundings.heart,
             domain=domain,
         )
-        connected = around.heart is not None
-        counters = _counters(status == "snapshot", bool(github_url), bool(around.local_paths), connected)
+        connected = surroundings.heart is not None
+        counters = _counters(
+            status == "snapshot", bool(github_url), bool(surroundings.local_paths), connected
+        )
         return Entry((name, entry_key), data, counters)
 
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:
