@@ -47,9 +47,9 @@ def test_every_column_and_key_that_a_select_reads_is_found(query: str, fields: s
         ("select id, pg_sleep(10) from projects", "call functions"),
         ("select * from projects", "read all columns"),
         ("select a.id from projects a join secrets b on true", "exactly one table"),
-        ("select id, (select max(x) from secrets) from projects", "must"),
+        ("select id, (select max(x) from secrets) from projects", "call functions"),
         ("select 1", "exactly one table"),
-        ("with x as (delete from projects returning id) select id from x", "must"),
+        ("with x as (delete from projects returning id) select id from x", "exactly one table"),
     ],
 )
 def test_a_query_that_does_more_is_refused_with_a_reason(query: str, expected: str) -> None:
