@@ -1,4 +1,4 @@
-"""What the tests of the capture stand on, besides a real PostgreSQL."""
+"""A PostgreSQL server of its own for tests of the capture."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def small_server() -> Iterator[str]:
-    """A superuser's connection string to a cluster of the module's own, with the smallest NOTIFY queue.
+    """A superuser's connection string to a separate cluster with the smallest NOTIFY queue.
 
-    The cluster has never seen omnicdc.
+    omnicdc was never installed in this cluster.
     """
     server = EmbeddedServer(
         Path(tempfile.mkdtemp(prefix="omnicdc-small-", dir=in_memory())),

@@ -1,4 +1,4 @@
-"""P4: whoever could back up the database before `install` can back it up after it."""
+"""P4: a role that could back up the database before `install` can still do so after it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PAGE = Path(__file__).parents[2] / "docs/install.md"
 WATCHED = derive(scanners().values()).fields
 
 
-def installed(cmp: Cmp) -> None:
+def install_capture(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         install.install(conn, "projects", WATCHED)
 
 
-def backed_up(people: People, role: str, *options: str) -> subprocess.CompletedProcess[str]:
+def pg_dump(people: People, role: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run pg_dump as a role."""
     return subprocess.run(
         [bundled() / "pg_dump", *options, people.dsn(role)], capture_output=True, text=True, check=False
@@ -45,18 +45,18 @@ def backed_up(people: People, role: str, *options: str) -> subprocess.CompletedP
 def bare_people(bare: Cmp) -> Iterator[People]:
     people = People(bare)
     yield people
-    # What a person owns is left to the database, which goes as well.
+    # A role that owns a table cannot be dropped. The database, with its table, is dropped later.
     bare.conn.execute("alter table projects owner to current_user")
     people.close()
 
 
-def owner(bare: Cmp, people: People) -> str:
+def table_owner(bare: Cmp, people: People) -> str:
     name = people.add()
     bare.conn.execute(pgsql.SQL("alter table projects owner to {}").format(pgsql.Identifier(name)))
     return name
 
 
-def reader(bare: Cmp, people: People, options: str = "") -> str:
+def table_reader(bare: Cmp, people: People, options: str = "") -> str:
     name = people.add(options=options)
     bare.conn.execute("create sequence counter")
     for kind in ("tables", "sequences"):
@@ -69,9 +69,9 @@ def reader(bare: Cmp, people: People, options: str = "") -> str:
 
 
 ROLES: dict[str, Callable[[Cmp, People], str]] = {
-    "the owner of every table": owner,
-    "a role that may read every table": reader,
-    "a role that may read every table and bypasses row policies": lambda cmp, people: reader(
+    "the owner of every table": table_owner,
+    "a role that may read every table": table_reader,
+    "a role that may read every table and bypasses row policies": lambda cmp, people: table_reader(
         cmp, people, "bypassrls"
     ),
     "a member of pg_read_all_data": lambda _cmp, people: people.add("pg_read_all_data"),
@@ -79,56 +79,56 @@ ROLES: dict[str, Callable[[Cmp, People], str]] = {
 
 
 @pytest.mark.parametrize("kind", ROLES)
-def test_who_could_back_up_before_can_afterwards(bare: Cmp, bare_people: People, kind: str) -> None:
+def test_a_role_that_could_back_up_still_can_after_install(bare: Cmp, bare_people: People, kind: str) -> None:
     role = ROLES[kind](bare, bare_people)
-    installed(bare)
+    install_capture(bare)
     bare.upsert("atlas")
 
-    done = backed_up(bare_people, role)
+    done = pg_dump(bare_people, role)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "COPY omnicdc.change" in done.stdout
 
 
-def test_a_role_that_comes_later_is_found_by_the_next_install(bare: Cmp, bare_people: People) -> None:
-    installed(bare)
-    role = reader(bare, bare_people)
-    before = backed_up(bare_people, role)
-    without = backed_up(bare_people, role, "--exclude-schema=omnicdc")
-    installed(bare)
+def test_the_next_install_lets_a_new_role_back_up(bare: Cmp, bare_people: People) -> None:
+    install_capture(bare)
+    role = table_reader(bare, bare_people)
+    before = pg_dump(bare_people, role)
+    without = pg_dump(bare_people, role, "--exclude-schema=omnicdc")
+    install_capture(bare)
 
     assert before.returncode == 1
     assert "omnicdc" in before.stderr
     assert without.returncode == 0
-    assert backed_up(bare_people, role).returncode == 0
+    assert pg_dump(bare_people, role).returncode == 0
 
 
-def test_who_may_read_only_some_tables_gets_nothing(bare: Cmp, bare_people: People) -> None:
-    role = reader(bare, bare_people)
+def test_a_role_that_may_read_only_some_tables_gets_no_right(bare: Cmp, bare_people: People) -> None:
+    role = table_reader(bare, bare_people)
     bare.conn.execute("create table other ()")
-    installed(bare)
+    install_capture(bare)
 
     assert not bare.value("select has_schema_privilege(%s::name, 'omnicdc', 'usage')", role)
 
 
-def test_the_grant_of_the_docs_lets_a_role_back_up(bare: Cmp, bare_people: People) -> None:
-    role = reader(bare, bare_people)
+def test_the_documented_grants_let_a_role_back_up(bare: Cmp, bare_people: People) -> None:
+    role = table_reader(bare, bare_people)
     bare.conn.execute("create table other ()")
-    installed(bare)
+    install_capture(bare)
     lines = re.findall(r"^(grant .+ to backup_role;)$", PAGE.read_text("utf-8"), re.MULTILINE)
     for line in lines:
         bare.conn.execute(line.replace("backup_role", role).encode())
     bare.conn.execute("drop table other")
 
     assert lines
-    assert backed_up(bare_people, role).returncode == 0
+    assert pg_dump(bare_people, role).returncode == 0
 
 
 @pytest.mark.parametrize("part", [[], ["--table=projects"]], ids=["the database", "the table"])
-def test_the_line_of_the_docs_restores_without_omnicdc(
+def test_the_documented_command_restores_without_omnicdc(
     cmp: Cmp, server: str, tmp_path: Path, part: list[str]
 ) -> None:
-    """Into a database that never saw it; the first error would end it."""
+    """The target database never had omnicdc. The first error would end the command."""
     if cmp.conn.info.server_version < 170000:
         pytest.skip("the bundled pg_restore sets transaction_timeout, which came with PostgreSQL 17")
     cmp.upsert("atlas")
@@ -150,9 +150,9 @@ def test_the_line_of_the_docs_restores_without_omnicdc(
             )
             with psycopg.connect(target) as conn:
                 found = conn.execute("select name from projects").fetchall()
-                left = conn.execute("select to_regnamespace('omnicdc')").fetchone()
+                schema = conn.execute("select to_regnamespace('omnicdc')").fetchone()
         finally:
             admin.execute(pgsql.SQL("drop database {} with (force)").format(pgsql.Identifier(name)))
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert (found, left) == ([("atlas",)], (None,))
+    assert (found, schema) == ([("atlas",)], (None,))

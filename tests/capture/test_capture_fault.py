@@ -1,4 +1,4 @@
-"""P5: whoever switches the capture off, or changes it, is noticed, and the next install mends it."""
+"""P5: a capture that is switched off or changed is reported, and the next install repairs it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-SOUND = None
+NO_FAULT = None
 
 FAULTS: dict[LiteralString, str] = {
     "alter table projects disable trigger omnicdc_log_row": "trigger omnicdc_log_row is disabled on "
     "public.projects",
     "alter table projects disable trigger user": "trigger omnicdc_log_row is disabled on public.projects",
     "alter table projects disable trigger all": "trigger omnicdc_log_row is disabled on public.projects",
-    # What a restore with --disable-triggers ends with; from then on replication's writes would be missed.
+    # A restore with --disable-triggers ends with this. Replicated writes would then be missed.
     "alter table projects enable trigger user": "trigger omnicdc_log_row on public.projects does not fire "
     "always",
     "alter table projects enable replica trigger omnicdc_log_update": (
@@ -63,39 +63,39 @@ FAULTS: dict[LiteralString, str] = {
 }
 
 
-def test_a_fresh_capture_is_sound(cmp: Cmp) -> None:
-    assert fault(cmp) is SOUND
+def test_a_new_capture_has_no_fault(cmp: Cmp) -> None:
+    assert capture_fault(cmp) is NO_FAULT
 
 
-def test_every_way_to_break_the_capture_is_told_and_mended(cmp: Cmp) -> None:
-    for deed, expected in FAULTS.items():
-        cmp.conn.execute(deed)
-        told = fault(cmp)
+def test_every_fault_is_reported_and_repaired_by_install(cmp: Cmp) -> None:
+    for statement, expected in FAULTS.items():
+        cmp.conn.execute(statement)
+        reported = capture_fault(cmp)
         with db.connect(cmp.dsn) as conn:
-            mended = install.install(conn, "projects", derive(scanners().values()).fields)
+            changed = install.install(conn, "projects", derive(scanners().values()).fields)
         cmp.upsert("apollo")
 
-        assert told == expected, deed
-        # The text of log_row() comes with every install: then nothing is left for watch() to mend.
-        assert mended or "log_row()" in deed, deed
-        assert fault(cmp) is SOUND, deed
-        assert [op for _, op, _ in cmp.log()] == ["insert"], deed
+        assert reported == expected, statement
+        # Every install writes the text of log_row(). After that, watch() has nothing to repair.
+        assert changed or "log_row()" in statement, statement
+        assert capture_fault(cmp) is NO_FAULT, statement
+        assert [op for _, op, _ in cmp.log()] == ["insert"], statement
         cmp.conn.execute("truncate omnicdc.change")
 
 
-def test_a_table_that_is_gone_is_told_by_its_name(cmp: Cmp) -> None:
+def test_a_renamed_table_is_reported_by_both_names(cmp: Cmp) -> None:
     cmp.conn.execute("alter table projects rename to ventures")
 
-    assert fault(cmp) == "table public.projects does not exist; its triggers are on public.ventures"
+    assert capture_fault(cmp) == "table public.projects does not exist; its triggers are on public.ventures"
 
 
-def test_of_a_table_that_is_gone_for_good_only_that_is_told(cmp: Cmp) -> None:
+def test_a_dropped_table_is_the_only_reported_fault(cmp: Cmp) -> None:
     cmp.conn.execute("drop table projects")
 
-    assert fault(cmp) == "table public.projects does not exist"
+    assert capture_fault(cmp) == "table public.projects does not exist"
 
 
-NAMES: dict[LiteralString, str] = {
+NAME_TYPES: dict[LiteralString, str] = {
     "alter table projects alter status type regrole using 'pg_monitor'": "regrole",
     "alter table projects alter status type regclass[] using '{pg_class}'": "regclass",
     "create domain kind as regtype; alter table projects alter status type kind using 'text'": "regtype",
@@ -105,28 +105,28 @@ NAMES: dict[LiteralString, str] = {
 }
 
 
-@pytest.mark.parametrize("deed", NAMES)
-def test_a_column_that_shows_names_of_other_objects_is_refused(cmp: Cmp, deed: LiteralString) -> None:
-    """A rename of the object changes the text, and no row is written."""
-    cmp.conn.execute(deed)
-    told = fault(cmp)
+@pytest.mark.parametrize("statement", NAME_TYPES)
+def test_a_column_that_shows_names_of_other_objects_is_refused(cmp: Cmp, statement: LiteralString) -> None:
+    """A rename of the other object changes the column's text, but writes no row."""
+    cmp.conn.execute(statement)
+    reported = capture_fault(cmp)
     with db.connect(cmp.dsn) as conn, pytest.raises(ConfigError) as refused:
         install.install(conn, "projects", derive(scanners().values()).fields)
 
-    expected = f"column status of public.projects shows names of other objects (type {NAMES[deed]})"
-    assert told is not None
-    assert told.startswith(expected)
+    expected = f"column status of public.projects shows names of other objects (type {NAME_TYPES[statement]})"
+    assert reported is not None
+    assert reported.startswith(expected)
     assert expected in refused.value.message
 
 
-def test_without_the_schema_it_is_said_what_to_run(cmp: Cmp) -> None:
+def test_a_missing_schema_is_reported_with_the_command_to_run(cmp: Cmp) -> None:
     cmp.conn.execute("drop schema omnicdc cascade")
 
     with pytest.raises(SchemaMismatch, match="omnicdc install"), db.connect(cmp.dsn) as conn:
         db.check_schema(conn)
 
 
-def fault(cmp: Cmp) -> str | None:
+def capture_fault(cmp: Cmp) -> str | None:
     """Return what is wrong with the capture."""
     with db.connect(cmp.dsn) as conn:
         found: str | None = db.fetch_one(conn, "capture_fault")["fault"]

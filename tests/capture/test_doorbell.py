@@ -1,4 +1,4 @@
-"""The doorbell's promises, one at a time: it rings once for a sleeper, and never for nobody."""
+"""The doorbell: a writer notifies once if a consumer sleeps, and otherwise never."""
 
 from __future__ import annotations
 
@@ -22,40 +22,43 @@ if TYPE_CHECKING:
 NEVER_S = 120.0
 
 
-class Acting:
-    """Acts once the sleeper has parked and looked: that is when it first asks whether to sleep on."""
+class ActionWhileParked:
+    """Runs an action once, after the consumer has parked and looked at the log.
 
-    def __init__(self, act: Callable[[], object]) -> None:
-        self._acts = [act]
+    That is when the doorbell first calls `going_on`.
+    """
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._actions = [action]
 
     def going_on(self) -> bool:
-        while self._acts:
-            self._acts.pop()()
+        while self._actions:
+            self._actions.pop()()
         return True
 
 
-def sleep(conn: db.Connection, last: str, signals: SignalFlags | Acting) -> None:
-    """Sleep until something wakes; fail if nothing did."""
+def sleep(conn: db.Connection, last: str, signals: SignalFlags | ActionWhileParked) -> None:
+    """Sleep. Fail if only the time limit ended the sleep."""
     started = time.monotonic()
     Doorbell(conn).wait(last, signals, NEVER_S)
 
     assert time.monotonic() - started < NEVER_S
 
 
-def now(conn: db.Connection) -> str:
-    """Return what is visible now."""
+def current_snapshot(conn: db.Connection) -> str:
+    """Return the snapshot of this moment."""
     return str(db.fetch_one(conn, "snapshot")["snapshot"])
 
 
 @pytest.fixture
 def parked(cmp: Cmp) -> Iterator[None]:
-    """Somebody sleeps: S is held, shared."""
+    """A consumer sleeps: it holds the sleeper lock S in shared mode."""
     with db.connect(cmp.dsn) as conn:
         db.execute(conn, "park")
         yield
 
 
-def test_nobody_is_rung_for_while_nobody_sleeps(cmp: Cmp, ear: Ear) -> None:
+def test_writers_do_not_notify_while_no_consumer_sleeps(cmp: Cmp, ear: Ear) -> None:
     for _ in range(20):
         cmp.upsert("apollo")
     cmp.conn.execute("truncate projects; select omnicdc.request_rebuild()")
@@ -64,7 +67,7 @@ def test_nobody_is_rung_for_while_nobody_sleeps(cmp: Cmp, ear: Ear) -> None:
 
 
 @pytest.mark.usefixtures("parked")
-def test_a_transaction_rings_once_however_much_it_writes(cmp: Cmp, ear: Ear) -> None:
+def test_a_transaction_notifies_once_however_much_it_writes(cmp: Cmp, ear: Ear) -> None:
     with cmp.conn.transaction():
         cmp.fill(100)
         project = cmp.upsert("apollo")
@@ -75,7 +78,7 @@ def test_a_transaction_rings_once_however_much_it_writes(cmp: Cmp, ear: Ear) -> 
 
 
 @pytest.mark.usefixtures("parked")
-def test_each_transaction_rings(cmp: Cmp, ear: Ear) -> None:
+def test_each_transaction_notifies(cmp: Cmp, ear: Ear) -> None:
     for _ in range(5):
         cmp.upsert("apollo")
 
@@ -83,7 +86,7 @@ def test_each_transaction_rings(cmp: Cmp, ear: Ear) -> None:
 
 
 @pytest.mark.usefixtures("parked")
-def test_a_write_that_is_not_logged_does_not_ring(cmp: Cmp, ear: Ear) -> None:
+def test_a_write_that_is_not_logged_does_not_notify(cmp: Cmp, ear: Ear) -> None:
     project = cmp.upsert("apollo")
     assert ear.rings() == 1
 
@@ -95,7 +98,7 @@ def test_a_write_that_is_not_logged_does_not_ring(cmp: Cmp, ear: Ear) -> None:
 
 
 @pytest.mark.usefixtures("parked")
-def test_a_savepoint_that_takes_the_first_ring_back_does_not_silence_the_second(cmp: Cmp, ear: Ear) -> None:
+def test_a_transaction_notifies_again_after_a_savepoint_is_rolled_back(cmp: Cmp, ear: Ear) -> None:
     with cmp.conn.transaction():
         with cmp.conn.transaction(force_rollback=True):
             cmp.upsert("undone")
@@ -104,8 +107,8 @@ def test_a_savepoint_that_takes_the_first_ring_back_does_not_silence_the_second(
     assert ear.rings() == 1
 
 
-def test_after_such_a_savepoint_the_writer_is_seen_again_by_who_parks(cmp: Cmp) -> None:
-    """The rollback releases W, so the second write must take it again."""
+def test_a_writer_is_seen_again_after_a_savepoint_is_rolled_back(cmp: Cmp) -> None:
+    """The rollback releases the writer lock W, so the second write must take it again."""
     with cmp.connect() as writer, db.connect(cmp.dsn) as consumer, writer.transaction():
         with writer.transaction(force_rollback=True):
             cmp.upsert("undone", conn=writer)
@@ -119,16 +122,16 @@ def test_after_such_a_savepoint_the_writer_is_seen_again_by_who_parks(cmp: Cmp) 
 
 @pytest.mark.usefixtures("parked")
 def test_the_setting_omnicdc_notified_is_trusted_only_for_this_transaction(cmp: Cmp, ear: Ear) -> None:
-    """Anyone may set `omnicdc.notified`: to nonsense, or as another transaction left it."""
+    """Every user may set `omnicdc.notified`: to an invalid value, or to the id of an earlier transaction."""
     old = str(cmp.value("select pg_current_xact_id()::text"))
-    for nonsense in ("", "0", "18446744073709551616", "'; drop table projects", old):
-        cmp.conn.execute("select set_config('omnicdc.notified', %s, false)", [nonsense])
+    for value in ("", "0", "18446744073709551616", "'; drop table projects", old):
+        cmp.conn.execute("select set_config('omnicdc.notified', %s, false)", [value])
         cmp.upsert("apollo")
 
-        assert ear.rings() == 1, nonsense
+        assert ear.rings() == 1, value
 
 
-def test_who_claims_to_have_rung_already_is_logged_all_the_same(cmp: Cmp) -> None:
+def test_a_writer_that_forges_omnicdc_notified_is_logged(cmp: Cmp) -> None:
     with cmp.conn.transaction():
         cmp.conn.execute("select set_config('omnicdc.notified', pg_current_xact_id()::text, true)")
         project = cmp.upsert("apollo")
@@ -136,38 +139,38 @@ def test_who_claims_to_have_rung_already_is_logged_all_the_same(cmp: Cmp) -> Non
     assert cmp.log() == [(project, "insert", None)]
 
 
-def test_the_reading_after_a_sleep_leaves_no_lock_behind(cmp: Cmp) -> None:
+def test_the_read_after_a_sleep_leaves_no_lock(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        last = now(conn)
+        last = current_snapshot(conn)
         _, parked = Doorbell(conn).wait(last, SignalFlags(), 0.0)
-        during = locks(cmp)
+        during = advisory_locks(cmp)
         with reading(conn, last, parked=parked):
-            after = locks(cmp)
+            after = advisory_locks(cmp)
 
         assert (during, after) == (1, 0)
 
 
-def test_looking_for_writers_leaves_no_lock_behind(cmp: Cmp) -> None:
+def test_a_check_for_writers_leaves_no_lock(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn, cmp.connect() as writer, writer.transaction():
-        before = db.fetch_one(conn, "writers")["writing"], locks(cmp)
+        before = db.fetch_one(conn, "writers")["writing"], advisory_locks(cmp)
         cmp.upsert("apollo", conn=writer)
-        beside = db.fetch_one(conn, "writers")["writing"], locks(cmp)
+        during = db.fetch_one(conn, "writers")["writing"], advisory_locks(cmp)
 
-        assert (before, beside) == ((False, 0), (True, 1))
+        assert (before, during) == ((False, 0), (True, 1))
 
 
-def test_a_sleeper_returns_at_once_if_the_log_already_holds_something(cmp: Cmp) -> None:
+def test_a_consumer_does_not_sleep_if_the_log_already_holds_a_change(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        last = now(conn)
+        last = current_snapshot(conn)
         cmp.upsert("apollo")
 
         sleep(conn, last, SignalFlags())
 
 
-def test_a_sleeper_wakes_when_a_transaction_commits(cmp: Cmp) -> None:
+def test_a_commit_ends_a_sleep(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        last = now(conn)
-        sleep(conn, last, Acting(lambda: cmp.upsert("apollo")))
+        last = current_snapshot(conn)
+        sleep(conn, last, ActionWhileParked(lambda: cmp.upsert("apollo")))
 
         assert db.fetch_one(conn, "changes_waiting", {"last": last})["waiting"]
 
@@ -176,26 +179,26 @@ def test_a_stop_ends_a_sleep(cmp: Cmp) -> None:
     signals = SignalFlags()
     signals.stop()
     with db.connect(cmp.dsn) as conn:
-        sleep(conn, now(conn), signals)
+        sleep(conn, current_snapshot(conn), signals)
 
 
-def test_a_sleeper_beside_an_open_writer_comes_back_by_itself(cmp: Cmp) -> None:
-    """That writer checked the sleeper lock before the sleeper took it, and will not notify."""
+def test_a_sleep_beside_an_open_writer_ends_without_a_notification(cmp: Cmp) -> None:
+    """That writer checked the sleeper lock before the consumer took it, so it will not notify."""
     with cmp.connect() as writer, writer.transaction(), db.connect(cmp.dsn) as conn:
         cmp.upsert("apollo", conn=writer)
 
-        sleep(conn, now(conn), SignalFlags())
+        sleep(conn, current_snapshot(conn), SignalFlags())
 
 
-def test_a_sleeper_beside_a_prepared_writer_comes_back_by_itself(cmp: Cmp) -> None:
+def test_a_sleep_beside_a_prepared_transaction_ends_without_a_notification(cmp: Cmp) -> None:
     with prepared(cmp), db.connect(cmp.dsn) as conn:
-        sleep(conn, now(conn), SignalFlags())
+        sleep(conn, current_snapshot(conn), SignalFlags())
 
 
-def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
-    """P4: anybody may take an advisory lock, also ours, and exclusively."""
-    with cmp.connect() as meddler:
-        meddler.execute(
+def test_writers_never_wait_for_the_doorbell_locks(cmp: Cmp) -> None:
+    """P4: every user may take an advisory lock, also the two of omnicdc, and exclusively."""
+    with cmp.connect() as other:
+        other.execute(
             "select pg_advisory_lock(omnicdc.writer_lock()), pg_advisory_lock(omnicdc.sleeper_lock())"
         )
         cmp.conn.execute("set statement_timeout = '5s'")
@@ -205,17 +208,17 @@ def test_writers_never_wait_for_a_lock_of_the_bell(cmp: Cmp) -> None:
     assert len(cmp.log()) == 1
 
 
-def test_a_sleep_ends_in_time_though_somebody_keeps_the_lock_to_park_with(cmp: Cmp) -> None:
-    """P1: the backstop must hold whoever holds S."""
-    with cmp.connect() as meddler, db.connect(cmp.dsn) as conn:
-        meddler.execute("select pg_advisory_lock(omnicdc.sleeper_lock())")
-        conn.execute("set statement_timeout = '2s'")  # so that the test ends
+def test_a_sleep_ends_in_time_while_another_session_holds_the_sleeper_lock(cmp: Cmp) -> None:
+    """P1: the time limit of a sleep must hold, whichever session holds the sleeper lock S."""
+    with cmp.connect() as other, db.connect(cmp.dsn) as conn:
+        other.execute("select pg_advisory_lock(omnicdc.sleeper_lock())")
+        conn.execute("set statement_timeout = '2s'")  # a sleep that hangs fails the test
 
-        Doorbell(conn).wait(now(conn), SignalFlags(), 0.1)
+        Doorbell(conn).wait(current_snapshot(conn), SignalFlags(), 0.1)
 
 
-def locks(cmp: Cmp) -> int:
-    """Return how many advisory locks are held in this database."""
+def advisory_locks(cmp: Cmp) -> int:
+    """Return the number of advisory locks in this database."""
     return int(
         cmp.value(
             """select count(*) from pg_locks l join pg_database d on d.oid = l.database

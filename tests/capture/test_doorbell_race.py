@@ -1,6 +1,6 @@
-"""P1: beside busy writers, a consumer that sleeps misses nothing and reads nothing twice.
+"""P1: while many writers commit, a consumer that sleeps misses no change and reads none twice.
 
-The writers are of every kind, and one stays open.
+The writers use every isolation level. One of them keeps its transactions open for long.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 WRITERS = 6
 TRANSACTIONS = 40
 NEVER_S = 600.0
-"""The backstop is far beyond the deadline: whatever is read in time was rung for."""
+"""A sleep's time limit, far beyond the deadline: a change that is read in time was notified."""
 DEADLINE_S = 120.0
 SLEEPS = 20
 
 
 class Writer(threading.Thread):
-    """Commits projects at random delays; some transactions are undone, in part or as a whole."""
+    """Commits projects at random intervals. Some transactions are rolled back, in part or as a whole."""
 
     def __init__(self, cmp: Cmp, number: int, *, open_s: float) -> None:
         super().__init__(daemon=True)
@@ -49,7 +49,7 @@ class Writer(threading.Thread):
                 conn.isolation_level = self._level
                 for _ in range(TRANSACTIONS if not self._open_s else 4):
                     self._transaction(conn)
-        except BaseException as exc:  # noqa: BLE001 - handed to the test
+        except BaseException as exc:  # noqa: BLE001 - the test reports it
             self.failed = exc
 
     def _transaction(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
@@ -69,10 +69,10 @@ class Writer(threading.Thread):
             self.committed += projects
 
 
-class Last(threading.Thread):
-    """Commits one project more once all writers have ended and the reader has slept often.
+class FinalWriter(threading.Thread):
+    """Commits a final project after all writers have ended and the reader has slept often.
 
-    Whoever has read it has had time to read the others.
+    A reader that has read it had time to read the others.
     """
 
     def __init__(self, cmp: Cmp, writers: list[Writer]) -> None:
@@ -81,8 +81,8 @@ class Last(threading.Thread):
         self._writers = writers
         self.project = str(uuid4())
         self.slept = threading.Event()
-        """Set by the reader."""
-        self.meanwhile: list[str] = []
+        """Set by the reader after enough sleeps."""
+        self.while_awake: list[str] = []
 
     def run(self) -> None:
         for writer in self._writers:
@@ -91,47 +91,47 @@ class Last(threading.Thread):
             writer.join()
         with self._cmp.connect() as conn:
             while not self.slept.wait(0.02):
-                self.meanwhile.append(self._cmp.upsert("until it has slept", conn=conn))
+                self.while_awake.append(self._cmp.upsert("until it has slept", conn=conn))
             self._cmp.upsert("the end", id=self.project, conn=conn)
 
 
-def consume(conn: db.Connection, last: Last) -> tuple[Counter[str | None], int]:
-    """Read and sleep until the last project has come.
+def consume(conn: db.Connection, final: FinalWriter) -> tuple[Counter[str | None], int]:
+    """Read and sleep until the final project is read.
 
-    Returns how often each was read, and how often it slept.
+    Returns how often each project was read, and the number of sleeps.
     """
     found: Counter[str | None] = Counter()
-    bell, sleeps, parked = Doorbell(conn), 0, False
+    doorbell, sleeps, parked = Doorbell(conn), 0, False
     snapshot = str(db.fetch_one(conn, "snapshot")["snapshot"])
-    last.start()
+    final.start()
     deadline = time.monotonic() + DEADLINE_S
-    while last.project not in found and time.monotonic() < deadline:
+    while final.project not in found and time.monotonic() < deadline:
         with reading(conn, snapshot, parked=parked) as current:
             changes, snapshot = current.changes, current.snapshot
         parked = False
         found.update(project for change in changes for project in change.projects or (None,))
         if not changes:
-            _, parked = bell.wait(snapshot, SignalFlags(), NEVER_S)
+            _, parked = doorbell.wait(snapshot, SignalFlags(), NEVER_S)
             sleeps += 1
             if sleeps > SLEEPS:
-                last.slept.set()
-    last.slept.set()
+                final.slept.set()
+    final.slept.set()
     return found, sleeps
 
 
-def test_nothing_is_lost_and_nothing_comes_twice(cmp: Cmp) -> None:
+def test_every_change_is_read_exactly_once(cmp: Cmp) -> None:
     writers = [Writer(cmp, number, open_s=0.0) for number in range(WRITERS)]
     writers.append(Writer(cmp, WRITERS, open_s=0.4))
-    last = Last(cmp, writers)
+    final = FinalWriter(cmp, writers)
     started = time.monotonic()
     with db.connect(cmp.dsn) as conn:
-        found, sleeps = consume(conn, last)
+        found, sleeps = consume(conn, final)
 
     written = (
-        [project for writer in writers for project in writer.committed] + last.meanwhile + [last.project]
+        [project for writer in writers for project in writer.committed] + final.while_awake + [final.project]
     )
     assert [writer.failed for writer in writers if writer.failed] == []
     assert found == Counter(written)
     assert len(written) > 200
-    assert time.monotonic() - started < NEVER_S, "slept through a commit until the backstop"
+    assert time.monotonic() - started < NEVER_S, "a sleep missed a commit and ended at its time limit"
     assert sleeps > SLEEPS

@@ -1,6 +1,6 @@
-"""P5: what gives CMP's rows other values without writing them alters the capture's fingerprint.
+"""P5: a schema change that gives CMP's rows other values alters the capture's fingerprint.
 
-What does not, does not.
+Such a change writes no row. A change that alters no value keeps the fingerprint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
+ALTERING_CHANGES: dict[str, tuple[LiteralString, LiteralString]] = {
     "an enum's label": (
         (
             "create type label as enum ('active', 'frozen'); "
@@ -25,7 +25,7 @@ ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
         ),
         "alter type label rename value 'active' to 'live'",
     ),
-    "an enum's label, there and back": (
+    "an enum's label, renamed and renamed back": (
         (
             "create type label as enum ('active', 'frozen'); "
             "alter table projects alter status type label using 'active'"
@@ -103,7 +103,7 @@ ALTERING: dict[str, tuple[LiteralString, LiteralString]] = {
     ),
 }
 
-HARMLESS: tuple[LiteralString, ...] = (
+HARMLESS_CHANGES: tuple[LiteralString, ...] = (
     "insert into projects (name) values ('atlas'); update projects set name = 'gemini'; delete from projects",
     "analyze projects",
     "create type other as enum ('a'); alter type other rename value 'a' to 'b'",
@@ -114,50 +114,50 @@ HARMLESS: tuple[LiteralString, ...] = (
 )
 
 
-def mark(cmp: Cmp) -> str:
+def capture_fingerprint(cmp: Cmp) -> str:
     with db.connect(cmp.dsn) as conn:
         return fingerprint(conn)
 
 
-@pytest.mark.parametrize("what", ALTERING)
-def test_what_alters_rows_without_writing_them_alters_the_fingerprint(cmp: Cmp, what: str) -> None:
-    prepared, deed = ALTERING[what]
+@pytest.mark.parametrize("case", ALTERING_CHANGES)
+def test_a_schema_change_that_alters_values_alters_the_fingerprint(cmp: Cmp, case: str) -> None:
+    setup, statement = ALTERING_CHANGES[case]
     cmp.upsert("atlas")
-    cmp.conn.execute(prepared)
-    before = mark(cmp)
-    again = mark(cmp)
-    cmp.conn.execute(deed)
+    cmp.conn.execute(setup)
+    before = capture_fingerprint(cmp)
+    again = capture_fingerprint(cmp)
+    cmp.conn.execute(statement)
 
     assert again == before
-    assert mark(cmp) != before
+    assert capture_fingerprint(cmp) != before
 
 
-def test_the_expression_of_a_virtual_column_alters_the_fingerprint(cmp: Cmp) -> None:
-    """It is refused by `install`, but may come later."""
+def test_a_new_expression_of_a_virtual_column_alters_the_fingerprint(cmp: Cmp) -> None:
+    """`install` refuses a virtual column, but a user may add one later."""
     if cmp.conn.info.server_version < 180000:
         pytest.skip("virtual columns came with PostgreSQL 18")
     cmp.conn.execute(
         "alter table projects drop status, add status text generated always as (name || '!') virtual"
     )
-    before = mark(cmp)
+    before = capture_fingerprint(cmp)
     cmp.conn.execute("alter table projects alter status set expression as (name || '?')")
 
-    assert mark(cmp) != before
+    assert capture_fingerprint(cmp) != before
 
 
-def test_what_alters_no_value_leaves_the_fingerprint(cmp: Cmp) -> None:
+def test_a_change_that_alters_no_value_keeps_the_fingerprint(cmp: Cmp) -> None:
     cmp.conn.execute(
         "create type label as enum ('active'); alter table projects alter status type label using null"
     )
-    before = mark(cmp)
-    for deed in HARMLESS:
-        cmp.conn.execute(deed)
+    before = capture_fingerprint(cmp)
+    for statement in HARMLESS_CHANGES:
+        cmp.conn.execute(statement)
 
-        assert mark(cmp) == before, deed
+        assert capture_fingerprint(cmp) == before, statement
 
 
-def test_the_fingerprint_is_that_of_the_asking_snapshot(cmp: Cmp) -> None:
-    """So whoever scans in a snapshot must ask outside of it."""
+def test_the_fingerprint_is_read_in_the_session_s_snapshot(cmp: Cmp) -> None:
+    """So a scan in one snapshot must read the fingerprint outside of that snapshot."""
     cmp.conn.execute(
         "create type label as enum ('active'); alter table projects alter status type label using null"
     )

@@ -1,7 +1,4 @@
-"""Security.
-
-What a role that was once a member of omnicdc_owner left behind is never run by the next installer.
-"""
+"""Security: the next installer never runs code that a member of omnicdc_owner left behind."""
 
 from __future__ import annotations
 
@@ -26,17 +23,17 @@ if TYPE_CHECKING:
 WATCHED = derive(scanners().values()).fields
 
 TRAP: LiteralString = """
-create sequence public.sprung;
+create sequence public.trap_calls;
 create function public.trap() returns trigger language plpgsql as
-  $$ begin perform nextval('public.sprung'); return new; end $$;
-create function public.snare() returns boolean language plpgsql immutable as
-  $$ begin perform nextval('public.sprung'); return true; end $$;
-create function public.snare(text) returns boolean language sql immutable as 'select public.snare()';
-grant usage on sequence public.sprung to public
+  $$ begin perform nextval('public.trap_calls'); return new; end $$;
+create function public.spy() returns boolean language plpgsql immutable as
+  $$ begin perform nextval('public.trap_calls'); return true; end $$;
+create function public.spy(text) returns boolean language sql immutable as 'select public.spy()';
+grant usage on sequence public.trap_calls to public
 """
-"""A sequence keeps what a rollback would undo."""
+"""Both functions count their calls in a sequence, because a rollback does not undo that."""
 
-LEFT: dict[LiteralString, str] = {
+LEFTOVERS: dict[LiteralString, str] = {
     "create trigger mine after insert on omnicdc.migration for each row execute function public.trap()": (
         "trigger mine on omnicdc.migration"
     ),
@@ -44,37 +41,37 @@ LEFT: dict[LiteralString, str] = {
     "public.trap()": ("trigger mine on omnicdc.source"),
     "create or replace trigger omnicdc_log_row after insert on omnicdc.canary for each row execute function "
     "public.trap()": ("trigger omnicdc_log_row on omnicdc.canary"),
-    "create rule mine as on insert to omnicdc.migration do also select public.snare()": (
+    "create rule mine as on insert to omnicdc.migration do also select public.spy()": (
         "rule mine on omnicdc.migration"
     ),
-    "create policy mine on omnicdc.source using (public.snare())": "policy mine on omnicdc.source",
-    "alter policy omnicdc_all on omnicdc.source using (public.snare())": "policy omnicdc_all on "
-    "omnicdc.source",
-    "alter table omnicdc.migration alter name set default public.snare()::text": (
+    "create policy mine on omnicdc.source using (public.spy())": "policy mine on omnicdc.source",
+    "alter policy omnicdc_all on omnicdc.source using (public.spy())": "policy omnicdc_all on omnicdc.source",
+    "alter table omnicdc.migration alter name set default public.spy()::text": (
         "the default of column name of omnicdc.migration"
     ),
-    "alter table omnicdc.change alter at set default (query_to_xml('select public.snare()', true, true, '') "
+    "alter table omnicdc.change alter at set default (query_to_xml('select public.spy()', true, true, '') "
     "is null)::text::timestamptz": ("the default of column at of omnicdc.change"),
-    "alter table omnicdc.migration add check (public.snare(name))": "constraint migration_name_check of "
+    "alter table omnicdc.migration add check (public.spy(name))": "constraint migration_name_check of "
     "omnicdc.migration",
     "alter table omnicdc.migration add check (table_to_xml('public.projects', true, true, '') is not null) "
     "not valid": ("constraint migration_check of omnicdc.migration"),
-    "create index mine on omnicdc.migration (public.snare(name))": "index omnicdc.mine",
-    "create index mine on omnicdc.migration (name) where public.snare(name)": "index omnicdc.mine",
+    "create index mine on omnicdc.migration (public.spy(name))": "index omnicdc.mine",
+    "create index mine on omnicdc.migration (name) where public.spy(name)": "index omnicdc.mine",
     "create table omnicdc.mine () inherits (omnicdc.source)": "omnicdc.mine, which inherits from "
     "omnicdc.source",
     "alter table omnicdc.migration rename to gone; create view omnicdc.migration as select version, name "
-    "from omnicdc.gone where public.snare()": ("omnicdc.migration, which is no table"),
-    "create function omnicdc.watch(regclass, name[]) returns boolean language sql as 'select "
-    "public.snare()'": ("function omnicdc.watch(regclass,name[]), which has the name of one of omnicdc's"),
+    "from omnicdc.gone where public.spy()": ("omnicdc.migration, which is no table"),
+    "create function omnicdc.watch(regclass, name[]) returns boolean language sql as 'select public.spy()'": (
+        "function omnicdc.watch(regclass,name[]), which has the name of one of omnicdc's"
+    ),
     "create function omnicdc.capture_fault(what text default '') returns text language sql as 'select "
-    "public.snare()::text'": ("function omnicdc.capture_fault(text), which has the name of one of omnicdc's"),
-    "create function omnicdc.same(text, text) returns boolean language sql as 'select public.snare()'; "
+    "public.spy()::text'": ("function omnicdc.capture_fault(text), which has the name of one of omnicdc's"),
+    "create function omnicdc.same(text, text) returns boolean language sql as 'select public.spy()'; "
     "create operator omnicdc.= (leftarg = text, rightarg = text, function = omnicdc.same)": (
         "operator omnicdc.=(text,text)"
     ),
     "create cast (omnicdc.change as text) with inout": "cast (omnicdc.change as text)",
-    "create domain public.mine as text check (public.snare()); alter table omnicdc.migration add more "
+    "create domain public.mine as text check (public.spy()); alter table omnicdc.migration add more "
     "public.mine": ("column more of omnicdc.migration, whose type is public.mine"),
     "grant trigger on omnicdc.change to public": "the right TRIGGER on omnicdc.change, which PUBLIC has",
     "grant create on schema omnicdc to public": "the right to create in schema omnicdc, which PUBLIC has",
@@ -84,44 +81,45 @@ LEFT: dict[LiteralString, str] = {
 }
 
 
-@pytest.mark.parametrize("deed", every(3, LEFT))
-def test_it_is_refused_by_name_and_nothing_of_it_is_run(
-    cmp: Cmp, people: People, deed: LiteralString
+@pytest.mark.parametrize("statement", every(3, LEFTOVERS))
+def test_a_leftover_object_is_refused_by_name_and_never_run(
+    cmp: Cmp, people: People, statement: LiteralString
 ) -> None:
     cmp.conn.execute(TRAP)
     cmp.conn.execute("grant create on schema public to public")
-    once = people.add("omnicdc_owner")
-    with people.connect(once) as conn:
+    member = people.add("omnicdc_owner")
+    with people.connect(member) as conn:
         conn.execute("set role omnicdc_owner")
-        conn.execute(deed)
-    cmp.conn.execute("select setval('public.sprung', 1, false)")  # by their own session
-    refused = []
+        conn.execute(statement)
+    # The statement itself may have called a trap in the member's own session.
+    cmp.conn.execute("select setval('public.trap_calls', 1, false)")
+    errors = []
     for attempt in (install_again, uninstall):
-        with pytest.raises(ConfigError) as told:
+        with pytest.raises(ConfigError) as refused:
             attempt(cmp)
-        refused.append(told.value)
-    sprung = cmp.value("select is_called from public.sprung")
+        errors.append(refused.value)
+    trap_called = cmp.value("select is_called from public.trap_calls")
 
-    assert all(f"not omnicdc's: {LEFT[deed]}" in exc.message for exc in refused), refused[0]
-    assert not sprung
-    remedy = refused[0].hint.split(";")[0]
+    assert all(f"not omnicdc's: {LEFTOVERS[statement]}" in exc.message for exc in errors), errors[0]
+    assert not trap_called
+    remedy = errors[0].hint.split(";")[0]
     with db.connect(cmp.dsn) as conn_:
         conn_.execute(remedy.encode())
-        if "rename" in deed:
+        if "rename" in statement:
             conn_.execute("alter table omnicdc.gone rename to migration")
     install_again(cmp)
-    assert not cmp.value("select is_called from public.sprung")
+    assert not cmp.value("select is_called from public.trap_calls")
 
 
-def test_the_printed_script_refuses_it_as_well(cmp: Cmp) -> None:
+def test_the_printed_script_refuses_a_leftover_object(cmp: Cmp) -> None:
     cmp.conn.execute("create view omnicdc.mine as select 1")
-    said = psql(cmp.dsn, script.script("projects", WATCHED))
+    result = psql(cmp.dsn, script.script("projects", WATCHED))
 
-    assert said.returncode == 3
-    assert "not omnicdc's: omnicdc.mine, which is no table" in said.stderr
+    assert result.returncode == 3
+    assert "not omnicdc's: omnicdc.mine, which is no table" in result.stderr
 
 
-def test_a_function_that_was_replaced_is_not_run(cmp: Cmp, people: People) -> None:
+def test_a_replaced_function_is_not_run(cmp: Cmp, people: People) -> None:
     cmp.conn.execute(TRAP)
     with people.connect(people.add("omnicdc_owner")) as conn:
         conn.execute("set role omnicdc_owner")
@@ -134,37 +132,37 @@ def test_a_function_that_was_replaced_is_not_run(cmp: Cmp, people: People) -> No
         ):
             conn.execute(
                 f"create or replace function omnicdc.{function} returns {result} language plpgsql "
-                "as $$ begin perform nextval('public.sprung'); end $$".encode()
+                "as $$ begin perform nextval('public.trap_calls'); end $$".encode()
             )
     install_again(cmp)
-    sprung = cmp.value("select is_called from public.sprung")
+    trap_called = cmp.value("select is_called from public.trap_calls")
     with people.connect(people.add("omnicdc_owner")) as conn:
         conn.execute("set role omnicdc_owner")
         conn.execute(
             "create or replace function omnicdc.unwatch(target regclass) returns void language plpgsql "
-            "as $$ begin perform nextval('public.sprung'); end $$"
+            "as $$ begin perform nextval('public.trap_calls'); end $$"
         )
     uninstall(cmp)
 
-    assert not sprung
-    assert not cmp.value("select is_called from public.sprung")
+    assert not trap_called
+    assert not cmp.value("select is_called from public.trap_calls")
     assert cmp.value("select count(*) from pg_trigger where tgrelid = 'projects'::regclass") == 0
 
 
-def test_what_belongs_to_somebody_else_is_refused(cmp: Cmp) -> None:
-    for deed, thing in (
+def test_an_object_of_another_owner_is_refused(cmp: Cmp) -> None:
+    for statement, expected in (
         ("alter table omnicdc.source owner to current_user", "omnicdc.source, which belongs to"),
         (
             "alter function omnicdc.relation_identity() owner to current_user",
             "function omnicdc.relation_identity(), which belongs to",
         ),
     ):
-        cmp.conn.execute(deed.encode())
-        with pytest.raises(ConfigError) as told:
+        cmp.conn.execute(statement.encode())
+        with pytest.raises(ConfigError) as refused:
             install_again(cmp)
-        cmp.conn.execute(told.value.hint.split(";")[0].encode())
+        cmp.conn.execute(refused.value.hint.split(";")[0].encode())
 
-        assert thing in told.value.message
+        assert expected in refused.value.message
         install_again(cmp)
 
 

@@ -1,4 +1,4 @@
-"""P4 and P1: a write that is cancelled, at whatever instant, leaves nothing behind that harms the next."""
+"""P4 and P1: a write that is cancelled, at any moment, does not harm the next write."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 40
 
-RINGING_ALL_THE_TIME = """
+ENDLESS_NOTIFICATIONS = """
 do $$ begin
   loop
     begin
       perform omnicdc.notify_consumers();
-      raise exception 'undo, so that it rings again';
+      raise exception 'undo, so that it notifies again';
     exception when raise_exception then
     end;
   end loop;
@@ -26,19 +26,22 @@ end $$
 """
 
 
-def test_a_cancelled_ring_keeps_no_lock(cmp: Cmp) -> None:
-    """With S taken and released in two statements, one of them left S with the session: nobody could park."""
+def test_a_cancelled_notification_keeps_no_lock(cmp: Cmp) -> None:
+    """Regression: the sleeper lock S was taken and released in two statements.
+
+    A cancel between the two left S with the session, and no consumer could park.
+    """
     with cmp.connect() as writer:
         for attempt in range(ATTEMPTS):
-            with suppress(psycopg.errors.QueryCanceled):  # the former timeout may end even this setting
+            with suppress(psycopg.errors.QueryCanceled):  # the previous timeout may cancel this `set` as well
                 writer.execute(f"set statement_timeout = '{attempt % 7 + 2} ms'")
-                writer.execute(RINGING_ALL_THE_TIME)
-            kept = cmp.value(
+                writer.execute(ENDLESS_NOTIFICATIONS)
+            locks = cmp.value(
                 "select count(*) from pg_locks where pid = %s and locktype = 'advisory'",
                 writer.info.backend_pid,
             )
 
-            assert kept == 0
+            assert locks == 0
 
 
 def test_a_cancelled_statement_logs_nothing(cmp: Cmp) -> None:
@@ -52,8 +55,8 @@ def test_a_cancelled_statement_logs_nothing(cmp: Cmp) -> None:
     assert cmp.log() == [(project, "insert", None)]
 
 
-def test_the_comparison_does_not_swallow_a_cancel(cmp: Cmp) -> None:
-    """Catching everything must not mean that a statement can no longer be ended."""
+def test_an_update_can_be_cancelled_during_the_comparison(cmp: Cmp) -> None:
+    """The comparison catches errors, but it must not catch a cancel."""
     cmp.fill(20_000)
     with cmp.connect() as writer:
         writer.execute("set statement_timeout = '5 ms'")

@@ -1,4 +1,4 @@
-"""P4: where the server's lock table is full, CMP's writes need no more room in it than without omnicdc."""
+"""P4: if the server's lock table is full, CMP's writes need no more room in it than without omnicdc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Its server is started once, also when several processes share the tests.
+# One process runs these tests, so that their server is started once.
 pytestmark = pytest.mark.xdist_group("tiny server")
 
 WATCHED = derive(scanners().values()).fields
@@ -37,12 +37,12 @@ WRITES: tuple[LiteralString, ...] = (
 
 
 FREE = (0, 1, 2, 3, 5, 17, 24)
-"""Places left: the two locks of the bell and those that it tries before it notifies are 18."""
+"""Numbers of free places. The doorbell needs 18: two locks, and the places it tests before it notifies."""
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Iterator[str]:
-    """A server with the smallest lock table; its autovacuum is off, so that no other process takes locks."""
+def tiny_server() -> Iterator[str]:
+    """A server with the smallest lock table. Autovacuum is off, so that no other process takes locks."""
     server = EmbeddedServer(
         Path(tempfile.mkdtemp(prefix="omnicdc-locks-")),
         {"fsync": "off", "autovacuum": "off", "max_connections": "12", "max_locks_per_transaction": "10"},
@@ -56,28 +56,28 @@ def tiny() -> Iterator[str]:
 
 
 @pytest.fixture
-def crowded(tiny: str) -> Iterator[Cmp]:
+def tiny_cmp(tiny_server: str) -> Iterator[Cmp]:
     """A CMP with the capture, on that server."""
-    with db.connect(tiny) as conn:
+    with db.connect(tiny_server) as conn:
         install.install(conn, "projects", WATCHED)
-        # A write that needs another page needs a place for that, with and without omnicdc.
+        # A write that adds a page to a table needs a place for that, with and without omnicdc.
         conn.execute("truncate projects; truncate omnicdc.change")
-    with Cmp(tiny) as cmp:
+    with Cmp(tiny_server) as cmp:
         yield cmp
 
 
-def fill(conn: Connection, free: int) -> None:
-    """Take all places of the lock table but some."""
+def fill_lock_table(conn: Connection, free: int) -> None:
+    """Take all places of the lock table except `free`."""
     with pytest.raises(pg.OutOfMemory):
         conn.execute("select pg_advisory_lock(77, generate_series(1, 100000))")
     conn.execute("select pg_advisory_unlock(77, i) from generate_series(1, %s) as i", [free])
 
 
-def empty(conn: Connection) -> None:
+def empty_lock_table(conn: Connection) -> None:
     conn.execute("select pg_advisory_unlock_all()")
 
 
-def is_full(conn: Connection) -> bool:
+def lock_table_is_full(conn: Connection) -> bool:
     return not succeeds(conn, "select pg_advisory_xact_lock(78, 1)")
 
 
@@ -91,9 +91,9 @@ def succeeds(conn: Connection, statement: LiteralString) -> bool:
 
 @contextmanager
 def transaction(cmp: Cmp) -> Iterator[Connection]:
-    """A transaction of a session that knows the tables, and that has its id.
+    """Open a transaction that already has its id, in a session that has already used the tables.
 
-    Both need places without omnicdc as well.
+    Both steps need places in the lock table without omnicdc as well.
     """
     with cmp.connect() as conn:
         with conn.transaction(force_rollback=True):
@@ -105,24 +105,24 @@ def transaction(cmp: Cmp) -> Iterator[Connection]:
         conn.execute("commit")
 
 
-@pytest.mark.parametrize("sleeping", [False, True], ids=["nobody sleeps", "a consumer sleeps"])
-def test_writes_succeed_however_few_places_are_left(crowded: Cmp, sleeping: bool) -> None:
-    """With a sleeper they notify, whose commit needs a place, too."""
+@pytest.mark.parametrize("sleeping", [False, True], ids=["no consumer sleeps", "a consumer sleeps"])
+def test_writes_succeed_however_few_places_are_left(tiny_cmp: Cmp, sleeping: bool) -> None:
+    """While a consumer sleeps, the writers notify. The commit of a notification needs a place as well."""
     full = []
-    with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
+    with tiny_cmp.connect() as other, db.connect(tiny_cmp.dsn) as consumer:
         if sleeping:
             db.execute(consumer, "park")
         for free in FREE:
-            with transaction(crowded) as writer:
-                fill(other, free)
-                full.append(is_full(crowded.conn))
+            with transaction(tiny_cmp) as writer:
+                fill_lock_table(other, free)
+                full.append(lock_table_is_full(tiny_cmp.conn))
                 for write in WRITES:
                     writer.execute(write)
-            empty(other)
+            empty_lock_table(other)
 
     assert full[0], full
     assert not full[-1], full
-    assert [op for _, op, _ in crowded.log()] == [
+    assert [op for _, op, _ in tiny_cmp.log()] == [
         "insert",
         "insert",
         "update",
@@ -132,86 +132,86 @@ def test_writes_succeed_however_few_places_are_left(crowded: Cmp, sleeping: bool
     ] * len(FREE)
 
 
-def test_a_write_by_itself_succeeds_where_one_without_capture_does(crowded: Cmp) -> None:
-    crowded.conn.execute("create table if not exists plain (like projects including all)")
-    crowded.conn.execute(
+def test_a_single_write_succeeds_where_one_without_capture_does(tiny_cmp: Cmp) -> None:
+    tiny_cmp.conn.execute("create table if not exists plain (like projects including all)")
+    tiny_cmp.conn.execute(
         "insert into plain (name) values ('warm'); insert into projects (name) values ('warm')"
     )
-    both = []
-    with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
+    results = []
+    with tiny_cmp.connect() as other, db.connect(tiny_cmp.dsn) as consumer:
         db.execute(consumer, "park")
         for free in range(8):
-            fill(other, free)
-            both.append(
+            fill_lock_table(other, free)
+            results.append(
                 (
-                    succeeds(crowded.conn, "insert into plain (name) values ('atlas')"),
-                    succeeds(crowded.conn, "insert into projects (name) values ('atlas')"),
+                    succeeds(tiny_cmp.conn, "insert into plain (name) values ('atlas')"),
+                    succeeds(tiny_cmp.conn, "insert into projects (name) values ('atlas')"),
                 )
             )
-            empty(other)
+            empty_lock_table(other)
 
-    assert (True, True) in both
-    assert (True, False) not in both
+    assert (True, True) in results
+    assert (True, False) not in results
 
 
-def test_many_rows_and_savepoints_succeed(crowded: Cmp) -> None:
-    with crowded.connect() as other:
-        with transaction(crowded) as writer:
-            fill(other, 0)
+def test_many_rows_and_savepoints_succeed_without_free_places(tiny_cmp: Cmp) -> None:
+    with tiny_cmp.connect() as other:
+        with transaction(tiny_cmp) as writer:
+            fill_lock_table(other, 0)
             writer.execute("insert into projects (name) select 'p' || i from generate_series(1, 20) as i")
             writer.execute("update projects set status = 'kept' where name = 'p1'")
-        empty(other)
-        with transaction(crowded) as writer:
+        empty_lock_table(other)
+        with transaction(tiny_cmp) as writer:
             writer.execute("savepoint one; update projects set status = 'undone' where name = 'p1'")
-            fill(other, 0)
+            fill_lock_table(other, 0)
             writer.execute("rollback to one; update projects set status = 'again' where name = 'p1'")
-        empty(other)
-        with transaction(crowded) as writer:
+        empty_lock_table(other)
+        with transaction(tiny_cmp) as writer:
             writer.execute("rollback; begin isolation level repeatable read; select pg_current_xact_id()")
-            fill(other, 0)
+            fill_lock_table(other, 0)
             writer.execute("update projects set status = 'last' where name = 'p1'; commit; begin")
-        empty(other)
+        empty_lock_table(other)
 
-    assert [fields for _, op, fields in crowded.log() if op == "update"] == [("status",)] * 3
+    assert [fields for _, op, fields in tiny_cmp.log() if op == "update"] == [("status",)] * 3
 
 
-def test_a_truncate_succeeds_where_one_without_capture_does(crowded: Cmp) -> None:
-    crowded.conn.execute("create table if not exists plain (like projects including all)")
-    both = []
-    with crowded.connect() as other, crowded.connect() as writer:
+def test_a_truncate_succeeds_where_one_without_capture_does(tiny_cmp: Cmp) -> None:
+    tiny_cmp.conn.execute("create table if not exists plain (like projects including all)")
+    results = []
+    with tiny_cmp.connect() as other, tiny_cmp.connect() as writer:
         for free in range(12):
             writer.execute("truncate plain; truncate projects")
-            fill(other, free)
-            both.append((succeeds(writer, "truncate plain"), succeeds(writer, "truncate projects")))
-            empty(other)
+            fill_lock_table(other, free)
+            results.append((succeeds(writer, "truncate plain"), succeeds(writer, "truncate projects")))
+            empty_lock_table(other)
 
-    assert {(True, True), (False, False)} <= set(both)
-    assert (True, False) not in both
+    assert {(True, True), (False, False)} <= set(results)
+    assert (True, False) not in results
 
 
-def test_the_bell_rings_again_once_there_is_room(crowded: Cmp) -> None:
-    with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
+def test_writers_notify_again_once_there_is_room(tiny_cmp: Cmp) -> None:
+    with tiny_cmp.connect() as other, db.connect(tiny_cmp.dsn) as consumer:
         consumer.execute("listen omnicdc_change")
         db.execute(consumer, "park")
-        with transaction(crowded) as writer:
-            fill(other, 0)
+        with transaction(tiny_cmp) as writer:
+            fill_lock_table(other, 0)
             writer.execute(WRITES[0])
-        silent = len(list(consumer.notifies(timeout=0)))
-        empty(other)
-        crowded.upsert("gemini")
-        rung = len(list(consumer.notifies(timeout=5, stop_after=1)))
+        while_full = len(list(consumer.notifies(timeout=0)))
+        empty_lock_table(other)
+        tiny_cmp.upsert("gemini")
+        afterwards = len(list(consumer.notifies(timeout=5, stop_after=1)))
 
-    assert (silent, rung) == (0, 1)
+    assert (while_full, afterwards) == (0, 1)
 
 
-def test_no_lock_is_left_behind(crowded: Cmp) -> None:
-    with crowded.connect() as other, db.connect(crowded.dsn) as consumer:
+def test_writes_leave_no_lock(tiny_cmp: Cmp) -> None:
+    with tiny_cmp.connect() as other, db.connect(tiny_cmp.dsn) as consumer:
         db.execute(consumer, "park")
         for free in FREE:
-            with transaction(crowded) as writer:
-                fill(other, free)
+            with transaction(tiny_cmp) as writer:
+                fill_lock_table(other, free)
                 writer.execute(WRITES[0])
-            empty(other)
-        held = crowded.value("select count(*) from pg_locks where locktype = 'advisory'")
+            empty_lock_table(other)
+        held = tiny_cmp.value("select count(*) from pg_locks where locktype = 'advisory'")
 
     assert held == 1  # the consumer's

@@ -1,6 +1,6 @@
-"""P4: a full NOTIFY queue fails the commit of who notifies.
+"""P4: a full NOTIFY queue makes the commit of a notification fail.
 
-CMP's writers go on, and are found by the backstop.
+CMP's writers then do not notify, and their writes succeed.
 """
 
 from __future__ import annotations
@@ -18,62 +18,62 @@ from omnicdc.capture import install
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Its server is started once, also when several processes share the tests.
+# One process runs these tests, so that their server is started once.
 pytestmark = pytest.mark.xdist_group("small server")
 
 NOTIFICATION = "x" * 7000
 
 
 @pytest.fixture
-def cramped(small_server: str) -> Iterator[Cmp]:
+def small_cmp(small_server: str) -> Iterator[Cmp]:
     """A captured CMP in the cluster with the smallest queue."""
-    dsn = psycopg.conninfo.make_conninfo(small_server, dbname="cramped")
+    dsn = psycopg.conninfo.make_conninfo(small_server, dbname="small_cmp")
     with psycopg.connect(small_server, autocommit=True) as admin:
-        admin.execute("create database cramped")
+        admin.execute("create database small_cmp")
         with Cmp(dsn) as cmp:
             cmp.conn.execute(TABLE)
             with db.connect(dsn) as conn:
                 install.install(conn, "projects", ("name", "status"))
             yield cmp
-        admin.execute("drop database cramped with (force)")
+        admin.execute("drop database small_cmp with (force)")
 
 
-def stuff(cmp: Cmp, usage: float) -> None:
-    """Fill the queue up to a share of it.
+def fill_queue(cmp: Cmp, usage: float) -> None:
+    """Fill the queue up to this share of its size.
 
-    A listener that stays in a transaction keeps it from being emptied.
+    A listener in an open transaction keeps PostgreSQL from emptying it.
     """
     while cmp.value("select pg_notification_queue_usage()") < usage:
         cmp.conn.execute("select pg_notify('noise', %s)", [NOTIFICATION])
 
 
-def test_writers_stay_silent_while_the_queue_is_half_full_and_ring_again_after(cramped: Cmp) -> None:
-    with Ear(cramped) as ear, cramped.connect() as deaf, db.connect(cramped.dsn) as consumer:
+def test_writers_do_not_notify_while_the_queue_is_half_full(small_cmp: Cmp) -> None:
+    with Ear(small_cmp) as ear, small_cmp.connect() as stuck_listener, db.connect(small_cmp.dsn) as consumer:
         db.execute(consumer, "park")
-        deaf.execute("listen noise")
-        deaf.execute("begin; select 1")
-        cramped.upsert("heard")
-        heard = ear.rings()
-        stuff(cramped, 0.5)
-        cramped.upsert("not heard")
-        silence = ear.rings()
-        deaf.execute("commit")
-        cramped.conn.execute("select pg_notification_queue_usage()")
-        cramped.upsert("heard again")
+        stuck_listener.execute("listen noise")
+        stuck_listener.execute("begin; select 1")
+        small_cmp.upsert("before")
+        before = ear.rings()
+        fill_queue(small_cmp, 0.5)
+        small_cmp.upsert("during")
+        during = ear.rings()
+        stuck_listener.execute("commit")
+        small_cmp.conn.execute("select pg_notification_queue_usage()")
+        small_cmp.upsert("after")
 
-        assert (heard, silence, ear.rings()) == (1, 0, 1)
-        assert len(cramped.log()) == 3
+        assert (before, during, ear.rings()) == (1, 0, 1)
+        assert len(small_cmp.log()) == 3
 
 
-def test_a_full_queue_fails_no_write_of_cmp(cramped: Cmp) -> None:
-    with cramped.connect() as deaf, db.connect(cramped.dsn) as consumer:
+def test_a_full_queue_makes_no_write_of_cmp_fail(small_cmp: Cmp) -> None:
+    with small_cmp.connect() as stuck_listener, db.connect(small_cmp.dsn) as consumer:
         db.execute(consumer, "park")
-        deaf.execute("listen noise")
-        deaf.execute("begin; select 1")
+        stuck_listener.execute("listen noise")
+        stuck_listener.execute("begin; select 1")
         with pytest.raises(psycopg.errors.ProgramLimitExceeded):
-            stuff(cramped, 2.0)
+            fill_queue(small_cmp, 2.0)
 
-        cramped.upsert("apollo")
-        cramped.conn.execute("truncate projects")
+        small_cmp.upsert("apollo")
+        small_cmp.conn.execute("truncate projects")
 
-        assert [op for _, op, _ in cramped.log()] == ["insert", "truncate"]
+        assert [op for _, op, _ in small_cmp.log()] == ["insert", "truncate"]

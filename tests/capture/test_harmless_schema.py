@@ -1,6 +1,6 @@
-"""P4: whatever CMP's owners do to their schema, or to ours, CMP's writes go on.
+"""P4: CMP's writes succeed, whatever CMP's owners change in their schema or in omnicdc's.
 
-What is unclear is logged whole.
+A row that cannot be compared is logged as a whole.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from support.cmp import Cmp
 if TYPE_CHECKING:
     from typing import LiteralString
 
-WHOLE = None
+WHOLE_ROW = None
 A = "00000000-0000-0000-0000-00000000000a"
 
-DEEDS: dict[LiteralString, tuple[LiteralString, object]] = {
-    "alter table projects drop column status": ("name = 'x'", WHOLE),
-    "alter table projects rename status to state": ("state = 'x'", WHOLE),
-    "alter table projects rename metadata_ to metadata": ("name = 'x'", WHOLE),
-    "alter table projects alter metadata_ type text": ("name = 'x'", WHOLE),
+SCHEMA_CHANGES: dict[LiteralString, tuple[LiteralString, object]] = {
+    "alter table projects drop column status": ("name = 'x'", WHOLE_ROW),
+    "alter table projects rename status to state": ("state = 'x'", WHOLE_ROW),
+    "alter table projects rename metadata_ to metadata": ("name = 'x'", WHOLE_ROW),
+    "alter table projects alter metadata_ type text": ("name = 'x'", WHOLE_ROW),
     "alter table projects alter metadata_ type json": ("name = 'x'", ["name"]),
     "alter table projects alter status type varchar(20)": ("name = 'x'", ["name"]),
     "alter table projects alter key type bytea using key::bytea": ("name = 'x'", ["name"]),
@@ -37,22 +37,22 @@ DEEDS: dict[LiteralString, tuple[LiteralString, object]] = {
 }
 
 
-def test_a_column_that_is_dropped_renamed_or_retyped_breaks_no_write(cmp: Cmp) -> None:
+def test_a_changed_column_makes_no_write_fail(cmp: Cmp) -> None:
     cmp.upsert("apollo")
-    for deed, (change, fields) in DEEDS.items():
+    for statement, (change, fields) in SCHEMA_CHANGES.items():
         with Cmp(cmp.dsn) as session, session.conn.transaction(force_rollback=True):
             session.conn.execute("truncate omnicdc.change; set local allow_system_table_mods = on")
-            session.conn.execute(deed)
-            table: LiteralString = "ventures" if "ventures" in deed else "projects"
+            session.conn.execute(statement)
+            table: LiteralString = "ventures" if "ventures" in statement else "projects"
             session.conn.execute(f"update {table} set {change}")
             logged = session.value("select to_jsonb(fields) from omnicdc.change")
             session.conn.execute(f"delete from {table}")
             session.conn.execute(f"insert into {table} (id, name) values (%s, 'a')", [A])
 
-            assert logged == fields, deed
+            assert logged == fields, statement
 
 
-def test_an_id_that_is_renamed_means_every_project(cmp: Cmp) -> None:
+def test_a_write_without_the_id_column_means_every_project(cmp: Cmp) -> None:
     cmp.upsert("apollo")
     cmp.conn.execute("truncate omnicdc.change; alter table projects rename id to uuid")
 
@@ -64,7 +64,7 @@ def test_an_id_that_is_renamed_means_every_project(cmp: Cmp) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "bigint"])
-def test_an_id_of_another_type_breaks_no_write(cmp: Cmp, kind: LiteralString) -> None:
+def test_an_id_of_another_type_makes_no_write_fail(cmp: Cmp, kind: LiteralString) -> None:
     cmp.upsert("apollo")
     cmp.conn.execute(
         f"""truncate omnicdc.change; alter table projects alter id drop default,
@@ -85,33 +85,33 @@ REMOVALS: list[LiteralString] = [
 ]
 
 
-def test_omnicdc_taken_out_by_hand_breaks_no_write(cmp: Cmp) -> None:
+def test_a_manual_removal_of_omnicdc_makes_no_write_fail(cmp: Cmp) -> None:
     cmp.upsert("apollo")
-    for deed in REMOVALS:
+    for statement in REMOVALS:
         with cmp.conn.transaction(force_rollback=True):
-            cmp.conn.execute(deed)
+            cmp.conn.execute(statement)
             project = cmp.upsert("artemis")
             cmp.upsert("artemis", id=project, status="archived")
             cmp.conn.execute("truncate projects")
             cmp.upsert("apollo")
 
-            assert cmp.value("select count(*) from projects") == 1, deed
+            assert cmp.value("select count(*) from projects") == 1, statement
 
 
-def test_what_would_break_cmp_s_writes_is_refused(cmp: Cmp) -> None:
-    """The trigger functions' text alone would not keep anybody from dropping the log under them."""
+def test_postgresql_refuses_to_drop_what_the_triggers_need(cmp: Cmp) -> None:
+    """The text of a trigger function alone does not stop a user from dropping the log that it writes."""
     refused: list[LiteralString] = [
         "drop schema omnicdc",
         "drop table omnicdc.change",
         "drop role omnicdc_owner",
     ]
-    for deed in refused:
+    for statement in refused:
         with pytest.raises(psycopg.errors.DependentObjectsStillExist):
-            cmp.conn.execute(deed)
+            cmp.conn.execute(statement)
 
 
 def test_the_log_s_table_can_still_be_altered(cmp: Cmp) -> None:
-    """A later migration will."""
+    """A later migration will alter it."""
     cmp.conn.execute(
         """alter table omnicdc.change add extra text;
            alter table omnicdc.change alter extra type uuid using null;
@@ -122,15 +122,15 @@ def test_the_log_s_table_can_still_be_altered(cmp: Cmp) -> None:
     assert cmp.log() == [(project, "insert", None)]
 
 
-def test_the_table_itself_can_be_dropped(cmp: Cmp) -> None:
+def test_cmp_s_table_can_be_dropped(cmp: Cmp) -> None:
     cmp.upsert("apollo")
     cmp.conn.execute("drop table projects")
 
     assert cmp.value("select count(*) from omnicdc.change") == 1
 
 
-def test_a_session_that_planned_the_comparison_for_another_type_logs_whole_rows(cmp: Cmp) -> None:
-    """PL/pgSQL keeps the plan, and refuses the new type: that is caught, too."""
+def test_a_session_with_an_outdated_plan_logs_whole_rows(cmp: Cmp) -> None:
+    """PL/pgSQL keeps its plan and raises an error for the new type. The trigger catches that error, too."""
     with cmp.connect() as writer:
         project = cmp.upsert("apollo", conn=writer)
         cmp.upsert("artemis", id=project, conn=writer)
@@ -142,5 +142,5 @@ def test_a_session_that_planned_the_comparison_for_another_type_logs_whole_rows(
     assert cmp.log() == [
         (project, "insert", None),
         (project, "update", ("name",)),
-        (project, "update", WHOLE),
+        (project, "update", WHOLE_ROW),
     ]

@@ -1,4 +1,4 @@
-"""A table of any name, in any schema, is captured, read by the daemon, and let go again."""
+"""A table of any name, in any schema, is captured, read by the daemon, and uninstalled."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ NAMES = [
 ]
 
 
-def test_a_table_of_any_name_is_captured_and_let_go(bare: Cmp) -> None:
+def test_a_table_of_any_name_is_captured_and_uninstalled(bare: Cmp) -> None:
     people = People(bare)
     daemon = people.add()
     try:
         for name in NAMES:
-            capture_and_let_go(bare, people, daemon, name)
+            capture_and_uninstall(bare, people, daemon, name)
     finally:
         people.close()
 
 
-def capture_and_let_go(bare: Cmp, people: People, daemon: str, name: str) -> None:
-    """Install for this table, write it, read it as the daemon, uninstall."""
+def capture_and_uninstall(bare: Cmp, people: People, daemon: str, name: str) -> None:
+    """Install for this table, write to it, read it as the daemon, and uninstall."""
     table = qualified(name)
     bare.conn.execute(pgsql.SQL("create schema {}").format(pgsql.Identifier(table._obj[0])))
     bare.conn.execute(pgsql.SQL("create table {} (like projects including all)").format(table))
@@ -54,12 +54,12 @@ def capture_and_let_go(bare: Cmp, people: People, daemon: str, name: str) -> Non
         bare.conn.execute(pgsql.SQL("insert into {} (name) values ('apollo')").format(table))
         with people.connect(daemon) as reader:
             found = reader.execute(pgsql.SQL("select name, metadata_ from {}").format(table)).fetchall()
-            told = reader.execute("select omnicdc.capture_fault()").fetchall()
+            daemon_fault = reader.execute("select omnicdc.capture_fault()").fetchall()
         resolved = db.fetch_one(conn, "resolve", {"table": table.as_string()})["target"]
         logged = bare.log()
         install.uninstall(conn)
 
-    assert (changed, fault, told) == ([True, False], None, [(None,)]), name
+    assert (changed, fault, daemon_fault) == ([True, False], None, [(None,)]), name
     assert target == resolved, name
     assert found == [("apollo", None)], name
     assert [op for _, op, _ in logged] == ["insert"], name
@@ -92,7 +92,7 @@ def test_a_table_found_through_the_search_path_is_captured_by_its_full_name(bare
     assert len(bare.log()) == 1
 
 
-def test_watching_another_table_leaves_the_first_as_it_was(bare: Cmp) -> None:
+def test_watching_another_table_removes_the_capture_of_the_first(bare: Cmp) -> None:
     bare.conn.execute("create schema cms; create table cms.projects (like public.projects including all)")
     with db.connect(bare.dsn) as conn:
         for table in ("public.projects", "cms.projects"):

@@ -1,4 +1,4 @@
-"""Installing twice is harmless, holds up nobody for long, and is the same from Python and from psql."""
+"""A second install is harmless, blocks writers only briefly, and is the same from Python and psql."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 WATCHED = derive(scanners().values()).fields
 
 
-def installed(
+def install_capture(
     cmp: Cmp, watched: tuple[str, ...] = WATCHED, attempts: install.Attempts = install.USUAL
 ) -> bool:
-    """Install; returns whether the capture was changed."""
+    """Install the capture. Return whether it was changed."""
     with db.connect(cmp.dsn) as conn:
         return install.install(conn, "projects", watched, attempts=attempts)
 
 
 def test_a_second_install_changes_nothing(bare: Cmp) -> None:
-    first = installed(bare)
+    first = install_capture(bare)
     before = dump(bare)
-    second = installed(bare)
+    second = install_capture(bare)
 
     assert (first, second) == (True, False)
     assert dump(bare) == before
@@ -46,11 +46,11 @@ def test_a_second_install_waits_for_no_lock_on_the_table(cmp: Cmp) -> None:
     with cmp.connect() as other, other.transaction():
         other.execute("lock table projects in access exclusive mode")
 
-        assert installed(cmp) is False
+        assert install_capture(cmp) is False
 
 
 def test_another_watch_list_replaces_the_trigger_function(cmp: Cmp) -> None:
-    changed = installed(cmp, ("name", "description"))
+    changed = install_capture(cmp, ("name", "description"))
     project = cmp.upsert("apollo")
     cmp.conn.execute("update projects set description = 'x', status = 'y'")
 
@@ -58,102 +58,102 @@ def test_another_watch_list_replaces_the_trigger_function(cmp: Cmp) -> None:
     assert cmp.log() == [(project, "insert", None), (project, "update", ("description",))]
 
 
-def test_psql_runs_the_printed_script_to_the_same_end(bare: Cmp) -> None:
-    installed(bare)
+def test_psql_installs_the_same_with_the_printed_script(bare: Cmp) -> None:
+    install_capture(bare)
     by_python = dump(bare)
     migrations = bare.value("select array_agg(row (version, name)::text) from omnicdc.migration")
     watch = bare.value("select row (target, watched, source_hash)::text from omnicdc.source")
     with db.connect(bare.dsn) as conn:
         install.uninstall(conn)
 
-    said = psql(bare.dsn, script.script("projects", WATCHED))
+    result = psql(bare.dsn, script.script("projects", WATCHED))
 
-    assert said.returncode == 0, said.stderr
+    assert result.returncode == 0, result.stderr
     assert dump(bare) == by_python
     assert bare.value("select array_agg(row (version, name)::text) from omnicdc.migration") == migrations
     assert bare.value("select row (target, watched, source_hash)::text from omnicdc.source") == watch
-    assert installed(bare) is False
+    assert install_capture(bare) is False
 
 
 def test_a_script_that_fails_leaves_nothing(bare: Cmp) -> None:
-    said = psql(bare.dsn, script.script("no_such_table", WATCHED))
+    result = psql(bare.dsn, script.script("no_such_table", WATCHED))
 
-    assert said.returncode != 0
+    assert result.returncode != 0
     assert bare.value("select to_regnamespace('omnicdc')") is None
 
 
-def test_two_installations_at_once_both_succeed(bare: Cmp) -> None:
-    together = threading.Barrier(3)
+def test_concurrent_installations_all_succeed(bare: Cmp) -> None:
+    barrier = threading.Barrier(3)
 
-    def one() -> bool:
-        together.wait()
-        return installed(bare)
+    def install_together() -> bool:
+        barrier.wait()
+        return install_capture(bare)
 
     with ThreadPoolExecutor(3) as pool:
-        changed = sorted(done.result() for done in [pool.submit(one) for _ in range(3)])
+        changed = sorted(done.result() for done in [pool.submit(install_together) for _ in range(3)])
 
     assert changed == [False, False, True]
 
 
-def test_a_table_that_stays_locked_is_reported_in_good_time(bare: Cmp) -> None:
+def test_a_table_that_stays_locked_is_reported(bare: Cmp) -> None:
     with bare.connect() as writer, writer.transaction():
         bare.upsert("apollo", conn=writer)
         with pytest.raises(LockBusy, match=r"within 50ms, 2 times.*long transaction"):
-            installed(bare, attempts=install.Attempts(2, "50ms"))
+            install_capture(bare, attempts=install.Attempts(2, "50ms"))
 
     assert bare.value("select to_regnamespace('omnicdc')") is None
 
 
-def test_waiting_for_the_table_s_lock_holds_up_writers_no_longer_than_the_lock_timeout(
-    bare: Cmp, pace: Pace
-) -> None:
-    """P4: behind an installation that waits, every writer waits."""
+def test_an_installation_blocks_writers_no_longer_than_its_lock_timeout(bare: Cmp, pace: Pace) -> None:
+    """P4: while an installation waits for the table's lock, every writer waits behind it."""
     attempts = install.Attempts(lock_timeout="200ms")
-    with ThreadPoolExecutor(1) as pool, bare.connect() as long, db.connect(bare.dsn) as conn:
-        long.execute("begin")
-        bare.upsert("long", conn=long)
+    with ThreadPoolExecutor(1) as pool, bare.connect() as open_writer, db.connect(bare.dsn) as conn:
+        open_writer.execute("begin")
+        bare.upsert("long", conn=open_writer)
         installing = pool.submit(install.install, conn, "projects", WATCHED, attempts=attempts)
-        until(lambda: waits_for_a_lock(bare, backend(conn)), "the installation waits behind the long writer")
+        until(lambda: waits_for_a_lock(bare, backend(conn)), "the installation waits for the open writer")
         with bare.connect() as writer:
             started = time.monotonic()
             bare.upsert("apollo", conn=writer)
-            held_up_s = time.monotonic() - started
-        long.execute("commit")
+            blocked_s = time.monotonic() - started
+        open_writer.execute("commit")
 
         assert installing.result() is True
-    assert held_up_s < pace.allows(0.5)
+    assert blocked_s < pace.allows(0.5)
     bare.upsert("artemis")
     assert len(bare.log()) == 1
 
 
-def test_what_a_writer_began_before_the_capture_and_wrote_after_it_is_logged(bare: Cmp) -> None:
+def test_a_transaction_that_began_before_the_capture_is_logged(bare: Cmp) -> None:
     with bare.connect() as writer, writer.transaction():
         writer.execute("select pg_current_xact_id()")
-        installed(bare)
+        install_capture(bare)
         project = bare.upsert("apollo", conn=writer)
 
     assert bare.log() == [(project, "insert", None)]
 
 
 def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have one more migration, as the next version of omnicdc will."""
+    """Add one more migration, as the next version of omnicdc will."""
     later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
     known = [*sql.migrations(), later]
     monkeypatch.setattr(sql, "migrations", lambda: known)
 
 
-def test_an_older_schema_is_told_with_what_to_run(cmp: Cmp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_schema_is_reported_with_the_command_to_run(
+    cmp: Cmp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     next_version(monkeypatch)
     with pytest.raises(SchemaMismatch, match="is at 1, this omnicdc needs") as raised:
-        _check(cmp)
+        check_version(cmp)
 
     assert "omnicdc install" in raised.value.hint
 
 
-def test_a_newer_schema_is_told_with_what_to_run(cmp: Cmp) -> None:
+def test_a_newer_schema_is_reported_with_the_command_to_run(cmp: Cmp) -> None:
     cmp.conn.execute("insert into omnicdc.migration (version, name) values (999, 'of the future')")
     with pytest.raises(SchemaMismatch, match="is at 999, newer than this omnicdc knows") as raised:
-        _check(cmp)
+        check_version(cmp)
 
     assert "pip install --upgrade" in raised.value.hint
 
@@ -161,19 +161,19 @@ def test_a_newer_schema_is_told_with_what_to_run(cmp: Cmp) -> None:
 def test_the_next_migration_is_applied_once_and_keeps_the_log(
     bare: Cmp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upgrade beside a log that is in use: the rows stay, and the capture goes on."""
-    installed(bare)
+    """An upgrade of a log that is in use keeps the log's rows, and the capture goes on."""
+    install_capture(bare)
     apollo = bare.upsert("apollo")
     next_version(monkeypatch)
-    installed(bare)
-    installed(bare)
+    install_capture(bare)
+    install_capture(bare)
     artemis = bare.upsert("artemis")
 
     assert bare.value("select array_agg(version order by version) from omnicdc.migration") == [1, 2]
     assert bare.log() == [(apollo, "insert", None), (artemis, "insert", None)]
 
 
-def test_a_schema_of_a_development_version_is_told(bare: Cmp) -> None:
+def test_a_schema_of_a_development_version_must_be_uninstalled_first(bare: Cmp) -> None:
     """Before the first release there were nine migrations, and other names of triggers and functions."""
     with db.connect(bare.dsn) as conn:
         conn.execute(sql.roles().text)
@@ -191,22 +191,22 @@ def test_a_schema_of_a_development_version_is_told(bare: Cmp) -> None:
         )
         conn.execute("reset role")
     with pytest.raises(SchemaMismatch, match="is at 9, newer than this omnicdc knows"):
-        installed(bare)
+        install_capture(bare)
     with db.connect(bare.dsn) as conn:
         install.uninstall(conn)
 
-    assert installed(bare)
+    assert install_capture(bare)
 
 
-def _check(cmp: Cmp) -> None:
+def check_version(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         db.check_schema(conn)
 
 
-def test_a_schema_restored_without_its_data_is_installed_afresh(bare: Cmp) -> None:
-    """As `pg_restore --schema-only` leaves it.
+def test_a_schema_restored_without_its_data_is_installed_again(bare: Cmp) -> None:
+    """`pg_restore --schema-only` creates such a schema.
 
-    Nobody knows its version, and there is nothing in it to lose.
+    Its version is unknown, and it holds no data that could be lost.
     """
     with db.connect(bare.dsn) as conn:
         install.install(conn, "projects", WATCHED)
@@ -220,15 +220,15 @@ def test_a_schema_restored_without_its_data_is_installed_afresh(bare: Cmp) -> No
     assert bare.log() == [(project, "insert", None)]
 
 
-def test_a_newer_schema_is_not_installed_over(cmp: Cmp) -> None:
+def test_install_refuses_to_replace_a_newer_schema(cmp: Cmp) -> None:
     cmp.conn.execute("insert into omnicdc.migration (version, name) values (999, 'of the future')")
     before = dump(cmp)
 
     with pytest.raises(SchemaMismatch, match="newer"):
-        installed(cmp)
+        install_capture(cmp)
     assert dump(cmp) == before
 
 
-def test_a_database_without_omnicdc_is_told_what_to_run(bare: Cmp) -> None:
+def test_a_database_without_omnicdc_is_reported_with_the_command_to_run(bare: Cmp) -> None:
     with pytest.raises(SchemaMismatch, match="omnicdc install"), db.connect(bare.dsn) as conn:
         db.check_schema(conn)

@@ -1,6 +1,6 @@
-"""What cannot be captured is refused with one clear error, and leaves nothing behind.
+"""A table that cannot be captured is refused with one clear error, and nothing is installed.
 
-Who may install, and who may not.
+Also: the roles that may install, and those that may not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-# Its server is started once, also when several processes share the tests.
+# One process runs these tests, so that their server is started once.
 pytestmark = pytest.mark.xdist_group("small server")
 
 REFUSED: dict[LiteralString, tuple[str, str]] = {
@@ -54,22 +54,22 @@ REFUSED: dict[LiteralString, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("deed", every(2, REFUSED))
-def test_what_cannot_be_captured_is_refused_and_leaves_nothing(bare: Cmp, deed: LiteralString) -> None:
-    said, hint = REFUSED[deed]
+@pytest.mark.parametrize("statement", every(2, REFUSED))
+def test_a_table_that_cannot_be_captured_is_refused(bare: Cmp, statement: LiteralString) -> None:
+    expected, hint = REFUSED[statement]
     with db.connect(bare.dsn) as conn:
-        conn.execute(deed)
+        conn.execute(statement)
         with pytest.raises(ConfigError) as refused:
             install.install(conn, "projects", ("name", "status"))
 
-        assert said in refused.value.message
+        assert expected in refused.value.message
         assert hint in refused.value.hint
         assert bare.value("select count(*) from pg_proc where pronamespace = to_regnamespace('omnicdc')") == 0
 
 
 @pytest.fixture
 def people(bare: Cmp) -> Iterator[People]:
-    """Who can log in to `bare`. That omnicdc's roles exist, other databases of the cluster have seen to."""
+    """Login roles for `bare`. omnicdc's roles exist, because other databases of the cluster use them."""
     people = People(bare)
     yield people
     people.close()
@@ -78,45 +78,45 @@ def people(bare: Cmp) -> Iterator[People]:
 RIGHTS: dict[str, tuple[LiteralString, LiteralString]] = {
     "may do nothing": ("", ""),
     "is not the table's owner": (
-        "grant omnicdc_owner to {who}; grant create on database {database} to {who}",
+        "grant omnicdc_owner to {role}; grant create on database {database} to {role}",
         "permission denied for table projects",
     ),
     "may not create in the database": (
-        "grant omnicdc_owner to {who}; alter table projects owner to {who}",
+        "grant omnicdc_owner to {role}; alter table projects owner to {role}",
         "permission denied for database",
     ),
     "may not use omnicdc_owner": (
-        "grant create on database {database} to {who}; alter table projects owner to {who}",
+        "grant create on database {database} to {role}; alter table projects owner to {role}",
         "",
     ),
 }
 
 
-@pytest.mark.parametrize("who", RIGHTS)
-def test_whoever_lacks_a_right_is_told_which_ones_it_takes(bare: Cmp, people: People, who: str) -> None:
-    grants, said = RIGHTS[who]
+@pytest.mark.parametrize("kind", RIGHTS)
+def test_a_role_that_lacks_a_right_is_refused_with_the_rights_it_needs(
+    bare: Cmp, people: People, kind: str
+) -> None:
+    grants, expected = RIGHTS[kind]
     name = people.add()
     if grants:
         bare.conn.execute(
             pgsql.SQL(grants).format(
-                who=pgsql.Identifier(name), database=pgsql.Identifier(bare.conn.info.dbname)
+                role=pgsql.Identifier(name), database=pgsql.Identifier(bare.conn.info.dbname)
             )
         )
     with db.connect(people.dsn(name)) as conn, pytest.raises(ConfigError) as refused:
         install.install(conn, "projects", ("name", "status"))
 
-    assert said in refused.value.message
+    assert expected in refused.value.message
     assert "CREATEROLE" in refused.value.hint
     assert bare.value("select to_regnamespace('omnicdc')") is None
 
 
-def test_who_owns_the_table_and_uses_omnicdc_owner_may_install_and_uninstall(
-    bare: Cmp, people: People
-) -> None:
+def test_the_table_s_owner_may_install_and_uninstall_with_omnicdc_owner(bare: Cmp, people: People) -> None:
     name = people.add("omnicdc_owner")
     bare.conn.execute(
-        pgsql.SQL("grant create on database {} to {who}; alter table projects owner to {who}").format(
-            pgsql.Identifier(bare.conn.info.dbname), who=pgsql.Identifier(name)
+        pgsql.SQL("grant create on database {} to {role}; alter table projects owner to {role}").format(
+            pgsql.Identifier(bare.conn.info.dbname), role=pgsql.Identifier(name)
         )
     )
     with db.connect(people.dsn(name)) as conn:
@@ -133,14 +133,14 @@ def test_who_owns_the_table_and_uses_omnicdc_owner_may_install_and_uninstall(
 
 
 def test_a_schema_that_the_daemon_may_not_enter_is_refused(bare: Cmp, people: People) -> None:
-    """Its owner alone can open it; the daemon would fail at its start."""
+    """Only the schema's owner can grant its use. Without it, the daemon would fail at its start."""
     name = people.add("omnicdc_owner")
     bare.conn.execute(
         pgsql.SQL(
-            """grant create on database {} to {who}; create schema cms; grant usage on schema cms to {who};
+            """grant create on database {} to {role}; create schema cms; grant usage on schema cms to {role};
                create table cms.projects (like projects including all);
-               alter table cms.projects owner to {who}"""
-        ).format(pgsql.Identifier(bare.conn.info.dbname), who=pgsql.Identifier(name))
+               alter table cms.projects owner to {role}"""
+        ).format(pgsql.Identifier(bare.conn.info.dbname), role=pgsql.Identifier(name))
     )
     with db.connect(people.dsn(name)) as conn:
         with pytest.raises(ConfigError, match="schema cms is closed to omnicdc_daemon"):
@@ -150,8 +150,8 @@ def test_a_schema_that_the_daemon_may_not_enter_is_refused(bare: Cmp, people: Pe
         assert install.install(conn, "cms.projects", ("name", "status"))
 
 
-def test_in_a_fresh_cluster_createrole_and_create_on_the_database_suffice(small_server: str) -> None:
-    """From PostgreSQL 16 on, who creates a role does not by that become able to use it."""
+def test_createrole_and_create_on_the_database_suffice_in_a_new_cluster(small_server: str) -> None:
+    """From PostgreSQL 16 on, a role that creates another role may not use it automatically."""
     with psycopg.connect(small_server, autocommit=True) as admin:
         admin.execute("create role cmp_owner login createrole")
         admin.execute("create database cms_db owner cmp_owner")
@@ -168,7 +168,7 @@ def test_in_a_fresh_cluster_createrole_and_create_on_the_database_suffice(small_
     assert logged == 1
 
 
-def test_a_wrong_name_is_refused_before_anything_is_sent(bare: Cmp) -> None:
+def test_an_invalid_table_name_is_refused(bare: Cmp) -> None:
     with db.connect(bare.dsn) as conn:
         for name in ("", "a.b.c", "projects; drop table projects", '"projects', "1x"):
             with pytest.raises(OmnicdcError, match="not a table's name"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def captured(server: str, options: LiteralString) -> Iterator[Cmp]:
-    """A captured CMP in a database made with these options."""
+    """Create a database with these options, with a captured CMP in it."""
     name = f"omnicdc_locale_{os.getpid()}"
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"create database {name} template template0 {options}".encode())
@@ -46,7 +46,7 @@ def test_a_database_of_another_encoding_is_captured(server: str, encoding: Liter
 
 
 def test_a_database_in_turkish_is_captured(server: str) -> None:
-    """There the lower case of INSERT is with a dotless i, which the log's constraint does not know."""
+    """In Turkish, the lower case of INSERT has a dotless i, which the log's constraint would refuse."""
     with psycopg.connect(server) as conn:
         if conn.info.server_version < 150000:
             pytest.skip("a database's own ICU locale came with PostgreSQL 15")

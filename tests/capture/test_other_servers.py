@@ -1,6 +1,6 @@
-"""Servers that are not quite PostgreSQL.
+"""Servers that differ from a plain PostgreSQL.
 
-They have no md5(), or no control file (Aurora), or a DDL audit by event trigger.
+They have no md5(), or no control file (Aurora), or an event trigger that audits DDL.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ create event trigger audit_ddl on ddl_command_end execute function audit.interce
 """
 
 
-def installed(cmp: Cmp) -> bool:
+def install_capture(cmp: Cmp) -> bool:
     with db.connect(cmp.dsn) as conn:
         return install.install(conn, "projects", WATCHED)
 
 
-def serves(cmp: Cmp, where: Path) -> int:
-    """Publish a write and wait for it; returns the cluster's number that the consumer's row has."""
-    host = Host(where, cmp.dsn)
+def publish_and_wait(cmp: Cmp, directory: Path) -> int:
+    """Publish a write and wait for it. Return the system identifier in the consumer's row."""
+    host = Host(directory, cmp.dsn)
     with opened(host) as one:
         one.publish()
         cmp.upsert("atlas")
@@ -71,14 +71,14 @@ def serves(cmp: Cmp, where: Path) -> int:
 
 
 def test_a_server_without_md5_is_served(bare: Cmp, tmp_path: Path) -> None:
-    """As one in FIPS mode, where md5() fails."""
+    """In FIPS mode, md5() fails."""
     bare.conn.execute(
         "alter function pg_catalog.md5(text) rename to md5_text; alter function pg_catalog.md5(bytea) "
         "rename to md5_bytes"
     )
-    changed = installed(bare)
-    again = installed(bare)
-    serves(bare, tmp_path / "host")
+    changed = install_capture(bare)
+    again = install_capture(bare)
+    publish_and_wait(bare, tmp_path / "host")
 
     assert (changed, again) == (True, False)
     assert bare.value("select omnicdc.capture_fault()") is None
@@ -86,13 +86,13 @@ def test_a_server_without_md5_is_served(bare: Cmp, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", ["missing", "0A000", "42501", "42883", "55000"])
 def test_a_server_without_its_control_file_is_served(bare: Cmp, tmp_path: Path, state: str) -> None:
-    """Aurora raises 55000 or 0A000, by its version; elsewhere the right is revoked."""
+    """Aurora raises 55000 or 0A000, depending on its version. On other servers the right may be revoked."""
     bare.conn.execute(LIKE_AURORA)
     if state != "missing":
         bare.conn.execute(RAISING.replace("{state}", f"'{state}'").encode())
-    installed(bare)
-    first = serves(bare, tmp_path / "first")
-    second = serves(bare, tmp_path / "second")
+    install_capture(bare)
+    first = publish_and_wait(bare, tmp_path / "first")
+    second = publish_and_wait(bare, tmp_path / "second")
     with db.connect(bare.dsn) as conn:
         identity = db.fetch_one(conn, "identity")
         forgotten = db.fetch_one(conn, "forget_other_cluster")["forgotten"]
@@ -101,20 +101,20 @@ def test_a_server_without_its_control_file_is_served(bare: Cmp, tmp_path: Path, 
     assert (identity["timeline"], forgotten) == (0, False)
 
 
-def test_another_cluster_is_noticed_without_its_control_file(bare: Cmp, tmp_path: Path) -> None:
+def test_another_cluster_is_detected_without_its_control_file(bare: Cmp, tmp_path: Path) -> None:
     bare.conn.execute(LIKE_AURORA)
-    installed(bare)
-    before = serves(bare, tmp_path / "host")
+    install_capture(bare)
+    before = publish_and_wait(bare, tmp_path / "host")
     with db.connect(bare.dsn) as conn:
         install.uninstall(conn)
-    installed(bare)  # as a restored dump: the same names, other numbers
+    install_capture(bare)  # like a restored dump: the same names, other object ids
     with db.connect(bare.dsn) as conn:
         after = db.fetch_one(conn, "identity")["system_identifier"]
 
     assert after != before
 
 
-def test_the_control_file_is_believed_where_it_can_be_asked(cmp: Cmp) -> None:
+def test_the_control_file_identifies_the_cluster_if_it_can_be_read(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         found = db.fetch_one(conn, "identity")
 
@@ -122,14 +122,14 @@ def test_the_control_file_is_believed_where_it_can_be_asked(cmp: Cmp) -> None:
     assert found["timeline"] == cmp.value("select timeline_id from pg_control_checkpoint()")
 
 
-def test_a_ddl_audit_that_refuses_omnicdc_s_owner_is_named_with_its_remedy(bare: Cmp) -> None:
-    """As AWS DMS's: its trigger writes into a table with the rights of whoever does the DDL."""
+def test_a_ddl_audit_that_refuses_omnicdc_s_owner_is_reported_with_its_remedy(bare: Cmp) -> None:
+    """AWS DMS has such a trigger: it writes to a table with the rights of the role that runs the DDL."""
     bare.conn.execute(AUDIT)
     with pytest.raises(ConfigError) as refused:
-        installed(bare)
+        install_capture(bare)
     remedy = refused.value.hint.split("`")[1]
     bare.conn.execute(remedy.encode())
-    changed = installed(bare)
+    changed = install_capture(bare)
 
     assert (
         "event trigger audit_ddl (function audit.intercept) refused it: permission denied"
@@ -139,9 +139,9 @@ def test_a_ddl_audit_that_refuses_omnicdc_s_owner_is_named_with_its_remedy(bare:
     assert changed
 
 
-def test_a_ddl_audit_that_may_be_written_is_no_obstacle(bare: Cmp) -> None:
+def test_a_ddl_audit_that_every_role_may_write_does_not_stop_an_install(bare: Cmp) -> None:
     bare.conn.execute(AUDIT)
     bare.conn.execute("grant usage on schema audit to public; grant insert on audit.ddl to public")
 
-    assert installed(bare) is True
+    assert install_capture(bare) is True
     assert bare.value("select count(*) > 0 from audit.ddl")

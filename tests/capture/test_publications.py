@@ -1,6 +1,6 @@
 """Publications of CMP's database.
 
-Omnicdc's tables join none unasked, and one that carries them stops nothing.
+omnicdc's tables join a publication only with permission. They then stop neither subscriber nor daemon.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ WATCHED = derive(scanners().values()).fields
 QUIET = "set client_min_messages = error"
 
 
-def installed(cmp: Cmp, *allowed: str) -> bool:
+def install_capture(cmp: Cmp, *allowed: str) -> bool:
     with db.connect(cmp.dsn) as conn:
         return install.install(conn, "projects", WATCHED, allowed=allowed)
 
 
-def faults(cmp: Cmp) -> list[str]:
-    """Return what `omnicdc status` says of publications."""
+def publication_faults(cmp: Cmp) -> list[str]:
+    """Return the faults of publications that `omnicdc status` reports."""
     with db.connect(cmp.dsn) as conn:
         return [fault for fault in status(conn)["faults"] if fault.startswith("publication")]
 
 
-def exists(cmp: Cmp) -> bool:
+def schema_exists(cmp: Cmp) -> bool:
     return bool(cmp.value("select to_regnamespace('omnicdc') is not null"))
 
 
@@ -64,13 +64,13 @@ PUBLICATIONS = (
 
 @pytest.mark.parametrize("statements", PUBLICATIONS)
 def test_install_refuses_where_a_publication_would_carry_its_tables(bare: Cmp, statements: str) -> None:
-    """P4: a subscriber that lacks the tables would stop, and WAL would pile up on CMP's server."""
+    """P4: a subscriber without the tables would stop, and CMP's server would keep more and more WAL."""
     if "in schema" in statements and bare.conn.info.server_version < 150_000:
         pytest.skip("PostgreSQL 14 has no publications of a schema")
     bare.conn.execute(f"{QUIET}; {statements}".encode())
 
     with pytest.raises(ConfigError, match=r"publication other .*subscriber") as refused:
-        installed(bare)
+        install_capture(bare)
 
     assert "`omnicdc install --allow-publication other`" in refused.value.hint
     assert bare.value("select to_regclass('omnicdc.change') is null")
@@ -79,44 +79,44 @@ def test_install_refuses_where_a_publication_would_carry_its_tables(bare: Cmp, s
 def test_the_printed_script_refuses_as_install_does(bare: Cmp) -> None:
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
     refused = psql(bare.dsn, script.script("projects", WATCHED))
-    there = exists(bare)
+    installed = schema_exists(bare)
     done = psql(bare.dsn, script.script("projects", WATCHED, allowed=["everything"]))
 
     assert refused.returncode
     assert "publication everything is for all tables" in refused.stderr
-    assert not there
+    assert not installed
     assert (done.returncode, done.stderr) == (0, "")
-    assert faults(bare) == []
+    assert publication_faults(bare) == []
 
 
-def test_one_that_was_allowed_is_no_fault_and_one_made_later_is(bare: Cmp) -> None:
+def test_only_a_publication_that_was_not_allowed_is_a_fault(bare: Cmp) -> None:
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
-    installed(bare, "everything")
-    allowed = faults(bare)
+    install_capture(bare, "everything")
+    allowed = publication_faults(bare)
     bare.conn.execute("create publication later for table omnicdc.change")
     bare.conn.execute("create publication proper for table projects")
-    later = faults(bare)
-    changed = installed(bare, "later")
+    later = publication_faults(bare)
+    changed = install_capture(bare, "later")
 
     assert allowed == []
     assert ["publication later carries" in fault for fault in later] == [True]
     assert not changed
-    assert faults(bare) == []
+    assert publication_faults(bare) == []
 
 
-def test_an_upgrade_asks_again_and_an_install_without_one_does_not(
+def test_an_upgrade_needs_the_permission_again_and_a_repeated_install_does_not(
     bare: Cmp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table, or a column, that a migration adds stops a subscriber as well."""
+    """A table or a column that a migration adds stops a subscriber as well."""
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
-    installed(bare, "everything")
-    repeated = installed(bare)
+    install_capture(bare, "everything")
+    repeated = install_capture(bare)
     later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
     known = [*sql.migrations(), later]
     monkeypatch.setattr(sql, "migrations", lambda: known)
 
     with pytest.raises(ConfigError, match="publication everything"):
-        installed(bare)
+        install_capture(bare)
     assert not repeated
 
 
@@ -129,7 +129,7 @@ def subscriber(cmp: Cmp) -> Iterator[Cmp]:
         with Cmp(psycopg.conninfo.make_conninfo(cmp.dsn, dbname=name)) as other:
             other.conn.execute(TABLE)
             cmp.conn.execute(f"{QUIET}; create publication everything for all tables")
-            # On one server, the subscription would wait for its own transaction to make the slot.
+            # On one server, a subscription that creates its slot would wait for its own transaction.
             cmp.conn.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
             other.conn.execute(
                 pgsql.SQL(
@@ -141,7 +141,7 @@ def subscriber(cmp: Cmp) -> Iterator[Cmp]:
                 lambda: other.value(
                     "select count(*) = 1 and bool_and(srsubstate = 'r') from pg_subscription_rel"
                 ),
-                "the subscriber follows",
+                "the subscriber is in sync",
             )
             try:
                 yield other
@@ -160,34 +160,34 @@ def subscriber(cmp: Cmp) -> Iterator[Cmp]:
         cmp.conn.execute("select pg_drop_replication_slot(%s)", [name])
 
 
-def follows(cmp: Cmp, other: Cmp, name: str) -> None:
+def assert_replicated(cmp: Cmp, other: Cmp, name: str) -> None:
     """Write a project, and wait until the subscriber has it."""
     cmp.upsert(name)
     until(lambda: other.value("select count(*) from projects where name = %s", name), f"{name} is replicated")
 
 
 def test_a_subscriber_of_all_tables_goes_on(bare: Cmp) -> None:
-    """It stopped at the first row of omnicdc's tables.
+    """Regression: it stopped at the first row of omnicdc's tables.
 
-    Refused, it goes on; with the tables, after --allow-publication, too.
+    It goes on after a refused install. If it has the tables, it goes on after an allowed install as well.
     """
     with subscriber(bare) as other:
-        follows(bare, other, "before")
+        assert_replicated(bare, other, "before")
         with pytest.raises(ConfigError):
-            installed(bare)
-        follows(bare, other, "after the refusal")
+            install_capture(bare)
+        assert_replicated(bare, other, "after the refusal")
         tables = psql(other.dsn, script.tables_script())
-        installed(bare, "everything")
+        install_capture(bare, "everything")
         bare.value("select omnicdc.release_canary()::text")
-        follows(bare, other, "beside omnicdc")
+        assert_replicated(bare, other, "beside omnicdc")
 
         assert (tables.returncode, tables.stderr) == (0, "")
 
 
-def test_without_the_tables_a_subscriber_really_stops(bare: Cmp) -> None:
-    """What the refusal is for; PostgreSQL's own behaviour."""
+def test_a_subscriber_without_the_tables_stops(bare: Cmp) -> None:
+    """This is the reason for the refusal. It is PostgreSQL's own behaviour."""
     with subscriber(bare) as other:
-        installed(bare, "everything")
+        install_capture(bare, "everything")
         bare.upsert("never replicated")
         until(
             lambda: bare.value(
@@ -196,16 +196,16 @@ def test_without_the_tables_a_subscriber_really_stops(bare: Cmp) -> None:
                                        where s.slot_name = %s)""",
                 other.conn.info.dbname,
             ),
-            "the subscriber gave up",
+            "the subscriber stops",
         )
 
         assert other.value("select count(*) from projects where name = 'never replicated'") == 0
         assert psql(other.dsn, script.tables_script()).returncode == 0
-        until(lambda: other.value("select count(*) from projects"), "it goes on once it has the tables")
+        until(lambda: other.value("select count(*) from projects"), "the subscriber goes on with the tables")
 
 
-def test_every_table_that_loses_or_changes_rows_has_a_replica_identity(cmp: Cmp) -> None:
-    """Else PostgreSQL refuses the UPDATE or DELETE as soon as a publication carries the table."""
+def test_every_table_has_a_replica_identity(cmp: Cmp) -> None:
+    """Else PostgreSQL refuses an UPDATE or DELETE as soon as a publication carries the table."""
     lacking = cmp.conn.execute(
         """select c.relname from pg_class c
             where c.relnamespace = 'omnicdc'::regnamespace and c.relkind = 'r' and c.relreplident <> 'f'
@@ -216,22 +216,20 @@ def test_every_table_that_loses_or_changes_rows_has_a_replica_identity(cmp: Cmp)
     assert lacking == []
 
 
-def test_beside_a_publication_of_all_tables_the_canary_is_sent_and_the_daemon_healthy(
-    cmp: Cmp, host: Host
-) -> None:
-    """READY was never sent, for the canary's row could not be deleted."""
+def test_the_daemon_is_healthy_with_a_publication_of_all_tables(cmp: Cmp, host: Host) -> None:
+    """Regression: READY was never sent, because the canary's row could not be deleted."""
     cmp.conn.execute(f"{QUIET}; create publication everything for all tables")
-    installed(cmp, "everything")
+    install_capture(cmp, "everything")
     daemon = host.daemon()
-    until(lambda: cmp.value(HOME), "its canary arrives")
+    until(lambda: cmp.value(CANARY_ARRIVED), "the canary arrives")
     answer = host.ask("status")
 
     assert answer["faults"] == []
     assert "canary_lost" not in [event["event"] for event in daemon.events]
 
 
-HOME: LiteralString = """
+CANARY_ARRIVED: LiteralString = """
 select exists (select from pg_stat_all_tables t
                 where t.relid = 'omnicdc.change'::regclass and t.n_tup_del > 0)
 """
-"""The daemon has followed a canary and then deleted its row, the only one that is deleted here."""
+"""Whether the daemon has deleted the canary's row from the log. No other row is deleted here."""

@@ -1,4 +1,4 @@
-"""P1: every committed change is read exactly once by each reader, whatever the order of commits."""
+"""P1: each reader reads every committed change exactly once, whatever the order of the commits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """One consumer: reads, and remembers the snapshot that it has read up to."""
+    """A consumer: it reads, and keeps the snapshot up to which it has read."""
 
     def __init__(self, cmp: Cmp) -> None:
         self.conn = db.connect(cmp.dsn)
@@ -33,7 +33,7 @@ class Reader:
         )
 
     def waiting(self) -> bool:
-        """Whether a read would find anything."""
+        """Return whether a read would find a change."""
         return bool(db.fetch_one(self.conn, "changes_waiting", {"last": self.last})["waiting"])
 
     def __enter__(self) -> Self:
@@ -50,7 +50,7 @@ def reader(cmp: Cmp) -> Iterator[Reader]:
         yield reader
 
 
-def test_what_was_read_once_is_not_read_again(cmp: Cmp, reader: Reader) -> None:
+def test_a_change_is_read_only_once(cmp: Cmp, reader: Reader) -> None:
     project = cmp.upsert("apollo")
 
     assert reader.waiting()
@@ -60,7 +60,7 @@ def test_what_was_read_once_is_not_read_again(cmp: Cmp, reader: Reader) -> None:
 
 
 def test_a_transaction_that_commits_late_is_read_when_it_commits(cmp: Cmp, reader: Reader) -> None:
-    """A reader of `id > last_seen` would never see it; one that waits for it would see nothing else."""
+    """A reader of `id > last_seen` would miss it. A reader that waits for it would see no other change."""
     with cmp.connect() as slow:
         with slow.transaction():
             late = cmp.upsert("late", conn=slow)
@@ -71,8 +71,8 @@ def test_a_transaction_that_commits_late_is_read_when_it_commits(cmp: Cmp, reade
         assert reader.read() == []
 
 
-def test_a_change_under_an_older_id_than_the_last_read_is_found(cmp: Cmp, reader: Reader) -> None:
-    """Its id was given out long before the reader's snapshot; what it wrote, after."""
+def test_a_change_with_an_older_transaction_id_than_the_last_read_is_found(cmp: Cmp, reader: Reader) -> None:
+    """The transaction got its id long before the reader's snapshot, but wrote after it."""
     with cmp.connect() as slow:
         with slow.transaction():
             slow.execute("select pg_current_xact_id()")
@@ -97,7 +97,7 @@ def test_many_open_writers_are_each_read_once(cmp: Cmp, reader: Reader) -> None:
     assert found == [[project] for project in projects[::2] + projects[1::2]]
 
 
-def test_what_is_undone_is_never_read(cmp: Cmp, reader: Reader) -> None:
+def test_a_change_that_is_rolled_back_is_never_read(cmp: Cmp, reader: Reader) -> None:
     with cmp.conn.transaction(force_rollback=True):
         cmp.upsert("undone")
     with cmp.conn.transaction():
@@ -128,7 +128,7 @@ def test_a_prepared_transaction_that_is_rolled_back_is_never_read(cmp: Cmp, read
     assert reader.read() == []
 
 
-def test_readers_do_not_take_from_each_other(cmp: Cmp, reader: Reader) -> None:
+def test_two_readers_read_the_same_changes(cmp: Cmp, reader: Reader) -> None:
     with Reader(cmp) as other:
         first = cmp.upsert("first")
         assert reader.read() == [first]
@@ -150,7 +150,7 @@ def test_a_transaction_is_read_whole_or_not_at_all(cmp: Cmp, reader: Reader) -> 
 
 
 def test_the_log_and_cmp_are_read_in_one_snapshot(cmp: Cmp, reader: Reader) -> None:
-    """What commits in the middle of a reading belongs to the next, both its change and its content."""
+    """A commit during a read belongs to the next read, with its change and its row."""
     project = cmp.upsert("apollo")
     with reading(reader.conn, reader.last) as found:
         cmp.upsert("artemis", id=project)
@@ -162,8 +162,8 @@ def test_the_log_and_cmp_are_read_in_one_snapshot(cmp: Cmp, reader: Reader) -> N
     assert reader.read() == [project]
 
 
-def test_of_too_many_projects_none_is_named(cmp: Cmp, reader: Reader) -> None:
-    """By kind of change: then all are looked at, which is quicker than looking for each."""
+def test_a_change_of_too_many_projects_names_none(cmp: Cmp, reader: Reader) -> None:
+    """The limit counts per kind of change. Beyond it, a scan of all projects is faster than many lookups."""
     cmp.fill(20)
     cmp.conn.execute("update projects set status = 'few' where name in ('project-1', 'project-2')")
     with reading(reader.conn, reader.last, most=19) as found:
@@ -174,15 +174,13 @@ def test_of_too_many_projects_none_is_named(cmp: Cmp, reader: Reader) -> None:
     assert rows == {"insert": 20, "update": 2}
 
 
-def test_a_reading_cannot_write(reader: Reader) -> None:
+def test_a_read_cannot_write(reader: Reader) -> None:
     with pytest.raises(OmnicdcError, match="read-only"), reading(reader.conn, reader.last):
         reader.conn.execute("insert into projects (name) values ('x')")
 
 
-def test_changes_that_came_with_a_dump_of_another_cluster_do_not_keep_the_reader_busy(
-    cmp: Cmp, reader: Reader
-) -> None:
-    """P8: restored into a young cluster, their transaction ids lie in its future: never in any snapshot."""
+def test_changes_from_a_dump_of_another_cluster_do_not_keep_the_reader_busy(cmp: Cmp, reader: Reader) -> None:
+    """P8: in a younger cluster, their transaction ids are in the future. No snapshot contains them."""
     cmp.conn.execute("insert into omnicdc.change (xid, op) values ('9000000000000', 'truncate')")
 
     reader.read()

@@ -1,6 +1,6 @@
-"""P4, P5: functions of PostgreSQL's own that were taken from PUBLIC are granted by name.
+"""P4, P5: `install` grants the PostgreSQL functions that were revoked from PUBLIC.
 
-A message names those that are lacking.
+A function that is revoked later is reported by its name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ begin
 end $$;
 alter default privileges revoke execute on functions from public
 """
-"""What hardening guides name, and more."""
+"""Revokes the functions that hardening guides name, and more."""
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def bare_people(bare: Cmp) -> Iterator[People]:
     people.close()
 
 
-def installed(cmp: Cmp) -> None:
+def install_capture(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         install.install(conn, "projects", WATCHED)
 
 
-def test_the_list_of_needed_functions_names_all_that_are_called(cmp: Cmp) -> None:
+def test_the_list_of_needed_functions_is_complete(cmp: Cmp) -> None:
     here = Path(sql.__file__).parent
     text = "\n".join(
         [script.text for script in sql.functions()] + [(here / "queries.sql").read_text("utf-8")]
@@ -75,12 +75,12 @@ def test_the_list_of_needed_functions_names_all_that_are_called(cmp: Cmp) -> Non
     assert set(known) - listed == set()
 
 
-def test_with_functions_taken_from_everybody_install_makes_everything_work(
+def test_install_makes_everything_work_without_the_rights_of_public(
     bare: Cmp, bare_people: People, tmp_path: Path
 ) -> None:
     people = bare_people
     bare.conn.execute(REVOKE)
-    installed(bare)
+    install_capture(bare)
     daemon, client, writer = people.add("omnicdc_daemon"), people.add("omnicdc_client"), people.writer()
     host = Host(tmp_path / "host", people.dsn(daemon))
     with opened(host) as one, people.connect(writer) as conn:
@@ -92,8 +92,8 @@ def test_with_functions_taken_from_everybody_install_makes_everything_work(
         )
         one.publish()
         one.keep_house()
-        with db.connect(people.dsn(client)) as asking:
-            verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
+        with db.connect(people.dsn(client)) as waiting:
+            verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())
     host.close()
     fault = bare.value("select omnicdc.capture_fault()")
 
@@ -102,7 +102,7 @@ def test_with_functions_taken_from_everybody_install_makes_everything_work(
     assert verdict.status == "published", verdict
 
 
-def test_what_was_revoked_later_is_told_by_name_and_fails_no_write(cmp: Cmp, people: People) -> None:
+def test_a_function_revoked_later_is_reported_and_makes_no_write_fail(cmp: Cmp, people: People) -> None:
     for name in (
         "pg_notify(text, text)",
         "pg_try_advisory_lock(integer, integer)",
@@ -115,20 +115,20 @@ def test_what_was_revoked_later_is_told_by_name_and_fails_no_write(cmp: Cmp, peo
         conn.execute("update projects set name = 'gemini'")
         conn.execute("delete from projects")
     with db.connect(cmp.dsn) as conn_:
-        told = db.fetch_one(conn_, "capture_fault")
-    installed(cmp)
+        reported = db.fetch_one(conn_, "capture_fault")
+    install_capture(cmp)
     after = cmp.value("select omnicdc.capture_fault()")
 
     assert [op for _, op, _ in cmp.log()] == ["insert", "update", "delete"]
-    assert told["fault"] == "role omnicdc_client may not call pg_notification_queue_usage()"
-    assert "superuser" in told["remedy"]
+    assert reported["fault"] == "role omnicdc_client may not call pg_notification_queue_usage()"
+    assert "superuser" in reported["remedy"]
     assert after is None
 
 
-def test_uninstall_takes_its_grants_back(cmp: Cmp) -> None:
+def test_uninstall_revokes_its_grants(cmp: Cmp) -> None:
     """Else the roles could not be dropped."""
     cmp.conn.execute("revoke execute on function pg_catalog.pg_notify(text, text) from public")
-    installed(cmp)
+    install_capture(cmp)
     granted = "select proacl::text from pg_proc where proname = 'pg_notify'"
     before = cmp.value(granted)
     with db.connect(cmp.dsn) as conn:

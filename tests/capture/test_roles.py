@@ -1,4 +1,4 @@
-"""Who may do what in omnicdc's schema, tried from the outside by people who log in.
+"""The rights of each role on CMP and on omnicdc's schema, tried by users who log in.
 
 CMP's writers need no rights there.
 """
@@ -29,56 +29,56 @@ if TYPE_CHECKING:
 CONSUMER: LiteralString = """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline,
     generation, host, root, version) values ('x', '1:1:', 1, 1, 1, 'h', 'r', 'v')"""
 
-NOBODY: LiteralString = ""
+NO_ROLE: LiteralString = ""
 DAEMON: LiteralString = "daemon"
 BOTH: LiteralString = "daemon client"
 
-MAY: dict[LiteralString, LiteralString] = {
+ALLOWED: dict[LiteralString, LiteralString] = {
     # CMP
     "select id, name, key, type, status, metadata_ from projects": BOTH,
-    "select description from projects": NOBODY,
-    "select * from projects": NOBODY,
-    "update projects set name = 'x'": NOBODY,
-    "insert into projects (name) values ('x')": NOBODY,
-    "delete from projects": NOBODY,
-    "truncate projects": NOBODY,
-    "lock table projects in share mode": NOBODY,
-    "alter table projects disable trigger user": NOBODY,
-    "drop trigger omnicdc_log_row on projects": NOBODY,
+    "select description from projects": NO_ROLE,
+    "select * from projects": NO_ROLE,
+    "update projects set name = 'x'": NO_ROLE,
+    "insert into projects (name) values ('x')": NO_ROLE,
+    "delete from projects": NO_ROLE,
+    "truncate projects": NO_ROLE,
+    "lock table projects in share mode": NO_ROLE,
+    "alter table projects disable trigger user": NO_ROLE,
+    "drop trigger omnicdc_log_row on projects": NO_ROLE,
     # the log
     "select * from omnicdc.change": BOTH,
-    "insert into omnicdc.change (op) values ('truncate')": NOBODY,
-    "update omnicdc.change set op = 'truncate'": NOBODY,
-    "delete from omnicdc.change": NOBODY,
-    "truncate omnicdc.change": NOBODY,
-    "lock table omnicdc.change in access exclusive mode": NOBODY,
+    "insert into omnicdc.change (op) values ('truncate')": NO_ROLE,
+    "update omnicdc.change set op = 'truncate'": NO_ROLE,
+    "delete from omnicdc.change": NO_ROLE,
+    "truncate omnicdc.change": NO_ROLE,
+    "lock table omnicdc.change in access exclusive mode": NO_ROLE,
     # what is captured
     "select * from omnicdc.source": BOTH,
-    "update omnicdc.source set target = 'x'": NOBODY,
+    "update omnicdc.source set target = 'x'": NO_ROLE,
     "select * from omnicdc.migration": BOTH,
-    "insert into omnicdc.migration values (99, 'x')": NOBODY,
+    "insert into omnicdc.migration values (99, 'x')": NO_ROLE,
     # the consumers
     "select * from omnicdc.consumer": BOTH,
     CONSUMER: DAEMON,
     "update omnicdc.consumer set generation = 2": DAEMON,
-    "delete from omnicdc.consumer": NOBODY,
+    "delete from omnicdc.consumer": NO_ROLE,
     "select * from omnicdc.history": BOTH,
     """insert into omnicdc.history (consumer, generation, snapshot, changes, registries)
        values ('here', 1, '1:1:', 0, '{}')""": DAEMON,
-    "delete from omnicdc.history": NOBODY,
+    "delete from omnicdc.history": NO_ROLE,
     # the functions
     "select omnicdc.capture_fault()": BOTH,
     "select omnicdc.capture_fingerprint()": BOTH,
     "select omnicdc.capture_remedy('x')": BOTH,
-    "select omnicdc.triggered_table()": NOBODY,
-    "select omnicdc.grant_reading('projects', '{name}')": NOBODY,
+    "select omnicdc.triggered_table()": NO_ROLE,
+    "select omnicdc.grant_reading('projects', '{name}')": NO_ROLE,
     "select omnicdc.is_alive('x')": BOTH,
     "select omnicdc.consumer_pid('x')": BOTH,
     "select omnicdc.consumer_lock('x')": BOTH,
     "select omnicdc.sleeper_lock()": DAEMON,
     "select omnicdc.writer_lock()": DAEMON,
     "select omnicdc.identity()": BOTH,
-    "select omnicdc.lacking_functions()": NOBODY,
+    "select omnicdc.lacking_functions()": NO_ROLE,
     "select omnicdc.relation_identity()": BOTH,
     "select omnicdc.table_rewritten()": DAEMON,
     "select omnicdc.watched_relations()": DAEMON,
@@ -87,24 +87,24 @@ MAY: dict[LiteralString, LiteralString] = {
     "select omnicdc.request_accept()": DAEMON,
     "select changes from omnicdc.prune('1 day', '1 day')": DAEMON,
     "select omnicdc.forget_other_cluster()": DAEMON,
-    "select omnicdc.notify_consumers()": NOBODY,
-    "select omnicdc.watch('projects', '{name}')": NOBODY,
-    "select omnicdc.unwatch('projects')": NOBODY,
-    "select omnicdc.watch_source('{name}')": NOBODY,
+    "select omnicdc.notify_consumers()": NO_ROLE,
+    "select omnicdc.watch('projects', '{name}')": NO_ROLE,
+    "select omnicdc.unwatch('projects')": NO_ROLE,
+    "select omnicdc.watch_source('{name}')": NO_ROLE,
     "create trigger mine after insert on pg_temp.mine for each row execute function "
-    "omnicdc.log_row()": NOBODY,
+    "omnicdc.log_row()": NO_ROLE,
     # the schema
-    "create table omnicdc.mine (a integer)": NOBODY,
-    "create function omnicdc.mine() returns integer language sql as 'select 1'": NOBODY,
-    "drop schema omnicdc cascade": NOBODY,
-    "set role omnicdc_owner": NOBODY,
+    "create table omnicdc.mine (a integer)": NO_ROLE,
+    "create function omnicdc.mine() returns integer language sql as 'select 1'": NO_ROLE,
+    "drop schema omnicdc cascade": NO_ROLE,
+    "set role omnicdc_owner": NO_ROLE,
     # cluster-wide facts that a daemon and a client read
     "select system_identifier from pg_control_system()": BOTH,
 }
 
 
-@pytest.mark.parametrize("group", ["daemon", "client", "nobody", "writer"])
-def test_each_may_do_what_it_is_for_and_nothing_else(cmp: Cmp, people: People, group: LiteralString) -> None:
+@pytest.mark.parametrize("group", ["daemon", "client", "no role", "writer"])
+def test_each_role_may_do_exactly_what_it_needs(cmp: Cmp, people: People, group: LiteralString) -> None:
     cmp.upsert("apollo")
     cmp.conn.execute(CONSUMER.replace("'x'", "'here'"))
     members = {"daemon": ["omnicdc_daemon"], "client": ["omnicdc_client"]}.get(group, [])
@@ -112,23 +112,31 @@ def test_each_may_do_what_it_is_for_and_nothing_else(cmp: Cmp, people: People, g
 
     with people.connect(name) as conn:
         conn.execute("create temp table mine (a integer)")
-        allowed = {deed for deed in MAY if may(conn, deed)}
+        allowed = {statement for statement in ALLOWED if is_allowed(conn, statement)}
 
     writes = ("select", "insert into p", "update p", "delete from p", "truncate p", "lock table p")
-    cmps = {deed for deed in MAY if "projects" in deed and deed.startswith(writes) and "omnicdc" not in deed}
-    expected = cmps if group == "writer" else {deed for deed, groups in MAY.items() if group in groups}
-    assert allowed - PUBLICLY == expected - PUBLICLY
+    on_cmp = {
+        statement
+        for statement in ALLOWED
+        if "projects" in statement and statement.startswith(writes) and "omnicdc" not in statement
+    }
+    expected = (
+        on_cmp
+        if group == "writer"
+        else {statement for statement, groups in ALLOWED.items() if group in groups}
+    )
+    assert allowed - PUBLIC == expected - PUBLIC
 
 
-PUBLICLY = {"select system_identifier from pg_control_system()"}
-"""PostgreSQL lets everybody ask."""
+PUBLIC = {"select system_identifier from pg_control_system()"}
+"""PostgreSQL allows this to every role."""
 
 
-def may(conn: psycopg.Connection[Any], deed: LiteralString) -> bool:
-    """Whether it is allowed; it is undone in any case."""
+def is_allowed(conn: psycopg.Connection[Any], statement: LiteralString) -> bool:
+    """Return whether the statement is allowed. It is always rolled back."""
     with conn.transaction(force_rollback=True):
         try:
-            conn.execute(deed)
+            conn.execute(statement)
         except pg.InsufficientPrivilege:
             return False
     return True
@@ -143,7 +151,7 @@ def test_a_writer_without_any_right_on_omnicdc_is_logged(cmp: Cmp, people: Peopl
     assert cmp.log() == [(project, "insert", None), (project, "update", ("name",)), (None, "truncate", None)]
 
 
-def test_a_writer_who_inherits_nothing_and_sees_no_schema_is_logged(cmp: Cmp, people: People) -> None:
+def test_a_writer_with_an_empty_search_path_is_logged(cmp: Cmp, people: People) -> None:
     with people.connect(people.writer()) as conn:
         conn.execute("set search_path = ''; set row_security = off; set check_function_bodies = off")
         conn.execute("insert into public.projects (name) values ('apollo')")
@@ -160,7 +168,7 @@ def test_none_of_the_roles_can_log_in(cmp: Cmp) -> None:
     assert can == 0
 
 
-def test_the_owner_of_everything_that_runs_as_its_owner_cannot_log_in(cmp: Cmp) -> None:
+def test_omnicdc_owner_owns_every_function_and_table(cmp: Cmp) -> None:
     owners = cmp.value(
         """select array_agg(distinct pg_get_userbyid(p.proowner)) from pg_proc p
             where p.pronamespace = 'omnicdc'::regnamespace"""
@@ -173,19 +181,19 @@ def test_the_owner_of_everything_that_runs_as_its_owner_cannot_log_in(cmp: Cmp) 
     assert (owners, tables) == (["omnicdc_owner"], ["omnicdc_owner"])
 
 
-def test_everything_that_runs_as_its_owner_has_its_search_path_pinned(cmp: Cmp) -> None:
-    loose = cmp.value(
+def test_security_definer_and_plpgsql_functions_fix_their_search_path(cmp: Cmp) -> None:
+    not_fixed = cmp.value(
         """select array_agg(p.proname) from pg_proc p
             where p.pronamespace = 'omnicdc'::regnamespace
               and (p.prosecdef or p.prolang = (select l.oid from pg_language l where l.lanname = 'plpgsql'))
               and 'search_path=pg_catalog, pg_temp' <> all (coalesce(p.proconfig, '{}'))"""
     )
 
-    assert loose is None
+    assert not_fixed is None
 
 
-def test_an_expression_that_stands_in_for_its_call_names_the_schema_of_all_it_uses(cmp: Cmp) -> None:
-    """The others are inlined into callers that pin the path; by themselves they look nowhere else either."""
+def test_a_function_without_a_fixed_search_path_names_every_schema(cmp: Cmp) -> None:
+    """PostgreSQL inlines such a function into its callers. Its own text must not need a search path."""
     bodies = cmp.value(
         """select array_agg(p.prosrc) from pg_proc p
             where p.pronamespace = 'omnicdc'::regnamespace and p.proconfig is null"""
@@ -196,7 +204,7 @@ def test_an_expression_that_stands_in_for_its_call_names_the_schema_of_all_it_us
     assert all(call.startswith(("pg_catalog.", "operator", "omnicdc.")) for call in used)
 
 
-def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
+def test_public_may_execute_no_function(cmp: Cmp) -> None:
     public = cmp.value(
         """select array_agg(p.proname)
              from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
@@ -206,65 +214,63 @@ def test_no_function_is_left_to_everybody(cmp: Cmp) -> None:
     assert public is None
 
 
-def test_who_may_not_ask_is_told_which_group_it_takes(people: People) -> None:
-    """P5: not that omnicdc is missing, which is another mend."""
-    person = people.add()
-    with db.connect(people.dsn(person)) as conn, pytest.raises(SchemaMismatch) as caught:
+def test_a_role_without_rights_gets_the_grant_as_its_remedy(people: People) -> None:
+    """P5: the error must not say that omnicdc is missing, because that has another remedy."""
+    role = people.add()
+    with db.connect(people.dsn(role)) as conn, pytest.raises(SchemaMismatch) as caught:
         db.check_schema(conn)
 
     assert "permission denied for schema omnicdc" in caught.value.message
-    assert caught.value.hint.startswith(f"grant omnicdc_daemon (or omnicdc_client) to {person};")
+    assert caught.value.hint.startswith(f"grant omnicdc_daemon (or omnicdc_client) to {role};")
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value", "deed"),
+    ("parameter", "value", "statement"),
     [
         ("default_transaction_read_only", "on", "select omnicdc.request_rebuild()"),
         ("statement_timeout", "50ms", "select pg_sleep(10)"),
     ],
 )
 def test_a_remedy_names_the_role_that_is_logged_in(
-    cmp: Cmp, people: People, parameter: LiteralString, value: LiteralString, deed: LiteralString
+    cmp: Cmp, people: People, parameter: LiteralString, value: LiteralString, statement: LiteralString
 ) -> None:
-    person = people.add("omnicdc_client")
+    role = people.add("omnicdc_client")
     cmp.conn.execute(
-        pgsql.SQL("alter role {} set {} = {}").format(pgsql.Identifier(person), pgsql.SQL(parameter), value)
+        pgsql.SQL("alter role {} set {} = {}").format(pgsql.Identifier(role), pgsql.SQL(parameter), value)
     )
     with (
-        db.connect(people.dsn(person)) as conn,
-        pytest.raises(DatabaseUnavailable) as told,
+        db.connect(people.dsn(role)) as conn,
+        pytest.raises(DatabaseUnavailable) as refused,
         db.translated("asking"),
     ):
-        conn.execute(deed)
+        conn.execute(statement)
 
-    assert f"`alter role {person} set {parameter} = " in told.value.hint
+    assert f"`alter role {role} set {parameter} = " in refused.value.hint
 
 
-@pytest.mark.parametrize("deed", ["install", "uninstall"])
-def test_install_by_a_role_that_may_only_read_names_the_setting(cmp: Cmp, deed: str) -> None:
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_install_in_a_read_only_database_names_the_setting(cmp: Cmp, command: str) -> None:
     cmp.conn.execute(f"alter database {cmp.conn.info.dbname} set default_transaction_read_only = on".encode())
-    with db.connect(cmp.dsn) as conn, pytest.raises(DatabaseUnavailable) as told:
-        install.uninstall(conn) if deed == "uninstall" else install.install(conn, "projects", ("name",))
+    with db.connect(cmp.dsn) as conn, pytest.raises(DatabaseUnavailable) as refused:
+        install.uninstall(conn) if command == "uninstall" else install.install(conn, "projects", ("name",))
 
-    assert f"`alter role {cmp.conn.info.user} set default_transaction_read_only = off`" in told.value.hint
+    assert f"`alter role {cmp.conn.info.user} set default_transaction_read_only = off`" in refused.value.hint
 
 
-def test_a_role_whose_sessions_want_a_library_that_is_not_there_is_told_the_setting(
-    cmp: Cmp, people: People
-) -> None:
-    person = people.add("omnicdc_client")
+def test_a_missing_preload_library_is_reported_with_its_setting(cmp: Cmp, people: People) -> None:
+    role = people.add("omnicdc_client")
     cmp.conn.execute(
-        pgsql.SQL("alter role {} set session_preload_libraries = 'nowhere'").format(pgsql.Identifier(person))
+        pgsql.SQL("alter role {} set session_preload_libraries = 'nowhere'").format(pgsql.Identifier(role))
     )
-    with pytest.raises(DatabaseUnavailable) as told:
-        db.connect(people.dsn(person))
+    with pytest.raises(DatabaseUnavailable) as refused:
+        db.connect(people.dsn(role))
 
-    assert told.value.context["sqlstate"] == "58P01"
-    assert "session_preload_libraries" in told.value.hint
+    assert refused.value.context["sqlstate"] == "58P01"
+    assert "session_preload_libraries" in refused.value.hint
 
 
-def test_a_daemon_whose_grants_are_gone_is_told_what_renews_them(cmp: Cmp, people: People) -> None:
-    """P6: as after the table was made anew by whoever knows nothing of omnicdc."""
+def test_a_daemon_without_its_grants_gets_install_as_the_remedy(cmp: Cmp, people: People) -> None:
+    """P6: this happens when another program creates the table again, without omnicdc's grants."""
     reader = people.add("omnicdc_daemon")
     cmp.conn.execute(
         "revoke select (id, name, key, type, status, metadata_) on projects from omnicdc_client, "

@@ -1,4 +1,4 @@
-"""Routing: a change runs only the scanners that read what changed, and only for the projects it names."""
+"""Routing: a change runs only the scanners that read its columns, and only for the projects it names."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_a_status_change_never_runs_git() -> None:
     )
 
 
-def test_a_domain_concerns_the_mirror_and_the_project_registry() -> None:
+def test_a_domain_change_runs_both_scanners_of_projects() -> None:
     expected = dict.fromkeys(("cmp_projects", "project"), A)
 
     assert route([_update("a", "metadata_.domain")], WATCH, trusted=True) == expected
 
 
-def test_an_insert_and_a_delete_concern_everyone() -> None:
+def test_an_insert_and_a_delete_run_every_scanner() -> None:
     for op in ("insert", "delete"):
         assert route([Change(op, None, ["a"])], WATCH, trusted=True) == dict.fromkeys(EVERY_SCANNER, A)
 
@@ -40,11 +40,11 @@ def test_a_truncate_and_a_rebuild_mean_every_project() -> None:
         assert route(changes, WATCH, trusted=True) == dict.fromkeys(EVERY_SCANNER, ALL)
 
 
-def test_an_accept_concerns_no_project() -> None:
+def test_an_accept_runs_no_scanner() -> None:
     assert route([Change("accept", None, None)], WATCH, trusted=True) == {}
 
 
-def test_with_a_foreign_watch_list_every_change_concerns_everyone() -> None:
+def test_every_change_runs_every_scanner_if_the_watch_list_is_not_trusted() -> None:
     assert route([_update("a", "status")], WATCH, trusted=False) == dict.fromkeys(EVERY_SCANNER, A)
 
 
@@ -53,8 +53,11 @@ def test_merging_keeps_the_work_of_both_and_alters_neither() -> None:
     second: Work = {"project": frozenset("b"), "git": frozenset("c"), "cmp_projects": ALL}
 
     assert merge(first, second) == {"project": frozenset("ab"), "git": ALL, "cmp_projects": ALL}
-    assert first == {"project": A, "git": ALL}
+    assert (first, second) == (
+        {"project": A, "git": ALL},
+        {"project": frozenset("b"), "git": frozenset("c"), "cmp_projects": ALL},
+    )
 
 
-def test_merging_nothing_is_no_work() -> None:
+def test_merging_no_projects_gives_no_work() -> None:
     assert merge({}, {"project": frozenset()}) == {}

@@ -1,6 +1,6 @@
-"""P4, P5: row-level security for omnicdc's tables, enabled or forced, harms nobody.
+"""P4, P5: row-level security on omnicdc's tables is harmless, enabled or forced.
 
-It harms neither CMP nor the daemon nor whoever waits.
+It harms neither CMP's writers nor the daemon nor clients that wait.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ create event trigger harden on ddl_command_end when tag in ('CREATE TABLE') exec
 """
 
 
-def lives(people: People, where: Path) -> None:
-    """CMP is written by a stranger to omnicdc, the daemon publishes it, whoever waits is told so."""
+def assert_published(people: People, directory: Path) -> None:
+    """A role without rights on omnicdc writes to CMP, the daemon publishes it, and a wait reports it."""
     daemon, client, writer = people.add("omnicdc_daemon"), people.add("omnicdc_client"), people.writer()
-    host = Host(where, people.dsn(daemon))
+    host = Host(directory, people.dsn(daemon))
     with opened(host) as one, people.connect(writer) as conn:
         one.publish()
-        # As a dump sets it, for the restore of CMP's own rows.
+        # A dump sets this before it restores CMP's own rows.
         conn.execute("set row_security = off")
         conn.execute("insert into projects (name, status) values ('atlas', 'active')")
         conn.execute("update projects set status = 'frozen'")
         one.publish()
         one.keep_house()
-        with db.connect(people.dsn(client)) as asking:
-            db.check_schema(asking)
-            verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
-            found = status(asking)
+        with db.connect(people.dsn(client)) as waiting:
+            db.check_schema(waiting)
+            verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())
+            found = status(waiting)
     host.close()
 
     assert [entry["status"] for entry in host.canonical().values()] == ["frozen"]
@@ -84,37 +84,37 @@ def bare_people(bare: Cmp) -> Iterator[People]:
     people.close()
 
 
-def test_row_security_of_every_table_of_omnicdc_s_is_harmless(
-    cmp: Cmp, people: People, tmp_path: Path
-) -> None:
+def test_row_security_on_every_table_is_harmless(cmp: Cmp, people: People, tmp_path: Path) -> None:
     cmp.conn.execute(HARDEN)
 
-    lives(people, tmp_path / "host")
+    assert_published(people, tmp_path / "host")
 
 
-def test_an_event_trigger_that_enables_it_at_creation_is_harmless(
+def test_an_event_trigger_that_enables_row_security_is_harmless(
     bare: Cmp, bare_people: People, tmp_path: Path
 ) -> None:
-    """Before the first row of omnicdc's own is written."""
+    """It acts before omnicdc writes its first row."""
     bare.conn.execute(ON_CREATION)
     with db.connect(bare.dsn) as conn:
         install.install(conn, "projects", WATCHED)
 
-    lives(bare_people, tmp_path / "host")
+    assert_published(bare_people, tmp_path / "host")
 
 
-def test_a_policy_that_was_dropped_is_told_and_comes_back(cmp: Cmp, people: People, tmp_path: Path) -> None:
+def test_a_dropped_policy_is_reported_and_install_creates_it_again(
+    cmp: Cmp, people: People, tmp_path: Path
+) -> None:
     cmp.conn.execute(HARDEN)
     cmp.conn.execute("drop policy omnicdc_all on omnicdc.consumer")
-    told = cmp.value("select omnicdc.capture_fault()")
+    fault = cmp.value("select omnicdc.capture_fault()")
     with db.connect(cmp.dsn) as conn:
         install.install(conn, "projects", WATCHED)
 
-    assert told == "row-level security is enabled on omnicdc.consumer, and policy omnicdc_all is missing"
-    lives(people, tmp_path / "host")
+    assert fault == "row-level security is enabled on omnicdc.consumer, and policy omnicdc_all is missing"
+    assert_published(people, tmp_path / "host")
 
 
-BROKEN: dict[LiteralString, tuple[str, LiteralString]] = {
+BROKEN_POLICIES: dict[LiteralString, tuple[str, LiteralString]] = {
     "create policy mine on omnicdc.change as restrictive using (false)": (
         "policy mine on omnicdc.change is not omnicdc's", "drop policy mine on omnicdc.change",
     ),
@@ -145,29 +145,29 @@ BROKEN: dict[LiteralString, tuple[str, LiteralString]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("deed", every(3, BROKEN))
-def test_no_policy_makes_a_write_fail_and_its_remedy_brings_everything_back(
-    cmp: Cmp, people: People, tmp_path: Path, deed: LiteralString
+@pytest.mark.parametrize("statement", every(3, BROKEN_POLICIES))
+def test_a_broken_policy_makes_no_write_fail_and_has_a_remedy_that_works(
+    cmp: Cmp, people: People, tmp_path: Path, statement: LiteralString
 ) -> None:
-    fault, command = BROKEN[deed]
+    fault, command = BROKEN_POLICIES[statement]
     client, writer, installer = people.add("omnicdc_client"), people.writer(), people.add("omnicdc_owner")
     cmp.conn.execute(
         psycopg.sql.SQL("alter table projects owner to {}").format(psycopg.sql.Identifier(installer))
     )
     project = cmp.upsert("before")
     host = Host(tmp_path / "host", people.dsn(people.add("omnicdc_daemon")))
-    with opened(host) as one, people.connect(writer) as conn, db.connect(people.dsn(client)) as asking:
+    with opened(host) as one, people.connect(writer) as conn, db.connect(people.dsn(client)) as waiting:
         one.publish()
         cmp.conn.execute(HARDEN)
-        cmp.conn.execute(deed)
+        cmp.conn.execute(statement)
         conn.execute("insert into projects (name) values ('atlas'), ('gone')")
         conn.execute("update projects set status = 'frozen'")
         conn.execute("update projects set id = gen_random_uuid() where id = %s", [project])
         conn.execute("delete from projects where name = 'gone'")
         try:
-            db.check_schema(asking)
-            told = waits.wait(asking, timeout_s=0.0, stop=Stop())
-            reported = (told.status, told.detail, told.hint)
+            db.check_schema(waiting)
+            broken = waits.wait(waiting, timeout_s=0.0, stop=Stop())
+            reported = (broken.status, broken.detail, broken.hint)
         except SchemaMismatch as exc:
             reported = ("capture_broken", exc.message, exc.hint)
         if command:
@@ -176,7 +176,7 @@ def test_no_policy_makes_a_write_fail_and_its_remedy_brings_everything_back(
             install.install(installing, "projects", WATCHED)
         one.keep_house()
         one.publish()
-        verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
+        verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())
     host.close()
 
     assert reported[0] == "capture_broken"
@@ -187,7 +187,7 @@ def test_no_policy_makes_a_write_fail_and_its_remedy_brings_everything_back(
     assert {entry["status"] for entry in host.canonical().values()} == {"frozen"}
 
 
-def test_truncate_does_not_fail_either(cmp: Cmp, people: People) -> None:
+def test_a_broken_policy_makes_no_truncate_fail(cmp: Cmp, people: People) -> None:
     cmp.upsert("atlas")
     cmp.conn.execute(HARDEN)
     cmp.conn.execute("create policy mine on omnicdc.change as restrictive using (false)")
@@ -197,8 +197,8 @@ def test_truncate_does_not_fail_either(cmp: Cmp, people: People) -> None:
     assert cmp.value("select count(*) from projects") == 0
 
 
-def test_what_the_log_refused_alters_the_fingerprint_though_it_ended(cmp: Cmp) -> None:
-    """Forced, and not any more, between two looks at it."""
+def test_row_security_that_was_forced_for_a_moment_alters_the_fingerprint(cmp: Cmp) -> None:
+    """The log may have refused rows between two checks of the fingerprint."""
     cmp.conn.execute("alter table omnicdc.change enable row level security")
     before = cmp.value("select omnicdc.capture_fingerprint()")
     cmp.conn.execute("alter table omnicdc.change force row level security")
@@ -207,14 +207,14 @@ def test_what_the_log_refused_alters_the_fingerprint_though_it_ended(cmp: Cmp) -
     assert cmp.value("select omnicdc.capture_fingerprint()") != before
 
 
-def test_somebody_else_s_policy_is_told(cmp: Cmp) -> None:
+def test_a_policy_that_is_not_omnicdc_s_is_reported(cmp: Cmp) -> None:
     cmp.conn.execute(HARDEN)
     cmp.conn.execute("create policy mine on omnicdc.change as restrictive using (false)")
 
     assert cmp.value("select omnicdc.capture_fault()") == "policy mine on omnicdc.change is not omnicdc's"
 
 
-def test_a_policy_of_cmp_s_table_is_still_an_error_and_never_obeyed(
+def test_a_policy_on_cmp_s_table_is_an_error_and_never_applied(
     cmp: Cmp, people: People, tmp_path: Path
 ) -> None:
     cmp.upsert("atlas")
@@ -240,7 +240,7 @@ def test_a_policy_of_cmp_s_table_is_still_an_error_and_never_obeyed(
     }
 
 
-def test_names_are_looked_up_without_obeying_a_policy(cmp: Cmp, people: People) -> None:
+def test_a_policy_on_cmp_s_table_makes_a_lookup_of_names_fail(cmp: Cmp, people: People) -> None:
     cmp.upsert("atlas")
     cmp.conn.execute("alter table projects enable row level security")
     with (

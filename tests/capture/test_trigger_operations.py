@@ -1,4 +1,4 @@
-"""P1: whichever command changes a row of CMP, the log names the project and what changed."""
+"""P1: the log names the project and its changed columns, whichever command changes a row of CMP."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Log = list[tuple[str | None, str, tuple[str, ...] | None]]
 
 @pytest.fixture
 def project(cmp: Cmp) -> str:
-    """One project, its insert no longer in the log."""
+    """The id of a project whose insert was removed from the log."""
     project = cmp.upsert("apollo", key="AP", github_url="https://github.com/acme/apollo", domain="space")
     cmp.conn.execute("truncate omnicdc.change")
     return project
 
 
-def noted(cmp: Cmp, changes: Iterable[LiteralString]) -> dict[LiteralString, Log]:
-    """Make each change by itself, undo it, and return what the log held of it."""
+def logged_changes(cmp: Cmp, changes: Iterable[LiteralString]) -> dict[LiteralString, Log]:
+    """Make each change alone, and roll it back. Return what was logged for each."""
     logs: dict[LiteralString, Log] = {}
     for change in changes:
         with cmp.conn.transaction(force_rollback=True):
@@ -77,7 +77,7 @@ CHANGES: dict[LiteralString, str] = {
 
 
 def test_an_update_names_exactly_the_column_that_changed(cmp: Cmp, project: str) -> None:
-    assert noted(cmp, CHANGES) == {
+    assert logged_changes(cmp, CHANGES) == {
         change: [(project, "update", (field,))] for change, field in CHANGES.items()
     }
 
@@ -88,7 +88,7 @@ def test_an_update_of_everything_names_the_whole_watch_list(cmp: Cmp, project: s
     assert cmp.log() == [(project, "update", derive(scanners().values()).fields)]
 
 
-UNSEEN: list[LiteralString] = [
+UNWATCHED_CHANGES: list[LiteralString] = [
     "updated_at = clock_timestamp()",
     "description = 'longer'",
     "name = name",
@@ -98,12 +98,12 @@ UNSEEN: list[LiteralString] = [
 ]
 
 
-def test_a_change_that_no_registry_shows_leaves_no_trace(cmp: Cmp, project: str) -> None:
+def test_a_change_that_no_registry_shows_is_not_logged(cmp: Cmp, project: str) -> None:
     assert project
-    assert noted(cmp, UNSEEN) == {change: [] for change in UNSEEN}
+    assert logged_changes(cmp, UNWATCHED_CHANGES) == {change: [] for change in UNWATCHED_CHANGES}
 
 
-def test_a_missing_key_and_a_json_null_are_the_same_to_readers(cmp: Cmp) -> None:
+def test_a_missing_key_and_a_json_null_are_the_same(cmp: Cmp) -> None:
     cmp.upsert("apollo", github_url=None)
     cmp.conn.execute("truncate omnicdc.change")
 
@@ -113,7 +113,7 @@ def test_a_missing_key_and_a_json_null_are_the_same_to_readers(cmp: Cmp) -> None
     assert cmp.log() == []
 
 
-def test_an_empty_text_and_null_are_not_the_same(cmp: Cmp) -> None:
+def test_an_empty_text_and_null_differ(cmp: Cmp) -> None:
     project = cmp.upsert("apollo", github_url=None, status=None)
     cmp.conn.execute("truncate omnicdc.change")
 
@@ -122,7 +122,7 @@ def test_an_empty_text_and_null_are_not_the_same(cmp: Cmp) -> None:
     assert cmp.log() == [(project, "update", ("metadata_.github_url", "status"))]
 
 
-def test_an_idempotent_upsert_leaves_no_trace(cmp: Cmp, project: str) -> None:
+def test_an_upsert_that_changes_nothing_is_not_logged(cmp: Cmp, project: str) -> None:
     cmp.upsert("apollo", id=project, key="AP", github_url="https://github.com/acme/apollo", domain="space")
 
     assert cmp.log() == []
@@ -140,7 +140,7 @@ def test_an_id_that_changes_is_logged_with_both_ids(cmp: Cmp, project: str) -> N
     assert cmp.log() == [(B, "update", None), (project, "update", None)]
 
 
-def test_an_update_that_a_before_trigger_turns_into_nothing_leaves_no_trace(cmp: Cmp, project: str) -> None:
+def test_an_update_that_a_before_trigger_undoes_is_not_logged(cmp: Cmp, project: str) -> None:
     cmp.conn.execute(
         """create function keep() returns trigger language plpgsql as
              'begin new.status := old.status; return new; end';
@@ -160,7 +160,7 @@ def test_copy_logs_every_row(cmp: Cmp) -> None:
     assert cmp.log() == [(A, "insert", None), (B, "insert", None)]
 
 
-def test_merge_logs_what_each_branch_did(cmp: Cmp, project: str) -> None:
+def test_merge_logs_the_change_of_each_branch(cmp: Cmp, project: str) -> None:
     if cmp.conn.info.server_version < 150000:
         pytest.skip("MERGE came with PostgreSQL 15")
     gone = cmp.upsert("gone")
@@ -180,7 +180,7 @@ def test_merge_logs_what_each_branch_did(cmp: Cmp, project: str) -> None:
     assert set(cmp.log()) == {(project, "update", ("status",)), (gone, "delete", None), (A, "insert", None)}
 
 
-def test_each_statement_of_a_transaction_is_logged_under_its_one_id(cmp: Cmp, project: str) -> None:
+def test_all_statements_of_a_transaction_are_logged_with_the_same_id(cmp: Cmp, project: str) -> None:
     with cmp.conn.transaction():
         token = cmp.value("select pg_current_xact_id()::text")
         cmp.conn.execute("update projects set status = 'archived'")
@@ -190,8 +190,8 @@ def test_each_statement_of_a_transaction_is_logged_under_its_one_id(cmp: Cmp, pr
     assert cmp.value("select array_agg(distinct xid::text) from omnicdc.change") == [token]
 
 
-def test_a_row_that_a_rule_of_the_table_deletes_elsewhere_is_logged(cmp: Cmp) -> None:
-    """A foreign key's cascade writes with a query of its own."""
+def test_a_row_deleted_by_a_foreign_key_s_cascade_is_logged(cmp: Cmp) -> None:
+    """PostgreSQL deletes that row with a separate query."""
     cmp.conn.execute("alter table projects add parent uuid references projects on delete cascade")
     parent, child = cmp.upsert("parent"), cmp.upsert("child")
     cmp.conn.execute("update projects set parent = %s where id = %s", [parent, child])
@@ -202,7 +202,7 @@ def test_a_row_that_a_rule_of_the_table_deletes_elsewhere_is_logged(cmp: Cmp) ->
     assert set(cmp.log()) == {(parent, "delete", None), (child, "delete", None)}
 
 
-def test_the_time_of_a_change_is_when_it_was_written(cmp: Cmp) -> None:
+def test_the_time_of_a_change_is_the_time_of_its_write(cmp: Cmp) -> None:
     with cmp.conn.transaction():
         begun: Any = cmp.value("select now()")
         cmp.value("select pg_sleep(0.01)")

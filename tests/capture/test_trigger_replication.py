@@ -1,4 +1,4 @@
-"""P1: what logical replication writes into CMP's table is captured, like anybody's writes."""
+"""P1: writes of logical replication to CMP's table are captured, like all other writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
         with Cmp(psycopg.conninfo.make_conninfo(server, dbname=NAME)) as origin:
             origin.conn.execute(TABLE)
             origin.conn.execute("create publication everything for all tables")
-            # In one server, creating the subscription would wait for itself to create the slot.
+            # On one server, a subscription that creates its slot would wait for its own transaction.
             origin.conn.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [NAME])
             cmp.conn.execute(
                 pgsql.SQL(
@@ -44,7 +44,7 @@ def origin(server: str, cmp: Cmp) -> Iterator[Cmp]:
         admin.execute(pgsql.SQL("drop database {} with (force)").format(name))
 
 
-def test_replicated_writes_are_logged_and_ring(cmp: Cmp, origin: Cmp) -> None:
+def test_replicated_writes_are_logged_and_notify(cmp: Cmp, origin: Cmp) -> None:
     with Ear(cmp) as ear, db.connect(cmp.dsn) as consumer:
         db.execute(consumer, "park")
         project = origin.upsert("apollo", status="active")
@@ -52,7 +52,7 @@ def test_replicated_writes_are_logged_and_ring(cmp: Cmp, origin: Cmp) -> None:
         origin.upsert("apollo", id=project, status="archived")
         origin.conn.execute("delete from projects")
         origin.conn.execute("truncate projects")
-        until(lambda: (None, "truncate", None) in cmp.log(), "the replicated truncate has come")
+        until(lambda: (None, "truncate", None) in cmp.log(), "the truncate is replicated")
         rings = ear.rings()
 
     assert cmp.log() == [

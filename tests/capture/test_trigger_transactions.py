@@ -1,4 +1,4 @@
-"""P1 and P4: only what was committed is logged, whatever the transaction that wrote it looks like."""
+"""P1 and P4: only committed changes are logged, whatever the kind of the transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
 
 
-def test_a_rollback_leaves_nothing(cmp: Cmp) -> None:
+def test_a_transaction_that_is_rolled_back_is_not_logged(cmp: Cmp) -> None:
     with cmp.conn.transaction(force_rollback=True):
         cmp.upsert("apollo")
         assert len(cmp.log()) == 1
@@ -21,7 +21,7 @@ def test_a_rollback_leaves_nothing(cmp: Cmp) -> None:
     assert cmp.log() == []
 
 
-def test_a_savepoint_takes_back_what_was_logged_since(cmp: Cmp) -> None:
+def test_a_savepoint_that_is_rolled_back_is_not_logged(cmp: Cmp) -> None:
     with cmp.conn.transaction():
         kept = cmp.upsert("kept")
         with cmp.conn.transaction(force_rollback=True):
@@ -32,7 +32,7 @@ def test_a_savepoint_takes_back_what_was_logged_since(cmp: Cmp) -> None:
     assert cmp.log() == [(kept, "insert", None), (kept_too, "insert", None)]
 
 
-def test_what_a_function_wrote_before_its_exception_is_not_logged(cmp: Cmp) -> None:
+def test_a_write_before_a_caught_exception_is_not_logged(cmp: Cmp) -> None:
     cmp.conn.execute(
         """do $$ begin
              insert into projects (name) values ('undone');
@@ -46,7 +46,7 @@ def test_what_a_function_wrote_before_its_exception_is_not_logged(cmp: Cmp) -> N
 
 
 def test_a_savepoint_s_changes_carry_the_transaction_s_id(cmp: Cmp) -> None:
-    """A subtransaction has an id of its own, which no snapshot and no token would ever name."""
+    """A subtransaction has its own id, but no snapshot and no token contains it."""
     with cmp.conn.transaction():
         token = cmp.value("select pg_current_xact_id()::text")
         with cmp.conn.transaction():
@@ -55,7 +55,7 @@ def test_a_savepoint_s_changes_carry_the_transaction_s_id(cmp: Cmp) -> None:
     assert cmp.value("select array_agg(xid::text) from omnicdc.change") == [token]
 
 
-def test_a_session_that_replays_for_replication_is_logged(cmp: Cmp) -> None:
+def test_a_session_with_the_replication_role_replica_is_logged(cmp: Cmp) -> None:
     cmp.conn.execute("set session_replication_role = replica")
     project = cmp.upsert("apollo")
     cmp.upsert("artemis", id=project)
@@ -76,7 +76,7 @@ def test_writers_of_every_isolation_level_are_logged(cmp: Cmp) -> None:
 
 
 def test_two_serializable_writers_do_not_conflict_over_the_log(cmp: Cmp) -> None:
-    """P4: what each writes into the log must not look like a dependency between them."""
+    """P4: their rows in the log must not look like a dependency between them."""
     projects = [cmp.upsert("apollo"), cmp.upsert("artemis")]
     with cmp.connect() as one, cmp.connect() as other:
         for conn, project in zip((one, other), projects, strict=True):
@@ -101,15 +101,15 @@ def test_a_prepared_transaction_is_logged_when_it_commits(cmp: Cmp) -> None:
     assert [op for _, op, _ in cmp.log()] == ["insert"]
 
 
-def test_a_prepared_transaction_that_is_rolled_back_leaves_nothing(cmp: Cmp) -> None:
+def test_a_prepared_transaction_that_is_rolled_back_is_not_logged(cmp: Cmp) -> None:
     with prepared(cmp) as name:
         cmp.conn.execute(f"rollback prepared '{name}'")
 
     assert cmp.log() == []
 
 
-def test_postgresql_refuses_to_prepare_a_transaction_that_rang(cmp: Cmp) -> None:
-    """Why there is `wake: poll`: with a parked consumer, two-phase commit and NOTIFY exclude each other."""
+def test_postgresql_refuses_to_prepare_a_transaction_that_notified(cmp: Cmp) -> None:
+    """The reason for `wake: poll`: a writer notifies a parked consumer, which excludes two-phase commit."""
     cmp.conn.execute("select pg_advisory_lock_shared(omnicdc.sleeper_lock())")  # a consumer parks
 
     with pytest.raises(pg.FeatureNotSupported), prepared(cmp):
@@ -117,9 +117,9 @@ def test_postgresql_refuses_to_prepare_a_transaction_that_rang(cmp: Cmp) -> None
 
 
 def test_a_statement_of_many_rows_uses_no_subtransaction_ids(cmp: Cmp) -> None:
-    """P4: past 64 of them in one transaction, every snapshot on the server is slower to use.
+    """P4: with more than 64 of them in one transaction, every snapshot on the server is slower to use.
 
-    A row bears the id of the subtransaction that wrote it.
+    The system column xmin of a row shows the id of the subtransaction that wrote it.
     """
     cmp.fill(5000)
     cmp.conn.execute("truncate omnicdc.change; alter table projects drop column status")

@@ -1,4 +1,4 @@
-"""Uninstall takes out what install put in, and leaves CMP's table as it was before."""
+"""Uninstall removes what install created, and leaves CMP's table as it was before."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ comment on table projects is 'CMP''s own'
 
 
 def install_in(cmp: Cmp) -> bool:
-    """Install; returns whether the capture was changed."""
+    """Install the capture. Return whether it was changed."""
     with db.connect(cmp.dsn) as conn:
         return install.install(conn, "projects", WATCHED)
 
 
 def uninstall_from(cmp: Cmp, attempts: install.Attempts = install.USUAL) -> None:
-    """Uninstall."""
+    """Uninstall the capture."""
     with db.connect(cmp.dsn) as conn:
         install.uninstall(conn, attempts=attempts)
 
 
-def test_the_database_is_as_it_was_before(bare: Cmp) -> None:
+def test_uninstall_restores_the_definitions_of_the_database(bare: Cmp) -> None:
     bare.conn.execute(OWN_TRIGGERS)
     before = dump(bare)
     install_in(bare)
@@ -52,17 +52,17 @@ def test_the_database_is_as_it_was_before(bare: Cmp) -> None:
     assert dump(bare) == before
 
 
-def test_the_file_for_psql_does_the_same(bare: Cmp) -> None:
+def test_the_psql_script_does_the_same(bare: Cmp) -> None:
     before = dump(bare)
     install_in(bare)
 
-    said = psql(bare.dsn, sql.uninstall().text)
+    result = psql(bare.dsn, sql.uninstall().text)
 
-    assert said.returncode == 0, said.stderr
+    assert result.returncode == 0, result.stderr
     assert dump(bare) == before
 
 
-def test_a_repeat_is_harmless(bare: Cmp) -> None:
+def test_a_repeated_uninstall_is_harmless(bare: Cmp) -> None:
     before = dump(bare)
     uninstall_from(bare)
     install_in(bare)
@@ -72,7 +72,7 @@ def test_a_repeat_is_harmless(bare: Cmp) -> None:
     assert dump(bare) == before
 
 
-GONE: list[LiteralString] = [
+MANUAL_CHANGES: list[LiteralString] = [
     "drop table projects",
     "alter table projects rename to ventures",
     "alter table projects drop name",
@@ -83,10 +83,10 @@ GONE: list[LiteralString] = [
 ]
 
 
-def test_what_is_no_longer_there_stands_in_nobody_s_way(cmp: Cmp) -> None:
-    for deed in GONE:
+def test_uninstall_succeeds_if_objects_are_missing(cmp: Cmp) -> None:
+    for statement in MANUAL_CHANGES:
         with db.connect(cmp.dsn) as conn, conn.transaction(force_rollback=True):
-            conn.execute(deed)
+            conn.execute(statement)
             install.uninstall(conn)
             left = conn.execute(
                 """select to_regnamespace('omnicdc') as schema,
@@ -94,10 +94,10 @@ def test_what_is_no_longer_there_stands_in_nobody_s_way(cmp: Cmp) -> None:
                             as triggers"""
             ).fetchone()
 
-            assert left == {"schema": None, "triggers": 0}, deed
+            assert left == {"schema": None, "triggers": 0}, statement
 
 
-def test_install_after_uninstall_starts_afresh(cmp: Cmp) -> None:
+def test_install_after_uninstall_starts_with_an_empty_log(cmp: Cmp) -> None:
     cmp.upsert("apollo")
     uninstall_from(cmp)
     cmp.upsert("artemis")
@@ -107,7 +107,7 @@ def test_install_after_uninstall_starts_afresh(cmp: Cmp) -> None:
     assert cmp.log() == []
 
 
-def test_the_roles_stay(cmp: Cmp) -> None:
+def test_uninstall_keeps_the_roles(cmp: Cmp) -> None:
     uninstall_from(cmp)
 
     assert cmp.value("select count(*) from pg_roles where starts_with(rolname, 'omnicdc_')") == 3

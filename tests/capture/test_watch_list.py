@@ -1,6 +1,6 @@
-"""The watch list is what PostgreSQL's own parser finds that a SELECT reads.
+"""The watch list: the columns and keys that a SELECT reads, as PostgreSQL's own parser finds them.
 
-What a scanner must not do is refused.
+A query that does more than a scanner may is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_every_column_and_key_that_a_select_reads_is_found(query: str, fields: s
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "expected"),
     [
         ("select id name from from projects", "does not parse"),
         ("select id from projects; drop table projects", "one SELECT"),
@@ -47,18 +47,18 @@ def test_every_column_and_key_that_a_select_reads_is_found(query: str, fields: s
         ("select id, pg_sleep(10) from projects", "call functions"),
         ("select * from projects", "read all columns"),
         ("select a.id from projects a join secrets b on true", "exactly one table"),
-        ("select id, (select max(x) from secrets) from projects", "must"),
+        ("select id, (select max(x) from secrets) from projects", "call functions"),
         ("select 1", "exactly one table"),
-        ("with x as (delete from projects returning id) select id from x", "must"),
+        ("with x as (delete from projects returning id) select id from x", "exactly one table"),
     ],
 )
-def test_whatever_else_a_query_does_is_refused_with_a_reason(query: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as refused:
+def test_a_query_that_does_more_is_refused_with_a_reason(query: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as refused:
         fields_read(query, "curious")
 
     assert "scanner curious" in str(refused.value)
 
 
-def test_a_query_that_does_not_parse_is_told_with_the_position() -> None:
+def test_a_query_that_does_not_parse_is_refused_with_the_position() -> None:
     with pytest.raises(ConfigError, match="at character"):
         fields_read("select id frm projects where", "x")

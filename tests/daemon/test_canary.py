@@ -1,4 +1,4 @@
-"""What a canary's flight tells."""
+"""The diagnosis of a canary: which step it did not reach."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from omnicdc.daemon.canary import (
 )
 
 
-def test_the_first_station_that_it_did_not_reach_is_told() -> None:
-    home = Flight(noted=True, rung=True, acknowledged=True, queue_usage=0.0)
+def test_the_diagnosis_is_the_first_step_that_was_not_reached() -> None:
+    complete = Flight(noted=True, rung=True, acknowledged=True, queue_usage=0.0)
 
-    assert diagnose(home) is None
+    assert diagnose(complete) is None
     assert (
         diagnose(Flight(noted=False, rung=False, acknowledged=False, queue_usage=QUEUE_FULL_SHARE))
         is NOT_NOTED
@@ -25,7 +25,7 @@ def test_the_first_station_that_it_did_not_reach_is_told() -> None:
     assert diagnose(Flight(noted=True, rung=True, acknowledged=False, queue_usage=0.0)) is NOT_ACKNOWLEDGED
 
 
-def test_a_bell_that_nobody_could_ring_is_not_taken_for_deafness() -> None:
+def test_a_full_queue_explains_a_missing_notification() -> None:
     flight = Flight(noted=True, rung=False, acknowledged=True, queue_usage=QUEUE_FULL_SHARE)
 
     assert diagnose(flight) is QUEUE_FULL

@@ -1,4 +1,4 @@
-"""The canary's way through the database: noted by the real trigger function, and in nobody's way."""
+"""The canary's path through the database: the real trigger function logs it, and nothing else reads it."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from support.host import Host
 
 
-def release(cmp: Cmp) -> str:
-    """Send a canary; returns its transaction."""
+def send_canary(cmp: Cmp) -> str:
+    """Send a canary. Return its transaction id."""
     return str(cmp.value("select omnicdc.release_canary()::text"))
 
 
-def noted(cmp: Cmp) -> int:
-    """Return how many canaries the log holds."""
+def canaries_in_log(cmp: Cmp) -> int:
+    """Return the number of canaries in the log."""
     return int(cmp.value("select count(*) from omnicdc.change where source = 0"))
 
 
-def test_it_is_noted_and_leaves_nothing_but_that(cmp: Cmp) -> None:
-    release(cmp)
+def test_a_canary_leaves_only_its_row_in_the_log(cmp: Cmp) -> None:
+    send_canary(cmp)
 
-    assert noted(cmp) == 1
+    assert canaries_in_log(cmp) == 1
     assert cmp.value("select count(*) from omnicdc.canary") == 0
 
 
-def test_it_rings_for_whoever_sleeps(cmp: Cmp) -> None:
+def test_a_canary_notifies_a_sleeping_consumer(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         conn.execute("listen omnicdc_change")
         db.fetch_one(conn, "park")
-        release(cmp)
-        rung = list(conn.notifies(timeout=DEADLINE_S, stop_after=1))
+        send_canary(cmp)
+        notifications = list(conn.notifies(timeout=DEADLINE_S, stop_after=1))
 
-    assert len(rung) == 1
+    assert len(notifications) == 1
 
 
-def test_nobody_reads_it_waits_for_it_or_counts_it(cmp: Cmp) -> None:
+def test_a_canary_is_not_read_not_waited_for_and_not_counted(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
         before = db.fetch_one(conn, "snapshot")["snapshot"]
-        release(cmp)
+        send_canary(cmp)
         changes = db.fetch_all(conn, "changes", {"last": before, "most": 10})
         waiting = db.fetch_one(conn, "changes_waiting", {"last": before})["waiting"]
         size = db.fetch_one(conn, "log_size")["changes"]
@@ -56,23 +56,23 @@ def test_nobody_reads_it_waits_for_it_or_counts_it(cmp: Cmp) -> None:
     assert (changes, waiting, size) == ([], False, 0)
 
 
-def test_it_leaves_the_log_once_it_arrived(cmp: Cmp, host: Host) -> None:
-    """Thousands a week would be noise in the log; a change of CMP's stays."""
+def test_a_canary_is_deleted_from_the_log_after_its_arrival(cmp: Cmp, host: Host) -> None:
+    """The log would otherwise fill with thousands of canaries a week. CMP's changes stay in the log."""
     kept = cmp.upsert("kept")
     with opened(host) as one:
         one.publish()
         one.canary.send()
-        sent = noted(cmp)
+        sent = canaries_in_log(cmp)
         one.publish()
         one.canary.settle(Wakeup.RANG)
 
-    assert (sent, noted(cmp)) == (1, 0)
+    assert (sent, canaries_in_log(cmp)) == (1, 0)
     assert one.canary.fault is None
     assert cmp.log() == [(kept, "insert", None)]
 
 
-def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host: Host) -> None:
-    """P1: the catalogs look fine, owner and hash put right by whoever edited it; what it does is not."""
+def test_a_canary_detects_a_trigger_function_that_logs_nothing(cmp: Cmp, host: Host) -> None:
+    """P1: the catalog looks correct, because the function's hash was updated too, but it logs nothing."""
     cmp.conn.execute(
         """create or replace function omnicdc.log_row() returns trigger language plpgsql security definer
            set search_path = pg_catalog, pg_temp as $$ begin return null; end $$"""
@@ -94,10 +94,8 @@ def test_a_trigger_function_that_notes_nothing_is_found_out_by_it(cmp: Cmp, host
     assert install.returncode == 0
 
 
-def test_that_it_is_noted_again_is_found_beside_writers_who_leave_no_quiet_moment(
-    cmp: Cmp, host: Host
-) -> None:
-    """Whether a bell is heard can be told only by who sleeps; this can be told at any time."""
+def test_a_canary_that_is_logged_again_is_detected_beside_an_open_writer(cmp: Cmp, host: Host) -> None:
+    """Only a sleeping daemon can test notifications. It can test at any time whether a canary is logged."""
     [[working]] = cmp.conn.execute("select pg_get_functiondef('omnicdc.log_row()'::regprocedure)").fetchall()
     apollo = cmp.upsert("apollo")
     cmp.conn.execute(
@@ -109,34 +107,34 @@ def test_that_it_is_noted_again_is_found_beside_writers_who_leave_no_quiet_momen
     with cmp.connect() as writer, writer.transaction():
         writer.execute("update projects set name = 'artemis' where id = %s", [apollo])
         cmp.conn.execute(working)
-        home = daemon.wait_for("canary_ok")
+        recovered = daemon.wait_for("canary_ok")
 
-    assert "not noted" in home["was"]
+    assert "not noted" in recovered["was"]
 
 
-def test_what_keeps_a_change_from_being_noted_is_told_in_the_server_s_words(cmp: Cmp, host: Host) -> None:
-    """P1: one that cannot even be sent tells as much as one that is lost."""
+def test_a_canary_that_cannot_be_logged_is_reported_with_the_server_s_error(cmp: Cmp, host: Host) -> None:
+    """P1: a canary that cannot be sent shows the same fault as a canary that is lost."""
     cmp.conn.execute("alter table omnicdc.canary rename to gone")
     daemon = host.daemon()
     lost = daemon.wait_for("canary_lost")
     cmp.conn.execute("alter table omnicdc.gone rename to canary")
-    home = daemon.wait_for("canary_ok")
+    recovered = daemon.wait_for("canary_ok")
 
     assert lost["reason"].startswith("changes cannot be noted: ")
     assert "canary" in lost["reason"]
     assert lost["hint"] == "run `omnicdc install`"
-    assert home["was"] == lost["reason"]
+    assert recovered["was"] == lost["reason"]
 
 
-def test_who_may_not_send_one_cannot(cmp: Cmp) -> None:
+def test_a_client_may_not_send_a_canary(cmp: Cmp) -> None:
     cmp.conn.execute("set role omnicdc_client")
 
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        release(cmp)
+        send_canary(cmp)
 
 
-def test_a_read_is_answered_from_the_index_however_long_the_log(cmp: Cmp) -> None:
-    """A plan for any snapshot must not expect a third of the log: it would read all of it, every time."""
+def test_a_read_uses_the_index_however_long_the_log_is(cmp: Cmp) -> None:
+    """A generic plan must not expect to find a third of the log: it would read the whole log each time."""
     cmp.fill(20_000)
     cmp.conn.execute("analyze omnicdc.change")
     with db.connect(cmp.dsn) as conn:

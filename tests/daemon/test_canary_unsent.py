@@ -1,4 +1,4 @@
-"""Whatever keeps the canary from being sent is reported, and does not keep the daemon from being ready."""
+"""A canary that cannot be sent is reported, and the daemon becomes ready all the same."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from support.sessions import People
 
 
-class Systemd:
-    """A NOTIFY_SOCKET, read all the time: a full one would stop whoever writes to it."""
+class NotifySocket:
+    """A NOTIFY_SOCKET that is read all the time, because a full socket would block its writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.path)
         self._thread = threading.Thread(target=self._read)
@@ -36,7 +36,7 @@ class Systemd:
 
     def _read(self) -> None:
         while (message := self._socket.recv(4096)) != b"end":
-            self.told.append(message.decode())
+            self.messages.append(message.decode())
 
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
@@ -46,25 +46,29 @@ class Systemd:
 
 
 @pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[Systemd]:
-    systemd = Systemd(tmp_path / "notify")
-    yield systemd
-    systemd.close()
+def notify_socket(tmp_path: Path) -> Iterator[NotifySocket]:
+    notify_socket = NotifySocket(tmp_path / "notify")
+    yield notify_socket
+    notify_socket.close()
 
 
-def is_ready_and_says(host: Host, systemd: Systemd, reason: str, **env: str) -> tuple[Daemon, dict[str, Any]]:
-    """Start a daemon that is ready, keeps the watchdog quiet, and has told log and status.
+def start_ready_daemon(
+    host: Host, notify_socket: NotifySocket, reason: str, **env: str
+) -> tuple[Daemon, dict[str, Any]]:
+    """Start a daemon that cannot send its canary. Return it, and the event that it logged.
 
-    Returns what it logged.
+    The daemon is ready, feeds the watchdog, and reports the fault in its log, to systemd and in `status`.
     """
-    daemon = host.daemon(NOTIFY_SOCKET=systemd.path, **env)
+    daemon = host.daemon(NOTIFY_SOCKET=notify_socket.path, **env)
     lost = daemon.wait_for("canary_lost")
-    until(lambda: any("READY=1" in told for told in systemd.told), "it is ready")
-    until(lambda: any(reason in told for told in systemd.told), "systemd is told why")
-    fed = systemd.told.count("WATCHDOG=1")
-    until(lambda: systemd.told.count("WATCHDOG=1") > fed, "the watchdog is kept quiet")
+    until(lambda: any("READY=1" in message for message in notify_socket.messages), "the daemon is ready")
+    until(
+        lambda: any(reason in message for message in notify_socket.messages), "the reason is sent to systemd"
+    )
+    fed = notify_socket.messages.count("WATCHDOG=1")
+    until(lambda: notify_socket.messages.count("WATCHDOG=1") > fed, "the watchdog is fed")
     with Cmp(host.env["OMNICDC_DSN"]) as cmp:
-        until(lambda: cmp.consumer("host")["last_error"], "the database is told")
+        until(lambda: cmp.consumer("host")["last_error"], "the fault is in the database")
     answer = host.ask("status")
 
     assert [event["event"] for event in daemon.events].count("canary_lost") == 1
@@ -72,44 +76,46 @@ def is_ready_and_says(host: Host, systemd: Systemd, reason: str, **env: str) -> 
     return daemon, lost
 
 
-def test_with_one_connection_the_daemon_serves_and_says_what_is_missing(
-    cmp: Cmp, host: Host, people: People, systemd: Systemd
+def test_a_daemon_with_one_connection_serves_and_reports_the_missing_one(
+    cmp: Cmp, host: Host, people: People, notify_socket: NotifySocket
 ) -> None:
-    """READY was never sent, and `systemctl enable --now` hung."""
+    """Regression: READY was never sent, and `systemctl enable --now` hung."""
     role = people.add("omnicdc_daemon")
     cmp.conn.execute(f"alter role {role} connection limit 1".encode())
     cmp.upsert("apollo")
     daemon_dsn, host.env["OMNICDC_DSN"] = people.dsn(role), cmp.dsn
-    _, lost = is_ready_and_says(host, systemd, "cannot be sent", OMNICDC_DSN=daemon_dsn)
+    _, lost = start_ready_daemon(host, notify_socket, "cannot be sent", OMNICDC_DSN=daemon_dsn)
 
     assert lost["hint"] == SECOND_CONNECTION
 
 
-def test_a_canary_that_the_server_refuses_to_delete_is_told(cmp: Cmp, host: Host, systemd: Systemd) -> None:
-    """A publication carries its table, which has no replica identity any more."""
+def test_a_canary_that_the_server_refuses_to_delete_is_reported(
+    cmp: Cmp, host: Host, notify_socket: NotifySocket
+) -> None:
+    """A publication carries the canary's table, which no longer has a replica identity."""
     cmp.conn.execute("set client_min_messages = error; create publication everything for all tables")
     cmp.conn.execute("insert into omnicdc.allowed_publication values ('everything')")
     cmp.conn.execute("alter table omnicdc.canary replica identity nothing")
-    daemon, lost = is_ready_and_says(host, systemd, "replica identity")
+    daemon, lost = start_ready_daemon(host, notify_socket, "replica identity")
     install = host.run("install")
-    gone = daemon.wait_for("canary_ok")
+    recovered = daemon.wait_for("canary_ok")
 
     assert "`omnicdc install`" in lost["hint"]
     assert install.returncode == 0
-    assert gone["was"] == lost["reason"]
+    assert recovered["was"] == lost["reason"]
 
 
-def test_a_canary_whose_role_may_only_read_or_has_no_time_is_told(
-    cmp: Cmp, host: Host, systemd: Systemd
+def test_a_canary_in_a_read_only_session_is_reported(
+    cmp: Cmp, host: Host, notify_socket: NotifySocket
 ) -> None:
-    """The second connection has other settings than the first: the role's were altered in between."""
+    """The canary's connection is read-only if the role's settings were altered after the first connection."""
     cmp.conn.execute(
         """create or replace function omnicdc.release_canary() returns xid8 language plpgsql as
            $$ begin
              raise sqlstate '25006' using message = 'cannot execute INSERT in a read-only transaction';
            end $$"""
     )
-    _, lost = is_ready_and_says(host, systemd, "read-only")
+    _, lost = start_ready_daemon(host, notify_socket, "read-only")
 
     assert "default_transaction_read_only" in lost["hint"]
 
@@ -126,14 +132,14 @@ def test_a_canary_whose_role_may_only_read_or_has_no_time_is_told(
         (DatabaseUnavailable("lets nobody else in"), SECOND_CONNECTION),
     ],
 )
-def test_the_remedy_follows_the_sqlstate_whatever_the_language(exc: psycopg.Error, hint: str) -> None:
+def test_the_remedy_depends_on_the_sqlstate_and_not_on_the_language(exc: psycopg.Error, hint: str) -> None:
     fault = unsent(exc)
 
     assert fault.reason.startswith(UNSENT)
     assert hint in fault.hint
 
 
-def test_what_the_capture_itself_refuses_is_no_matter_of_sending() -> None:
+def test_a_missing_canary_table_has_install_as_its_remedy() -> None:
     assert (
         unsent(pg.UndefinedTable('relation "omnicdc.canary" does not exist')).hint == "run `omnicdc install`"
     )

@@ -1,4 +1,4 @@
-"""A session that was lost leaves nothing: the next one is not built beside it."""
+"""The state of a lost session is freed before the next session builds its state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp, host: Host) -> None:
-    """Two full states in memory at each reconnect, the first of them for good.
+    """Regression: each reconnect had two full states in memory, and the first one stayed.
 
-    No collection is needed for it.
+    The state is freed without a garbage collection.
     """
     cmp.fill(50)
     signals = SignalFlags()
@@ -29,9 +29,9 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
     rounds = count()
 
     def observe(point: str) -> None:
-        """In each session, publish twice, and then lose the connection.
+        """In each session, publish twice, and then end the connection.
 
-        Housekeeping was due in between.
+        The periodic tasks run in between.
         """
         if point == "scanned cmp_projects":
             alive.append(sum(1 for it in documents[: next(rounds) // 2 * 2] if it() is not None))
@@ -63,8 +63,8 @@ def test_the_state_of_a_lost_session_is_freed_before_the_next_is_built(cmp: Cmp,
     assert alive == [0] * 6
 
 
-def test_nothing_is_frozen(host: Host) -> None:
-    """What is frozen and part of a cycle is never freed."""
+def test_a_run_does_not_freeze_objects(host: Host) -> None:
+    """A frozen object that is part of a reference cycle is never freed."""
     before = gc.get_freeze_count()
     once.run_to_the_end(host.config(), SignalFlags().stop, lambda _point: None)
 

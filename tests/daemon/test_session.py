@@ -1,4 +1,4 @@
-"""One session from within: what it does by the clock, and what it waits for, without a minute's patience."""
+"""A daemon's session: its periodic tasks and its waits, tested without waiting a minute for them."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def fake_clone(path: Path) -> str:
     return str(path)
 
 
-def test_its_heartbeat_prunes_the_log_and_sends_a_canary(cmp: Cmp, host: Host) -> None:
+def test_a_heartbeat_prunes_the_log_and_requests_a_canary(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
     with opened(host, ALWAYS, OMNICDC_RETENTION="1ms") as one:
         one.publish()
-        noted, before = cmp.log(), cmp.consumer("host")
+        logged, before = cmp.log(), cmp.consumer("host")
         one.canary.stage = Stage.RESTING
         one.keep_house()
 
-        assert (len(noted), cmp.log()) == (1, [])
+        assert (len(logged), cmp.log()) == (1, [])
         assert one.canary.stage is Stage.DUE
     assert cmp.consumer("host")["seen_at"] > before["seen_at"]
 
 
-def test_what_is_within_the_retention_is_kept(cmp: Cmp, host: Host) -> None:
+def test_changes_within_the_retention_are_kept(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
     with opened(host, ALWAYS) as one:
         one.publish()
@@ -64,8 +64,8 @@ def test_what_is_within_the_retention_is_kept(cmp: Cmp, host: Host) -> None:
     assert len(cmp.log()) == 1
 
 
-def test_its_row_is_written_again_where_somebody_removed_it(cmp: Cmp, host: Host) -> None:
-    """P5: who waits must find it."""
+def test_a_deleted_consumer_row_is_written_again(cmp: Cmp, host: Host) -> None:
+    """P5: a client that waits must find the row."""
     with opened(host) as one:
         one.publish()
         cmp.conn.execute("delete from omnicdc.consumer")
@@ -74,12 +74,12 @@ def test_its_row_is_written_again_where_somebody_removed_it(cmp: Cmp, host: Host
     assert cmp.consumer("host")["generation"] == 1
 
 
-def test_a_statement_that_the_server_never_answers_ends_it(cmp: Cmp, host: Host) -> None:
-    """P7: no lock is waited for, and none times out.
+def test_a_statement_that_the_server_never_answers_ends_the_session(cmp: Cmp, host: Host) -> None:
+    """P7: the statement waits for no lock, so no lock timeout ends it.
 
-    In silence nobody would know why nothing is published.
+    Without an error, the reason for the missing publication would not be visible.
     """
-    impatient = Timing(statement_timeout="300ms")
+    short_timeout = Timing(statement_timeout="300ms")
     cmp.conn.execute(
         """create function public.never() returns trigger language plpgsql as
              'begin perform pg_sleep(3600); return new; end';
@@ -89,14 +89,14 @@ def test_a_statement_that_the_server_never_answers_ends_it(cmp: Cmp, host: Host)
 
     with (
         pytest.raises(DatabaseUnavailable, match="statement timeout") as caught,
-        opened(host, impatient) as one,
+        opened(host, short_timeout) as one,
     ):
         one.publish()
 
     assert "does not get on with it" in str(caught.value.hint)
 
 
-def test_a_watch_that_vanishes_ends_it_with_what_to_run(cmp: Cmp, host: Host) -> None:
+def test_a_deleted_source_ends_the_session(cmp: Cmp, host: Host) -> None:
     with opened(host) as one:
         one.publish()
         cmp.conn.execute("delete from omnicdc.source")
@@ -105,8 +105,8 @@ def test_a_watch_that_vanishes_ends_it_with_what_to_run(cmp: Cmp, host: Host) ->
             one.keep_house()
 
 
-def test_where_less_is_watched_than_is_read_each_change_concerns_every_scanner(cmp: Cmp, host: Host) -> None:
-    """P1: a newer omnicdc on an older installation."""
+def test_every_change_runs_every_scanner_if_the_watch_list_is_too_short(cmp: Cmp, host: Host) -> None:
+    """P1: this happens with a newer omnicdc on an older installation."""
     cmp.upsert("atlas")
     with db.connect(cmp.dsn) as conn:
         install.install(conn, "projects", ("name", "status"))
@@ -122,8 +122,8 @@ def test_where_less_is_watched_than_is_read_each_change_concerns_every_scanner(c
     ]
 
 
-def test_a_manifest_that_somebody_garbled_is_no_obstacle(cmp: Cmp, host: Host) -> None:
-    """P8: of a snapshot that cannot be one everything is scanned, as of one from the future."""
+def test_an_invalid_snapshot_in_the_manifest_causes_a_full_scan(cmp: Cmp, host: Host) -> None:
+    """P8: an invalid snapshot is treated like a snapshot from the future: everything is scanned."""
     cmp.upsert("atlas")
     host.once()
     manifest = host.root / MANIFEST
@@ -136,8 +136,8 @@ def test_a_manifest_that_somebody_garbled_is_no_obstacle(cmp: Cmp, host: Host) -
     assert host.rewritten(before) == set()
 
 
-def test_a_start_that_cannot_read_a_column_publishes_what_does_not_need_it(cmp: Cmp, host: Host) -> None:
-    """P6."""
+def test_a_missing_column_at_the_start_holds_only_the_registries_that_need_it(cmp: Cmp, host: Host) -> None:
+    """P6: the other registry is published."""
     cmp.upsert("atlas", github_url=ATLAS)
     cmp.conn.execute("alter table projects drop column status")
     with opened(host) as one:
@@ -148,8 +148,8 @@ def test_a_start_that_cannot_read_a_column_publishes_what_does_not_need_it(cmp: 
     assert generation.held.keys() == {"canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"}
 
 
-def test_a_pipe_in_a_registry_s_place_at_the_first_start_is_put_aside(cmp: Cmp, host: Host) -> None:
-    """P8: it holds no entries that could be lost."""
+def test_a_pipe_in_a_registry_s_place_is_backed_up_at_the_first_start(cmp: Cmp, host: Host) -> None:
+    """P8: a pipe holds no entries that could be lost."""
     cmp.upsert("atlas")
     place = host.root / CANONICAL
     place.parent.mkdir(parents=True)
@@ -161,8 +161,8 @@ def test_a_pipe_in_a_registry_s_place_at_the_first_start_is_put_aside(cmp: Cmp, 
     assert [path.is_fifo() for path in place.parent.glob(".*aside")] == [True]
 
 
-def test_a_clone_that_is_found_in_the_background_is_shown(cmp: Cmp, host: Host) -> None:
-    """P1: of inputs as well; only what it concerns is scanned."""
+def test_a_clone_that_is_found_in_the_background_is_published(cmp: Cmp, host: Host) -> None:
+    """P1 for inputs: only the project of the new clone is scanned."""
     atlas = cmp.upsert("atlas", github_url=ATLAS)
     cmp.upsert("gemini")
     with opened(host, OMNICDC_REFRESH_S="10ms") as one:
@@ -171,43 +171,43 @@ def test_a_clone_that_is_found_in_the_background_is_shown(cmp: Cmp, host: Host) 
         path = fake_clone(host.root / "clones/atlas")
         until(lambda: one.inputs.current is not one.state.inputs, "the clone is found")
         one.keep_house()
-        concerned = {name: set(ids) for name, ids in one.state.rescan.items()}
+        rescan = {name: set(ids) for name, ids in one.state.rescan.items()}
         one.publish()
 
-    assert concerned == {"project": {atlas}}
+    assert rescan == {"project": {atlas}}
     assert host.projects()[atlas]["local_paths"] == [path]
     assert {name.rpartition("/")[2] for name in host.rewritten(before)} == {"PROJECT_REGISTRY_V1.yaml"}
 
 
-def flown(one: Opened, *, heard: bool) -> Fault | None:
-    """Send a canary, and follow it; returns what it told."""
+def canary_fault(one: Opened, *, notified: bool) -> Fault | None:
+    """Send a canary, and follow it. Return the fault that it found."""
     one.canary.ask()
     one.canary.send()
     one.publish()
-    one.canary.settle(Wakeup.RANG if heard else Wakeup.DUE)
+    one.canary.settle(Wakeup.RANG if notified else Wakeup.DUE)
     return one.canary.fault
 
 
-def test_a_session_that_did_hear_and_is_deaf_twice_is_given_up(host: Host) -> None:
-    """P8: a new connection may hear. Once may be chance, and it listens anew."""
+def test_a_session_ends_if_its_notifications_stop_arriving(host: Host) -> None:
+    """P8: a new connection may receive them. After the first loss, the session only listens again."""
     with opened(host) as one:
-        told = [flown(one, heard=True), flown(one, heard=False)]
+        faults = [canary_fault(one, notified=True), canary_fault(one, notified=False)]
 
         with pytest.raises(DatabaseUnavailable, match="notifications do not arrive here"):
-            flown(one, heard=False)
-    assert told == [None, DEAF]
+            canary_fault(one, notified=False)
+    assert faults == [None, DEAF]
 
 
-def test_a_session_that_never_heard_goes_on_by_polling(host: Host) -> None:
-    """P8: behind such a pooler a new connection would hear no more than this one."""
+def test_a_session_goes_on_if_notifications_never_arrived(host: Host) -> None:
+    """P8: behind such a pooler, a new connection would not receive them either."""
     with opened(host) as one:
-        told = [flown(one, heard=False) for _ in range(3)]
+        faults = [canary_fault(one, notified=False) for _ in range(3)]
 
-    assert told == [DEAF] * 3
+    assert faults == [DEAF] * 3
 
 
 def test_a_stop_ends_a_full_scan(cmp: Cmp, host: Host) -> None:
-    """P8: and then no file is written."""
+    """P8: no file is written after it."""
     cmp.upsert("atlas")
     with opened(host) as one:
         one.state.stop()
@@ -217,8 +217,8 @@ def test_a_stop_ends_a_full_scan(cmp: Cmp, host: Host) -> None:
     assert host.content() == {}
 
 
-def test_a_stop_ends_the_waiting_for_a_name(cmp: Cmp, host: Host) -> None:
-    """P8: as for the root, of which the other one has another."""
+def test_a_stop_ends_the_wait_for_a_consumer_name(cmp: Cmp, host: Host) -> None:
+    """P8: the same as for the root, which another session may also hold."""
     cmp.upsert("atlas")
     stop, waited_for = Stop(), list[str]()
 
@@ -233,6 +233,6 @@ def test_a_stop_ends_the_waiting_for_a_name(cmp: Cmp, host: Host) -> None:
             host.config(), one.inputs.current, stop, wait_for_server=True, wait_for_name=True, waiting=waiting
         ),
     ):
-        pytest.fail("it has the name, as has the other one")
+        pytest.fail("two sessions have the same name")
 
     assert waited_for == ["consumer host"]

@@ -1,4 +1,4 @@
-"""sd_notify: systemd is told how the daemon is, and never waited for."""
+"""sd_notify: the daemon reports its state to systemd, and never waits for systemd."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.timeout(20)
-def test_a_socket_that_is_not_read_is_not_waited_for_and_is_told_later_that_the_daemon_is_ready(
-    tmp_path: Path,
-) -> None:
+def test_a_full_socket_does_not_block_the_daemon_and_gets_its_readiness_later(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})

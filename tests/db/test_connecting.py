@@ -1,4 +1,4 @@
-"""Connecting ends in time, and what a server refuses is told by its SQLSTATE: servers speak German."""
+"""Connecting ends in time. A refusal is recognized by its SQLSTATE, because messages are translated."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from support.pace import Pace
 
 ONE_HOST_S = 10.0
-"""What the driver gives each host; nothing here may take as long as one."""
+"""The driver's time limit for each host. Connecting must end before a single such limit."""
 
-GERMAN = {
+GERMAN_MESSAGES = {
     "53300": "tut mir leid, schon zu viele Verbindungen",
     "57P03": "das Datenbanksystem startet",
     "08P01": "server login has been failing",
@@ -49,28 +49,30 @@ GERMAN = {
 
 
 @pytest.fixture
-def silent() -> Iterator[Peer]:
+def silent_peer() -> Iterator[Peer]:
     with Peer() as peer:
         yield peer
 
 
 @pytest.mark.parametrize("hosts", every(2, [10, 1]))
-def test_connecting_to_a_silent_server_ends_with_its_budget(silent: Peer, hosts: int, pace: Pace) -> None:
-    """`wait --timeout 3` took 9 s, with ten hosts 99 s."""
+def test_connecting_to_a_silent_server_ends_with_its_budget(
+    silent_peer: Peer, hosts: int, pace: Pace
+) -> None:
+    """Regression: `wait --timeout 3` took 9 s, and 99 s with ten hosts."""
     began = time.monotonic()
 
     with pytest.raises(DatabaseUnavailable, match="no answer within 1 s"):
-        db.connect(silent.dsn(hosts), timeout_s=1.0)
+        db.connect(silent_peer.dsn(hosts), timeout_s=1.0)
     assert time.monotonic() - began < pace.allows(ONE_HOST_S)
 
 
 @pytest.mark.parametrize("hosts", every(2, [10, 1]))
 def test_connecting_to_a_silent_server_ends_with_a_stop(
-    silent: Peer, host: Host, hosts: int, pace: Pace
+    silent_peer: Peer, host: Host, hosts: int, pace: Pace
 ) -> None:
-    """SIGTERM took as long; the stop is requested when the daemon has said what it waits for."""
+    """Regression: SIGTERM took as long. The stop is requested when the daemon has reported its wait."""
     stop, began = Stop(), time.monotonic()
-    config = host.config(OMNICDC_DSN=silent.dsn(hosts))
+    config = host.config(OMNICDC_DSN=silent_peer.dsn(hosts))
     daemon = session(
         config, Inputs(), stop, wait_for_server=True, wait_for_name=True, waiting=lambda _for: stop()
     )
@@ -80,9 +82,9 @@ def test_connecting_to_a_silent_server_ends_with_a_stop(
     assert time.monotonic() - began < pace.allows(ONE_HOST_S)
 
 
-def test_the_installed_command_ends_in_time(silent: Peer, host: Host, pace: Pace) -> None:
-    """Both: `wait` with its time-out, `run` with SIGTERM."""
-    env, began = {"OMNICDC_DSN": silent.dsn(10)}, time.monotonic()
+def test_the_installed_command_ends_in_time(silent_peer: Peer, host: Host, pace: Pace) -> None:
+    """`wait` ends with its time-out, and `run` with SIGTERM."""
+    env, began = {"OMNICDC_DSN": silent_peer.dsn(10)}, time.monotonic()
     waited = host.run("wait", "--timeout", "1", **env)
     daemon = host.starting(**env)
     daemon.stop()
@@ -92,22 +94,22 @@ def test_the_installed_command_ends_in_time(silent: Peer, host: Host, pace: Pace
     assert "no answer within 1 s" in waited.stderr
 
 
-def test_a_command_that_is_interrupted_says_so_by_its_exit_status(silent: Peer, host: Host) -> None:
-    """It was 1: "no"."""
-    with process([COMMAND, "status"], host.env | {"OMNICDC_DSN": silent.dsn()}) as running:
-        until(lambda: silent.visitors, "the command connects")
+def test_an_interrupted_command_ends_with_exit_status_130(silent_peer: Peer, host: Host) -> None:
+    """Regression: the exit status was 1, which means "no"."""
+    with process([COMMAND, "status"], host.env | {"OMNICDC_DSN": silent_peer.dsn()}) as running:
+        until(lambda: silent_peer.visitors, "the command connects")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=DEADLINE_S)
 
     assert (running.returncode, out, err) == (130, "", "")
 
 
-def test_a_reload_is_done_while_the_server_is_silent(silent: Peer, host: Host, tmp_path: Path) -> None:
-    """The configuration that names another server was read only once the old one answered."""
+def test_a_reload_is_done_while_the_server_is_silent(silent_peer: Peer, host: Host, tmp_path: Path) -> None:
+    """Regression: a configuration with another server was read only after the old server answered."""
     file, good = tmp_path / "omnicdc.yaml", host.env.pop("OMNICDC_DSN")
-    file.write_text(f"dsn: {silent.dsn()}\n")
+    file.write_text(f"dsn: {silent_peer.dsn()}\n")
     daemon = host.starting(OMNICDC_CONFIG=str(file))
-    until(lambda: silent.visitors, "the daemon connects")
+    until(lambda: silent_peer.visitors, "the daemon connects")
     file.write_text(f"dsn: {good}\n")
     daemon.process.send_signal(signal.SIGHUP)
 
@@ -115,18 +117,18 @@ def test_a_reload_is_done_while_the_server_is_silent(silent: Peer, host: Host, t
     daemon.wait_for("serving")
 
 
-def test_a_client_answers_within_its_time_out(silent: Peer, host: Host, pace: Pace) -> None:
-    client, began = GenesisClient(config=host.config(OMNICDC_DSN=silent.dsn(10))), time.monotonic()
+def test_a_client_answers_within_its_time_out(silent_peer: Peer, host: Host, pace: Pace) -> None:
+    client, began = GenesisClient(config=host.config(OMNICDC_DSN=silent_peer.dsn(10))), time.monotonic()
     answer = client.wait(timeout=1.0)
 
     assert (answer["success"], answer["verdict"]) == (False, "unavailable")
     assert "did not answer in time" in str(answer["error"])
-    assert "host=127.0.0.1" in str(answer["error"]), "it says which server"
+    assert "host=127.0.0.1" in str(answer["error"]), "the error names the server"
     assert time.monotonic() - began < pace.allows(ONE_HOST_S)
 
 
 def test_a_name_server_that_does_not_answer_is_not_waited_for() -> None:
-    """What is looked up goes on in a thread; what it opens later is closed."""
+    """The lookup goes on in a thread. A connection that it opens later is closed."""
     answers, closed = threading.Event(), threading.Event()
 
     class Late:
@@ -143,34 +145,34 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for() -> None:
     assert closed.wait(20)
 
 
-def test_an_answer_that_does_not_come_ends_with_the_budget(server: str) -> None:
-    """The budget is not for connecting alone."""
+def test_a_wait_for_an_answer_ends_with_the_budget(server: str) -> None:
+    """The budget is for queries as well, not only for connecting."""
     began = time.monotonic()
     with db.connect(server, timeout_s=1.0) as conn, pytest.raises(DatabaseUnavailable, match="time-out"):
         conn.execute("select pg_sleep(60)")
     assert time.monotonic() - began < DEADLINE_S
 
 
-@pytest.mark.parametrize("sqlstate", GERMAN)
-def test_a_refusal_is_told_by_its_sqlstate(sqlstate: str) -> None:
-    """What passes is unavailable; what an operator must change is a ConfigError.
+@pytest.mark.parametrize("sqlstate", GERMAN_MESSAGES)
+def test_a_refusal_is_recognized_by_its_sqlstate(sqlstate: str) -> None:
+    """A transient fault is a DatabaseUnavailable. A fault that an operator must fix is a ConfigError.
 
-    Whatever the server's language.
+    The server's language does not matter.
     """
-    passes = sqlstate not in ("28P01", "28000", "3D000")
-    fields = {"S": "SCHWERWIEGEND", "V": "FATAL", "C": sqlstate, "M": GERMAN[sqlstate]}
+    transient = sqlstate not in ("28P01", "28000", "3D000")
+    fields = {"S": "SCHWERWIEGEND", "V": "FATAL", "C": sqlstate, "M": GERMAN_MESSAGES[sqlstate]}
     with Peer(fields) as peer, pytest.raises(OmnicdcError) as refused:
         db.connect(Target(dsn=peer.dsn(), source="OMNICDC_DSN"))
 
-    assert isinstance(refused.value, DatabaseUnavailable if passes else ConfigError)
+    assert isinstance(refused.value, DatabaseUnavailable if transient else ConfigError)
     assert refused.value.context["sqlstate"] == sqlstate
-    assert GERMAN[sqlstate] in refused.value.message
-    if not passes:
+    assert GERMAN_MESSAGES[sqlstate] in refused.value.message
+    if not transient:
         assert "database from OMNICDC_DSN, no password" in refused.value.hint
 
 
-def test_a_role_without_a_connection_left_is_told_the_remedy(cmp: Cmp) -> None:
-    """CONNECTION LIMIT: nothing that passes by itself soon, but a daemon must not end for it."""
+def test_a_role_at_its_connection_limit_is_reported_as_unavailable(cmp: Cmp) -> None:
+    """A CONNECTION LIMIT may stay for long, but it must not end a daemon."""
     role = f"limited_{cmp.conn.info.backend_pid}"
     named = pgsql.Identifier(role)
     cmp.conn.execute(pgsql.SQL("create role {} login connection limit 0").format(named))
@@ -183,17 +185,17 @@ def test_a_role_without_a_connection_left_is_told_the_remedy(cmp: Cmp) -> None:
     assert refused.value.context["sqlstate"] == "53300"
 
 
-def test_a_database_that_does_not_exist_is_an_operators_business(server: str) -> None:
+def test_a_missing_database_is_a_configuration_error(server: str) -> None:
     with pytest.raises(ConfigError, match=r'refused the connection: .*database "nowhere" does not exist'):
         db.connect(make_conninfo(server, dbname="nowhere"))
 
 
 @needs_pooler
 @pytest.mark.parametrize("known", [False, True])
-def test_a_pooler_that_is_up_while_the_server_is_down_is_waited_for(cmp: Cmp, *, known: bool) -> None:
-    """It was a traceback: ProtocolViolation.
+def test_a_pooler_without_its_server_is_reported_as_unavailable(cmp: Cmp, *, known: bool) -> None:
+    """Regression: it was a traceback with ProtocolViolation.
 
-    A pooler that has seen the server before lets us in, and fails our first query.
+    A pooler that has reached the server before accepts the connection, and fails the first query.
     """
     info = conninfo_to_dict(cmp.dsn)
     user, dbname = str(info["user"]), info["dbname"]
@@ -211,17 +213,17 @@ def test_a_pooler_that_is_up_while_the_server_is_down_is_waited_for(cmp: Cmp, *,
     assert str(refused.value.context["sqlstate"])[:2] in ("08", "57")
 
 
-def test_a_cause_that_changes_is_logged_at_once(host: Host) -> None:
-    """A new password was logged after 70 s: until then the old cause was repeated."""
+def test_a_new_cause_is_logged_at_once(host: Host) -> None:
+    """Regression: a new cause was logged after 70 s. Until then, the old cause was repeated."""
     stop = Stop()
     with Peer({"S": "FATAL", "C": "57P03", "M": "starting up"}) as peer, capture_logs() as logged:
         config = host.config(OMNICDC_DSN=peer.dsn())
 
         def waiting(_for: str) -> None:
-            said = [it["error"] for it in logged if it["event"] == "database_unavailable"]
-            if len(said) == 1:
+            errors = [it["error"] for it in logged if it["event"] == "database_unavailable"]
+            if len(errors) == 1:
                 peer.fields = {"S": "FATAL", "C": "53300", "M": "too many"}
-            if len(said) == 2:
+            if len(errors) == 2:
                 stop()
 
         with (
@@ -230,17 +232,15 @@ def test_a_cause_that_changes_is_logged_at_once(host: Host) -> None:
         ):
             pass
 
-    told = [it for it in logged if it["event"] == "database_unavailable"]
-    assert len(told) == 2
-    assert "starting up" in told[0]["error"]
-    assert "too many" in told[1]["error"]
-    assert all(it["hint"].startswith("retrying automatically; ") for it in told)
+    events = [it for it in logged if it["event"] == "database_unavailable"]
+    assert len(events) == 2
+    assert "starting up" in events[0]["error"]
+    assert "too many" in events[1]["error"]
+    assert all(it["hint"].startswith("retrying automatically; ") for it in events)
 
 
-def test_of_what_may_pass_the_daemon_says_that_it_retries_and_a_command_that_its_user_should(
-    cmp: Cmp, host: Host
-) -> None:
-    """`status` and the client said "retrying automatically", and ended."""
+def test_the_daemon_reports_its_retry_and_a_command_asks_its_user_to_retry(cmp: Cmp, host: Host) -> None:
+    """Regression: `status` and the client reported "retrying automatically", and ended."""
     with Peer({"S": "FATAL", "C": "57P03", "M": "starting up"}) as peer:
         command = host.run("status", OMNICDC_DSN=peer.dsn())
         rebuild = host.run("rebuild", "--timeout", "1", OMNICDC_DSN=peer.dsn())

@@ -1,6 +1,6 @@
-"""A silence of the server is looked into.
+"""A probe finds out why the server is silent.
 
-One that works is waited for, one that does not is left; a stop ends either.
+The daemon waits for a server that works on the query, and gives up one that does not. A stop ends a wait.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def conn(server: str) -> Iterator[Connection]:
         yield conn
 
 
-def test_a_query_that_takes_long_is_waited_for(conn: Connection) -> None:
-    """Through several silences, each looked into."""
+def test_a_long_query_is_waited_for(conn: Connection) -> None:
+    """It takes several silences, each with a probe."""
     assert conn.execute("select 1 as one from pg_sleep(0.7)").fetchone() == {"one": 1}
 
 
-def test_an_answer_that_comes_while_the_silence_is_looked_into_counts(conn: Connection, server: str) -> None:
-    """Then the server no longer works on the query, and that is no fault."""
+def test_an_answer_that_arrives_during_a_probe_counts(conn: Connection, server: str) -> None:
+    """The server then no longer works on the query, but this is no fault."""
     conn.conninfo = make_conninfo(server, options="-c post_auth_delay=1")
 
     assert conn.execute("select 1 as one from pg_sleep(0.7)").fetchone() == {"one": 1}
 
 
-def test_who_may_not_look_takes_a_silence_for_the_end(conn: Connection) -> None:
-    """As the canary's sender does: its session looks by itself."""
+def test_a_connection_without_a_probe_is_closed_after_a_silence(conn: Connection) -> None:
+    """The canary's connection has no probe: its session sends the probes."""
     conn.conninfo = None
 
     with pytest.raises(DatabaseUnavailable, match="owes an answer, has said nothing for 1 s"):
@@ -50,7 +50,7 @@ def test_who_may_not_look_takes_a_silence_for_the_end(conn: Connection) -> None:
     assert conn.closed
 
 
-def test_a_server_that_lets_nobody_look_is_left(conn: Connection, server: str) -> None:
+def test_a_server_that_refuses_the_probe_is_given_up(conn: Connection, server: str) -> None:
     conn.conninfo = f"{server} dbname=nowhere"
 
     with pytest.raises(DatabaseUnavailable, match="does not work on it"):
@@ -58,8 +58,8 @@ def test_a_server_that_lets_nobody_look_is_left(conn: Connection, server: str) -
     assert conn.closed
 
 
-def test_a_stop_ends_the_waiting_for_an_answer(server: str) -> None:
-    """CMP may keep its table locked for hours."""
+def test_a_stop_ends_the_wait_for_an_answer(server: str) -> None:
+    """A session of CMP may lock the table for hours."""
     with db.connect(server) as conn:
         conn.stop = Stop()
         conn.stop()
@@ -71,12 +71,12 @@ def test_a_stop_ends_the_waiting_for_an_answer(server: str) -> None:
     assert time.monotonic() - began < 60
 
 
-def test_a_connection_lost_in_the_middle_of_a_snapshot_is_told_as_that(conn: Connection) -> None:
+def test_a_connection_lost_within_a_snapshot_is_reported_as_lost(conn: Connection) -> None:
     with pytest.raises(DatabaseUnavailable, match="terminating connection"), db.one_snapshot(conn):
         conn.execute("select pg_terminate_backend(pg_backend_pid())")
     assert conn.closed
 
 
-def test_what_is_no_connection_string_is_refused() -> None:
+def test_an_invalid_connection_string_is_refused() -> None:
     with pytest.raises(ConfigError, match="the connection string does not parse"):
         db.connect("this is none")

@@ -1,4 +1,4 @@
-"""Whose password is sent to whom, and the sources that messages name."""
+"""Which password is sent to which server, and the sources that messages name."""
 
 from __future__ import annotations
 
@@ -32,22 +32,20 @@ def target(flags: dict[str, str] | None = None, /, **environ: str) -> Target:
     return configuration.load(flags or {}, {"HOME": "/nonexistent", **environ}, uid=1000).target
 
 
-def sent(target: Target) -> str | None:
-    """Return the password that a connection would be opened with, but for libpq's own."""
+def sent_password(target: Target) -> str | None:
+    """Return the password that omnicdc gives to libpq. libpq may find another one itself."""
     found = conninfo_to_dict(target.login().conninfo).get("password")
     return None if found is None else str(found)
 
 
-def test_after_the_exports_of_the_documentation_a_dba_connects_with_his_own_password(
-    file: Path, tmp_path: Path
-) -> None:
-    """docs/install.md: `omnicdc install --dsn postgresql://postgres@…` sent the daemon's password."""
+def test_a_dba_s_own_password_is_used_after_the_documented_exports(file: Path, tmp_path: Path) -> None:
+    """Regression: `omnicdc install --dsn postgresql://postgres@…` sent the daemon's password."""
     yaml = tmp_path / "omnicdc.yaml"
     yaml.write_text(f"root: /srv\ndsn: {DAEMON}\n")
     exports = {"OMNICDC_CONFIG": str(yaml), "OMNICDC_PASSWORD_FILE": str(file), "PGPASSWORD": "the DBA's"}
     daemon, dba = target({}, **exports), target({"dsn": DBA}, **exports)
 
-    assert (sent(daemon), sent(dba)) == (SECRET, None)
+    assert (sent_password(daemon), sent_password(dba)) == (SECRET, None)
     assert (
         daemon.login().sources
         == f"database from {yaml}:2, password from password_file {file} (OMNICDC_PASSWORD_FILE)"
@@ -75,11 +73,14 @@ def test_after_the_exports_of_the_documentation_a_dba_connects_with_his_own_pass
         (None, {"CMP_DB_USER": "genesis", "CMP_DB_PASSWORD": "cmp's"}, SECRET),
     ],
 )  # fmt: skip
-def test_a_password_file_is_for_the_user_that_is_configured_beside_it(
+def test_a_password_file_is_only_for_the_user_that_is_configured_with_it(
     file: Path, dsn: str | None, environ: dict[str, str], expected: str | None
 ) -> None:
-    """Without one it is for any user; a DSN that takes precedence over the file may name another one."""
-    assert sent(target({"dsn": dsn} if dsn else {}, OMNICDC_PASSWORD_FILE=str(file), **environ)) == expected
+    """Without a configured user it is for any user. A DSN with precedence may name another user."""
+    assert (
+        sent_password(target({"dsn": dsn} if dsn else {}, OMNICDC_PASSWORD_FILE=str(file), **environ))
+        == expected
+    )
 
 
 def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
@@ -88,8 +89,8 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
     yaml = tmp_path / "omnicdc.yaml"
     yaml.write_text(f"dsn: {DAEMON}\npassword_file: {file}\n")
 
-    assert sent(target(OMNICDC_CONFIG=str(yaml))) == SECRET
-    assert sent(target(OMNICDC_CONFIG=str(yaml), OMNICDC_DSN=DBA)) is None
+    assert sent_password(target(OMNICDC_CONFIG=str(yaml))) == SECRET
+    assert sent_password(target(OMNICDC_CONFIG=str(yaml), OMNICDC_DSN=DBA)) is None
 
 
 @pytest.mark.parametrize(
@@ -115,16 +116,16 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
     ],
 )  # fmt: skip
 def test_the_sources_of_database_and_password_are_named(environ: dict[str, str], expected: str) -> None:
-    """Never their values."""
+    """Their values are never shown."""
     assert target({}, **environ).login().sources == expected
 
 
 def test_the_password_file_is_read_at_each_connection(file: Path) -> None:
-    """It was read once: a daemon went on with a password that had been changed for hours."""
+    """Regression: it was read only once, and a daemon used an outdated password for hours."""
     found = target(OMNICDC_DSN=DAEMON, OMNICDC_PASSWORD_FILE=str(file))
-    before = sent(found)
+    before = sent_password(found)
     file.write_text("rotated\n")
-    after = sent(found)
+    after = sent_password(found)
     file.unlink()
 
     assert (before, after) == (SECRET, "rotated")
@@ -133,24 +134,24 @@ def test_the_password_file_is_read_at_each_connection(file: Path) -> None:
 
 
 def test_a_pipe_is_read_once_and_its_password_kept() -> None:
-    """`OMNICDC_PASSWORD_FILE=<(secret-tool …)` was empty for the connection.
+    """Regression: `OMNICDC_PASSWORD_FILE=<(secret-tool …)` was empty for the connection.
 
-    `load` had read it to its end.
+    `load` had already read the pipe to its end.
     """
     reading, writing = os.pipe()
     os.write(writing, f"{SECRET}\n".encode())
     os.close(writing)
     found = target(OMNICDC_DSN=DAEMON, OMNICDC_PASSWORD_FILE=f"/dev/fd/{reading}")
-    passwords = [sent(found), sent(found)]
+    passwords = [sent_password(found), sent_password(found)]
     os.close(reading)
 
     assert passwords == [SECRET, SECRET]
 
 
-def test_a_password_file_that_gives_no_answer_is_waited_for_no_longer_than_allowed(
+def test_the_wait_for_a_password_file_that_hangs_ends_in_time(
     tmp_path: Path,
 ) -> None:
-    """A pipe without a writer, as a mount that hangs, blocked every command, whatever its `--timeout`."""
+    """Regression: a pipe without a writer, like a mount that hangs, blocked every command."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     given = {"HOME": "/nonexistent", "OMNICDC_DSN": DAEMON, "OMNICDC_PASSWORD_FILE": str(pipe)}
@@ -161,7 +162,7 @@ def test_a_password_file_that_gives_no_answer_is_waited_for_no_longer_than_allow
     with pytest.raises(Interrupted, match=f"stopped while reading {pipe}"):
         db.connect(found, going_on=lambda: False)
     pipe.write_text(SECRET)
-    assert [sent(found), sent(found)] == [SECRET, SECRET]
+    assert [sent_password(found), sent_password(found)] == [SECRET, SECRET]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_password_file_that_gives_no_answer_is_waited_for_no_longer_than_allow
         (b"a" * 70_000, "more than 65536 bytes"),
     ],
 )
-def test_a_password_file_without_a_password_says_what_is_wrong(
+def test_a_password_file_without_a_password_is_reported_with_the_reason(
     file: Path, content: bytes, expected: str
 ) -> None:
     file.write_bytes(content)
@@ -185,7 +186,7 @@ def test_a_password_file_without_a_password_says_what_is_wrong(
     assert expected in str(caught.value)
 
 
-def test_a_password_file_that_others_may_read_is_ignored_by_libpq_and_said_so(tmp_path: Path) -> None:
+def test_a_pgpass_file_that_others_may_read_is_reported_as_ignored_by_libpq(tmp_path: Path) -> None:
     file = tmp_path / "pgpass"
     file.write_text("*:*:*:*:secret")
     file.chmod(0o644)

@@ -1,6 +1,6 @@
-"""P4, P5: parameters that someone else set change neither our answers nor CMP's writes.
+"""P4, P5: parameters of the server's sessions change neither omnicdc's answers nor CMP's writes.
 
-They were set for the database or for the role.
+A parameter may be set for the database, for the role, or in the connection string.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 WATCHED = derive(scanners().values()).fields
 
-FOREIGN: dict[str, dict[str, str]] = {
+FOREIGN_SETTINGS: dict[str, dict[str, str]] = {
     "dates of Germany": {
         "DateStyle": "German, DMY", "IntervalStyle": "iso_8601", "TimeZone": "Asia/Kathmandu",
     },
@@ -54,7 +54,7 @@ FOREIGN: dict[str, dict[str, str]] = {
         "standard_conforming_strings": "off", "backslash_quote": "off", "array_nulls": "off",
         "transform_null_equals": "on", "xmloption": "document",
     },
-    "impatience with the idle": {
+    "short time limits": {
         "idle_in_transaction_session_timeout": "2s", "idle_session_timeout": "2s",
         "transaction_timeout": "2s", "lock_timeout": "1ms",
     },
@@ -63,7 +63,7 @@ FOREIGN: dict[str, dict[str, str]] = {
         "enable_indexscan": "off", "enable_bitmapscan": "off", "enable_nestloop": "off",
         "enable_seqscan": "off",
     },
-    "talk": {"client_min_messages": "debug5", "search_path": "nowhere"},
+    "messages and search_path": {"client_min_messages": "debug5", "search_path": "nowhere"},
     "another encoding": {"client_encoding": "latin1"},
 }  # fmt: skip
 
@@ -76,9 +76,9 @@ def host_of_bare(bare: Cmp, tmp_path: Path) -> Iterator[Host]:
 
 
 def alter(cmp: Cmp, what: LiteralString, name: str, settings: Mapping[str, str]) -> None:
-    """Set parameters for new sessions in the database, or of the role.
+    """Set parameters for new sessions of the database or of the role.
 
-    One that this server lacks is skipped.
+    A parameter that this server does not know is skipped.
     """
     known = {row[0] for row in cmp.conn.execute("select lower(name) from pg_settings").fetchall()}
     for parameter, value in settings.items():
@@ -93,25 +93,25 @@ def alter(cmp: Cmp, what: LiteralString, name: str, settings: Mapping[str, str])
             )
 
 
-def all_works(host: Host, cmp: Cmp) -> None:
-    """Install, run the daemon's session, write as CMP does, and ask everything that can be asked."""
+def assert_everything_works(host: Host, cmp: Cmp) -> None:
+    """Install, run the daemon's session, write as CMP does, and run every query of a client."""
     config = host.config(OMNICDC_TABLE="public.projects")
     with db.connect(config.conninfo) as conn:
         assert install.install(conn, config.table, WATCHED)
         assert not install.install(conn, config.table, WATCHED)
     with opened(host, OMNICDC_TABLE="public.projects") as one:
         one.publish()
-        project = written(cmp)
+        project = write_project(cmp)
         generation = one.publish()
         assert generation
         assert generation.projects == 1
-        assert_canary_comes_home(one)
-        assert_answered(config, project)
+        assert_canary_arrives(one)
+        assert_clients_work(config, project)
     assert host.canonical()[project]["name"] == "Süd ☂"
 
 
-def written(cmp: Cmp) -> str:
-    """Write a project through a session of its own, which has the parameters that were set.
+def write_project(cmp: Cmp) -> str:
+    """Write a project in a new session, which has the parameters that were set.
 
     Return the project's id.
     """
@@ -119,7 +119,7 @@ def written(cmp: Cmp) -> str:
         return cmp.upsert("Süd ☂", conn=writer, github_url="https://github.com/acme/sued", domain="a\\b'c")
 
 
-def assert_canary_comes_home(one: Opened) -> None:
+def assert_canary_arrives(one: Opened) -> None:
     one.canary.ask()
     assert one.canary.send()
     one.publish()
@@ -127,7 +127,7 @@ def assert_canary_comes_home(one: Opened) -> None:
     assert one.canary.fault is None
 
 
-def assert_answered(config: Config, project: str) -> None:
+def assert_clients_work(config: Config, project: str) -> None:
     with db.connect(config.conninfo) as conn:
         db.check_schema(conn)
         verdict = waits.wait(conn, timeout_s=20, stop=Stop())
@@ -149,9 +149,9 @@ def assert_answered(config: Config, project: str) -> None:
 @pytest.mark.parametrize(
     "foreign",
     [
-        # Of two sets that contradict each other, the first.
-        pytest.param(reduce(or_, reversed(FOREIGN.values())), id="all at once"),
-        *(pytest.param(one, id=name, marks=pytest.mark.campaign) for name, one in FOREIGN.items()),
+        # If two sets contradict each other, the first one counts.
+        pytest.param(reduce(or_, reversed(FOREIGN_SETTINGS.values())), id="all at once"),
+        *(pytest.param(one, id=name, marks=pytest.mark.campaign) for name, one in FOREIGN_SETTINGS.items()),
     ],
 )
 def test_parameters_of_the_database_change_nothing(
@@ -159,34 +159,34 @@ def test_parameters_of_the_database_change_nothing(
 ) -> None:
     alter(bare, "database", bare.conn.info.dbname, foreign)
 
-    all_works(host_of_bare, bare)
+    assert_everything_works(host_of_bare, bare)
 
 
 def test_parameters_of_the_role_change_nothing(bare: Cmp, host_of_bare: Host) -> None:
-    """All at once; they win over those of the database."""
+    """All parameters at once. They take precedence over those of the database."""
     role = f"omnicdc_foreign_{bare.conn.info.backend_pid}"
     bare.conn.execute(pgsql.SQL("create role {} superuser login").format(pgsql.Identifier(role)))
     try:
-        for settings in FOREIGN.values():
+        for settings in FOREIGN_SETTINGS.values():
             alter(bare, "role", role, settings)
         host_of_bare.env["OMNICDC_DSN"] = make_conninfo(bare.dsn, user=role)
 
-        all_works(host_of_bare, bare)
+        assert_everything_works(host_of_bare, bare)
     finally:
         bare.conn.execute(pgsql.SQL("drop owned by {}").format(pgsql.Identifier(role)))
         bare.conn.execute(pgsql.SQL("drop role {}").format(pgsql.Identifier(role)))
 
 
 def test_parameters_of_the_connection_string_change_nothing(bare: Cmp, host_of_bare: Host) -> None:
-    """As PGOPTIONS, PGDATESTYLE and PGTZ: the driver sends them when it connects."""
+    """PGOPTIONS, PGDATESTYLE and PGTZ work the same way: the driver sends them when it connects."""
     options = "-c DateStyle=German -c default_transaction_isolation=serializable -c quote_all_identifiers=on"
     host_of_bare.env["OMNICDC_DSN"] = make_conninfo(bare.dsn, options=options)
 
-    all_works(host_of_bare, bare)
+    assert_everything_works(host_of_bare, bare)
 
 
 def test_no_parameter_ends_a_session_that_waits(bare: Cmp) -> None:
-    """A daemon that listens is idle for as long as CMP is; a full scan is one transaction."""
+    """A daemon that listens is idle as long as CMP is idle. A full scan is one long transaction."""
     ends = ("idle_session_timeout", "transaction_timeout")
     alter(bare, "database", bare.conn.info.dbname, dict.fromkeys(ends, "2s"))
     with db.connect(bare.dsn) as conn:
@@ -195,12 +195,14 @@ def test_no_parameter_ends_a_session_that_waits(bare: Cmp) -> None:
     assert {row["it"] for row in found if row} <= {"0", None}
 
 
-@pytest.mark.parametrize("asked", ["status", "wait", "a canary", "the daemon"])
-def test_a_serializable_writer_does_not_fail_because_of_our_reads(cmp: Cmp, host: Host, asked: str) -> None:
-    """P4: it failed with 40001, each time, when our sessions were SERIALIZABLE as well.
+@pytest.mark.parametrize("reader", ["status", "wait", "a canary", "the daemon"])
+def test_a_serializable_writer_does_not_fail_because_of_omnicdc_s_reads(
+    cmp: Cmp, host: Host, reader: str
+) -> None:
+    """P4. Regression: it failed with 40001 each time, because omnicdc's sessions were SERIALIZABLE as well.
 
-    The writer has read what another one then changed: that alone is in order. We read the log between the two
-    commits, and if our read is weighed as well, no serial order of the three is left.
+    The slow writer has read a row that the quick writer then changes. PostgreSQL can order these two.
+    But omnicdc reads the log between the two commits. A SERIALIZABLE read leaves no order of the three.
     """
     here = cmp.upsert("here")
     there = cmp.upsert("there")
@@ -210,21 +212,21 @@ def test_a_serializable_writer_does_not_fail_because_of_our_reads(cmp: Cmp, host
         with slow.transaction():
             slow.execute("select name from projects").fetchall()
             quick.execute("update projects set name = 'changed' where id = %s", [here])
-            asking(asked, one, conn)
+            read_as(reader, one, conn)
             slow.execute("update projects set name = 'slow' where id = %s", [there])
         one.publish()
 
     assert host.canonical()[there]["name"] == "slow"
 
 
-def asking(asked: str, one: Opened, conn: db.Connection) -> None:
-    match asked:
+def read_as(reader: str, one: Opened, conn: db.Connection) -> None:
+    match reader:
         case "status":
             status(conn)
         case "wait":
             waits.wait(conn, timeout_s=0, stop=Stop())
         case "a canary":
-            assert_canary_comes_home(one)
+            assert_canary_arrives(one)
         case _:
             one.publish()
             db.fetch_one(one.conn, "changes_waiting", {"last": one.state.snapshot})

@@ -1,7 +1,7 @@
-"""Through a pooler in transaction mode everything but the daemon works, and leaves nothing in its sessions.
+"""A pooler in transaction mode works for everything but the daemon, and nothing is left in its sessions.
 
-Each session of the pool serves CMP's own writers next: a LISTEN, a parameter or a prepared statement of ours
-would be theirs.
+CMP's own writers use each session of the pool next. They would inherit a LISTEN, a parameter or a prepared
+statement of omnicdc.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = needs_pooler
 
 WATCHED = derive(scanners().values()).fields
 
-LEFT = """
+SESSION_STATE = """
 select (select array_agg(c) from pg_listening_channels() c) as channels,
        (select array_agg(name) from pg_prepared_statements) as statements,
        (select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory') as locks,
@@ -50,21 +50,21 @@ select (select array_agg(c) from pg_listening_channels() c) as channels,
 
 @pytest.fixture
 def pooled(cmp: Cmp) -> Iterator[str]:
-    """CMP through a pool of one session, so that all that comes is in the same."""
+    """CMP through a pool of one session, which all connections share."""
     with pooler(cmp, "transaction", 1) as dsn:
         yield dsn
 
 
-def left(dsn: str) -> Any:  # noqa: ANN401 - compared with itself
+def session_state(dsn: str) -> Any:  # noqa: ANN401 - compared with itself
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None, client_encoding="utf8") as conn:
-        return conn.execute(LEFT).fetchone()
+        return conn.execute(SESSION_STATE).fetchone()
 
 
 def test_waiting_through_a_pooler_leaves_nothing(cmp: Cmp, host: Host, pooled: str) -> None:
-    """Two that wait at once failed after five looks: prepared statement "_pg3_0" already exists."""
-    before = left(pooled)
+    """Regression: two concurrent waits failed with: prepared statement "_pg3_0" already exists."""
+    before = session_state(pooled)
 
-    def waited(token: str, timeout_s: float) -> str:
+    def wait_for(token: str, timeout_s: float) -> str:
         with db.connect(pooled) as conn:
             assert conn.pooled
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), look_s=0.02).status
@@ -73,26 +73,24 @@ def test_waiting_through_a_pooler_leaves_nothing(cmp: Cmp, host: Host, pooled: s
         one.publish()
         with cmp.transaction() as (writer, token):
             cmp.upsert("pooled", conn=writer)
-            too_early = [*pool.map(waited, [token] * 2, [1.0] * 2)]
+            too_early = [*pool.map(wait_for, [token] * 2, [1.0] * 2)]
         one.publish()
-        published = [*pool.map(waited, [token] * 2, [20.0] * 2)]
+        published = [*pool.map(wait_for, [token] * 2, [20.0] * 2)]
 
     assert (too_early, published) == (["timeout"] * 2, ["published"] * 2)
-    assert left(pooled) == before
+    assert session_state(pooled) == before
 
 
-def test_everything_that_is_asked_works_through_a_pooler_and_leaves_nothing(
-    bare: Cmp, tmp_path: Path
-) -> None:
-    """Whatever its database sets.
+def test_every_command_works_through_a_pooler_and_leaves_nothing(bare: Cmp, tmp_path: Path) -> None:
+    """The database's own parameters do not matter.
 
-    `install` is one transaction, and each look has our parameters for itself.
+    `install` is one transaction, and each query of a wait sets omnicdc's parameters only for itself.
     """
     for parameter in ("DateStyle = 'German'", "default_transaction_isolation = 'serializable'"):
         bare.conn.execute(f"alter database {bare.conn.info.dbname} set {parameter}")
     host = Host(tmp_path / "host", bare.dsn)
     with pooler(bare, "transaction", 1) as pooled:
-        before = left(pooled)
+        before = session_state(pooled)
         with db.connect(pooled) as conn:
             assert install.install(conn, "projects", WATCHED)
         config = host.config(OMNICDC_DSN=pooled)
@@ -114,19 +112,19 @@ def test_everything_that_is_asked_works_through_a_pooler_and_leaves_nothing(
             assert client.verify_propagation(project)["verified"]
         with db.connect(pooled) as conn:
             install.uninstall(conn)
-        assert left(pooled) == before
+        assert session_state(pooled) == before
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_looking_for_a_pooler_leaves_nothing(cmp: Cmp, size: int) -> None:
+def test_the_check_for_a_pooler_leaves_nothing(cmp: Cmp, size: int) -> None:
     with pooler(cmp, "transaction", size) as pooled:
-        before = left(pooled)
+        before = session_state(pooled)
         with db.connect(pooled) as conn, pytest.raises(ConfigError, match="pooler in transaction mode"):
             check_session(conn, partial(db.connect, pooled))
-        assert left(pooled) == before
+        assert session_state(pooled) == before
 
 
-def test_a_session_that_is_lent_whole_is_pinned_for_the_daemon(cmp: Cmp, host: Host) -> None:
+def test_a_pool_in_session_mode_gives_the_daemon_its_own_parameters(cmp: Cmp, host: Host) -> None:
     cmp.conn.execute(
         f"alter database {cmp.conn.info.dbname} set default_transaction_isolation = 'serializable'"
     )
@@ -138,8 +136,8 @@ def test_a_session_that_is_lent_whole_is_pinned_for_the_daemon(cmp: Cmp, host: H
         assert isolation == {"default_transaction_isolation": "read committed"}
 
 
-def test_a_pooler_in_statement_mode_is_named(cmp: Cmp, tmp_path: Path) -> None:
-    """It refuses transactions, which passes for no outage: trying again cannot help."""
+def test_a_pooler_in_statement_mode_is_refused(cmp: Cmp, tmp_path: Path) -> None:
+    """It refuses transactions. This is not reported as an outage, because a retry cannot help."""
     with pooler(cmp, "statement", 1) as dsn:
         daemon = opened(Host(tmp_path / "host", dsn))
         with pytest.raises(ConfigError, match="refuses transactions") as to_client:

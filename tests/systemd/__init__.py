@@ -1,1 +1,1 @@
-"""The service: its unit as text, and as what a real systemd runs."""
+"""The service: its unit as text, and run by a real systemd."""

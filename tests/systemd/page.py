@@ -1,4 +1,4 @@
-"""docs/install.md as data: what the tests type, load and verify is what an operator reads."""
+"""docs/install.md as data: the tests run, load and verify the text that an operator reads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
-def block(language: str, about: str) -> str:
-    """Return the first block in a language that speaks of something."""
-    return next(it for it in blocks(language) if about in it)
+def block(language: str, text: str) -> str:
+    """Return the first block in a language that contains this text."""
+    return next(it for it in blocks(language) if text in it)
 
 
 def commands() -> list[str]:

@@ -1,8 +1,8 @@
 """The service under a real systemd.
 
-Rehearsal.py plays an operator's day inside `boot`, and here is what it must come to.
+scenarios.py runs inside `boot`, and these tests check its results.
 
-Skipped, with the reason, where the machine does not let one boot: no root, no overlay, no cgroup2.
+They are skipped, with the reason, if this machine cannot boot one: no root, no overlay, no cgroup2.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ HERE = Path(__file__).parent
 LIMIT_S = 240
 CANNOT = 77
 
-# One boot for all of them, also when several processes share the tests.
+# One process runs these tests, so that systemd is booted once.
 pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("systemd"), pytest.mark.timeout(LIMIT_S + 10)]
 
-Scene = dict[str, Any]
+Result = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def day(request: pytest.FixtureRequest) -> Scene:
-    """What rehearsal.py saw, by scene; a campaign plays the whole day."""
+def results(request: pytest.FixtureRequest) -> Result:
+    """The result of each scenario. A campaign runs all scenarios."""
     whole = ["--whole"] if request.config.option.campaign else []
     sees = ":".join({sys.prefix, sys.base_prefix, str(CHECKOUT)})
     program = [
         "/usr/bin/env",
         f"PYTHONPATH={CHECKOUT / 'tests'}",
         sys.executable,
-        str(HERE / "rehearsal.py"),
+        str(HERE / "scenarios.py"),
         *whole,
     ]
     done = subprocess.run(
@@ -48,163 +48,164 @@ def day(request: pytest.FixtureRequest) -> Scene:
     if done.returncode == CANNOT:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    seen: Scene = json.loads(done.stdout)
-    print("\n".join(seen["journal"].pop("lines")))  # noqa: T201 - shown when a test fails
-    return seen
+    found: Result = json.loads(done.stdout)
+    print("\n".join(found["journal"].pop("lines")))  # noqa: T201 - shown when a test fails
+    return found
 
 
-def test_the_documented_commands_end_in_a_service_that_runs(day: Scene) -> None:
-    """`systemctl enable --now` returns when the registries hold what CMP held already."""
-    scene = day["installed"]
+def test_the_documented_commands_start_the_service(results: Result) -> None:
+    """`systemctl enable --now` returns after the registries hold what CMP already held."""
+    result = results["installed"]
 
-    assert scene["statuses"] == [0] * 10, scene["talk"]
-    assert (scene["ActiveState"], scene["SubState"]) == ("active", "running")
-    assert scene["UnitFileState"] == "enabled"
-    assert "before omnicdc" in scene["canonical"]
-
-
-def test_only_root_reads_the_password_and_only_the_service_the_configuration(day: Scene) -> None:
-    assert day["installed"]["modes"] == {"/etc/omnicdc": "0o750", "/etc/omnicdc/cmp_password": "0o600"}
+    assert result["statuses"] == [0] * 10, result["output"]
+    assert (result["ActiveState"], result["SubState"]) == ("active", "running")
+    assert result["UnitFileState"] == "enabled"
+    assert "before omnicdc" in result["canonical"]
 
 
-def test_a_write_to_cmp_is_published_under_systemd(day: Scene) -> None:
-    scene = day["published"]
-
-    assert scene["waited"] == 0, scene["verdict"]
-    assert scene["healthy"]
-    assert len(scene["holding"]) == 3
+def test_only_root_may_read_the_password_and_only_the_service_the_configuration(results: Result) -> None:
+    assert results["installed"]["modes"] == {"/etc/omnicdc": "0o750", "/etc/omnicdc/cmp_password": "0o600"}
 
 
-def test_the_registries_belong_to_the_service_and_everybody_reads_them(day: Scene) -> None:
-    assert day["published"]["owners"] == ["omnicdc"] * 3
-    assert day["published"]["modes"] == ["0o644"] * 3
+def test_a_write_to_cmp_is_published_under_systemd(results: Result) -> None:
+    result = results["published"]
+
+    assert result["waited"] == 0, result["verdict"]
+    assert result["healthy"]
+    assert len(result["holding"]) == 3
 
 
-def test_the_daemon_has_no_privileges(day: Scene) -> None:
-    scene = day["confined"]
-
-    assert scene["user"] == "omnicdc"
-    assert int(scene["CapEff"], 16) == int(scene["CapBnd"], 16) == 0
-    assert scene["NoNewPrivs"] == "1"
-    assert scene["Seccomp"] == "2"  # a filter
+def test_the_registries_belong_to_the_service_and_all_users_may_read_them(results: Result) -> None:
+    assert results["published"]["owners"] == ["omnicdc"] * 3
+    assert results["published"]["modes"] == ["0o644"] * 3
 
 
-def test_the_registries_and_the_state_are_all_that_can_be_written_to(day: Scene) -> None:
-    """Not even root could, where the daemon lives."""
-    assert day["confined"]["writable"] == ["/srv/infrastructure/governance/registry", "/var/lib/omnicdc"]
+def test_the_daemon_has_no_privileges(results: Result) -> None:
+    result = results["confined"]
+
+    assert result["user"] == "omnicdc"
+    assert int(result["CapEff"], 16) == int(result["CapBnd"], 16) == 0
+    assert result["NoNewPrivs"] == "1"
+    assert result["Seccomp"] == "2"  # a filter
 
 
-def test_a_reload_takes_the_new_configuration_into_the_running_process(day: Scene) -> None:
-    scene = day["reloaded"]
-
-    assert scene["status"] == 0
-    assert scene["same_process"]
-    assert scene["running"]
-    assert scene["waited"] == 0
+def test_the_daemon_can_write_only_the_registries_and_its_state(results: Result) -> None:
+    """In the daemon's mount namespace, not even root can write elsewhere."""
+    assert results["confined"]["writable"] == ["/srv/infrastructure/governance/registry", "/var/lib/omnicdc"]
 
 
-def test_clones_of_other_users_below_home_are_found(day: Scene) -> None:
-    assert day["reloaded"]["found"]
+def test_a_reload_keeps_the_process_running(results: Result) -> None:
+    result = results["reloaded"]
+
+    assert result["status"] == 0
+    assert result["same_process"]
+    assert result["running"]
+    assert result["waited"] == 0
 
 
-def test_a_killed_daemon_comes_back_by_itself(day: Scene) -> None:
-    assert day["killed"]["back"]
-    assert day["killed"]["NRestarts"] == "1"
+def test_a_reload_applies_a_workspace_of_another_user_below_home(results: Result) -> None:
+    assert results["reloaded"]["found"]
 
 
-def test_a_rewritten_registry_keeps_its_group_and_mode(day: Scene) -> None:
-    """The filter of system calls lets that one through."""
-    scene = day["killed"]
+def test_systemd_restarts_a_killed_daemon(results: Result) -> None:
+    assert results["killed"]["back"]
+    assert results["killed"]["NRestarts"] == "1"
 
-    assert scene["rewritten"]
-    assert (scene["group"], scene["mode"]) == ("people", "0o660")
+
+def test_a_rewritten_registry_keeps_its_group_and_mode(results: Result) -> None:
+    """The unit's filter allows the system calls that this needs."""
+    result = results["killed"]
+
+    assert result["rewritten"]
+    assert (result["group"], result["mode"]) == ("people", "0o660")
 
 
 @pytest.mark.campaign
-def test_a_daemon_that_hangs_is_killed_by_the_watchdog_tells_where_and_is_right_afterwards(
-    day: Scene,
+def test_the_watchdog_restarts_a_daemon_that_hangs(
+    results: Result,
 ) -> None:
-    """Its process is stopped, so that it says nothing, as after a deadlock, or if a disk does not answer."""
-    scene = day["hung"]
+    """Its process is stopped: it is as silent as after a deadlock. The log shows where it hung."""
+    result = results["hung"]
 
-    assert scene["back"]
-    assert int(scene["NRestarts"]) >= 1
-    assert "Fatal Python error: Aborted" in scene["said"]
-    assert scene["caught_up"]
+    assert result["back"]
+    assert int(result["NRestarts"]) >= 1
+    assert "Fatal Python error: Aborted" in result["output"]
+    assert result["caught_up"]
 
 
 @pytest.mark.campaign
-def test_memory_that_can_be_written_to_and_run_is_refused(day: Scene) -> None:
-    """MemoryDenyWriteExecute, tried by a program that runs by the unit's own rules."""
-    assert "memory that can be written to and run: refused" in day["hung"]["said"]
+def test_writable_and_executable_memory_is_refused(results: Result) -> None:
+    """MemoryDenyWriteExecute, tried by a program that runs under the unit's own rules."""
+    assert "writable and executable memory: refused" in results["hung"]["output"]
 
 
-def test_every_restriction_of_the_unit_is_in_force(day: Scene) -> None:
-    """An older systemd ignores what it does not know; this one knew it all."""
-    in_force = dict(line.split("=", 1) for line in day["confined"]["in_force"])
+def test_every_restriction_of_the_unit_is_in_force(results: Result) -> None:
+    """An older systemd ignores settings that it does not know. This systemd knows all of them."""
+    in_force = dict(line.split("=", 1) for line in results["confined"]["in_force"])
     switched_on = re.findall(r"^(\w+)=yes$", (CHECKOUT / "systemd/omnicdc.service").read_text(), re.MULTILINE)
 
     assert len(switched_on) > 15
     assert {name: in_force.get(name) for name in switched_on} == dict.fromkeys(switched_on, "yes")
 
 
-def test_the_password_is_shown_neither_by_ps_nor_in_the_journal(day: Scene) -> None:
-    assert not day["confined"]["password_shown"]
-    assert not day["journal"]["password"]
+def test_the_password_is_shown_neither_by_ps_nor_in_the_journal(results: Result) -> None:
+    assert not results["confined"]["password_shown"]
+    assert not results["journal"]["password"]
 
 
 @pytest.mark.campaign
-def test_a_daemon_outlives_an_outage_of_the_database(day: Scene) -> None:
-    scene = day["outage"]
+def test_a_daemon_survives_an_outage_of_the_database(results: Result) -> None:
+    result = results["outage"]
 
-    assert scene["same_process"]
-    assert scene["watchdog_fed"]
-    assert scene["endured"]
-
-
-@pytest.mark.campaign
-def test_a_start_waits_for_the_database(day: Scene) -> None:
-    """Being down is no failure: nothing is restarted, and what was written since is published."""
-    scene = day["outage"]
-
-    assert scene["starting"]["ActiveState"] in ("activating", "active")
-    assert scene["started"]
-    assert scene["NRestarts"] == "0"
-
-
-def test_a_stop_is_quick_and_clean(day: Scene) -> None:
-    scene = day["stopped"]
-
-    assert scene["Result"] == "success"
-    assert scene["ExecMainStatus"] == "0"
+    assert result["same_process"]
+    assert result["watchdog_fed"]
+    assert result["caught_up"]
 
 
 @pytest.mark.campaign
-def test_a_wrong_password_is_one_line_and_stays_down(day: Scene) -> None:
-    scene = day["refused"]["wrong"]
+def test_a_start_waits_for_the_database(results: Result) -> None:
+    """An outage is no failure: systemd does not restart the service, and later writes are published."""
+    result = results["outage"]
 
-    assert scene["status"] != 0
-    assert (scene["ActiveState"], scene["ExecMainStatus"], scene["NRestarts"]) == ("failed", "2", "0")
-    assert len(scene["said"]) == 1
-    assert "password authentication failed" in scene["said"][0]
-
-
-@pytest.mark.campaign
-def test_a_missing_password_file_stays_down(day: Scene) -> None:
-    scene = day["refused"]["missing"]
-
-    assert (scene["ActiveState"], scene["ExecMainStatus"], scene["NRestarts"]) == ("failed", "243", "0")
+    assert result["starting"]["ActiveState"] in ("activating", "active")
+    assert result["started"]
+    assert result["NRestarts"] == "0"
 
 
-@pytest.mark.campaign
-def test_what_was_mended_starts(day: Scene) -> None:
-    assert day["refused"]["mended"]["ActiveState"] == "active"
+def test_a_stop_is_clean(results: Result) -> None:
+    """A stop that exceeds the unit's time limit has the result `timeout`."""
+    result = results["stopped"]
+
+    assert result["Result"] == "success"
+    assert result["ExecMainStatus"] == "0"
 
 
 @pytest.mark.campaign
-def test_another_root_is_closed_until_the_documented_drop_in_opens_it(day: Scene) -> None:
-    scene = day["moved"]
+def test_a_wrong_password_logs_one_line_and_is_not_retried(results: Result) -> None:
+    result = results["refused"]["wrong"]
 
-    assert (scene["closed"]["ActiveState"], scene["closed"]["ExecMainStatus"]) == ("failed", "2")
-    assert scene["opened"]["ActiveState"] == "active"
-    assert scene["there"]
+    assert result["status"] != 0
+    assert (result["ActiveState"], result["ExecMainStatus"], result["NRestarts"]) == ("failed", "2", "0")
+    assert len(result["output"]) == 1
+    assert "password authentication failed" in result["output"][0]
+
+
+@pytest.mark.campaign
+def test_a_missing_password_file_is_not_retried(results: Result) -> None:
+    result = results["refused"]["missing"]
+
+    assert (result["ActiveState"], result["ExecMainStatus"], result["NRestarts"]) == ("failed", "243", "0")
+
+
+@pytest.mark.campaign
+def test_the_service_starts_with_the_corrected_password(results: Result) -> None:
+    assert results["refused"]["corrected"]["ActiveState"] == "active"
+
+
+@pytest.mark.campaign
+def test_another_root_needs_the_documented_drop_in(results: Result) -> None:
+    result = results["moved"]
+
+    assert (result["closed"]["ActiveState"], result["closed"]["ExecMainStatus"]) == ("failed", "2")
+    assert result["opened"]["ActiveState"] == "active"
+    assert result["there"]

@@ -1,6 +1,6 @@
 """The unit as systemd reads it, and the documentation that goes with it.
 
-What it does when run: test_boot.py.
+test_boot.py tests the running service.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ needs_analyze = pytest.mark.skipif(
 
 
 def setting(name: str) -> list[str]:
-    """Return what the unit assigns to a setting, in order."""
+    """Return the values that the unit assigns to a setting, in order."""
     return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 
@@ -40,7 +40,7 @@ def seconds(span: str) -> float:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root directory in which omnicdc is installed, as far as `systemd-analyze verify` looks."""
+    """A root directory with the files of an installation that `systemd-analyze verify` reads."""
     units = next(
         path for path in (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system")) if path.is_dir()
     )
@@ -54,19 +54,19 @@ def root(tmp_path: Path) -> Path:
 
 
 def verify(root: Path) -> str:
-    """Return all that systemd has to say against the unit."""
+    """Return the complaints of systemd about the unit."""
     command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}", UNIT.name]
     return subprocess.run(command, check=False, text=True, stdout=-1, stderr=subprocess.STDOUT).stdout
 
 
 @needs_analyze
-def test_systemd_has_nothing_to_say_against_the_unit(root: Path) -> None:
+def test_systemd_accepts_the_unit(root: Path) -> None:
     assert verify(root) == ""
 
 
 @needs_analyze
-def test_a_mistake_in_the_unit_would_be_noticed(root: Path) -> None:
-    """The test above is not silent for want of looking."""
+def test_systemd_reports_a_mistake_in_the_unit(root: Path) -> None:
+    """This shows that the test above can fail."""
     with (root / "etc/systemd/system" / UNIT.name).open("a") as unit:
         unit.write("WantedBi=multi-user.target\n")
 
@@ -74,7 +74,7 @@ def test_a_mistake_in_the_unit_would_be_noticed(root: Path) -> None:
 
 
 @needs_analyze
-def test_systemd_has_nothing_to_say_against_the_documented_drop_ins(root: Path) -> None:
+def test_systemd_accepts_the_documented_drop_ins(root: Path) -> None:
     drop_ins = root / "etc/systemd/system" / f"{UNIT.name}.d"
     drop_ins.mkdir()
     documented = blocks("ini")
@@ -86,30 +86,34 @@ def test_systemd_has_nothing_to_say_against_the_documented_drop_ins(root: Path) 
 
 
 @needs_analyze
-def test_the_daemon_is_exposed_to_no_more_than_1_5_of_10() -> None:
+def test_the_service_has_an_exposure_level_of_at_most_1_5() -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)]
-    said = subprocess.run(command, check=True, text=True, capture_output=True).stdout
+    output = subprocess.run(command, check=True, text=True, capture_output=True).stdout
 
-    exposure = re.search(r"Overall exposure level for omnicdc.service: ([\d.]+)", said)
+    exposure = re.search(r"Overall exposure level for omnicdc.service: ([\d.]+)", output)
     assert exposure
     assert float(exposure[1]) <= 1.5
 
 
 def test_every_setting_has_its_reason_above_it() -> None:
-    """A run of settings may share one. What a unit is called needs none."""
-    runs = re.findall(r"^(?:\w+=.*\n?)+", UNIT.read_text(), re.MULTILINE)
-    bare = [run for run in runs if not re.search(r"^#.*\n" + re.escape(run), UNIT.read_text(), re.MULTILINE)]
+    """Adjacent settings may share one comment. The description needs none."""
+    groups = re.findall(r"^(?:\w+=.*\n?)+", UNIT.read_text(), re.MULTILINE)
+    without_reason = [
+        group
+        for group in groups
+        if not re.search(r"^#.*\n" + re.escape(group), UNIT.read_text(), re.MULTILINE)
+    ]
 
-    assert bare == ["Description=omnicdc, keeps the project registries equal to CMP\n"]
+    assert without_reason == ["Description=omnicdc, keeps the project registries equal to CMP\n"]
 
 
-def test_clients_that_wait_do_not_notice_a_crash() -> None:
-    """They say `no_consumer` only after a while; the service is started again sooner."""
+def test_a_restart_after_a_crash_is_within_the_grace_time_of_clients() -> None:
+    """A client that waits reports `no_consumer` only after its grace time."""
     assert seconds(setting("RestartSec")[0]) < wait.GRACE_S
 
 
 def test_the_watchdog_is_slower_than_the_longest_wait_for_the_database() -> None:
-    """While the server is away the daemon tells of itself between attempts only.
+    """During an outage, the daemon feeds the watchdog only between two attempts to connect.
 
     A DSN may name several hosts.
     """
@@ -118,12 +122,12 @@ def test_the_watchdog_is_slower_than_the_longest_wait_for_the_database() -> None
     assert seconds(setting("WatchdogSec")[0]) > between
 
 
-def test_what_cannot_pass_by_itself_is_not_tried_again() -> None:
-    """2 is the command's exit status for usage and configuration."""
+def test_systemd_does_not_retry_faults_that_an_operator_must_fix() -> None:
+    """2 is the command's exit status for errors of usage and configuration."""
     assert setting("RestartPreventExitStatus")[0].split() == ["2", "EXEC", "USER", "NAMESPACE", "CREDENTIALS"]
 
 
-def test_the_documented_configuration_is_every_setting_with_its_default(tmp_path: Path) -> None:
+def test_the_documented_configuration_shows_every_setting_with_its_default(tmp_path: Path) -> None:
     file = tmp_path / "omnicdc.yaml"
     file.write_text(blocks("yaml")[0])
     shown = re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)
@@ -136,7 +140,7 @@ def test_the_documented_configuration_is_every_setting_with_its_default(tmp_path
 
 
 def test_the_installation_takes_ten_commands() -> None:
-    """From `pip install` to a service that runs; test_boot.py types them."""
+    """They lead from `pip install` to a running service. test_boot.py runs them."""
     typed = commands()
 
     assert len(typed) == 10

@@ -1,7 +1,7 @@
-"""An operator's day, run as root inside `boot`: the commands of docs/install.md, then what befalls a service.
+"""Scenarios of a service, run as root inside `boot`: the installation of docs/install.md, then its faults.
 
-Prints one JSON object, a key for each scene; test_boot.py says what each should be. The machine around
-is an overlay that is thrown away, so nothing is put back.
+Prints one JSON object with a key for each scenario; test_boot.py checks the results. The machine is an
+overlay that is thrown away, so no scenario has to undo its changes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from support.cmp import Cmp
 from support.host import CANONICAL, PROJECT, REGISTRIES
 
 from omnicdc.demo.embedded import EmbeddedServer, bundled
+from systemd.machine import CMP, PREFIX, drop_in, is_active, output_of, prepare, service, until
 from systemd.page import block, commands
-from systemd.stage import CMP, PREFIX, active, drop_in, prepare, said, service, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,79 +36,79 @@ OUTAGE_S = 1.5
 
 WATCHDOG = """[Service]
 WatchdogSec=2s
-# By the unit's own rules: memory that can be written to and run.
+# Runs under the unit's own rules, and asks for memory that is writable and executable.
 ExecStartPre={python} /opt/omnicdc/probe.py
 """
 PROBE = """import mmap
 try:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 except PermissionError:
-    print("memory that can be written to and run: refused")
+    print("writable and executable memory: refused")
 """
 
-Scene = dict[str, object]
+Result = dict[str, object]
 
 
 def main(*, whole: bool) -> None:
-    """Play the scenes, also when one before it failed, and print what was seen.
+    """Run the scenarios, each also after a failure of an earlier one, and print their results.
 
-    The whole day, or what every run plays.
+    `whole` adds the scenarios that only a campaign runs.
     """
     server = EmbeddedServer(Path("/var/lib/cmp"), {"listen_addresses": "127.0.0.1"})
     prepare(server)
-    seen: dict[str, Scene] = {}
+    results: dict[str, Result] = {}
     with Cmp(CMP) as cmp:
-        seen["installed"] = played(lambda: installed(cmp))
-        seen["published"] = played(lambda: published(cmp))
-        seen["confined"] = played(confined)
-        seen["reloaded"] = played(lambda: reloaded(cmp))
-        seen["killed"] = played(lambda: killed(cmp))
+        results["installed"] = result_of(lambda: install(cmp))
+        results["published"] = result_of(lambda: publish(cmp))
+        results["confined"] = result_of(inspect_process)
+        results["reloaded"] = result_of(lambda: reload(cmp))
+        results["killed"] = result_of(lambda: kill(cmp))
         if whole:
-            seen["hung"] = played(lambda: hung(cmp))
+            results["hung"] = result_of(lambda: hang(cmp))
     if whole:
-        seen["outage"] = played(lambda: outage(server))
-    seen["stopped"] = played(stopped)
+        results["outage"] = result_of(lambda: stop_database(server))
+    results["stopped"] = result_of(stop)
     if whole:
-        seen["refused"] = played(refused)
-        seen["moved"] = played(moved)
-    journal = said("journalctl", "--no-pager", "--output=cat")
-    seen["journal"] = {"lines": journal.splitlines()[-200:], "password": SECRET in journal}
-    json.dump(seen, sys.stdout, indent=2)
+        results["refused"] = result_of(change_password)
+        results["moved"] = result_of(move_root)
+    journal = output_of("journalctl", "--no-pager", "--output=cat")
+    results["journal"] = {"lines": journal.splitlines()[-200:], "password": SECRET in journal}
+    json.dump(results, sys.stdout, indent=2)
 
 
-def played(scene: Callable[[], Scene]) -> Scene:
-    """Play a scene; what goes wrong in it is what was seen."""
+def result_of(scenario: Callable[[], Result]) -> Result:
+    """Run a scenario and return its result. An exception is a result as well."""
     try:
-        return scene()
-    except Exception:  # noqa: BLE001 - it is shown by the test, and the next scene may tell more
+        return scenario()
+    except Exception:  # noqa: BLE001 - the test shows it, and the next scenario still runs
         return {"error": traceback.format_exc().splitlines()}
 
 
-def installed(cmp: Cmp) -> Scene:
-    """Type the commands of docs/install.md that come after `pip install`.
+def install(cmp: Cmp) -> Result:
+    """Run the commands of docs/install.md that follow `pip install`.
 
-    See that the command is on the PATH.
+    The last one shows that `omnicdc` is on the PATH.
     """
     cmp.upsert("before omnicdc")
     after_pip = commands()[1].partition(" && ")[2]
-    typed = [after_pip, *commands()[2:], "omnicdc --version"]
+    typed_commands = [after_pip, *commands()[2:], "omnicdc --version"]
     environ = {**os.environ, "PATH": f"{bundled()}:{os.environ['PATH']}", "LANG": "C.UTF-8"}
-    results = [
+    done = [
         subprocess.run(["bash", "-c", command], input=f"{SECRET}\n" * 2, env=environ, text=True,
                        capture_output=True, check=False, start_new_session=True)
-        for command in typed
+        for command in typed_commands
     ]  # fmt: skip
     return {
-        "statuses": [result.returncode for result in results],
-        "talk": [result.stdout + result.stderr for result in results],
+        "statuses": [one.returncode for one in done],
+        "output": [one.stdout + one.stderr for one in done],
         "modes": {str(path): oct(path.stat().st_mode & 0o777) for path in (CONFIGURATION.parent, PASSWORD)},
         "canonical": (ROOT / CANONICAL).read_text(),
         **service(),
     }
 
 
-def published(cmp: Cmp) -> Scene:
-    """Write to CMP, wait, and look at the files."""
+def publish(cmp: Cmp) -> Result:
+    """Write to CMP, wait, and read the files."""
     project = cmp.upsert("garden", github_url="https://github.com/acme/garden")
     waited = omnicdc("wait", "--timeout", "60")
     files = [ROOT / path for path in REGISTRIES]
@@ -122,8 +122,8 @@ def published(cmp: Cmp) -> Scene:
     }
 
 
-def confined() -> Scene:
-    """Look at the daemon's process, and try what it could do where it lives."""
+def inspect_process() -> Result:
+    """Read the daemon's process in /proc, and try to write in its mount namespace."""
     pid = service()["MainPID"]
     status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     inside = ["nsenter", "--mount", f"--target={pid}"]
@@ -132,7 +132,7 @@ def confined() -> Scene:
         **{key: status[key] for key in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")},
         "user": process.owner(),
         "password_shown": SECRET in (process / "environ").read_text() + (process / "cmdline").read_text(),
-        "in_force": said("systemctl", "show", "omnicdc").splitlines(),
+        "in_force": output_of("systemctl", "show", "omnicdc").splitlines(),
         "writable": [
             path
             for path in ("/etc", str(ROOT), str(ROOT / "governance/registry"), "/var/lib/omnicdc", "/home")
@@ -143,19 +143,19 @@ def confined() -> Scene:
     }  # fmt: skip
 
 
-def reloaded(cmp: Cmp) -> Scene:
-    """Add a workspace that belongs to somebody else to the configuration, and reload."""
+def reload(cmp: Cmp) -> Result:
+    """Add a workspace of another user to the configuration, and reload."""
     clone = Path("/home/ann/work/garden")
     (clone / ".git").mkdir(parents=True)
     (clone / ".git/config").write_text('[remote "origin"]\n\turl = git@github.com:acme/garden.git\n')
     with CONFIGURATION.open("a") as configuration:
         configuration.write("workspaces: [/home/ann/work]\nrefresh_s: 500ms\npoll_s: 500ms\n")
     before = service()
-    reload = subprocess.run(["systemctl", "reload", "omnicdc"], check=False)
+    reloaded = subprocess.run(["systemctl", "reload", "omnicdc"], check=False)
     found = until(lambda: str(clone) in json.dumps(yaml.safe_load((ROOT / PROJECT).read_text())))
     cmp.upsert("after the reload")
     return {
-        "status": reload.returncode,
+        "status": reloaded.returncode,
         "found": found,
         "running": until(lambda: service()["SubState"] == "running"),
         "same_process": service()["MainPID"] == before["MainPID"],
@@ -163,23 +163,21 @@ def reloaded(cmp: Cmp) -> Scene:
     }
 
 
-def killed(cmp: Cmp) -> Scene:
-    """Give a registry to a group that the user joins, and kill the daemon.
+def kill(cmp: Cmp) -> Result:
+    """Give a registry to a group of the service's user, and kill the daemon.
 
-    The kernel would do so when memory is short.
+    The kernel kills a process in the same way when memory is short.
     """
     canonical = ROOT / CANONICAL
     for command in ("groupadd people", "usermod -aG people omnicdc", f"chgrp people {canonical}"):
         subprocess.run(command.split(), check=True)
     canonical.chmod(0o660)
-    before, began = service(), time.monotonic()
+    before = service()
     subprocess.run(["systemctl", "kill", "--signal=KILL", "omnicdc"], check=True)
-    back = until(lambda: service()["MainPID"] not in ("0", before["MainPID"]) and active())
-    seconds = time.monotonic() - began
-    rewritten = until(lambda: arrived(cmp, "after the kill"))
+    back = until(lambda: service()["MainPID"] not in ("0", before["MainPID"]) and is_active())
+    rewritten = until(lambda: is_published(cmp, "after the kill"))
     return {
         "back": back,
-        "seconds": seconds,
         "rewritten": rewritten,
         "group": canonical.group(),
         "mode": oct(canonical.stat().st_mode & 0o777),
@@ -187,25 +185,24 @@ def killed(cmp: Cmp) -> Scene:
     }
 
 
-def hung(cmp: Cmp) -> Scene:
-    """Stop the daemon's process in its tracks, so that it says nothing any more.
+def hang(cmp: Cmp) -> Result:
+    """Stop the daemon's process with SIGSTOP, so that it no longer feeds the watchdog.
 
-    Its watchdog bites soon.
+    The watchdog's limit is short here.
     """
     (PREFIX / "probe.py").write_text(PROBE)
     watchdog = drop_in("watchdog", WATCHDOG.format(python=sys.executable))
     subprocess.run(["systemctl", "restart", "omnicdc"], check=True)
-    before, began = service(), time.monotonic()
+    before = service()
     os.kill(int(before["MainPID"]), signal.SIGSTOP)
     cmp.upsert("while it hung")
-    back = until(lambda: service()["MainPID"] not in ("0", before["MainPID"]) and active())
-    seconds = time.monotonic() - began
-    caught_up = until(lambda: arrived(cmp, "while it hung") and arrived(cmp, "after the hang"))
-    after, lines = service(), said("journalctl", "--no-pager", "--output=cat", "--since=-20s")
+    back = until(lambda: service()["MainPID"] not in ("0", before["MainPID"]) and is_active())
+    caught_up = until(lambda: is_published(cmp, "while it hung") and is_published(cmp, "after the hang"))
+    after, lines = service(), output_of("journalctl", "--no-pager", "--output=cat", "--since=-20s")
     watchdog.unlink()
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     subprocess.run(["systemctl", "restart", "omnicdc"], check=True)
-    return {"back": back, "seconds": seconds, "caught_up": caught_up, "said": lines, **after}
+    return {"back": back, "caught_up": caught_up, "output": lines, **after}
 
 
 def watchdog_fed() -> int:
@@ -213,8 +210,8 @@ def watchdog_fed() -> int:
     return int(service()["WatchdogTimestampMonotonic"])
 
 
-def outage(server: EmbeddedServer) -> Scene:
-    """Take the server away from a daemon that serves, then from one that starts."""
+def stop_database(server: EmbeddedServer) -> Result:
+    """Stop the database while the daemon serves, and again while it starts."""
     before = service()
     server.stop()
     time.sleep(OUTAGE_S)  # the length of the outage is what is tried
@@ -222,7 +219,7 @@ def outage(server: EmbeddedServer) -> Scene:
     during = service()
     server.start()
     with Cmp(CMP) as cmp:
-        endured = until(lambda: arrived(cmp, "after the outage"))
+        caught_up = until(lambda: is_published(cmp, "after the outage"))
     after = service()
     server.stop()
     subprocess.run(["systemctl", "restart", "--no-block", "omnicdc"], check=True)
@@ -230,65 +227,64 @@ def outage(server: EmbeddedServer) -> Scene:
     starting = service()
     server.start()
     with Cmp(CMP) as cmp:
-        started = until(lambda: active() and arrived(cmp, "after the second outage"))
+        is_started = until(lambda: is_active() and is_published(cmp, "after the second outage"))
     return {
         "watchdog_fed": fed,
-        "endured": endured,
+        "caught_up": caught_up,
         "same_process": before["MainPID"] == during["MainPID"] == after["MainPID"],
         "starting": starting,
-        "started": started,
+        "started": is_started,
         **service(),
     }
 
 
-def arrived(cmp: Cmp, name: str) -> bool:
-    """Whether a project of this name, made here the first time, is in the canonical registry."""
+def is_published(cmp: Cmp, name: str) -> bool:
+    """Return whether a project of this name is in the canonical registry. The first call creates it."""
     if not cmp.value("select exists (select from projects where name = %s)", name):
         cmp.upsert(name)
     return name in (ROOT / CANONICAL).read_text()
 
 
-def stopped() -> Scene:
+def stop() -> Result:
     """Stop the service."""
-    began = time.monotonic()
     subprocess.run(["systemctl", "stop", "omnicdc"], check=True)
-    return {"seconds": time.monotonic() - began, **service()}
+    return service()
 
 
-def refused() -> Scene:
+def change_password() -> Result:
     """Start with a wrong password, then without the file, then with the right one."""
     PASSWORD.write_text("wrong")
-    scene: Scene = {"wrong": started()}
+    result: Result = {"wrong": start()}
     PASSWORD.unlink()
-    scene["missing"] = started()
+    result["missing"] = start()
     PASSWORD.write_text(SECRET)
-    scene["mended"] = started()
-    return scene
+    result["corrected"] = start()
+    return result
 
 
-def moved() -> Scene:
-    """Give the service another root, without and with the documented drop-in."""
+def move_root() -> Result:
+    """Move the root, and start without and then with the documented drop-in."""
     elsewhere = Path("/data/infrastructure")
     subprocess.run(["bash", "-c", commands()[8].replace(str(ROOT), str(elsewhere))], check=True)
     CONFIGURATION.write_text(CONFIGURATION.read_text().replace(str(ROOT), str(elsewhere)))
     subprocess.run(["systemctl", "stop", "omnicdc"], check=True)
-    closed = started()
+    closed = start()
     drop_in("root", block("ini", "RequiresMountsFor"))
-    return {"closed": closed, "opened": started(), "there": (elsewhere / CANONICAL).exists()}
+    return {"closed": closed, "opened": start(), "there": (elsewhere / CANONICAL).exists()}
 
 
-def started() -> Scene:
-    """Start the service; were it to be started again by itself, its state would not be `failed`."""
+def start() -> Result:
+    """Start the service. If systemd started it again automatically, its state would not be `failed`."""
     result = subprocess.run(["systemctl", "start", "omnicdc"], check=False, capture_output=True)
     state = service()
-    lines = said(
+    lines = output_of(
         "journalctl", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={state['InvocationID']}"
     )
-    return {"status": result.returncode, "said": lines.splitlines(), **state}
+    return {"status": result.returncode, "output": lines.splitlines(), **state}
 
 
 def omnicdc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as root, as docs/install.md says how."""
+    """Run the command as root, as docs/install.md describes."""
     given = {"OMNICDC_CONFIG": str(CONFIGURATION), "OMNICDC_PASSWORD_FILE": str(PASSWORD)}
     return subprocess.run([PREFIX / "bin/omnicdc", *arguments], env=os.environ | given, text=True,
                           capture_output=True, check=False)  # fmt: skip

@@ -1,6 +1,6 @@
-"""What surrounds the scenes of rehearsal.py.
+"""The machine on which the scenarios run.
 
-CMP's server, what `pip install` leaves, and the ways to look at a service.
+CMP's server, the files that `pip install` creates, and functions that inspect the service.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ DEADLINE_S = 60.0
 
 
 def prepare(server: EmbeddedServer) -> None:
-    """Stand in for what surrounds the commands.
+    """Prepare what the documented commands need.
 
-    CMP's server, its name, the machine's journal, `pip install`.
+    This is CMP's server, its host name, the machine's journal, and the result of `pip install`.
     """
     subprocess.run(["systemctl", "start", "systemd-journald.socket"], check=True)
     with Path("/etc/hosts").open("a") as hosts:
@@ -50,9 +50,9 @@ def prepare(server: EmbeddedServer) -> None:
 
 
 def pip_install() -> None:
-    """Put in place what `pip install` would.
+    """Create the files that `pip install` would create.
 
-    The command, as this very interpreter, and the files for systemd.
+    They are the command, which runs this interpreter, and the files for systemd.
     """
     own = sorted({Path(sys.prefix), Path(sys.base_prefix), CHECKOUT})
     readable_by_all(own)
@@ -65,12 +65,12 @@ def pip_install() -> None:
     for file, place in wheel["shared-data"].items():
         (PREFIX / place).parent.mkdir(parents=True)
         (PREFIX / place).write_bytes((CHECKOUT / file).read_bytes())
-    # A checkout below /tmp would be out of the service's sight.
+    # The service does not see the machine's /tmp, but the checkout may be there.
     drop_in("checkout", f"[Service]\nBindReadOnlyPaths={' '.join(map(str, own))}\n")
 
 
 def readable_by_all(directories: list[Path]) -> None:
-    """Undo a strict umask, and homes that are closed: what was installed as documented has neither."""
+    """Let all users read these. A documented installation has no strict umask and no closed home."""
     for above in {above for directory in directories for above in directory.parents}:
         above.chmod(above.stat().st_mode | 0o011)
     closed = ["(", "!", "-type", "l", "!", "-perm", "-o=r", "-o", "-type", "d", "!", "-perm", "-o=x", ")"]
@@ -78,21 +78,21 @@ def readable_by_all(directories: list[Path]) -> None:
 
 
 def service() -> dict[str, str]:
-    """Return what systemd knows of the service."""
+    """Return the properties of the service in systemd."""
     wanted = (
         "ActiveState,SubState,Result,MainPID,NRestarts,ExecMainStatus,StatusText,UnitFileState,"
         "WatchdogTimestampMonotonic,InvocationID"
     )
-    lines = said("systemctl", "show", "omnicdc", f"--property={wanted}").splitlines()
+    lines = output_of("systemctl", "show", "omnicdc", f"--property={wanted}").splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
-def active() -> bool:
+def is_active() -> bool:
     return service()["ActiveState"] == "active"
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """Wait until a condition holds; returns whether it ever did."""
+    """Wait until a condition holds. Return whether it did before the deadline."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         with suppress(OSError):
@@ -103,7 +103,7 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def drop_in(name: str, lines: str) -> Path:
-    """Change the unit as `systemctl edit` does; returns the file."""
+    """Change the unit as `systemctl edit` does. Return the file."""
     DROP_INS.mkdir(parents=True, exist_ok=True)
     file = DROP_INS / f"{name}.conf"
     file.write_text(lines)
@@ -111,6 +111,6 @@ def drop_in(name: str, lines: str) -> Path:
     return file
 
 
-def said(*command: str) -> str:
-    """Return what a command prints."""
+def output_of(*command: str) -> str:
+    """Return the output of a command."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
