@@ -1,4 +1,4 @@
-"""However a document came about, it is what its entries make it, byte by byte and block by block."""
+"""A document depends only on its entries, byte by byte and block by block, and not on its history."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def file(document: Document, frame: Frame = FRAME) -> bytes:
 
 
 def expected_file(content: Mapping[str, Entry]) -> bytes:
-    """Sort and join, the plainest way there is."""
+    """Sort and join the entries, in the simplest way."""
     ordered = sorted(content, key=lambda unit: (content[unit].sort, unit))
     body = b"".join(content[unit].data for unit in ordered)
     return b"[\n" + body.removesuffix(b",\n") + b"\n]"
@@ -56,8 +56,8 @@ def applied(content: Mapping[str, Entry], changes: Mapping[str, Entry | None]) -
     return {unit: entry for unit, entry in {**content, **changes}.items() if entry is not None}
 
 
-def apart_from(touched: set[tuple[str, str, str]], document: Document) -> list[Block]:
-    """The blocks with none of these keys in their range, nor in that of the one before, whose end may go."""
+def untouched_blocks(touched: set[tuple[str, str, str]], document: Document) -> list[Block]:
+    """Return the blocks that must stay: none of the keys is in their range or in that of the block before."""
     indexes = {document._index(key) for key in touched}
     return [block for at, block in enumerate(document._blocks) if at not in indexes and at - 1 not in indexes]
 
@@ -67,7 +67,7 @@ def entry(name: str, body: str = "body", tally: tuple[int, ...] = ()) -> Entry:
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Entries come, change, move and go; after each step the document is as if built anew."""
+    """Entries are added, changed, moved and removed. After each step the document equals a new one."""
 
     document: Document
     content: dict[str, Entry]
@@ -87,7 +87,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.content[unit] = new
 
     @rule(unit=units, new=entries)
-    def put_elsewhere(self, unit: str, new: Entry) -> None:
+    def move(self, unit: str, new: Entry) -> None:
         """Only the sort key changes, as when a project is renamed."""
         old = self.content.get(unit, new)
         self.put(unit, Entry(new.sort, old.data, old.tally))
@@ -110,16 +110,16 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(new=changes, data=st.data())
     def update(self, new: dict[str, Entry | None], data: st.DataObject) -> None:
-        """Many at once, some of them equal already."""
+        """Put many entries at once, some of them without a change."""
         same = data.draw(st.sets(st.sampled_from(sorted(self.content)))) if self.content else set()
         new |= {unit: self.content[unit] for unit in same}
         differing = {unit for unit, entry in new.items() if self.content.get(unit) != entry}
         touched = {(*e.sort, unit) for unit in differing for e in (self.content.get(unit), new[unit]) if e}
-        alone = apart_from(touched, self.document)
+        untouched = untouched_blocks(touched, self.document)
 
         assert self.document.update(new) is bool(differing)
         self.content = applied(self.content, new)
-        assert {id(block) for block in alone} <= {id(block) for block in self.document._blocks}
+        assert {id(block) for block in untouched} <= {id(block) for block in self.document._blocks}
 
     @rule()
     def remove_everything(self) -> None:
@@ -127,11 +127,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.content = {}
 
     @invariant()
-    def is_what_its_entries_make_it(self) -> None:
-        anew = Document.from_entries(self.content.items(), self.block_size)
+    def equals_a_rebuilt_document(self) -> None:
+        rebuilt = Document.from_entries(self.content.items(), self.block_size)
 
-        assert file(self.document) == file(anew) == expected_file(self.content)
-        assert self.document.digests(FRAME) == anew.digests(FRAME) == hashed(self.document)
+        assert file(self.document) == file(rebuilt) == expected_file(self.content)
+        assert self.document.digests(FRAME) == rebuilt.digests(FRAME) == hashed(self.document)
         assert self.document.digests(BARE) == hashed(self.document, BARE)
 
     @invariant()
@@ -143,7 +143,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert len(self.document) == len(self.content)
 
     @invariant()
-    def knows_its_units(self) -> None:
+    def finds_its_units(self) -> None:
         assert self.document.units() == self.content.keys()
         for unit in UNITS:
             found = self.content.get(unit)
@@ -156,7 +156,7 @@ TestAnyHistory.settings = settings(stateful_step_count=30)
 
 
 @given(contents, block_sizes, st.data())
-def test_the_order_of_arrival_leaves_no_trace(
+def test_the_order_of_arrival_does_not_matter(
     content: dict[str, Entry], block_size: int, data: st.DataObject
 ) -> None:
     expected = Document.from_entries(content.items(), block_size)
@@ -168,7 +168,7 @@ def test_the_order_of_arrival_leaves_no_trace(
 
 
 @given(contents, changes, block_sizes)
-def test_many_changes_at_once_leave_no_trace(
+def test_many_changes_at_once_give_the_same_document(
     content: dict[str, Entry], new: dict[str, Entry | None], block_size: int
 ) -> None:
     expected = Document.from_entries(applied(content, new).items(), block_size)
@@ -185,7 +185,7 @@ def test_many_changes_at_once_leave_no_trace(
 
 
 @given(contents, changes, block_sizes, units)
-def test_one_bad_tally_among_many_changes_nothing(
+def test_one_invalid_tally_rejects_the_whole_update(
     content: dict[str, Entry], new: dict[str, Entry | None], block_size: int, bad: str
 ) -> None:
     content["stays"] = entry("m", tally=(1, 1))
@@ -200,7 +200,7 @@ def test_one_bad_tally_among_many_changes_nothing(
     assert document.tally == Document.from_entries(content.items()).tally
 
 
-def test_entries_without_bytes_keep_their_place() -> None:
+def test_entries_without_bytes_stay_in_order() -> None:
     document = Document.from_entries([("u1", Entry(("a", ""), b""))], block_size=1)
     document.update({"u0": Entry(("a", ""), b""), "u2": Entry(("b", ""), b"2")})
 
@@ -208,7 +208,7 @@ def test_entries_without_bytes_keep_their_place() -> None:
     assert [len(block.keys) for block in document._blocks] == [1, 1, 1]
 
 
-def test_tallies_may_take_another_length_once_no_entry_of_the_old_is_left() -> None:
+def test_tallies_may_change_their_length_when_all_entries_are_replaced() -> None:
     document = Document.from_entries([("u1", entry("a", tally=(1, 2))), ("u2", entry("b", tally=(3, 4)))])
     document.update({"u1": None, "u2": entry("c", tally=(5,)), "u3": entry("d", tally=(6,))})
 
@@ -237,15 +237,15 @@ def test_entries_sort_by_code_point_then_id_then_unit() -> None:
     assert file(Document.from_entries(rows), Frame(b"", b"")) == b"0123456"
 
 
-def test_the_last_entry_given_for_a_unit_counts() -> None:
+def test_the_last_entry_of_a_unit_wins() -> None:
     document = Document.from_entries([("u", entry("a", "old", (1,))), ("u", entry("b", "new", (5,)))])
 
     assert file(document) == b"[\nnew\n]"
     assert document.tally == (5,)
 
 
-def test_parts_handed_out_stay_as_they_were() -> None:
-    """A file being written holds one state, whatever is put meanwhile."""
+def test_returned_parts_do_not_change() -> None:
+    """So a file that is being written shows one state, even if entries change meanwhile."""
     document = Document.from_entries((unit, entry(unit)) for unit in UNITS)
     parts = document.parts(FRAME)
     expected = b"".join(parts)
@@ -255,7 +255,7 @@ def test_parts_handed_out_stay_as_they_were() -> None:
     assert b"".join(parts) == expected
 
 
-def test_blocks_are_handed_out_without_copies() -> None:
+def test_parts_are_returned_without_copies() -> None:
     document = Document.from_entries(((f"u{number}", entry(f"{number:04}")) for number in range(2_000)), 64)
     first, second = document.parts(FRAME), document.parts(FRAME)
 
@@ -266,7 +266,7 @@ def test_blocks_are_handed_out_without_copies() -> None:
     assert first[-2].obj is second[-2].obj
 
 
-def test_a_change_leaves_the_other_blocks_alone() -> None:
+def test_a_change_replaces_one_block() -> None:
     document = Document.from_entries(((f"u{number}", entry(f"{number:04}")) for number in range(2_000)), 64)
     before = document.parts(FRAME)
     document.put("u1000", entry("1000", "changed"))
@@ -276,20 +276,20 @@ def test_a_change_leaves_the_other_blocks_alone() -> None:
     assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
 
 
-def test_blocks_hold_about_as_many_entries_as_asked() -> None:
+def test_blocks_have_about_the_intended_size() -> None:
     document = Document.from_entries((f"u{number}", entry(f"{number:05}")) for number in range(20_000))
     blocks = len(document.parts(FRAME)) - 2
 
     assert 20_000 / 256 / 1.5 < blocks < 20_000 / 256 * 1.5
 
 
-def test_equal_tallies_are_kept_once() -> None:
+def test_equal_tallies_are_stored_once() -> None:
     document = Document.from_entries((unit, entry(unit, tally=tuple(map(int, "10")))) for unit in UNITS)
 
     assert len({id(tally) for block in document._blocks for tally in block.tallies}) == 1
 
 
-def test_tallies_of_unequal_length_are_refused_before_anything_changes() -> None:
+def test_a_tally_of_another_length_is_refused_before_any_change() -> None:
     document = Document.from_entries([("u1", entry("a", tally=(1, 2))), ("u2", entry("b", tally=(3, 4)))])
     expected = file(document)
 
@@ -299,7 +299,7 @@ def test_tallies_of_unequal_length_are_refused_before_anything_changes() -> None
     assert document.tally == (4, 6)
 
 
-def test_an_entry_without_the_separator_is_not_cut() -> None:
+def test_an_entry_without_the_separator_is_refused() -> None:
     document = Document.from_entries([("u", Entry(("a", ""), b"no separator"))])
 
     with pytest.raises(ValueError, match="separator"):
