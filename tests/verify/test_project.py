@@ -36,7 +36,7 @@ class TestCurrent:
         assert files.verify(rocket).verified
         assert files.verify_all().verified
 
-    def test_an_outdated_manifest_changes_nothing(self, files: Files, rocket: str) -> None:
+    def test_an_outdated_manifest_does_not_matter(self, files: Files, rocket: str) -> None:
         files.cmp.upsert("Aaa", github_url="https://github.com/acme/aaa")
         files.publish(manifest=False)
 
