@@ -91,7 +91,7 @@ def test_with_functions_taken_from_everybody_install_makes_everything_work(
             "'today', 'today')"
         )
         one.publish()
-        one.keep_house()
+        one.run_periodic_tasks()
         with db.connect(people.dsn(client)) as asking:
             verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
     host.close()

@@ -65,7 +65,7 @@ def lives(people: People, where: Path) -> None:
         conn.execute("insert into projects (name, status) values ('atlas', 'active')")
         conn.execute("update projects set status = 'frozen'")
         one.publish()
-        one.keep_house()
+        one.run_periodic_tasks()
         with db.connect(people.dsn(client)) as asking:
             db.check_schema(asking)
             verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
@@ -174,7 +174,7 @@ def test_no_policy_makes_a_write_fail_and_its_remedy_brings_everything_back(
             cmp.conn.execute(command)
         with db.connect(people.dsn(installer)) as installing:
             install.install(installing, "projects", WATCHED)
-        one.keep_house()
+        one.run_periodic_tasks()
         one.publish()
         verdict = waits.wait(asking, timeout_s=0.0, stop=Stop())
     host.close()

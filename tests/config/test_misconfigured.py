@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusing_peer import Asking, Peer
+from support.refusing_peer import PasswordPeer, Peer
 
 from omnicdc import db
 from omnicdc.db.conninfo import Target
@@ -81,7 +81,7 @@ def test_a_missing_password_is_a_configuration_error(tmp_path: Path) -> None:
     passfile = tmp_path / "pgpass"
     passfile.write_text("*:*:*:*:secret")
     passfile.chmod(0o644)
-    with Asking() as peer, pytest.raises(ConfigError) as caught:
+    with PasswordPeer() as peer, pytest.raises(ConfigError) as caught:
         db.connect(Target(dsn=f"{peer.dsn()} passfile={passfile}", source="OMNICDC_DSN"))
 
     assert "asks for a password, and none is set" in caught.value.message

@@ -48,7 +48,7 @@ def test_its_heartbeat_prunes_the_log_and_sends_a_canary(cmp: Cmp, host: Host) -
         one.publish()
         noted, before = cmp.log(), cmp.consumer("host")
         one.canary.stage = Stage.RESTING
-        one.keep_house()
+        one.run_periodic_tasks()
 
         assert (len(noted), cmp.log()) == (1, [])
         assert one.canary.stage is Stage.DUE
@@ -59,7 +59,7 @@ def test_what_is_within_the_retention_is_kept(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
     with opened(host, ALWAYS) as one:
         one.publish()
-        one.keep_house()
+        one.run_periodic_tasks()
 
     assert len(cmp.log()) == 1
 
@@ -69,7 +69,7 @@ def test_its_row_is_written_again_where_somebody_removed_it(cmp: Cmp, host: Host
     with opened(host) as one:
         one.publish()
         cmp.conn.execute("delete from omnicdc.consumer")
-        one.keep_house()
+        one.run_periodic_tasks()
 
     assert cmp.consumer("host")["generation"] == 1
 
@@ -102,7 +102,7 @@ def test_a_watch_that_vanishes_ends_it_with_what_to_run(cmp: Cmp, host: Host) ->
         cmp.conn.execute("delete from omnicdc.source")
 
         with pytest.raises(SchemaMismatch, match="no table is watched"):
-            one.keep_house()
+            one.run_periodic_tasks()
 
 
 def test_where_less_is_watched_than_is_read_each_change_concerns_every_scanner(cmp: Cmp, host: Host) -> None:
@@ -170,7 +170,7 @@ def test_a_clone_that_is_found_in_the_background_is_shown(cmp: Cmp, host: Host) 
         before = host.stats()
         path = fake_clone(host.root / "clones/atlas")
         until(lambda: one.inputs.current is not one.state.inputs, "the clone is found")
-        one.keep_house()
+        one.run_periodic_tasks()
         concerned = {name: set(ids) for name, ids in one.state.rescan.items()}
         one.publish()
 

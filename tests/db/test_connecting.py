@@ -95,7 +95,7 @@ def test_the_installed_command_ends_in_time(silent: Peer, host: Host, pace: Pace
 def test_a_command_that_is_interrupted_says_so_by_its_exit_status(silent: Peer, host: Host) -> None:
     """It was 1: "no"."""
     with process([COMMAND, "status"], host.env | {"OMNICDC_DSN": silent.dsn()}) as running:
-        until(lambda: silent.visitors, "the command connects")
+        until(lambda: silent.clients, "the command connects")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=DEADLINE_S)
 
@@ -107,7 +107,7 @@ def test_a_reload_is_done_while_the_server_is_silent(silent: Peer, host: Host, t
     file, good = tmp_path / "omnicdc.yaml", host.env.pop("OMNICDC_DSN")
     file.write_text(f"dsn: {silent.dsn()}\n")
     daemon = host.starting(OMNICDC_CONFIG=str(file))
-    until(lambda: silent.visitors, "the daemon connects")
+    until(lambda: silent.clients, "the daemon connects")
     file.write_text(f"dsn: {good}\n")
     daemon.process.send_signal(signal.SIGHUP)
 

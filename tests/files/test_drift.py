@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.audit_hook import at_the_call
+from support.audit_hook import before_call
 
 from omnicdc.errors import RegistryError
 from omnicdc.files.drift import back_up, intact, rehash
@@ -228,7 +228,7 @@ def test_a_link_that_becomes_a_file_while_it_is_backed_up_leads_to_no_change_out
         target.write_bytes(b"by hand")
         target.chmod(0o777)
 
-    with at_the_call("os.symlink", precious, by_hand):
+    with before_call("os.symlink", precious, by_hand):
         kept = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert kept is not None
@@ -252,7 +252,7 @@ def test_a_file_that_becomes_something_else_while_it_is_backed_up_is_neither_fol
         else:
             os.mkfifo(target)
 
-    with at_the_call("open", target, by_hand), pytest.raises(RegistryError):
+    with before_call("open", target, by_hand), pytest.raises(RegistryError):
         back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert list((tmp_path / "state/drift").iterdir()) == []

@@ -127,7 +127,7 @@ def test_published_is_not_said_before_the_files_show_the_new_label(labelled: Cmp
         before = labelled.wait().status
         rename(labelled, "active", "live")
         renamed = labelled.wait(timeout_s=0.0).status
-        one.keep_house()
+        one.run_periodic_tasks()
         looked = labelled.wait(timeout_s=0.0).status
         one.publish()
         after = labelled.wait().status
@@ -145,6 +145,6 @@ def test_a_capture_that_breaks_during_a_scan_is_reported_at_once(cmp: Cmp, host:
 
     with capture_logs() as logged, opened(host) as one:
         run_once(one.conn, one.state, during("scanned cmp_projects", disable))
-        one.keep_house()
+        one.run_periodic_tasks()
 
     assert [event["event"] for event in logged].count("capture_broken") == 1
