@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-m", "omnicdc", "demo"]
 DEADLINE_S = 120.0
 PAGE = 4096
-NOBODY = 65534
+NOBODY_UID = 65534
 CLAIMS = 24
 STARTED = "omnicdc demo"
 RUNNING = "CMP: database"
@@ -144,7 +144,7 @@ def user_without_rights() -> dict[str, Any]:
     path = os.pathsep.join([str(Path(omnicdc.__file__).parents[1]), *packages])
     return {
         "args": [python, *COMMAND[1:]], "env": {"PYTHONPATH": path}, "cwd": "/",
-        "user": NOBODY, "group": NOBODY, "extra_groups": [],
+        "user": NOBODY_UID, "group": NOBODY_UID, "extra_groups": [],
     }  # fmt: skip
 
 
@@ -153,7 +153,9 @@ def _python_for_all() -> str | None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
         try:
-            subprocess.run([python, "-V"], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=True)
+            subprocess.run(
+                [python, "-V"], user=NOBODY_UID, group=NOBODY_UID, extra_groups=[], cwd="/", check=True
+            )
         except (OSError, subprocess.CalledProcessError):
             continue
         return python

@@ -2,7 +2,7 @@
 
 pip-audit reports success for packages that its service does not know. Behind a mirror without a service, it
 always succeeds. So this program first asks for a package with an old, known vulnerability. A service that
-does not report it is not used. If no service can be used, the output says so.
+does not report it is not used. If no service can be used, the output reports that.
 """
 
 from __future__ import annotations

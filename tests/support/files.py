@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STAMP = "2026-11-22T20:59:55.573397+00:00"
 ROCKET = "https://github.com/Acme/Rocket"
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_PROJECT = "00000000-0000-4000-8000-000000000000"
 
 LAYOUTS: dict[str, Callable[[Any], str]] = {
     CANONICAL: lambda parsed: json.dumps(parsed, sort_keys=True),

@@ -41,7 +41,7 @@ class Mirrors:
         self.rereading = dict(present)
         self.moving = dict(present)
         self.closing = dict(present)
-        self.told: list[tuple[int, str]] = []
+        self.events: list[tuple[int, str]] = []
         """Every event so far: its mask and the name of the file."""
         self._moved: dict[int, bytes | None] = {}
 
@@ -64,12 +64,12 @@ class Mirrors:
                     _watch, mask, cookie, length = _EVENT.unpack_from(data)
                     name = os.fsdecode(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0"))
                     data = data[_EVENT.size + length :]
-                    self.told.append((mask, name))
+                    self.events.append((mask, name))
                     self._follow(mask, cookie, name)
 
     def last(self, name: str) -> list[int]:
         """Return the masks of all events of a name, in order."""
-        return [mask for mask, about in self.told if about == name]
+        return [mask for mask, about in self.events if about == name]
 
     def _follow(self, mask: int, cookie: int, name: str) -> None:
         if mask & (MOVED_FROM | DELETE):

@@ -86,9 +86,9 @@ class Writers:
         try:
             conn.execute(query, {"name": name, "old": old})
         except psycopg.Error as exc:
-            told = f"{type(exc).__name__}: {exc} {exc.diag.context}"
-            if "omnicdc" in told or not isinstance(exc, self._own):
-                self.broken.append(told)
+            error = f"{type(exc).__name__}: {exc} {exc.diag.context}"
+            if "omnicdc" in error or not isinstance(exc, self._own):
+                self.broken.append(error)
         self.writes += 1
         self.slowest_s = max(self.slowest_s, time.perf_counter() - started)
         time.sleep(0.003)  # leaves processor time for the daemon
@@ -178,10 +178,10 @@ class ServedCmp:
 
     def faults(self) -> list[str]:
         with db.connect(self._client_dsn) as conn:
-            told: list[str] = status(conn)["faults"]
-        return told
+            found: list[str] = status(conn)["faults"]
+        return found
 
-    def says(self, verdict: str, token: str) -> bool:
+    def has_verdict(self, verdict: str, token: str) -> bool:
         """Return whether this is the verdict now."""
         return self.wait(token, timeout_s=0).status == verdict
 
@@ -189,7 +189,7 @@ class ServedCmp:
         """Return whether `omnicdc status` shows a fault with this text."""
         return any(cause in fault for fault in self.faults())
 
-    def well(self) -> None:
+    def wait_until_healthy(self) -> None:
         """Wait until `omnicdc status` shows no fault."""
         until(lambda: not self.faults(), f"no faults are left: {self.faults()}")
 
@@ -202,21 +202,21 @@ class ServedCmp:
         [fault, *_] = self.faults()
         for command in re.findall("`([^`]+)`", fault):
             self._run_remedy(command)
-        self.well()
+        self.wait_until_healthy()
         return fault
 
-    def heals(self) -> None:
+    def wait_until_repaired(self) -> None:
         """Wait until no fault is left. If a fault names `omnicdc install`, run it.
 
         Faults of a lost session pass without a command.
         """
         until(
-            lambda: not (told := self.faults()) or INSTALL in told[0],
+            lambda: not (faults := self.faults()) or INSTALL in faults[0],
             "no fault is left, or a command is named",
         )
         if any(INSTALL in fault for fault in self.faults()):
             self.fix()
-        self.well()
+        self.wait_until_healthy()
 
     def _run_remedy(self, command: str) -> None:
         words = shlex.split(command)

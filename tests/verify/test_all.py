@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
-from support.files import NOBODY, ROCKET, Files
+from support.files import ROCKET, UNKNOWN_PROJECT, Files
 from support.host import PROJECT, REGISTRIES
 
 from omnicdc import db, verify
@@ -93,9 +93,9 @@ class TestBesideADaemon:
             with db.connect(files.cmp.dsn) as conn:
                 mine = Files(files.cmp, conn, files.root, files.inputs)
                 while not end.is_set():
-                    files.cmp.upsert("Passing", id=NOBODY)
+                    files.cmp.upsert("Passing", id=UNKNOWN_PROJECT)
                     mine.publish()
-                    files.cmp.conn.execute("delete from projects where id = %s", [NOBODY])
+                    files.cmp.conn.execute("delete from projects where id = %s", [UNKNOWN_PROJECT])
                     mine.publish()
 
         writer = threading.Thread(target=republish)

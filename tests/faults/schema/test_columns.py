@@ -84,7 +84,7 @@ def test_a_changed_column_holds_only_the_registries_that_cannot_be_read(
                 faults = served.faults()
                 held += 1
             served.execute(f"alter table projects {undo}")
-            served.heals()
+            served.wait_until_repaired()
             with writers.resting():
                 check_arrival(served, None)
             served.arrived(token)
