@@ -80,7 +80,7 @@ def test_a_changed_column_holds_only_the_registries_that_cannot_be_read(
                 served.arrived(token)
                 faults = served.faults()
             else:
-                until(partial(served.says, "held", token), f"held: {change}")
+                until(partial(served.has_verdict, "held", token), f"held: {change}")
                 faults = served.faults()
                 held += 1
             served.execute(f"alter table projects {undo}")
