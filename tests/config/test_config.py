@@ -96,7 +96,7 @@ def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callab
         ("7d", 604800.0),
     ],
 )
-def test_a_duration_without_a_unit_is_in_seconds(given: str, expected: float) -> None:
+def test_a_duration_is_read_by_its_unit_or_in_seconds(given: str, expected: float) -> None:
     """A number without a unit is accepted only if the setting's name ends with `_s`."""
     assert read(OMNICDC_SWEEP_S=given).sweep_s == expected
     if given[-1].isalpha():
