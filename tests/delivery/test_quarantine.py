@@ -20,7 +20,7 @@ REGISTRY = "PROJECT_REGISTRY_V1.yaml"
 
 
 def nameless(cmp: Cmp, number: int) -> list[str]:
-    """Insert projects that the project registry cannot show; returns their ids."""
+    """Insert projects that the project registry cannot show; return their ids."""
     cmp.conn.execute("alter table projects alter name drop not null")
     rows = cmp.conn.execute(
         "insert into projects (key) select null from generate_series(1, %s) returning id::text", [number]

@@ -13,7 +13,7 @@ AT_ONCE = "-1 second"
 
 
 def prune(cmp: Cmp, *, history: str = AT_ONCE, silent: str = "1 day") -> int:
-    """Prune; returns how many changes were deleted."""
+    """Prune; return the number of deleted changes."""
     return int(cmp.value("select changes from omnicdc.prune(%s::interval, %s::interval)", history, silent))
 
 

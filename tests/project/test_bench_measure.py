@@ -63,7 +63,7 @@ def report() -> dict[str, Any]:
     return found
 
 
-# -- what was measured ------------------------------------------------------------------------
+# -- measurements ------------------------------------------------------------------------------
 
 
 def test_the_p99_of_fewer_than_a_hundred_values_is_the_highest() -> None:
@@ -180,7 +180,7 @@ def test_on_a_pipe_every_row_is_one_line_with_tabs(capsys: pytest.CaptureFixture
     assert lines[-2:] == ["remark: no Java", "1 of 2 targets met"]
 
 
-# -- what is kept -----------------------------------------------------------------------------
+# -- JSON, Markdown --------------------------------------------------------------------------
 
 
 def test_the_keys_of_the_json_are_a_contract() -> None:

@@ -37,7 +37,7 @@ FAMILIES = (
 
 SEED = "OMNICDC_TEST_SEED"
 STEADY = "20261123"
-"""The seed of a short run, so that each short run tries the same. A campaign draws a seed of its own."""
+"""The seed of a short run, so that every short run tries the same. Each campaign draws a new seed."""
 
 MARKS = ("<!-- tried -->", "<!-- /tried -->")
 

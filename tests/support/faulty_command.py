@@ -1,4 +1,4 @@
-"""The command `omnicdc` with a daemon that meets faults at named points. It is a program of its own.
+"""The command `omnicdc` with a daemon that meets faults at named points. It runs as a separate program.
 
 The variable FAULTS names a file with lines `POINT: ACTION`. At each point, the daemon reads the file and runs
 the matching actions. A point is what `pipeline.run_once` passes to its observer (`rename git`,
