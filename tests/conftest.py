@@ -20,11 +20,11 @@ import psycopg
 import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
-from support.fresh_server import FreshServer, keep_one
+from support.fresh_server import FreshServer, prepare_template
 from support.host import Host
 from support.memory import in_memory
 from support.pace import Pace
-from support.rights import bound_by_permissions
+from support.rights import without_root_override
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -46,7 +46,7 @@ pytest_plugins = ["support.evidence", "support.files", "support.sessions"]
 def pytest_configure(config: pytest.Config) -> None:
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")
-    keep_one(config)
+    prepare_template(config)
 
 
 SERVERS = {"server", "small_server", "tiny"}
@@ -169,7 +169,7 @@ def pace() -> Iterator[Pace]:
 @pytest.fixture
 def permissions() -> Iterator[None]:
     """The permissions of files bind the test, whoever runs it."""
-    with bound_by_permissions():
+    with without_root_override():
         yield
 
 

@@ -1,1 +1,1 @@
-"""What omnicdc costs, measured against what it stands on: `make bench`, `make bench-quick`."""
+"""The benchmark: the costs of omnicdc, compared with simpler programs: `make bench`, `make bench-quick`."""

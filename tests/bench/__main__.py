@@ -33,8 +33,10 @@ PARTS = (
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Under two minutes: whether all works, and roughly how fast.")
-@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="A part; may be given again.")
+@click.option(
+    "--quick", is_flag=True, help="Under two minutes: checks that everything works, with rough figures."
+)
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="A part; may be repeated.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -45,10 +47,10 @@ PARTS = (
 @click.option(
     "--page",
     type=click.Path(path_type=Path, exists=True),
-    help="A page between whose markers to put the tables.",
+    help="A page with markers; the tables are written between them.",
 )
 def main(*, quick: bool, parts: tuple[str, ...], out: Path, page: Path | None) -> None:
-    """Measure what omnicdc promises, on a PostgreSQL of its own; exit 1 if a target is missed."""
+    """Measure the targets of omnicdc on a new PostgreSQL; exit 1 if a target is missed."""
     effort = QUICK if quick else FULL
     out.mkdir(parents=True, exist_ok=True)
     results, machine = Results(), None
@@ -57,7 +59,7 @@ def main(*, quick: bool, parts: tuple[str, ...], out: Path, page: Path | None) -
         with psycopg.connect(ground.server.dsn()) as conn:
             machine = examine(conn, ground.directory)
         with through("measuring") as observe:
-            run = Run(ground, results, effort, _teller(observe))
+            run = Run(ground, results, effort, _reporter(observe))
             for part in parts or PARTS:
                 _measure(part, run)
     finally:
@@ -72,7 +74,7 @@ def main(*, quick: bool, parts: tuple[str, ...], out: Path, page: Path | None) -
 
 
 def _measure(part: str, run: Run) -> None:
-    """Have one part measured; if it fails, the others are worth having all the same."""
+    """Measure one part. If it fails, add a remark, so that the other parts are still measured."""
     try:
         import_module(f"bench.{part}").measure(run)
     except Exception as exc:  # noqa: BLE001 - as above
@@ -80,14 +82,14 @@ def _measure(part: str, run: Run) -> None:
         run.results.remarks.append(f"{part} could not be measured: {type(exc).__name__}: {exc}")
 
 
-def _teller(observe: Callable[[str], None]) -> Callable[[str], None]:
-    """Say each step on a line of its own, beside the bar on a terminal."""
+def _reporter(observe: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that prints each step on its own line, besides the progress bar of a terminal."""
 
-    def tell(step: str) -> None:
+    def report(step: str) -> None:
         sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {step}\n")
         observe(step)
 
-    return tell
+    return report
 
 
 main()

@@ -1,4 +1,4 @@
-"""How a batch costs: a hundred thousand rows in one statement, and how it grows with their number."""
+"""The cost of a batch: a hundred thousand rows in one statement, and its growth with the number of rows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ on conflict (id) do update
    set name = excluded.name, key = excluded.key, type = excluded.type, status = excluded.status,
        metadata_ = excluded.metadata_, updated_at = clock_timestamp()
 """
-"""Alters all three registries."""
+"""Changes all three registries."""
 
 
 def measure(run: Run) -> None:
-    """Upsert ever more rows in one statement; the most beside the plain way to write all three files."""
+    """Upsert more and more rows in one statement. Compare the largest batch with the plain program."""
     projects = run.effort.sizes[-1]
     with (
         run.ground.estate("batches", projects) as estate,
@@ -48,13 +48,13 @@ def measure(run: Run) -> None:
 def _growth(run: Run, ours: Propagation, projects: int) -> dict[int, Series]:
     points = {}
     for rows in (it for it in LENGTHS if it < projects):
-        run.tell(f"batches: {rows:,} rows in one statement, N = {projects:,}")
+        run.report(f"batches: {rows:,} rows in one statement, N = {projects:,}")
         points[rows] = Series(tuple(_published(ours, rows) for _ in range(run.effort.rounds)), "ms")
     return points
 
 
 def _everything(run: Run, ours: Propagation, estate: Estate, projects: int) -> Series:
-    run.tell(f"batches: {projects:,} rows in one statement, N = {projects:,}, beside {plain.NAME}")
+    run.report(f"batches: {projects:,} rows in one statement, N = {projects:,}, beside {plain.NAME}")
     directory = estate.directory / "plain"
     directory.mkdir()
     with db.connect(estate.cmp.dsn) as conn:

@@ -1,4 +1,4 @@
-"""How long the commands take that people and scripts wait for: from the start of the process to its end."""
+"""The duration of commands that users and scripts wait for, from the start of the process to its end."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 FEW = 1_000
 TIMES = 7
 TIMES_ALL = 5
-"""Of `verify --all`, which takes seconds."""
+"""The repetitions of `verify --all`, which takes seconds."""
 
 PSYCOPG = "import psycopg"
-"""A process that does nothing else: what every command that asks the database must do."""
+"""A process that only imports psycopg, as every command with a database connection must."""
 
 VERIFY_FEW = 2.2
 VERIFY_MANY = 2.7
 HELP = 0.8
-"""Times `import psycopg`."""
+"""Limits as multiples of `import psycopg`."""
 
 VERIFY_ALL = 1.6
-"""Times the plain process."""
+"""Limit as a multiple of the plain process."""
 
 
 def measure(run: Run) -> None:
-    """Run each against published registries; the daemon that published them has stopped."""
+    """Run each command on published registries, without a running daemon."""
     many = run.effort.sizes[-1]
     found = {projects: _published(run, projects, everything=projects == many) for projects in (FEW, many)}
     limits = (
@@ -68,28 +68,28 @@ def measure(run: Run) -> None:
 
 
 def _published(run: Run, projects: int, *, everything: bool) -> dict[str, Series]:
-    """Return the seconds of each command beside one set of files."""
+    """Return the seconds of each command on one set of files."""
     with run.ground.estate(f"commands_{projects}", projects) as estate:
         host = estate.host()
         with estate.daemon(host):
-            pass  # it has published everything when it is entered
+            pass  # everything is published when the block begins
         commands = _commands(host, upserts.projects(estate.cmp))
         plainly = plain.processes(estate)
         everyone: dict[str, Callable[[], Iterator[float]]] = {
             "verify --all": partial(_times, host, lambda: [COMMAND, "verify", "--all"]),
             plain.PROCESS: lambda: islice(plainly, 1),
         }
-        run.tell(f"commands: verify UUID, --help, N = {projects:,}, {TIMES} times")
-        alternated(1, commands)  # from now on their files are in memory
+        run.report(f"commands: verify UUID, --help, N = {projects:,}, {TIMES} times")
+        alternated(1, commands)  # from now on the files are in the page cache
         found = alternated(TIMES, commands)
         if everything:
-            run.tell(f"commands: verify --all, N = {projects:,}, {TIMES_ALL} times")
+            run.report(f"commands: verify --all, N = {projects:,}, {TIMES_ALL} times")
             found |= alternated(TIMES_ALL, everyone)
     return {name: Series(tuple(times), "s") for name, times in found.items()}
 
 
 def _commands(host: Host, ids: list[str]) -> dict[str, Callable[[], Iterator[float]]]:
-    """Return what takes turns; every verification is of another project, here and there in the files."""
+    """Return the commands that alternate. Each verification is of a random project."""
     chance = random.Random(upserts.SEED)
     lines: dict[str, Callable[[], list[str]]] = {
         "verify UUID": lambda: [COMMAND, "verify", chance.choice(ids)],

@@ -1,4 +1,4 @@
-"""What is kept of a run: everything as JSON, and the tables as Markdown for docs/performance.md."""
+"""The results of a run as JSON with all values, and as Markdown tables for docs/performance.md."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from bench.measure import Contender, Curve, Figure, Results, Series
 
 VERSION = 1
-"""Of the JSON's layout: a key that disappears or means something else counts it up, a new one does not."""
+"""The version of the JSON format. It increases when a key disappears or changes its meaning."""
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
-Told: TypeAlias = dict[str, object]
+Json: TypeAlias = dict[str, object]
 
 
 def as_json(results: Results, machine: Machine, effort: Effort, at: datetime) -> bytes:
-    """Return everything, every single value included; what is no number is null."""
-    told = {
+    """Return all results with every single value. NaN becomes null."""
+    content = {
         "version": VERSION,
         "date": at,
         "effort": dataclasses.asdict(effort),
@@ -45,10 +45,10 @@ def as_json(results: Results, machine: Machine, effort: Effort, at: datetime) ->
         ],
         "remarks": results.remarks,
     }
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _series(series: Series) -> Told:
+def _series(series: Series) -> Json:
     return {
         "unit": series.unit,
         "p50": series.p50,
@@ -59,7 +59,7 @@ def _series(series: Series) -> Told:
     }
 
 
-def _figure(figure: Figure) -> Told:
+def _figure(figure: Figure) -> Json:
     return {
         "claim": figure.claim,
         "statistic": figure.statistic,
@@ -72,7 +72,7 @@ def _figure(figure: Figure) -> Told:
     }
 
 
-def _contender(contender: Contender) -> Told:
+def _contender(contender: Contender) -> Json:
     return {
         "name": contender.name,
         "latency": _series(contender.latency),
@@ -81,7 +81,7 @@ def _contender(contender: Contender) -> Told:
     }
 
 
-def _curve(curve: Curve) -> Told:
+def _curve(curve: Curve) -> Json:
     return {
         "topic": curve.topic,
         "name": curve.name,
@@ -91,7 +91,7 @@ def _curve(curve: Curve) -> Told:
 
 
 def markdown(results: Results, machine: Machine) -> str:
-    """Return the machine, the tables, and what could not be measured."""
+    """Return the machine, the tables, and the remarks."""
     blocks = [f"Measured on {_escaped(str(machine))}: {listing.summary(results)}."]
     blocks += ["\n".join(_markdown(table)) for table in listing.tables(results)]
     if results.remarks:
@@ -114,16 +114,14 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Disarm what would end a cell, open a tag or begin emphasis; backquotes are meant."""
+    """Escape characters that would end a cell, open a tag or begin emphasis. Backquotes stay."""
     return re.sub(r"([|<*\\])", r"\\\1", text)
 
 
 def update(path: Path, text: str) -> None:
-    """Put `text` between the two markers of a page, in place of what is there.
+    """Replace the text between the two markers of a page. The same text causes no write.
 
-    The same text leaves it as it is.
-
-    Raises OmnicdcError, and writes nothing, unless there is exactly one place for it.
+    Raise OmnicdcError, and write nothing, unless each marker occurs exactly once.
     """
     page = path.read_text(encoding="utf-8")
     before, begin, rest = page.partition(BEGIN)

@@ -1,4 +1,4 @@
-"""How much is measured: everything, or what shows in two minutes that nothing went wrong."""
+"""The extent of a run: everything, or a quick check of two minutes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Sizes, and how often."""
+    """Sizes, durations and numbers of repetitions."""
 
     quick: bool
     sizes: tuple[int, ...]
     """Projects in CMP, from few to many."""
     rounds: int
-    """In which the contenders take turns."""
+    """The number of rounds; in each, the contenders alternate."""
     pgbench_s: int
     """Seconds of one run of pgbench."""
     sustained_s: int
@@ -33,10 +33,10 @@ QUICK = Effort(quick=True, sizes=(100, 10_000), rounds=5, pgbench_s=1, sustained
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the benchmark: what every part of it is given."""
+    """One run of the benchmark. Every part gets it as its argument."""
 
     ground: Ground
     results: Results
     effort: Effort
-    tell: Callable[[str], None]
-    """Says what is being measured now."""
+    report: Callable[[str], None]
+    """Shows what is being measured now."""

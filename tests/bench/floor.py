@@ -1,4 +1,4 @@
-"""What nobody can be faster than: a NOTIFY that is heard, then the same bytes written and synced."""
+"""The floor: a NOTIFY that arrives, then the same bytes written and synced. No program can be faster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Floor:
-    """A listener and a notifier, in one process, and files that hold what the registries do."""
+    """A listener and a notifier in one process, and files with the content of the registries."""
 
     def __init__(self, dsn: str, directory: Path, contents: list[bytes]) -> None:
         directory.mkdir()
@@ -42,7 +42,7 @@ class Floor:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write, fsync, rename: the least that is atomic and durable."""
+    """Write, fsync and rename: the minimum for an atomic and durable file."""
     temporary = path.with_suffix(".new")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

@@ -1,7 +1,4 @@
-"""What is measured on.
-
-A PostgreSQL of our own that syncs its writes, a CMP of N projects, a registry host.
-"""
+"""The environment of the measurements: a PostgreSQL with fsync, a CMP of N projects, and registry hosts."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ READY_S = 60.0
 
 
 class Ground:
-    """One server for a whole run, and a directory beside it; databases are made as they are asked for."""
+    """One server for a whole run, and a directory. `estate` makes databases."""
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="omnicdc-bench-"))
@@ -48,7 +45,7 @@ class Ground:
 
     @contextmanager
     def estate(self, name: str, projects: int, *, captured: bool = True) -> Iterator[Estate]:
-        """Give a CMP of so many ordinary projects, and a registry host that has published nothing yet."""
+        """Give a CMP of ordinary projects, with a directory for its registry hosts."""
         with psycopg.connect(self.server.dsn(), autocommit=True) as admin:
             admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(name)))
         dsn = self.server.dsn(name)
@@ -82,14 +79,14 @@ class Estate:
     directory: Path
 
     def host(self, name: str = "bench") -> Host:
-        """Return a registry host that is called `name`, as its consumer is; settings are the defaults."""
+        """Return a registry host with default settings. `name` is also the name of its consumer."""
         host = Host(self.directory / name, self.cmp.dsn)
         del host.env["OMNICDC_POLL_S"]
         return host
 
     @contextmanager
     def daemon(self, host: Host) -> Iterator[Running]:
-        """Run the daemon, from READY=1 on."""
+        """Run the daemon; the block begins after READY=1."""
         running = Running(host)
         try:
             running.wait_until_ready()
@@ -99,7 +96,7 @@ class Estate:
 
 
 class Running:
-    """`omnicdc run` as systemd runs it: told READY=1 through a socket, its log in a file."""
+    """`omnicdc run` as systemd runs it: it sends READY=1 to a socket, and its log is a file."""
 
     def __init__(self, host: Host) -> None:
         self.log = host.root.parent / "log"
@@ -116,7 +113,7 @@ class Running:
             )
 
     def wait_until_ready(self) -> float:
-        """Return the seconds from the start to READY=1 after everything is published."""
+        """Return the seconds from the start until everything is published."""
         deadline = self.began + READY_S
         while self._ready_at is None:
             assert self.process.poll() is None, self.log.read_text()
@@ -125,7 +122,7 @@ class Running:
         return self._ready_at - self.began
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        """Return the log's lines of one event."""
+        """Return the lines of one event in the log."""
         found = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
         return [line for line in found if line.get("event") == event]
 
@@ -134,11 +131,11 @@ class Running:
         return self._status("VmRSS") * 1024 / 1e6
 
     def written_bytes(self) -> int:
-        """Return how many bytes it has handed to the disk."""
+        """Return the number of bytes that it has written to the disk."""
         return self._io("write_bytes")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it, and wait for its end."""
+        """Send a signal, and wait for the end of the daemon."""
         if self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(READY_S)
@@ -146,9 +143,9 @@ class Running:
         self._socket.close()
 
     def _listen(self) -> None:
-        """Take every message.
+        """Receive every message.
 
-        The queue of a datagram socket is short, and a full one would make the daemon wait.
+        The queue of a datagram socket is short. A full queue would block the daemon.
         """
         with suppress(OSError):
             while message := self._socket.recv(4096).decode():
@@ -165,6 +162,6 @@ class Running:
 
 
 def contents(host: Host) -> list[bytes]:
-    """Return what the three files hold."""
-    until(lambda: all((host.root / name).exists() for name in REGISTRIES), "the registries are there")
+    """Return the contents of the three files."""
+    until(lambda: all((host.root / name).exists() for name in REGISTRIES), "the registries exist")
     return [(host.root / name).read_bytes() for name in REGISTRIES]

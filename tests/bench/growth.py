@@ -1,4 +1,4 @@
-"""How the cost grows with the registries that a write alters, and with the consumers of one database."""
+"""The growth of the latency with the number of changed registries, and with the consumers of one database."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ALTERED: dict[int, LiteralString] = {
     2: "status = 'status ' || %(n)s",
     3: "metadata_ = metadata_ || jsonb_build_object('github_url', 'https://github.com/growth/r' || %(n)s)",
 }
-"""What to set, by the number of registries that show it."""
+"""The change to make, by the number of registries that show it."""
 
 
 def measure(run: Run) -> None:
-    """Measure both."""
+    """Measure both curves."""
     _registries(run)
     _consumers(run)
 
@@ -41,7 +41,7 @@ def _registries(run: Run) -> None:
         Propagation(estate) as ours,
     ):
         for registries, change in ALTERED.items():
-            run.tell(f"growth: {registries} of three registries altered, N = {PROJECTS:,}")
+            run.report(f"growth: {registries} of three registries altered, N = {PROJECTS:,}")
             changes = [partial(_alter, change, n) for n in range(SAMPLES)]
             points[registries] = Series(tuple(map(ours.of, changes)), "ms")
     run.results.curves.append(Curve("registries", "omnicdc", "registries altered", points))
@@ -57,7 +57,7 @@ def _consumers(run: Run) -> None:
     counts = CONSUMERS[:2] if run.effort.quick else CONSUMERS
     first, last = {}, {}
     for count in counts:
-        run.tell(f"growth: {count} consumers of one database, N = {FEW:,}")
+        run.report(f"growth: {count} consumers of one database, N = {FEW:,}")
         with run.ground.estate(f"consumers_{count}", FEW) as estate, ExitStack() as stack:
             for number in range(count):
                 stack.enter_context(estate.daemon(estate.host(f"{CONSUMER}{number}")))

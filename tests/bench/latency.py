@@ -1,4 +1,4 @@
-"""From the commit of one upsert to three durable files, beside the floor and what scripts do today."""
+"""The latency from the commit of one upsert to three durable files, with the floor and a full rebuild."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ CONSUMER = "bench"
 OURS, FLOOR, REBUILD = "omnicdc", "floor", "full rebuild"
 
 LIMITS = {100: 2.0, 10_000: 1.5, 100_000: 1.4}
-"""Times the floor, by projects."""
+"""Limits as multiples of the floor, by number of projects."""
 
 WORST = 3.0
-"""Times its own median."""
+"""Limit as a multiple of the median of omnicdc."""
 
 QUICKER = 1000.0
 QUICKER_FROM = (10_000, 100_000)
-"""How many times as long a full rebuild takes, and where."""
+"""A full rebuild must take at least this many times as long, for these numbers of projects."""
 
 SAMPLES = 24
-"""Of an upsert and of the floor in each round: over a hundred in five."""
+"""Samples of the upsert and of the floor in each round: more than a hundred in five rounds."""
 
 
 def measure(run: Run) -> None:
-    """Upsert one project after another in a small, a middling and a large CMP."""
+    """Upsert one project after another in a small, a medium and a large CMP."""
     found = {projects: _one_size(run, projects) for projects in run.effort.sizes}
     run.results.curves += [
         Curve(
@@ -59,7 +59,7 @@ def measure(run: Run) -> None:
 
 
 def _one_size(run: Run, projects: int) -> dict[str, Series]:
-    run.tell(f"latency: one upsert, N = {projects:,}, beside the floor and a full rebuild")
+    run.report(f"latency: one upsert, N = {projects:,}, beside the floor and a full rebuild")
     with run.ground.estate(f"latency_{projects}", projects) as estate:
         host = estate.host(CONSUMER)
         with (
@@ -67,7 +67,7 @@ def _one_size(run: Run, projects: int) -> dict[str, Series]:
             Propagation(estate) as ours,
             Floor(estate.cmp.dsn, estate.directory / "floor", contents(host)) as floor,
         ):
-            _often(ours.once, 3), _often(floor.once, 3)  # whatever is done once only
+            _often(ours.once, 3), _often(floor.once, 3)  # warm up
             before = len(daemon.lines("published"))
             rebuilds = islice(_rebuilds(estate, host), _rebuilds_of(run, projects))
             contenders: dict[str, Callable[[], Iterable[float]]] = {
@@ -87,23 +87,23 @@ def _often(once: Callable[[], float], times: int) -> list[float]:
 
 
 def _rebuilds_of(run: Run, projects: int) -> int:
-    """Return how many full rebuilds there is time for: a large one takes two minutes."""
+    """Return the number of full rebuilds. A large one takes two minutes, so there is time for only one."""
     if projects <= 10_000 and not run.effort.quick:
         return run.effort.rounds
     return 1
 
 
 def _rebuilds(estate: Estate, host: Host) -> Iterator[float]:
-    """Rebuild everything as scripts do it today, again and again; each yields its milliseconds."""
+    """Run full rebuilds as scripts do today, one after another; yield the milliseconds of each."""
     directory = estate.directory / "rebuild"
     directory.mkdir()
     shutil.copy(host.root / PROJECT, directory)
     while True:
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-m", "bench.rebuild", estate.cmp.dsn, str(directory)],
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
-        yield float(said)
+        yield float(output)
 
 
 def _stages(daemon: Running, before: int) -> dict[str, Series]:
@@ -125,7 +125,7 @@ def _figures(projects: int, found: dict[str, Series]) -> list[Figure]:
 
 
 class Propagation:
-    """Upserts one project at a time, and learns when its files were durable."""
+    """Upserts one project at a time, and measures when its files are durable."""
 
     def __init__(self, estate: Estate) -> None:
         self._rows = upserts.values(upserts.projects(estate.cmp))
@@ -134,24 +134,24 @@ class Propagation:
         self._listener.execute("listen omnicdc_published")
 
     def once(self) -> float:
-        """Return the milliseconds that one upsert takes, which alters all three registries."""
+        """Return the milliseconds of one upsert, which changes all three registries."""
         return self.of(self.upsert)
 
     def upsert(self, conn: psycopg.Connection[Any]) -> None:
-        """Send it."""
+        """Send the next upsert."""
         upserts.upsert(conn, next(self._rows))
 
     def of(self, write: Callable[[psycopg.Connection[Any]], object]) -> float:
-        """Return the milliseconds from before the commit of a write to its last fsync.
+        """Return the milliseconds from just before the commit of a write to its last fsync.
 
-        The daemons stamp the fsync.
+        The daemons record the time of the fsync.
         """
         return self.spread(write)[1]
 
     def spread(self, write: Callable[[psycopg.Connection[Any]], object]) -> tuple[float, float]:
-        """Return when the first consumer had it, and when the last.
+        """Return the milliseconds until the first and until the last consumer has published the write.
 
-        They are at rest before; all clocks are this machine's.
+        All daemons sleep before. All times are of the clock of this machine.
         """
         until(self._at_rest, "the daemons sleep")
         write(self._writer)
@@ -174,7 +174,7 @@ class Propagation:
         return (first, last) if everywhere else None
 
     def _at_rest(self) -> bool:
-        """Whether every daemon holds S (docs/how-it-works.md, the doorbell)."""
+        """Return whether every daemon holds the sleeper lock S (docs/how-it-works.md, the doorbell)."""
         [[resting]] = self._listener.execute(
             """select count(*) = (select count(*) from omnicdc.consumer) from pg_locks
                 where locktype = 'advisory' and classid = 1869442665 and objid = 2 and mode = 'ShareLock'

@@ -1,4 +1,4 @@
-"""Results as tables of text, the same for the terminal (`table`) and for Markdown (`document`). Pure."""
+"""The results as tables of text, for the terminal (`table`) and for Markdown (`document`). Pure functions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from bench.measure import Contender, Curve, Figure, Results, Series
 
 STARTS = f"0123456789-{wording.UNKNOWN}"
-"""What a cell of numbers begins with; the empty cell is among them."""
+"""The characters with which a numeric cell begins. An empty cell counts as numeric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Something to compare at a glance; no cell holds a line break or a tab."""
+    """A table. No cell contains a line break or a tab."""
 
     title: str
     columns: tuple[str, ...]
@@ -26,17 +26,17 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column: whether all that stands in it begins like a number."""
+        """For each column: whether all of its cells begin like a number."""
         return tuple(all(cell[:1] in STARTS for cell in column) for column in zip(*self.rows, strict=True))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """For each column: the length of the longest that stands in it."""
+        """For each column: the length of its longest cell."""
         return tuple(max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True))
 
 
 def tables(results: Results) -> list[Table]:
-    """Return all there is to show, in the order of showing; what was not measured is no table."""
+    """Return all tables in their order. A table without rows is left out."""
     found = [
         _table(
             "Targets",
@@ -55,7 +55,7 @@ def tables(results: Results) -> list[Table]:
 
 
 def summary(results: Results) -> str:
-    """Return one sentence: how many promises are kept."""
+    """Return a text: how many targets are met."""
     return f"{sum(figure.met for figure in results.figures)} of {len(results.figures)} targets met"
 
 
@@ -69,8 +69,8 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) ->
 
 
 def _figure(figure: Figure) -> tuple[str, ...]:
-    said = (wording.target, wording.found, wording.against, wording.ratio, wording.verdict)
-    return (figure.claim, *(say(figure) for say in said))
+    texts = (wording.target, wording.found, wording.against, wording.ratio, wording.verdict)
+    return (figure.claim, *(to_text(figure) for to_text in texts))
 
 
 def _contender(contender: Contender) -> tuple[str, ...]:
@@ -80,7 +80,10 @@ def _contender(contender: Contender) -> tuple[str, ...]:
 
 
 def _stages(stages: dict[int, dict[str, Series]]) -> Table:
-    """One column for each number of projects; a median each, so a column need not add up to the latency."""
+    """Return a table with one column of medians for each number of projects.
+
+    The medians of a column need not add up to the latency.
+    """
     sizes = sorted(stages)
     names = dict.fromkeys(name for size in sizes for name in stages[size])
     rows = [(name, *(_median(stages[size].get(name)) for size in sizes)) for name in names]
@@ -94,7 +97,7 @@ def _median(series: Series | None) -> str:
 
 
 def _curves(curves: list[Curve]) -> list[Table]:
-    """One table for each topic, one column for each curve."""
+    """Return one table for each topic, with one column for each curve."""
     topics: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         topics.setdefault((curve.topic, curve.x_name), []).append(curve)

@@ -1,4 +1,4 @@
-"""What was measured on: figures without their machine say little."""
+"""Describes the machine of the measurements."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ PAGE = b"\0" * 8192
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine, as far as it bears upon the figures."""
+    """The properties of a machine that affect the figures."""
 
     cores: int
-    """That this process may use."""
+    """The cores that this process may use."""
     cpu: str
     memory_bytes: int
     kernel: str
     file_system: str
-    """Of the data."""
+    """The file system of the data."""
     fsync: Series
-    """One page written over and over, and synced."""
+    """The time to write one page and fsync it."""
     python: str
     postgresql: str
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line of text."""
         return (
             f"{self.cores} cores of {self.cpu}, {number(self.memory_bytes / 1e9)} GB of memory, "
             f"{self.kernel}, "
@@ -46,7 +46,7 @@ class Machine:
 
 
 def examine(conn: psycopg.Connection[Any], directory: Path) -> Machine:
-    """Return this machine; the data is in `directory`, where a file is written for a moment."""
+    """Return this machine. The data is in `directory`, where a temporary file is written."""
     return Machine(
         cores=len(os.sched_getaffinity(0)),
         cpu=model(Path("/proc/cpuinfo").read_text()) or platform.machine(),
@@ -60,15 +60,15 @@ def examine(conn: psycopg.Connection[Any], directory: Path) -> Machine:
 
 
 def model(cpuinfo: str) -> str:
-    """Return the processor's name; not every architecture tells it."""
+    """Return the name of the processor; "" if the architecture does not provide it."""
     named = (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name"))
     return next(named, "")
 
 
 def file_system(mountinfo: str, directory: Path) -> str:
-    """Return the type of the file system that holds `directory`.
+    """Return the type of the file system of `directory`.
 
-    Of the deepest mount, and the latest one there.
+    It is the deepest mount point above, and the latest mount at that point.
     """
     held = "unknown"
     deepest = 0

@@ -1,7 +1,7 @@
-"""Figures: what was measured, against what, and whether that is what was promised. Pure.
+"""Figures: measured values, their comparison, and whether the target is met. Pure functions.
 
-Every promise about time is a ratio to something measured in the same run, so that a slow machine
-is slow on both sides: `Figure` refuses any other. Bytes and rows are counted, and stand for themselves.
+Every target for time is a ratio to something measured in the same run, so that a slow machine is slow on both
+sides. `Figure` refuses any other. Bytes and rows are counted, and need no comparison.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Statistic = Literal["p50", "p99", "highest", "lowest"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One thing, measured again and again."""
+    """The repeated measurements of one thing."""
 
     values: tuple[float, ...]
     unit: str
 
     def __post_init__(self) -> None:
-        """Refuse to be empty: the part that measured nothing fails, and not the report."""
+        """Refuse an empty series. So the part that measured nothing fails, and not the report."""
         if not self.values:
             raise ValueError("nothing was measured")
 
@@ -41,23 +41,23 @@ class Series:
 
     @property
     def p99(self) -> float:
-        """Of fewer than a hundred values: the highest."""
+        """The 99th percentile; for fewer than a hundred values, the highest."""
         return quantiles(self.values, n=100)[98] if len(self.values) >= 100 else self.highest
 
     @property
     def highest(self) -> float:
-        """The worst of times, the best of rates."""
+        """The highest value: the worst for times, the best for rates."""
         return max(self.values)
 
     @property
     def lowest(self) -> float:
-        """The best of times, the worst of rates."""
+        """The lowest value: the best for times, the worst for rates."""
         return min(self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One promise: a statistic of what was measured, or its ratio to `against`, and its limit."""
+    """One target: a statistic of the measured values, or its ratio to `against`, and a limit."""
 
     claim: str
     ours: Series
@@ -65,18 +65,18 @@ class Figure:
     against: Series | None = None
     against_name: str = ""
     statistic: Statistic = "p50"
-    """Of ours; what it is compared with always stands with its median."""
+    """The statistic of `ours`. Of `against`, the median is used always."""
     at_least: bool = False
-    """Whether the limit is from below."""
+    """Whether the limit is a minimum."""
 
     def __post_init__(self) -> None:
-        """Refuse a promise that another machine would keep or break by its speed alone."""
+        """Refuse a target that depends only on the speed of the machine."""
         if self.against is None and self.ours.unit not in COUNTED:
             raise ValueError(f"{self.claim}: {self.ours.unit} of this machine are compared with nothing")
 
     @property
     def value(self) -> float:
-        """What is held against the limit."""
+        """The value to compare with the limit."""
         own = float(getattr(self.ours, self.statistic))
         if self.against is None:
             return own
@@ -84,16 +84,16 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether the promise is kept."""
+        """Whether the target is met."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How something grows: a series for each of a few sizes."""
+    """The growth of something: a series for each of a few sizes."""
 
     topic: str
-    """What it is part of: curves of one topic are drawn and listed together."""
+    """Curves of one topic are drawn and listed together."""
     name: str
     x_name: str
     points: Mapping[int, Series]
@@ -101,7 +101,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Another way to do the same: commit to consumer, and what its writers achieve."""
+    """A program to compare: its latency from commit to consumer, and the throughput of its writers."""
 
     name: str
     latency: Series
@@ -111,19 +111,19 @@ class Contender:
 
 @dataclass(slots=True)
 class Results:
-    """All of a run."""
+    """All results of a run."""
 
     figures: list[Figure] = field(default_factory=list)
     contenders: list[Contender] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     stages: dict[int, dict[str, Series]] = field(default_factory=dict)
-    """Projects to stage to milliseconds, of one upsert."""
+    """The milliseconds of each stage of one upsert, by number of projects and by stage."""
     remarks: list[str] = field(default_factory=list)
-    """What could not be measured here, and why."""
+    """What could not be measured, and why."""
 
 
 def alternated(rounds: int, contenders: Mapping[str, Callable[[], Iterable[T]]]) -> dict[str, list[T]]:
-    """Have everybody go once a round, each round in the opposite order of the one before."""
+    """Run every contender once in each round. Each round has the opposite order of the one before."""
     found: dict[str, list[T]] = {name: [] for name in contenders}
     order: Sequence[str] = list(contenders)
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""pgbench, which sends Genesis's upsert of one random project, again and again."""
+"""pgbench with Genesis's upsert of one random project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IDS: LiteralString = """
 update projects p set id = md5(k.n::text)::uuid
   from (select id, row_number() over () as n from projects) k where k.id = p.id;
 """
-"""Ids that pgbench can derive from a number, spread over the index like random ones."""
+"""Sets ids that pgbench can compute from a number. They are spread over the index like random ids."""
 
 DRAW = """
 \\set n random(1, {projects})
@@ -42,7 +42,7 @@ _RATE = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)
 
 
 def script(ground: Ground, projects: int) -> Path:
-    """Write down the upsert of one of so many projects, whose id is made of a number (IDS)."""
+    """Write the script: an upsert of one of the projects, whose id is computed from a number (IDS)."""
     path = ground.directory / "upsert.pgbench"
     path.write_text(DRAW.format(projects=projects) + UPSERT.strip() % VALUES + ";\n")
     return path
@@ -51,15 +51,15 @@ def script(ground: Ground, projects: int) -> Path:
 def command(
     program: str, path: Path, dsn: str, *, clients: int, seconds: int, rate: int | None = None
 ) -> list[str]:
-    """Return how to run it, at a rate of so many a second, or as fast as it can."""
+    """Return the command line, with a rate per second, or as fast as possible."""
     return [
         program, "--no-vacuum", "--protocol=prepared", f"--time={seconds}", f"--client={clients}", "--jobs=2",
         f"--file={path}", *([f"--rate={rate}"] if rate else []), dsn,
     ]  # fmt: skip
 
 
-def rate_in(said: str) -> float:
-    """Return the transactions a second that it told."""
-    rate = _RATE.search(said)
-    assert rate, said
+def rate_in(output: str) -> float:
+    """Return the transactions per second in the output of pgbench."""
+    rate = _RATE.search(output)
+    assert rate, output
     return float(rate[1])

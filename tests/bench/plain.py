@@ -1,9 +1,6 @@
-"""A yardstick.
+"""A comparison: select the rows of CMP, serialise them and write three files, without log and documents.
 
-CMP's rows selected, serialised and written to three files, without a log, a document, or digests.
-
-As a program it is a second yardstick, for whole processes: `python -m bench.plain DSN DIRECTORY` imports what
-that needs, does it once, and ends.
+As a program it is the comparison for whole processes: `python -m bench.plain DSN DIRECTORY` does this once.
 """
 
 from __future__ import annotations
@@ -34,9 +31,9 @@ PROCESS = "a process for SELECT + serialise + write"
 
 
 def once(conn: db.Connection, directory: Path) -> float:
-    """Return the milliseconds that it takes.
+    """Do it once, and return the milliseconds.
 
-    The entries are rendered by omnicdc's own functions: what a library needs for YAML would flatter us.
+    The functions of omnicdc render the entries. A YAML library would be slower, and flatter omnicdc.
     """
     began = time.perf_counter()
     for number, scanner in enumerate(scanners().values()):
@@ -46,7 +43,7 @@ def once(conn: db.Connection, directory: Path) -> float:
 
 
 def processes(estate: Estate) -> Iterator[float]:
-    """Yield the seconds of one process after another, each from its start to its end."""
+    """Run one process after another; yield the seconds of each from its start to its end."""
     directory = estate.directory / "plain"
     directory.mkdir(exist_ok=True)
     while True:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from bench.measure import Curve, Results
 
     Points: TypeAlias = Mapping[str, Mapping[int, Series]]
-    """By name, then by size."""
+    """The series of each curve, by name, then by size."""
 
 OURS = "omnicdc"
 
 
 class Look(TypedDict):
-    """Of one curve: no two in a plot differ by colour alone."""
+    """The style of one curve. Curves in a plot never differ by colour alone."""
 
     color: str
     marker: str
@@ -35,8 +35,7 @@ class Look(TypedDict):
     linewidth: float
 
 
-# The colours are Okabe and Ito's, which people with any kind of colour vision tell apart; the green is
-# darker.
+# The colours are those of Okabe and Ito, for all kinds of colour vision. The green is darker.
 LOOKS = {
     OURS: Look(color="#0072B2", marker="o", linestyle="-", linewidth=2.2),
     "floor": Look(color="#555555", marker="s", linestyle="--", linewidth=1.4),
@@ -47,8 +46,8 @@ LOOKS = {
 }
 
 SETTINGS = {
-    "svg.hashsalt": "omnicdc",  # the same figures, the same file
-    "svg.fonttype": "none",  # text stays text: small, and can be searched
+    "svg.hashsalt": "omnicdc",  # the same figures give the same file
+    "svg.fonttype": "none",  # text stays text, which is small and can be searched
     "font.size": 10,
     "lines.markersize": 5,
     "axes.spines.top": False,
@@ -61,7 +60,7 @@ SETTINGS = {
 }
 
 LABEL_PT = 12.0
-"""From one label to the next."""
+"""The distance from one label to the next."""
 
 
 def latency(results: Results, path: Path) -> bool:
@@ -78,10 +77,10 @@ def writers(results: Results, path: Path) -> bool:
 def _plot(
     results: Results, path: Path, topic: str, names: Sequence[str], draw: Callable[[Axes, Points], None]
 ) -> bool:
-    """Write an SVG of the curves that are there, and return whether it was written.
+    """Write an SVG of the measured curves, and return whether it was written.
 
-    A curve that is missing becomes a remark of the results. Without ours, or with nothing but ours, there is
-    no plot.
+    A missing curve becomes a remark in the results. Without the curve of omnicdc, or with no other curve,
+    there is no plot.
     """
     points = {
         curve.name: found for curve in results.curves if curve.topic == topic and (found := _measured(curve))
@@ -138,7 +137,7 @@ def _writers(axes: Axes, points: Points) -> None:
 
 
 def _finish(axes: Axes, points: Points, x_name: str, base: int) -> None:
-    """Put a tick where something was measured, and names where the curves end."""
+    """Put a tick at each measured size, and the name at the end of each curve."""
     axes.set_xscale("log", base=base)
     axes.set_xticks(sorted({x for them in points.values() for x in them}))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -155,7 +154,7 @@ def _finish(axes: Axes, points: Points, x_name: str, base: int) -> None:
 
 
 def apart(heights: Mapping[str, float]) -> dict[str, float]:
-    """Return the heights of labels, moved up where one would stand in another."""
+    """Return the heights of labels, moved up so that they do not overlap."""
     free = float("-inf")
     found = {}
     for name, height in sorted(heights.items(), key=lambda item: item[1]):

@@ -1,6 +1,6 @@
-"""What scripts do today for one changed project: everything, from CMP to three files. Says the milliseconds.
+"""A full rebuild as scripts do it today, from CMP to three files. Prints the milliseconds.
 
-Run as a process of its own, as they are: python -m bench.rebuild DSN DIRECTORY, in which the old YAML lies.
+It runs as a process: `python -m bench.rebuild DSN DIRECTORY`. The directory contains the old YAML file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Rows = list[dict[str, Any]]
 
 
 def rebuild(dsn: str, directory: Path) -> None:
-    """SELECT all, write the JSON, read the old YAML (for what people noted there) and write the new."""
+    """Select all rows, write the JSON files, and write the YAML file with the notes of the old one."""
     with psycopg.connect(dsn, row_factory=dict_row) as conn:
         rows = conn.execute(
             """select id::text, name, type, key, metadata_ ->> 'github_url' as github_url,
@@ -45,7 +45,7 @@ def canonical(rows: Rows) -> dict[str, Any]:
 
 
 def registry(rows: Rows, old: dict[str, Any]) -> dict[str, Any]:
-    """Return PROJECT_REGISTRY_V1.yaml, with the notes that stood in the old one."""
+    """Return PROJECT_REGISTRY_V1.yaml, with the notes of the old file."""
     noted = {project["uuid"]: project for project in old["projects"]}
     projects = [_project(row, noted.get(row["id"], {})) for row in rows]
     return {"version": "1.0.0", "stats": {"total": len(projects)}, "projects": projects}

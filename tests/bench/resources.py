@@ -1,7 +1,4 @@
-"""What the daemon takes from its host.
-
-Memory at rest and over many generations, and next to nothing while idle.
-"""
+"""The resources of the daemon: its memory at the start and over many generations, and its use while idle."""
 
 from __future__ import annotations
 
@@ -32,14 +29,13 @@ GENERATIONS = 10_000
 QUICK_GENERATIONS = 500
 SAMPLES = 10
 GROWTH_MB = 2.0
-"""Over the 9,000 generations after the first 1,000 that is 220 bytes each, less than the smallest thing that
-a generation could leave behind; and Python takes memory in arenas of one megabyte, of which one may come
-late."""
+"""Over the 9,000 generations after the first 1,000, this is 220 bytes each: less than the smallest object
+that a generation could leak. Python allocates arenas of one megabyte, and one may come late."""
 
 PATIENCE_S = 20.0
 
 IDLE = 2.0
-"""Times what a process takes that listens and looks every so often whether it is to end."""
+"""Limit as a multiple of a process that only listens, and wakes up regularly."""
 
 LISTENER = "a process that only listens"
 LISTENS = """
@@ -52,7 +48,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as conn:
 IDLE_S = 20.0
 QUICK_IDLE_S = 6.0
 SETTLING_S = 6.0
-"""Longer than poll_s: the first look at files and inputs is over."""
+"""Longer than `poll_s`, so that the first check of files and inputs is done."""
 
 
 def measure(run: Run) -> None:
@@ -67,7 +63,7 @@ def measure(run: Run) -> None:
 def _with_many(run: Run) -> None:
     projects = run.effort.sizes[-1]
     with run.ground.estate("resources_many", projects) as estate, estate.daemon(estate.host()) as daemon:
-        run.tell(
+        run.report(
             f"resources: memory, N = {projects:,}, from the start, after {UPSERTS} upserts, and after one "
             f"of all"
         )
@@ -79,7 +75,7 @@ def _with_many(run: Run) -> None:
 
 
 def _resident(estate: Estate, daemon: Running) -> Iterator[float]:
-    """Yield the resident memory whenever it may have grown."""
+    """Yield the resident memory after each step that may increase it."""
     yield daemon.resident_mb()
     with Propagation(estate) as propagation:
         for _ in range(UPSERTS):
@@ -91,12 +87,12 @@ def _resident(estate: Estate, daemon: Running) -> Iterator[float]:
 
 
 def _idle(run: Run, estate: Estate, daemon: Running, projects: int) -> None:
-    """Watch it do nothing.
+    """Measure an idle daemon.
 
-    The hourly sweep and the look at the clones each quarter of an hour are not in it.
+    The hourly sweep, and the check of the clones every 15 minutes, are not included.
     """
     seconds = QUICK_IDLE_S if run.effort.quick else IDLE_S
-    run.tell(f"resources: an idle daemon for {seconds:.0f} s, N = {projects:,}")
+    run.report(f"resources: an idle daemon for {seconds:.0f} s, N = {projects:,}")
     listener = subprocess.Popen([sys.executable, "-c", LISTENS, estate.cmp.dsn])
     try:
         time.sleep(SETTLING_S)
@@ -105,37 +101,39 @@ def _idle(run: Run, estate: Estate, daemon: Running, projects: int) -> None:
         after, lasted = Used.by(daemon), time.monotonic_ns() - began
         listened = cpu_ns(listener.pid) - listened
     except OSError as exc:
-        run.results.remarks.append(f"what an idle daemon takes was not measured: {exc}")
+        run.results.remarks.append(f"the use of an idle daemon was not measured: {exc}")
         return
     finally:
         listener.kill()
         listener.wait()
-    ours, least = (Series((used / lasted * 100,), "%") for used in (after.cpu_ns - before.cpu_ns, listened))
+    ours, listening = (
+        Series((used / lasted * 100,), "%") for used in (after.cpu_ns - before.cpu_ns, listened)
+    )
     written = after.written_bytes - before.written_bytes
     run.results.figures += [
-        Figure(f"idle daemon, N = {projects:,}: share of one core", ours, IDLE, least, LISTENER),
+        Figure(f"idle daemon, N = {projects:,}: share of one core", ours, IDLE, listening, LISTENER),
         Figure(f"idle daemon, N = {projects:,}: handed to the disk", Series((float(written),), "bytes"), 0.0),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a process has taken since its start."""
+    """The resources that a process has used since its start."""
 
     cpu_ns: int
     written_bytes: int
 
     @classmethod
     def by(cls, daemon: Running) -> Used:
-        """Read it. Raises OSError where the kernel does not tell."""
+        """Read the present values. Raise OSError if the kernel does not provide them."""
         return cls(cpu_ns(daemon.process.pid), daemon.written_bytes())
 
 
 def cpu_ns(pid: int) -> int:
     """Return the processor time of a process in nanoseconds.
 
-    A tick of 10 ms would be a quarter of what it takes in 20 s. Raises OSError where the kernel does not
-    tell.
+    The usual ticks of 10 ms are too coarse: one would be a quarter of the time used in 20 s. Raise OSError if
+    the kernel does not provide the value.
     """
     threads = list(Path(f"/proc/{pid}/task").glob("*/schedstat"))
     if not threads:
@@ -145,15 +143,15 @@ def cpu_ns(pid: int) -> int:
 
 def _over_time(run: Run) -> None:
     generations = QUICK_GENERATIONS if run.effort.quick else GENERATIONS
-    run.tell(f"resources: memory over {generations:,} generations, N = {FEW}")
+    run.report(f"resources: memory over {generations:,} generations, N = {FEW}")
     with (
         run.ground.estate("resources_growth", FEW) as estate,
         estate.daemon(estate.host()) as daemon,
-        Generations(estate) as driven,
+        Generations(estate) as generator,
     ):
         resident = []
         for _ in range(SAMPLES):
-            driven.drive(generations // SAMPLES)
+            generator.drive(generations // SAMPLES)
             resident.append(daemon.resident_mb())
     growth = Series(tuple(later - resident[0] for later in resident[1:]), "MB")
     run.results.figures.append(
@@ -166,7 +164,7 @@ def _over_time(run: Run) -> None:
 
 
 class Generations:
-    """Has the daemon publish one generation after another, each for one upsert of a project that is there."""
+    """Makes the daemon publish one generation after another, each by one upsert of a known project."""
 
     def __init__(self, estate: Estate) -> None:
         self._rows = _known(estate)
@@ -175,12 +173,12 @@ class Generations:
         self._listener.execute("listen omnicdc_published")
 
     def drive(self, generations: int) -> None:
-        """Return when so many more have been published."""
+        """Upsert until so many more generations are published."""
         wanted = self._number() + generations
         while self._number() < wanted:
             upserts.upsert(self._writer, next(self._rows))
-            told = list(self._listener.notifies(timeout=PATIENCE_S, stop_after=1))
-            assert told, f"nothing was published within {PATIENCE_S} s"
+            notifications = list(self._listener.notifies(timeout=PATIENCE_S, stop_after=1))
+            assert notifications, f"nothing was published within {PATIENCE_S} s"
 
     def _number(self) -> int:
         [[number]] = self._listener.execute(
@@ -197,7 +195,7 @@ class Generations:
 
 
 def _known(estate: Estate) -> Iterator[dict[str, Any]]:
-    """Yield upserts of what is there: a registry that grows is no leak."""
+    """Yield upserts of known projects only, as a growing registry would also need more memory."""
     ids = upserts.projects(estate.cmp)
     there = frozenset(ids)
     return (row for row in upserts.values(ids) if row["id"] in there)

@@ -1,4 +1,4 @@
-"""What the capture adds to one statement that upserts every project there is. Single upserts: `writers`."""
+"""The cost of the capture for one statement that upserts all projects. For single upserts see `writers`."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ on conflict (id) do update
 
 
 def measure(run: Run) -> None:
-    """Time the same statement in two estates.
+    """Measure the same statement in two estates, with and uncaptured the capture.
 
-    Nobody reads the log, so that the writer's share shows alone.
+    No daemon reads the log, so only the cost of the writer is measured.
     """
     rows = run.effort.sizes[-1]
-    run.tell(f"statements: one upsert of {rows:,} rows, capture on and off, no daemon")
+    run.report(f"statements: one upsert of {rows:,} rows, capture on and off, no daemon")
     with (
         run.ground.estate("statement_plain", rows, captured=False) as plain,
         run.ground.estate("statement_captured", rows) as captured,
@@ -61,22 +61,22 @@ def measure(run: Run) -> None:
             each = {name: partial(statement.once, how) for name, statement in both.items()}
             alternated(1, each)  # the tables reach their size
             found = alternated(run.effort.rounds, each)
-            ours, plainly = (Series(tuple(found[name]), "s") for name in ("omnicdc", "no capture"))
+            ours, uncaptured = (Series(tuple(found[name]), "s") for name in ("omnicdc", "no capture"))
             run.results.figures.append(
                 Figure(
                     f"one statement upserting {rows:,} rows, {form}, capture on",
                     ours,
                     LIMIT,
-                    plainly,
+                    uncaptured,
                     "no capture",
                 )
             )
 
 
 class Statement:
-    """One estate, and the statement that alters all of its projects.
+    """One estate, and the statement that changes all of its projects.
 
-    It is sent as an application sends it, or it runs within the server.
+    The rows are sent as arrays, as by an application, or they are in a table before.
     """
 
     def __init__(self, estate: Estate) -> None:
@@ -87,10 +87,7 @@ class Statement:
         self._round = count()
 
     def once(self, rows: LiteralString) -> Iterator[float]:
-        """Yield the seconds that it took.
-
-        Everybody starts without bloat, and far from the next checkpoint.
-        """
+        """Yield the seconds of one statement, after a vacuum and a checkpoint."""
         for command in ("vacuum", "checkpoint"):
             self._conn.execute(command)
         values = {"round": str(next(self._round))} | (self._values if rows == SENT else {})

@@ -1,7 +1,4 @@
-"""Whether the daemon keeps up.
-
-Eight connections that write as fast as they can, and how far the files are behind.
-"""
+"""Sustained load: eight connections write all the time, and the lag of the files is measured."""
 
 from __future__ import annotations
 
@@ -23,21 +20,21 @@ if TYPE_CHECKING:
 PROJECTS = 10_000
 CLIENTS = 8
 RATE = 1_000
-"""Upserts a second: every one of ten thousand projects each ten seconds."""
+"""Upserts per second: on average, each of ten thousand projects once in ten seconds."""
 EVERY_S = 0.05
 LAG = 30.0
-"""Times the floor, which is measured before, with nobody writing."""
+"""Limit as a multiple of the floor, which is measured before, without writers."""
 
 FLOORS = 24
 GROWTH = 1.5
-"""The last third's median beside the first third's."""
+"""Limit of the median of the last third, as a multiple of the first third."""
 
 
 def measure(run: Run) -> None:
-    """Let pgbench write, steadily and then as fast as it can, and send an upsert of our own now and again."""
+    """Run pgbench at a steady rate, and then as fast as possible. Measure the lag of additional upserts."""
     for rate, seconds in ((RATE, run.effort.sustained_s), (None, max(run.effort.sustained_s // 4, 5))):
         how = f"{rate:,} upserts/s" if rate else "as fast as they can"
-        run.tell(f"sustained: {CLIENTS} connections, {how}, for {seconds} s, N = {PROJECTS:,}")
+        run.report(f"sustained: {CLIENTS} connections, {how}, for {seconds} s, N = {PROJECTS:,}")
         with run.ground.estate(f"sustained_{rate}", PROJECTS) as estate:
             estate.cmp.conn.execute(IDS)
             host = estate.host(CONSUMER)
@@ -55,7 +52,7 @@ def measure(run: Run) -> None:
 
 
 def _lags(run: Run, estate: Estate, rate: int | None, seconds: int) -> tuple[list[float], float]:
-    """Return how many milliseconds after its commit each upsert was published, and pgbench's own rate."""
+    """Return the milliseconds from commit to publication of each upsert, and the rate of pgbench."""
     program, path = run.ground.program("pgbench"), script(run.ground, PROJECTS)
     pgbench = subprocess.Popen(
         command(program, path, estate.cmp.dsn, clients=CLIENTS, seconds=seconds, rate=rate),
@@ -68,7 +65,7 @@ def _lags(run: Run, estate: Estate, rate: int | None, seconds: int) -> tuple[lis
 
 
 def _sent(estate: Estate, pgbench: subprocess.Popen[str]) -> list[tuple[str, float]]:
-    """Upsert until pgbench ends; returns each token, and when its commit was asked for."""
+    """Upsert until pgbench ends; return each token, and the time just before its commit."""
     sent = []
     rows = upserts.values(upserts.projects(estate.cmp))
     while pgbench.poll() is None:

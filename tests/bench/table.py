@@ -1,4 +1,4 @@
-"""What people see: tables on a terminal, tab-separated text on a pipe. `listing` says what is in them."""
+"""Shows the results: tables on a terminal, tab-separated text on a pipe. `listing` makes the tables."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from bench.measure import Results
 
 STYLES = {"met": "green", "missed": "red", "not measured": "yellow"}
-"""Of cells that begin so."""
+"""The styles of cells that begin with these words."""
 
 GAP = 2
 SHORT = 8
-"""Up to here a cell is never broken into lines."""
+"""Columns up to this width are never broken into lines."""
 
 
 def show(results: Results) -> None:
-    """Print all that was measured, then what could not be, then one sentence of it all."""
+    """Print the tables, then the remarks, then the summary."""
     tables = listing.tables(results)
     if on_terminal():
         _draw(tables)
@@ -47,7 +47,7 @@ def _write(tables: list[Table]) -> None:
 
 
 def _draw(tables: list[Table]) -> None:
-    """Rich knows about NO_COLOR and the terminal's width."""
+    """Draw the tables. Rich respects NO_COLOR and the width of the terminal."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
 
     console = Console()
@@ -70,14 +70,14 @@ def _plain(table: Table) -> RenderableType:
 
 
 def _sprawls(table: Table, console: Console) -> bool:
-    """Whether the table is too wide, and its first column is prose."""
+    """Return whether the table is too wide, because its first column is long text."""
     return (
         sum(table.widths) + GAP * len(table.widths) > console.width and table.widths[0] > console.width // 3
     )
 
 
 def _stacked(table: Table) -> Iterator[RenderableType]:
-    """Yield each row as two: the first cell over all columns, the others below it."""
+    """Yield each row as two lines: the first cell over all columns, the other cells below it."""
     yield _below(table, table.columns, "bold")
     for first, *others in table.rows:
         yield _text(first)
@@ -85,7 +85,7 @@ def _stacked(table: Table) -> Iterator[RenderableType]:
 
 
 def _below(table: Table, row: tuple[str, ...], style: str = "") -> RenderableType:
-    """Return one row without its first cell; the columns are as wide in every row of a table."""
+    """Return one row without its first cell. The columns have the same width in every row of a table."""
     from rich.padding import Padding  # noqa: PLC0415 - as above
     from rich.table import Table as Drawn  # noqa: PLC0415 - as above
 

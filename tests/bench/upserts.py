@@ -1,4 +1,4 @@
-"""The write that everybody measures: Genesis's upsert of one project, which alters all three registries."""
+"""The write that all parts measure: Genesis's upsert of one project, which changes all three registries."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def projects(cmp: Cmp) -> list[str]:
 
 
 def values(ids: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield upserts for ever.
+    """Yield upserts without an end.
 
-    Nine of ten change a project that is there, in all that registries show; one adds one.
+    Nine of ten change everything that registries show of a known project. One of ten adds a project.
     """
     chance = random.Random(SEED)
     number = 0
@@ -45,5 +45,5 @@ def values(ids: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def upsert(conn: psycopg.Connection[Any], row: dict[str, Any]) -> None:
-    """Send one."""
+    """Send one upsert."""
     conn.execute(UPSERT, row)

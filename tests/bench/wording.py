@@ -1,6 +1,6 @@
-"""How a figure is said: numbers with three digits, targets, spreads and verdicts. Pure.
+"""Figures as text: numbers with three digits, targets, spreads and verdicts. Pure functions.
 
-`listing` puts these words into tables.
+`listing` puts these texts into tables.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from bench.measure import Figure
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
-"""The units of time that are exchanged for one another, to keep numbers short."""
+"""The units of time. A unit is chosen so that numbers are short."""
 
 DASH = "\N{EN DASH}"
 UNKNOWN = DASH
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return so many significant digits, thousands separated; small whole numbers as they are."""
+    """Return a number with `digits` significant digits and separated thousands. Small whole numbers stay."""
     if not math.isfinite(value):
         return UNKNOWN
     if value == int(value) and abs(value) < 10_000:
@@ -32,9 +32,9 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def trimmed(value: float) -> str:
-    """Return a number that somebody chose: without the zeros that only say how exactly it was measured."""
-    said = number(value)
-    return said.rstrip("0").rstrip(".") if "." in said else said
+    """Return a chosen number, such as a limit, without zeros at the end."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def quantity(value: float, unit: str) -> str:
@@ -43,13 +43,13 @@ def quantity(value: float, unit: str) -> str:
 
 
 def converted(series: Series, unit: str) -> Series:
-    """Return the same times in another unit; raises KeyError if they are no times."""
+    """Return the same times in another unit. Raise KeyError for other units than those of time."""
     factor = SECONDS[series.unit] / SECONDS[unit]
     return Series(tuple(value * factor for value in series.values), unit)
 
 
 def readable(series: Series) -> Series:
-    """Return times in the unit that suits their median, anything else as it is."""
+    """Return times in the unit that suits their median. Other series stay unchanged."""
     if series.unit not in SECONDS:
         return series
     seconds = series.p50 * SECONDS[series.unit]
@@ -59,25 +59,25 @@ def readable(series: Series) -> Series:
 def spread(series: Series, *, to_highest: bool = False) -> str:
     """Return the median, and in brackets the lowest value and the 99th percentile, or the highest value."""
     low, high = number(series.lowest), number(series.highest if to_highest else series.p99)
-    said = quantity(series.p50, series.unit)
-    return said if low == high else f"{said} ({low}{DASH}{high})"
+    text = quantity(series.p50, series.unit)
+    return text if low == high else f"{text} ({low}{DASH}{high})"
 
 
 def target(figure: Figure) -> str:
-    """Return the limit, and which statistic it holds for if that is not the median."""
+    """Return the limit, and its statistic if that is not the median."""
     statistic = "" if figure.statistic == "p50" else f"{figure.statistic} "
     unit = f"\N{MULTIPLICATION SIGN} {figure.against_name}" if figure.against else figure.ours.unit
     return f"{statistic}{'≥' if figure.at_least else '≤'} {trimmed(figure.limit)} {unit}".rstrip()
 
 
 def found(figure: Figure) -> str:
-    """Return what was measured: in the unit of the limit, if the limit has one."""
+    """Return the measured values, in the unit of the limit if it has one."""
     ours = readable(figure.ours) if figure.against else figure.ours
     return spread(ours, to_highest=figure.statistic == "highest")
 
 
 def against(figure: Figure) -> str:
-    """Return the name and the median of what it is compared with, if it is."""
+    """Return the name and the median of the comparison; "" without one."""
     if not figure.against:
         return ""
     other = readable(figure.against)
@@ -85,12 +85,12 @@ def against(figure: Figure) -> str:
 
 
 def ratio(figure: Figure) -> str:
-    """Return the ratio, if there is something to compare with."""
+    """Return the ratio; "" without a comparison."""
     return number(figure.value) if figure.against else ""
 
 
 def verdict(figure: Figure) -> str:
-    """Return whether the promise is kept, and if not, how far off it is."""
+    """Return whether the target is met, or by how much it is missed."""
     if not math.isfinite(figure.value):
         return "not measured"
     if figure.met:

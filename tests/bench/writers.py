@@ -1,6 +1,6 @@
-"""What Genesis pays for the capture.
+"""The cost of the capture for Genesis.
 
-Pgbench's upserts beside no capture, and beside the triggers that one might write.
+The rate of pgbench's upserts with omnicdc, without a capture, and with simple triggers.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ create trigger bench_row after insert or update on projects for each row execute
 
 
 def measure(run: Run) -> None:
-    """Let everybody write in an estate of its own, with few and with many clients.
+    """Measure each contender in its own estate, with few and with many clients.
 
-    Ours has a daemon that publishes.
+    In the estate of omnicdc, a daemon publishes.
     """
     path = script(run.ground, PROJECTS)
     names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, EMPTY, NOTIFY)
@@ -67,30 +67,30 @@ def measure(run: Run) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """pgbench, which sends Genesis's upsert of one random project to one estate."""
+    """Runs pgbench with Genesis's upsert of one random project on one estate."""
 
     program: str
     script: Path
     seconds: int
     estate: Estate
     settle: Callable[[], object]
-    """Returns when nothing of what was written is left to do, so that nobody works on another's time."""
+    """Returns when all writes are processed, so that no contender works while another one is measured."""
 
     def rate(self, clients: int) -> Iterator[float]:
-        """Yield the upserts a second. Everybody starts without bloat, and far from the next checkpoint."""
-        for chore in ("vacuum projects", "checkpoint"):
-            self.estate.cmp.conn.execute(chore)
+        """Yield the upserts per second. Each measurement starts after a vacuum and a checkpoint."""
+        for statement in ("vacuum projects", "checkpoint"):
+            self.estate.cmp.conn.execute(statement)
         pgbench = command(
             self.program, self.script, self.estate.cmp.dsn, clients=clients, seconds=self.seconds
         )
-        said = subprocess.run(pgbench, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(pgbench, check=True, capture_output=True, text=True).stdout
         self.settle()
-        yield rate_in(said)
+        yield rate_in(output)
 
 
 @contextmanager
 def _writer(run: Run, name: str, script: Path) -> Iterator[Writer]:
-    """Give one contender's estate what it is to bear."""
+    """Give a writer for the estate of one contender, with its capture or trigger."""
     ours = name == OURS
     with ExitStack() as stack:
         estate = stack.enter_context(
@@ -107,7 +107,7 @@ def _writer(run: Run, name: str, script: Path) -> Iterator[Writer]:
 
 @contextmanager
 def _drained(estate: Estate) -> Iterator[None]:
-    """Listen to the rows, and do nothing with them."""
+    """Receive the notifications, and ignore them."""
     ended = threading.Event()
     with estate.cmp.connect() as listener:
         listener.execute("listen bench")
@@ -127,12 +127,12 @@ def _drain(listener: psycopg.Connection[tuple[object, ...]], ended: threading.Ev
 
 
 def _rates(run: Run, writers: Mapping[str, Writer], clients: int) -> dict[str, Series]:
-    """Return upserts a second; in a hurry, only what a figure stands on."""
+    """Return upserts per second. In a quick run, measure only what a figure needs."""
     rounds, among = run.effort.rounds, writers
     if run.effort.quick:
         rounds = QUICK_ROUNDS
         among = {name: it for name, it in writers.items() if name != NOTIFY or clients == SATURATED}
-    run.tell(
+    run.report(
         f"writers: {clients} clients of pgbench, {rounds} rounds of {run.effort.pgbench_s} s: "
         f"{', '.join(among)}"
     )

@@ -174,7 +174,7 @@ def test_a_broken_policy_makes_no_write_fail_and_has_a_remedy_that_works(
             cmp.conn.execute(command)
         with db.connect(people.dsn(installer)) as installing:
             install.install(installing, "projects", WATCHED)
-        one.keep_house()
+        one.run_periodic_tasks()
         one.publish()
         verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())
     host.close()

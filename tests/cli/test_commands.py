@@ -1,6 +1,6 @@
-"""The command as programs use it.
+"""The command `omnicdc` as programs use it.
 
-Help, exit status and the keys of its JSON (docs/cli.md), and a stdout that fails.
+Help, exit statuses, the keys of the JSON answers (docs/cli.md), and a stdout that cannot be written.
 """
 
 from __future__ import annotations
@@ -31,58 +31,58 @@ print("imported:", *(name for name in {SLOW} if name in sys.modules))
 """
 
 
-def test_the_help_names_every_command_and_waits_for_no_driver(host: Host) -> None:
+def test_help_names_every_command_and_imports_no_slow_library(host: Host) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HELP], env=host.env, capture_output=True, text=True, check=True
     )
-    named = [
+    commands = [
         line.split()[0]
         for line in done.stdout.partition("Commands:\n")[2].splitlines()
         if line.startswith("  ")
     ]
 
-    assert named[: len(COMMANDS)] == list(COMMANDS)
+    assert commands[: len(COMMANDS)] == list(COMMANDS)
     assert done.stdout.endswith("imported:\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["instal"], "No such command 'instal'"),
         (["wait", "--token", "1", "--project", "atlas"], "--token and --project exclude each other"),
         (["verify", "--all", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"], "give a project's UUID, or --all"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_asked(
-    host: Host, arguments: list[str], said: str
+def test_contradictory_arguments_are_refused_before_any_query(
+    host: Host, arguments: list[str], message: str
 ) -> None:
     done = host.run(*arguments, OMNICDC_DSN="host=192.0.2.1")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-def test_install_and_uninstall_tell_what_they_did(bare: Cmp, host: Host) -> None:
-    """As documented; a repeat of either is harmless."""
+def test_install_and_uninstall_report_what_they_did(bare: Cmp, host: Host) -> None:
+    """The answers are as documented. To repeat either command is harmless."""
     host.env["OMNICDC_DSN"] = bare.dsn
     installed = [host.ask("install") for _ in range(2)]
-    healthy = host.ask("status")["capture"]["fault"]
-    unasked = host.run("uninstall")
-    still = host.ask("status")["capture"]["fault"]
+    fault_before = host.ask("status")["capture"]["fault"]
+    unconfirmed = host.run("uninstall")
+    fault_after = host.ask("status")["capture"]["fault"]
     uninstalled = [host.ask("uninstall", "--yes") for _ in range(2)]
 
     assert [answer.pop("changed") for answer in installed] == [True, False]
     assert installed[0] == installed[1]
     assert installed[0].keys() == {"installed", "table", "watched"}
-    assert healthy is still is None
-    assert (unasked.returncode, unasked.stdout, unasked.stderr.count("\n")) == (2, "", 1)
-    assert "--yes" in unasked.stderr
+    assert fault_before is fault_after is None
+    assert (unconfirmed.returncode, unconfirmed.stdout, unconfirmed.stderr.count("\n")) == (2, "", 1)
+    assert "--yes" in unconfirmed.stderr
     assert uninstalled == [{"installed": False}] * 2
     assert host.run("status").returncode == 2
 
 
-def test_the_printed_script_is_for_a_dba_and_asks_nobody(host: Host) -> None:
-    """No server is needed for it. That psql takes it is shown in tests/capture/test_install.py."""
+def test_the_printed_script_needs_no_server(host: Host) -> None:
+    """tests/capture/test_install.py shows that psql accepts the script."""
     done = host.run("install", "--print", "--table", "cmp.projects", OMNICDC_DSN="host=192.0.2.1")
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -90,28 +90,28 @@ def test_the_printed_script_is_for_a_dba_and_asks_nobody(host: Host) -> None:
     assert '"cmp"."projects"' in done.stdout
 
 
-def test_a_dry_run_tells_what_a_rebuild_would_do(cmp: Cmp, host: Host) -> None:
-    """P7: nothing is written, and no daemon is needed."""
+def test_a_dry_run_reports_what_a_rebuild_would_do(cmp: Cmp, host: Host) -> None:
+    """P7: a dry run writes nothing and needs no daemon."""
     cmp.upsert("atlas")
     publish(host)
     cmp.conn.execute("update projects set status = 'frozen'")
     before = host.stats()
 
     done = host.run("rebuild", "--dry-run")
-    told = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
 
     assert done.returncode == 1
-    assert (told["success"], told["dry_run"]) == (True, True)
-    assert told["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
-    assert told["registries_updated"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
+    assert (answer["success"], answer["dry_run"]) == (True, True)
+    assert answer["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
+    assert answer["registries_updated"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
     assert host.rewritten(before) == set()
 
 
 @pytest.mark.parametrize(
     "arguments", every(2, [["status"], ["install", "--print"], ["status", "--help"], ["--version"]])
 )
-def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: list[str]) -> None:
-    """It was said with an exit status of Python's own (120), or with a traceback."""
+def test_an_answer_that_cannot_be_written_fails_with_one_line(host: Host, arguments: list[str]) -> None:
+    """Regression: the command ended with Python's own exit status (120), or with a traceback."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [COMMAND, *arguments], env=host.env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -124,7 +124,7 @@ def test_an_answer_that_cannot_be_written_is_not_given(host: Host, arguments: li
 
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["status", "--bogus"], ["consumer", "forget"]])
-def test_wrong_usage_has_its_exit_status_where_stderr_takes_nothing(host: Host, arguments: list[str]) -> None:
+def test_wrong_usage_ends_with_2_though_stderr_is_full(host: Host, arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([COMMAND, *arguments], env=host.env, stderr=full, check=False)
 
@@ -132,35 +132,35 @@ def test_wrong_usage_has_its_exit_status_where_stderr_takes_nothing(host: Host, 
 
 
 @pytest.mark.parametrize("end", every(2, ["| true; exit ${PIPESTATUS[0]}", ">&-", "<&- >&- 2>&-"]))
-def test_who_closes_a_stream_or_leaves_it_still_has_the_exit_status(host: Host, end: str) -> None:
-    """`status` says 1, as no consumer ever ran here; and nothing is said about the pipe."""
+def test_a_closed_stream_does_not_change_the_exit_status(host: Host, end: str) -> None:
+    """The exit status of `status` is 1, as no consumer ever ran here. No message is about the pipe."""
     done = bash(host, f"{COMMAND} status {end}")
 
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 @pytest.mark.parametrize("command", every(3, ["install --print", "status --help", "--help"]))
-def test_a_reader_who_leaves_has_read_enough(host: Host, command: str) -> None:
-    """The exit status was 1, which means no."""
+def test_a_reader_that_closes_the_pipe_early_is_no_error(host: Host, command: str) -> None:
+    """Regression: the exit status was 1, which means that a check failed."""
     done = bash(host, f"{COMMAND} {command} | true; exit ${{PIPESTATUS[0]}}")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_without_stderr_it_runs_all_the_same(cmp: Cmp, host: Host) -> None:
-    """It ended with exit status 1, and could not say why."""
+def test_a_command_without_stderr_works(cmp: Cmp, host: Host) -> None:
+    """Regression: the command ended with exit status 1, and could not report why."""
     cmp.upsert("atlas")
-    once, unsaid = (
+    once, failed = (
         bash(host, f"{COMMAND} {command} 2>&-") for command in ("run --once", "run --root /nonexistent")
     )
 
     assert (once.returncode, json.loads(once.stdout)["generation"]) == (0, 1)
     assert len(host.canonical()) == 1
-    assert unsaid.returncode == 2
+    assert failed.returncode == 2
 
 
-def test_without_stdout_the_demo_still_says_what_is_wrong(host: Host, tmp_path: Path) -> None:
-    """It was a traceback."""
+def test_the_demo_without_stdout_reports_what_is_wrong(host: Host, tmp_path: Path) -> None:
+    """Regression: the demo ended with a traceback."""
     deep = tmp_path / ("d" * 80)
     deep.mkdir()
 

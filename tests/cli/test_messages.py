@@ -1,4 +1,4 @@
-"""What a person did wrong is said in one clear line with what to run, exit status 2, and no traceback."""
+"""A user's mistake is reported in one line with its remedy, exit status 2, and no traceback."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from support.host import Host
 
 
-def _one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a refusal consists of."""
+def _refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Assert that a command was refused with one line, and return that line."""
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
@@ -31,56 +31,56 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
     "command", [["run", "--once"], ["run"], ["status"], ["wait"], ["install"], ["uninstall", "--yes"]]
 )
 @pytest.mark.parametrize(
-    ("dsn", "said"),
+    ("dsn", "message"),
     [
         ("host=localhost port=what", "port"),
         ("postgresql://%", ""),
         ("this is no dsn", ""),
     ],
 )
-def test_a_dsn_that_does_not_parse_is_refused(host: Host, command: list[str], dsn: str, said: str) -> None:
-    assert said in _one_line(host.run(*command, OMNICDC_DSN=dsn))
+def test_a_dsn_that_does_not_parse_is_refused(host: Host, command: list[str], dsn: str, message: str) -> None:
+    assert message in _refusal(host.run(*command, OMNICDC_DSN=dsn))
 
 
 @pytest.mark.parametrize("command", [["run", "--once"], ["run"], ["status"], ["wait"], ["install"]])
-def test_a_database_that_is_not_there_is_named(cmp: Cmp, host: Host, command: list[str]) -> None:
+def test_a_missing_database_is_named(cmp: Cmp, host: Host, command: list[str]) -> None:
     dsn = re.sub(r"dbname=\S+", "dbname=nowhere", cmp.dsn)
 
-    line = _one_line(host.run(*command, OMNICDC_DSN=dsn))
+    line = _refusal(host.run(*command, OMNICDC_DSN=dsn))
 
     assert "nowhere" in line
     assert "OMNICDC_DSN" in line
 
 
 @pytest.mark.parametrize("command", [["run", "--once"], ["status"], ["wait"], ["install"]])
-def test_a_server_that_is_not_there_is_named(host: Host, tmp_path: Path, command: list[str]) -> None:
-    line = _one_line(host.run(*command, OMNICDC_DSN=f"host={tmp_path} port=5999 dbname=x"))
+def test_an_unreachable_server_is_named(host: Host, tmp_path: Path, command: list[str]) -> None:
+    line = _refusal(host.run(*command, OMNICDC_DSN=f"host={tmp_path} port=5999 dbname=x"))
 
     assert str(tmp_path) in line
     assert "is the server up?" in line
 
 
-def test_the_password_is_never_said(host: Host) -> None:
+def test_the_password_is_never_shown(host: Host) -> None:
     done = host.run("status", OMNICDC_DSN="postgresql://me:hunter2@127.0.0.1:1/x")
 
     assert "hunter2" not in done.stderr + done.stdout
-    assert "127.0.0.1" in _one_line(done)
+    assert "127.0.0.1" in _refusal(done)
 
 
 @pytest.mark.parametrize("command", [["run", "--once"], ["run"], ["status"], ["wait"]])
-def test_a_database_without_omnicdc_is_told_to_install(bare: Cmp, host: Host, command: list[str]) -> None:
-    assert "omnicdc install" in _one_line(host.run(*command, OMNICDC_DSN=bare.dsn))
+def test_without_the_schema_the_message_names_install(bare: Cmp, host: Host, command: list[str]) -> None:
+    assert "omnicdc install" in _refusal(host.run(*command, OMNICDC_DSN=bare.dsn))
 
 
 @pytest.mark.parametrize("version", [0, 99])
-def test_an_older_or_newer_schema_is_told_which_command_to_run(cmp: Cmp, host: Host, version: int) -> None:
+def test_for_another_schema_version_the_message_names_the_command(cmp: Cmp, host: Host, version: int) -> None:
     cmp.conn.execute("delete from omnicdc.migration")
     if version:
         cmp.conn.execute(
             "insert into omnicdc.migration (version, name) values (%s, 'of tomorrow')", [version]
         )
 
-    line = _one_line(host.run("run"))
+    line = _refusal(host.run("run"))
 
     assert ("pip install --upgrade omnicdc" if version else "omnicdc install") in line
 
@@ -88,11 +88,11 @@ def test_an_older_or_newer_schema_is_told_which_command_to_run(cmp: Cmp, host: H
 def test_a_missing_table_is_named(cmp: Cmp, host: Host) -> None:
     cmp.conn.execute("drop table projects")
 
-    assert "projects does not exist" in _one_line(host.run("run"))
+    assert "projects does not exist" in _refusal(host.run("run"))
 
 
 def test_installing_on_a_missing_table_names_it(bare: Cmp, host: Host) -> None:
-    line = _one_line(host.run("install", "--table", "nowhere", OMNICDC_DSN=bare.dsn))
+    line = _refusal(host.run("install", "--table", "nowhere", OMNICDC_DSN=bare.dsn))
 
     assert "nowhere" in line
     assert "--table" in line
@@ -101,47 +101,47 @@ def test_installing_on_a_missing_table_names_it(bare: Cmp, host: Host) -> None:
 def test_installing_on_a_table_without_the_columns_names_them(bare: Cmp, host: Host) -> None:
     bare.conn.execute("alter table projects drop column metadata_, drop column status")
 
-    assert "metadata_, status" in _one_line(host.run("install", OMNICDC_DSN=bare.dsn))
+    assert "metadata_, status" in _refusal(host.run("install", OMNICDC_DSN=bare.dsn))
 
 
-def test_a_dsn_among_the_flags_that_does_not_parse_is_refused(host: Host) -> None:
-    assert "not a connection string" in _one_line(host.run("status", "--dsn", "postgresql://%"))
+def test_a_dsn_option_that_does_not_parse_is_refused(host: Host) -> None:
+    assert "not a connection string" in _refusal(host.run("status", "--dsn", "postgresql://%"))
 
 
-def test_another_table_than_the_one_that_is_watched_is_named(cmp: Cmp, host: Host) -> None:
+def test_a_table_that_is_not_watched_is_named(cmp: Cmp, host: Host) -> None:
     cmp.conn.execute("create table others (like projects)")
 
-    line = _one_line(host.run("run", "--table", "others"))
+    line = _refusal(host.run("run", "--table", "others"))
 
     assert "table public.others is not watched, public.projects is" in line
     assert "`omnicdc install --table public.others`" in line
 
 
-def test_a_schema_that_watches_nothing_is_told_to_install(cmp: Cmp, host: Host) -> None:
-    """It was said that None was watched."""
+def test_if_no_table_is_watched_the_message_names_install(cmp: Cmp, host: Host) -> None:
+    """Regression: the message was that the table None is watched."""
     cmp.conn.execute("delete from omnicdc.source")
 
-    assert _one_line(host.run("run")) == "omnicdc: no table is watched - run `omnicdc install`"
+    assert _refusal(host.run("run")) == "omnicdc: no table is watched - run `omnicdc install`"
 
 
 @pytest.mark.parametrize("command", [["status"], ["wait"]])
-def test_a_schema_that_lacks_a_part_is_told_to_install(cmp: Cmp, host: Host, command: list[str]) -> None:
+def test_if_a_function_is_missing_the_message_names_install(cmp: Cmp, host: Host, command: list[str]) -> None:
     cmp.conn.execute("drop function omnicdc.capture_fault()")
 
-    line = _one_line(host.run(*command))
+    line = _refusal(host.run(*command))
 
     assert "capture_fault() does not exist" in line
     assert line.endswith("run `omnicdc install`")
 
 
-def test_no_root_is_told_how_to_name_one(host: Host) -> None:
+def test_if_no_root_is_set_the_message_names_the_option(host: Host) -> None:
     del host.env["OMNICDC_ROOT"]
 
-    assert "--root" in _one_line(host.run("run"))
+    assert "--root" in _refusal(host.run("run"))
 
 
 def test_a_missing_root_is_named(host: Host, tmp_path: Path) -> None:
-    line = _one_line(host.run("run", "--root", str(tmp_path / "nowhere")))
+    line = _refusal(host.run("run", "--root", str(tmp_path / "nowhere")))
 
     assert "nowhere" in line
     assert "mkdir -p" in line
@@ -151,35 +151,35 @@ def test_a_missing_root_is_named(host: Host, tmp_path: Path) -> None:
 def test_an_unwritable_root_is_named(host: Host) -> None:
     host.root.chmod(0o500)
 
-    assert str(host.root) in _one_line(host.run("run"))
+    assert str(host.root) in _refusal(host.run("run"))
 
 
 def test_a_root_whose_registry_is_a_file_is_named(host: Host) -> None:
     (host.root / "governance").write_text("in the way")
 
-    assert "governance" in _one_line(host.run("run"))
+    assert "governance" in _refusal(host.run("run"))
 
 
-def test_a_second_daemon_on_the_same_root_is_told_of_the_first(host: Host) -> None:
+def test_a_second_daemon_on_the_same_root_reports_the_pid_of_the_first(host: Host) -> None:
     first = host.daemon()
 
-    line = _one_line(host.run("run", OMNICDC_CONSUMER="another"))
+    line = _refusal(host.run("run", OMNICDC_CONSUMER="another"))
 
     assert str(first.process.pid) in line
 
 
-def test_a_second_daemon_of_the_same_name_is_told_of_the_first(host: Host, tmp_path: Path) -> None:
+def test_a_second_daemon_of_the_same_name_is_refused(host: Host, tmp_path: Path) -> None:
     host.daemon()
     (tmp_path / "another").mkdir()
 
-    line = _one_line(
+    line = _refusal(
         host.run("run", "--root", str(tmp_path / "another"), "--state-dir", str(tmp_path / "state"))
     )
 
     assert "--consumer" in line
 
 
-def test_faults_of_the_configuration_are_named_with_their_lines(host: Host, tmp_path: Path) -> None:
+def test_configuration_faults_are_reported_with_their_lines(host: Host, tmp_path: Path) -> None:
     file = tmp_path / "omnicdc.yaml"
     file.write_text("root: /srv\ntabel: projects\nsweep_s: soon\n")
 
@@ -194,20 +194,20 @@ def test_faults_of_the_configuration_are_named_with_their_lines(host: Host, tmp_
 
 
 def test_a_missing_configuration_file_is_named(host: Host, tmp_path: Path) -> None:
-    assert "nowhere.yaml" in _one_line(host.run("run", "--config", str(tmp_path / "nowhere.yaml")))
+    assert "nowhere.yaml" in _refusal(host.run("run", "--config", str(tmp_path / "nowhere.yaml")))
 
 
-def test_a_token_that_was_never_given_out_is_refused(host: Host) -> None:
-    assert "hello" in _one_line(host.run("wait", "--token", "hello"))
-    assert "999999999999" in _one_line(host.run("wait", "--token", "999999999999"))
+def test_an_unknown_token_is_refused(host: Host) -> None:
+    assert "hello" in _refusal(host.run("wait", "--token", "hello"))
+    assert "999999999999" in _refusal(host.run("wait", "--token", "999999999999"))
 
 
-def test_a_project_that_is_not_in_cmp_is_named_at_once(host: Host) -> None:
-    assert "'nobody'" in _one_line(host.run("wait", "--project", "nobody", "--timeout", "60"))
+def test_wait_refuses_a_project_that_is_not_in_cmp(host: Host) -> None:
+    assert "'nobody'" in _refusal(host.run("wait", "--project", "nobody", "--timeout", "60"))
 
 
 @pytest.mark.parametrize(
-    ("command", "place"),
+    ("command", "where"),
     [
         (["run", "--once", "--consumer", "\udcff"], "--consumer"),
         (["status", "--dsn=host=cmp password=\udcff"], "--dsn"),
@@ -216,16 +216,16 @@ def test_a_project_that_is_not_in_cmp_is_named_at_once(host: Host) -> None:
         (["verify", "\udcff"], "an argument"),
     ],
 )
-def test_an_argument_that_is_not_utf_8_is_refused(host: Host, command: list[str], place: str) -> None:
-    """It was a traceback of the driver's."""
+def test_an_argument_that_is_not_utf_8_is_refused(host: Host, command: list[str], where: str) -> None:
+    """Regression: the driver raised, with a traceback."""
     assert (
-        _one_line(host.run(*command))
-        == f"omnicdc: {place}: not UTF-8 - write it in UTF-8, whatever the locale"
+        _refusal(host.run(*command))
+        == f"omnicdc: {where}: not UTF-8 - write it in UTF-8, whatever the locale"
     )
 
 
 @pytest.mark.parametrize(
-    ("env", "said"),
+    ("env", "message"),
     [
         ({"OMNICDC_DSN": f"host={'a' * 64}.example dbname=x"}, "no host can have such a name"),
         ({"PGAPPNAME": "\udcff"}, "PGAPPNAME: text in UTF-8 expected"),
@@ -233,13 +233,13 @@ def test_an_argument_that_is_not_utf_8_is_refused(host: Host, command: list[str]
         ({"OMNICDC_DSN": "", "CMP_DB_NAME": "\udcff"}, "CMP_DB_NAME: text in UTF-8 expected"),
     ],
 )
-def test_a_connection_that_no_server_can_have_is_refused(host: Host, env: dict[str, str], said: str) -> None:
-    """It was a traceback of Python's encoding of names, or of the driver's."""
-    assert said in _one_line(host.run("run", "--once", **env))
+def test_an_unusable_connection_setting_is_refused(host: Host, env: dict[str, str], message: str) -> None:
+    """Regression: Python's encoding of host names or the driver raised, with a traceback."""
+    assert message in _refusal(host.run("run", "--once", **env))
 
 
 def test_a_root_whose_name_is_too_long_is_refused(host: Host) -> None:
-    """`run --once` waited for it to become shorter."""
-    line = _one_line(host.run("run", "--once", "--root", "/" + "d" * 300))
+    """Regression: `run --once` retried for ever, although no retry could succeed."""
+    line = _refusal(host.run("run", "--once", "--root", "/" + "d" * 300))
 
     assert "File name too long - name a root with a shorter path" in line

@@ -1,4 +1,4 @@
-"""A daemon whose stderr leads to a pipe that nobody reads, or to systemd's journal."""
+"""A daemon whose stderr is a pipe that no process reads, or systemd's journal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_publication_goes_on_while_nobody_reads_the_log(cmp: Cmp, host: Host) -> None:
-    """P4, P6: and the daemon ends when it is asked to; what it logged comes in order once somebody reads."""
+def test_publication_continues_while_no_process_reads_the_log(cmp: Cmp, host: Host) -> None:
+    """P4, P6: the daemon also ends on SIGTERM. A reader that starts later gets the log in order."""
     cmp.fill(3)
     with FullPipe() as pipe:
         daemon = process([COMMAND, "run"], host.env, stdout=subprocess.DEVNULL, stderr=pipe.writing)
@@ -36,30 +36,30 @@ def test_publication_goes_on_while_nobody_reads_the_log(cmp: Cmp, host: Host) ->
             with ThreadPoolExecutor() as pool:
                 reading = pool.submit(pipe.lines)
                 daemon.send_signal(signal.SIGTERM)
-                ended = daemon.wait(DEADLINE_S)
+                status = daemon.wait(DEADLINE_S)
                 events = [json.loads(line)["event"] for line in reading.result()]
         finally:
             daemon.kill()
             daemon.wait()
 
     assert shown == {"status 2"}
-    assert ended == 0
-    told = [event for event in events if event in {"published", "serving", "stopped"}]
-    assert told == ["published", "serving", "published", "published", "published", "stopped"]
+    assert status == 0
+    main_events = [event for event in events if event in {"published", "serving", "stopped"}]
+    assert main_events == ["published", "serving", "published", "published", "published", "stopped"]
 
 
-def test_a_command_that_cannot_start_ends_even_if_nobody_reads_why(host: Host) -> None:
+def test_a_command_that_cannot_start_ends_although_stderr_is_not_read(host: Host) -> None:
     with FullPipe() as pipe:
-        ended = process([COMMAND, "run"], host.env | {"OMNICDC_POLL_S": "never"}, stderr=pipe.writing)
-        ended.communicate(timeout=DEADLINE_S)
+        command = process([COMMAND, "run"], host.env | {"OMNICDC_POLL_S": "never"}, stderr=pipe.writing)
+        command.communicate(timeout=DEADLINE_S)
 
-    assert ended.returncode == 2
+    assert command.returncode == 2
 
 
-def test_the_journal_is_given_the_severity_of_each_line(cmp: Cmp, host: Host) -> None:
-    """As journald wants it: `<6>` before the line.
+def test_each_line_for_the_journal_begins_with_its_severity(cmp: Cmp, host: Host) -> None:
+    """journald reads the severity from a prefix such as `<6>`.
 
-    A stream that is not the one named by JOURNAL_STREAM has none.
+    If JOURNAL_STREAM names another stream than stderr, the lines have no prefix.
     """
     cmp.fill(3)
     overrides = host.root / "governance/registry/projects/LOCAL_OVERRIDES_V1.yaml"
@@ -67,12 +67,12 @@ def test_the_journal_is_given_the_severity_of_each_line(cmp: Cmp, host: Host) ->
     overrides.write_text("overrides: nonsense")
     reading, writing = os.pipe()
     journal = os.fstat(writing)
-    named = {"JOURNAL_STREAM": f"{journal.st_dev}:{journal.st_ino}"}
+    to_the_journal = {"JOURNAL_STREAM": f"{journal.st_dev}:{journal.st_ino}"}
 
-    failed = {"OMNICDC_POLL_S": "never"}
-    for arguments, env in ((["run", "--once"], named), (["run"], named | failed)):
+    invalid = {"OMNICDC_POLL_S": "never"}
+    for arguments, env in ((["run", "--once"], to_the_journal), (["run"], to_the_journal | invalid)):
         process([COMMAND, *arguments], host.env | env, stderr=writing).communicate(timeout=DEADLINE_S)
-    elsewhere = host.run("run", "--once", **named)
+    elsewhere = host.run("run", "--once", **to_the_journal)
     os.close(writing)
     with os.fdopen(reading) as stream:
         *lines, last = stream.read().splitlines()

@@ -1,7 +1,4 @@
-"""What a person sees on a terminal.
-
-The answer in words, its verdict in colour, and what each fault asks for.
-"""
+"""What a user sees on a terminal: the answer in words, a coloured verdict, and the remedy of each fault."""
 
 from __future__ import annotations
 
@@ -24,8 +21,8 @@ def shown(host: Host, *arguments: str, typed: str = "", **env: str) -> Shown:
     return on_a_terminal([COMMAND, *arguments], host.env | env, typed=typed)
 
 
-def test_running_once_tells_what_was_written_and_that_a_repeat_writes_nothing(cmp: Cmp, host: Host) -> None:
-    """P7. While it lasts it shows how far it is."""
+def test_run_once_names_the_files_and_a_repeat_writes_nothing(cmp: Cmp, host: Host) -> None:
+    """P7. The command shows its progress while it runs."""
     cmp.upsert("atlas", github_url=ATLAS)
 
     first, second = (shown(host, "run", "--once") for _ in range(2))
@@ -39,24 +36,24 @@ def test_running_once_tells_what_was_written_and_that_a_repeat_writes_nothing(cm
     assert second.line("generation 1: ") == "generation 1: nothing to write"
 
 
-def test_running_once_says_in_red_what_the_guard_holds_and_what_lets_it_through(cmp: Cmp, host: Host) -> None:
-    """P6. As JSON it says the same."""
+def test_run_once_shows_in_red_what_the_guard_holds(cmp: Cmp, host: Host) -> None:
+    """P6. The JSON answer has the same reasons."""
     cmp.fill(20)
     publish(host)
     cmp.conn.execute("truncate projects")
 
     held = shown(host, "run", "--once")
-    told = host.run("run", "--once")
+    as_json = host.run("run", "--once")
 
-    assert held.status == told.returncode == 1
+    assert held.status == as_json.returncode == 1
     assert held.text.count(": it would lose 20 of its 20 entries at once - look at CMP") == 3
     assert RED in held.raw
-    assert {fault["reason"] for fault in json.loads(told.stdout)["held"].values()} == {
+    assert {fault["reason"] for fault in json.loads(as_json.stdout)["held"].values()} == {
         "it would lose 20 of its 20 entries at once"
     }
 
 
-def test_verify_shows_what_cmp_has_and_what_the_file(cmp: Cmp, host: Host) -> None:
+def test_verify_shows_the_value_of_cmp_and_of_the_file(cmp: Cmp, host: Host) -> None:
     atlas = cmp.upsert("atlas", github_url=ATLAS)
     publish(host)
     good = shown(host, "verify", atlas)
@@ -75,11 +72,11 @@ def test_verify_shows_what_cmp_has_and_what_the_file(cmp: Cmp, host: Host) -> No
     assert bad.line("  PROJECT_REGISTRY_V1.yaml") == "  PROJECT_REGISTRY_V1.yaml: missing"
     assert "the file does not exist - `omnicdc wait`" in bad.text
     assert RED in bad.raw
-    assert plain.raw.replace("\r", "") == bad.text  # it held what ends a colour
+    assert plain.raw.replace("\r", "") == bad.text  # regression: the sequences that end a colour remained
 
 
-def test_verify_says_what_it_could_not_compare(cmp: Cmp, host: Host) -> None:
-    """Who cannot read the state directory does not know clones, overrides and GitHub."""
+def test_verify_names_the_fields_that_it_could_not_compare(cmp: Cmp, host: Host) -> None:
+    """Clones, overrides and GitHub are unknown to a user who cannot read the state directory."""
     atlas = cmp.upsert("atlas", github_url=ATLAS)
     publish(host)
 
@@ -105,7 +102,7 @@ def test_verify_all_counts_what_differs(cmp: Cmp, host: Host) -> None:
     )
 
 
-def test_a_dry_run_shows_the_lines_that_would_change_and_changes_none(cmp: Cmp, host: Host) -> None:
+def test_a_dry_run_shows_the_lines_that_would_change(cmp: Cmp, host: Host) -> None:
     """P7."""
     cmp.upsert("atlas", github_url=ATLAS)
     publish(host)
@@ -122,8 +119,8 @@ def test_a_dry_run_shows_the_lines_that_would_change_and_changes_none(cmp: Cmp, 
     assert host.rewritten(before) == set()
 
 
-def test_a_dry_run_says_what_it_cannot_tell(cmp: Cmp, host: Host) -> None:
-    """P6: of a registry for which CMP cannot be read no difference is made up."""
+def test_a_dry_run_reports_what_it_cannot_compare(cmp: Cmp, host: Host) -> None:
+    """P6: if CMP cannot be read for a registry, the dry run reports that, and no difference."""
     publish(host)
     cmp.conn.execute("alter table projects drop column status")
 
@@ -133,15 +130,15 @@ def test_a_dry_run_says_what_it_cannot_tell(cmp: Cmp, host: Host) -> None:
     assert "put the column or table back" in seen.text
 
 
-def test_waiting_rebuilding_and_accepting_end_in_their_verdict(cmp: Cmp, host: Host) -> None:
+def test_wait_rebuild_and_accept_show_their_verdict(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas", github_url=ATLAS)
-    nobody = shown(host, "wait", "--timeout", "0")
+    no_daemon = shown(host, "wait", "--timeout", "0")
     host.daemon()
 
     waited, rebuilt, accepted = (shown(host, command) for command in ("wait", "rebuild", "accept"))
 
-    assert (nobody.status, "no_consumer: no omnicdc daemon is alive" in nobody.text) == (3, True)
-    assert RED in nobody.raw
+    assert (no_daemon.status, "no_consumer: no omnicdc daemon is alive" in no_daemon.text) == (3, True)
+    assert RED in no_daemon.raw
     assert (waited.status, "published: the registries hold it" in waited.text) == (0, True)
     assert GREEN in waited.raw
     assert (rebuilt.status, "published: the registries hold it" in rebuilt.text) == (0, True)
@@ -151,13 +148,13 @@ def test_waiting_rebuilding_and_accepting_end_in_their_verdict(cmp: Cmp, host: H
     )
 
 
-def test_uninstall_asks_and_takes_no_for_an_answer(cmp: Cmp, host: Host) -> None:
+def test_uninstall_asks_and_does_nothing_after_no(cmp: Cmp, host: Host) -> None:
     no = shown(host, "uninstall", typed="n\n")
-    still = cmp.value("select to_regnamespace('omnicdc') is not null")
+    installed = cmp.value("select to_regnamespace('omnicdc') is not null")
 
     yes = shown(host, "uninstall", typed="y\n")
 
-    assert (no.status, still) == (1, True)
+    assert (no.status, installed) == (1, True)
     assert "Remove the capture and its log from omnicdc_" in no.text
     assert (yes.status, yes.text.endswith("uninstalled\n")) == (0, True)
     assert cmp.value("select to_regnamespace('omnicdc') is null")

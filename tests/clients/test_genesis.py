@@ -1,4 +1,4 @@
-"""GenesisClient: it waits for exactly what was written, and never says success for work that was not done."""
+"""GenesisClient waits for exactly what was written. `success` is true only when the work is done."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ print(json.dumps([ProjectService().propagate(name) for name in ("apollo", None)]
 
 @pytest.fixture
 def client(host: Host, monkeypatch: pytest.MonkeyPatch) -> GenesisClient:
-    """A client that finds everything in its environment, as Genesis does."""
+    """A client that reads all of its settings from the environment, as Genesis does."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
     return GenesisClient(timeout=60)
 
 
-def test_what_genesis_has_today_runs_unchanged(cmp: Cmp, host: Host) -> None:
+def test_the_present_code_of_genesis_runs_unchanged(cmp: Cmp, host: Host) -> None:
     host.daemon()
     cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     done = subprocess.run(
@@ -62,7 +62,7 @@ def test_what_genesis_has_today_runs_unchanged(cmp: Cmp, host: Host) -> None:
     assert everything["project"] is None
 
 
-def test_it_needs_no_parser() -> None:
+def test_importing_the_clients_does_not_import_pglast() -> None:
     """The clients never import pglast, which is GPL."""
     code = "import sys, omnicdc.clients; print([m for m in sys.modules if m.split('.')[0] == 'pglast'])"
 
@@ -72,7 +72,7 @@ def test_it_needs_no_parser() -> None:
     )
 
 
-def test_a_status_change_names_the_two_registries_that_show_it(
+def test_after_a_status_change_the_two_registries_that_show_it_are_named(
     cmp: Cmp, host: Host, client: GenesisClient
 ) -> None:
     project = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
@@ -83,7 +83,7 @@ def test_a_status_change_names_the_two_registries_that_show_it(
     assert host.projects()[project]["status"] == "retired"
 
 
-def test_a_batch_is_one_wait_for_all(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_a_batch_waits_once_for_all_projects(cmp: Cmp, host: Host, client: GenesisClient) -> None:
     host.daemon()
     for name in ("apollo", "gemini"):
         cmp.upsert(name)
@@ -95,7 +95,7 @@ def test_a_batch_is_one_wait_for_all(cmp: Cmp, host: Host, client: GenesisClient
     assert {entry["name"] for entry in host.canonical().values()} == {"apollo", "gemini"}
 
 
-def test_with_the_daemon_down_it_says_so_within_its_time(cmp: Cmp, client: GenesisClient) -> None:
+def test_without_a_daemon_the_answer_is_no_consumer_in_time(cmp: Cmp, client: GenesisClient) -> None:
     cmp.upsert("apollo")
     started = time.monotonic()
 
@@ -108,7 +108,7 @@ def test_with_the_daemon_down_it_says_so_within_its_time(cmp: Cmp, client: Genes
     assert time.monotonic() - started < 60
 
 
-def test_a_name_that_is_not_in_cmp_is_said_at_once(client: GenesisClient) -> None:
+def test_a_name_that_is_not_in_cmp_is_an_error(client: GenesisClient) -> None:
     answer = client.propagate_project("nobody")
 
     assert answer["success"] is False
@@ -116,7 +116,7 @@ def test_a_name_that_is_not_in_cmp_is_said_at_once(client: GenesisClient) -> Non
     assert "'nobody'" in str(answer["error"])
 
 
-def test_a_database_that_is_down_is_an_answer_without_its_password(host: Host) -> None:
+def test_if_the_database_is_down_the_answer_shows_no_password(host: Host) -> None:
     answer = GenesisClient("postgresql://me:hunter2@127.0.0.1:1/x", root=str(host.root)).propagate_project(
         "apollo"
     )
@@ -140,10 +140,10 @@ def test_propagation_commits_and_waits_for_exactly_that_transaction(
     assert project in host.canonical()
 
 
-def test_a_connection_and_a_session_of_sqlalchemy_will_do(
+def test_propagation_accepts_a_connection_and_a_session_of_sqlalchemy(
     cmp: Cmp, host: Host, client: GenesisClient
 ) -> None:
-    """It commits what the block wrote, waits for it, and rolls back where the block raises."""
+    """The client commits what the block wrote and waits for it. If the block raises, it rolls back."""
     sqlalchemy = pytest.importorskip("sqlalchemy")
     orm = pytest.importorskip("sqlalchemy.orm")
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(cmp.dsn))
@@ -153,14 +153,14 @@ def test_a_connection_and_a_session_of_sqlalchemy_will_do(
         with opened as conn:
             with client.propagation(conn) as propagation:
                 conn.execute(write, {"name": name})
-            with pytest.raises(sqlalchemy.exc.IntegrityError), client.propagation(conn) as given_up:
+            with pytest.raises(sqlalchemy.exc.IntegrityError), client.propagation(conn) as rolled_back:
                 conn.execute(write, [{"name": "given up"}, {"name": None}])
 
         assert (propagation.result["verdict"], propagation.result["token"]) == (
             "published",
             propagation.token,
         )
-        assert not given_up.result
+        assert not rolled_back.result
     engine.dispose()
 
     assert {entry["name"] for entry in host.canonical().values()} == {"apollo", "gemini"}
@@ -198,7 +198,7 @@ def test_a_transaction_that_changes_nothing_watched_has_nothing_to_do(
     assert propagation.result["success"] is True
 
 
-def test_a_rebuild_mends_what_capture_never_saw(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_a_rebuild_repairs_what_the_capture_missed(cmp: Cmp, host: Host, client: GenesisClient) -> None:
     host.daemon()
     cmp.conn.execute("alter table projects disable trigger all")
     project = cmp.upsert("apollo")
@@ -215,8 +215,8 @@ def test_a_rebuild_mends_what_capture_never_saw(cmp: Cmp, host: Host, client: Ge
     assert project in host.canonical()
 
 
-def test_a_rebuild_that_nobody_carries_out_has_run_no_scanner(client: GenesisClient) -> None:
-    """P5: nothing is claimed of any registry."""
+def test_a_rebuild_without_a_daemon_has_run_no_scanner(client: GenesisClient) -> None:
+    """P5: the answer claims nothing about any registry."""
     client._timeout_s = 0.0
 
     answer = client.rebuild_all_registries()
@@ -225,7 +225,7 @@ def test_a_rebuild_that_nobody_carries_out_has_run_no_scanner(client: GenesisCli
     assert (answer["scanners_run"], answer["results"], answer["registries_updated"]) == ([], {}, [])
 
 
-def test_verify_propagation_tells_each_registry(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_verify_propagation_reports_each_registry(cmp: Cmp, host: Host, client: GenesisClient) -> None:
     arrived = cmp.upsert("apollo", github_url="https://github.com/acme/apollo")
     private = cmp.upsert("gemini")
     host.once()

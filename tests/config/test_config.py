@@ -1,4 +1,4 @@
-"""Configuration: who wins, what a fault says, and that no password is ever shown."""
+"""Configuration: the precedence of its sources, the messages for faults, and passwords that stay hidden."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "hunter2 'and\\more"
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[str], Path]:
+def write_file(tmp_path: Path) -> Callable[[str], Path]:
     def write(text: str) -> Path:
         file = tmp_path / "omnicdc.yaml"
         file.write_text(text, "utf-8")
@@ -47,28 +47,28 @@ def connection(config: Config) -> dict[str, Any]:
     return conninfo_to_dict(config.conninfo)
 
 
-def test_flags_win_over_the_environment_that_over_the_file_and_that_over_defaults(
-    written: Callable[[str], Path],
+def test_precedence_is_flags_environment_file_defaults(
+    write_file: Callable[[str], Path],
 ) -> None:
-    file = written("table: file\nconsumer: file\nwake: poll\n")
+    file = write_file("table: file\nconsumer: file\nwake: poll\n")
 
     got = read({"config": file, "table": "flag"}, OMNICDC_TABLE="env", OMNICDC_CONSUMER="env")
 
     assert (got.table, got.consumer, got.wake, got.on_drift) == ("flag", "env", "poll", "restore")
 
 
-def test_a_flag_that_was_not_given_hides_nothing() -> None:
+def test_a_missing_flag_does_not_hide_the_variable() -> None:
     got = read({"table": None, "workspaces": ()}, OMNICDC_TABLE="env", OMNICDC_WORKSPACES="/a")
 
     assert (got.table, got.workspaces) == ("env", (Path("/a"),))
 
 
-def test_an_empty_variable_was_not_given() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     assert read(OMNICDC_TABLE="").table == "projects"
 
 
-def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str], Path]) -> None:
-    spelled = {
+def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callable[[str], Path]) -> None:
+    given = {
         "dsn": "host=db", "password_file": __file__, "root": "/infra", "workspaces": "/w", "state_dir": "/s",
         "table": "cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
         "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
@@ -76,13 +76,11 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
         "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
 
-    assert spelled.keys() == SETTINGS.keys()
-    file = written("".join(f"{name}: {value}\n" for name, value in spelled.items()))
+    assert given.keys() == SETTINGS.keys()
+    file = write_file("".join(f"{name}: {value}\n" for name, value in given.items()))
     from_file = read({"config": file})
-    assert from_file == read(
-        uid=1000, **{f"OMNICDC_{name.upper()}": value for name, value in spelled.items()}
-    )
-    assert from_file == read(spelled)
+    assert from_file == read(uid=1000, **{f"OMNICDC_{name.upper()}": value for name, value in given.items()})
+    assert from_file == read(given)
     assert not [name for name in SETTINGS if getattr(from_file, name) == SETTINGS[name].default]
 
 
@@ -98,8 +96,8 @@ def test_every_setting_can_be_written_in_all_three_places(written: Callable[[str
         ("7d", 604800.0),
     ],
 )
-def test_a_duration_has_a_unit_or_is_in_seconds(given: str, expected: float) -> None:
-    """Only of a setting whose name says that it is in seconds."""
+def test_a_duration_is_read_by_its_unit_or_in_seconds(given: str, expected: float) -> None:
+    """A number without a unit is accepted only if the setting's name ends with `_s`."""
     assert read(OMNICDC_SWEEP_S=given).sweep_s == expected
     if given[-1].isalpha():
         assert read(OMNICDC_RETENTION=given).retention == timedelta(seconds=expected)
@@ -107,11 +105,11 @@ def test_a_duration_has_a_unit_or_is_in_seconds(given: str, expected: float) -> 
 
 @pytest.mark.parametrize("name", ["retention", "consumer_expiry"])
 @pytest.mark.parametrize("value", ["7", " 7 ", "0.5", "-7", "nan", "-1d"])
-def test_a_duration_whose_setting_names_no_unit_needs_one(
-    written: Callable[[str], Path], name: str, value: str
+def test_retention_and_consumer_expiry_need_a_unit(
+    write_file: Callable[[str], Path], name: str, value: str
 ) -> None:
-    """7 was seconds: the log was pruned after seven of them, where days were meant."""
-    file = written(f"{name}: '{value}'\n")
+    """Regression: `retention: 7` meant 7 seconds, where the user meant days; the log was pruned."""
+    file = write_file(f"{name}: '{value}'\n")
     (in_file,) = faults({"config": file})
     (in_variable,) = faults({}, uid=1000, **{f"OMNICDC_{name.upper()}": value})
 
@@ -130,15 +128,15 @@ def test_a_duration_whose_setting_names_no_unit_needs_one(
         ("OMNICDC_WAKE", "bell"), ("OMNICDC_LOG_LEVEL", "loud"),
     ],
 )  # fmt: skip
-def test_a_value_of_the_wrong_kind_is_named_with_its_variable(variable: str, value: str) -> None:
+def test_an_invalid_value_is_reported_with_its_variable(variable: str, value: str) -> None:
     (fault,) = faults(uid=1000, **{variable: value})
 
     assert fault.startswith(f"{variable}: ")
     assert f"expected, found '{value}'" in fault
 
 
-def test_every_fault_is_told_at_once_with_its_place(written: Callable[[str], Path]) -> None:
-    file = written(
+def test_all_faults_are_reported_together_with_their_sources(write_file: Callable[[str], Path]) -> None:
+    file = write_file(
         "# comment\n"
         "pol_s: 3\n"
         "wake: maybe\n"
@@ -171,7 +169,7 @@ def test_every_fault_is_told_at_once_with_its_place(written: Callable[[str], Pat
         (b"\ttable: a\n", 1),
     ],
 )  # fmt: skip
-def test_a_file_that_does_not_parse_is_one_line_with_its_line(
+def test_a_file_that_does_not_parse_is_reported_with_the_line_number(
     tmp_path: Path, content: bytes, line: int
 ) -> None:
     file = tmp_path / "c.yaml"
@@ -182,7 +180,7 @@ def test_a_file_that_does_not_parse_is_one_line_with_its_line(
     assert fault.startswith(f"{file}:{line}: ")
 
 
-def test_a_file_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (fault,) = faults({"config": tmp_path / "gone.yaml"})
 
     assert fault == (
@@ -191,14 +189,14 @@ def test_a_file_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None
     )
 
 
-def test_an_empty_file_and_a_null_mean_the_defaults(written: Callable[[str], Path]) -> None:
-    assert read({"config": written("")}) == read()
-    assert read({"config": written("table: ~\nworkspaces:\n")}) == read()
+def test_an_empty_file_and_a_null_mean_the_defaults(write_file: Callable[[str], Path]) -> None:
+    assert read({"config": write_file("")}) == read()
+    assert read({"config": write_file("table: ~\nworkspaces:\n")}) == read()
 
 
-def test_a_file_that_lost_its_settings_is_not_taken_at_a_reload(written: Callable[[str], Path]) -> None:
-    """One that was being written, or whose disk was full, put every setting back to its default."""
-    file = written("sweep_s: 7s\n")
+def test_a_reload_refuses_a_file_that_lost_all_settings(write_file: Callable[[str], Path]) -> None:
+    """Regression: a file that was just being written, or a full disk, reset every setting to its default."""
+    file = write_file("sweep_s: 7s\n")
     config = read({"config": file, "root": "/srv"})
     for left in ("", "# sweep_s: 7s\n", "sweep_s:\n"):
         file.write_text(left)
@@ -213,18 +211,18 @@ def test_a_file_that_lost_its_settings_is_not_taken_at_a_reload(written: Callabl
     assert reloaded(lambda: read({"config": file, "root": "/srv"}), config).poll_s == 8
 
 
-def test_the_file_gives_text_whatever_yaml_would_make_of_it(written: Callable[[str], Path]) -> None:
-    got = read({"config": written("consumer: 012\ntable: 2024-01-01\ngh: no\n")})
+def test_values_of_the_file_are_read_as_text(write_file: Callable[[str], Path]) -> None:
+    got = read({"config": write_file("consumer: 012\ntable: 2024-01-01\ngh: no\n")})
 
     assert (got.consumer, got.table, got.gh) == ("012", "2024-01-01", False)
 
 
-def test_a_strangers_variable_is_not_ours_to_judge() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert read(OMNICDC_FROBNICATE="1", OMNIC="2") == read()
 
 
-def test_paths_are_relative_to_whoever_wrote_them(written: Callable[[str], Path]) -> None:
-    file = written("root: infra\nworkspaces: [~/src, /abs]\n")
+def test_relative_paths_start_at_the_file_or_the_working_directory(write_file: Callable[[str], Path]) -> None:
+    file = write_file("root: infra\nworkspaces: [~/src, /abs]\n")
 
     got = read({"config": file, "state_dir": "state"})
 
@@ -233,14 +231,14 @@ def test_paths_are_relative_to_whoever_wrote_them(written: Callable[[str], Path]
     assert got.state_dir == Path.cwd() / "state"
 
 
-def test_lists_are_separated_as_is_usual_in_the_environment() -> None:
+def test_lists_in_variables_have_the_usual_separators() -> None:
     got = read(OMNICDC_WORKSPACES=f"/a{os.pathsep}/b c{os.pathsep}", OMNICDC_GITHUB_OWNERS="omni, heart")
 
     assert got.workspaces == (Path("/a"), Path("/b c"))
     assert got.github_owners == ("omni", "heart")
 
 
-def test_the_root_is_asked_for_only_where_it_is_needed() -> None:
+def test_a_missing_root_is_a_fault_only_where_it_is_needed() -> None:
     with pytest.raises(ConfigError, match=r"no infrastructure root .* - --root DIR or OMNICDC_ROOT"):
         read().require_root()
     assert read(OMNICDC_ROOT="/infra").require_root() == Path("/infra")
@@ -256,9 +254,7 @@ def test_the_root_is_asked_for_only_where_it_is_needed() -> None:
         (1000, {"XDG_STATE_HOME": "/x", "OMNICDC_STATE_DIR": "/mine"}, "/mine"),
     ],
 )
-def test_the_state_directory_is_where_an_operator_looks_for_it(
-    uid: int, environ: dict[str, str], expected: str
-) -> None:
+def test_the_state_directory_has_the_usual_default(uid: int, environ: dict[str, str], expected: str) -> None:
     assert read(uid=uid, **environ).state_dir == Path(expected)
 
 
@@ -269,38 +265,38 @@ def test_a_user_without_a_home_must_name_the_state_directory() -> None:
     assert read(uid=4_000_000, HOME="", OMNICDC_STATE_DIR="/s").state_dir == Path("/s")
 
 
-def test_a_tilde_stands_for_a_home_and_without_one_is_refused() -> None:
+def test_a_tilde_is_expanded_or_refused_without_a_home() -> None:
     (fault,) = faults({"root": "~/infra"}, uid=4_000_000, HOME="", OMNICDC_STATE_DIR="/s")
 
     assert read({"root": "~/infra"}).root == Path("/home/op/infra")
     assert fault.startswith("--root: no home directory is known for ~/infra")
 
 
-def test_a_dsn_is_made_robust_only_where_the_user_said_nothing() -> None:
+def test_timeouts_are_added_to_a_dsn_unless_the_user_set_them() -> None:
     plain = connection(read({"dsn": "postgresql://u@db:6000/cms"}))
-    spoken = connection(read({"dsn": "host=db connect_timeout=3 keepalives_idle=5 application_name=mine"}))
+    explicit = connection(read({"dsn": "host=db connect_timeout=3 keepalives_idle=5 application_name=mine"}))
     by_variable = connection(read({"dsn": "host=db"}, PGCONNECT_TIMEOUT="2"))
 
     assert (plain["host"], plain["port"], plain["dbname"], plain["user"]) == ("db", "6000", "cms", "u")
     assert plain["fallback_application_name"] == "omnicdc"
     assert (plain["connect_timeout"], plain["tcp_user_timeout"]) == ("10", "30000")
-    assert (spoken["connect_timeout"], spoken["keepalives_idle"]) == ("3", "5")
-    assert spoken["application_name"] == "mine"
+    assert (explicit["connect_timeout"], explicit["keepalives_idle"]) == ("3", "5")
+    assert explicit["application_name"] == "mine"
     assert "connect_timeout" not in by_variable
 
 
-def test_cmp_variables_serve_with_their_own_port_and_database() -> None:
+def test_cmp_variables_have_their_own_defaults_for_port_and_database() -> None:
     got = connection(read(CMP_DB_HOST="db", CMP_DB_PASSWORD=SECRET))
 
     assert {**got, "host": "db", "port": "5433", "dbname": "cms_db", "password": SECRET} == got
     assert "user" not in got
 
 
-def test_without_dsn_and_cmp_variables_libpq_decides() -> None:
+def test_without_dsn_and_cmp_variables_libpq_uses_its_defaults() -> None:
     assert not {"host", "port", "dbname", "user", "password"} & connection(read()).keys()
 
 
-def test_a_dsn_silences_cmp_variables() -> None:
+def test_with_a_dsn_cmp_variables_are_ignored() -> None:
     got = connection(read({"dsn": "host=other"}, CMP_DB_HOST="db", CMP_DB_PASSWORD=SECRET))
 
     assert got["host"] == "other"
@@ -316,7 +312,7 @@ def test_the_password_file_wins_over_the_variable_but_not_over_the_dsn(tmp_path:
     assert connection(read({"password_file": file, "dsn": "host=db password=own"}))["password"] == "own"
 
 
-def test_a_systemd_credential_is_found_without_being_asked_for(tmp_path: Path) -> None:
+def test_a_systemd_credential_is_used_as_password_file(tmp_path: Path) -> None:
     assert read(CREDENTIALS_DIRECTORY=str(tmp_path)).password_file is None
 
     (tmp_path / "cmp_password").write_text(SECRET)
@@ -328,19 +324,17 @@ def test_a_systemd_credential_is_found_without_being_asked_for(tmp_path: Path) -
     "name", ["password_file", "root", "workspaces", "state_dir", "table", "consumer", "github_owners"]
 )
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("given", "expected"),
     [
         ("a\udcff", "text in UTF-8 expected"),
         ("a\nb", "one line of text expected, found a control character"),
         ("a\x1b[31m", "one line of text expected, found a control character"),
     ],
 )
-def test_a_name_of_another_encoding_or_of_several_lines_is_a_fault(
-    name: str, written: str, expected: str
-) -> None:
-    """The database refused the one, and the other made two lines of a message, and colours."""
+def test_a_value_that_is_not_one_line_of_utf_8_is_a_fault(name: str, given: str, expected: str) -> None:
+    """Regression: the database refused other encodings; control characters broke or coloured messages."""
     variable = f"OMNICDC_{name.upper()}"
-    environ: dict[str, Any] = {variable: written}
+    environ: dict[str, Any] = {variable: given}
 
     assert faults(**environ) == [f"{variable}: {expected}"]
 
@@ -379,14 +373,14 @@ def test_a_mistyped_connection_option_is_named() -> None:
     assert "hunter2" not in fault
 
 
-def test_a_password_is_never_in_the_repr_nor_in_the_description() -> None:
+def test_a_password_is_neither_in_the_repr_nor_in_the_description() -> None:
     config = read({"dsn": "postgresql://u:hunter2@db:6000/cms"})
 
     assert "hunter2" not in repr(config)
     assert describe_dsn(config.conninfo) == "host=db port=6000 dbname=cms user=u"
 
 
-def test_what_libpq_would_fill_in_is_described_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_includes_the_defaults_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "elsewhere")
     monkeypatch.setenv("PGPASSWORD", "hunter2")
 
@@ -396,24 +390,24 @@ def test_what_libpq_would_fill_in_is_described_too(monkeypatch: pytest.MonkeyPat
     assert describe_dsn("no equals sign") == "an unreadable connection string"
 
 
-def test_importing_it_loads_neither_the_driver_nor_the_yaml_reader() -> None:
+def test_importing_the_configuration_loads_no_slow_library() -> None:
     heavy = "{'psycopg', 'ruamel.yaml', 'structlog', 'click', 'rich'}"
     code = f"import sys, omnicdc.config; print(sorted({heavy} & sys.modules.keys()))"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-def test_every_setting_explains_itself() -> None:
+def test_every_setting_has_a_meaning() -> None:
     assert [setting.name for setting in SETTINGS.values() if not setting.meaning] == []
 
 
-def test_of_several_servers_the_one_that_takes_writes_is_looked_for() -> None:
-    several = connection(read({"dsn": "host=a,b"}))
-    own = connection(read({"dsn": "host=a,b target_session_attrs=any"}))
-    one = connection(read({"dsn": "host=a"}))
-    in_the_environment = connection(read({"dsn": "host=a,b"}, PGTARGETSESSIONATTRS="any"))
+def test_with_several_hosts_the_one_that_accepts_writes_is_chosen() -> None:
+    two_hosts = connection(read({"dsn": "host=a,b"}))
+    explicit = connection(read({"dsn": "host=a,b target_session_attrs=any"}))
+    one_host = connection(read({"dsn": "host=a"}))
+    from_environment = connection(read({"dsn": "host=a,b"}, PGTARGETSESSIONATTRS="any"))
 
-    assert several["target_session_attrs"] == "read-write"
-    assert own["target_session_attrs"] == "any"
-    assert "target_session_attrs" not in one
-    assert "target_session_attrs" not in in_the_environment
+    assert two_hosts["target_session_attrs"] == "read-write"
+    assert explicit["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in one_host
+    assert "target_session_attrs" not in from_environment

@@ -1,14 +1,11 @@
-"""P6: what is wrong on this side, before any server is asked, is an operator's business.
-
-It is not retried for ever.
-"""
+"""P6: a setting that libpq refuses without a server is a configuration error, and is not retried."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusing_peer import Asking, Peer
+from support.refusing_peer import PasswordPeer, Peer
 
 from omnicdc import db
 from omnicdc.db.conninfo import Target
@@ -33,66 +30,66 @@ MISCONFIGURED = (
     "service=nowhere",
 )
 
-SOUND = (
+VALID = (
     DOWN,
     SOCKET,
     f"{DOWN} sslmode=disable",
     f"{DOWN} sslmode=require",
-    # libpq goes on without TLS, and needs no such files at a socket.
+    # With sslmode=prefer, libpq continues without TLS. At a socket, it reads no TLS files.
     f"{DOWN} sslmode=prefer sslcert={{garbage}} sslkey={{garbage}}",
     f"{SOCKET} sslmode=verify-full sslrootcert=/nowhere/root.crt",
 )
 
 
-def refused(dsn: str, tmp_path: Path) -> type[Exception]:
-    """Try to connect where only TLS files can be read or no server is; returns what is raised."""
+def error_type(dsn: str, tmp_path: Path) -> type[Exception]:
+    """Connect with a wrong or a valid DSN to a server that does not answer; return the type of the error."""
     garbage = tmp_path / "garbage"
     garbage.write_text("garbage")
     garbage.chmod(0o600)
-    with pytest.raises((ConfigError, DatabaseUnavailable)) as told:
+    with pytest.raises((ConfigError, DatabaseUnavailable)) as caught:
         db.connect(dsn.format(garbage=garbage))
-    return told.type
+    return caught.type
 
 
 @pytest.mark.parametrize("dsn", MISCONFIGURED)
-def test_what_libpq_cannot_use_is_a_configuration_error(dsn: str, tmp_path: Path) -> None:
-    assert refused(dsn, tmp_path) is ConfigError
+def test_a_setting_that_libpq_refuses_is_a_configuration_error(dsn: str, tmp_path: Path) -> None:
+    assert error_type(dsn, tmp_path) is ConfigError
 
 
-@pytest.mark.parametrize("dsn", SOUND)
-def test_a_server_that_is_down_is_not_taken_for_one(dsn: str, tmp_path: Path) -> None:
-    assert refused(dsn, tmp_path) is DatabaseUnavailable
+@pytest.mark.parametrize("dsn", VALID)
+def test_a_server_that_is_down_is_unavailable(dsn: str, tmp_path: Path) -> None:
+    assert error_type(dsn, tmp_path) is DatabaseUnavailable
 
 
-def test_a_server_behind_tls_that_closes_is_not_taken_for_one(tmp_path: Path) -> None:
-    """It has no TLS, which its operator may change."""
+def test_a_server_without_tls_is_unavailable(tmp_path: Path) -> None:
+    """The server offers no TLS. Its operator may change that, so the daemon retries."""
     with Peer({"S": "FATAL", "V": "FATAL", "C": "57P03", "M": "starting"}) as peer:
-        assert refused(f"{peer.dsn()} sslmode=require", tmp_path) is DatabaseUnavailable
+        assert error_type(f"{peer.dsn()} sslmode=require", tmp_path) is DatabaseUnavailable
 
 
 @pytest.mark.parametrize("variable", ["PGSSLMODE", "PGTARGETSESSIONATTRS", "PGSERVICE"])
-def test_a_variable_of_libpq_s_is_looked_at_as_well(
+def test_an_invalid_variable_of_libpq_is_a_configuration_error(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "bogus")
 
-    assert refused(DOWN, tmp_path) is ConfigError
+    assert error_type(DOWN, tmp_path) is ConfigError
 
 
-def test_a_password_that_is_asked_for_and_not_there_is_a_configuration_error(tmp_path: Path) -> None:
-    """It was retried for ever: no server refuses it, libpq gives up."""
+def test_a_missing_password_is_a_configuration_error(tmp_path: Path) -> None:
+    """Regression: the daemon retried for ever, as libpq raises the error and not the server."""
     passfile = tmp_path / "pgpass"
     passfile.write_text("*:*:*:*:secret")
     passfile.chmod(0o644)
-    with Asking() as peer, pytest.raises(ConfigError) as told:
+    with PasswordPeer() as peer, pytest.raises(ConfigError) as caught:
         db.connect(Target(dsn=f"{peer.dsn()} passfile={passfile}", source="OMNICDC_DSN"))
 
-    assert "asks for a password, and none is set" in told.value.message
-    assert f"its mode is 0644, `chmod 600 {passfile}`" in told.value.hint
+    assert "asks for a password, and none is set" in caught.value.message
+    assert f"its mode is 0644, `chmod 600 {passfile}`" in caught.value.hint
 
 
 @pytest.mark.parametrize("command", ["status", "run"])
-def test_the_command_ends_with_one_line(host: Host, command: str) -> None:
+def test_the_command_reports_it_in_one_line(host: Host, command: str) -> None:
     done = host.run(command, OMNICDC_DSN=f"{DOWN} sslmode=bogus")
 
     assert done.returncode == 2

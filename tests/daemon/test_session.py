@@ -48,7 +48,7 @@ def test_a_heartbeat_prunes_the_log_and_requests_a_canary(cmp: Cmp, host: Host) 
         one.publish()
         logged, before = cmp.log(), cmp.consumer("host")
         one.canary.stage = Stage.RESTING
-        one.keep_house()
+        one.run_periodic_tasks()
 
         assert (len(logged), cmp.log()) == (1, [])
         assert one.canary.stage is Stage.DUE
@@ -59,7 +59,7 @@ def test_changes_within_the_retention_are_kept(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
     with opened(host, ALWAYS) as one:
         one.publish()
-        one.keep_house()
+        one.run_periodic_tasks()
 
     assert len(cmp.log()) == 1
 
@@ -69,7 +69,7 @@ def test_a_deleted_consumer_row_is_written_again(cmp: Cmp, host: Host) -> None:
     with opened(host) as one:
         one.publish()
         cmp.conn.execute("delete from omnicdc.consumer")
-        one.keep_house()
+        one.run_periodic_tasks()
 
     assert cmp.consumer("host")["generation"] == 1
 
@@ -102,7 +102,7 @@ def test_a_deleted_source_ends_the_session(cmp: Cmp, host: Host) -> None:
         cmp.conn.execute("delete from omnicdc.source")
 
         with pytest.raises(SchemaMismatch, match="no table is watched"):
-            one.keep_house()
+            one.run_periodic_tasks()
 
 
 def test_every_change_runs_every_scanner_if_the_watch_list_is_too_short(cmp: Cmp, host: Host) -> None:

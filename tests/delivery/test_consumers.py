@@ -1,7 +1,4 @@
-"""Consumers come and leave.
-
-By `omnicdc consumer forget`, after their limit, and without a debt from `run --once`.
-"""
+"""Consumers are added and removed: by `omnicdc consumer forget`, by their expiry, and by `run --once`."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 def register(
     cmp: Cmp, name: str, *, seen: str = "0 s", limit: str | None = None, generations: int = 0
 ) -> None:
-    """Enter a consumer whose daemon is not connected, last seen so long ago."""
+    """Insert a consumer whose daemon is not connected; its last heartbeat is `seen` ago."""
     cmp.conn.execute(
         """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root,
                                          version, seen_at, expiry)
@@ -48,12 +45,12 @@ def names(cmp: Cmp) -> list[str]:
 
 def faults(cmp: Cmp) -> list[str]:
     with db.connect(cmp.dsn) as conn:
-        told: list[str] = status(conn)["faults"]
-    return told
+        found: list[str] = status(conn)["faults"]
+    return found
 
 
-def test_once_leaves_no_debt(cmp: Cmp, host: Host) -> None:
-    """One `run --once --consumer x` left `status` at exit 1 for ever, and held the log back for a day."""
+def test_run_once_leaves_no_fault_and_does_not_block_pruning(cmp: Cmp, host: Host) -> None:
+    """Regression: `run --once --consumer x` made `status` unhealthy, and stopped pruning for a day."""
     host.ask("run", "--once", "--consumer", "x")
     before = faults(cmp)
     cmp.upsert("apollo")
@@ -65,7 +62,7 @@ def test_once_leaves_no_debt(cmp: Cmp, host: Host) -> None:
     assert not cmp.consumer("x")["daemon"]
 
 
-def test_once_in_the_name_of_a_daemon_that_is_down_does_not_hide_that(cmp: Cmp, host: Host) -> None:
+def test_run_once_does_not_hide_that_the_daemon_is_down(cmp: Cmp, host: Host) -> None:
     with opened(host) as daemon:
         daemon.publish()
     host.once()
@@ -74,7 +71,7 @@ def test_once_in_the_name_of_a_daemon_that_is_down_does_not_hide_that(cmp: Cmp, 
     assert ["`omnicdc consumer forget host`" in fault for fault in faults(cmp)] == [True]
 
 
-def test_list_and_forget(cmp: Cmp, host: Host) -> None:
+def test_list_shows_consumers_and_forget_removes_one(cmp: Cmp, host: Host) -> None:
     register(cmp, "gone", generations=6_000)
     register(cmp, "kept")
     listed = host.ask("consumer", "list")["consumers"]
@@ -89,7 +86,7 @@ def test_list_and_forget(cmp: Cmp, host: Host) -> None:
     assert cmp.value("select count(*) from omnicdc.history") == 0
 
 
-def test_forget_refuses_an_unknown_name_and_a_living_daemon(cmp: Cmp, host: Host) -> None:
+def test_forget_refuses_an_unknown_name_and_a_running_daemon(cmp: Cmp, host: Host) -> None:
     register(cmp, "registry-1")
     unknown = host.run("consumer", "forget", "registry-2")
     with opened(host) as daemon:
@@ -102,7 +99,7 @@ def test_forget_refuses_an_unknown_name_and_a_living_daemon(cmp: Cmp, host: Host
     assert names(cmp) == ["host", "registry-1"]
 
 
-def test_a_client_may_list_and_a_daemon_s_role_forget(cmp: Cmp, host: Host, people: People) -> None:
+def test_clients_may_list_consumers_and_only_daemons_may_forget(cmp: Cmp, host: Host, people: People) -> None:
     register(cmp, "gone")
     client, daemon = (people.dsn(people.add(group)) for group in ("omnicdc_client", "omnicdc_daemon"))
     listed = host.run("consumer", "list", OMNICDC_DSN=client)
@@ -116,8 +113,8 @@ def test_a_client_may_list_and_a_daemon_s_role_forget(cmp: Cmp, host: Host, peop
     assert names(cmp) == []
 
 
-def test_each_is_forgotten_after_its_own_limit(cmp: Cmp, host: Host) -> None:
-    """One that is connected never is, however long it was silent."""
+def test_each_consumer_is_removed_after_its_own_expiry(cmp: Cmp, host: Host) -> None:
+    """A connected consumer is never removed, however old its heartbeat is."""
     register(cmp, "container-1", seen="2 hours", limit="1 hour", generations=10)
     register(cmp, "container-2", seen="2 hours", limit="3 hours")
     register(cmp, "of an older version", seen="2 hours")
@@ -131,14 +128,14 @@ def test_each_is_forgotten_after_its_own_limit(cmp: Cmp, host: Host) -> None:
     assert cmp.value("select count(*) from omnicdc.history where consumer <> 'host'") == 0
 
 
-def test_its_own_limit_says_how_long_the_log_is_kept_for_it(cmp: Cmp) -> None:
+def test_the_log_is_kept_for_a_consumer_until_its_own_expiry(cmp: Cmp) -> None:
     register(cmp, "patient", seen="2 hours", limit="3 hours")
     cmp.upsert("apollo")
 
     assert cmp.value("select changes from omnicdc.prune('-1 s', '1 minute')") == 0
 
 
-def test_a_daemon_that_was_forgotten_is_entered_again(cmp: Cmp, host: Host) -> None:
+def test_a_running_daemon_whose_row_was_deleted_inserts_it_again(cmp: Cmp, host: Host) -> None:
     daemon = host.daemon()
     cmp.conn.execute("delete from omnicdc.consumer")
     cmp.upsert("apollo")
@@ -148,31 +145,34 @@ def test_a_daemon_that_was_forgotten_is_entered_again(cmp: Cmp, host: Host) -> N
     assert daemon.process.poll() is None
 
 
-def taken(name: str, conn: psycopg.Connection[tuple[object, ...]]) -> bool:
-    """Take a consumer's name as its daemon does; whether it could be had."""
+def name_locked(name: str, conn: psycopg.Connection[tuple[object, ...]]) -> bool:
+    """Lock a consumer's name as its daemon does; return whether the lock was free."""
     row = conn.execute(sql.query("lock_consumer_name").encode(), {"name": name}).fetchone()
     assert row
     return bool(row[0])
 
 
-def test_a_daemon_that_connects_while_it_is_forgotten_waits_for_that(cmp: Cmp) -> None:
-    """It served without a row, and was not waited for, until it next acknowledged."""
+def test_a_daemon_that_connects_while_it_is_forgotten_waits(cmp: Cmp) -> None:
+    """Regression: the daemon served without a row, and `wait` ignored it, until its next acknowledgement."""
     register(cmp, "gone")
     with cmp.connect() as daemon, cmp.connect() as forgetting:
         with forgetting.transaction():
             forgetting.execute("select omnicdc.forget_consumer('gone')")
-            meanwhile = taken("gone", daemon)
-        afterwards = taken("gone", daemon)
+            meanwhile = name_locked("gone", daemon)
+        afterwards = name_locked("gone", daemon)
 
     assert (meanwhile, afterwards) == (False, True)
     assert names(cmp) == []
 
 
-def test_a_daemon_that_connects_while_the_log_is_pruned_is_not_forgotten(cmp: Cmp) -> None:
-    """Pruning failed ("run `omnicdc install`"). Here it connected after it was looked for."""
+def test_a_daemon_that_connects_during_pruning_is_not_removed(cmp: Cmp) -> None:
+    """Regression: pruning failed ("run `omnicdc install`").
+
+    `is_alive` is replaced so that the daemon connects just after the check whether it is alive.
+    """
     register(cmp, "container-1", seen="2 days")
     with cmp.connect() as daemon, cmp.connect() as pruning, pruning.transaction(force_rollback=True):
-        assert taken("container-1", daemon)
+        assert name_locked("container-1", daemon)
         pruning.execute(
             "create or replace function omnicdc.is_alive(consumer text) returns boolean language sql as "
             "'select false'"
@@ -184,8 +184,8 @@ def test_a_daemon_that_connects_while_the_log_is_pruned_is_not_forgotten(cmp: Cm
     assert left == [("container-1",)]
 
 
-def test_a_daemon_that_is_forgotten_while_it_reconnects_comes_back_as_it_was(cmp: Cmp, host: Host) -> None:
-    """Its session was lost, so nothing tells that it runs; only the history of its generations is gone."""
+def test_a_daemon_that_was_forgotten_while_it_reconnects_is_restored(cmp: Cmp, host: Host) -> None:
+    """Its session was lost, so nothing shows that it runs. Only the history of its generations is lost."""
     cmp.conn.execute("alter table projects alter name drop not null")
     cmp.conn.execute("insert into projects (key) values ('nameless')")
     daemon = host.daemon()
@@ -196,13 +196,13 @@ def test_a_daemon_that_is_forgotten_while_it_reconnects_comes_back_as_it_was(cmp
         cmp.conn.execute("select pg_terminate_backend(omnicdc.consumer_pid('host'), 5000)")
         with suppress(psycopg.Error):
             cmp.conn.execute("select omnicdc.forget_consumer('host')")
-    until(lambda: names(cmp) == ["host"], "it is entered again")
+    until(lambda: names(cmp) == ["host"], "the consumer has a row again")
     cmp.upsert("gemini")
-    everything = cmp.wait()
+    verdict_for_all = cmp.wait()
     row = cmp.consumer("host")
 
     assert before.status == "published"
-    assert everything.status == "quarantined"
+    assert verdict_for_all.status == "quarantined"
     assert row["daemon"]
     assert row["quarantined_counts"] == {"PROJECT_REGISTRY_V1.yaml": 1}
     assert row["generation"] > (before.generation or 0)

@@ -1,4 +1,4 @@
-"""What is held back is logged, stored and waited for by what changed, however much it is."""
+"""The quarantine: only differences are logged and stored. `wait` knows every entry, even of a long list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REGISTRY = "PROJECT_REGISTRY_V1.yaml"
 
 
 def nameless(cmp: Cmp, number: int) -> list[str]:
-    """Insert projects that the project registry cannot show; returns their ids."""
+    """Insert projects that the project registry cannot show; return their ids."""
     cmp.conn.execute("alter table projects alter name drop not null")
     rows = cmp.conn.execute(
         "insert into projects (key) select null from generate_series(1, %s) returning id::text", [number]
@@ -35,15 +35,15 @@ def stored(cmp: Cmp) -> dict[str, str]:
     return {str(project): str(reason) for project, reason in rows}
 
 
-def test_the_acknowledgement_lists_some_and_counts_all(cmp: Cmp, host: Host) -> None:
-    """The whole map was written, and logged, at each generation."""
+def test_the_acknowledgement_lists_some_entries_and_counts_all(cmp: Cmp, host: Host) -> None:
+    """Regression: each generation wrote and logged the whole quarantine."""
     held = nameless(cmp, 250)
     with opened(host) as one:
         one.publish()
         row = cmp.consumer("host")
         with db.connect(cmp.dsn) as conn:
-            told = status(conn)
-        fault = [line for line in told["faults"] if "more projects are held back" in line]
+            answer = status(conn)
+        fault = [line for line in answer["faults"] if "more projects are held back" in line]
 
     assert len(row["quarantined"][REGISTRY]) == LISTED
     assert row["quarantined_counts"] == {REGISTRY: 250}
@@ -51,28 +51,28 @@ def test_the_acknowledgement_lists_some_and_counts_all(cmp: Cmp, host: Host) -> 
     assert ["150 more projects" in line for line in fault] == [True]
 
 
-def test_a_wait_for_one_beyond_the_list_is_told(cmp: Cmp, host: Host) -> None:
-    """P5: and one for a project that can be shown is not."""
+def test_a_wait_for_an_entry_that_is_not_listed_ends_as_quarantined(cmp: Cmp, host: Host) -> None:
+    """P5: the wait for a project that can be shown ends with `published`."""
     nameless(cmp, 250)
     with opened(host) as one:
         one.publish()
-        listed_ones = set(cmp.consumer("host")["quarantined"][REGISTRY])
-        beyond = next(project for project in stored(cmp) if project not in listed_ones)
+        listed_projects = set(cmp.consumer("host")["quarantined"][REGISTRY])
+        beyond = next(project for project in stored(cmp) if project not in listed_projects)
         with cmp.transaction() as (conn, bad):
             conn.execute("update projects set status = 'snapshot' where id = %s", [beyond])
         with cmp.transaction() as (conn, good):
             cmp.upsert("apollo", conn=conn)
         one.publish()
         verdicts = [cmp.wait(token, timeout_s=0) for token in (bad, good, None)]
-        with db.connect(cmp.dsn) as asker:
-            seen = waits.look(asker, waits.Goal(good, "1:1:"))
+        with db.connect(cmp.dsn) as client:
+            seen = waits.look(client, waits.Goal(good, "1:1:"))
 
     assert [verdict.status for verdict in verdicts] == ["quarantined", "published", "quarantined"]
     assert beyond in verdicts[0].detail
     assert seen.consumers[0].quarantined == {}
 
 
-def test_only_what_changed_is_stored(cmp: Cmp, host: Host) -> None:
+def test_only_changed_entries_are_stored(cmp: Cmp, host: Host) -> None:
     held = nameless(cmp, 5)
     with opened(host) as one:
         one.publish()
@@ -84,7 +84,7 @@ def test_only_what_changed_is_stored(cmp: Cmp, host: Host) -> None:
     assert set(after) == {(project, xmin) for project, xmin in before if project != held[0]}
 
 
-def test_a_new_session_corrects_what_the_last_one_stored(cmp: Cmp, host: Host) -> None:
+def test_a_new_session_corrects_the_stored_quarantine(cmp: Cmp, host: Host) -> None:
     held = nameless(cmp, 3)
     with opened(host) as one:
         one.publish()
@@ -95,7 +95,7 @@ def test_a_new_session_corrects_what_the_last_one_stored(cmp: Cmp, host: Host) -
     assert set(stored(cmp)) == set(held[1:])
 
 
-def test_what_was_forgotten_with_the_consumer_is_stored_again(cmp: Cmp, host: Host) -> None:
+def test_entries_that_were_deleted_with_the_consumer_are_stored_again(cmp: Cmp, host: Host) -> None:
     held = nameless(cmp, 3)
     with opened(host) as one:
         one.publish()
@@ -106,8 +106,8 @@ def test_what_was_forgotten_with_the_consumer_is_stored_again(cmp: Cmp, host: Ho
         assert set(stored(cmp)) == set(held)
 
 
-def test_a_row_is_one_line_when_it_enters_and_when_it_leaves(cmp: Cmp, host: Host) -> None:
-    """Not the whole map at each generation, nor after a reconnect."""
+def test_each_entry_is_logged_once_when_added_and_once_when_released(cmp: Cmp, host: Host) -> None:
+    """Neither a generation nor a reconnect logs the whole quarantine again."""
     daemon = host.daemon()
     [held] = nameless(cmp, 1)
     daemon.wait_for("quarantined", project=held)
@@ -136,13 +136,13 @@ def test_a_row_is_one_line_when_it_enters_and_when_it_leaves(cmp: Cmp, host: Hos
         ({"a": {"1": "x"}}, {"a": {"1": "x"}}, []),
     ],
 )
-def test_differences(
+def test_differences_of_two_quarantines(
     before: dict[str, dict[str, str]], now: dict[str, dict[str, str]], expected: list[Difference]
 ) -> None:
     assert differences(before, now) == expected
 
 
-def test_the_list_is_bounded_by_registry() -> None:
+def test_the_list_is_limited_for_each_registry() -> None:
     many = {str(number): "why" for number in range(LISTED + 1)}
 
     assert [len(held) for held in listed({"a": many, "b": {"1": "x"}}).values()] == [LISTED, 1]

@@ -1,4 +1,4 @@
-"""The log is pruned below what every live consumer has read, and not before its time."""
+"""A change is pruned when every live consumer has read it and it is older than the retention."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from support.cmp import Cmp
 from omnicdc import db
 
 AT_ONCE = "-1 second"
-"""An age that everything has, the change of this instant included."""
+"""A retention that every change exceeds, even one of this instant."""
 
 
 def prune(cmp: Cmp, *, history: str = AT_ONCE, silent: str = "1 day") -> int:
-    """Prune; returns how many changes were deleted."""
+    """Prune; return the number of deleted changes."""
     return int(cmp.value("select changes from omnicdc.prune(%s::interval, %s::interval)", history, silent))
 
 
 def consumer(cmp: Cmp, name: str, snapshot: str | None = None, *, seen: str = "0 seconds ago") -> None:
-    """Say where a consumer stands: by default, at what is visible now."""
+    """Insert or move a consumer. By default its checkpoint is what is visible now."""
     cmp.conn.execute(
         """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root,
                                          version, seen_at)
@@ -34,7 +34,7 @@ def snapshot(cmp: Cmp) -> str:
     return str(cmp.value("select pg_current_snapshot()::text"))
 
 
-def test_what_every_live_consumer_has_read_goes(cmp: Cmp) -> None:
+def test_changes_that_every_live_consumer_has_read_are_pruned(cmp: Cmp) -> None:
     cmp.upsert("apollo")
     consumer(cmp, "one")
     consumer(cmp, "two")
@@ -43,7 +43,7 @@ def test_what_every_live_consumer_has_read_goes(cmp: Cmp) -> None:
     assert prune(cmp) == 0
 
 
-def test_what_a_live_consumer_has_yet_to_read_stays(cmp: Cmp) -> None:
+def test_changes_that_a_live_consumer_has_not_read_stay(cmp: Cmp) -> None:
     cmp.upsert("read by both")
     before = snapshot(cmp)
     kept = cmp.upsert("read by one")
@@ -54,8 +54,8 @@ def test_what_a_live_consumer_has_yet_to_read_stays(cmp: Cmp) -> None:
     assert cmp.log() == [(kept, "insert", None)]
 
 
-def test_what_was_committed_late_stays_until_it_was_read(cmp: Cmp) -> None:
-    """It has an id below others that were read long ago."""
+def test_a_change_that_was_committed_late_stays_until_it_is_read(cmp: Cmp) -> None:
+    """Its transaction id is lower than others that were read before."""
     with cmp.connect() as slow:
         with slow.transaction():
             late = cmp.upsert("late", conn=slow)
@@ -71,7 +71,7 @@ def test_what_was_committed_late_stays_until_it_was_read(cmp: Cmp) -> None:
             ] == [[late]]
 
 
-def test_a_consumer_silent_past_its_limit_holds_nothing_back(cmp: Cmp) -> None:
+def test_an_expired_consumer_does_not_keep_the_log(cmp: Cmp) -> None:
     before = snapshot(cmp)
     cmp.upsert("apollo")
     consumer(cmp, "silent", before, seen="2 days ago")
@@ -81,7 +81,7 @@ def test_a_consumer_silent_past_its_limit_holds_nothing_back(cmp: Cmp) -> None:
     assert prune(cmp, silent="1 day") == 1
 
 
-def test_without_any_consumer_what_is_visible_to_all_goes(cmp: Cmp) -> None:
+def test_without_consumers_changes_that_all_transactions_see_are_pruned(cmp: Cmp) -> None:
     with cmp.connect() as other, other.transaction():
         other.execute("select pg_current_xact_id()")
         cmp.upsert("committed beside an older transaction")
@@ -90,7 +90,7 @@ def test_without_any_consumer_what_is_visible_to_all_goes(cmp: Cmp) -> None:
     assert prune(cmp) == 1
 
 
-def test_what_is_younger_than_the_history_stays(cmp: Cmp) -> None:
+def test_changes_younger_than_the_retention_stay(cmp: Cmp) -> None:
     old = cmp.upsert("old")
     cmp.conn.execute("update omnicdc.change set at = at - interval '8 days'")
     young = cmp.upsert("young")
@@ -101,8 +101,8 @@ def test_what_is_younger_than_the_history_stays(cmp: Cmp) -> None:
     assert cmp.log() == [(young, "insert", None)]
 
 
-def test_age_is_judged_by_the_clock_and_not_by_the_start_of_the_transaction(cmp: Cmp) -> None:
-    """now() stands still: by it, what was written since would not be old, nor a consumer alive."""
+def test_age_is_measured_by_the_clock_and_not_by_now(cmp: Cmp) -> None:
+    """now() is constant within a transaction. By now(), later rows would have a negative age."""
     with cmp.connect() as long, long.transaction():
         long.execute("select now()")
         before = snapshot(cmp)
@@ -114,7 +114,7 @@ def test_age_is_judged_by_the_clock_and_not_by_the_start_of_the_transaction(cmp:
     assert deleted == (1,)
 
 
-def test_the_generations_history_is_kept_as_long_as_the_log(cmp: Cmp) -> None:
+def test_the_history_is_kept_as_long_as_the_log(cmp: Cmp) -> None:
     consumer(cmp, "here")
     for age in ("8 days", "6 days"):
         cmp.conn.execute(
@@ -127,8 +127,8 @@ def test_the_generations_history_is_kept_as_long_as_the_log(cmp: Cmp) -> None:
     assert cmp.value("select count(*) from omnicdc.history") == 1
 
 
-def test_how_far_the_log_was_pruned_is_remembered(cmp: Cmp) -> None:
-    """Else a wait for an older transaction would be told that it changed nothing."""
+def test_a_pruned_transaction_is_reported_as_pruned(cmp: Cmp) -> None:
+    """Without that, a wait for an older transaction would end with `nothing_to_do`."""
     with cmp.conn.transaction():
         token = cmp.value("select pg_current_xact_id()::text")
         cmp.upsert("apollo")
@@ -141,8 +141,8 @@ def test_how_far_the_log_was_pruned_is_remembered(cmp: Cmp) -> None:
     assert (after["changes"], after["pruned"]) == (0, True)
 
 
-def test_a_snapshot_from_another_cluster_s_future_prunes_nothing_that_is_still_open(cmp: Cmp) -> None:
-    """P8: it came with a restored dump."""
+def test_a_snapshot_in_the_future_does_not_prune_open_transactions(cmp: Cmp) -> None:
+    """P8: the snapshot came with a restored dump."""
     consumer(cmp, "restored", "9000000000000:9000000000000:")
     with cmp.connect() as slow, slow.transaction():
         slow.execute("select pg_current_xact_id()")
@@ -153,7 +153,7 @@ def test_a_snapshot_from_another_cluster_s_future_prunes_nothing_that_is_still_o
     assert cmp.value("select pruned_below <= pg_snapshot_xmax(pg_current_snapshot()) from omnicdc.source")
 
 
-def test_daemons_that_prune_at_once_delete_each_change_once(cmp: Cmp) -> None:
+def test_concurrent_pruning_deletes_each_change_once(cmp: Cmp) -> None:
     cmp.fill(1000)
 
     def one() -> int:
@@ -175,7 +175,7 @@ def test_a_publication_of_all_tables_does_not_stop_pruning(cmp: Cmp) -> None:
     assert prune(cmp) == 1
 
 
-def test_pruning_holds_up_no_writer(cmp: Cmp) -> None:
+def test_pruning_does_not_block_writers(cmp: Cmp) -> None:
     """P4."""
     project = cmp.upsert("apollo")
     with cmp.connect() as daemon:

@@ -1,4 +1,4 @@
-"""Retention in batches: a change that arrives meanwhile does not wait, and nothing reads the whole log."""
+"""Retention works in batches: a new change does not wait for it, and no statement reads the whole log."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def count(cmp: Cmp) -> int:
 def read(cmp: Cmp, table: str, query: str) -> tuple[int, int]:
     """Run a query.
 
-    Returns how many whole reads of a table it took, and how many rows it fetched by an index.
+    Return its number of sequential scans of a table, and the number of rows fetched by an index.
     """
     with cmp.connect() as conn, conn.transaction():
         conn.execute(query.encode())
@@ -50,19 +50,19 @@ def read(cmp: Cmp, table: str, query: str) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def test_a_batch_takes_so_many_from_the_oldest_on(cmp: Cmp) -> None:
+def test_a_batch_deletes_the_given_number_of_the_oldest_changes(cmp: Cmp) -> None:
     old_log(cmp, 1000, transactions=10)
     deleted = cmp.value("select changes from omnicdc.prune('7 days', '1 day', 250)")
     oldest_left = cmp.value("select min(xid::text::bigint) from omnicdc.change")
     pruned_below = cmp.value("select pruned_below::text::bigint from omnicdc.source")
 
     assert (deleted, count(cmp)) == (250, 750)
-    # Of the transaction that was cut in two, some rows are gone: whoever reads it is told.
+    # The batch ended within a transaction. Consumers that read this transaction learn that rows are missing.
     assert pruned_below == oldest_left + 1
 
 
-def test_nothing_reads_the_whole_log(cmp: Cmp) -> None:
-    """Each minute cost a full scan."""
+def test_pruning_does_not_scan_the_whole_log(cmp: Cmp) -> None:
+    """Regression: each minute cost a full scan."""
     old_log(cmp, 20_000, transactions=4)
     cmp.fill(5_000)
     cmp.conn.execute("analyze omnicdc.change")
@@ -77,28 +77,28 @@ def test_nothing_reads_the_whole_log(cmp: Cmp) -> None:
     assert idle_fetched <= 100
 
 
-def test_a_change_is_published_before_the_round_is_over(cmp: Cmp, host: Host) -> None:
-    """It waited for one DELETE of everything."""
+def test_a_change_is_published_before_the_round_ends(cmp: Cmp, host: Host) -> None:
+    """Regression: a change waited for one DELETE of the whole backlog."""
     old_log(cmp, 12_000)
     with opened(host) as one:
         one.publish()
-        house = PeriodicTasks(one.conn, one.state, one.inputs, one.canary)
-        house._retention.begin()
-        house.run()
+        tasks = PeriodicTasks(one.conn, one.state, one.inputs, one.canary)
+        tasks._retention.begin()
+        tasks.run()
         apollo = cmp.upsert("apollo")
         generation = one.publish()
-        going_on, left = house._retention.due_in_s < float("inf"), count(cmp)
-        house._retention.finish(60)
+        unfinished, left = tasks._retention.due_in_s < float("inf"), count(cmp)
+        tasks._retention.finish(60)
 
     assert generation
-    assert (generation.changes, going_on, left > 1) == (1, True, True)
+    assert (generation.changes, unfinished, left > 1) == (1, True, True)
     assert cmp.log() == [(apollo, "insert", None)]
 
 
-def test_a_round_ends_where_it_has_caught_up(cmp: Cmp) -> None:
-    """Beside writers a few rows grow old all the time.
+def test_a_round_ends_when_few_old_changes_are_left(cmp: Cmp) -> None:
+    """While CMP is written, a few rows become old enough all the time.
 
-    A round that goes on for them never begins again at the oldest.
+    A round that went on for them would never start again at the oldest row.
     """
     old_log(cmp, 10)
     cmp.fill(200)
@@ -115,8 +115,8 @@ def test_a_round_ends_where_it_has_caught_up(cmp: Cmp) -> None:
     assert (many, on) == (100, True)
 
 
-def test_a_short_statement_timeout_of_the_role_ends_no_round(cmp: Cmp, host: Host) -> None:
-    """A DELETE of everything took longer, was undone, and cost a session and a full scan a minute."""
+def test_a_short_statement_timeout_does_not_stop_pruning(cmp: Cmp, host: Host) -> None:
+    """Regression: one large DELETE hit the timeout, and cost a session and a full scan each minute."""
     old_log(cmp, 60_000)
     with opened(host) as one:
         one.publish()
@@ -128,8 +128,8 @@ def test_a_short_statement_timeout_of_the_role_ends_no_round(cmp: Cmp, host: Hos
         assert one.state.pruning is None
 
 
-def test_what_keeps_it_from_pruning_is_told_and_passes(cmp: Cmp, host: Host) -> None:
-    """A lock of another session's on the log: the daemon waits for none, and says so."""
+def test_a_lock_that_prevents_pruning_is_reported_until_it_is_released(cmp: Cmp, host: Host) -> None:
+    """Another session locks the log: the daemon does not wait, and reports the cause."""
     old_log(cmp, 100)
     with opened(host) as one:
         one.publish()
@@ -140,18 +140,18 @@ def test_what_keeps_it_from_pruning_is_told_and_passes(cmp: Cmp, host: Host) -> 
             fault = one.state.pruning
             one.publish()
             with db.connect(cmp.dsn) as conn:
-                told = status(conn)["faults"]
+                faults = status(conn)["faults"]
         retention.finish(60)
         one.publish()
 
         assert fault
-        assert any(fault.reason in line for line in told)
+        assert any(fault.reason in line for line in faults)
         assert one.state.pruning is None
         assert count(cmp) == 0
     assert cmp.consumer("host")["last_error"] is None
 
 
-def test_a_publication_with_a_column_list_keeps_it_from_pruning_and_is_named(cmp: Cmp, host: Host) -> None:
+def test_a_publication_with_a_column_list_that_prevents_pruning_is_reported(cmp: Cmp, host: Host) -> None:
     if cmp.conn.info.server_version < 150000:
         pytest.skip("column lists came with PostgreSQL 15")
     old_log(cmp, 100)
@@ -165,7 +165,7 @@ def test_a_publication_with_a_column_list_keeps_it_from_pruning_and_is_named(cmp
         assert "column list" in one.state.pruning.hint
 
 
-def test_a_second_one_that_prunes_at_once_waits_for_nothing(cmp: Cmp) -> None:
+def test_concurrent_pruning_does_not_wait(cmp: Cmp) -> None:
     old_log(cmp, 100)
     with cmp.connect() as first, cmp.connect() as second:
         first.execute("begin")
@@ -177,7 +177,7 @@ def test_a_second_one_that_prunes_at_once_waits_for_nothing(cmp: Cmp) -> None:
     assert found == (0, False)
 
 
-def test_once_prunes_where_no_daemon_does(cmp: Cmp, host: Host) -> None:
+def test_run_once_prunes_the_log(cmp: Cmp, host: Host) -> None:
     old_log(cmp, 1000)
     host.once()
 
@@ -185,7 +185,7 @@ def test_once_prunes_where_no_daemon_does(cmp: Cmp, host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "took_s", "next_one"),
+    ("size", "took_s", "expected"),
     [
         (500, 0.001, 1000),
         (500, 0.02, 500),
@@ -196,16 +196,13 @@ def test_once_prunes_where_no_daemon_does(cmp: Cmp, host: Host) -> None:
     ],
 )
 def test_the_size_of_a_batch_follows_the_time_that_it_takes(
-    size: int, took_s: float | None, next_one: int
+    size: int, took_s: float | None, expected: int
 ) -> None:
-    assert next_size(size, took_s) == next_one
+    assert next_size(size, took_s) == expected
 
 
 def generations(cmp: Cmp, number: int) -> list[tuple[int, str]]:
-    """Acknowledge so many generations, each after a transaction of its own.
-
-    Returns id and transaction of each.
-    """
+    """Insert acknowledged generations, each after its own transaction; return each number and consumer."""
     cmp.conn.execute(
         """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline, generation, host, root,
                                          version)
@@ -222,7 +219,7 @@ def generations(cmp: Cmp, number: int) -> list[tuple[int, str]]:
 
 
 def test_the_first_generation_that_shows_a_transaction_is_found(cmp: Cmp) -> None:
-    """It read the oldest first, a week of them."""
+    """Regression: the search read a week of generations, the oldest first."""
     generations(cmp, 2000)
     with db.connect(cmp.dsn) as conn:
         for token in (5, 1000, 1001, 1002, 1003, 1500, 2997, 2998, 2999, 3000):
@@ -238,7 +235,7 @@ def test_the_first_generation_that_shows_a_transaction_is_found(cmp: Cmp) -> Non
             assert found["id"] == expected[0], token
 
 
-def test_finding_it_reads_some_forty_generations_at_most(cmp: Cmp) -> None:
+def test_the_search_for_a_generation_reads_few_rows(cmp: Cmp) -> None:
     generations(cmp, 20_000)
     cmp.conn.execute("analyze omnicdc.history")
     newest = read(cmp, "history", "select omnicdc.delivery('here', '20999')")
@@ -249,7 +246,7 @@ def test_finding_it_reads_some_forty_generations_at_most(cmp: Cmp) -> None:
     assert oldest[1] < 60
 
 
-def test_old_generations_are_found_by_an_index(cmp: Cmp) -> None:
+def test_pruning_the_history_uses_an_index(cmp: Cmp) -> None:
     generations(cmp, 20_000)
     cmp.conn.execute(
         "update omnicdc.history set at = at - interval '8 days' where id <= 30; analyze omnicdc.history"
@@ -261,8 +258,8 @@ def test_old_generations_are_found_by_an_index(cmp: Cmp) -> None:
     assert fetched < 500
 
 
-def test_status_counts_no_further_than_it_must(cmp: Cmp, host: Host) -> None:
-    """`status` and `wait` counted the whole log."""
+def test_status_estimates_a_long_log_and_limits_the_count(cmp: Cmp, host: Host) -> None:
+    """Regression: `status` and `wait` counted the whole log."""
     host.once()
     cmp.fill(9_999)
     with db.connect(cmp.dsn) as conn:

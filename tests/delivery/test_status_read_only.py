@@ -1,4 +1,4 @@
-"""`omnicdc status` and `wait` name the cause where the server takes no writes, so no daemon can serve."""
+"""If the server accepts no writes, no daemon can serve: `omnicdc status` and `wait` report that cause."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from support.sessions import People
 
 
-@pytest.mark.parametrize("whose", [pgsql.SQL("database"), pgsql.SQL("role")], ids=["database", "role"])
-def test_a_database_that_only_lets_read_is_the_cause_that_is_named(
-    cmp: Cmp, host: Host, people: People, whose: pgsql.SQL
+@pytest.mark.parametrize("read_only", [pgsql.SQL("database"), pgsql.SQL("role")], ids=["database", "role"])
+def test_a_read_only_database_or_role_is_reported_as_the_cause(
+    cmp: Cmp, host: Host, people: People, read_only: pgsql.SQL
 ) -> None:
-    """It said only that no daemon is serving, and to start it."""
+    """Regression: the only report was that no daemon is serving, and to start one."""
     role = people.add("omnicdc_daemon")
-    named = cmp.conn.info.dbname if whose == pgsql.SQL("database") else role
+    name = cmp.conn.info.dbname if read_only == pgsql.SQL("database") else role
     host.once()
     cmp.conn.execute("update omnicdc.consumer set daemon = true")
-    change = pgsql.SQL("alter {} {}").format(whose, pgsql.Identifier(named))
+    change = pgsql.SQL("alter {} {}").format(read_only, pgsql.Identifier(name))
     cmp.conn.execute(change + pgsql.SQL(" set default_transaction_read_only = true"))
     try:
         with db.connect(people.dsn(people.add("omnicdc_client"))) as conn:

@@ -1,4 +1,4 @@
-"""`decide`: which verdict follows from what the database shows; None while it may still change by itself."""
+"""`decide` returns the verdict that follows from an observation, or None while the wait must continue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AT = datetime(2026, 11, 22, tzinfo=UTC)
 COMMITTED = Transaction("committed", 1, ("p",), AT, pruned=False)
 DELIVERY = Delivery(7, ("a.json",), (), AT + timedelta(milliseconds=5))
 HOST = Consumer("host", alive=True, same_cluster=True, covered=True, behind=0, delivery=DELIVERY)
-PICTURE = Observation("42", COMMITTED, [HOST], None)
+OBSERVATION = Observation("42", COMMITTED, [HOST], None)
 
 
 def _with(
@@ -23,11 +23,11 @@ def _with(
     transaction: Transaction | None = COMMITTED,
     **changed: Any,  # noqa: ANN401
 ) -> Observation:
-    return replace(PICTURE, consumers=[host], transaction=transaction, **changed)
+    return replace(OBSERVATION, consumers=[host], transaction=transaction, **changed)
 
 
 def test_published_names_generation_registries_and_milliseconds() -> None:
-    verdict = decide(PICTURE)
+    verdict = decide(OBSERVATION)
 
     assert verdict
     assert (verdict.status, verdict.generation, verdict.registries, verdict.milliseconds) == (
@@ -40,7 +40,7 @@ def test_published_names_generation_registries_and_milliseconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "observation",
     [
         _with(replace(HOST, covered=False)),
         _with(replace(HOST, same_cluster=False)),
@@ -49,16 +49,16 @@ def test_published_names_generation_registries_and_milliseconds() -> None:
         _with(replace(HOST, verified=False), replace(COMMITTED, changes=0)),
         _with(replace(HOST, verified=False), None),
         _with(transaction=replace(COMMITTED, status="in progress", changes=0)),
-        replace(PICTURE, consumers=[]),
-        replace(PICTURE, consumers=[HOST, replace(HOST, name="late", covered=False)]),
+        replace(OBSERVATION, consumers=[]),
+        replace(OBSERVATION, consumers=[HOST, replace(HOST, name="late", covered=False)]),
     ],
 )
-def test_what_may_still_come_is_not_decided(picture: Observation) -> None:
-    assert decide(picture) is None
+def test_a_wait_that_may_still_succeed_has_no_verdict(observation: Observation) -> None:
+    assert decide(observation) is None
 
 
 @pytest.mark.parametrize(
-    ("picture", "status", "arrived"),
+    ("observation", "status", "arrived"),
     [
         (_with(transaction=replace(COMMITTED, status="aborted")), "rolled_back", False),
         (_with(transaction=replace(COMMITTED, changes=0)), "nothing_to_do", True),
@@ -75,21 +75,21 @@ def test_what_may_still_come_is_not_decided(picture: Observation) -> None:
         (_with(replace(HOST, quarantined={"a.json": {"p": "r"}})), "quarantined", False),
         (_with(replace(HOST, quarantined={"a.json": {"other": "r"}})), "published", True),
         (
-            replace(PICTURE, consumers=[HOST, replace(HOST, name="dead", alive=False, covered=False)]),
+            replace(OBSERVATION, consumers=[HOST, replace(HOST, name="dead", alive=False, covered=False)]),
             "published",
             True,
         ),
     ],
 )
-def test_each_verdict_follows_from_its_cause(picture: Observation, status: str, *, arrived: bool) -> None:
-    verdict = decide(picture)
+def test_each_verdict_follows_from_its_cause(observation: Observation, status: str, *, arrived: bool) -> None:
+    verdict = decide(observation)
 
     assert verdict
     assert (verdict.status, verdict.arrived) == (status, arrived)
 
 
 @pytest.mark.parametrize(
-    ("picture", "status", "said"),
+    ("observation", "status", "text"),
     [
         (
             _with(replace(HOST, covered=False, behind=3, last_error="boom")),
@@ -98,15 +98,15 @@ def test_each_verdict_follows_from_its_cause(picture: Observation, status: str, 
         ),
         (_with(transaction=replace(COMMITTED, status="in progress")), "timeout", "still open"),
         (_with(replace(HOST, alive=False)), "no_consumer", "host not running"),
-        (replace(PICTURE, consumers=[]), "no_consumer", "none has ever run here"),
+        (replace(OBSERVATION, consumers=[]), "no_consumer", "none has ever run here"),
         (_with(replace(HOST, covered=False), capture_fault="trigger gone"), "capture_broken", "trigger gone"),
     ],
 )
-def test_when_the_time_is_up_the_verdict_says_who_is_missing(
-    picture: Observation, status: str, said: str
+def test_after_the_timeout_the_verdict_names_the_cause(
+    observation: Observation, status: str, text: str
 ) -> None:
-    verdict = give_up(picture, waited_s=1.5)
+    verdict = give_up(observation, waited_s=1.5)
 
     assert verdict.status == status
-    assert said in verdict.detail
+    assert text in verdict.detail
     assert not verdict.arrived

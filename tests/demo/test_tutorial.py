@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands, typed in their order into a fresh shell, do what the page says."""
+"""The commands of docs/tutorial.md, run in order in a new shell, do what the page describes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BIN = Path(sys.executable).parent
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Return the page's blocks that are to be run: language and text."""
+    """Return the blocks of the page to run, as pairs of language and text."""
     found = re.findall(r"^```(sh|python)\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     return [(language, text) for language, text in found]
 
 
 def script() -> str:
-    """Return the page as one script: the environment that runs this test in place of a new one."""
+    """Return the page as one script. It uses the virtual environment of this test instead of a new one."""
     lines = ["set -euo pipefail"]
     for language, text in blocks():
         if "pip install" in text:
@@ -46,36 +46,42 @@ def script() -> str:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def directory() -> Iterator[Path]:
     """An empty directory that PostgreSQL's user may enter, with a name short enough for a socket."""
-    place = Path(tempfile.mkdtemp(prefix="omnicdc-t-"))
-    place.chmod(0o1777)
-    yield place
-    shutil.rmtree(place)
+    directory = Path(tempfile.mkdtemp(prefix="omnicdc-t-"))
+    directory.chmod(0o1777)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.mark.timeout(300)
-def test_the_commands_of_the_tutorial_do_what_it_says(place: Path) -> None:
-    env = {"PATH": os.environ["PATH"], "HOME": str(place), "TMPDIR": str(place), "LANG": "C.UTF-8", **COUNTED}
+def test_the_commands_of_the_tutorial_do_what_the_page_describes(directory: Path) -> None:
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+        "LANG": "C.UTF-8",
+        **COUNTED,
+    }
     shell = subprocess.Popen(
-        ["bash", "-c", script()], cwd=place, env=env, text=True, start_new_session=True,
+        ["bash", "-c", script()], cwd=directory, env=env, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        said, complaints = shell.communicate(timeout=DEADLINE_S)
+        output, errors = shell.communicate(timeout=DEADLINE_S)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGTERM)
 
-    assert shell.returncode == 0, complaints + said
-    assert "display_name: Apollo" in said
-    assert "published ['canonical_projects_uuids.json', 'PROJECT_REGISTRY_V1.yaml']" in said
-    assert '"event": "drift_found"' in said
-    assert "exit status 1: a registry is held" in said
-    assert "omnicdc accept" in said
-    assert '"accepted": true' in said
-    assert [*(place / "state/drift").iterdir()] != []
-    assert [*place.glob("omnicdc-demo-*")] == []
+    assert shell.returncode == 0, errors + output
+    assert "display_name: Apollo" in output
+    assert "published ['canonical_projects_uuids.json', 'PROJECT_REGISTRY_V1.yaml']" in output
+    assert '"event": "drift_found"' in output
+    assert "exit status 1: a registry is held" in output
+    assert "omnicdc accept" in output
+    assert '"accepted": true' in output
+    assert [*(directory / "state/drift").iterdir()] != []
+    assert [*directory.glob("omnicdc-demo-*")] == []
 
 
 def test_the_page_installs_what_it_uses() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.audit_hook import at_the_call
+from support.audit_hook import before_call
 
 from omnicdc.errors import RegistryError
 from omnicdc.files.drift import back_up, intact, rehash

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.audit_hook import at_the_call
+from support.audit_hook import before_call
 
 from omnicdc.errors import ConfigError, LockBusy
 from omnicdc.files.lock import LOCK, RootLock
@@ -231,7 +231,7 @@ def test_the_holder_is_the_process_that_the_kernel_names(
 def test_a_lock_file_removed_just_before_the_lock_is_made_again(tmp_path: Path) -> None:
     """Otherwise two processes could lock two files with the same name."""
     with (
-        at_the_call("fcntl.flock", fcntl.LOCK_EX | fcntl.LOCK_NB, (tmp_path / LOCK).unlink),
+        before_call("fcntl.flock", fcntl.LOCK_EX | fcntl.LOCK_NB, (tmp_path / LOCK).unlink),
         RootLock(tmp_path),
         pytest.raises(LockBusy),
         RootLock(tmp_path),

@@ -42,9 +42,9 @@ def test_a_mirror_holds_every_registry_and_the_manifest(cmp: Cmp, host: Host) ->
             for path, mirror in mirrors.items():
                 mirror.follow()
                 wanted = path.read_bytes()
-                assert mirror.rereading.get(path.name) == wanted, (step, path.name, mirror.told)
-                assert mirror.moving.get(path.name) == wanted, (step, path.name, mirror.told)
-                assert mirror.closing.get(path.name) == wanted, (step, path.name, mirror.told)
+                assert mirror.rereading.get(path.name) == wanted, (step, path.name, mirror.events)
+                assert mirror.moving.get(path.name) == wanted, (step, path.name, mirror.events)
+                assert mirror.closing.get(path.name) == wanted, (step, path.name, mirror.events)
 
         publish_and_compare("created")
         for number in range(3):

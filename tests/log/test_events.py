@@ -1,4 +1,4 @@
-"""docs/cli.md names every log event, and none that the daemon does not log."""
+"""docs/cli.md documents exactly the events that omnicdc logs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(omnicdc.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs/cli.md"
-FROM_ELSEWHERE = {"recovered", "log_lines_dropped", "library"}
-"""Logged by log/ for others: the end of what repeats, lines that were lost, and what libraries log."""
+OF_THE_LOG_PACKAGE = {"recovered", "log_lines_dropped", "library"}
+"""Events of the package `log`: the end of a repeated failure, dropped lines, and messages of libraries."""
 
 LEVELS = {"debug", "info", "warning", "error"}
 
 
 def constants(node: ast.expr) -> Iterator[str]:
-    """Yield the texts that an expression may be."""
+    """Yield every text constant in an expression."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
             yield inner.value
@@ -52,4 +52,4 @@ def test_every_event_is_documented_and_every_documented_event_is_logged() -> Non
     }
 
     assert events - documented == set()
-    assert documented - events - FROM_ELSEWHERE == set()
+    assert documented - events - OF_THE_LOG_PACKAGE == set()

@@ -1,4 +1,4 @@
-"""The log: events with keys, readable by machines on a pipe and by people on a terminal, no secrets."""
+"""The log: JSON events on a pipe, readable lines on a terminal, and no secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "hunter2"
 
 
 @pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
+def _restore_logging() -> Iterator[None]:
     handlers = logging.getLogger().handlers[:]
     yield
     logging.getLogger().handlers[:] = handlers
@@ -44,7 +44,7 @@ def fail(password: str) -> None:
     raise ValueError(f"could not connect to postgresql://u:{password}@db/cms")
 
 
-def test_a_pipe_gets_one_json_object_a_line() -> None:
+def test_a_pipe_gets_one_json_object_per_line() -> None:
     configure("info", stream := io.StringIO())
 
     structlog.get_logger().info("published", registry="a\nb", bytes=3, root=Path("/infra"))
@@ -56,7 +56,7 @@ def test_a_pipe_gets_one_json_object_a_line() -> None:
     }  # fmt: skip
 
 
-def test_what_is_below_the_level_is_silent() -> None:
+def test_events_below_the_level_are_not_logged() -> None:
     configure("warning", stream := io.StringIO())
 
     structlog.get_logger().info("idle")
@@ -74,7 +74,7 @@ def test_bound_keys_are_in_every_event() -> None:
     assert lines(stream)[0]["registry"] == "git"
 
 
-def test_a_traceback_is_structured_and_shows_no_local_variable_and_no_password() -> None:
+def test_a_traceback_is_structured_without_local_variables_and_passwords() -> None:
     configure("info", stream := io.StringIO())
 
     try:
@@ -91,7 +91,7 @@ def test_a_traceback_is_structured_and_shows_no_local_variable_and_no_password()
 
 
 def terminal_output(**environ: str) -> str:
-    """What a real terminal shows of an event and of an exception."""
+    """Return what a real terminal shows for an event and for an exception."""
     parent, child = pty.openpty()
     with os.fdopen(child, "w") as stream:
         configure("info", stream, environ=environ)
@@ -118,7 +118,7 @@ def test_a_terminal_gets_colour_and_a_readable_traceback() -> None:
     assert "hunter2" not in shown
 
 
-def test_no_color_is_heeded_and_data_cannot_steer_the_terminal() -> None:
+def test_no_color_is_respected_and_data_cannot_control_the_terminal() -> None:
     shown = terminal_output(NO_COLOR="1")
 
     assert "\x1b" not in shown
@@ -152,11 +152,11 @@ def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
         "a: b @ c",
     ],
 )  # fmt: skip
-def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+def test_a_text_without_secrets_stays_unchanged(text: str) -> None:
     assert scrubbed(text) == text
 
 
-def test_scrubbing_a_long_hostile_text_takes_no_time() -> None:
+def test_scrubbing_a_long_hostile_text_is_fast() -> None:
     started = time.process_time()
 
     for hostile in (
@@ -200,7 +200,7 @@ def test_secrets_are_found_inside_values_and_by_their_key() -> None:
     assert event["c"] == {"1": [2]}
 
 
-def test_a_text_that_is_not_unicode_is_logged_all_the_same() -> None:
+def test_a_text_that_is_not_unicode_is_logged() -> None:
     configure("info", stream := io.StringIO())
 
     structlog.get_logger().info("clone", path=os.fsdecode(b"/src/\xff"))
@@ -209,7 +209,7 @@ def test_a_text_that_is_not_unicode_is_logged_all_the_same() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_log_that_cannot_be_written_does_not_end_the_work() -> None:
+def test_a_log_that_cannot_be_written_raises_no_error() -> None:
     with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
         configure("info", full)
 
@@ -219,14 +219,14 @@ def test_a_log_that_cannot_be_written_does_not_end_the_work() -> None:
             full.write("straight")
 
 
-def test_a_log_whose_reader_has_gone_does_not_end_the_work() -> None:
+def test_a_closed_log_raises_no_error() -> None:
     configure("info", stream := io.StringIO())
     stream.close()
 
-    structlog.get_logger().info("nobody hears it")
+    structlog.get_logger().info("not read")
 
 
-def test_warnings_and_what_libraries_log_become_events() -> None:
+def test_warnings_and_messages_of_libraries_become_events() -> None:
     configure("info", stream := io.StringIO())
     configure("info", stream)
 
@@ -243,7 +243,7 @@ def test_warnings_and_what_libraries_log_become_events() -> None:
     assert logged["message"] == f"lost it: password={HIDDEN}"
 
 
-def test_stderr_is_where_it_goes_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_stream_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     configure()
     structlog.get_logger().info("here")
 
@@ -260,24 +260,24 @@ class Clock:
         return self.now
 
 
-def test_a_repeating_failure_is_told_at_once_then_ever_less_often_with_its_count() -> None:
+def test_a_repeated_failure_is_logged_at_once_then_less_and_less_often() -> None:
     clock = Clock()
     failure = Repeating("session_lost", clock)
-    told: list[float] = []
+    logged_at: list[float] = []
 
     with capture_logs() as logs:
         for second in range(0, 4 * 3600, 10):
             clock.now = 1000.0 + second
             before = len(logs)
             failure.failed(error="refused")
-            told += [second / 60] if len(logs) > before else []
+            logged_at += [second / 60] if len(logs) > before else []
 
-    assert told == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    assert logged_at == [0, 1, 3, 7, 15, 31, 63, 123, 183]
     assert [log["count"] for log in logs][:3] == [1, 7, 19]
     assert logs[0] == {"event": "session_lost", "log_level": "warning", "count": 1, "error": "refused"}
 
 
-def test_the_end_of_a_failure_is_told_once_and_the_next_one_starts_anew() -> None:
+def test_the_end_of_a_failure_is_logged_once_and_resets_the_count() -> None:
     clock = Clock()
     failure = Repeating("session_lost", clock)
 
@@ -298,10 +298,10 @@ def test_the_end_of_a_failure_is_told_once_and_the_next_one_starts_anew() -> Non
     assert logs[1]["server"] == "db"
 
 
-def test_a_new_cause_of_a_repeating_failure_is_logged_at_once() -> None:
-    """A password that was changed while the server was away was logged after a minute.
+def test_a_new_cause_of_a_repeated_failure_is_logged_at_once() -> None:
+    """A cause that differs only in numbers is not new.
 
-    Other numbers are no new cause.
+    Regression: a wrong password, after the server was unreachable, was logged a minute late.
     """
     failure = Repeating("session_lost", Clock())
     causes = [

@@ -1,7 +1,4 @@
-"""Lines for a reader that does not read.
-
-The writer goes on, order is kept, and what was dropped is counted.
-"""
+"""If the reader of the log does not read, the daemon continues, keeps the order and counts dropped lines."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
+def _reset_structlog() -> Iterator[None]:
     yield
     structlog.reset_defaults()
 
@@ -31,7 +28,7 @@ def events(lines: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.timeout(60)
-def test_a_full_pipe_holds_up_nobody_and_its_lines_come_in_order() -> None:
+def test_a_full_pipe_does_not_block_and_its_lines_stay_in_order() -> None:
     with FullPipe() as pipe, os.fdopen(os.dup(pipe.writing), "w") as stream:
         configure("info", stream)
 
@@ -48,7 +45,7 @@ def test_a_full_pipe_holds_up_nobody_and_its_lines_come_in_order() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_what_does_not_fit_is_dropped_and_counted_where_it_is_missing() -> None:
+def test_lines_beyond_the_capacity_are_dropped_and_counted_in_their_place() -> None:
     with FullPipe() as pipe, os.fdopen(os.dup(pipe.writing), "w") as stream:
         configure("info", stream, capacity=5000)
         log = structlog.get_logger()
@@ -63,22 +60,19 @@ def test_what_does_not_fit_is_dropped_and_counted_where_it_is_missing() -> None:
             stream.close()
 
         threading.Thread(target=later).start()
-        told = events(pipe.lines())
+        read = events(pipe.lines())
 
-    (at,) = [at for at, it in enumerate(told) if it["event"] == "log_lines_dropped"]
-    before = [it["number"] for it in told[:at]]
+    (at,) = [at for at, it in enumerate(read) if it["event"] == "log_lines_dropped"]
+    before = [it["number"] for it in read[:at]]
     assert before == [*range(len(before))]
     assert len(before) > 10
-    assert told[at]["count"] == 500 - len(before)
-    assert (told[at]["level"], "timestamp" in told[at]) == ("warning", True)
-    assert [it["number"] for it in told[at + 1 :]] == [500]
+    assert read[at]["count"] == 500 - len(before)
+    assert (read[at]["level"], "timestamp" in read[at]) == ("warning", True)
+    assert [it["number"] for it in read[at + 1 :]] == [500]
 
 
 def test_a_line_is_written_when_the_call_returns() -> None:
-    """To a reader that reads.
-
-    What is written to stderr in other ways comes before and after it, as it should.
-    """
+    """The reader reads here. So other output to the same stream keeps its place between the log lines."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
         configure("info", stream)
@@ -90,7 +84,7 @@ def test_a_line_is_written_when_the_call_returns() -> None:
         assert reader.readline() == "second\n"
 
 
-def test_a_reader_that_is_gone_holds_up_nobody_either() -> None:
+def test_a_closed_pipe_does_not_block() -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream:
         configure("info", stream)

@@ -1,4 +1,7 @@
-"""Where the time goes: each stage is counted once, and told in the order in which a change passes them."""
+"""Timings: the time of each stage is counted once; stages are listed in the order in which changes pass them.
+
+The file also tests the delay that collects changes, and garbage collection during a rebuild.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from omnicdc.log.timings import ORDER, Timings
 from omnicdc.registries.gc_pause import without_garbage_collection
 
 
-def test_a_stage_within_another_counts_for_itself_alone() -> None:
+def test_the_time_of_an_inner_stage_is_not_counted_for_the_outer_one() -> None:
     stages = Timings()
     began = time.perf_counter()
     with stages("render"):
@@ -28,7 +31,7 @@ def test_a_stage_within_another_counts_for_itself_alone() -> None:
     assert sum(stages.ms.values()) <= whole
 
 
-def test_stages_are_told_in_the_order_in_which_a_change_passes_them() -> None:
+def test_stages_are_listed_in_the_order_in_which_a_change_passes_them() -> None:
     stages = Timings()
     for stage in reversed(ORDER):
         stages.add(stage, 1.0)
@@ -44,12 +47,12 @@ def test_a_stage_that_fails_is_not_counted() -> None:
     assert stages.ms == {}
 
 
-def test_who_writes_waits_and_writes_again_never_meets_a_rest() -> None:
-    """However quick: the next change may be there before the daemon looks again."""
+def test_a_writer_that_waits_after_each_write_is_never_delayed() -> None:
+    """Even for a fast writer: its next change may be there before the daemon reads the log again."""
     assert {coalesce_delay_s(1, streak) for streak in (0, 1, 2, 10, 10**6)} == {0}
 
 
-def test_under_a_stream_of_writes_changes_gather() -> None:
+def test_under_a_stream_of_writes_changes_are_collected() -> None:
     assert [coalesce_delay_s(MANY - 1, streak) for streak in (0, 1, 2, 10**6)] == [
         0,
         0,
@@ -67,7 +70,7 @@ def test_the_collector_is_kept_away_and_comes_back() -> None:
     assert gc.isenabled()
 
 
-def test_a_collector_that_was_off_stays_off() -> None:
+def test_garbage_collection_that_was_off_stays_off() -> None:
     gc.disable()
     try:
         with without_garbage_collection():
@@ -80,7 +83,7 @@ def test_a_collector_that_was_off_stays_off() -> None:
 
 
 def busy(seconds: float) -> None:
-    """Use up time."""
+    """Keep the processor busy for so many seconds."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass

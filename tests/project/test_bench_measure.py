@@ -1,6 +1,6 @@
-"""The benchmark's judgement and what it tells.
+"""How the benchmark judges and reports its measurements.
 
-A promise is met or missed, and nothing that was measured gets lost.
+A target is met or missed, and no measurement is lost.
 """
 
 from __future__ import annotations
@@ -58,23 +58,23 @@ def results() -> Results:
     )  # fmt: skip
 
 
-def told() -> dict[str, Any]:
+def report() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(document.as_json(results(), MACHINE, QUICK, AT))
     return found
 
 
-# -- what was measured ------------------------------------------------------------------------
+# -- measurements ------------------------------------------------------------------------------
 
 
-def test_of_fewer_than_a_hundred_values_the_p99_is_the_highest() -> None:
+def test_the_p99_of_fewer_than_a_hundred_values_is_the_highest() -> None:
     assert ms(*range(1, 100)).p99 == 99
 
 
-def test_of_many_values_the_p99_leaves_the_worst_hundredth_out() -> None:
+def test_the_p99_of_many_values_ignores_the_worst_hundredth() -> None:
     assert 980 < ms(*range(1, 1001), 10**9).p99 < 1000
 
 
-def test_a_ratio_is_to_the_others_median_whatever_statistic_is_ours() -> None:
+def test_a_ratio_compares_any_statistic_with_the_other_median() -> None:
     found = {
         statistic: Figure("", ms(2.2, 4.4, 6.6), 9, FLOOR, "floor", statistic=statistic).value
         for statistic in ("p50", "p99", "highest", "lowest")
@@ -88,51 +88,51 @@ def test_a_ratio_is_to_the_others_median_whatever_statistic_is_ours() -> None:
     (9.9, True, False), (10, True, True), (10.1, True, True),
     (math.nan, False, False), (math.nan, True, False),
 ])  # fmt: skip
-def test_a_limit_itself_is_met_from_either_side_and_never_by_what_is_no_number(
+def test_a_value_equal_to_the_limit_meets_it_and_nan_never_does(
     value: float, at_least: bool, met: bool
 ) -> None:
     assert Figure("", mb(value), 10, at_least=at_least).met is met
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "%", "upserts/s"])
-def test_a_promise_about_speed_without_a_yardstick_is_refused(unit: str) -> None:
-    """Another machine would keep or break it by its own speed."""
+def test_a_target_for_speed_without_a_comparison_is_refused(unit: str) -> None:
+    """On another machine, the promise would be met or missed because of that machine's speed."""
     with pytest.raises(ValueError, match="compared with nothing"):
         Figure("quick enough", Series((1.0,), unit), 2)
 
 
-def test_contenders_take_turns_in_the_opposite_order_each_round() -> None:
-    went: list[str] = []
+def test_contenders_alternate_in_the_opposite_order_each_round() -> None:
+    turns: list[str] = []
 
     def turn(name: str) -> list[int]:
-        went.append(name)
-        return [len(went)]
+        turns.append(name)
+        return [len(turns)]
 
     found = alternated(3, {"a": partial(turn, "a"), "b": partial(turn, "b")})
 
-    assert "".join(went) == "abbaab"
+    assert "".join(turns) == "abbaab"
     assert found == {"a": [1, 4, 5], "b": [2, 3, 6]}
 
 
-# -- how it is said ---------------------------------------------------------------------------
+# -- texts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "said"), [
+@pytest.mark.parametrize(("value", "text"), [
     (0, "0"), (1, "1"), (1000, "1,000"), (4096, "4,096"), (-0.3, "-0.300"),
     (0.00091, "0.000910"), (0.7162, "0.716"), (9.996, "10.0"), (999.6, "1,000"), (20_234.5, "20,200"),
     (math.nan, wording.UNKNOWN), (math.inf, wording.UNKNOWN),
 ])  # fmt: skip
-def test_a_number_has_three_digits_and_its_thousands_apart(value: float, said: str) -> None:
-    assert wording.number(value) == said
+def test_a_number_has_three_digits_and_separated_thousands(value: float, text: str) -> None:
+    assert wording.number(value) == text
 
 
 @given(st.floats(1e-9, 1e12) | st.floats(-1e12, -1e-9))
-def test_a_number_is_said_to_within_half_a_percent(value: float) -> None:
+def test_a_number_is_rounded_to_within_half_a_percent(value: float) -> None:
     assert float(wording.number(value).replace(",", "")) == pytest.approx(value, rel=0.00501)
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1), st.sampled_from(sorted(wording.SECONDS)))
-def test_a_handier_unit_tells_the_same_time(values: list[float], unit: str) -> None:
+def test_a_time_in_a_readable_unit_is_the_same_time(values: list[float], unit: str) -> None:
     found = wording.readable(Series(tuple(values), unit))
 
     seconds = [value * wording.SECONDS[unit] for value in values]
@@ -147,19 +147,19 @@ def test_a_handier_unit_tells_the_same_time(values: list[float], unit: str) -> N
     (Figure("", Series((4096.0,), "bytes"), 0), "≤ 0 bytes", "missed by 4,096 bytes"),
     (Figure("", mb(math.nan), 2.5), "≤ 2.5 MB", "not measured"),
 ])  # fmt: skip
-def test_a_target_and_its_verdict(figure: Figure, target: str, verdict: str) -> None:
+def test_the_text_of_a_target_and_of_its_verdict(figure: Figure, target: str, verdict: str) -> None:
     assert wording.target(figure).replace("\N{MULTIPLICATION SIGN}", "x") == target
     assert wording.verdict(figure) == verdict
 
 
-def test_an_absolute_limit_and_its_figure_have_one_unit_a_ratio_has_the_handiest() -> None:
+def test_an_absolute_figure_keeps_its_unit_and_a_ratio_has_a_readable_one() -> None:
     long = ms(1900.0)
 
     assert wording.found(Figure("", mb(1900.0), 2500)) == "1,900 MB"
     assert wording.found(Figure("", long, 2, FLOOR)) == "1.90 s"
 
 
-def test_a_topic_is_one_table_with_a_gap_where_nothing_was_measured() -> None:
+def test_a_topic_is_one_table_with_a_dash_for_a_missing_value() -> None:
     latency = next(found for found in listing.tables(results()) if found.title == "Latency, by projects")
 
     assert latency.columns == ("projects", "omnicdc", "full rebuild")
@@ -167,11 +167,11 @@ def test_a_topic_is_one_table_with_a_gap_where_nothing_was_measured() -> None:
     assert latency.numeric == (True, True, True)
 
 
-def test_what_was_not_measured_is_no_table() -> None:
+def test_without_measurements_there_is_no_table() -> None:
     assert listing.tables(Results()) == []
 
 
-def test_on_a_pipe_every_row_is_one_line_of_tabs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_pipe_every_row_is_one_line_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     table.show(results())
 
     lines = capsys.readouterr().out.splitlines()
@@ -180,11 +180,11 @@ def test_on_a_pipe_every_row_is_one_line_of_tabs(capsys: pytest.CaptureFixture[s
     assert lines[-2:] == ["remark: no Java", "1 of 2 targets met"]
 
 
-# -- what is kept -----------------------------------------------------------------------------
+# -- JSON, Markdown --------------------------------------------------------------------------
 
 
 def test_the_keys_of_the_json_are_a_contract() -> None:
-    found = told()
+    found = report()
 
     assert list(found) == [
         "version", "date", "effort", "machine", "figures", "contenders", "curves", "stages", "remarks",
@@ -196,8 +196,8 @@ def test_the_keys_of_the_json_are_a_contract() -> None:
     assert list(found["figures"][0]["ours"]) == ["unit", "p50", "p99", "lowest", "highest", "values"]
 
 
-def test_every_value_is_kept_and_what_is_no_number_is_null() -> None:
-    found = told()
+def test_the_json_has_every_value_and_null_for_nan() -> None:
+    found = report()
 
     assert found["figures"][0]["ours"]["values"] == [3.0, 3.3, 4.4]
     assert found["figures"][0]["against"]["values"] == [2.0, 2.2, 9.0]
@@ -208,26 +208,26 @@ def test_every_value_is_kept_and_what_is_no_number_is_null() -> None:
     assert found["machine"]["fsync"]["values"] == [0.1, 0.12, 0.3]
 
 
-def test_the_markdown_holds_every_table_and_no_text_breaks_out_of_its_cell() -> None:
-    said = document.markdown(results(), MACHINE)
+def test_the_markdown_has_every_table_and_escaped_cells() -> None:
+    text = document.markdown(results(), MACHINE)
 
     for title in ("Targets", "Contenders", "Latency, by projects", "Writers, by clients", "Remarks"):
-        assert f"### {title}\n\n" in said
-    assert "| one \\| upsert |" in said
-    assert "| no consumer |" in said
-    assert said.startswith("Measured on 2 cores of A\\|B, 8 GB of memory")
+        assert f"### {title}\n\n" in text
+    assert "| one \\| upsert |" in text
+    assert "| no consumer |" in text
+    assert text.startswith("Measured on 2 cores of A\\|B, 8 GB of memory")
 
 
-def test_stages_are_listed_from_few_projects_to_many() -> None:
-    said = document.markdown(results(), MACHINE)
+def test_stages_are_listed_by_the_number_of_projects() -> None:
+    text = document.markdown(results(), MACHINE)
 
-    assert f"| wake | 0.100 | 0.200 |\n| scan | {wording.UNKNOWN} | 1.50 |" in said
+    assert f"| wake | 0.100 | 0.200 |\n| scan | {wording.UNKNOWN} | 1.50 |" in text
 
 
 PAGE = f"# Performance\n\n{document.BEGIN}\nold\n{document.END}\n\nThe rest \\1.\n"
 
 
-def test_only_what_is_between_the_markers_is_replaced_and_a_repeat_changes_nothing(tmp_path: Path) -> None:
+def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(PAGE)
 
@@ -241,7 +241,7 @@ def test_only_what_is_between_the_markers_is_replaced_and_a_repeat_changes_nothi
     "", document.BEGIN, document.END, document.END + document.BEGIN, PAGE + PAGE, PAGE + document.END,
     document.BEGIN + PAGE,
 ])  # fmt: skip
-def test_a_page_without_exactly_one_place_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_a_page_without_exactly_one_pair_of_markers_is_left_unchanged(tmp_path: Path, text: str) -> None:
     page = tmp_path / "performance.md"
     page.write_text(text)
 

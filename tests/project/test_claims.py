@@ -1,6 +1,6 @@
-"""What every test must keep to, so that a machine's speed decides nothing.
+"""Rules for all tests, so that no result depends on the speed of the machine.
 
-Read from the tests' own source.
+The rules are checked in the source of the tests.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     Rule = Callable[[str], Iterator[int]]
 
 TESTS = Path(__file__).parents[1]
-PAGES = {
+SOURCES = {
     str(path.relative_to(TESTS)): path.read_text("utf-8")
     for path in sorted(TESTS.rglob("*.py"))
     if "bench" not in path.relative_to(TESTS).parts
 }
 COMPARES = "support/rebuild.py"
-"""Waits for a barrier before it compares."""
+"""This module may compare files, as it waits for a barrier first."""
 
 FILES = re.compile(r"\b(content|rebuilt)\(")
 SECONDS = re.compile(
@@ -34,18 +34,17 @@ SECONDS = re.compile(
 )
 PATIENT = re.compile(r"\ballows\(|\b(DEADLINE|NEVER|GRACE)_S\b|^deadline$")
 ENOUGH_S = 20
-"""A limit of so many seconds of the processor, or of three times as many by the clock, tells a hang from
-slowness."""
+"""Seconds of processor time. This limit, or three times as much by the clock, only detects a hang."""
 
 
 @cache
 def nodes(source: str) -> list[ast.AST]:
-    """Return all that a page consists of; each rule asks for it."""
+    """Return all nodes of a source; cached, as each rule needs them."""
     return [*ast.walk(ast.parse(source))]
 
 
 def compared_at_once(source: str) -> Iterator[int]:
-    """Yield the lines that compare two hosts' files, but for claims that `until` repeats."""
+    """Yield the lines that compare files of two hosts, except for claims that `until` repeats."""
     if not FILES.search(source):
         return
     repeated = {
@@ -62,7 +61,7 @@ def compared_at_once(source: str) -> Iterator[int]:
 
 
 def timed(source: str) -> Iterator[int]:
-    """Yield the lines that claim a number of seconds which a slow machine would exceed."""
+    """Yield the lines that assert a limit in seconds which a slow machine would exceed."""
     if "assert " not in source or not SECONDS.search(source):
         return
     for node in nodes(source):
@@ -81,7 +80,7 @@ def timed(source: str) -> Iterator[int]:
 def slept(source: str) -> Iterator[int]:
     """Yield the lines that sleep.
 
-    Lines that look again and again are left out, and so are lines that say what the sleep is.
+    A sleep in a loop, and a sleep with a comment that explains it, are allowed.
     """
     if "time.sleep(" not in source:
         return
@@ -97,12 +96,12 @@ def slept(source: str) -> Iterator[int]:
     ("rule", "remedy"),
     [
         (compared_at_once, "call support.rebuild.assert_as_rebuilt, which waits for a barrier first"),
-        (timed, "let the fixture `pace` say what this machine is allowed: pace.allows(seconds)"),
-        (slept, "wait with support.host.until; where the moment itself is tried, say so behind the line"),
+        (timed, "let the fixture `pace` adapt the limit to this machine: pace.allows(seconds)"),
+        (slept, "wait with support.host.until; if the moment itself is tested, explain it in a comment"),
     ],
 )  # fmt: skip
-def test_no_claim_rests_on_the_machine_s_speed(rule: Rule, remedy: str) -> None:
-    found = [f"{page}:{line}" for page, source in PAGES.items() for line in rule(source)]
+def test_no_claim_depends_on_the_speed_of_the_machine(rule: Rule, remedy: str) -> None:
+    found = [f"{path}:{line}" for path, source in SOURCES.items() for line in rule(source)]
 
     assert [it for it in found if not it.startswith(COMPARES)] == [], remedy
 
@@ -119,7 +118,7 @@ def test_no_claim_rests_on_the_machine_s_speed(rule: Rule, remedy: str) -> None:
         (slept, "time.sleep(0.5)"),
     ],
 )  # fmt: skip
-def test_what_would_rest_on_it_is_found(rule: Rule, source: str) -> None:
+def test_a_claim_that_depends_on_speed_is_found(rule: Rule, source: str) -> None:
     assert [*rule(source)] == [1]
 
 
@@ -134,5 +133,5 @@ def test_what_would_rest_on_it_is_found(rule: Rule, source: str) -> None:
         (slept, "time.sleep(dice.random())  # the moment is the fault"),
     ],
 )  # fmt: skip
-def test_what_does_not_is_let_pass(rule: Rule, source: str) -> None:
+def test_a_claim_that_does_not_depend_on_speed_is_accepted(rule: Rule, source: str) -> None:
     assert [*rule(source)] == []

@@ -1,4 +1,4 @@
-"""A module imports only from rows below its own; the rows stand in pyproject.toml."""
+"""A module imports only from layers below its own. pyproject.toml lists the layers."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_change_is_told_with_its_file_and_its_process(tmp_path: Path) -> None:
+def test_a_change_is_reported_with_its_file_and_process(tmp_path: Path) -> None:
     outside = Outside(tmp_path / "outside")
     outside.assert_untouched()
     outside.file.chmod(0o777)

@@ -1,6 +1,6 @@
-"""The comparison that the tests of files stand on.
+"""`assert_as_rebuilt`, which many tests of files use.
 
-It waits for what is on its way, and names the file that is wrong.
+It waits for changes that are not published yet, and names a wrong file.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from support.host import Host
 
 
-def test_what_is_committed_and_not_published_yet_is_waited_for(cmp: Cmp, host: Host) -> None:
-    """It was not: a comparison failed while the last writes were still on their way."""
+def test_the_comparison_waits_for_changes_that_are_not_published_yet(cmp: Cmp, host: Host) -> None:
+    """Regression: a comparison failed as the last writes were not published yet."""
     daemon = host.daemon()
     cmp.arrived()
     daemon.process.send_signal(signal.SIGSTOP)
     cmp.upsert("on its way")
     behind = host.content() != rebuilt(cmp)
-    going_on = threading.Timer(0.3, daemon.process.send_signal, [signal.SIGCONT])
-    going_on.start()
+    wakes = threading.Timer(0.3, daemon.process.send_signal, [signal.SIGCONT])
+    wakes.start()
 
     assert_as_rebuilt(cmp, host)
-    going_on.join()
+    wakes.join()
     assert behind
 
 
-def test_a_file_that_is_wrong_is_named(cmp: Cmp, host: Host) -> None:
-    """Of a host without a daemon nothing is waited for."""
+def test_the_comparison_names_a_wrong_file(cmp: Cmp, host: Host) -> None:
+    """On a host without a daemon, the comparison does not wait."""
     cmp.upsert("atlas")
     publish(host)
     assert_as_rebuilt(cmp, host)

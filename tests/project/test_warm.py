@@ -1,4 +1,4 @@
-"""A command that is forked by a process which has imported it does what one that a shell starts does."""
+"""`support.warm`: a forked command behaves like a command that a shell starts."""
 
 from __future__ import annotations
 
@@ -33,17 +33,19 @@ if TYPE_CHECKING:
     ],
     ids=" ".join,
 )
-def test_status_and_words_are_those_of_a_cold_start(cmp: Cmp, host: Host, arguments: list[str]) -> None:
+def test_a_forked_command_has_the_status_and_output_of_a_cold_one(
+    cmp: Cmp, host: Host, arguments: list[str]
+) -> None:
     cmp.upsert("atlas")
-    said = []
+    outcomes = []
     for host.cold in (False, True):
         done = host.run(*arguments)
-        said.append((done.returncode, done.stdout, done.stderr))
+        outcomes.append((done.returncode, done.stdout, done.stderr))
 
-    assert said[0] == said[1]
+    assert outcomes[0] == outcomes[1]
 
 
-def test_it_has_an_environment_and_a_pid_of_its_own_and_is_the_test_s_child(host: Host) -> None:
+def test_a_forked_daemon_has_its_own_environment_and_is_a_child_of_the_test(host: Host) -> None:
     daemon = host.starting(OMNICDC_DSN="host=/nonexistent")
     daemon.wait_for("database_unavailable")
     stat = Path(f"/proc/{daemon.process.pid}/stat").read_text()
@@ -52,7 +54,7 @@ def test_it_has_an_environment_and_a_pid_of_its_own_and_is_the_test_s_child(host
     assert daemon.stop() == 0
 
 
-def test_killed_it_ends_as_a_killed_process_does(host: Host) -> None:
+def test_a_killed_daemon_has_the_exit_status_of_the_signal(host: Host) -> None:
     daemon = host.starting(OMNICDC_DSN="host=/nonexistent")
     daemon.wait_for("database_unavailable")
 
@@ -60,7 +62,7 @@ def test_killed_it_ends_as_a_killed_process_does(host: Host) -> None:
 
 
 @pytest.mark.skipif(bool(COUNTED), reason="coverage counts only what is started cold")
-def test_what_is_read_at_the_start_of_a_process_has_it_started_cold(host: Host) -> None:
+def test_a_variable_that_python_reads_at_its_start_causes_a_cold_start(host: Host) -> None:
     warm, cold = (process([COMMAND, "--version"], host.env | more) for more in ({}, {"PYTHONHASHSEED": "1"}))
     for running in (warm, cold):
         running.communicate()

@@ -145,6 +145,6 @@ def test_a_capture_that_breaks_during_a_scan_is_reported_at_once(cmp: Cmp, host:
 
     with capture_logs() as logged, opened(host) as one:
         run_once(one.conn, one.state, during("scanned cmp_projects", disable))
-        one.keep_house()
+        one.run_periodic_tasks()
 
     assert [event["event"] for event in logged].count("capture_broken") == 1

@@ -93,7 +93,7 @@ def test_a_partition_whose_detachment_is_pending_is_removed_from_the_files(bare:
             "the detachment is pending",
         )
         before = bare.wait(timeout_s=0)
-        one.keep_house()
+        one.run_periodic_tasks()
         one.publish()
         after = bare.wait(timeout_s=0)
         shown = sorted(entry["name"] for entry in host.canonical().values())

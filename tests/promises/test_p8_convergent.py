@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.external_changes import put_at_once
+from support.external_changes import replace_atomically
 from support.host import CANONICAL, INVENTORY, PROJECT, REGISTRIES, Daemon, Host, until
 from support.rebuild import assert_as_rebuilt, rebuilt
 
@@ -193,7 +193,7 @@ def test_a_sweep_finds_changes_that_are_not_in_the_log(cmp: Cmp, host: Host) -> 
 def test_an_external_change_is_backed_up(cmp: Cmp, host: Host) -> None:
     """P8: with `on_drift: restore` it is also reported and counted, and the file is restored."""
     daemon, content = served(cmp, host, OMNICDC_POLL_S="0.05")
-    put_at_once(host.root / PROJECT, "projects: mine\n")
+    replace_atomically(host.root / PROJECT, "projects: mine\n")
     event = daemon.wait_for("drift_found")
     until(lambda: are_correct(host, content), "restored")
     cmp.upsert("the next generation reports it")
@@ -250,7 +250,7 @@ def test_with_alert_an_externally_changed_file_stays_until_the_registry_changes(
     """
     env = {"OMNICDC_ON_DRIFT": "alert", "OMNICDC_POLL_S": "0.05", "OMNICDC_SWEEP_S": "0.05"}
     daemon, _ = served(cmp, host, **env)
-    put_at_once(host.root / PROJECT, "projects: mine\n")
+    replace_atomically(host.root / PROJECT, "projects: mine\n")
     daemon.wait_for("drift_found")
     # The type is spelled differently: this changes only the canonical registry.
     cmp.set(cmp.value("select id::text from projects limit 1"), type="Service")

@@ -1,4 +1,4 @@
-"""A held registry is left alone for longer and longer, and tried at once when its cause may be gone."""
+"""A held registry is retried with a growing back-off, and at once when its cause may be gone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("failures", "took_s", "rest_s"),
+    ("failures", "took_s", "expected_s"),
     [
         (1, 45.0, 90.0),
         (2, 45.0, 180.0),
@@ -36,44 +36,41 @@ if TYPE_CHECKING:
         (1, 0.0, 0.0),
     ],
 )
-def test_it_doubles_up_to_a_bound(failures: int, took_s: float, rest_s: float) -> None:
-    """The first scan of 45 s that failed was repeated after a second, the second after two.
-
-    The others starved meanwhile.
-    """
-    assert back_off_s(failures, took_s) == rest_s
+def test_the_back_off_doubles_up_to_a_limit(failures: int, took_s: float, expected_s: float) -> None:
+    """Regression: failed scans of 45 s were repeated after 1 s, then 2 s. Other registries had to wait."""
+    assert back_off_s(failures, took_s) == expected_s
 
 
 def failing(state: State, name: str, *, took_s: float) -> None:
-    """Have a registry be held for what cannot be scanned, as `scan` does it."""
+    """Hold a registry after a failed scan, as `scan` does."""
     projection = state.projections[name]
     projection.hold.start(Fault("the scan took too long"), took_s=took_s)
     projection.scan_due = True
 
 
-def test_a_scan_that_takes_long_and_fails_is_not_repeated_for_each_change(cmp: Cmp, host: Host) -> None:
-    """Scans of 45 s, one after the other, kept the others from being published."""
+def test_a_slow_scan_that_failed_is_not_repeated_for_each_change(cmp: Cmp, host: Host) -> None:
+    """Regression: repeated scans of 45 s delayed the publication of the other registries."""
     with opened(host) as one:
         one.publish()
         failing(one.state, "project", took_s=45.0)
         cmp.upsert("apollo")
         generation = one.publish()
-        left_alone = one.state.projections["project"].hold.fault
+        fault_before = one.state.projections["project"].hold.fault
         cmp.value("select omnicdc.request_rebuild()::text")
         one.publish()
 
         assert generation
         assert generation.scanners == ("cmp_projects", "git")
-        assert left_alone
-        # The rebuild asks for it at once, and it shows what it was left out of.
+        assert fault_before
+        # A rebuild scans it at once. Then the file also has the change that was published without it.
         assert one.state.projections["project"].hold.fault is None
     assert [entry["display_name"] for entry in host.projects().values()] == ["apollo"]
 
 
-def test_what_it_was_left_out_of_is_not_called_published(cmp: Cmp, host: Host) -> None:
-    """P5: the generation told only of the held registries that it had tried.
+def test_a_change_that_a_held_registry_lacks_is_not_published(cmp: Cmp, host: Host) -> None:
+    """P5. Regression: the generation listed only held registries that it had retried.
 
-    So the change seemed not to concern this one.
+    So `wait` assumed that the change did not concern this registry.
     """
     with opened(host) as one:
         one.publish()
@@ -89,7 +86,7 @@ def test_what_it_was_left_out_of_is_not_called_published(cmp: Cmp, host: Host) -
         assert verdict.withheld == {"PROJECT_REGISTRY_V1.yaml"}
 
 
-def test_a_quick_one_is_tried_again_by_the_next_change(cmp: Cmp, host: Host) -> None:
+def test_a_fast_scan_that_failed_is_retried_at_the_next_change(cmp: Cmp, host: Host) -> None:
     with opened(host) as one:
         one.publish()
         failing(one.state, "project", took_s=QUICK_S / 2)
@@ -99,7 +96,7 @@ def test_a_quick_one_is_tried_again_by_the_next_change(cmp: Cmp, host: Host) -> 
         assert one.state.projections["project"].hold.fault is None
 
 
-def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> None:
+def test_a_change_of_a_possible_cause_ends_the_back_off(cmp: Cmp, host: Host) -> None:
     cmp.upsert("apollo")
     with opened(host) as one:
         one.publish()
@@ -115,24 +112,24 @@ def test_what_may_have_been_its_cause_ends_the_rest(cmp: Cmp, host: Host) -> Non
         assert not hold.backing_off
 
 
-def test_it_is_tried_again_when_its_time_has_come(cmp: Cmp, host: Host) -> None:
+def test_a_held_registry_is_retried_when_the_back_off_ends(cmp: Cmp, host: Host) -> None:
     cmp.upsert("apollo")
     with opened(host) as one:
         one.publish()
         failing(one.state, "project", took_s=45.0)
-        nothing = one.publish()
-        again = one.publish()
+        without_project = one.publish()
+        empty = one.publish()
         one.state.projections["project"].hold.retry_at = time.monotonic()
         one.publish()
 
-        assert nothing
-        assert nothing.scanners == ()
-        assert again is None
+        assert without_project
+        assert without_project.scanners == ()
+        assert empty is None
         assert one.state.projections["project"].hold.fault is None
     assert (host.root / PROJECT).exists()
 
 
-def test_what_a_scan_reports_carries_how_long_it_took(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_scan_records_its_duration(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_arguments: object) -> None:
         clock[0] += 45.0
         raise RegistryError("the scan took too long")
@@ -148,10 +145,8 @@ def test_what_a_scan_reports_carries_how_long_it_took(host: Host, monkeypatch: p
 
 
 @pytest.mark.parametrize("step", ["rename", "fsync_directory"])
-def test_a_file_that_was_written_and_cannot_be_put_there_rests_for_what_writing_it_took(
-    cmp: Cmp, host: Host, step: str
-) -> None:
-    """It was taken for an attempt of no time: a large file was written again at each look."""
+def test_a_failed_rename_or_fsync_records_the_duration_of_the_write(cmp: Cmp, host: Host, step: str) -> None:
+    """Regression: the time of the write was not counted, so a large file was written empty at each cycle."""
 
     def failing_late(point: str) -> None:
         if point.startswith(f"{step} "):

@@ -1,4 +1,4 @@
-"""However a document came about, it is what its entries make it, byte by byte and block by block."""
+"""A document depends only on its entries, byte by byte and block by block, and not on its history."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def applied(content: Mapping[str, Entry], changes: Mapping[str, Entry | None]) -
     return {entry_key: entry for entry_key, entry in {**content, **changes}.items() if entry is not None}
 
 
-def apart_from(touched: set[tuple[str, str, str]], document: Document) -> list[Block]:
-    """The blocks with none of these keys in their range, nor in that of the one before, whose end may go."""
+def untouched_blocks(touched: set[tuple[str, str, str]], document: Document) -> list[Block]:
+    """Return the blocks that must stay: none of the keys is in their range or in that of the block before."""
     indexes = {document._index(key) for key in touched}
     return [block for at, block in enumerate(document._blocks) if at not in indexes and at - 1 not in indexes]
 
@@ -67,7 +67,7 @@ def entry(name: str, body: str = "body", counters: tuple[int, ...] = ()) -> Entr
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Entries come, change, move and go; after each step the document is as if built anew."""
+    """Entries are added, changed, moved and removed. After each step the document equals a new one."""
 
     document: Document
     content: dict[str, Entry]
@@ -110,7 +110,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(new=changes, data=st.data())
     def update(self, new: dict[str, Entry | None], data: st.DataObject) -> None:
-        """Many at once, some of them equal already."""
+        """Put many entries at once, some of them without a change."""
         same = data.draw(st.sets(st.sampled_from(sorted(self.content)))) if self.content else set()
         new |= {entry_key: self.content[entry_key] for entry_key in same}
         differing = {entry_key for entry_key, entry in new.items() if self.content.get(entry_key) != entry}
@@ -124,7 +124,7 @@ class AnyHistory(RuleBasedStateMachine):
 
         assert self.document.update(new) is bool(differing)
         self.content = applied(self.content, new)
-        assert {id(block) for block in alone} <= {id(block) for block in self.document._blocks}
+        assert {id(block) for block in untouched} <= {id(block) for block in self.document._blocks}
 
     @rule()
     def remove_everything(self) -> None:
@@ -132,11 +132,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.content = {}
 
     @invariant()
-    def is_what_its_entries_make_it(self) -> None:
-        anew = Document.from_entries(self.content.items(), self.block_size)
+    def equals_a_rebuilt_document(self) -> None:
+        rebuilt = Document.from_entries(self.content.items(), self.block_size)
 
-        assert file(self.document) == file(anew) == expected_file(self.content)
-        assert self.document.digests(FRAME) == anew.digests(FRAME) == hashed(self.document)
+        assert file(self.document) == file(rebuilt) == expected_file(self.content)
+        assert self.document.digests(FRAME) == rebuilt.digests(FRAME) == hashed(self.document)
         assert self.document.digests(BARE) == hashed(self.document, BARE)
 
     @invariant()
@@ -161,7 +161,7 @@ TestAnyHistory.settings = settings(stateful_step_count=30)
 
 
 @given(contents, block_sizes, st.data())
-def test_the_order_of_arrival_leaves_no_trace(
+def test_the_order_of_arrival_does_not_matter(
     content: dict[str, Entry], block_size: int, data: st.DataObject
 ) -> None:
     expected = Document.from_entries(content.items(), block_size)
@@ -173,7 +173,7 @@ def test_the_order_of_arrival_leaves_no_trace(
 
 
 @given(contents, changes, block_sizes)
-def test_many_changes_at_once_leave_no_trace(
+def test_many_changes_at_once_give_the_same_document(
     content: dict[str, Entry], new: dict[str, Entry | None], block_size: int
 ) -> None:
     expected = Document.from_entries(applied(content, new).items(), block_size)
@@ -205,7 +205,7 @@ def test_one_entry_with_other_counters_among_many_changes_nothing(
     assert document.counters == Document.from_entries(content.items()).counters
 
 
-def test_entries_without_bytes_keep_their_place() -> None:
+def test_entries_without_bytes_stay_in_order() -> None:
     document = Document.from_entries([("u1", Entry(("a", ""), b""))], block_size=1)
     document.update({"u0": Entry(("a", ""), b""), "u2": Entry(("b", ""), b"2")})
 
@@ -244,7 +244,7 @@ def test_entries_sort_by_code_point_then_id_then_unit() -> None:
     assert file(Document.from_entries(rows), Frame(b"", b"")) == b"0123456"
 
 
-def test_the_last_entry_given_for_a_unit_counts() -> None:
+def test_the_last_entry_of_a_unit_wins() -> None:
     document = Document.from_entries([("u", entry("a", "old", (1,))), ("u", entry("b", "new", (5,)))])
 
     assert file(document) == b"[\nnew\n]"
@@ -262,7 +262,7 @@ def test_parts_handed_out_stay_as_they_were() -> None:
     assert b"".join(parts) == expected
 
 
-def test_blocks_are_handed_out_without_copies() -> None:
+def test_parts_are_returned_without_copies() -> None:
     document = Document.from_entries(((f"u{number}", entry(f"{number:04}")) for number in range(2_000)), 64)
     first, second = document.parts(FRAME), document.parts(FRAME)
 
@@ -273,7 +273,7 @@ def test_blocks_are_handed_out_without_copies() -> None:
     assert first[-2].obj is second[-2].obj
 
 
-def test_a_change_leaves_the_other_blocks_alone() -> None:
+def test_a_change_replaces_one_block() -> None:
     document = Document.from_entries(((f"u{number}", entry(f"{number:04}")) for number in range(2_000)), 64)
     before = document.parts(FRAME)
     document.put("u1000", entry("1000", "changed"))
@@ -283,7 +283,7 @@ def test_a_change_leaves_the_other_blocks_alone() -> None:
     assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
 
 
-def test_blocks_hold_about_as_many_entries_as_asked() -> None:
+def test_blocks_have_about_the_intended_size() -> None:
     document = Document.from_entries((f"u{number}", entry(f"{number:05}")) for number in range(20_000))
     blocks = len(document.parts(FRAME)) - 2
 
@@ -310,7 +310,7 @@ def test_counters_of_unequal_length_are_refused_before_anything_changes() -> Non
     assert document.counters == (4, 6)
 
 
-def test_an_entry_without_the_separator_is_not_cut() -> None:
+def test_an_entry_without_the_separator_is_refused() -> None:
     document = Document.from_entries([("u", Entry(("a", ""), b"no separator"))])
 
     with pytest.raises(ValueError, match="separator"):

@@ -1,6 +1,6 @@
-"""Rows that PostgreSQL cannot give are found among thousands, by halves.
+"""Rows that PostgreSQL cannot return are found among thousands by bisection.
 
-What is no row's fault is not laid on one.
+An error that no row causes is not blamed on a row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROJECT = scanners()["project"]
 
 
 def spoil(files: Files, names: str) -> list[str]:
-    """Have PostgreSQL take in what it cannot give back; returns the ids."""
+    """Store values that PostgreSQL accepts and cannot return; return the ids of their rows."""
     files.cmp.conn.execute("alter table projects alter metadata_ type json")
     found = files.cmp.conn.execute(
         "update projects set metadata_ = %s where name like %s returning id::text", [UNDECODABLE, names]
@@ -31,8 +31,8 @@ def spoil(files: Files, names: str) -> list[str]:
     return [project for (project,) in found]
 
 
-def test_one_among_more_than_are_fetched_at_once_is_found(files: Files) -> None:
-    """P6."""
+def test_one_unreadable_row_among_many_is_found(files: Files) -> None:
+    """P6: the table has more rows than are fetched at once."""
     files.cmp.fill(ROWS + 1)
     [bad] = spoil(files, "project-7")
 
@@ -43,7 +43,7 @@ def test_one_among_more_than_are_fetched_at_once_is_found(files: Files) -> None:
     assert "invalid input syntax for type json" in unreadable[bad]
 
 
-def test_where_too_many_cannot_be_read_something_else_is_wrong(files: Files) -> None:
+def test_too_many_unreadable_rows_are_an_error_of_the_registry(files: Files) -> None:
     files.cmp.fill(MOST_UNREADABLE + 2)
     spoil(files, "%")
 
@@ -51,10 +51,9 @@ def test_where_too_many_cannot_be_read_something_else_is_wrong(files: Files) -> 
         readable(files.conn, PROJECT, "projects", ALL)
 
 
-def test_a_column_dropped_in_the_middle_is_laid_on_no_row(files: Files) -> None:
+def test_a_column_that_is_dropped_meanwhile_is_not_blamed_on_a_row(files: Files) -> None:
     files.cmp.fill(8)
-    # The ids are random, and the search begins with the highest: the lowest is looked at after the column has
-    # gone.
+    # The ids are random, and the search begins with the highest. So it reads the lowest after the drop.
     spoil(files, files.cmp.value("select name from projects order by id limit 1"))
     unreadable: dict[str, str] = {}
     found = search(files.conn, PROJECT, "projects", ALL, unreadable)

@@ -1,4 +1,4 @@
-"""What each registry looks like, to the byte where readers care (REGISTRIES)."""
+"""The content of each registry, byte by byte where readers depend on it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_empty_canonical_registry_is_what_json_dumps_writes() -> None:
     assert _file("cmp_projects", []).decode() == json.dumps(document, indent=2)
 
 
-def test_entries_are_in_code_point_order_whatever_a_collation_says() -> None:
+def test_entries_are_in_code_point_order() -> None:
     rows: list[Row] = [
         (A, name, None, None, None, None, None) for name in ("b", "B", "ä", "a", "Z", "\U0001f680", "\uffff")
     ]
@@ -91,7 +91,7 @@ def test_entries_are_in_code_point_order_whatever_a_collation_says() -> None:
     assert [entry["name"] for entry in uuids.values()] == ["B", "Z", "a", "b", "ä", "\uffff", "\U0001f680"]
 
 
-def test_the_project_registry_to_the_byte() -> None:
+def test_the_project_registry_byte_by_byte() -> None:
     inputs = Inputs(
         overrides={"https://github.com/acme/apollo": Override(("/src/a", "/src/b"), "no", None)},
         heart={"/src/b": 3},
@@ -158,23 +158,23 @@ def test_the_empty_project_registry_has_an_empty_list() -> None:
         ("domain", "", "domain", ""),
     ],
 )
-def test_what_null_and_empty_become(column: str, value: str | None, key: str, shown: str | None) -> None:
+def test_null_and_empty_values_are_shown(column: str, value: str | None, key: str, shown: str | None) -> None:
     assert _project(Inputs(), **{column: value})[key] == shown
 
 
-def test_an_override_wins_where_it_says_something() -> None:
+def test_an_override_wins_for_the_fields_that_it_sets() -> None:
     key = "https://github.com/acme/apollo"
-    silent, loud = Override(), Override(("/o",), "n", "retired")
+    empty, full = Override(), Override(("/o",), "n", "retired")
     clones = {key: "/clone"}
 
-    assert _project(Inputs(overrides={key: silent}, clones=clones))["local_paths"] == ["/clone"]
-    assert _project(Inputs(overrides={key: silent}))["status"] == "active"
-    assert _project(Inputs(overrides={key: loud}, clones=clones))["local_paths"] == ["/o"]
-    assert _project(Inputs(overrides={key: loud}))["status"] == "retired"
-    assert _project(Inputs(overrides={key: loud}))["notes"] == "n"
+    assert _project(Inputs(overrides={key: empty}, clones=clones))["local_paths"] == ["/clone"]
+    assert _project(Inputs(overrides={key: empty}))["status"] == "active"
+    assert _project(Inputs(overrides={key: full}, clones=clones))["local_paths"] == ["/o"]
+    assert _project(Inputs(overrides={key: full}))["status"] == "retired"
+    assert _project(Inputs(overrides={key: full}))["notes"] == "n"
 
 
-def test_an_excluded_project_is_left_out_and_counts_nowhere() -> None:
+def test_an_excluded_project_is_left_out_and_not_counted() -> None:
     read = yaml.safe_load(
         _file("project", [(A, "Apollo", None, None, None, URL, None)], Inputs(excluded=frozenset({"apollo"})))
     )
@@ -195,7 +195,7 @@ def test_an_excluded_project_is_left_out_and_counts_nowhere() -> None:
         ("active", "", (), {"virtual"}),
     ],
 )
-def test_the_statistics_count_as_the_registry_says(
+def test_the_statistics_count_each_project_in_its_categories(
     status: str, url: str | None, paths: tuple[str, ...], counted: set[str]
 ) -> None:
     inputs = Inputs(overrides={"https://github.com/acme/apollo": Override(paths)})
@@ -205,7 +205,7 @@ def test_the_statistics_count_as_the_registry_says(
     assert {name for name, number in stats.items() if number} == counted | {"total"}
 
 
-def test_an_element_that_cmp_alone_vouches_for_to_the_byte() -> None:
+def test_an_element_that_only_cmp_knows_byte_by_byte() -> None:
     element = {
         "description": None, "name": "Apollo", "owner": {"id": "", "login": "Acme"}, "updatedAt": None,
         "url": "https://github.com/Acme/Apollo", "visibility": "unknown", "uuid": A, "uuids": [A, B],
@@ -219,7 +219,7 @@ def test_an_element_that_cmp_alone_vouches_for_to_the_byte() -> None:
     assert _file("git", rows).decode() == json.dumps([element], indent=4)
 
 
-def test_an_adopted_element_keeps_what_nobody_knows_and_gains_its_project() -> None:
+def test_an_adopted_element_keeps_unknown_fields_and_gets_its_project() -> None:
     known = {
         "name": "apollo",
         "url": URL,
@@ -238,8 +238,8 @@ def test_an_adopted_element_keeps_what_nobody_knows_and_gains_its_project() -> N
 
 
 @pytest.mark.parametrize(("source", "last"), [("gone", "source"), ("import", "uuid")])
-def test_what_is_gone_from_github_is_marked_last_of_all(source: str, last: str) -> None:
-    """A `source` of other programs stays where it was."""
+def test_a_repository_that_is_gone_from_github_is_marked_at_the_end(source: str, last: str) -> None:
+    """A `source` that another program wrote stays in its place."""
     known = {"name": "apollo", "url": URL, "source": source, "stars": 1}
     inputs = Inputs(repositories={"https://github.com/acme/apollo": known})
 
@@ -249,7 +249,7 @@ def test_what_is_gone_from_github_is_marked_last_of_all(source: str, last: str) 
     assert [*element][-1] == last
 
 
-def test_the_quick_way_and_the_library_write_the_same_bytes() -> None:
+def test_the_fast_rendering_and_the_library_write_the_same_bytes() -> None:
     known = {
         "description": 'd \u2028 "',
         "name": "n",
@@ -264,8 +264,8 @@ def test_the_quick_way_and_the_library_write_the_same_bytes() -> None:
 
 
 @given(st.dictionaries(st.text(), VALUES))
-def test_whatever_a_repository_holds_is_written_as_the_library_would(more: dict[str, Any]) -> None:
-    """Numbers, deep nesting and odd text go the library's own way; the result is the same."""
+def test_any_repository_is_written_as_by_the_library(more: dict[str, Any]) -> None:
+    """Numbers, deep nesting and unusual text are rendered by the library; the result must be the same."""
     known = {"description": None, "name": "n", "owner": {"id": "1", "login": "l"}} | {
         "updatedAt": "u", "url": URL, "visibility": "PUBLIC",
         **{f"x{name}": value for name, value in more.items()},
@@ -278,11 +278,11 @@ def test_whatever_a_repository_holds_is_written_as_the_library_would(more: dict[
 @pytest.mark.parametrize(
     "url", [None, "", "https://gitlab.com/acme/apollo", "https://github.com/acme", "nonsense", "5"]
 )
-def test_a_project_that_is_not_on_github_has_no_place_in_the_inventory(url: str | None) -> None:
+def test_a_project_that_is_not_on_github_is_not_in_the_inventory(url: str | None) -> None:
     assert _file("git", [(A, "Apollo", url)]) == b"[]"
 
 
-def test_a_row_that_cannot_be_shown_holds_back_itself_only() -> None:
+def test_a_row_that_cannot_be_shown_does_not_hold_back_others() -> None:
     registry = Projection(scanners()["project"], Inputs())
     registry.rebuild([(A, None, None, None, None, None, None), (B, "fine", None, None, None, None, None)])
 
@@ -313,7 +313,7 @@ SCANNER = Owners()
 
 @pytest.fixture
 def fourth(tmp_path: Path) -> Iterator[None]:
-    """A fourth scanner: one module on the package's path, and nothing else."""
+    """Add a fourth scanner: one module on the package's path."""
     (tmp_path / "owners.py").write_text(FOURTH)
     package.__path__.append(str(tmp_path))
     package.scanners.cache_clear()

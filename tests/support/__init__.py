@@ -1,1 +1,1 @@
-"""What tests are written with."""
+"""Helpers and fixtures that tests of several directories use."""

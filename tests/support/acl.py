@@ -1,4 +1,4 @@
-"""POSIX ACLs and extended attributes as setfacl and setfattr write them; neither command is needed."""
+"""POSIX ACLs and extended attributes, written as by setfacl and setfattr, without these commands."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ UNDEFINED = 0xFFFFFFFF
 Entry = tuple[int, int, int]
 
 
-def owner(may: int) -> Entry:
-    return 0x01, may, UNDEFINED
+def owner(permissions: int) -> Entry:
+    return 0x01, permissions, UNDEFINED
 
 
-def user(uid: int, may: int) -> Entry:
-    return 0x02, may, uid
+def user(uid: int, permissions: int) -> Entry:
+    return 0x02, permissions, uid
 
 
-def owning_group(may: int) -> Entry:
-    return 0x04, may, UNDEFINED
+def owning_group(permissions: int) -> Entry:
+    return 0x04, permissions, UNDEFINED
 
 
-def group(gid: int, may: int) -> Entry:
-    return 0x08, may, gid
+def group(gid: int, permissions: int) -> Entry:
+    return 0x08, permissions, gid
 
 
-def mask(may: int) -> Entry:
-    return 0x10, may, UNDEFINED
+def mask(permissions: int) -> Entry:
+    return 0x10, permissions, UNDEFINED
 
 
-def others(may: int) -> Entry:
-    return 0x20, may, UNDEFINED
+def others(permissions: int) -> Entry:
+    return 0x20, permissions, UNDEFINED
 
 
 def acl(*entries: Entry) -> bytes:
-    """Return the attribute's value; the kernel wants entries in the order of their tags."""
+    """Return the value of the attribute. The kernel requires the entries in the order of their tags."""
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in sorted(entries))
 
 
 def of(path: Path) -> bytes | None:
-    """Return a file's ACL; None if its mode says all."""
+    """Return the ACL of a file; None if the file has only its mode."""
     try:
         return os.getxattr(path, ACCESS)
     except OSError as exc:

@@ -1,8 +1,8 @@
-"""`make audit`: looks for known holes in what is installed, and says so where nobody can be asked.
+"""`make audit`: checks the installed packages for known vulnerabilities.
 
-pip-audit counts a package that its service does not know as no hole, and ends well: behind a mirror that has
-no service, everything is green. So a package that has had a hole for years is asked for first: who does not
-know of that one knows nothing.
+pip-audit reports success for packages that its service does not know. Behind a mirror without a service, it
+always succeeds. So this program first asks for a package with an old, known vulnerability. A service that
+does not report it is not used. If no service can be used, the output reports that.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from pathlib import Path
 from typing import Any
 
 SERVICES = ("pypi", "osv")
-KNOWN_HOLE = "PyYAML==5.3"
-"""Runs code that is in a document: CVE-2020-14343."""
+KNOWN_VULNERABILITY = "PyYAML==5.3"
+"""This version executes code from a document: CVE-2020-14343."""
 
 Report = dict[str, Any]
 
 
 def main() -> int:
-    """Audit what is installed here.
+    """Audit the installed packages.
 
-    1 if it has a known hole, 0 also if nobody answers, and then it says so.
+    Return 1 for a known vulnerability. Return 0 also if no service answers, with a message.
     """
     service = next((it for it in SERVICES if answers(it)), None)
     if service is None:
-        tell(f"NOT DONE, no vulnerability service answers from here ({', '.join(SERVICES)})")
+        show(f"NOT DONE, no vulnerability service answers from here ({', '.join(SERVICES)})")
         return 0
-    report = asked(service, "--local", "--skip-editable")
+    report = pip_audit(service, "--local", "--skip-editable")
     if report is None:
-        tell(f"NOT DONE, {service} stopped answering")
+        show(f"NOT DONE, {service} stopped answering")
         return 0
-    lines, status = judged(report)
-    tell(*lines)
+    lines, status = assess(report)
+    show(*lines)
     return status
 
 
 def answers(service: str) -> bool:
-    """Whether a service knows a hole that is known."""
+    """Return whether a service reports the known vulnerability."""
     with tempfile.TemporaryDirectory() as directory:
         requirements = Path(directory, "requirements.txt")
-        requirements.write_text(f"{KNOWN_HOLE}\n")
-        report = asked(service, "--no-deps", "--disable-pip", "--requirement", str(requirements))
+        requirements.write_text(f"{KNOWN_VULNERABILITY}\n")
+        report = pip_audit(service, "--no-deps", "--disable-pip", "--requirement", str(requirements))
     return report is not None and any(package.get("vulns") for package in report["dependencies"])
 
 
-def asked(service: str, *arguments: str) -> Report | None:
-    """Return what pip-audit found; None if its service could not be reached."""
+def pip_audit(service: str, *arguments: str) -> Report | None:
+    """Return the report of pip-audit; None if its service could not be reached."""
     command = [sys.executable, "-m", "pip_audit", "--vulnerability-service", service, "--format", "json"]
     done = subprocess.run(
         [*command, "--progress-spinner", "off", "--timeout", "10", *arguments],
@@ -64,29 +64,29 @@ def asked(service: str, *arguments: str) -> Report | None:
     return report
 
 
-def judged(report: Report) -> tuple[list[str], int]:
-    """Return what to say, and the exit status."""
+def assess(report: Report) -> tuple[list[str], int]:
+    """Return the lines to print, and the exit status."""
     packages = report["dependencies"]
     unknown = [package["name"] for package in packages if "skip_reason" in package and not is_ours(package)]
-    holes = [
-        f"{package['name']} {package['version']}: {hole['id']}, mended in "
-        f"{', '.join(hole['fix_versions']) or 'no release'}"
+    found = [
+        f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in "
+        f"{', '.join(vulnerability['fix_versions']) or 'no release'}"
         for package in packages
-        for hole in package.get("vulns", ())
+        for vulnerability in package.get("vulns", ())
     ]
-    lines = [*holes, f"{len(packages) - len(unknown)} packages looked at, {len(holes)} known holes"]
+    lines = [*found, f"{len(packages) - len(unknown)} packages checked, {len(found)} known vulnerabilities"]
     if unknown:
-        lines.append(f"NOT LOOKED AT: {', '.join(sorted(unknown))}")
-    return lines, 1 if holes else 0
+        lines.append(f"NOT CHECKED: {', '.join(sorted(unknown))}")
+    return lines, 1 if found else 0
 
 
-def tell(*lines: str) -> None:
-    """Print."""
+def show(*lines: str) -> None:
+    """Print lines with a prefix."""
     sys.stdout.writelines(f"audit: {line}\n" for line in lines)
 
 
 def is_ours(package: Report) -> bool:
-    """Whether it is this checkout."""
+    """Return whether a package is this checkout."""
     return "editable" in package.get("skip_reason", "")
 
 

@@ -1,4 +1,4 @@
-"""A moment between two system calls of this process, for what another process may do just then."""
+"""Runs an action between two system calls of this process, as another process might do it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_the_call(event: str, about: object, deed: Callable[[], None]) -> Iterator[None]:
-    """Do something once, just before this process makes a system call about something.
+def before_call(event: str, about: object, action: Callable[[], None]) -> Iterator[None]:
+    """Run an action once, just before this process makes a system call with the argument `about`.
 
-    Sys.addaudithook names the calls.
+    `event` is a name of an audit event, see `sys.addaudithook`.
     """
-    due = [deed]
+    due = [action]
 
     def hook(name: str, arguments: tuple[object, ...]) -> None:
         if name == event and str(about) in map(str, arguments) and due:
             due.pop()()
 
-    sys.addaudithook(hook)  # it stays until the process ends, with nothing to do
+    sys.addaudithook(hook)  # a hook cannot be removed; after the action it does nothing
     yield
     assert not due

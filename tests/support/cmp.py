@@ -1,4 +1,4 @@
-"""CMP as Genesis uses it."""
+"""The CMP database of a test, written as Genesis writes it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ returning id::text
 
 
 def undo() -> None:
-    """Roll back the innermost `with` of a transaction or a savepoint, and go on after it."""
+    """Roll back the innermost transaction or savepoint. The code continues after its `with` block."""
     raise psycopg.Rollback
 
 
@@ -76,7 +76,7 @@ class Cmp:
         conn: psycopg.Connection[tuple[Any, ...]] | None = None,
         **metadata: object,
     ) -> str:
-        """Upsert like Genesis; returns the project's id. The keyword arguments left are `metadata_`."""
+        """Upsert a project as Genesis does; return its id. Other keyword arguments become `metadata_`."""
         values = {
             "id": id,
             "name": name,
@@ -90,7 +90,7 @@ class Cmp:
         return str(row[0])
 
     def set(self, project: str, **columns: str | None) -> None:
-        """Update one project's columns; `github_url` and `domain` are keys of `metadata_`."""
+        """Update columns of one project. `github_url` and `domain` are keys of `metadata_`."""
         for column, value in columns.items():
             new = pgsql.SQL("{} = %s").format(pgsql.Identifier(column))
             if column in ("github_url", "domain"):
@@ -102,19 +102,19 @@ class Cmp:
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[psycopg.Connection[tuple[Any, ...]], str]]:
-        """Open a transaction on a connection of its own; gives both the connection and the token."""
+        """Open a transaction on a new connection; give the connection and the token."""
         with self.connect() as conn, conn.transaction():
             row = conn.execute("select pg_current_xact_id()::text").fetchone()
             assert row
             yield conn, row[0]
 
     def wait(self, token: str | None = None, *, timeout_s: float = DEADLINE_S) -> Verdict:
-        """Wait as `omnicdc wait` does, without the start of a process, on a connection that is kept."""
-        with self._kept() as conn:
+        """Wait as `omnicdc wait` does, without a new process. The connection is used again."""
+        with self._waiting_connection() as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop())
 
     def arrived(self, token: str | None = None) -> Verdict:
-        """Wait, and insist that the files hold it."""
+        """Wait, and assert that the files hold the transaction."""
         verdict = self.wait(token)
         assert verdict.arrived, verdict
         return verdict
@@ -138,30 +138,30 @@ class Cmp:
         )
 
     def log(self) -> list[tuple[str | None, str, tuple[str, ...] | None]]:
-        """Return key, op and fields of every row of the log, in the order of their writing; no canaries."""
+        """Return key, op and fields of every row of the log, without canaries, in the order of writing."""
         rows = self.conn.execute(
             """select key, op, fields from omnicdc.change
                 where source is distinct from 0 order by at"""
         ).fetchall()
         return [(project, op, None if fields is None else tuple(fields)) for project, op, fields in rows]
 
-    def value(self, query: LiteralString, *params: object) -> Any:  # noqa: ANN401 - whatever was asked for
+    def value(self, query: LiteralString, *params: object) -> Any:  # noqa: ANN401 - any type of value
         """Return the one value of a query."""
         row = self.conn.execute(query, params).fetchone()
         assert row
         return row[0]
 
     def close(self) -> None:
-        """Close its connections; again, nothing."""
+        """Close the connections. To repeat it is harmless."""
         self.conn.close()
         if self._waiting:
             self._waiting.close()
 
     @contextmanager
-    def _kept(self) -> Iterator[db.Connection]:
-        """Give the connection that waits, a new one where it is lost.
+    def _waiting_connection(self) -> Iterator[db.Connection]:
+        """Give the kept connection for waits, or a new one if it was lost.
 
-        Another thread meanwhile has one of its own.
+        If another thread uses it, give a separate connection.
         """
         if not self._waits.acquire(blocking=False):
             with db.connect(self.dsn) as own:

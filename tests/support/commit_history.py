@@ -1,6 +1,6 @@
-"""Takes down what CMP committed, in its order, and holds the files against it.
+"""Records what CMP committed, in order, and compares the files with it.
 
-At any moment, and once it is quiet.
+`look` compares at any moment. `quiet` compares when everything must be published.
 """
 
 from __future__ import annotations
@@ -44,54 +44,52 @@ class Moment:
 
 
 class CommitHistory:
-    """What is known since the last quiet moment."""
+    """The commits since the last call of `quiet`, and what may differ from them."""
 
     def __init__(self, cmp: Cmp, host: Host, counts: Counter[str], adopted: list[dict[str, Any]]) -> None:
         self._cmp, self._host, self._counts = cmp, host, counts
         self.around = Surroundings(adopted=adopted)
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._ends: dict[str, bool] = {}
-        """Transactions that have ended, and whether they were committed."""
-        self._moments = [Moment(0, self._wanted())]
-        self.touched: set[str] = set()
-        """Files that another hand has been at."""
-        self.unheard = False
-        """Whether CMP may have changed without a trace in the log."""
-        self.unread = False
-        """Whether people or this host have something new to say."""
+        """Each transaction that has ended: whether it was committed."""
+        self._moments = [Moment(0, self._expected_now())]
+        self.externally_changed: set[str] = set()
+        """Files with an external change."""
+        self.capture_missed = False
+        """Whether CMP may have changed without a row in the log."""
+        self.inputs_changed = False
+        """Whether people's files or clones have changed since they were read."""
 
-    def _wanted(self) -> dict[str, Parsed]:
+    def _expected_now(self) -> dict[str, Parsed]:
         with self._cmp.conn.transaction():
             self._cmp.conn.execute("set local lock_timeout = '50ms'")
             rows = self._cmp.conn.execute(ROWS).fetchall()
         return expected(rows, self.around)
 
     def ended(self, token: str, *, committed: bool) -> None:
-        """Take down how a transaction ended, and what the registries must hold since."""
+        """Record how a transaction ended, and what the registries must hold from after on."""
         self._ends[token] = committed
-        if committed and not self.unheard:
+        if committed and not self.capture_missed:
             try:
-                wanted = self._wanted()
+                now_expected = self._expected_now()
             except pg.LockNotAvailable:
-                # Somebody has the table to himself: nobody else can have changed a row meanwhile.
-                wanted = self._moments[-1].registries
-            self._moments.append(Moment(int(token), wanted))
+                # Another session holds an exclusive lock on the table, so no row can have changed meanwhile.
+                now_expected = self._moments[-1].registries
+            self._moments.append(Moment(int(token), now_expected))
 
     def restarted(self, lost: list[str]) -> None:
-        """Take down that the server was restarted, and which transactions were open.
+        """Record a restart of the server; the transactions `lost` were open.
 
-        Forget what a crash may forget.
-
-        One that changed nothing may have left no trace on the server's disk, even committed; the number of
-        one that left none is given out again, to another.
+        Forget the transactions that a crash may lose. A transaction that changed nothing may have left no
+        trace on disk, even if it was committed. Then the server uses its number again.
         """
         next_one = int(self._cmp.value("select split_part(next_xid, ':', 2) from pg_control_checkpoint()"))
         changed = {
-            str(then.token)
-            for before, then in pairwise(self._moments)
-            if then.registries != before.registries
+            str(after.token)
+            for before, after in pairwise(self._moments)
+            if after.registries != before.registries
         }
         ends = self._ends | dict.fromkeys(lost, False)
         self._ends = {
@@ -101,16 +99,13 @@ class CommitHistory:
         }
 
     def look(self) -> None:
-        """P2, P3: each file is whole, and shows CMP as it was at one moment.
-
-        That moment is not before what is acknowledged.
-        """
+        """P2, P3: each file is complete and shows CMP at one moment, not before the acknowledged snapshot."""
         self._counts["looks"] += 1
-        told = self._cmp.conn.execute("select snapshot::text, held from omnicdc.consumer").fetchone()
-        for name in {*REGISTRIES} - self.touched:
+        acknowledged = self._cmp.conn.execute("select snapshot::text, held from omnicdc.consumer").fetchone()
+        for name in {*REGISTRIES} - self.externally_changed:
             found = read_back(name, self._host.raw(name))
-            if told and not (self.unheard or (self.unread and name == PROJECT)):
-                snapshot, held = told
+            if acknowledged and not (self.capture_missed or (self.inputs_changed and name == PROJECT)):
+                snapshot, held = acknowledged
                 since = held[Path(name).name]["since"] if Path(name).name in held else snapshot
                 sure = max(at for at, moment in enumerate(self._moments) if sees(since, moment.token))
                 assert found in [moment.registries[name] for moment in self._moments[sure:]], (
@@ -118,23 +113,20 @@ class CommitHistory:
                 )
 
     def quiet(self, daemons: Callable[[], list[Daemon]], still_open: list[str]) -> None:
-        """P1, P2, P5, P8: the files come right and are the whole truth.
-
-        Every transaction gets its verdict.
-        """
+        """P1, P2, P5, P8: the files become correct and complete, and every transaction gets its verdict."""
         until(lambda: _serves(daemons()), "a daemon serves")
         until(self._settled, "everything is published")
-        if self.touched or self.unread:
-            until(lambda: self._settled() and not self._wrong(), "mended by itself")
+        if self.externally_changed or self.inputs_changed:
+            until(lambda: self._settled() and not self._wrong(), "files are repaired automatically")
         assert not self._wrong(), self._wrong()
-        until(self._held, "a daemon has the name")
-        until(self._tidy, "the manifest is a file, and nothing unfinished is left")
-        self._judge(still_open)
+        until(self._name_is_held, "a daemon holds the name of the consumer")
+        until(self._is_tidy, "the manifest can be read, and no temporary file is left")
+        self._assert_verdicts(still_open)
         self._counts["quiet"] += 1
-        self._forget()
+        self._reset()
 
     def _settled(self) -> bool:
-        """Whether all that was committed has arrived; what the guard holds is let through."""
+        """Accept what the guard holds; return whether every commit is published."""
         held = self._cmp.conn.execute("select held from omnicdc.consumer").fetchone()
         if held and any(one["guard"] for one in held[0].values()):
             self._counts["accepted"] += 1
@@ -142,21 +134,21 @@ class CommitHistory:
         return self._cmp.wait(timeout_s=1).arrived
 
     def _wrong(self) -> str:
-        """Tell which file is not what it should be: by a full rebuild, and by rules of our own."""
-        wanted = self._wanted()
+        """Describe the first wrong file, or return "". Compares with a full rebuild and with `expected`."""
+        now_expected = self._expected_now()
         for name, fresh in self._rebuilt().items():
             path = self._host.root / name
             if path.is_symlink() or not path.is_file():
-                return f"{name} is no file"
+                return f"{name} is not a regular file"
             data = path.read_bytes()
             if data != fresh:
                 return f"{name} is not what a rebuild writes:\n{data.decode()}\n{fresh.decode()}"
-            if read_back(name, data) != wanted[name]:
-                return f"{name} holds {read_back(name, data)}, it should {wanted[name]}"
+            if read_back(name, data) != now_expected[name]:
+                return f"{name} holds {read_back(name, data)}, expected {now_expected[name]}"
         return ""
 
     def _rebuilt(self) -> dict[str, bytes]:
-        """Return what a full rebuild would write now, with the stamps of the files that are there."""
+        """Return what a full rebuild would write now, with the time stamps of the present files."""
         config, content = self._host.config(), {}
         inputs = read_only(InputSettings.of(config))
         with db.connect(self._cmp.dsn) as conn:
@@ -167,8 +159,8 @@ class CommitHistory:
                 content[scanner.path] = b"".join(registry.document.parts(registry.frame(stamp)))
         return content
 
-    def _held(self) -> bool:
-        """Whether a daemon has the consumer's name; it must not have acknowledged the future."""
+    def _name_is_held(self) -> bool:
+        """Return whether a daemon holds the consumer's name. No acknowledgement may be in the future."""
         ahead = self._cmp.value(
             "select count(*) from omnicdc.consumer where pg_snapshot_xmax(snapshot) > "
             "pg_snapshot_xmax(pg_current_snapshot())"
@@ -178,11 +170,11 @@ class CommitHistory:
             self._cmp.value("select omnicdc.consumer_pid(%s)", self._host.env["OMNICDC_CONSUMER"]) is not None
         )
 
-    def _tidy(self) -> bool:
+    def _is_tidy(self) -> bool:
         return bool(read_manifest(self._host.root)) and not leftovers([self._host.root, self._host.state])
 
-    def _judge(self, still_open: list[str]) -> None:
-        """P5: each transaction gets its verdict; the daemon may just be reloading."""
+    def _assert_verdicts(self, still_open: list[str]) -> None:
+        """P5: each transaction gets its verdict. The grace period is for a daemon that is reloading."""
         good = {True: ("published", "nothing_to_do"), False: ("rolled_back",), None: ("timeout",)}
         self._counts["judged"] += len(self._ends)
         with db.connect(self._cmp.dsn) as conn:
@@ -195,11 +187,11 @@ class CommitHistory:
 
 
 def _serves(daemons: list[Daemon]) -> bool:
-    assert daemons, "the daemon ended by itself"
+    assert daemons, "the daemon ended without a signal"
     return any(event["event"] == "serving" for daemon in daemons for event in daemon.events)
 
 
 def sees(snapshot: str | None, token: int) -> bool:
-    """Whether a transaction is visible in a snapshot; the first moment always is."""
+    """Return whether a transaction is visible in a snapshot. The first moment, token 0, always is."""
     least, beyond, running = (snapshot or "1:1:").split(":")
     return token < int(least) or (token < int(beyond) and str(token) not in running.split(","))

@@ -37,7 +37,7 @@ FAMILIES = (
 
 SEED = "OMNICDC_TEST_SEED"
 STEADY = "20261123"
-"""The seed of a short run, so that each short run tries the same. A campaign draws a seed of its own."""
+"""The seed of a short run, so that every short run tries the same. Each campaign draws a new seed."""
 
 MARKS = ("<!-- tried -->", "<!-- /tried -->")
 
@@ -91,7 +91,9 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.campaign:
-        items.sort(key=_limit_s, reverse=True)  # the long ones first, so that the processes end together
+        items.sort(
+            key=_limit_s, reverse=True
+        )  # long tests first, so that all processes end at about the same time
     else:
         for item in items:
             if item.get_closest_marker("campaign"):
@@ -125,7 +127,7 @@ def scale(request: pytest.FixtureRequest) -> Scale:
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Random numbers of one test. The same seed gives the same numbers.
 
-    They depend on the test's name and parameters, and not on its file: a test that moves draws the same.
+    They depend on the name and parameters of the test, but not on its file.
     """
     sys.stdout.write(f"{SEED}={os.environ[SEED]}\n")
     return random.Random(f"{os.environ[SEED]} {request.node.name}")

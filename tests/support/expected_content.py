@@ -1,7 +1,7 @@
-"""What the registries must hold, worked out anew from rows of CMP and the rules of the registries alone.
+"""Computes what the registries must hold, from rows of CMP and the documented rules only.
 
-A second implementation, small and slow, that shares nothing with the scanners: where both agree after any
-history, neither is wrong by itself.
+This is a second implementation, small and slow. It shares no code with the scanners, so an error in only one
+of the two is found.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ select id::text, name, type, key, metadata_ ->> 'github_url' as github_url, meta
 
 Row = tuple[str | None, ...]
 Parsed = Any
-"""Of a registry's file, with mappings as lists of pairs: their order counts."""
+"""The parsed content of a registry. Mappings are lists of pairs, as their order matters."""
 
 
 @dataclass
 class Surroundings:
-    """What people, this host and GitHub say; by no key at all, looked through each time."""
+    """The inputs besides CMP: people's files, clones and the adopted inventory. Searched without an index."""
 
     overrides: list[dict[str, Any]] = field(default_factory=list)
     exclusions: list[str] = field(default_factory=list)
     clones: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Path to the URL of its origin, and how many of its files import the heart."""
+    """Path of a clone to the URL of its origin and the number of files that import the heart."""
     adopted: list[dict[str, Any]] = field(default_factory=list)
-    """Of the inventory that was there before omnicdc."""
+    """Elements of the inventory that was there before omnicdc."""
 
 
 def expected(rows: Sequence[Row], around: Surroundings) -> dict[str, Parsed]:
-    """Return what parsing each registry must give, `generated_at` aside."""
+    """Return the expected content of each registry, without `generated_at`."""
     by_name = sorted(rows, key=lambda row: (row[1] or "", row[0] or ""))
     return {
         CANONICAL: _canonical(by_name),
@@ -151,13 +151,13 @@ def _inventory(rows: Sequence[Row], around: Surroundings) -> Parsed:
         [
             adopted[key] | _uuids(found)
             if key in adopted
-            else _vouched(found[0]) | _uuids(found) | {"source": "cmp"}
+            else _element_of(found[0]) | _uuids(found) | {"source": "cmp"}
             for key, found in sorted(users.items())
         ]
     )
 
 
-def _vouched(row: Row) -> dict[str, Any]:
+def _element_of(row: Row) -> dict[str, Any]:
     owner, name = cased(row[4] or "").split("/")[3:]
     return {
         "description": None,
@@ -180,12 +180,12 @@ def key_of(url: str | None) -> str:
 
 
 def on_github(key: str) -> bool:
-    """Whether a URL key names a repository on GitHub."""
+    """Return whether a URL key names a repository on GitHub."""
     return bool(re.fullmatch(r"https://github\.com/[^/]+/[^/]+", key))
 
 
 def cased(url: str) -> str:
-    """Bring the ways to write a URL to one, but for the case."""
+    """Normalise a URL, except for upper and lower case."""
     url = re.sub(r"^git@([^/:\s]+):", r"https://\1/", url.strip(), flags=re.IGNORECASE)
     url = re.sub(r"^(https?://|ssh://git@)(www\.)?|^www\.", "https://", url, flags=re.IGNORECASE)
     return re.sub(r"(/|\.git)+\Z", "", url, flags=re.IGNORECASE)

@@ -1,9 +1,7 @@
-"""What hands do to a file: edit, cut, remove it, put something else in its place.
+"""Simple external changes of a registry file: edit, truncate, remove or replace it.
 
-Nothing is asked or checked.
-
-`tests/faults/external_changes/` has more of them, with what each must be answered by; here they are a few
-among all else that happens.
+The functions check nothing. `support.file_damage` has more changes, for the tests of
+`tests/faults/external_changes/`.
 """
 
 from __future__ import annotations
@@ -25,27 +23,27 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def put_at_once(path: Path, text: str) -> None:
-    """Put another text there at once, as a careful editor does.
+def replace_atomically(path: Path, text: str) -> None:
+    """Replace a file with another text by a rename, as a careful editor does.
 
-    Who looks meanwhile sees one change, not an empty file first.
+    A reader sees one change, and never an empty file.
     """
-    other = path.parents[3] / "an editor's own"
+    other = path.parents[3] / "temporary file of an editor"
     other.write_text(text)
     other.replace(path)
 
 
 def swap(one: Path, other: Path) -> None:
-    """Exchange two names at once: the daemon makes a directory anew as soon as it is missing."""
+    """Exchange two names in one step, as the daemon makes a missing directory again at once."""
     directory = os.open("/", os.O_RDONLY)
     assert exchange(directory, str(one), str(other))
     os.close(directory)
 
 
 def file_instead(directory: Path) -> Path:
-    """Put a file in a directory's place, so that not even root can write there.
+    """Replace a directory with a file, so that not even root can write there.
 
-    Returns where the directory is now.
+    Return the new path of the directory.
     """
     moved = directory.with_name("moved away")
     moved.touch()
@@ -55,12 +53,12 @@ def file_instead(directory: Path) -> Path:
 
 def edit(path: Path) -> None:
     remove(path)
-    path.write_bytes(b"by another hand")
+    path.write_bytes(b"an external change")
 
 
 def edit_in_secret(path: Path) -> None:
-    """As long as before, and with the same inode and time: only reading it tells."""
-    if _plain(path):
+    """Edit without a change of size, inode or time. Only a read of the content shows the edit."""
+    if _is_regular(path):
         found, data = path.stat(), path.read_bytes()
         with path.open("r+b") as file:
             file.write(data[:-1] + b"?")
@@ -68,7 +66,7 @@ def edit_in_secret(path: Path) -> None:
 
 
 def cut(path: Path) -> None:
-    if _plain(path):
+    if _is_regular(path):
         os.truncate(path, 50)
 
 
@@ -90,15 +88,16 @@ def link_to_a_copy(path: Path) -> None:
 
 
 def pipe(path: Path) -> None:
-    """Opening it to read waits for a writer, for ever."""
+    """Replace a file with a pipe. To open a pipe for reading waits for a writer, for ever."""
     remove(path)
     os.mkfifo(path)
 
 
-def _plain(path: Path) -> bool:
+def _is_regular(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
 EXTERNAL_CHANGES: Mapping[str, Callable[[Path], None]] = {
-    deed.__name__: deed for deed in (edit, edit_in_secret, cut, remove, directory, link, link_to_a_copy, pipe)
+    change.__name__: change
+    for change in (edit, edit_in_secret, cut, remove, directory, link, link_to_a_copy, pipe)
 }

@@ -1,12 +1,12 @@
-"""The command `omnicdc`, whose daemon meets faults at named points: a program, started as the command is.
+"""The command `omnicdc` with a daemon that meets faults at named points. It runs as a separate program.
 
-The file that FAULTS names holds lines `POINT: DEED`; each time the daemon passes a point, the file is read,
-and a deed found there is done. A point is what `pipeline.run_once` tells its observer (`rename git`,
-`acknowledged`); `*` stands for the rest of a name. Deeds: `kill` (SIGKILL), `hang`, or the name of an errno,
-raised as the system would. Without the file nothing happens: removing it repairs everything.
+The variable FAULTS names a file with lines `POINT: ACTION`. At each point, the daemon reads the file and runs
+the matching actions. A point is what `pipeline.run_once` passes to its observer (`rename git`,
+`acknowledged`); `*` matches the rest of a name. Actions are `kill` (SIGKILL), `hang`, or the name of an
+errno, which is raised as the system would raise it. Without the file nothing happens.
 
-SHORTER holds words `NAME=SECONDS`, for the fields of `daemon.timing.Timing` and `db.conninfo.Silence`, so
-that a test of a time-out need not wait for as long as an operator would.
+The variable SHORTER holds words `NAME=SECONDS`, for fields of `daemon.timing.Timing` and of
+`db.conninfo.Silence`. So tests of time-outs are short.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ _run = supervisor.run
 
 
 def meet(faults: Path, point: str) -> None:
-    """Do what is to be done at a point."""
+    """Run the actions of a point."""
     try:
         lines = faults.read_text().splitlines()
     except FileNotFoundError:
         return
     for line in lines:
-        at, _, deed = line.partition(": ")
+        at, _, action = line.partition(": ")
         if fnmatchcase(point, at):
-            do(deed)
+            do(action)
 
 
-def do(deed: str) -> None:
-    """Kill, hang, or fail."""
-    if deed == "kill":
+def do(action: str) -> None:
+    """Kill this process, hang, or raise an error."""
+    if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if deed == "hang":
+    if action == "hang":
         time.sleep(3600)  # until it is killed
-    number = getattr(errno, deed)
+    number = getattr(errno, action)
     raise OSError(number, os.strerror(number))
 
 
@@ -69,7 +69,7 @@ def run(
     load: Callable[[], Config],
     signals: SignalFlags,
     notifier: Notifier,
-    observe: Callable[[str], None],  # noqa: ARG001 - the command's own, which observes nothing
+    observe: Callable[[str], None],  # noqa: ARG001 - the observer of the command, which does nothing
     *,
     standby: bool = False,
     timing: Timing = USUAL,
@@ -88,7 +88,7 @@ def run(
 
 
 def main() -> None:
-    """Be the command."""
+    """Run the command with faults."""
     supervisor.run = run
     cli.main()
 

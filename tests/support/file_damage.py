@@ -1,8 +1,8 @@
-"""What a hand may do to a file that is the daemon's, by itself or beside other hands.
+"""Damage that other processes may do to files of the daemon.
 
-Several act at once, and the daemon exchanges names meanwhile, so that what a hand made may be another hand's
-link a moment later. None follows one: whatever happens to a precious file is the daemon's doing then. `hands`
-has a few simple ones.
+Several threads do damage at the same time, while the daemon exchanges names. So a file may become a link at
+any moment. The functions never follow a link: if a protected file changes, the daemon changed it.
+`support.external_changes` has a few simple changes.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 ROOT = os.geteuid() == 0
 ZERO = os.makedev(1, 5)
-"""/dev/zero: to read all of it takes all memory."""
+"""The device /dev/zero. A program that reads it to the end uses all memory."""
 
 Damage: TypeAlias = "Callable[[Path, Outside], bytes | None]"
-"""Done to a path; returns what a hand wrote there, if that is text of its own in a plain file."""
+"""A function that damages a path. It returns the new text, if it wrote text into a regular file."""
 
 
 def remove(path: Path) -> None:
-    """Make room for something else, whatever stands there."""
+    """Remove whatever has this name."""
     if path.is_dir() and not path.is_symlink():
         path = path.rename(path.with_name(f"removed {time.monotonic_ns()}"))
         shutil.rmtree(path)
@@ -49,8 +49,8 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def instead(path: Path) -> Iterator[Path]:
-    """Give a name to make something under, and put it at once in the place of what stands there."""
-    beside = path.with_name(f"by hand {time.monotonic_ns()}")
+    """Give a temporary name; afterwards rename what was made there to `path`."""
+    beside = path.with_name(f"external {time.monotonic_ns()}")
     yield beside
     if path.is_dir() and not path.is_symlink():
         remove(path)
@@ -59,23 +59,23 @@ def instead(path: Path) -> Iterator[Path]:
 
 
 def written(path: Path, data: bytes) -> bytes:
-    """Replace a file as editors do, at once."""
+    """Replace a file by a rename, as editors do."""
     with instead(path) as beside:
         beside.write_bytes(data)
     return data
 
 
-def by_hand() -> bytes:
-    """Return what nobody else writes."""
-    return b"by hand, %d\n" % time.monotonic_ns()
+def unique_text() -> bytes:
+    """Return a text that no other process writes."""
+    return b"external, %d\n" % time.monotonic_ns()
 
 
 def deleted(path: Path, _: Outside) -> None:
     path.unlink(missing_ok=True)
 
 
-def own(path: str, flags: int) -> int:
-    """Open a file, and no link: another hand may just have put one there, to what must not be touched."""
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file, but no link: another thread may just have made one to a protected file."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -92,35 +92,35 @@ def cut(path: Path, _: Outside) -> bytes:
 
 
 def appended(path: Path, _: Outside) -> bytes:
-    return altered(path, lambda data: data + by_hand())
+    return altered(path, lambda data: data + unique_text())
 
 
 def edited(path: Path, _: Outside) -> bytes:
-    return altered(path, lambda data: by_hand() + data)
+    return altered(path, lambda data: unique_text() + data)
 
 
 def made_huge(path: Path, _: Outside) -> None:
-    with open(path, "r+b", opener=own) as file:
+    with open(path, "r+b", opener=open_regular) as file:
         file.truncate(4 << 20)
 
 
 def altered(path: Path, how: Callable[[bytes], bytes]) -> bytes:
-    """Write into the file that stands there."""
-    with open(path, "r+b", opener=own) as file:
-        said = how(file.read())
+    """Change the content of the present file."""
+    with open(path, "r+b", opener=open_regular) as file:
+        changed = how(file.read())
         file.seek(0)
-        file.write(said)
+        file.write(changed)
         file.truncate()
-    return said
+    return changed
 
 
 def replaced(path: Path, _: Outside) -> bytes:
-    return written(path, by_hand())
+    return written(path, unique_text())
 
 
 def same_again(path: Path, _: Outside) -> None:
-    """The same bytes in another file."""
-    with open(path, "rb", opener=own) as file:
+    """Replace the file with a copy: the same bytes, another inode."""
+    with open(path, "rb", opener=open_regular) as file:
         data = file.read()
     written(path, data)
 
@@ -154,7 +154,7 @@ def linked_to_a_device(path: Path, _: Outside) -> None:
 
 
 def hard_linked_outside(path: Path, outside: Outside) -> None:
-    """Another name of the precious file: to write into it would be to write outside."""
+    """Make a hard link to the protected file. A write into it would be a write outside of the root."""
     with instead(path) as beside:
         beside.hardlink_to(outside.file)
 
@@ -165,8 +165,7 @@ def empty_directory(path: Path, _: Outside) -> None:
 
 def full_directory(path: Path, _: Outside) -> None:
     directory(path)
-    # The daemon may exchange it for what another hand put there: moved aside already, or a link to what is
-    # precious.
+    # The daemon may have exchanged the directory for something else, even a link to a protected file.
     with suppress(OSError):
         above = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -181,7 +180,7 @@ def pipe(path: Path, _: Outside) -> None:
 
 
 def bound(path: Path, _: Outside) -> None:
-    """A socket; its address may not be long."""
+    """Replace the file with a socket. The address is short, as the system requires it."""
     with instead(path) as beside, socket.socket(socket.AF_UNIX) as server:
         above = os.open(path.parent, os.O_PATH)
         server.bind(f"/proc/self/fd/{above}/{beside.name}")
@@ -199,7 +198,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def directory(path: Path) -> None:
-    """Nothing puts a directory in the place of a file at once, so the daemon may be quicker."""
+    """Replace a file with a directory. In two steps, so the daemon may put a file there in between."""
     made = False
     while not made:
         remove(path)
@@ -208,28 +207,28 @@ def directory(path: Path) -> None:
             made = True
 
 
-BY_HAND: list[Damage] = [emptied, cut, appended, edited, replaced]
+TEXT_CHANGES: list[Damage] = [emptied, cut, appended, edited, replaced]
 LINKS: list[Damage] = [
     linked_inside, linked_outside, linked_to_a_directory, linked_to_nothing, linked_to_itself,
     linked_to_a_device,
 ]  # fmt: skip
-NO_FILES: list[Damage] = [
+NOT_REGULAR: list[Damage] = [
     empty_directory, full_directory, pipe, bound, *([device] if ROOT else []),
 ]  # fmt: skip
-DAMAGES = [*BY_HAND, *LINKS, *NO_FILES, deleted, made_huge, same_again, touched, hard_linked_outside]
-MANY = [harm for harm in DAMAGES if harm is not hard_linked_outside]
-"""What hands can do at once without one writing through what another put there."""
+DAMAGES = [*TEXT_CHANGES, *LINKS, *NOT_REGULAR, deleted, made_huge, same_again, touched, hard_linked_outside]
+MANY = [it for it in DAMAGES if it is not hard_linked_outside]
+"""The damages that may run at the same time. None writes through a hard link of another."""
 
 
-def lie(key: str, value: object, path: Path) -> None:
-    """Write something else into a manifest: at its top, or of every registry."""
-    told = json.loads(path.read_bytes())
-    for part in [told] if key in told else told["registries"].values():
+def falsify(key: str, value: object, path: Path) -> None:
+    """Write a false value into a manifest, at its top level or for every registry."""
+    manifest = json.loads(path.read_bytes())
+    for part in [manifest] if key in manifest else manifest["registries"].values():
         part[key] = value
-    written(path, json.dumps(told).encode())
+    written(path, json.dumps(manifest).encode())
 
 
-LIES: list[tuple[str, object]] = [
+FALSE_VALUES: list[tuple[str, object]] = [
     ("generation", 2**63 - 1), ("generation", 2**64 - 1), ("generation", -1), ("generation", "1"),
     ("version", 2), ("registries", {}), ("registries", []), ("consumer", None), ("published_at", "yesterday"),
     ("count", 10**6), ("count", -1), ("size", 0), ("inode", 0), ("blocks", []), ("blocks", [[10**15, ""]]),
@@ -242,49 +241,49 @@ def temporary(path: Path) -> Path:
 
 
 def notes(host: Host) -> list[Path]:
-    """Return the manifest, and what else is noted beside it for the next start."""
+    """Return the manifest, and the files beside it that the daemon keeps for its next start."""
     found = (host.root / MANIFEST).parent.glob(".omnicdc_*")
     return [host.root / MANIFEST, *sorted(found)]
 
 
-def flagged(path: Path, flag: str) -> None:
-    """Set or take a flag of ext4 and its like: immutable, append only."""
+def change_flag(path: Path, flag: str) -> None:
+    """Set or remove a file flag, such as immutable or append only; skip the test if that is not possible."""
     done = subprocess.run(["chattr", flag, path], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"chattr {flag} is not possible here: {done.stderr.strip()}")
 
 
 @contextmanager
-def having(path: Path, flag: str) -> Iterator[None]:
-    flagged(path, f"+{flag}")
+def with_flag(path: Path, flag: str) -> Iterator[None]:
+    change_flag(path, f"+{flag}")
     try:
         yield
     finally:
-        flagged(path, f"-{flag}")
+        change_flag(path, f"-{flag}")
 
 
-def busy(hand: Callable[[random.Random], None], roll: random.Random, times: int) -> int:
-    """Have one hand do harm; returns how often the daemon was not quicker."""
-    harmed = 0
+def repeat(damage: Callable[[random.Random], None], roll: random.Random, times: int) -> int:
+    """Do damage repeatedly; return how often it succeeded. It fails if the daemon changed the file first."""
+    succeeded = 0
     for _ in range(times):
         time.sleep(roll.random() * 0.03)  # the moment is the fault
         with suppress(OSError):
-            hand(roll)
-            harmed += 1
-    return harmed
+            damage(roll)
+            succeeded += 1
+    return succeeded
 
 
-def meddle(path: Path, outside: Outside, roll: random.Random) -> None:
+def damage_registry(path: Path, outside: Outside, roll: random.Random) -> None:
     roll.choice(MANY)(path, outside)
 
 
-def meddle_beside(host: Host, outside: Outside, roll: random.Random) -> None:
-    """Damage everything but the registries.
+def damage_other_file(host: Host, outside: Outside, roll: random.Random) -> None:
+    """Damage a file beside the registries.
 
-    A directory that nobody but a person may remove is removed again.
+    What the daemon does not remove is removed again after a moment.
     """
     registry = host.root / roll.choice(REGISTRIES)
-    deeds: list[Callable[[], object]] = [
+    actions: list[Callable[[], object]] = [
         lambda: roll.choice(MANY)(roll.choice(notes(host)), outside),
         lambda: roll.choice(MANY)(host.root / LOCK, outside),
         lambda: roll.choice([*LINKS, pipe, bound, replaced])(temporary(registry), outside),
@@ -294,11 +293,11 @@ def meddle_beside(host: Host, outside: Outside, roll: random.Random) -> None:
         lambda: for_a_while(registry.parent, outside, roll),
         lambda: for_a_while(temporary(registry), outside, roll),
     ]
-    roll.choice(deeds)()
+    roll.choice(actions)()
 
 
 def for_a_while(place: Path, outside: Outside, roll: random.Random) -> None:
-    """Put something where only a person can remove it, and remove it."""
+    """Put something in a place where the daemon does not remove it; remove it after a moment."""
     roll.choice([linked_outside, linked_to_itself, linked_to_nothing, replaced, full_directory])(
         place, outside
     )

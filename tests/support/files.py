@@ -1,4 +1,4 @@
-"""A registry host's files, published from CMP as the daemon does it, then whatever happens to them."""
+"""The files of a registry host, published from CMP as the daemon does, which a test then changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STAMP = "2026-11-22T20:59:55.573397+00:00"
 ROCKET = "https://github.com/Acme/Rocket"
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_PROJECT = "00000000-0000-4000-8000-000000000000"
 
 LAYOUTS: dict[str, Callable[[Any], str]] = {
     CANONICAL: lambda parsed: json.dumps(parsed, sort_keys=True),
@@ -43,7 +43,7 @@ LAYOUTS: dict[str, Callable[[Any], str]] = {
 
 @dataclass
 class Files:
-    """A registry host's root: published from CMP, then whatever happens to it."""
+    """The root of a registry host: published from CMP, then changed by a test."""
 
     cmp: Cmp
     conn: db.Connection
@@ -69,7 +69,7 @@ class Files:
             write_manifest(self.root, Manifest("c", 1, "1:1:", datetime.now(UTC), published))
 
     def _put(self, registry: str, data: bytes) -> os.stat_result:
-        """Replace a file as `publish.replace` does, but for the waiting for the disk."""
+        """Replace a file as `publish.replace` does, without fsync."""
         path = self.root / registry
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name("new").write_bytes(data)
@@ -77,7 +77,7 @@ class Files:
         return path.stat()
 
     def edit(self, registry: str, old: str, new: str) -> None:
-        """Change a file's text, as another hand would."""
+        """Change the text of a file, as a user might."""
         path = self.root / registry
         text = path.read_text("utf-8")
         assert old in text
@@ -106,9 +106,9 @@ class Files:
 
 @pytest.fixture(scope="module")
 def database(server: str) -> Iterator[str]:
-    """A database of the module's own.
+    """A database for one module of tests.
 
-    Most of these tests need no capture, and a table is sooner made than a database.
+    Most of these tests need no capture, and it is faster to make a table than a database.
     """
     name = pgsql.Identifier(f"omnicdc_files_{os.getpid()}")
     with psycopg.connect(server, autocommit=True) as admin:
@@ -119,7 +119,7 @@ def database(server: str) -> Iterator[str]:
 
 @pytest.fixture
 def files(database: str, tmp_path: Path) -> Iterator[Files]:
-    """The files of an empty CMP."""
+    """The files of a registry host whose CMP is empty."""
     with Cmp(database) as cmp, db.connect(database) as conn:
         conn.execute("drop schema if exists elsewhere cascade")
         conn.execute("drop table if exists projects cascade")
@@ -129,7 +129,7 @@ def files(database: str, tmp_path: Path) -> Iterator[Files]:
 
 @pytest.fixture
 def rocket(files: Files) -> str:
-    """A project among others, published; its id."""
+    """Publish six projects; return the id of the project Rocket."""
     files.cmp.fill(5)
     project = files.cmp.upsert("Rocket", key="rocket", domain="space", github_url=ROCKET)
     files.publish()

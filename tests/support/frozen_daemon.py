@@ -1,6 +1,6 @@
-"""A daemon that hangs between two transactions.
+"""Stops a daemon between two transactions.
 
-One that hangs in the middle of one holds locks, which is another test.
+A daemon that stops within a transaction holds locks; other tests are for that case.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ select not exists (select from pg_stat_activity a join pg_locks l using (pid)
 
 
 def freeze(daemon: Daemon, cmp: Cmp) -> None:
-    """Have the daemon hang, but not in the middle of a transaction, whose locks would keep others waiting."""
+    """Stop the daemon with SIGSTOP, but not within a transaction, whose locks would block other sessions."""
 
     def frozen() -> bool:
         daemon.process.send_signal(signal.SIGSTOP)
-        # What it had sent is worked on all the same.
+        # The server still executes what the daemon had sent, so look several times.
         if all(cmp.value(IDLE) for _ in range(20)):
             return True
         daemon.process.send_signal(signal.SIGCONT)

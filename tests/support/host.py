@@ -32,24 +32,23 @@ REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
 
 COMMAND = str(Path(sys.executable).with_name("omnicdc"))
 DEADLINE_S = 60.0
-"""How long a test waits for what must come: much longer than it ever takes, on a slow or busy machine as
-well."""
+"""The time limit for everything that must happen: much longer than it takes on a slow or busy machine."""
 
 LEAVE_S = 3.0
 
 PIPES: dict[str, int | None] = {"stdin": None, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 COVERAGE = "COVERAGE_PROCESS_CONFIG"
-"""Set by `make coverage`: what tests start is counted, too."""
+"""A variable that `make coverage` sets, so that coverage also counts the processes that tests start."""
 
 COUNTED = {name: os.environ[name] for name in (COVERAGE,) if name in os.environ}
-"""What the environment of a process must hold to be counted."""
+"""The variables that a process needs in its environment for coverage."""
 
 _STAMP = re.compile(rb'(generated_at"?: ["\'])[^"\']*')
 
 
 def until(claim: Callable[[], object], what: str) -> None:
-    """Look again and again until the claim holds."""
+    """Repeat the claim until it holds; fail after the time limit with the text `what`."""
     deadline = time.monotonic() + DEADLINE_S
     while not claim():
         assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
@@ -59,9 +58,9 @@ def until(claim: Callable[[], object], what: str) -> None:
 def process(
     command: Sequence[str], env: Mapping[str, str], *, cold: bool = False, **streams: int
 ) -> subprocess.Popen[str]:
-    """Start a command, on pipes if not told otherwise.
+    """Start a command; its streams are pipes by default.
 
-    Forked by a process that has imported it, where that can be done.
+    If possible, a process that has already imported the command forks it (support.warm).
     """
     words, to = [*command], PIPES | streams
     kind: type[subprocess.Popen[str]] = subprocess.Popen
@@ -72,7 +71,7 @@ def process(
 
 
 class Daemon:
-    """`omnicdc run` as a process; its log is read as it comes."""
+    """`omnicdc run` as a process. A thread reads its log."""
 
     def __init__(
         self,
@@ -84,13 +83,13 @@ class Daemon:
     ) -> None:
         self.events: list[dict[str, Any]] = []
         self.noise: list[str] = []
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self.process = process([*program, *arguments], env, cold=cold)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def wait_for(self, event: str, *, after: int = 0, **keys: object) -> dict[str, Any]:
-        """Return the first event of this name, and with these keys, from the log's line `after` on."""
+        """Return the first event with this name and these keys, from the line `after` of the log on."""
 
         def found() -> dict[str, Any] | None:
             matching = (
@@ -99,14 +98,14 @@ class Daemon:
             return next(matching, None)
 
         deadline = time.monotonic() + DEADLINE_S
-        with self._news:
+        with self._changed:
             while not (event_found := found()):
                 left = deadline - time.monotonic()
                 assert left > 0, f"no event {event} {keys} in {self.events} {self.noise}"
                 assert self.process.poll() is None or self._reader.is_alive(), (
                     f"ended: {self.events} {self.noise}"
                 )
-                self._news.wait(min(left, 0.2))
+                self._changed.wait(min(left, 0.2))
             return event_found
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
@@ -117,13 +116,13 @@ class Daemon:
         return status
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End the daemon with SIGKILL."""
         self.stop(signal.SIGKILL)
 
     def close(self) -> None:
-        """End it if it runs, and let go of its pipes."""
+        """End the daemon if it runs, and close its pipes."""
         if COUNTED and self.process.poll() is None:
-            # One that is killed does not tell what it passed.
+            # Coverage is written only at a regular end.
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(LEAVE_S)
@@ -136,14 +135,14 @@ class Daemon:
     def _read(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
-            with self._news:
+            with self._changed:
                 try:
                     self.events.append(json.loads(line))
                 except ValueError:
                     self.noise.append(line)
-                self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
 
 class Host:
@@ -165,11 +164,11 @@ class Host:
             **COUNTED,
         }
         self.program: tuple[str, ...] = (COMMAND,)
-        """What starts a daemon: the installed command, or `support.faulty_command` in its place."""
+        """The program of the daemon: the installed command, or `support.faulty_command` instead."""
         self.cold = False
         """Whether commands are started by an exec, as a shell does.
 
-        Only then does /proc show their own words.
+        Only then does /proc show their own arguments and environment.
         """
         self._daemons: list[Daemon] = []
 
@@ -184,7 +183,7 @@ class Host:
                 raise
         return subprocess.CompletedProcess(command, running.returncode, out, err)
 
-    def ask(self, *arguments: str, **env: str) -> Any:  # noqa: ANN401 - whatever it answers
+    def ask(self, *arguments: str, **env: str) -> Any:  # noqa: ANN401 - any JSON
         """Run the command and return its answer."""
         done = self.run(*arguments, "--json", **env)
         assert done.stdout, done.stderr
@@ -195,13 +194,13 @@ class Host:
         return self.ask("run", "--once")
 
     def daemon(self, *arguments: str, **env: str) -> Daemon:
-        """Start the daemon; returns when it has published for the first time."""
+        """Start the daemon; return when it has published for the first time."""
         daemon = self.starting(*arguments, **env)
         daemon.wait_for("serving")
         return daemon
 
     def starting(self, *arguments: str, **env: str) -> Daemon:
-        """Start the daemon and wait for nothing."""
+        """Start the daemon, without waiting."""
         daemon = Daemon(["run", *arguments], self.env | env, self.program, cold=self.cold)
         self._daemons.append(daemon)
         return daemon
@@ -211,11 +210,11 @@ class Host:
         return any(daemon.process.poll() is None for daemon in self._daemons)
 
     def raw(self, registry: str) -> bytes:
-        """Return a file as it is."""
+        """Return the bytes of a registry."""
         return (self.root / registry).read_bytes()
 
     def content(self) -> dict[str, bytes]:
-        """Return every registry's bytes, the time of its generation aside."""
+        """Return the bytes of every registry, without the time of generation."""
         return {
             name: _STAMP.sub(rb"\1", self.raw(name)) for name in REGISTRIES if (self.root / name).exists()
         }
@@ -238,15 +237,15 @@ class Host:
         return read
 
     def stats(self) -> dict[str, tuple[int, int]]:
-        """Return inode and time of every registry: what changes when a file is rewritten."""
+        """Return inode and modification time of every registry. They change when a file is rewritten."""
         return {name: ((found := (self.root / name).stat()).st_ino, found.st_mtime_ns) for name in REGISTRIES}
 
     def rewritten(self, before: dict[str, tuple[int, int]]) -> set[str]:
-        """Return the registries whose files are not those of `before`, which `stats` gave."""
+        """Return the registries that were rewritten since `before`, a result of `stats`."""
         return {name for name, found in self.stats().items() if found != before[name]}
 
     def config(self, **env: str) -> Config:
-        """Return the configuration that the command would have."""
+        """Return the configuration of the command."""
         return configuration.load({}, self.env | env, uid=os.getuid())
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""A mount that hangs, as one of a network file system whose server is gone.
+"""A mount that hangs, as a network file system whose server is unreachable.
 
-FUSE, whose server never answers.
+It is a FUSE mount whose server never answers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ DETACH = 2
 
 @contextmanager
 def hung_mount(path: Path) -> Iterator[Path]:
-    """Mount it at a new directory; whoever looks into it waits until the end of the block.
+    """Mount it at a new directory. A process that reads the directory waits until the end of the block.
 
-    Skips without the right to.
+    Skip the test if the user may not mount.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     path.mkdir(parents=True)
@@ -40,4 +40,4 @@ def hung_mount(path: Path) -> Iterator[Path]:
         finally:
             libc.umount2(os.fsencode(path), DETACH)
     finally:
-        os.close(server)  # whoever still waits gets an error
+        os.close(server)  # processes that still wait get an error

@@ -1,4 +1,4 @@
-"""A host's directories, the files that people write there, and its `gh`: what the inputs are read from."""
+"""The sources of the inputs on a host: people's files, a workspace with clones, the inventory, and `gh`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTING = [{"name": "rocket", "url": ROCKET, "visibility": "PUBLIC"}]
 
 
 class InputsHost:
-    """A host's directories, its people and its `gh`."""
+    """The directories of a host, with functions that write the sources of the inputs."""
 
     def __init__(self, base: Path) -> None:
         self.base = base

@@ -1,9 +1,8 @@
-"""What several writers write, one transaction after the other, and what a registry may show of it.
+"""The transactions that several writers commit, and what a registry may show of them.
 
-All of it follows from a seed. The status of each writer's first project is the number of its last
-transaction, so that whoever reads a file knows what it must hold of the writer's others: whole transactions,
-no fewer than it held before, and nothing that was undone. `crowd` has the writers, and the readers as
-programs.
+All transactions follow from a seed. The status of a writer's first project is the number of its last
+transaction. So a reader of a file knows what the file must show of this writer: complete transactions, never
+fewer than before, and nothing that was rolled back. `support.load` has the writers and the readers.
 """
 
 from __future__ import annotations
@@ -22,47 +21,47 @@ if TYPE_CHECKING:
 
 WRITERS = 8
 PROJECTS = 6
-"""Of each writer, at most.
+"""The maximum number of projects of each writer.
 
-The first is always there, and changes with every transaction that is not undone.
+The first project always exists. Every committed transaction changes it.
 """
 
 _FIRST = "10000000-"
-"""Begins the ids of the writers' projects; there may be others, which nobody changes."""
+"""The prefix of the ids of the writers' projects. Other projects may exist, and do not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedWrite:
-    """One transaction.
+    """One transaction: the projects that it writes, deletes, and writes and rolls back to a savepoint.
 
-    What it writes and deletes, what it rolls back to a savepoint, and whether all of it is undone.
+    `undone` means that the whole transaction is rolled back.
     """
 
     written: tuple[int, ...] = (0,)
     deleted: tuple[int, ...] = ()
-    spoilt: tuple[int, ...] = ()
+    rolled_back: tuple[int, ...] = ()
     undone: bool = False
 
     @property
     def single(self) -> bool:
-        """Whether it is one statement by itself."""
+        """Whether the transaction is one statement in autocommit mode."""
         return self == PlannedWrite()
 
 
-def deed(seed: str, writer: int, number: int) -> PlannedWrite:
-    """Return what a writer's transaction of this number does."""
+def planned_write(seed: str, writer: int, number: int) -> PlannedWrite:
+    """Return the transaction of a writer with this number."""
     dice = random.Random(f"{seed} {writer} {number}")
     if dice.random() < 0.5:
         return PlannedWrite()
     others = dice.sample(range(1, PROJECTS), dice.randrange(1, PROJECTS))
-    parted = dice.randrange(len(others) + 1)
-    spoilt = dice.sample(range(PROJECTS), dice.choice([0, 0, 2]))
-    return PlannedWrite((0, *others[:parted]), (*others[parted:],), (*spoilt,), undone=dice.random() < 0.2)
+    split = dice.randrange(len(others) + 1)
+    rolled_back = dice.sample(range(PROJECTS), dice.choice([0, 0, 2]))
+    return PlannedWrite((0, *others[:split]), (*others[split:],), (*rolled_back,), undone=dice.random() < 0.2)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Project:
-    """A writer's project as one transaction wrote it."""
+    """A writer's project as one transaction project_written it."""
 
     writer: int
     row: int
@@ -70,12 +69,12 @@ class Project:
 
     @property
     def id(self) -> str:
-        """Its id in CMP."""
+        """The id in CMP."""
         return f"{_FIRST}0000-4000-8000-{self.writer:04}{self.row:08}"
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """What CMP holds of it: another order of names, and now and then a NULL."""
+        """The columns in CMP. The names change their order, and some values are NULL."""
         writer, row, number = self.writer, self.row, self.number
         at = f"w{writer}r{row}n{number}"
         return {
@@ -89,12 +88,12 @@ class Project:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What the canonical registry shows."""
+        """The entry in the canonical registry."""
         return {**self.columns, "source": "cmp_db"}
 
     @property
     def listed(self) -> dict[str, Any]:
-        """What the project registry shows."""
+        """The entry in the project registry."""
         it = self.columns
         return {
             "uuid": self.id, "name": it["key"] or it["name"], "display_name": it["name"],
@@ -106,7 +105,7 @@ class Project:
 
     @property
     def element(self) -> dict[str, Any] | None:
-        """What the inventory shows: nothing without a repository."""
+        """The element in the inventory; None without a repository."""
         url = self.columns["github_url"]
         return None if url is None else {
             "description": None, "name": url.rpartition("/")[2], "owner": {"id": "", "login": "acme"},
@@ -115,81 +114,81 @@ class Project:
 
 
 def canonical(data: bytes) -> Iterator[Project]:
-    """Parse the canonical registry, its count and its order; the entries must be those of transactions."""
+    """Parse the canonical registry, and check its count, its order and its entries."""
     read = json.loads(data)
     entries = read["uuids"]
     names = [(entry["name"], project) for project, entry in entries.items()]
     assert read["count"] == len(entries), f"count {read['count']}, {len(entries)} entries"
     assert names == sorted(names), "order"
     for project, entry in entries.items():
-        yield from _known(project, entry["status"], entry, "entry")
+        yield from _check_entry(project, entry["status"], entry, "entry")
 
 
 def projects(data: bytes) -> Iterator[Project]:
-    """Parse the project registry and its counters."""
+    """Parse the project registry, and check its statistics and its entries."""
     read = yaml.load(data, yaml.CSafeLoader)
     entries, stats = read["projects"], read["stats"]
     with_repository = sum(bool(entry["github_url"]) for entry in entries)
     counted = (len(entries), with_repository, with_repository, len(entries) - with_repository)
-    told = tuple(stats[key] for key in ("total", "github", "cloud_only", "virtual"))
-    assert told == counted, f"stats {told}, found {counted}"
+    shown = tuple(stats[key] for key in ("total", "github", "cloud_only", "virtual"))
+    assert shown == counted, f"stats {shown}, found {counted}"
     for entry in entries:
-        yield from _known(entry["uuid"], entry["status"], entry, "listed")
+        yield from _check_entry(entry["uuid"], entry["status"], entry, "listed")
 
 
 def inventory(data: bytes) -> Iterator[Project]:
-    """Parse the inventory, each of whose elements belongs to one project."""
+    """Parse the inventory, and check its elements. Each belongs to one project."""
     for element in json.loads(data):
-        yield from _known(element["uuid"], element["name"].rpartition("n")[2], element, "element")
+        yield from _check_entry(element["uuid"], element["name"].rpartition("n")[2], element, "element")
 
 
-def _known(project: str, number: str, shown: object, kind: str) -> Iterator[Project]:
+def _check_entry(project: str, number: str, shown: object, kind: str) -> Iterator[Project]:
     if not project.startswith(_FIRST):
         return
-    wrote = Project(int(project[-12:-8]), int(project[-8:]), int(number))
-    assert shown == getattr(wrote, kind), f"{wrote} is shown as {shown}"
-    yield wrote
+    project_written = Project(int(project[-12:-8]), int(project[-8:]), int(number))
+    assert shown == getattr(project_written, kind), f"{project_written} is shown as {shown}"
+    yield project_written
 
 
 @dataclass(slots=True)
 class _Writer:
-    """What a file shows of one writer, from transaction to transaction; never back."""
+    """What a file shows of one writer. It follows the transactions and never goes back."""
 
     seed: str
     writer: int
     number: int = 0
     shown: dict[int, int] = field(default_factory=dict)
-    """Each project that is there, and the transaction that wrote it."""
+    """Each present project, and the transaction that project_written it."""
 
-    def go_on_to(self, number: int) -> None:
-        """Do what was committed up to this transaction."""
+    def advance_to(self, number: int) -> None:
+        """Apply all transactions up to this one."""
         assert number >= self.number, f"writer {self.writer}: {number} after {self.number}"
         while self.number < number:
             self.number += 1
-            done = deed(self.seed, self.writer, self.number)
+            done = planned_write(self.seed, self.writer, self.number)
             if not done.undone:
                 self.shown |= dict.fromkeys(done.written, self.number)
                 self.shown = {row: it for row, it in self.shown.items() if row not in done.deleted}
 
 
 class Ledger:
-    """Knows one registry file as it was last seen."""
+    """Checks one registry file, and remembers its last state."""
 
     def __init__(self, seed: str, name: str) -> None:
         self._read = {CANONICAL: canonical, PROJECT: projects}.get(name, inventory)
         self._writers = [_Writer(seed, writer) for writer in range(WRITERS)]
 
     def look(self, data: bytes) -> list[int]:
-        """Return each writer's last transaction in a file.
+        """Return the last transaction of each writer that a file shows.
 
-        AssertionError says what no snapshot of CMP could show.
+        Raise AssertionError if the file shows a state that CMP never had.
         """
         found: list[dict[int, int]] = [{} for _ in self._writers]
         for project in self._read(data):
             assert project.row not in found[project.writer], f"{project} is there twice"
             found[project.writer][project.row] = project.number
         for writer, shown in zip(self._writers, found, strict=True):
-            writer.go_on_to(shown.get(0, 0))
+            writer.advance_to(shown.get(0, 0))
             expected = {
                 row: number for row, number in writer.shown.items() if self._shows(writer, row, number)
             }
@@ -203,16 +202,16 @@ class Ledger:
 
 
 class Ledgers:
-    """Knows all registries of one root."""
+    """Checks all registries of one root."""
 
     def __init__(self, seed: str) -> None:
         self._ledgers = {name: Ledger(seed, name) for name in REGISTRIES}
 
     def look(self, files: dict[str, bytes]) -> list[int]:
-        """Return each writer's last transaction that every file shows; as `Ledger.look`."""
+        """Return the last transaction of each writer that every file shows. See `Ledger.look`."""
         return lowest(self._ledgers[name].look(data) for name, data in files.items())
 
 
 def lowest(numbers: Iterable[Sequence[int]]) -> list[int]:
-    """Return the lowest of each writer."""
+    """Return the lowest number of each writer."""
     return [min(of_writer) for of_writer in zip(*numbers, strict=True)]

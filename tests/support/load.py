@@ -1,7 +1,7 @@
-"""Eight connections that write into CMP and programs that parse every registry, until they are told to end.
+"""A load: eight connections that write CMP, and programs that parse every registry, until a test ends them.
 
-What is written, and what may be read, is told by `ledger`. As a program this file reads: SEED SECONDS
-ROOT..., and rests for so long between two rounds.
+`support.ledger` defines what is written and what may be read. As a program, this file is a reader: its
+arguments are SEED SECONDS ROOT..., and it pauses for SECONDS between two rounds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import yaml
 
 from support.cmp import UPSERT, undo
 from support.host import REGISTRIES
-from support.ledger import WRITERS, Ledger, Project, deed
+from support.ledger import WRITERS, Ledger, Project, planned_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,49 +33,51 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 PAUSE_S = 0.06
-"""The longest that a writer rests between two transactions: a machine that only writes has no time left for
-faults."""
+"""The longest pause of a writer between two transactions. It leaves processor time for the faults."""
 
 LOCK_TIMEOUT = "1s"
-"""A write that waits for a lock for so long fails, and the test with it."""
+"""A write that waits longer for a lock fails, and so does the test."""
 
 SWITCH_S = 0.0005
-"""How soon a thread lets another go on: ten threads at Python's own 5 ms would measure one another."""
+"""The switch interval of threads. With the default of 5 ms, ten threads would delay one another."""
 
 WRITE: LiteralString = UPSERT + ", pg_current_xact_id()::text"
-SPOILT = {"name": "spoilt", "key": "spoilt", "type": "spoilt", "status": "-1", "metadata": "{}"}
+ROLLED_BACK = {
+    "name": "rolled back",
+    "key": "rolled back",
+    "type": "rolled back",
+    "status": "-1",
+    "metadata": "{}",
+}
 
 
 class Writer(threading.Thread):
-    """One connection; `through` the end of its server as well, if that is foreseen.
-
-    Then it connects again.
-    """
+    """One connection that writes. With `through`, it connects again when the server was stopped."""
 
     def __init__(self, dsn: str, seed: str, writer: int, *, through: bool) -> None:
         super().__init__(daemon=True)
         self.confirmed = 0
-        """Its last transaction that CMP said was committed, or was found to hold."""
+        """The last transaction that CMP confirmed, or that was found in CMP after a lost connection."""
         self.tokens: list[tuple[int, int]] = []
-        """Transaction ids of what CMP said was committed, each with its number."""
+        """The id and the number of each transaction that CMP confirmed."""
         self.failure: Exception | None = None
         self.longest_s = 0.0
         self.lost = self.doubtful = 0
-        """How often its connection broke, and how often what it was committing then was committed."""
+        """How often the connection was lost, and how often the transaction in doubt was committed."""
         self._dsn, self._seed, self._writer, self._through = dsn, seed, writer, through
         self._pace = random.Random(f"{seed} {writer}")
         self._number = 1
         self._end = threading.Event()
 
     def end(self) -> None:
-        """Finish the transaction and close; raises what went wrong."""
+        """Finish the transaction and close. Raise the error of the thread, if there was one."""
         self._end.set()
         self.join()
         if self.failure:
             raise self.failure
 
     def run(self) -> None:
-        """Write until told to end."""
+        """Write until `end` is called."""
         try:
             while not self._end.is_set():
                 self._session()
@@ -93,7 +95,7 @@ class Writer(threading.Thread):
         try:
             with closing(conn):
                 conn.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
-                self._go_on_from(conn)
+                self._resolve_doubt(conn)
                 while not self._end.wait(self._pace.random() * PAUSE_S):
                     self._write(conn)
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.Rollback):
@@ -101,8 +103,8 @@ class Writer(threading.Thread):
                 raise
             self.lost += 1
 
-    def _go_on_from(self, conn: Connection) -> None:
-        """Find out whether the transaction in doubt was committed; what was confirmed is there."""
+    def _resolve_doubt(self, conn: Connection) -> None:
+        """Find out whether the transaction in doubt was committed. Confirmed ones must be there."""
         first = Project(self._writer, 0, 0).id
         row = conn.execute("select status::int from projects where id = %s", [first]).fetchone()
         found = row[0] if row else 0
@@ -113,7 +115,7 @@ class Writer(threading.Thread):
             self._number += 1
 
     def _write(self, conn: Connection) -> None:
-        done, started = deed(self._seed, self._writer, self._number), time.perf_counter()
+        done, started = planned_write(self._seed, self._writer, self._number), time.perf_counter()
         token = self._upsert(conn, 0) if done.single else self._transaction(conn)
         self.longest_s = max(self.longest_s, time.perf_counter() - started)
         if not done.undone:
@@ -122,12 +124,12 @@ class Writer(threading.Thread):
         self._number += 1
 
     def _transaction(self, conn: Connection) -> str:
-        done, token = deed(self._seed, self._writer, self._number), ""
+        done, token = planned_write(self._seed, self._writer, self._number), ""
         with conn.transaction():
-            if done.spoilt:
+            if done.rolled_back:
                 with conn.transaction():
-                    for row in done.spoilt:
-                        conn.execute(UPSERT, {"id": Project(self._writer, row, 0).id, **SPOILT})
+                    for row in done.rolled_back:
+                        conn.execute(UPSERT, {"id": Project(self._writer, row, 0).id, **ROLLED_BACK})
                     undo()
             for row in done.written:
                 token = self._upsert(conn, row)
@@ -138,7 +140,7 @@ class Writer(threading.Thread):
         return token
 
     def _upsert(self, conn: Connection, row: int) -> str:
-        """Write a project as of this transaction; returns the token."""
+        """Write a project as of this transaction; return the token."""
         project = Project(self._writer, row, self._number)
         columns = project.columns
         metadata = json.dumps({key: columns.pop(key) for key in ("github_url", "domain")})
@@ -149,7 +151,7 @@ class Writer(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the load met."""
+    """The result of a load."""
 
     transactions: int
     longest_s: float
@@ -179,7 +181,7 @@ class Load:
         self._switch_s = sys.getswitchinterval()
 
     def start(self) -> None:
-        """Begin to read and to write."""
+        """Start the readers and the writers."""
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         pipe = subprocess.PIPE
         self._readers = [
@@ -191,27 +193,27 @@ class Load:
             writer.start()
 
     def close(self) -> None:
-        """End whatever still goes on."""
+        """End all readers and writers that still run."""
         sys.setswitchinterval(self._switch_s)
         for reader in self._readers:
             reader.kill()
             reader.communicate()
-        with suppress(Exception):  # `rest` told of it
+        with suppress(Exception):  # `rest` has raised it before
             self.rest()
 
     @property
     def confirmed(self) -> list[int]:
-        """Each writer's last transaction that it knows to be committed."""
+        """The last confirmed transaction of each writer."""
         return [writer.confirmed for writer in self._writers]
 
     def rest(self) -> list[int]:
-        """Have the writers end; returns their last transactions."""
+        """End the writers; return their last transactions."""
         for writer in self._writers:
             writer.end()
         return self.confirmed
 
-    def told(self, snapshot: str) -> list[int]:
-        """Return each writer's last transaction that a snapshot sees."""
+    def visible_in(self, snapshot: str) -> list[int]:
+        """Return the last transaction of each writer that is visible in a snapshot."""
         xmin, xmax, running = snapshot.split(":")
         horizon, beyond, open_ = int(xmin), int(xmax), {int(it) for it in running.split(",") if it}
 
@@ -224,26 +226,26 @@ class Load:
         ]
 
     def end(self) -> Found:
-        """Have the readers end as well; returns what all of them met."""
+        """End writers and readers; return the result."""
         self.rest()
-        said = [json.loads(reader.communicate()[0]) for reader in self._readers]
+        results = [json.loads(reader.communicate()[0]) for reader in self._readers]
         self._readers = []
         return Found(
             transactions=sum(len(writer.tokens) for writer in self._writers),
             longest_s=max(writer.longest_s for writer in self._writers),
             lost=sum(writer.lost for writer in self._writers),
             doubtful=sum(writer.doubtful for writer in self._writers),
-            reads=sum(it["reads"] for it in said),
-            wrong=[wrong for it in said for wrong in it["wrong"]],
+            reads=sum(it["reads"] for it in results),
+            wrong=[wrong for it in results for wrong in it["wrong"]],
         )
 
 
 def read(seed: str, rest_s: float, roots: Sequence[Path]) -> None:
-    """Parse every registry of every root over and over, until the input ends.
+    """Parse every registry of every root again and again, until stdin ends.
 
     Print how often, and what was wrong.
     """
-    # Readers are people's tools: they take what is left of the processors.
+    # Readers are tools of users, which get less processor time than the daemon.
     os.nice(5)
     ledgers = {root / name: Ledger(seed, name) for root in roots for name in REGISTRIES}
     seen: set[Path] = set()
@@ -251,7 +253,7 @@ def read(seed: str, rest_s: float, roots: Sequence[Path]) -> None:
     while not select.select([sys.stdin], [], [], 0)[0]:
         for path, ledger in ledgers.items():
             if path not in seen and not path.exists():
-                continue  # before the very first publication; from then on it is always there
+                continue  # before the first publication; after it, the file always exists
             seen.add(path)
             reads += 1
             try:

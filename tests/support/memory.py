@@ -1,7 +1,4 @@
-"""Where a server of the tests keeps its data.
-
-In memory, where there is enough of it, as nothing of it has to last.
-"""
+"""Where test servers keep their data: in memory, if there is enough, as the data is temporary."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from pathlib import Path
 
 _SHARED = Path("/dev/shm")
 _ENOUGH = 4 << 30
-"""Bytes; a run of all tests takes less than one of them a process."""
+"""Bytes. A run of all tests takes less than 1 GiB for each process."""
 
 
 def in_memory() -> Path | None:
-    """Return a directory in memory, or None where there is none, or little room in it."""
+    """Return a directory in memory; None if there is none, or too little free space."""
     if os.access(_SHARED, os.W_OK | os.X_OK) and shutil.disk_usage(_SHARED).free > _ENOUGH:
         return _SHARED
     return None

@@ -1,4 +1,4 @@
-"""Mirrors of a directory that only know what inotify tells them, as programs that copy files on events do."""
+"""Mirrors of a directory that follow inotify events only, as programs that copy files on events do."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from typing import Self
 
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, DELETE = 0x8, 0x40, 0x80, 0x200
-"""Of sys/inotify.h."""
+"""Constants of sys/inotify.h."""
 
 _EVENT = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Mirrors:
-    """Three programs that watch one directory from its present content on; a context manager.
+    """Three mirrors of one directory, starting with its present content; a context manager.
 
-    `rereading` copies a file that arrived or was closed by its writer, and removes what departed. `moving`
-    renames its own copy where a file was renamed, and copies what a writer closed. `closing` heeds nothing
-    but closed files.
+    `rereading` copies a file that was moved in or closed after a write, and removes files that were moved
+    away or deleted. `moving` renames its own copy when a file is renamed, and copies files that were closed
+    after a write. `closing` only copies files that were closed after a write.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,22 +41,22 @@ class Mirrors:
         self.rereading = dict(present)
         self.moving = dict(present)
         self.closing = dict(present)
-        self.told: list[tuple[int, str]] = []
-        """Every event so far."""
+        self.events: list[tuple[int, str]] = []
+        """Every event so far: its mask and the name of the file."""
         self._moved: dict[int, bytes | None] = {}
 
     def __enter__(self) -> Self:
-        """Watch."""
+        """Return the mirrors, which already watch."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         os.close(self._events)
 
     def follow(self) -> None:
-        """Do what the events until now ask for.
+        """Apply all events up to now.
 
-        The kernel has queued them before the call that caused them returned.
+        The kernel queues an event before the system call that causes it returns.
         """
         with suppress(BlockingIOError):
             while data := os.read(self._events, 1 << 16):
@@ -64,12 +64,12 @@ class Mirrors:
                     _watch, mask, cookie, length = _EVENT.unpack_from(data)
                     name = os.fsdecode(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0"))
                     data = data[_EVENT.size + length :]
-                    self.told.append((mask, name))
+                    self.events.append((mask, name))
                     self._follow(mask, cookie, name)
 
     def last(self, name: str) -> list[int]:
-        """Return the kinds of all events of a name, in order."""
-        return [mask for mask, about in self.told if about == name]
+        """Return the masks of all events of a name, in order."""
+        return [mask for mask, about in self.events if about == name]
 
     def _follow(self, mask: int, cookie: int, name: str) -> None:
         if mask & (MOVED_FROM | DELETE):

@@ -1,6 +1,6 @@
-"""Projects that change in updates: each is one transaction that alters every entry of every registry.
+"""Numbered updates of CMP: each is one transaction that changes every entry of every registry.
 
-So each file tells by itself which transaction it shows, and whether it shows all of it.
+So each file alone shows which update it holds, and whether it holds all of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PROJECTS = 40
 
-WAVE = """
+UPDATE = """
 update projects
    set status = %(update)s,
        metadata_ = jsonb_build_object(
@@ -38,7 +38,7 @@ update projects
 
 
 class NumberedUpdates:
-    """One CMP's updates, and what one host's files show of them."""
+    """The updates of one CMP, and what the files of one host show of them."""
 
     def __init__(self, cmp: Cmp, host: Host, projects: int = PROJECTS) -> None:
         self.cmp = cmp
@@ -49,15 +49,15 @@ class NumberedUpdates:
         self.next()
 
     def next(self) -> str:
-        """Commit the next update; returns its token."""
+        """Commit the next update; return its token."""
         self.number += 1
         with self.cmp.transaction() as (conn, token):
-            conn.execute(WAVE, {"update": f"w{self.number:05}"})
+            conn.execute(UPDATE, {"update": f"w{self.number:05}"})
         self._tokens.append(token)
         return token
 
     def shown(self, name: str, root: Path | None = None) -> int:
-        """Return the update that a file shows; -1 if none can be reached. Fails for one that is not whole."""
+        """Return the update that a file shows; -1 if there is no file. Fail if the file is incomplete."""
         try:
             data = content((root or self.host.root) / name)
         except OSError as exc:
@@ -69,23 +69,23 @@ class NumberedUpdates:
         return int(update[1:])
 
     def behind(self) -> set[str]:
-        """Return the registries whose files, which are whole, do not show the latest update."""
+        """Return the registries whose complete files do not show the latest update."""
         return {name for name in REGISTRIES if self.shown(name) != self.number}
 
     def right(self) -> bool:
-        """Whether plain files show the latest update, and nothing half written lies about."""
+        """Return whether regular files show the latest update, and no temporary file is left."""
         try:
             behind = self.behind()
         except (OSError, ValueError, KeyError, AssertionError, yaml.YAMLError):
-            return False  # what another hand put there
-        plain = all(
+            return False  # an external change
+        regular = all(
             (self.host.root / name).is_file() and not (self.host.root / name).is_symlink()
             for name in REGISTRIES
         )
-        return plain and not behind and not leftovers([self.host.root, self.host.state])
+        return regular and not behind and not leftovers([self.host.root, self.host.state])
 
     def acknowledged(self) -> int:
-        """Return the latest update that the files hold, as the consumer's row says; -1 if none."""
+        """Return the latest update that the consumer has acknowledged; -1 if none."""
         return int(
             self.cmp.value(
                 """select coalesce(max(number), 0) - 1
@@ -96,37 +96,37 @@ class NumberedUpdates:
         )  # fmt: skip
 
     def faults(self) -> str:
-        """Return what `omnicdc status` names, without the start of a process."""
+        """Return the faults that `omnicdc status` shows, without a new process."""
         with db.connect(self.cmp.dsn) as conn:
             return "\n".join(status(conn)["faults"])
 
 
 def content(path: Path) -> bytes:
-    """Return a file's bytes; a pipe is not waited for, and nothing but a file is read."""
+    """Return the bytes of a regular file. Fail for anything else, without waiting for a pipe."""
     with open(path, "rb", opener=lambda it, flags: os.open(it, flags | os.O_NONBLOCK)) as file:
-        assert stat.S_ISREG(os.fstat(file.fileno()).st_mode), "no file"
+        assert stat.S_ISREG(os.fstat(file.fileno()).st_mode), "not a regular file"
         return file.read()
 
 
-def put_back(away: Path, place: Path) -> None:
-    """Put a directory back in its place.
+def put_back(moved: Path, place: Path) -> None:
+    """Move a directory back to its place, in one step.
 
-    At once, for the daemon makes a new one as soon as it is missing, and writes into it.
+    The daemon makes a missing directory again at once, and writes into it.
     """
     while True:
         with suppress(FileNotFoundError):
             place.lstat()
             directory = os.open("/", os.O_RDONLY)
-            swapped = exchange(directory, str(place.absolute()), str(away.absolute()))
+            swapped = exchange(directory, str(place.absolute()), str(moved.absolute()))
             os.close(directory)
             if swapped:
-                away.unlink() if away.is_symlink() or away.is_file() else shutil.rmtree(away)
+                moved.unlink() if moved.is_symlink() or moved.is_file() else shutil.rmtree(moved)
                 return
         with suppress(OSError):
-            away.rename(place)
+            moved.rename(place)
             return
 
 
 def leftovers(trees: Iterable[Path]) -> list[Path]:
-    """Return the files that a writer of ours was not done with."""
+    """Return the temporary files that omnicdc has left."""
     return [it for tree in trees for it in tree.rglob(".*.omnicdc-tmp")]

@@ -1,6 +1,6 @@
-"""A directory beside the root with precious files, which nothing of ours may touch.
+"""A directory beside the root with protected files, which omnicdc must not change.
 
-It also tells who touched them, if somebody did.
+If a file changes, the failure names the process that changed it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EVENTS = {
     0x2: "written to", 0x4: "attributes changed", 0x40: "moved from", 0x80: "moved to", 0x100: "created",
     0x200: "deleted",
 }  # fmt: skip
-"""Of linux/fanotify.h."""
+"""Events of linux/fanotify.h."""
 
 _OF_CHILDREN, _OF_DIRECTORIES = 0x08000000, 0x40000000
 _NONBLOCK, _CLOEXEC, _WITH_NAMES = 0x2, 0x1, 0xC00
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass
 class Outside:
-    """A directory beside the root, with what must not be touched."""
+    """A directory beside the root with protected files."""
 
     place: Path
     _before: dict[Path, tuple[str, ...]] = field(default_factory=dict)
@@ -52,22 +52,22 @@ class Outside:
         return self.place / "precious/file"
 
     def assert_untouched(self) -> None:
-        """Fail with what was changed, how, and which process did something to a file of that name."""
+        """Assert that nothing changed. A failure names the file, the change and the process."""
         now, before = self._found(), self._before
         changes = [
             f"{path}: {before.get(path, 'was not there')} before, {now.get(path, 'is gone')} now"
             for path in sorted({*before, *now})
             if before.get(path) != now.get(path)
         ]
-        assert not changes, "\n".join([*changes, *self._deeds()])
+        assert not changes, "\n".join([*changes, *self._recorded_changes()])
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._fanotify >= 0:
             os.close(self._fanotify)
 
     def _found(self) -> dict[Path, tuple[str, ...]]:
-        """All that a write would change; a link made by a hand only counts up."""
+        """Return all that a write would change. It ignores the number of hard links, as tests make links."""
         return {
             it: (
                 f"mode {found.st_mode:o}",
@@ -80,7 +80,7 @@ class Outside:
         }
 
     def _watch(self) -> None:
-        """Have the kernel note which process changes something; only root may ask for that."""
+        """Have the kernel record which process makes a change. Only root may do this."""
         self._fanotify = _libc.fanotify_init(_NONBLOCK | _CLOEXEC | _WITH_NAMES, os.O_RDONLY)
         if self._fanotify < 0:
             return
@@ -88,33 +88,35 @@ class Outside:
         for directory in [self.place, *(it for it in self.place.rglob("*") if it.is_dir())]:
             _libc.fanotify_mark(self._fanotify, 1, mask, -1, os.fsencode(directory))
 
-    def _deeds(self) -> list[str]:
-        """Return what the kernel noted.
+    def _recorded_changes(self) -> list[str]:
+        """Return the recorded changes.
 
-        Hands that give a precious file another name change its attributes, too.
+        A hard link to a protected file also changes its attributes.
         """
-        deeds = []
+        recorded = []
         with suppress(OSError):
             while data := os.read(self._fanotify, 1 << 16):
                 while data:
                     length, _version, _, beyond, mask, _file, pid = _METADATA.unpack_from(data)
-                    told, data = data[beyond:length], data[length:]
-                    deeds.append(f"{_name_in(told)}: {_what(mask)} by process {pid} ({_process(pid)})")
-        if not deeds:
-            deeds.append(
-                f"no process is known: {errno.errorcode.get(ctypes.get_errno(), 'only root may ask')}"
+                    info, data = data[beyond:length], data[length:]
+                    recorded.append(
+                        f"{_name_in(info)}: {_description(mask)} by process {pid} ({_process(pid)})"
+                    )
+        if not recorded:
+            recorded.append(
+                f"no process is known: {errno.errorcode.get(ctypes.get_errno(), 'only root can see it')}"
             )
-        return deeds
+        return recorded
 
 
-def _what(mask: int) -> str:
+def _description(mask: int) -> str:
     return ", ".join(word for bit, word in _EVENTS.items() if mask & bit)
 
 
-def _name_in(told: bytes) -> str:
-    """Return the name in an event: behind the handle of its directory."""
-    handle_bytes = _INFO.unpack_from(told)[4]
-    return os.fsdecode(told[_INFO.size + handle_bytes :].partition(b"\0")[0])
+def _name_in(info: bytes) -> str:
+    """Return the file name in an event. It follows the handle of the directory."""
+    handle_bytes = _INFO.unpack_from(info)[4]
+    return os.fsdecode(info[_INFO.size + handle_bytes :].partition(b"\0")[0])
 
 
 def _process(pid: int) -> str:

@@ -1,8 +1,8 @@
-"""How fast this machine is while a test runs: the yardstick of every claim about seconds.
+"""Measures how fast this machine is while a test runs, and adapts limits in seconds to it.
 
-A claim such as "within a second" holds on the machine where the limit was chosen, with nothing else to do. On
-another machine, or beside other work, the same steps take longer. So a thread repeats one small piece of work
-throughout the test, and the limit grows with what that takes.
+A limit such as "within a second" is chosen on one machine without other work. On another machine, or beside
+other work, the same steps take longer. So a thread repeats one small piece of work during the test, and the
+limit grows with the time of that work.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import time
 from typing import Self
 
 UNIT_S = 0.0025
-"""What the piece of work takes on the machine where the limits were chosen: 2 quiet cores."""
+"""The time of the piece of work on the machine where the limits were chosen: 2 cores without other work."""
 
 REST_S = 0.03
 LOOPS = 20_000
 STALLS = 10
-"""How many of the longest stalls that were seen may fall into what is claimed."""
+"""How many of the longest measured stalls a limit allows for."""
 
 
 class Pace:
-    """Measures from `with` on, in the background, for 5 % of a processor."""
+    """Measures in the background during a `with` block. It takes 5 % of a processor."""
 
     def __init__(self) -> None:
         self._took = [_unit()]
@@ -30,9 +30,9 @@ class Pace:
         self._thread = threading.Thread(target=self._measure, daemon=True)
 
     def allows(self, seconds: float) -> float:
-        """Return the limit here and now of what takes at most `seconds` on a quiet machine.
+        """Return the limit, on this machine now, for work that takes at most `seconds` without other work.
 
-        Never less than that.
+        The limit is never less than `seconds`.
         """
         took = [*self._took, _unit()]
         slowness = max(1.0, statistics.median(took) / UNIT_S)
@@ -52,7 +52,7 @@ class Pace:
 
 
 def _unit() -> float:
-    """Wait for a turn, then compute; returns the seconds that both took."""
+    """Sleep shortly, then compute; return the seconds that both took."""
     started = time.perf_counter()
     time.sleep(0.001)  # until it is our turn again
     for _ in range(LOOPS):

@@ -1,4 +1,4 @@
-"""A pipe that is full and that nobody reads, until the test does."""
+"""A pipe that is full. No process reads it until the test does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FILLING = b"." * 512
 
 
 class FullPipe:
-    """As small as a pipe can be, and full; a context manager."""
+    """The smallest possible pipe, filled; a context manager."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
@@ -23,7 +23,7 @@ class FullPipe:
         os.set_blocking(self.writing, True)
 
     def __enter__(self) -> Self:
-        """Be full."""
+        """Return the pipe, which is already full."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -33,7 +33,7 @@ class FullPipe:
                 os.close(end)
 
     def lines(self) -> list[str]:
-        """Read what is written until the last writer closes its end; the filling is left out."""
+        """Return the lines that are written until the last writer closes its end, without the filling."""
         os.close(self.writing)
         with os.fdopen(self.reading, closefd=False) as stream:
             return stream.read().lstrip(".").splitlines()

@@ -1,4 +1,4 @@
-"""pgbouncer, of Debian's package of that name, before a test's server."""
+"""Runs pgbouncer, of Debian's package `pgbouncer`, between a test and its server."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ query_wait_timeout = {patience_s}
 server_login_retry = 1
 """
 
-needs_pooler = pytest.mark.skipif(not POOLER, reason="needs pgbouncer, of the package of that name")
+needs_pooler = pytest.mark.skipif(not POOLER, reason="needs the package pgbouncer")
 
 
 @contextmanager
 def pooler(cmp: Cmp, mode: str, size: int = 5) -> Iterator[str]:
-    """Run pgbouncer before the server; gives the connection string of CMP through it."""
+    """Run pgbouncer; give the connection string of CMP through it."""
     info = conninfo_to_dict(cmp.dsn)
     with running(
         mode=mode, size=size, host=str(info["host"]), port=str(info["port"]), user=str(info["user"])
     ) as address:
         dsn = f"{address} dbname={info['dbname']} user={info['user']}"
-        until(partial(_takes_connections, dsn), "pgbouncer is up")
+        until(partial(_takes_connections, dsn), "pgbouncer accepts connections")
         yield dsn
 
 
 @contextmanager
 def running(*, mode: str, size: int, host: str, port: str, user: str, patience_s: int = 60) -> Iterator[str]:
-    """Run pgbouncer before a server, which may be down; gives the pooler's host and port.
+    """Run pgbouncer for a server, which may be down; give the host and port of the pooler.
 
-    It keeps a client waiting for a server for `patience_s`.
+    A client waits up to `patience_s` for a server connection.
     """
     directory = Path(tempfile.mkdtemp(prefix="omnicdc-pooler-"))
     (directory / "users").write_text(f'"{user}" ""\n')
@@ -68,7 +68,7 @@ def running(*, mode: str, size: int, host: str, port: str, user: str, patience_s
     )
     (directory / "ini").write_text(ini)
     command = [POOLER, str(directory / "ini")]
-    if os.geteuid() == 0:  # refuses to run as root, as PostgreSQL does
+    if os.geteuid() == 0:  # pgbouncer refuses to run as root, as PostgreSQL does
         for path in (directory, *directory.iterdir()):
             shutil.chown(path, unprivileged().pw_name)
         command.insert(1, f"--user={unprivileged().pw_name}")
@@ -83,7 +83,7 @@ def running(*, mode: str, size: int, host: str, port: str, user: str, patience_s
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody listens; the socket is there before."""
+    """Return whether a server listens. The socket file exists earlier."""
     with socket.socket(socket.AF_UNIX) as caller:
         try:
             caller.connect(str(path))

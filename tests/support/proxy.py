@@ -1,7 +1,4 @@
-"""What may stand between the daemon and its server.
-
-A proxy on loopback that forwards bytes, until it is told not to.
-"""
+"""A proxy on loopback between the daemon and its server. It forwards bytes, or fails as a test needs it."""
 
 from __future__ import annotations
 
@@ -13,21 +10,21 @@ from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-PIECE = 65536
+CHUNK = 65536
 NOTIFICATION = b"A"
-"""The type of the message that carries one:
+"""The type of the message with a notification:
 https://www.postgresql.org/docs/current/protocol-message-formats.html."""
 
 
 class _Messages:
-    """Cuts what a server sends into messages, and keeps the beginning of one until the rest of it comes."""
+    """Splits the bytes of a server into messages. Keeps an incomplete message until the rest arrives."""
 
     def __init__(self) -> None:
         self._left = b""
 
-    def without_notifications(self, piece: bytes, *, drop: bool) -> bytes:
-        """Return the messages that are complete now."""
-        data, passed = self._left + piece, []
+    def without_notifications(self, chunk: bytes, *, drop: bool) -> bytes:
+        """Return the messages that are complete now; with `drop`, without notifications."""
+        data, passed = self._left + chunk, []
         while len(data) >= 5 and len(data) > (length := int.from_bytes(data[1:5])):
             message, data = data[: length + 1], data[length + 1 :]
             if not (drop and message[:1] == NOTIFICATION):
@@ -39,18 +36,18 @@ class _Messages:
 class Proxy:
     """Forwards each connection to the server of a connection string; a context manager.
 
-    Deaf, it still takes connections and bytes, as the kernel acknowledges them for it, and passes none on.
-    Mute, it loses notifications and nothing else.
+    After `stop_forwarding`, the kernel still accepts connections and bytes, but the proxy forwards nothing.
+    With `drop_notifications`, it loses notifications and nothing else.
     """
 
     def __init__(self, dsn: str) -> None:
         info = conninfo_to_dict(dsn)
         self._server = f"{info['host']}/.s.PGSQL.{info.get('port') or 5432}"
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._passing = threading.Event()
-        self._passing.set()
+        self._forwarding = threading.Event()
+        self._forwarding.set()
         self._ended = False
-        self.mute = False
+        self.drop_notifications = False
         self._open: list[socket.socket] = []
         self.dsn = make_conninfo(
             dsn,
@@ -61,13 +58,13 @@ class Proxy:
         )
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def go_deaf(self) -> None:
-        """Pass nothing on any more, and close nothing."""
-        self._passing.clear()
+    def stop_forwarding(self) -> None:
+        """Forward nothing from now on. No connection is closed."""
+        self._forwarding.clear()
 
-    def heal(self) -> None:
-        """Pass on what comes; connections that were made meanwhile are served."""
-        self._passing.set()
+    def resume_forwarding(self) -> None:
+        """Forward again. Connections that were made meanwhile are served too."""
+        self._forwarding.set()
 
     def cut(self) -> None:
         """Close every connection."""
@@ -90,12 +87,12 @@ class Proxy:
             messages = _Messages()
             while True:
                 for end in select.select([client, server], [], [])[0]:
-                    self._passing.wait()
-                    if self._ended or not (piece := end.recv(PIECE)):
+                    self._forwarding.wait()
+                    if self._ended or not (chunk := end.recv(CHUNK)):
                         return
                     if end is server:
-                        piece = messages.without_notifications(piece, drop=self.mute)
-                    other[end].sendall(piece)
+                        chunk = messages.without_notifications(chunk, drop=self.drop_notifications)
+                    other[end].sendall(chunk)
 
     def __enter__(self) -> Self:
         return self
@@ -104,10 +101,10 @@ class Proxy:
         self.close()
 
     def close(self) -> None:
-        """Take no connection any more, and close those that there are; a repeat is harmless."""
+        """Accept no more connections, and close the present ones. To repeat it is harmless."""
         self._ended = True
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # ends accepting, which closing does not
+            self._listener.shutdown(socket.SHUT_RDWR)  # this ends accept(), which close() does not
         self._listener.close()
         self.cut()
-        self._passing.set()
+        self._forwarding.set()

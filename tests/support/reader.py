@@ -1,10 +1,10 @@
-"""A program that reads a root's registries over and over until its input ends, as tools of others do.
+"""A program that reads the registries of a root again and again until its stdin ends, as other tools do.
 
-It prints one JSON object: how often it read, and what was wrong. Most reads look only whether the file is
-whole; every so often it is parsed, and its statuses must be those of one transaction:
+It prints one JSON object: how often it read, and what was wrong. Most reads only check whether the file is
+complete. Every `LOOKS` rounds the file is parsed, and its statuses must be those of one transaction:
 
-updates: every project has the same one, and it never goes back (w000, w001, ...).
-swaps: each number below the count of the projects is there once.
+updates: every project has the same status, and it never goes back (w000, w001, ...).
+swaps: each number below the count of the projects occurs once.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import yaml
 from support.host import CANONICAL, DEADLINE_S, INVENTORY, PROJECT
 
 LOOKS = 15
-"""How often a file is looked at before it is parsed."""
+"""A file is parsed at every read of this number, and only checked at the other reads."""
 
 MANY = 60
-"""So many readings are told of at once."""
+"""After this number of reads, the program reports `many`."""
 
 
 class Reader:
-    """The program as a process; it reads from when this is made, and rests between two rounds if told to."""
+    """The program as a process. It reads from the start, with a pause of `rest_s` between two rounds."""
 
     def __init__(self, root: Path, kind: str, rest_s: float = 0.0) -> None:
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -43,20 +43,20 @@ class Reader:
         assert self._process.stdout.readline() == b"reading\n"
 
     def many(self) -> bool:
-        """Whether it has read many times; what it reads must go on changing until then."""
+        """Return whether it has read many times. A test must change the files until then."""
         assert self._process.stdout
         return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def end(self) -> dict[str, Any]:
-        """End it, and return what it found."""
-        said, _ = self._process.communicate(timeout=DEADLINE_S)
-        found = json.loads(said.splitlines()[-1])
+        """End the program, and return its result."""
+        output, _ = self._process.communicate(timeout=DEADLINE_S)
+        found = json.loads(output.splitlines()[-1])
         assert isinstance(found, dict)
         return found
 
 
 def look(name: str, data: bytes) -> None:
-    """Tell whether a file is whole by its header, its entries' number and its end."""
+    """Assert that a file is complete: its count, the number of its entries, and its end."""
     if name == CANONICAL:
         counted, entries, end = re.search(rb'"count": (\d+)', data), data.count(b'"source": "cmp_db"'), b"}"
     elif name == PROJECT:
@@ -70,7 +70,7 @@ def look(name: str, data: bytes) -> None:
 
 
 def statuses(name: str, data: bytes) -> list[str]:
-    """Parse a file; an element of the inventory has its status in its name, before the first dash."""
+    """Return the statuses in a file. In the inventory, the status is the name up to the first dash."""
     if name == PROJECT:
         read = yaml.load(data, yaml.CSafeLoader)
         assert read["stats"]["github"] == sum(bool(entry["github_url"]) for entry in read["projects"]), (
@@ -86,7 +86,7 @@ def statuses(name: str, data: bytes) -> list[str]:
 
 
 def main(root: Path, kind: str, rest_s: float) -> None:
-    """Read until the input ends."""
+    """Read until stdin ends."""
     registries = (CANONICAL, PROJECT, INVENTORY) if kind == "updates" else (CANONICAL, PROJECT)
     reads, last, wrong = 0, dict.fromkeys(registries, ""), []
     sys.stdout.write("reading\n")

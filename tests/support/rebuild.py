@@ -1,7 +1,7 @@
-"""Compares what a registry host serves with a full rebuild, and waits for a barrier first.
+"""Compares the files of a registry host with a full rebuild, after a barrier.
 
-A comparison of files is only fair when nothing is on its way to them: every test that makes one calls this
-module, and tests/project/test_claims.py sees to it.
+A comparison is only correct when every change is published. So every test that compares files calls this
+module; tests/project/test_claims.py checks it.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ SETTLED = ("published", "nothing_to_do", "quarantined")
 
 
 def rebuilt(cmp: Cmp, **env: str) -> dict[str, bytes]:
-    """Return what a host that starts from nothing publishes now, as `Host.content` does.
+    """Return what a new host publishes now, in the form of `Host.content`.
 
-    It leaves no trace in CMP.
+    Its consumer is deleted from CMP.
     """
     with tempfile.TemporaryDirectory(prefix="omnicdc-fresh-") as directory:
         fresh = Host(Path(directory) / "fresh", cmp.dsn)
         run_to_the_end(fresh.config(**env), Stop(), lambda _point: None)
-        # On a connection of its own, as the server may have been restarted since `cmp` was opened.
+        # On a new connection, as the server may have been restarted since `cmp` was opened.
         with closing(cmp.connect()) as conn:
             conn.execute("delete from omnicdc.consumer where name = 'fresh'")
         return fresh.content()
 
 
 def assert_as_rebuilt(cmp: Cmp, *hosts: Host, **env: str) -> None:
-    """Claim that every file of these hosts is what a full rebuild writes, byte for byte.
+    """Assert that every file of these hosts is what a full rebuild writes, byte for byte.
 
-    The times of generation may differ. Waits until the hosts' daemons, where they run, have published
+    The times of generation may differ. First wait until the running daemons of the hosts have published
     everything that was committed before this call.
     """
     barrier(cmp, *hosts)
@@ -52,16 +52,16 @@ def assert_as_rebuilt(cmp: Cmp, *hosts: Host, **env: str) -> None:
 
 
 def served(cmp: Cmp) -> bool:
-    """Whether any daemon serves."""
+    """Return whether any daemon serves."""
     with closing(cmp.connect()) as conn:
         row = conn.execute("select bool_or(omnicdc.is_alive(name)) from omnicdc.consumer").fetchone()
     return bool(row and row[0])
 
 
 def barrier(cmp: Cmp, *hosts: Host) -> None:
-    """Wait until every daemon that serves has published what is committed.
+    """Wait until every serving daemon has published what is committed.
 
-    Of hosts without a daemon, nothing is awaited.
+    For hosts without a daemon, do not wait.
     """
     if any(host.serves() for host in hosts):
         until(lambda: served(cmp), "a daemon serves")

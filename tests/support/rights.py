@@ -1,7 +1,4 @@
-"""The permissions of files, which bind everybody but root.
-
-A test that is run by root puts that right away for a while.
-"""
+"""Makes tests that run as root obey file permissions for a while."""
 
 from __future__ import annotations
 
@@ -21,22 +18,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def bound_by_permissions() -> Iterator[None]:
-    """Be refused what the permissions of a file refuse its owner.
+def without_root_override() -> Iterator[None]:
+    """Obey the permissions of files during the `with` block, also as root.
 
-    This is for this thread, and not for what it starts.
+    This applies to the current thread, and not to processes that it starts.
     """
-    mine = _capabilities()
-    _take(mine[0] & ~_OVER_FILES, *mine[1:])
+    before = _capabilities()
+    _set_capabilities(before[0] & ~_OVER_FILES, *before[1:])
     try:
         yield
     finally:
-        _take(*mine)
+        _set_capabilities(*before)
 
 
 @contextmanager
 def another_user(user: int = 65534) -> Iterator[None]:
-    """Act as a user without rights, for those who test as root."""
+    """Act as a user without rights during the `with` block, if the test runs as root."""
     if os.geteuid():
         yield
         return
@@ -50,13 +47,13 @@ def another_user(user: int = 65534) -> Iterator[None]:
 
 
 def _capabilities() -> list[int]:
-    """Return what is effective, permitted and inheritable, of the first 32, then of the others."""
+    """Return the effective, permitted and inheritable sets: capabilities 0 to 31, then the others."""
     found = (ctypes.c_uint32 * 6)()
     _call(_libc.capget, found)
     return list(found)
 
 
-def _take(*capabilities: int) -> None:
+def _set_capabilities(*capabilities: int) -> None:
     _call(_libc.capset, (ctypes.c_uint32 * 6)(*capabilities))
 
 

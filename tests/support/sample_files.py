@@ -1,4 +1,4 @@
-"""Projection files as the daemon writes them, of rows made up; no database."""
+"""Registry files as the daemon writes them, from invented rows, without a database."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ INPUTS = Inputs(
 
 
 def cmp_rows(name: str, projects: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Return what the scanner's SELECT would give."""
+    """Return the rows that the query of the scanner would return."""
     columns = {
         "cmp_projects": ("name", "type", "key", "url", "domain", "status"),
         "project": ("name", "key", "type", "status", "url", "domain"),
@@ -90,7 +90,7 @@ def entries_of(registry: Projection) -> dict[str, bytes]:
 
 
 def read_back(name: str, data: bytes) -> list[dict[str, Any]]:
-    """Return the entries as a reader of the whole file sees them, each with its id."""
+    """Parse a file, and return its entries."""
     if name == "project":
         return list(yaml.load(data, yaml.CSafeLoader)["projects"])
     parsed = json.loads(data)

@@ -1,4 +1,4 @@
-"""A daemon that looks often at its files, and a CMP whose projects change in updates."""
+"""A daemon that checks its files often, and a CMP whose projects are updated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from support.file_damage import own
+from support.file_damage import open_regular
 from support.host import Daemon, Host, until
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scene:
-    """A daemon that looks often, and updates of changes."""
+    """A CMP, its registry host with a running daemon, and numbered updates."""
 
     cmp: Cmp
     host: Host
@@ -27,10 +27,10 @@ class Scene:
     daemon: Daemon
 
     def kept(self) -> set[bytes]:
-        """Return the texts that were kept aside; the oldest may go while this looks."""
+        """Return the contents of all backups. The daemon may delete the oldest meanwhile."""
         kept: set[bytes] = set()
         for copy in (self.host.state / "drift").glob("*Z"):
-            with suppress(OSError), open(copy, "rb", opener=own) as file:
+            with suppress(OSError), open(copy, "rb", opener=open_regular) as file:
                 kept.add(file.read())
         return kept
 
@@ -39,15 +39,15 @@ class Scene:
         assert not [event for event in self.daemon.events if event["event"] == "session_lost"]
 
     def goes_on(self) -> None:
-        """One more update arrives, and all is right."""
+        """Assert that one more update is published, and that the files are then correct."""
         self.cmp.arrived(self.updates.next())
-        until(self.updates.right, "right")
+        until(self.updates.right, "the files show the latest update")
         self.alive()
 
 
 @contextmanager
 def stream(updates: NumberedUpdates, pause_s: float = 0.01) -> Iterator[None]:
-    """Have CMP change all the time."""
+    """Commit one update after another during the `with` block."""
     done = threading.Event()
 
     def write() -> None:

@@ -1,6 +1,6 @@
-"""A CMP whose schema drifts under its writers, and a registry host.
+"""A CMP whose schema changes while it is written, and a registry host.
 
-The mends that `omnicdc status` names are obeyed word for word.
+Tests run the remedies exactly as `omnicdc status` shows them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from support.sessions import People
 
 PROJECTS = 120
-"""How many a served CMP holds at first."""
+"""The number of projects in CMP at the start."""
 
 SHOWN: LiteralString = """
 select id::text, name::text, type::text, key::text, metadata_ ->> 'github_url', metadata_ ->> 'domain',
@@ -46,55 +46,56 @@ INSTALL = "`omnicdc install"
 
 
 class Writers:
-    """CMP's writers.
+    """Connections that insert, update and delete all the time, whatever happens to the schema."""
 
-    Connections that insert, update and delete without a pause, whatever happens to the schema.
-    """
-
-    def __init__(self, dsn: str, *own: type[Exception], hands: int = 2) -> None:
+    def __init__(self, dsn: str, *own: type[Exception], connections: int = 2) -> None:
         self.table = "projects"
         self.writes = 0
         self.slowest_s = 0.0
         self.broken: list[str] = []
-        """What failed, but for errors of the kinds `own`, which the schema's change itself gives rise to."""
+        """The errors, without those of the types `own`, which the change of the schema itself causes."""
         self._own = own
         self._dsn = dsn
         self._going, self._ended = threading.Event(), threading.Event()
         self._going.set()
-        self._busy = [threading.Lock() for _ in range(hands)]
-        self._threads = [threading.Thread(target=self._write, args=(hand,)) for hand in range(hands)]
+        self._busy = [threading.Lock() for _ in range(connections)]
+        self._threads = [
+            threading.Thread(target=self._write, args=(connection,)) for connection in range(connections)
+        ]
 
-    def _write(self, hand: int) -> None:
+    def _write(self, connection: int) -> None:
         with psycopg.connect(self._dsn, autocommit=True) as conn:
             for number in count():
                 self._going.wait()
                 if self._ended.is_set():
                     return
-                with self._busy[hand]:
+                with self._busy[connection]:
                     for statement in (
                         "insert into {} (name) values (%(name)s)",
                         "update {} set description = %(name)s where name = %(name)s",
                         "update {} set name = name || '.' where name = %(name)s",
                         "delete from {} where name = %(old)s",
                     ):
-                        self._one(conn, statement, f"{hand}-{number}", f"{hand}-{number - 20}.")
+                        self._execute(
+                            conn, statement, f"{connection}-{number}", f"{connection}-{number - 20}."
+                        )
 
-    def _one(self, conn: psycopg.Connection[Any], statement: LiteralString, name: str, old: str) -> None:
+    def _execute(self, conn: psycopg.Connection[Any], statement: LiteralString, name: str, old: str) -> None:
         query = pgsql.SQL(statement).format(pgsql.Identifier(*self.table.split(".")))
         started = time.perf_counter()
         try:
             conn.execute(query, {"name": name, "old": old})
         except psycopg.Error as exc:
-            told = f"{type(exc).__name__}: {exc} {exc.diag.context}"
-            if "omnicdc" in told or not isinstance(exc, self._own):
-                self.broken.append(told)
+            error = f"{type(exc).__name__}: {exc} {exc.diag.context}"
+            if "omnicdc" in error or not isinstance(exc, self._own):
+                self.broken.append(error)
         self.writes += 1
         self.slowest_s = max(self.slowest_s, time.perf_counter() - started)
-        time.sleep(0.003)  # else they would have both processors
+        time.sleep(0.003)  # leaves processor time for the daemon
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Let nobody write inside."""
+        """Stop all writes during the `with` block."""
         self._going.clear()
         for busy in self._busy:
             busy.acquire()
@@ -107,7 +108,7 @@ class Writers:
 
     @property
     def told(self) -> str:
-        """What became of their writes, in words."""
+        """The result of the writes, as a text for the evidence."""
         return (
             f"{self.writes:,} writes of CMP meanwhile: none failed because of omnicdc, "
             f"the slowest took {self.slowest_s * 1000:.0f} ms"
@@ -126,7 +127,7 @@ class Writers:
 
 
 class ServedCmp:
-    """A CMP, its registry host, and the three who log in: the daemon, who asks, who writes."""
+    """A CMP, its registry host, and three login roles: daemon, client and writer."""
 
     def __init__(self, cmp: Cmp, host: Host, people: People) -> None:
         self.cmp, self.host = cmp, host
@@ -134,12 +135,12 @@ class ServedCmp:
         self.role = people.add("omnicdc_daemon")
         self.writer = people.writer()
         self.writer_dsn = people.dsn(self.writer)
-        self._asker_dsn = people.dsn(people.add("omnicdc_client"))
+        self._client_dsn = people.dsn(people.add("omnicdc_client"))
         self._file = host.root.parent / "omnicdc.yaml"
         host.env |= {
             "OMNICDC_DSN": people.dsn(self.role),
             "OMNICDC_POLL_S": "0.2",
-            # What a capture that sees no deletes lets pile up would soon be too much to lose at once.
+            # A broken capture misses deletes. When they are applied at once, the guard must not hold them.
             "OMNICDC_GUARD_SHARE": "1",
             "OMNICDC_CONFIG": str(self._file),
         }
@@ -152,12 +153,12 @@ class ServedCmp:
         self.arrived()
         return self.daemon
 
-    def execute(self, deed: str) -> None:
-        """Do something as CMP's owner."""
-        self.cmp.conn.execute(deed.replace("WRITER", self.writer).encode())
+    def execute(self, statement: str) -> None:
+        """Execute SQL as the owner of CMP."""
+        self.cmp.conn.execute(statement.replace("WRITER", self.writer).encode())
 
     def write(self, *statements: str) -> str:
-        """Write in one transaction, as somebody without rights on omnicdc; returns the token."""
+        """Write in one transaction, with a role without rights on omnicdc; return the token."""
         with psycopg.connect(self.writer_dsn) as conn:
             for statement in statements:
                 conn.execute(statement.encode())
@@ -166,52 +167,58 @@ class ServedCmp:
             return str(row[0])
 
     def wait(self, token: str | None = None, timeout_s: float = DEADLINE_S) -> Verdict:
-        with db.connect(self._asker_dsn) as conn:
+        with db.connect(self._client_dsn) as conn:
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), grace_s=5.0)
 
     def arrived(self, token: str | None = None) -> Verdict:
-        """Wait, and insist that the files hold it, and everything else that CMP shows."""
+        """Wait, and assert that the files hold the transaction."""
         verdict = self.wait(token)
         assert verdict.arrived, verdict
         return verdict
 
     def faults(self) -> list[str]:
-        with db.connect(self._asker_dsn) as conn:
-            told: list[str] = status(conn)["faults"]
-        return told
+        with db.connect(self._client_dsn) as conn:
+            found: list[str] = status(conn)["faults"]
+        return found
 
-    def says(self, verdict: str, token: str) -> bool:
-        """Whether this is the verdict now."""
+    def has_verdict(self, verdict: str, token: str) -> bool:
+        """Return whether this is the verdict now."""
         return self.wait(token, timeout_s=0).status == verdict
 
     def names(self, cause: str) -> bool:
-        """Whether `omnicdc status` names a cause."""
+        """Return whether `omnicdc status` shows a fault with this text."""
         return any(cause in fault for fault in self.faults())
 
-    def well(self) -> None:
-        """Wait until `omnicdc status` finds nothing wrong."""
-        until(lambda: not self.faults(), f"all is well: {self.faults()}")
+    def wait_until_healthy(self) -> None:
+        """Wait until `omnicdc status` shows no fault."""
+        until(lambda: not self.faults(), f"no faults are left: {self.faults()}")
 
     def fix(self) -> str:
-        """Do what `omnicdc status` says, word for word, and wait until all is well; returns what it said."""
-        until(self.faults, "something is wrong")
-        [said, *_] = self.faults()
-        for command in re.findall("`([^`]+)`", said):
-            self._obey(command)
-        self.well()
-        return said
+        """Run the commands of the first fault that `omnicdc status` shows; wait until no fault is left.
 
-    def heals(self) -> None:
-        """Wait until all is well; if `omnicdc install` is named on the way, run it.
-
-        A session that was lost comes back.
+        Return the text of the fault.
         """
-        until(lambda: not (told := self.faults()) or INSTALL in told[0], "well, or a command is named")
+        until(self.faults, "a fault is shown")
+        [fault, *_] = self.faults()
+        for command in re.findall("`([^`]+)`", fault):
+            self._run_remedy(command)
+        self.wait_until_healthy()
+        return fault
+
+    def wait_until_repaired(self) -> None:
+        """Wait until no fault is left. If a fault names `omnicdc install`, run it.
+
+        Faults of a lost session pass without a command.
+        """
+        until(
+            lambda: not (faults := self.faults()) or INSTALL in faults[0],
+            "no fault is left, or a command is named",
+        )
         if any(INSTALL in fault for fault in self.faults()):
             self.fix()
-        self.well()
+        self.wait_until_healthy()
 
-    def _obey(self, command: str) -> None:
+    def _run_remedy(self, command: str) -> None:
         words = shlex.split(command)
         if words[0] == "omnicdc":
             done = self.host.run(*words[1:], OMNICDC_DSN=self.cmp.dsn)
@@ -225,7 +232,7 @@ class ServedCmp:
             self.execute(command)
 
     def holds(self) -> bool:
-        """Whether the canonical registry is what CMP shows now."""
+        """Return whether the canonical registry holds exactly what CMP holds now."""
         table = pgsql.Identifier(*self.table.split("."))
         rows = self.cmp.conn.execute(pgsql.SQL(SHOWN).format(table)).fetchall()
         found = self.host.canonical()
@@ -235,8 +242,8 @@ class ServedCmp:
         }
 
     def assert_correct(self) -> None:
-        """Insist that every file is what a full rebuild would write, byte for byte.
+        """Assert that every file is what a full rebuild would write, byte for byte.
 
-        All that is committed must have arrived.
+        First wait until everything that is committed is published.
         """
         assert_as_rebuilt(self.cmp, self.host, OMNICDC_TABLE=self.table)

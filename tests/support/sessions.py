@@ -1,4 +1,4 @@
-"""Other sessions of the database: who may log in, what they hear, and waiting for what they do."""
+"""Other sessions of the database: login roles, listeners on the doorbell, locks and prepared transactions."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def dump(cmp: Cmp) -> list[str]:
-    """Return the database's definitions, rights included, as pg_dump writes them."""
+    """Return the definitions in the database, with all rights, as pg_dump writes them."""
     done = subprocess.run(
         [bundled() / "pg_dump", "--schema-only", cmp.dsn], capture_output=True, text=True, check=True
     )
-    # Newer releases put a random word around the dump.
+    # Newer releases write a random word before and after the dump.
     return [line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
 
 
 def psql(dsn: str, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as its header says."""
+    """Run a script with psql, as the header of the script says."""
     return subprocess.run(
         [
             bundled() / "psql", "--no-psqlrc", "--quiet", "--single-transaction", "-v", "ON_ERROR_STOP=1",
@@ -42,18 +42,18 @@ def psql(dsn: str, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def backend(conn: psycopg.Connection[Any]) -> int:
-    """Return the id of a connection's backend."""
+    """Return the process id of the backend of a connection."""
     return conn.info.backend_pid
 
 
 def waits_for_a_lock(cmp: Cmp, pid: int) -> bool:
-    """Whether a backend stands in the queue for a lock."""
+    """Return whether a backend waits for a lock."""
     return bool(cmp.value("select exists (select from pg_locks where pid = %s and not granted)", pid))
 
 
 @contextmanager
 def prepared(cmp: Cmp) -> Iterator[str]:
-    """Yield the name of a prepared transaction that has written a project; undo it if it is still there."""
+    """Give the name of a prepared transaction that has written a project. Roll it back if it is left."""
     name = f"prepared_{os.getpid()}"
     with cmp.connect() as conn:
         conn.execute("begin")
@@ -67,15 +67,18 @@ def prepared(cmp: Cmp) -> Iterator[str]:
 
 
 class Ear:
-    """Listens on the doorbell beside the consumer."""
+    """Listens on the channel of the doorbell, beside the consumer."""
 
     def __init__(self, cmp: Cmp) -> None:
         self._conn = cmp.connect()
         self._conn.execute("listen omnicdc_change; listen silence")
 
     def rings(self) -> int:
-        """Return how often the bell rang since the last call. Notifications come in the order of commits,
-        so once our own has come, none that was sent before is still under way."""
+        """Return the number of notifications since the last call.
+
+        Notifications arrive in the order of commits. So after the one that is sent here, none that was sent
+        before can be missing.
+        """
         self._conn.execute("notify silence")
         for rings, notification in enumerate(self._conn.notifies(timeout=DEADLINE_S)):
             if notification.channel == "silence":
@@ -90,7 +93,7 @@ class Ear:
 
 
 class People:
-    """Login roles of one test; they go with it."""
+    """Login roles of one test, which are dropped at its end."""
 
     _numbers = count()
 
@@ -99,7 +102,7 @@ class People:
         self._names: list[str] = []
 
     def add(self, *groups: str, options: str = "") -> str:
-        """Create a login role in some groups; returns its name."""
+        """Create a login role that is a member of `groups`; return its name."""
         name = f"person_{os.getpid()}_{next(self._numbers)}"
         self._cmp.conn.execute(f"create role {name} login {options}")
         for group in groups:
@@ -110,15 +113,15 @@ class People:
         return name
 
     def dsn(self, name: str) -> str:
-        """Return how this person reaches CMP."""
+        """Return the connection string of CMP for this role."""
         return psycopg.conninfo.make_conninfo(self._cmp.dsn, user=name)
 
     def connect(self, name: str) -> psycopg.Connection[tuple[Any, ...]]:
-        """Log in; in autocommit mode."""
+        """Connect as this role, in autocommit mode."""
         return psycopg.connect(self.dsn(name), autocommit=True)
 
     def writer(self) -> str:
-        """Add somebody who may write the projects and has no rights on omnicdc."""
+        """Create a role that may write the projects and has no rights on omnicdc; return its name."""
         name = self.add()
         self._cmp.conn.execute(
             pgsql.SQL("grant select, insert, update, delete, truncate on projects to {}").format(
@@ -128,7 +131,7 @@ class People:
         return name
 
     def close(self) -> None:
-        """Take away what they own and may do here, and then themselves."""
+        """Drop the objects and rights of the roles, and then the roles."""
         with self._cmp.connect() as conn:
             for name in map(pgsql.Identifier, reversed(self._names)):
                 conn.execute(pgsql.SQL("drop owned by {} cascade").format(name))
@@ -138,7 +141,7 @@ class People:
 
 @pytest.fixture
 def people(cmp: Cmp) -> Iterator[People]:
-    """The roles that can log in to `cmp`."""
+    """Login roles for `cmp`."""
     people = People(cmp)
     yield people
     people.close()
@@ -146,6 +149,6 @@ def people(cmp: Cmp) -> Iterator[People]:
 
 @pytest.fixture
 def ear(cmp: Cmp) -> Iterator[Ear]:
-    """Hears the doorbell of `cmp`."""
+    """A listener on the doorbell of `cmp`."""
     with Ear(cmp) as ear:
         yield ear

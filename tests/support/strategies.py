@@ -1,8 +1,6 @@
-"""What hypothesis draws for rows of CMP and for what people write.
+"""Hypothesis strategies for rows of CMP and for people's files, used by `tests/faults/model/`.
 
-Hostile, and of few kinds, so that they meet.
-
-What happens with it is in `tests/faults/model/`.
+The values are hostile. There are few different ones, so that equal values meet.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ HEADS = [
 REPOSITORIES = ["acme/a", "Acme/A", "acme/b", "acme/c", "acme/ä", "acme", "acme/a/b"]
 TAILS = ["", ".git", "/", ".git/", " "]
 IDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(12)]
-"""Few, so that writers meet."""
+"""Few ids, so that writers change the same projects."""
 
 texts = st.sampled_from(TEXTS) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6

@@ -1,8 +1,6 @@
-"""All that the model's steps happen to.
+"""The system under test of `tests/faults/model/`: a CMP, its server, and a registry host with faults.
 
-CMP on a server that may go down, and a registry host whose daemon meets faults.
-
-`writer` is one of CMP's connections. What must hold, and what it is held against, is in `commits`.
+`support.writer` has the connections of CMP. `support.commit_history` checks what must hold.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
     from omnicdc.demo.embedded import EmbeddedServer
 
-PEOPLE = "governance/registry/projects/{}_V1.yaml"
+PEOPLES_FILE = "governance/registry/projects/{}_V1.yaml"
 WATCHED = derive(scanners().values()).fields
 ADOPTED: list[dict[str, Any]] = [
     {
@@ -47,7 +45,7 @@ ADOPTED: list[dict[str, Any]] = [
 
 
 class System:
-    """One CMP and one registry host, from nothing to the end of an example."""
+    """One CMP and one registry host, for one example of the model."""
 
     def __init__(
         self, server: EmbeddedServer, dsn: str, where: Path, env: dict[str, str], counts: Counter[str]
@@ -63,7 +61,7 @@ class System:
         self.writers = [Writer(self.cmp.connect, self.commits.ended) for _ in range(3)]
         self.prepared: list[str] = []
         self.gone: LiteralString | None = None
-        """The watched column that CMP's table lacks."""
+        """The watched column that was dropped; None if all are there."""
         self.daemons: list[Daemon] = []
         self.start()
         self.daemons[0].wait_for("serving")
@@ -71,27 +69,30 @@ class System:
     # CMP
 
     def end_prepared(self, how: LiteralString) -> None:
-        """End the oldest of the prepared transactions, on another connection than its own."""
+        """End the oldest prepared transaction, on another connection."""
         if self.prepared:
             token = self.prepared.pop(0)
             self.cmp.conn.execute(f"{how} prepared '{token}'")
             self.commits.ended(token, committed=how == "commit")
 
-    def alone(self) -> None:
-        """Commit what is open, and wake who was suspended: whoever alters the table waits for everybody."""
+    def end_transactions(self) -> None:
+        """Commit all open transactions, and continue stopped daemons.
+
+        Otherwise a change of the table would wait for their locks.
+        """
         for writer in self.writers:
             writer.end("commit")
         while self.prepared:
             self.end_prepared("commit")
-        for daemon in self.living():
+        for daemon in self.running():
             daemon.process.send_signal(signal.SIGCONT)
 
     def _alter(self, how: LiteralString) -> None:
-        self.alone()
+        self.end_transactions()
         self.cmp.conn.execute(f"alter table projects {how}")
 
     def restart(self, how: signal.Signals) -> None:
-        """Stop the server and start it; what was open is lost."""
+        """Restart the server. Open transactions are lost."""
         lost = [writer.token for writer in self.writers if writer.token]
         self.server.stop(how)
         self.server.start()
@@ -107,23 +108,23 @@ class System:
         self.cmp.value("select pg_terminate_backend(omnicdc.consumer_pid(%s))", consumer)
 
     def disable(self, trigger: LiteralString) -> None:
-        """Disable a trigger: CMP may be changed from now on without a trace."""
-        self.commits.unheard = True
+        """Disable a trigger. From now on CMP may be changed without a row in the log."""
+        self.commits.capture_missed = True
         self._alter(f"disable trigger {trigger}")
 
     def enable(self, trigger: LiteralString) -> None:
-        """Enable a trigger by hand: what was written before is not in the log all the same."""
+        """Enable a trigger. Changes from before are still not in the log."""
         self._alter(f"enable always trigger {trigger}")
 
     def drop(self, column: LiteralString) -> None:
-        """Take a watched column away from CMP's table; one at a time."""
+        """Drop a watched column of CMP's table, unless one is dropped already."""
         if self.gone is None:
-            self.gone, self.commits.unheard = column, True
+            self.gone, self.commits.capture_missed = column, True
             self._alter(f"drop column {column}")
 
     def install(self) -> None:
-        """Mend the capture as an operator does: the column is put back, then `omnicdc install`."""
-        self.alone()
+        """Repair the capture as an operator does: add the dropped column again, then `omnicdc install`."""
+        self.end_transactions()
         if self.gone:
             self._alter(f"add column {self.gone} {'jsonb' if self.gone == 'metadata_' else 'text'}")
             self.gone = None
@@ -133,12 +134,12 @@ class System:
     # the registry host
 
     def start(self) -> None:
-        """Start a daemon; beside another one it stands by."""
-        standby = ["--standby"] if self.living() else []
+        """Start a daemon. If another one runs, the new one is a stand-by."""
+        standby = ["--standby"] if self.running() else []
         self.daemons.append(self.host.starting(*standby))
 
-    def living(self) -> list[Daemon]:
-        """Return the daemons that run, the oldest first; what has ended is put away."""
+    def running(self) -> list[Daemon]:
+        """Return the running daemons, the oldest first. Close those that have ended."""
         for daemon in self.daemons:
             if daemon.process.poll() is not None:
                 daemon.close()
@@ -146,8 +147,8 @@ class System:
         return self.daemons
 
     def signal(self, how: signal.Signals) -> None:
-        """Send a signal to the oldest daemon; one that does not listen yet is killed."""
-        for daemon in self.living()[:1]:
+        """Send a signal to the oldest daemon. Kill it if it has not logged anything yet."""
+        for daemon in self.running()[:1]:
             if not daemon.events and how != signal.SIGSTOP:
                 how = signal.SIGKILL
             daemon.process.send_signal(how)
@@ -157,7 +158,7 @@ class System:
 
     def sleep(self) -> None:
         """Prune the log as if the oldest daemon had slept for longer than the log is kept."""
-        for daemon in self.living()[:1]:
+        for daemon in self.running()[:1]:
             daemon.process.send_signal(signal.SIGSTOP)
             self.writers[0].run("update projects set name = 'slept through', updated_at = clock_timestamp()")
             self.writers[0].end("commit")
@@ -166,21 +167,21 @@ class System:
             daemon.process.send_signal(signal.SIGCONT)
 
     def people(self, overrides: list[dict[str, Any]], exclusions: list[str]) -> None:
-        """Write what people write."""
+        """Write people's files."""
         around = self.commits.around
-        self.commits.unread, around.overrides, around.exclusions = True, overrides, exclusions
+        self.commits.inputs_changed, around.overrides, around.exclusions = True, overrides, exclusions
         self._written("LOCAL_OVERRIDES", {"overrides": overrides})
         self._written("EXCLUSION_LIST", {"exclusions": [{"repo": name} for name in exclusions]})
 
     def _written(self, name: str, content: object) -> None:
-        path = self.host.root / PEOPLE.format(name)
+        path = self.host.root / PEOPLES_FILE.format(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(content))
 
     def clone(self, name: str, url: str | None, hearts: int) -> None:
-        """Make a clone on this host, with so many files that import the heart; without a URL, remove it."""
+        """Make a clone with `hearts` files that import the heart. Without a URL, remove the clone."""
         path, clones = self.host.root / "src" / name, self.commits.around.clones
-        self.commits.unread = True
+        self.commits.inputs_changed = True
         shutil.rmtree(path, ignore_errors=True)
         clones.pop(str(path), None)
         if url is not None:
@@ -193,18 +194,18 @@ class System:
     # the end
 
     def quiet(self) -> None:
-        """Mend what only a person can; then everything must come right by itself."""
+        """Repair what only an operator can repair. Then everything else must recover automatically."""
         self.faults.unlink(missing_ok=True)
-        if self.commits.unheard or any(writer.excludes for writer in self.writers):
-            self.alone()
-        if self.commits.unheard:
+        if self.commits.capture_missed or any(writer.excludes for writer in self.writers):
+            self.end_transactions()
+        if self.commits.capture_missed:
             self.install()
-        for daemon in self.living():
+        for daemon in self.running():
             daemon.process.send_signal(signal.SIGCONT)
-        if not self.living():
+        if not self.running():
             self.start()
         open_ones = [writer.token for writer in self.writers if writer.token] + self.prepared
-        self.commits.quiet(self.living, open_ones)
+        self.commits.quiet(self.running, open_ones)
 
     def close(self) -> None:
         """End everything."""

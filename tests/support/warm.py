@@ -1,13 +1,11 @@
-"""Starts the command without waiting for its imports.
+"""Starts commands fast: a server process that has made all imports forks a child for each command.
 
-A process that has made them forks one child for each command.
+A command spends most of its time with imports, and the tests start hundreds of commands. `Warm` is a
+`subprocess.Popen` for them. The children are real processes with their own arguments, environment, streams,
+signals and exit status. But there is no exec, so /proc shows the command line and environment of the server.
+Tests that need those start the command cold: see `support.host.Host.cold`.
 
-A command spends most of its time importing, and the tests start hundreds. `Warm` is `subprocess.Popen` for
-them: real processes with arguments, environment, streams, signals and an exit status of their own, children
-of the test. What they do not have is an exec: /proc shows the server's command line and environment. Tests of
-those start the command cold, as `support.host.Host` does where it is told to.
-
-As a program this file is the server; it reads requests from the socket whose number it is given.
+As a program, this file is the server. Its argument is the number of the socket with the requests.
 """
 
 from __future__ import annotations
@@ -37,20 +35,22 @@ _SUBREAPER = 36
 """prctl(2): PR_SET_CHILD_SUBREAPER."""
 
 _LENGTH = struct.Struct("!I")
-_HELD = ("PYTHON", "LD_", "COVERAGE_")
-"""Variables that begin so are read at the start of a process: with them it must be started cold."""
+_READ_AT_START = ("PYTHON", "LD_", "COVERAGE_")
+"""Prefixes of variables that are read only at the start of a process. With them, start the command cold."""
 
 
 def can_start(env: Mapping[str, str]) -> bool:
-    """Whether a command with this environment can be forked.
+    """Return whether a command with this environment can be forked.
 
-    OMNICDC_TEST_COLD=1 has every one started cold.
+    With OMNICDC_TEST_COLD=1 every command is started cold.
     """
-    return not os.environ.get("OMNICDC_TEST_COLD") and not any(name.startswith(_HELD) for name in env)
+    return not os.environ.get("OMNICDC_TEST_COLD") and not any(
+        name.startswith(_READ_AT_START) for name in env
+    )
 
 
 class Warm(subprocess.Popen[str]):
-    """The command as a process: of Popen's settings, only `args` without the program, `env` and streams."""
+    """A command as a process. It uses only these arguments of Popen: `args`, `env` and the streams."""
 
     def _execute_child(self, args: Any, _executable: Any, *rest: Any) -> None:  # noqa: ANN401 - Popen's own
         # In the order of Popen's own method, from Python 3.11 to 3.14.
@@ -70,16 +70,16 @@ class _Server:
     """The process that forks."""
 
     def __init__(self) -> None:
-        # The child's parent is the server's child, which ends at once: then it becomes ours, whom we can wait
-        # for.
+        # The server forks twice, and the process in between ends at once. Then the child becomes a child of
+        # this process, which can wait for it.
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        self._socket, theirs = socket.socketpair()
+        self._socket, server_end = socket.socketpair()
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        with theirs:
+        with server_end:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(server_end.fileno())],
                 env=env,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[server_end.fileno()],
                 stdin=subprocess.DEVNULL,
             )
         self._lock = threading.Lock()
@@ -100,11 +100,11 @@ class _Server:
 
 _servers: dict[int, _Server] = {}
 _starting = threading.Lock()
-"""Several threads of a test may start commands."""
+"""A lock, as several threads of a test may start commands."""
 
 
 def _server() -> _Server:
-    """Return this process's server; started when it is first asked for."""
+    """Return the server of this process; start it at the first call."""
     with _starting:
         if os.getpid() not in _servers:
             _servers[os.getpid()] = _Server()
@@ -124,7 +124,7 @@ def _read(stream: socket.socket, count: int) -> bytes:
 def serve(stream: socket.socket) -> Callable[[], None] | None:
     """Fork a child for each request.
 
-    Returns in the child, with what it is to do, and in the server at the end: None.
+    In the child, return the function to run. In the server, return None at the end.
     """
     while True:
         try:
@@ -178,7 +178,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> Callable[[], None]:
 
 
 def _import_everything() -> None:
-    """Import what any command would, but for the demo, which no test starts from here."""
+    """Import all that a command may import, except for the demo, which no test starts from here."""
     import omnicdc  # noqa: PLC0415 - by the server alone
 
     for module in pkgutil.walk_packages(omnicdc.__path__, "omnicdc."):
@@ -188,7 +188,7 @@ def _import_everything() -> None:
 
 
 def _to_the_end(command: Callable[[], None]) -> NoReturn:
-    """Run a command and end as an interpreter does, but for taking apart what the server imported."""
+    """Run a command and end as an interpreter does, without the slow clean-up of the imported modules."""
     status = 0
     try:
         command()

@@ -1,6 +1,6 @@
-"""One connection of CMP's, and the transaction that is open on it, if any.
+"""One connection that writes CMP, with at most one open transaction.
 
-`world` takes down how each ends.
+`support.commit_history` records how each transaction ends.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
     from psycopg import sql as pgsql
 
 CONFLICTS = (pg.OperationalError, pg.IntegrityError)
-"""What another writer's work may answer: a lock, a key, a serialization failure."""
+"""Errors that another writer may cause: a lock timeout, a duplicate key, a serialization failure."""
 
 
 class Ended(Protocol):
-    """Is told how a transaction ended."""
+    """Records how a transaction ended."""
 
     def __call__(self, token: str, *, committed: bool) -> None: ...
 
 
 class Writer:
-    """A statement outside a transaction is one of its own.
+    """One connection. A statement outside of a transaction runs in its own transaction.
 
-    A conflict undoes what it would undo for Genesis.
+    A conflict rolls back what it would roll back for Genesis.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[tuple[Any, ...]]], ended: Ended) -> None:
         self._connect, self._ended = connect, ended
         self.conn = connect()
-        self._forget()
+        self._reset()
 
     def connect(self) -> None:
-        """Start anew, with nothing open."""
+        """Connect again, without an open transaction."""
         self.conn.close()
         self.conn = self._connect()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.token: str | None = None
         self.excludes = False
         self._savepoints = 0
 
     def begin(self, level: LiteralString = "read committed") -> None:
-        """Open a transaction, if none is."""
+        """Open a transaction, unless one is open."""
         if self.token is None:
             self.conn.execute(f"begin isolation level {level}")
             row = self.conn.execute("select pg_current_xact_id()::text").fetchone()
@@ -65,34 +65,34 @@ class Writer:
             self.conn.execute("select set_config('lock_timeout', %s, true)", [patience])
             self.conn.execute(statement, params or None)
         except CONFLICTS:
-            self._give_up()
+            self._roll_back_failed()
         if alone:
             self.end("commit")
 
     def exclude(self, statement: LiteralString) -> None:
-        """Run what takes CMP's table for itself.
+        """Run a statement that takes an exclusive lock on CMP's table.
 
-        Until it is committed nobody reads the table, the daemon neither.
+        Until the commit no other session can read the table, and neither can the daemon.
         """
-        kept = self.token is not None
+        was_open = self.token is not None
         self.run(statement, patience="500ms")
-        self.excludes = kept and self.token is not None
+        self.excludes = was_open and self.token is not None
 
     def savepoint(self) -> None:
-        """Set a savepoint, in a transaction opened for it if need be."""
+        """Set a savepoint. Open a transaction if none is open."""
         self.begin()
         self._savepoints += 1
         self.conn.execute(f"savepoint s{self._savepoints}")
 
     def back(self) -> None:
-        """Roll back to the last savepoint, and let go of it."""
+        """Roll back to the last savepoint, and release it."""
         if self._savepoints:
             self.conn.execute(f"rollback to s{self._savepoints}")
             self.conn.execute(f"release s{self._savepoints}")
             self._savepoints -= 1
 
     def end(self, how: LiteralString) -> None:
-        """Commit or roll back what is open, if anything is."""
+        """Commit or roll back the open transaction, if there is one."""
         if self.token is None:
             return
         token, self.token, self.excludes, self._savepoints = self.token, None, False, 0
@@ -103,14 +103,14 @@ class Writer:
         self._ended(token, committed=how == "commit")
 
     def prepare(self) -> str | None:
-        """Prepare what is open, to be ended by anybody; returns its name."""
+        """Prepare the open transaction, so that any session can end it; return its name."""
         if self.token is None or self.excludes:
             return None
         token, self.token, self._savepoints = self.token, None, 0
         self.conn.execute(f"prepare transaction '{token}'")
         return token
 
-    def _give_up(self) -> None:
+    def _roll_back_failed(self) -> None:
         if self._savepoints:
             self.back()
         else:

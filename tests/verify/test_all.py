@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
-from support.files import NOBODY, ROCKET, Files
+from support.files import ROCKET, UNKNOWN_PROJECT, Files
 from support.host import PROJECT, REGISTRIES
 
 from omnicdc import db, verify
@@ -15,31 +15,31 @@ from omnicdc.verify.difference import unified
 
 
 class TestAll:
-    def test_only_the_first_of_many_are_named(self, files: Files) -> None:
+    def test_only_the_first_of_many_entries_are_named(self, files: Files) -> None:
         files.publish()
         files.cmp.fill(50)
 
         missing = files.verify_all().as_dict()["registries"]["project"]["missing"]
         assert (missing["count"], len(missing["units"])) == (50, 20)
 
-    def test_a_dry_run_tells_what_a_rebuild_would_rewrite(self, files: Files, rocket: str) -> None:
+    def test_a_dry_run_reports_what_a_rebuild_would_rewrite(self, files: Files, rocket: str) -> None:
         files.cmp.upsert("Rocket", id=rocket, key="rocket", domain="sea", github_url=ROCKET)
         before = {name: (files.root / name).read_bytes() for name in REGISTRIES}
 
         report = files.verify_all()
-        told = report.as_dry_run()
-        assert told["registries_updated"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
-        assert told["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
+        answer = report.as_dry_run()
+        assert answer["registries_updated"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
+        assert answer["results"] == {"cmp_projects": "rewritten", "project": "rewritten", "git": "unchanged"}
         assert report.registries[0].difference
         assert '+      "domain": "sea",' in list(unified(report.registries[0].difference))
         assert {name: (files.root / name).read_bytes() for name in REGISTRIES} == before
 
     def test_progress_names_each_registry(self, files: Files) -> None:
         files.publish()
-        told: list[str] = []
-        verify.verify_all(files.conn, files.config, Inputs(), True, told.append)
+        names: list[str] = []
+        verify.verify_all(files.conn, files.config, Inputs(), True, names.append)
 
-        assert told == list(scanners())
+        assert names == list(scanners())
 
     def test_the_answers_are_json(self, files: Files, rocket: str) -> None:
         files.edit(PROJECT, "origin: cmp_db", "origin: 2001-01-01")
@@ -53,8 +53,10 @@ class TestAll:
 
 
 class TestBesideADaemon:
-    def test_what_is_published_meanwhile_is_looked_at_again(self, files: Files, rocket: str) -> None:
-        """The file shows a later state of CMP than the first look has read."""
+    def test_a_registry_that_is_published_meanwhile_is_compared_again(
+        self, files: Files, rocket: str
+    ) -> None:
+        """The file shows a later state of CMP than the first comparison has read."""
         seen = []
 
         def publish_in_between(name: str) -> None:
@@ -68,14 +70,14 @@ class TestBesideADaemon:
         assert report.verified
         assert seen == [*scanners(), "cmp_projects", "project"]
 
-    def test_only_what_differs_at_both_looks_is_told(self, files: Files) -> None:
+    def test_only_differences_of_both_comparisons_are_reported(self, files: Files) -> None:
         files.publish()
-        lasting = files.cmp.upsert("Lasting")
+        unpublished = files.cmp.upsert("Lasting")
         seen = []
 
         def write_in_between(name: str) -> None:
             seen.append(name)
-            if len(seen) == len(scanners()):  # the first look has its snapshot, the second has not
+            if len(seen) == len(scanners()):  # the first comparison has its snapshot, the second has not
                 files.cmp.upsert("Passing")
 
         report = verify.verify_all(files.conn, files.config, Inputs(), True, write_in_between)
@@ -83,19 +85,17 @@ class TestBesideADaemon:
             entry.entry_key for it in report.registries[:1] if it.difference for entry in it.difference.added
         ] == [lasting]
 
-    def test_a_project_written_and_published_all_the_time_is_never_seen_in_between(
-        self, files: Files, rocket: str
-    ) -> None:
-        """Its files are replaced under the eyes of verify, each time with another whole state."""
+    def test_constant_publication_causes_no_false_difference(self, files: Files, rocket: str) -> None:
+        """The files are replaced while verify reads them, each time with another complete state."""
         end = threading.Event()
 
         def republish() -> None:
             with db.connect(files.cmp.dsn) as conn:
                 mine = Files(files.cmp, conn, files.root, files.inputs)
                 while not end.is_set():
-                    files.cmp.upsert("Passing", id=NOBODY)
+                    files.cmp.upsert("Passing", id=UNKNOWN_PROJECT)
                     mine.publish()
-                    files.cmp.conn.execute("delete from projects where id = %s", [NOBODY])
+                    files.cmp.conn.execute("delete from projects where id = %s", [UNKNOWN_PROJECT])
                     mine.publish()
 
         writer = threading.Thread(target=republish)

@@ -1,6 +1,6 @@
-"""Many projects are verified with one reading of CMP and of each file.
+"""Many projects are verified with one read of CMP and of each file.
 
-The answers are the same as one by one.
+The answers are the same as for single projects.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def both(files: Files, ids: list[str], *, known: bool = True) -> list[list[dict[
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_answers_are_those_for_one_by_one(files: Files, rocket: str, *, known: bool) -> None:
-    """Current, stale, missing, held back, gone, twice in a file, in another's element.
+def test_the_answers_are_the_same_as_for_single_projects(files: Files, rocket: str, *, known: bool) -> None:
+    """The projects are current, stale, missing, held back, deleted, or share a repository.
 
-    A file is also missing or broken.
+    The second part is with one missing and one broken file.
     """
     files.cmp.conn.execute("alter table projects alter name drop not null")
     [nameless] = files.cmp.conn.execute(
@@ -51,15 +51,15 @@ def test_the_answers_are_those_for_one_by_one(files: Files, rocket: str, *, know
     assert together == one_by_one
 
 
-def test_cmp_is_asked_a_handful_of_times_however_many_there_are(files: Files) -> None:
-    """A dry run of a batch of 5,000 took 105 s.
+def test_the_number_of_statements_does_not_grow_with_the_projects(files: Files) -> None:
+    """Regression: verify sent a dozen statements and read each file three times for each project.
 
-    Three looks at each file and a dozen statements for each project.
+    5,000 projects took 105 s.
     """
     files.cmp.fill(200)
     files.publish()
     ids = [row[0] for row in files.cmp.conn.execute("select id::text from projects").fetchall()]
-    sent: list[object] = []
+    statements: list[object] = []
 
     class Counted(db.Connection):
         def execute(  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -68,7 +68,7 @@ def test_cmp_is_asked_a_handful_of_times_however_many_there_are(files: Files) ->
             *args,  # noqa: ANN002
             **options,  # noqa: ANN003
         ):
-            sent.append(query)
+            statements.append(query)
             return super().execute(query, *args, **options)
 
     with Counted.open(files.cmp.dsn) as conn:
@@ -76,4 +76,4 @@ def test_cmp_is_asked_a_handful_of_times_however_many_there_are(files: Files) ->
 
     assert all(report.verified for report in reports)
     assert len(reports) == 200
-    assert len(sent) < 40
+    assert len(statements) < 40

@@ -1,4 +1,4 @@
-"""The difference between what a registry should hold and a file is told entry by entry, whatever the file."""
+"""The difference between a registry and its file is reported entry by entry, for any content of the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kinds(found: RegistryDifference) -> tuple[list[str], list[str], list[str]]:
 
 
 def by_reading(registry: Projection, data: bytes) -> tuple[list[str], list[str], list[str]]:
-    """Work the same out by parsing both files as a whole."""
+    """Return the expected result, by parsing both files as a whole."""
     layout = registry.scanner.layout
     ours, theirs = (
         {item.entry_key: item.fields for item in layout.items(layout.parse(each))}
@@ -46,23 +46,23 @@ def by_reading(registry: Projection, data: bytes) -> tuple[list[str], list[str],
     return sorted(ours.keys() - theirs.keys()), sorted(changed), sorted(theirs.keys() - ours.keys())
 
 
-def in_another_way(name: str, data: bytes) -> bytes:
+def reformatted(name: str, data: bytes) -> bytes:
     if name == "project":
         return yaml.safe_dump(yaml.load(data, yaml.CSafeLoader)).encode()
     return json.dumps(json.loads(data), sort_keys=True).encode()
 
 
-def three(scanner: str, **fields: object) -> Projection:
+def sample(scanner: str, **fields: object) -> Projection:
     projects = {one: project(f"p{one[-2:]}") for one in IDS[:3]}
     return registry_of(scanner, projects | ({IDS[1]: project("p01") | fields} if fields else {}), Inputs())
 
 
 @given(states, states, st.sampled_from(SCANNERS), st.booleans())
-def test_it_is_what_reading_both_files_would_give(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str, another_way: bool
+def test_the_difference_is_the_same_as_by_parsing_both_files(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str, reformat: bool
 ) -> None:
     registry, data = registry_of(name, ours), written(registry_of(name, theirs))
-    data = in_another_way(name, data) if another_way else data
+    data = reformatted(name, data) if reformat else data
     expected = by_reading(registry, data)
 
     found = differences(registry, data)
@@ -73,72 +73,72 @@ def test_it_is_what_reading_both_files_would_give(
 
 @pytest.mark.parametrize("name", SCANNERS)
 def test_the_time_of_generation_makes_no_difference(name: str) -> None:
-    data = written(three(name)).replace(STAMP.encode(), b"2001-01-01T00:00:00+00:00")
+    data = written(sample(name)).replace(STAMP.encode(), b"2001-01-01T00:00:00+00:00")
 
-    assert not differences(three(name), data).rewritten
+    assert not differences(sample(name), data).rewritten
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_without_a_file_everything_is_missing(name: str) -> None:
-    found = differences(three(name), None)
+def test_without_a_file_every_entry_is_missing(name: str) -> None:
+    found = differences(sample(name), None)
 
     assert (len(found.added), found.found, found.rewritten) == (3, 0, True)
     assert found.fault
     assert "does not exist" in found.fault.reason
 
 
-def test_a_change_is_told_field_by_field() -> None:
-    found = differences(three("project", status="retired"), written(three("project")))
+def test_a_change_is_reported_field_by_field() -> None:
+    found = differences(sample("project", status="retired"), written(sample("project")))
 
     [entry] = found.changed
     assert entry.fields == {"status": ("retired", "active")}
     assert not found.header
 
 
-def test_a_field_of_another_hand_is_a_change() -> None:
-    data = written(three("cmp_projects")).replace(b'"source"', b'"by_hand": 1,\n      "source"', 1)
+def test_an_unknown_field_is_a_change() -> None:
+    data = written(sample("cmp_projects")).replace(b'"source"', b'"by_hand": 1,\n      "source"', 1)
 
-    [entry] = differences(three("cmp_projects"), data).changed
+    [entry] = differences(sample("cmp_projects"), data).changed
     assert entry.fields == {"by_hand": (ABSENT, 1)}
 
 
-def test_a_wrong_count_in_the_header_is_told() -> None:
+def test_a_wrong_count_in_the_header_is_reported() -> None:
     for name, old, new, expected in (
         ("cmp_projects", b'"count": 3', b'"count": 4', {"count": (3, 4)}),
         ("project", b"total: 3", b"total: 4", ["stats"]),
     ):
-        found = differences(three(name), written(three(name)).replace(old, new))
+        found = differences(sample(name), written(sample(name)).replace(old, new))
         assert (list(found.header) if isinstance(expected, list) else found.header) == expected
         assert found.entries == ()
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_an_entry_that_is_there_twice_is_told(name: str) -> None:
-    data = written(three(name))
-    layout = three(name).scanner.layout
+def test_a_duplicate_entry_is_reported(name: str) -> None:
+    data = written(sample(name))
+    layout = sample(name).scanner.layout
     entry = layout.entry(layout.split(data).cores[0])
-    again = data.replace(entry, entry + (layout.comma or b"") + entry)
+    doubled = data.replace(entry, entry + (layout.comma or b"") + entry)
     expected = 0 if name == "cmp_projects" else 1
 
-    found = differences(three(name), again)
+    found = differences(sample(name), doubled)
     assert len(found.removed) >= expected
     assert found.rewritten
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_another_order_is_rewritten_and_differs_in_nothing(name: str) -> None:
-    layout, data = three(name).scanner.layout, written(three(name))
+def test_another_order_would_be_rewritten_without_a_difference(name: str) -> None:
+    layout, data = sample(name).scanner.layout, written(sample(name))
     first, *_, last = map(layout.entry, layout.split(data).cores)
     swapped = data.replace(first, b"@").replace(last, first).replace(b"@", last)
 
-    found = differences(three(name), swapped)
+    found = differences(sample(name), swapped)
     assert (found.entries, found.header, found.rewritten) == ((), {}, True)
     assert "in another order or layout" in list(unified(found))[-1]
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_of_a_broken_file_what_can_be_understood_is_compared(name: str) -> None:
-    registry = three(name)
+def test_the_readable_part_of_a_broken_file_is_compared(name: str) -> None:
+    registry = sample(name)
     layout, data = registry.scanner.layout, written(registry)
     cores = layout.split(data).cores
     broken = data[: data.index(cores[1]) + len(cores[1]) // 2]
@@ -150,7 +150,7 @@ def test_of_a_broken_file_what_can_be_understood_is_compared(name: str) -> None:
     assert layout.entry_key(cores[0]) not in entry_keys(found.entries)
 
 
-def test_people_see_what_would_change_and_nothing_else() -> None:
+def test_the_output_shows_only_what_would_change() -> None:
     expected = [
         "--- canonical_projects_uuids.json, as it is",
         "+++ canonical_projects_uuids.json, as CMP has it",
@@ -161,13 +161,13 @@ def test_people_see_what_would_change_and_nothing_else() -> None:
         '       "source": "cmp_db"',
     ]
 
-    found = differences(three("cmp_projects", status="retired"), written(three("cmp_projects")))
+    found = differences(sample("cmp_projects", status="retired"), written(sample("cmp_projects")))
     assert list(unified(found)) == expected
 
 
 def test_two_versions_of_a_file_are_compared_entry_by_entry() -> None:
-    layout = three("cmp_projects").scanner.layout
-    before, after = written(three("cmp_projects")), written(three("cmp_projects", status="retired"))
+    layout = sample("cmp_projects").scanner.layout
+    before, after = written(sample("cmp_projects")), written(sample("cmp_projects", status="retired"))
     expected = [
         "--- mirror, before",
         "+++ mirror, after",
@@ -183,13 +183,13 @@ def test_two_versions_of_a_file_are_compared_entry_by_entry() -> None:
     assert list(unified(versions("mirror", layout, before, before))) == []
 
 
-def test_people_see_what_is_wrong_in_the_header() -> None:
-    data = written(three("cmp_projects")).replace(b'"count": 3', b'"count": 4')
+def test_the_output_shows_a_wrong_header() -> None:
+    data = written(sample("cmp_projects")).replace(b'"count": 3', b'"count": 4')
 
-    assert list(unified(differences(three("cmp_projects"), data)))[2:] == ["-count: 4", "+count: 3"]
+    assert list(unified(differences(sample("cmp_projects"), data)))[2:] == ["-count: 4", "+count: 3"]
 
 
-def test_people_are_told_how_many_more_there_are() -> None:
+def test_beyond_the_limit_the_output_counts_the_other_entries() -> None:
     registry = registry_of("project", {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
 
     lines = list(unified(differences(registry, None), limit=2))
@@ -197,7 +197,7 @@ def test_people_are_told_how_many_more_there_are() -> None:
     assert lines[-1] == "# 10 more entries differ"
 
 
-def test_where_all_are_shown_no_more_are_told_of() -> None:
+def test_within_the_limit_the_output_counts_no_other_entries() -> None:
     registry = registry_of("project", {one: project(f"p{one[-2:]}") for one in IDS}, Inputs())
 
     lines = list(unified(differences(registry, None), limit=len(IDS)))
@@ -205,34 +205,36 @@ def test_where_all_are_shown_no_more_are_told_of() -> None:
     assert not any("more entries" in line for line in lines)
 
 
-def test_of_a_file_that_does_not_parse_people_are_told_why_first() -> None:
-    data = written(three("cmp_projects"))
+def test_a_broken_file_is_reported_with_the_reason_first() -> None:
+    data = written(sample("cmp_projects"))
 
-    assert list(unified(differences(three("cmp_projects"), data[:-5])))[2].startswith(
+    assert list(unified(differences(sample("cmp_projects"), data[:-5])))[2].startswith(
         "# the file does not parse"
     )
 
 
 @pytest.mark.parametrize("name", SCANNERS)
-def test_of_a_file_in_another_layout_people_see_the_values(name: str) -> None:
-    """Its lines cannot be compared with ours, so both sides are shown as JSON."""
-    theirs = in_another_way(name, written(three(name)))
+def test_for_a_file_in_another_layout_the_values_are_shown(name: str) -> None:
+    """The lines cannot be compared with those of omnicdc, so both sides are shown as JSON."""
+    theirs = reformatted(name, written(sample(name)))
     url = "https://github.com/acme/new"
 
-    lines = list(unified(differences(three(name, url=url), theirs)))
+    lines = list(unified(differences(sample(name, url=url), theirs)))
     assert any(line.startswith("+") and f'url": "{url}"' in line for line in lines[2:])
     assert all(line.lstrip("-+ ")[0] in '"{}@' for line in lines[2:])
 
 
-def test_nothing_is_shown_where_nothing_would_change() -> None:
-    assert list(unified(differences(three("git"), written(three("git"))))) == []
+def test_without_a_difference_the_output_is_empty() -> None:
+    assert list(unified(differences(sample("git"), written(sample("git"))))) == []
 
 
-def test_no_line_is_endless_and_none_is_obeyed_by_a_terminal() -> None:
-    """JSON leaves raw what moves the cursor or turns the direction of writing."""
-    registry = three("cmp_projects", name="x" * 100_000 + "\x9b31m", key="\x9b31m\u202e\x7f", domain="\u2028")
+def test_lines_are_short_and_cannot_control_the_terminal() -> None:
+    """JSON does not escape characters that move the cursor or change the direction of text."""
+    registry = sample(
+        "cmp_projects", name="x" * 100_000 + "\x9b31m", key="\x9b31m\u202e\x7f", domain="\u2028"
+    )
 
-    lines = list(unified(differences(registry, written(three("cmp_projects")))))
+    lines = list(unified(differences(registry, written(sample("cmp_projects")))))
     assert max(map(len, lines)) <= MAX_LINE_CHARS + 1
     assert all(line.replace("…", "").isprintable() for line in lines)
     assert any(r"\x9b31m\u202e\x7f" in line for line in lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.evidence import every
-from support.files import LAYOUTS, NOBODY, ROCKET, STAMP, Files
+from support.files import LAYOUTS, ROCKET, STAMP, UNKNOWN_PROJECT, Files
 from support.host import CANONICAL, PROJECT, REGISTRIES
 
 from omnicdc.errors import ConfigError
@@ -36,7 +36,7 @@ class TestCurrent:
         assert files.verify(rocket).verified
         assert files.verify_all().verified
 
-    def test_an_outdated_manifest_changes_nothing(self, files: Files, rocket: str) -> None:
+    def test_an_outdated_manifest_does_not_matter(self, files: Files, rocket: str) -> None:
         files.cmp.upsert("Aaa", github_url="https://github.com/acme/aaa")
         files.publish(manifest=False)
 
@@ -82,7 +82,16 @@ class TestCurrent:
 
     @pytest.mark.parametrize(
         "uuid",
-        ["", "rocket", "0" * 32, "%", NOBODY[:-1], NOBODY + "0", NOBODY.replace("0", "g"), "\u0660" * 36],
+        [
+            "",
+            "rocket",
+            "0" * 32,
+            "%",
+            UNKNOWN_PROJECT[:-1],
+            UNKNOWN_PROJECT + "0",
+            UNKNOWN_PROJECT.replace("0", "g"),
+            "\u0660" * 36,
+        ],
     )
     def test_a_text_that_is_no_id_is_refused(self, files: Files, uuid: str) -> None:
         with pytest.raises(ConfigError, match="not a UUID"):
@@ -106,7 +115,7 @@ class TestNotExpected:
     def test_a_project_that_is_not_in_cmp_is_not_verified_though_every_file_is_right(
         self, files: Files
     ) -> None:
-        report = files.verify(NOBODY)
+        report = files.verify(UNKNOWN_PROJECT)
 
         assert (report.verified, report.in_cmp, report.name) == (False, False, None)
         assert report.as_dict()["checks"] == dict.fromkeys(CHECKS, False)
@@ -147,5 +156,5 @@ class TestNotExpected:
         assert files.verify(project).as_dict()["checks"] == dict.fromkeys(CHECKS, True)
 
     def test_a_file_that_does_not_exist_holds_no_project(self, files: Files) -> None:
-        assert files.statuses(NOBODY) == ["not_expected"] * 3
+        assert files.statuses(UNKNOWN_PROJECT) == ["not_expected"] * 3
         assert files.statuses(files.cmp.upsert("New")) == ["missing", "missing", "not_expected"]

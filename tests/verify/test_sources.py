@@ -6,7 +6,7 @@ import json
 
 import psycopg
 import pytest
-from support.files import NOBODY, ROCKET, Files
+from support.files import ROCKET, UNKNOWN_PROJECT, Files
 from support.host import INVENTORY, PROJECT
 
 from omnicdc import verify
@@ -47,7 +47,7 @@ class TestRepositories:
 
     def test_a_project_named_by_two_repositories_is_unexpected(self, files: Files, rocket: str) -> None:
         parsed = files.parsed(INVENTORY)
-        parsed.append({"name": "x", "url": "https://github.com/x/x", "uuids": [NOBODY, rocket]})
+        parsed.append({"name": "x", "url": "https://github.com/x/x", "uuids": [UNKNOWN_PROJECT, rocket]})
         (files.root / INVENTORY).write_text(json.dumps(parsed))
 
         check = files.check(INVENTORY, rocket)

@@ -1,10 +1,10 @@
-"""omnicdc beside others that carry a row's change from PostgreSQL to a consumer.
+"""Compares omnicdc with other programs that deliver a change of a row from PostgreSQL to a consumer.
 
-The same upserts, server and minutes.
+All get the same upserts, on the same server, at the same time.
 
-`compare` measures: on one `server`, the `entrants`, by their `delivery`. A consumer is a `program` that runs
-as a process of its own and tells of each arrival through `recorder`. The other modules are one consumer each,
-and say in their docstring how their product is set up, and why so.
+`compare` measures the `entrants` on one `server` by their `delivery`. A consumer is a `program`, a separate
+process that reports each arrival through `recorder`. Each other module is one consumer. Its docstring
+describes the setup of its product, and the reasons.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def measure(run: Run) -> None:
-    """Compare; what a machine lacks (Java, a library) is a remark and no figure."""
-    from bench.contenders import compare  # noqa: PLC0415 - the consumers in this package do without it
+    """Compare all contenders. What is not installed (Java, a library) becomes a remark."""
+    from bench.contenders import compare  # noqa: PLC0415 - the consumers in this package do not need it
 
     compare.measure(run)

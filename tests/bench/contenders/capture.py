@@ -1,8 +1,6 @@
-"""omnicdc's capture alone, and a consumer that only records arrival.
+"""Only the capture of omnicdc, with a consumer that records arrivals and writes no files, like the others.
 
-Like for like with the others, for no file is written.
-
-It reads, parks, and rests after a batch of many, as the daemon does.
+It reads, parks, and pauses after a large batch, as the daemon does.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ FOR_EVER_S = 3600.0
 
 
 class Always:
-    """Nobody asks this consumer to stop: it is ended."""
+    """A stop flag that is never set. This consumer is killed at the end."""
 
     def going_on(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Compares: first how soon one upsert arrives, then what is left of the writer's throughput."""
+"""Compares the contenders: first the latency of one upsert, then the throughput of the writers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from bench import upserts
-from bench.contenders.entrants import CAPTURE, NOBODY, OMNICDC, Entry
+from bench.contenders.entrants import CAPTURE, NO_CAPTURE, OMNICDC, Entry
 from bench.contenders.program import SilentError
 from bench.contenders.server import serving
 from bench.measure import Contender, Figure, Series, alternated
@@ -31,38 +31,38 @@ CLIENTS = 8
 UPSERTS = 25
 QUICK_UPSERTS = 6
 QUICK_ROUNDS = 1
-"""Of pgbench."""
+"""The rounds of pgbench in a quick run."""
 
 WARMING_S = 1
-"""Of pgbench before anything counts: Java's compiler has met the code by then."""
+"""Seconds of pgbench before the measurements. By then Java has compiled the code."""
 
 IDLE_S = 0.5
 
-TROUBLE = (SilentError, psycopg.Error, OSError, subprocess.SubprocessError, AssertionError)
-"""What befalls one contender, and leaves the others alone."""
+ERRORS = (SilentError, psycopg.Error, OSError, subprocess.SubprocessError, AssertionError)
+"""Errors of one contender that do not affect the others."""
 
 REMARKS = {
-    NOBODY: "nobody consumes: the base of the throughput",
+    NO_CAPTURE: "no consumer: the base of the throughput",
     OMNICDC: "the daemon: three files are durable by then",
     CAPTURE: "as the others: a consumer that only records arrival",
 }
 
 
 def measure(run: Run) -> None:
-    """Have everybody take turns on one server; whoever fails is remarked upon and left out."""
+    """Alternate all contenders on one server. One that fails is left out, with a remark."""
     with serving() as server:
         comparison = Comparison(run)
         try:
             with ExitStack() as stack:
                 for name, opening in Entry(run, server).openings().items():
                     comparison.enter(name, stack, opening)
-                comparison.go()
-        except TROUBLE as exc:
+                comparison.run()
+        except ERRORS as exc:
             comparison.remark("The end of the contenders' comparison failed", exc)
 
 
 class Comparison:
-    """Those who are still in it; all of them are paused but the one whose turn it is."""
+    """The contenders that have not failed. Only the one that is measured runs; the others are paused."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -70,15 +70,15 @@ class Comparison:
         self._chance = random.Random(upserts.SEED)
 
     def enter(self, name: str, stack: ExitStack, opening: Opening) -> None:
-        """Start one, and have it wait for its turn."""
-        self._run.tell(f"contenders: starting {name}")
+        """Start one contender, and pause it."""
+        self._run.report(f"contenders: starting {name}")
         try:
             self._entrants[name] = stack.enter_context(opening())
-        except TROUBLE as exc:
+        except ERRORS as exc:
             self.remark(f"{name} was not measured", exc)
         self._turn(name, lambda _entrant: ())
 
-    def go(self) -> None:
+    def run(self) -> None:
         """Measure everything, and add it to the results."""
         rounds, quick = self._run.effort.rounds, self._run.effort.quick
         if not quick:
@@ -91,16 +91,16 @@ class Comparison:
         self._run.results.contenders += found.values()
         self._run.results.figures += _figures(found)
         for entrant in self._entrants.values():
-            # A paused consumer's backend may hang in what it has to tell; no database could be dropped.
+            # The backend of a paused consumer may block on its socket. Then its database cannot be dropped.
             entrant.delivery.resume()
 
     def remark(self, what: str, exc: BaseException) -> None:
-        """Say what went wrong."""
-        said = " ".join(str(exc).split())
-        self._run.results.remarks.append(f"{what}: {type(exc).__name__}: {said[-300:]}")
+        """Add a remark about an error."""
+        text = " ".join(str(exc).split())
+        self._run.results.remarks.append(f"{what}: {type(exc).__name__}: {text[-300:]}")
 
     def _turns(self, what: str, rounds: int, turn: Callable[[Entrant], Iterable[float]]) -> Found:
-        self._run.tell(f"contenders: {what}, {rounds} times: {', '.join(self._entrants)}")
+        self._run.report(f"contenders: {what}, {rounds} times: {', '.join(self._entrants)}")
         return alternated(rounds, {name: partial(self._turn, name, turn) for name in self._entrants})
 
     def _turn(self, name: str, turn: Callable[[Entrant], Iterable[float]]) -> list[float]:
@@ -110,7 +110,7 @@ class Comparison:
             entrant.delivery.resume()
             found = list(turn(entrant))
             entrant.delivery.pause()
-        except TROUBLE as exc:
+        except ERRORS as exc:
             del self._entrants[name]
             entrant.delivery.end()
             self.remark(f"{name} was left out", exc)
@@ -121,11 +121,11 @@ class Comparison:
         return replace(entrant.writer, seconds=WARMING_S).rate(CLIENTS)
 
     def _arrivals(self, entrant: Entrant) -> Iterator[float]:
-        """Yield milliseconds.
+        """Yield the milliseconds of each arrival.
 
-        Between two upserts everybody goes back to sleep, for a time that meets nobody's timer.
+        A random pause before each upsert lets all processes sleep, and avoids a fixed phase with timers.
         """
-        if entrant.name == NOBODY:
+        if entrant.name == NO_CAPTURE:
             return
         for number in range(1 + (QUICK_UPSERTS if self._run.effort.quick else UPSERTS)):
             time.sleep(self._chance.uniform(0.005, 0.015))
@@ -134,8 +134,8 @@ class Comparison:
                 yield took
 
     def _idle(self, entrant: Entrant) -> Iterator[float]:
-        """Yield the share of a core that the consumer takes while nobody writes."""
-        if entrant.name != NOBODY:
+        """Yield the share of a core that the consumer takes while there are no writes."""
+        if entrant.name != NO_CAPTURE:
             yield entrant.delivery.share(IDLE_S)
 
     def _detached(self, entrant: Entrant) -> Iterable[float]:
@@ -149,19 +149,19 @@ class Comparison:
 
 
 def _contender(name: str, latency: Found, rates: Found, idle: Found) -> Contender:
-    said = [REMARKS[name]] if name in REMARKS else []
-    said += [f"idle: {share:.1%} of a core" for share in idle[name]]
+    remarks = [REMARKS[name]] if name in REMARKS else []
+    remarks += [f"idle: {share:.1%} of a core" for share in idle[name]]
     return Contender(
         name,
         Series(tuple(latency[name]) or (math.nan,), "ms"),
         Series(tuple(rates[name]), "upserts/s"),
-        "; ".join(said),
+        "; ".join(remarks),
     )
 
 
 def _figures(found: Mapping[str, Contender]) -> list[Figure]:
-    """Return both promises for each that is not ours."""
-    others = [it for name, it in found.items() if name not in (NOBODY, OMNICDC, CAPTURE)]
+    """Return the targets of latency and throughput against each other product."""
+    others = [it for name, it in found.items() if name not in (NO_CAPTURE, OMNICDC, CAPTURE)]
     if (ours := found.get(CAPTURE)) is None:
         return []
     latency = [

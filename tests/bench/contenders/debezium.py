@@ -1,11 +1,10 @@
-"""Debezium's engine in this process through pydbzengine; pgoutput, so no trigger.
+"""Debezium's engine in this process through pydbzengine, with pgoutput, so without a trigger.
 
-Set up for latency as its pages advise: no snapshot, plain JSON without schemas, and a short poll.interval.ms:
-that long it waits for more events before it hands over what there is, and that long it pauses when there is
-nothing to read (500 by default: no consumer that minds latency would leave it so). At 1 its idle cost is what
-the remark says. Offsets are kept in memory and the slot is dropped when it stops, for it rests between its
-turns: a slot that waits would have the server decode what is written for the others. Java's driver knows no
-unix sockets, so it comes by TCP.
+The setup is for low latency, as its documentation advises: no snapshot, plain JSON without schemas, and a
+short poll.interval.ms. For this time it waits for more events before it delivers, and pauses when there is
+nothing to read. The default of 500 would be bad for latency. The remark shows the idle cost at 1. Offsets are
+kept in memory, and the slot is dropped when the engine stops: an unused slot would make the server decode the
+writes for the others. Java's driver does not support unix sockets, so it connects by TCP.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ POLL_MS = 1
 
 
 class Arrivals(BasePythonChangeHandler):  # type: ignore[misc] # Any to mypy
-    """Records every row that is changed."""
+    """Records every changed row."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -62,7 +61,7 @@ def properties(dsn: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Start an engine for each line `attach`, and end it for each line `detach`; one Java machine for all."""
+    """Start an engine for each line `attach`, and end it for each line `detach`, in one Java machine."""
     recorder = Recorder()
     handler = Arrivals(recorder)
     engine: DebeziumEngine | None = None

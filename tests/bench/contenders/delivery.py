@@ -1,7 +1,4 @@
-"""How a contender delivers, as the measuring process sees it.
-
-Who consumes, and when a change has reached them.
-"""
+"""The delivery of a contender, as the measuring process sees it: its consumer, and its arrivals."""
 
 from __future__ import annotations
 
@@ -26,15 +23,15 @@ if TYPE_CHECKING:
     from bench.ground import Estate, Running
 
 DEADLINE_S = 15.0
-"""Longer than any of them takes to look by itself when it has missed a notification."""
+"""Longer than any contender takes to poll after a missed notification."""
 
 START_S = 60.0
 TRY_S = 0.3
 DRAIN_S = 3.0
 NAP_S = 0.01
 LOOK_S = 0.05
-RESTING = 0.1
-"""Of a core."""
+IDLE_SHARE = 0.1
+"""The share of a core below which a consumer counts as idle."""
 
 AT_WORK: LiteralString = """
 select exists (
@@ -45,7 +42,7 @@ select exists (
 
 
 class Delivery:
-    """One estate and its consumer's process, which is stopped while it is the turn of others."""
+    """One estate and the process of its consumer, which is paused while others are measured."""
 
     def __init__(self, estate: Estate, process: subprocess.Popen[bytes] | None) -> None:
         self._estate = estate
@@ -56,18 +53,18 @@ class Delivery:
         raise NotImplementedError
 
     def settle(self) -> None:
-        """Return when nothing of what was written is left to do."""
+        """Return when everything that was written is processed."""
 
     def attach(self) -> None:
-        """Begin to capture, if that costs the server something even while nobody writes here."""
+        """Start the capture, if it costs the server something even without writes here."""
 
     def detach(self) -> None:
-        """Undo it, and let go of whatever only `once` needs."""
+        """Stop the capture, and release what only `once` needs."""
 
     def pause(self) -> None:
-        """Take no processor time; not from within a transaction, whose end others would wait for.
+        """Stop the process, but not within a transaction, which would block others.
 
-        Raises SilentError.
+        Raise SilentError if it never becomes idle, or has ended.
         """
         if not self._process:
             return
@@ -83,17 +80,17 @@ class Delivery:
             raise SilentError("its consumer has ended")
 
     def resume(self) -> None:
-        """Be ready again."""
+        """Continue the process."""
         if self._process:
             self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Take it out of the comparison: nobody else shall wait for it or share the processors with it."""
+        """Kill the process, so that it does not affect the other contenders."""
         if self._process:
             self._process.kill()
 
     def share(self, seconds: float) -> float:
-        """Return the share of a core that the consumer's process takes for so long."""
+        """Return the share of a core that the process of the consumer takes during `seconds`."""
         began, before = time.monotonic(), self._cpu_s()
         time.sleep(seconds)
         return (self._cpu_s() - before) / (time.monotonic() - began)
@@ -105,43 +102,43 @@ class Delivery:
         return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
-class Hearing(Propagation):
-    """Hears only while it is asked.
+class PausableListener(Propagation):
+    """A propagation that can stop listening.
 
-    Unread, what PostgreSQL tells would fill the socket, and then its backend hangs.
+    Unread notifications would fill the socket, and then the backend of PostgreSQL blocks.
     """
 
-    def forget(self) -> None:
-        """Throw away what has been told."""
+    def discard(self) -> None:
+        """Discard the notifications that have arrived."""
         for _ in self._listener.notifies(timeout=0):
             pass
 
-    def deafen(self) -> None:
-        """Have nothing told any more."""
+    def stop_listening(self) -> None:
+        """Stop listening."""
         self._listener.execute("unlisten *")
-        self.forget()
+        self.discard()
 
 
 class Publisher(Delivery):
-    """omnicdc's daemon: what arrives is durable in three files by then."""
+    """The daemon of omnicdc. An arrival means that three files are durable."""
 
-    def __init__(self, estate: Estate, daemon: Running, hearing: Hearing) -> None:
+    def __init__(self, estate: Estate, daemon: Running, listener: PausableListener) -> None:
         super().__init__(estate, daemon.process)
-        self._hearing = hearing
+        self._listener = listener
 
     def once(self) -> float:
-        return self._hearing.once()
+        return self._listener.once()
 
     def settle(self) -> None:
         self._estate.cmp.arrived()
-        self._hearing.forget()
+        self._listener.discard()
 
     def detach(self) -> None:
-        self._hearing.deafen()
+        self._listener.stop_listening()
 
 
 class Consumer(Delivery):
-    """A program that records arrivals; `purge` empties its queue, where it has one."""
+    """A program that records arrivals. `purge` empties its queue, if it has one."""
 
     def __init__(
         self,
@@ -160,19 +157,16 @@ class Consumer(Delivery):
         return self._once(DEADLINE_S)
 
     def settle(self) -> None:
-        """Not everybody keeps up with pgbench.
-
-        What is left in a queue is thrown away, notifications are taken.
-        """
+        """Empty the queue, and receive what remains, as not every program keeps up with pgbench."""
         if self._purge:
             self._estate.cmp.conn.execute(self._purge)
         self._program.wait_until_quiet(DRAIN_S)
         deadline = time.monotonic() + DRAIN_S
-        while self.share(LOOK_S) > RESTING and time.monotonic() < deadline:
+        while self.share(LOOK_S) > IDLE_SHARE and time.monotonic() < deadline:
             pass
 
     def wait_until_serving(self) -> None:
-        """Upsert until something arrives."""
+        """Upsert until an upsert arrives."""
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -192,18 +186,18 @@ class Consumer(Delivery):
 
 
 class Decoder(Consumer):
-    """A program for which the server decodes its log: all of it, also what is written in other databases."""
+    """A program that uses logical decoding. The server decodes its whole log, including other databases."""
 
     def settle(self) -> None:
-        """Its processor time tells nothing: it polls."""
+        """Wait only for arrivals. The processor time never becomes low, as the program polls."""
         self._program.wait_until_quiet(DRAIN_S)
 
     def attach(self) -> None:
-        self._program.tell("attach")
+        self._program.send("attach")
         self.wait_until_serving()
 
     def detach(self) -> None:
-        self._program.tell("detach")
+        self._program.send("detach")
         until(lambda: self._slots() == 0, "the slot is dropped")
 
     def _slots(self) -> int:

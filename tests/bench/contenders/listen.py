@@ -1,10 +1,8 @@
-"""The least that one can write oneself.
+"""The simplest own solution: a row trigger that sends the row with pg_notify, and psycopg that listens.
 
-A row trigger that sends the row with pg_notify, and psycopg that listens.
-
-psycopg in its C build, synchronous and blocking: nothing is between the socket and the consumer. Nothing is
-kept either: what is sent while the consumer is away is lost, and a row of 8,000 bytes fails the application's
-statement.
+psycopg is its C build, synchronous and blocking, so there is no layer between socket and consumer. Nothing is
+stored: notifications are lost while the consumer is away, and a row of 8,000 bytes makes the statement of the
+application fail.
 """
 
 from __future__ import annotations

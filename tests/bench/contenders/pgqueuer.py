@@ -1,11 +1,8 @@
-"""pgqueuer.
+"""pgqueuer: a row trigger adds a job to its queue, its own trigger notifies, its own worker runs the job.
 
-A row trigger puts a job into its queue, its own trigger notifies, its own worker runs the entrypoint.
-
-As its pages on performance and drivers advise: one direct asyncpg connection for the queue manager, uvloop
-(which its own command takes where it is there), autovacuum settings applied, everything else as it comes. Its
-way of putting a job in from SQL also writes a row into pgqueuer_log, for its statistics; here it is spared
-that, which favours it.
+The setup is as its documentation advises: one direct asyncpg connection for the queue manager, uvloop (which
+its own command uses if installed), and its autovacuum settings. Everything else is the default. Its SQL to
+add a job also writes a row into pgqueuer_log for statistics. That is left out here, in favour of pgqueuer.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""procrastinate.
+"""procrastinate: a row trigger defers a job, its own trigger notifies, its own worker runs the task.
 
-A row trigger defers a job, procrastinate's own trigger notifies, its own worker runs the task.
-
-The worker as it comes: it listens for notifications and runs one job at a time. The task is a coroutine,
-which spares it a thread. procrastinate_defer_jobs_v1 is what its own client calls.
+The worker has the default settings: it listens for notifications and runs one job at a time. The task is a
+coroutine, so it needs no thread. procrastinate_defer_jobs_v1 is the function that its own client calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A consumer as a process of its own, as the measuring process holds it. Its other end is `recorder`."""
+"""A consumer as a separate process, as the measuring process sees it. `recorder` is the other end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUIET_S = 0.1
 
 
 class SilentError(Exception):
-    """A consumer did not answer: with the end of what it said last."""
+    """A consumer did not answer. The message has the end of its output."""
 
 
 class Program:
@@ -42,23 +42,23 @@ class Program:
             )
 
     def arrival(self, project: str, since: float, deadline_s: float) -> float:
-        """Return when a project's change arrived, by the consumer's clock; raises SilentError."""
+        """Return the time of the arrival of a change, by the clock of the consumer, or raise SilentError."""
         deadline = time.monotonic() + deadline_s
         while (left := deadline - time.monotonic()) > 0 and self.process.poll() is None:
-            if told := self._told(left):
-                at, _, named = told.partition(" ")
+            if report := self._next_report(left):
+                at, _, named = report.partition(" ")
                 if named == project and float(at) >= since:
                     return float(at)
-        raise SilentError(f"nothing arrived within {deadline_s} s: {self._last_words()}")
+        raise SilentError(f"nothing arrived within {deadline_s} s: {self._last_output()}")
 
     def wait_until_quiet(self, deadline_s: float) -> None:
         """Return when nothing more arrives, or after the deadline."""
         deadline = time.monotonic() + deadline_s
-        while time.monotonic() < deadline and self._told(QUIET_S):
+        while time.monotonic() < deadline and self._next_report(QUIET_S):
             pass
 
-    def tell(self, line: str) -> None:
-        """Send it a line."""
+    def send(self, line: str) -> None:
+        """Send a line to the program."""
         assert self.process.stdin
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
@@ -74,13 +74,13 @@ class Program:
                 self.process.stdin.close()
         self._arrivals.close()
 
-    def _told(self, seconds: float) -> str:
-        """Return the next that is told, or nothing after a while."""
+    def _next_report(self, seconds: float) -> str:
+        """Return the next report, or "" after `seconds`."""
         self._arrivals.settimeout(seconds)
         try:
             return self._arrivals.recv(4096).decode()
         except TimeoutError:
             return ""
 
-    def _last_words(self) -> str:
-        return self._log.read_text(errors="replace").strip()[-300:] or "it said nothing"
+    def _last_output(self) -> str:
+        return self._log.read_text(errors="replace").strip()[-300:] or "no output"

@@ -1,7 +1,4 @@
-"""The consumer's side of the measurement: tells of each arrival, and when it was.
-
-Its other end is `program`.
-"""
+"""The consumer's side of the measurement: reports the time of each arrival. `program` is the other end."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from contextlib import suppress
 
 
 class Recorder:
-    """Where a consumer's arguments say that arrivals are told.
+    """Reports arrivals to the socket in the arguments of the program.
 
-    The same for everybody, so that it costs everybody the same.
+    All contenders use it, so that the cost is the same for all.
     """
 
     def __init__(self) -> None:
@@ -24,9 +21,9 @@ class Recorder:
         self._socket.connect(address)
 
     def arrived(self, project: str) -> None:
-        """Tell that a project's change is here.
+        """Report that the change of a project has arrived.
 
-        Nobody listens while throughput is measured: then it is dropped.
+        While throughput is measured, no process reads the reports, and they are dropped.
         """
         with suppress(BlockingIOError):
             self._socket.send(f"{time.time()} {project}".encode())

@@ -1,4 +1,4 @@
-"""The one server of all contenders: each has a database of its own on it, with the same projects."""
+"""The server of all contenders. Each has its own database with the same projects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROJECTS = 1_000
 
 LOGICAL = {"wal_level": "logical", "max_replication_slots": "10", "max_wal_senders": "10"}
-"""Debezium cannot do without; so that it is the same for all, all do with."""
+"""Debezium needs these settings. They apply to all contenders, so that all have the same server."""
 
 ACCESS = """
 local all all trust
@@ -32,14 +32,14 @@ host all all 127.0.0.1/32 scram-sha-256
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A ground that can also be reached by TCP, with a password: Java's driver knows no unix sockets."""
+    """A ground with TCP and a password, as Java's driver does not support unix sockets."""
 
     ground: Ground
     password: str
 
     @contextmanager
     def estate(self, name: str, *, captured: bool) -> Iterator[Estate]:
-        """Give a CMP whose ids pgbench can derive from a number."""
+        """Give a CMP whose ids pgbench can compute from a number."""
         with self.ground.estate(name, PROJECTS, captured=captured) as estate:
             estate.cmp.conn.execute(IDS)
             yield estate
@@ -47,7 +47,7 @@ class Server:
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """Give a server, and remove it."""
+    """Give a server, and remove it at the end."""
     port = _free_port()
     ground = Ground({**LOGICAL, "listen_addresses": "127.0.0.1", "port": str(port)})
     try:

@@ -73,10 +73,10 @@ def test_a_silent_connection_is_noticed_and_replaced(
     for number in range(times := scale(1, 4)):
         assert_published(cmp, host, f"before{number}")
         seen, since = len(daemon.events), time.monotonic()
-        proxy.go_deaf()
+        proxy.stop_forwarding()
         cmp.upsert("while nothing gets through")
         took.append(lost_after_s(daemon, since, seen))
-        proxy.heal()
+        proxy.resume_forwarding()
         daemon.wait_for("recovered", after=seen)
         assert_published(cmp, host, f"after{number}")
 
@@ -94,9 +94,9 @@ def test_a_silent_connection_is_noticed_as_soon_while_a_canary_is_sent(
 ) -> None:
     """P8: the canary has a connection of its own. The daemon once waited for it, and this took 23 s."""
     daemon, took = host.daemon(OMNICDC_POLL_S="5"), 0.0
-    proxy.go_deaf()
+    proxy.stop_forwarding()
     took = lost_after_s(daemon, time.monotonic(), 0)
-    proxy.heal()
+    proxy.resume_forwarding()
     daemon.wait_for("recovered")
 
     assert took < pace.allows(NOTICED_S)
@@ -160,7 +160,7 @@ def test_a_canary_finds_lost_notifications_and_polling_replaces_them(
     """
     if scale(1, 0):
         host.program, host.env[SHORTER] = PROGRAM, "notification_s=1 capture_look_s=0.5"
-    proxy.mute = True
+    proxy.drop_notifications = True
     with _notify_socket(tmp_path) as (path, messages):
         daemon = host.daemon(NOTIFY_SOCKET=str(path))
         lost = daemon.wait_for("canary_lost")
@@ -169,7 +169,7 @@ def test_a_canary_finds_lost_notifications_and_polling_replaces_them(
         assert_published(cmp, host, "without notifications")
         status = host.run("status")
         fed_without = messages.count("WATCHDOG=1") - fed
-        proxy.mute = False
+        proxy.drop_notifications = False
         daemon.wait_for("canary_ok")
         seen = len(daemon.events)
         assert_published(cmp, host, "after")
@@ -207,12 +207,12 @@ def test_a_session_that_receives_no_more_notifications_is_replaced(
     monkeypatch.setattr("support.host.DEADLINE_S", 200.0)
     daemon = host.daemon()
     until(lambda: cmp.value(CANARY_FOLLOWED), "its first canary was followed to the end")
-    proxy.mute = True
+    proxy.drop_notifications = True
     since = time.monotonic()
     daemon.wait_for("canary_lost")
     took = time.monotonic() - since
     lost = daemon.wait_for("session_lost")
-    proxy.mute = False
+    proxy.drop_notifications = False
     daemon.wait_for("recovered")
     assert_published(cmp, host, "after")
 

@@ -13,7 +13,7 @@ from faults.disk.directories import moved_away
 from faults.disk.external_changes import backups, check_edit_without_backup
 from faults.disk.mounts import filled, mount_tmpfs, read_only
 from faults.disk.trial import Failure, start_trial
-from support.external_changes import put_at_once
+from support.external_changes import replace_atomically
 from support.host import PROJECT, Host, until
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_without_a_state_directory_an_external_change_is_not_overwritten(
             check_edit_without_backup(trial, moved_away(host.state, "file"), "irectory")
         check_edit_without_backup(trial, moved_away(host.state.parent, "/proc"), "")
         shutil.rmtree(host.state)
-        put_at_once(host.root / PROJECT, "no backup exists yet, and one can be made")
+        replace_atomically(host.root / PROJECT, "no backup exists yet, and one can be made")
         until(trial.updates.right, "the directory is created again")
         assert len(backups(host)) == 1
         trial.check(filled(place), "", frozenset())

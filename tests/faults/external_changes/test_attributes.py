@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from support.file_damage import ROOT, having, temporary
+from support.file_damage import ROOT, temporary, with_flag
 from support.host import REGISTRIES, until
 from support.numbered_updates import put_back
 
@@ -52,7 +52,7 @@ def test_an_immutable_or_append_only_file_holds_its_registry_until_the_flag_is_g
 
 def held_while_flagged(scene: Scene, name: str, place: Path, flag: str) -> None:
     temporary(scene.host.root / name).touch()
-    with having(place, flag):
+    with with_flag(place, flag):
         token = scene.updates.next()
         verdict = scene.cmp.wait(token)
         assert verdict.status == "held", (place, flag)

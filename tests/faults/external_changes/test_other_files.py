@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 import pytest
 from support.file_damage import (
     DAMAGES,
-    LIES,
+    FALSE_VALUES,
     ROOT,
     Damage,
     bound,
     deleted,
     device,
+    falsify,
     full_directory,
     hard_linked_outside,
-    having,
-    lie,
     linked_outside,
     linked_to_a_device,
     notes,
     pipe,
     remove,
     replaced,
+    with_flag,
 )
 from support.host import INVENTORY, PROJECT, REGISTRIES, Host, until
 from support.numbered_updates import leftovers
@@ -99,7 +99,10 @@ def test_a_harmed_manifest_hinders_nothing(
     It is harmed while the daemon serves, and again before a start.
     """
     manifest = scene.host.root / MANIFEST
-    every = [*(partial(apply_harm, harm, outside) for harm in DAMAGES), *(partial(lie, *it) for it in LIES)]
+    every = [
+        *(partial(apply_harm, harm, outside) for harm in DAMAGES),
+        *(partial(falsify, *it) for it in FALSE_VALUES),
+    ]
     chosen = dice.sample(every, scale(2, len(every)))
     for harm in chosen:
         harm(manifest)
@@ -215,7 +218,7 @@ def test_in_the_state_directory_no_link_is_followed_and_no_backup_hinders(
             until(scene.updates.right, "right")
             assert text in scene.kept()
         (drift / f"{Path(PROJECT).name}.20000101T000000.000000Z").mkdir()
-        with having(next(it for it in drift.iterdir() if it.is_file()), "i"):
+        with with_flag(next(it for it in drift.iterdir() if it.is_file()), "i"):
             for _ in range(7):
                 text = replaced(host.root / PROJECT, outside)
                 until(scene.updates.right, "right")

@@ -15,15 +15,15 @@ from support.file_damage import (
     LINKS,
     ROOT,
     bound,
-    busy,
+    damage_other_file,
+    damage_registry,
     device,
     empty_directory,
     full_directory,
     hard_linked_outside,
-    meddle,
-    meddle_beside,
     pipe,
     remove,
+    repeat,
     replaced,
     temporary,
 )
@@ -154,11 +154,11 @@ def test_the_daemon_survives_many_external_changes_at_once(
     """
     times = scale(40, 3000)
     rolls = [random.Random(dice.random()) for _ in range(4)]
-    changes = [partial(meddle, scene.host.root / name, outside) for name in REGISTRIES]
-    changes.append(partial(meddle_beside, scene.host, outside))
+    changes = [partial(damage_registry, scene.host.root / name, outside) for name in REGISTRIES]
+    changes.append(partial(damage_other_file, scene.host, outside))
     with stream(scene.updates), ThreadPoolExecutor(len(changes)) as pool:
         done = [
-            pool.submit(busy, change, roll, times // 4) for change, roll in zip(changes, rolls, strict=True)
+            pool.submit(repeat, change, roll, times // 4) for change, roll in zip(changes, rolls, strict=True)
         ]
         harmed = [it.result() for it in done]
     remove(scene.host.root / LOCK)

@@ -64,7 +64,7 @@ class KilledHost:
         The acknowledgement is read first: a stand-by may publish meanwhile, and files only get newer.
         """
         snapshot = self._ask("select max(snapshot::text) from omnicdc.consumer where name = %s")
-        shown, acknowledged = self.transactions_shown(), self._crowd.told(snapshot or "1:1:")
+        shown, acknowledged = self.transactions_shown(), self._crowd.visible_in(snapshot or "1:1:")
         assert all(map(int.__le__, acknowledged, shown)), f"acknowledged {acknowledged}, in the files {shown}"
         self.leftovers[self.current_kill, "not acknowledged"] += acknowledged != shown
         self.leftovers[self.current_kill, "unfinished"] += any(self.host.root.rglob("*.omnicdc-tmp"))

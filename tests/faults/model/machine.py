@@ -258,7 +258,7 @@ class Machine(RuleBasedStateMachine):
     def change_file(self, place: str, change: str) -> None:
         if change == "edit_in_secret" and (place in BESIDE or not self.sweep):
             change = "edit"
-        self.system.commits.touched.add(place)
+        self.system.commits.externally_changed.add(place)
         with suppress(OSError):  # a daemon may write the file at the same time
             EXTERNAL_CHANGES[change](self.system.host.root / place)
 

@@ -156,7 +156,7 @@ def test_the_next_start_removes_half_written_files_of_a_killed_daemon(
     state.quiet()
     state.kill_at(point="rename cmp_projects")
     state.upsert(writer=0, project=IDS[0], values=one | {"name": "two", "metadata_": None})
-    until(lambda: not state.system.living(), "killed")
+    until(lambda: not state.system.running(), "killed")
     state.upsert(writer=0, project=IDS[0], values=one)
     left = [*state.where.rglob("*.omnicdc-tmp")]
     state.quiet()

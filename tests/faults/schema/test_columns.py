@@ -80,11 +80,11 @@ def test_a_changed_column_holds_only_the_registries_that_cannot_be_read(
                 served.arrived(token)
                 faults = served.faults()
             else:
-                until(partial(served.says, "held", token), f"held: {change}")
+                until(partial(served.has_verdict, "held", token), f"held: {change}")
                 faults = served.faults()
                 held += 1
             served.execute(f"alter table projects {undo}")
-            served.heals()
+            served.wait_until_repaired()
             with writers.resting():
                 check_arrival(served, None)
             served.arrived(token)

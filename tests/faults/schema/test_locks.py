@@ -52,7 +52,7 @@ def test_status_names_the_session_that_holds_a_long_lock(
                 locker.rollback()
             with writers.resting():
                 writers.slowest_s = 0.0  # the writes until now waited for that lock
-            served.well()
+            served.wait_until_healthy()
             with writers.resting():
                 check_arrival(served, None)
         slowest.append(writers.slowest_s)

@@ -64,7 +64,7 @@ def test_manual_edits_of_omnicdc_s_tables_harm_no_write_and_are_repaired(
                 assert refused.returncode, statement
                 assert "`omnicdc install`" in refused.stdout + refused.stderr, statement
                 assert served.host.run(remedy, OMNICDC_DSN=served.cmp.dsn).returncode == 0
-            served.well()
+            served.wait_until_healthy()
             with writers.resting():
                 if statement == LOG_DELETED:
                     until(served.holds, "the sweep")

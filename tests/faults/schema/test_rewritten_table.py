@@ -48,7 +48,7 @@ def test_a_table_rewritten_while_a_scan_waits_is_not_published_as_empty(
                 daemon.process.send_signal(signal.SIGCONT)
                 until(lambda: served.cmp.value("select count(*) from pg_locks where not granted"), "it waits")
                 owner.execute(rewrite.replace("WRITER", served.writer).encode())
-            while not served.says("published", token):
+            while not served.has_verdict("published", token):
                 fewest = min(fewest, len(served.host.canonical()))
                 if served.names("capture is broken"):
                     served.fix()
