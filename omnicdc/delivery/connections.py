@@ -52,7 +52,7 @@ class OwnConnection:
     @contextmanager
     def connection(self, within_s: float) -> Iterator[db.Connection]:  # noqa: ARG002 - it is there
         """Give the connection."""
-        if not self._listens and not self._conn.pooled:
+        if not self._listens and not self._conn.behind_pooler:
             self._conn.execute("listen omnicdc_published")
             self._listens = True
         yield self._conn

@@ -130,7 +130,9 @@ class WaitPool:
         while self._needed():
             try:
                 with db.connect(self._target, connect_s=CONNECT_S, going_on=lambda: not self._closed) as conn:
-                    if conn.pooled:  # it takes LISTEN, and what is heard goes to others: only looking helps
+                    if (
+                        conn.behind_pooler
+                    ):  # it takes LISTEN, and what is heard goes to others: only looking helps
                         self._pooled = True
                         return
                     conn.execute("listen omnicdc_published")

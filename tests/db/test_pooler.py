@@ -66,7 +66,7 @@ def test_waiting_through_a_pooler_leaves_nothing(cmp: Cmp, host: Host, pooled: s
 
     def waited(token: str, timeout_s: float) -> str:
         with db.connect(pooled) as conn:
-            assert conn.pooled
+            assert conn.behind_pooler
             return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), look_s=0.02).status
 
     with opened(host) as one, ThreadPoolExecutor(2) as pool:
@@ -133,7 +133,7 @@ def test_a_session_that_is_lent_whole_is_pinned_for_the_daemon(cmp: Cmp, host: H
     with pooler(cmp, "session") as dsn, opened(host, OMNICDC_DSN=dsn) as one:
         one.publish()
 
-        assert one.conn.pooled
+        assert one.conn.behind_pooler
         isolation = one.conn.execute("show default_transaction_isolation").fetchone()
         assert isolation == {"default_transaction_isolation": "read committed"}
 
