@@ -14,7 +14,7 @@ from support.session import opened
 from omnicdc import db
 from omnicdc.capture import install
 from omnicdc.capture.doorbell import Wakeup
-from omnicdc.daemon.canary import DEAF, Stage
+from omnicdc.daemon.canary import NOT_RECEIVING, Stage
 from omnicdc.daemon.session import session
 from omnicdc.daemon.timing import Timing
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch
@@ -181,7 +181,7 @@ def test_a_clone_that_is_found_in_the_background_is_shown(cmp: Cmp, host: Host) 
 
 def flown(one: Opened, *, heard: bool) -> Fault | None:
     """Send a canary, and follow it; returns what it told."""
-    one.canary.ask()
+    one.canary.request()
     one.canary.send()
     one.publish()
     one.canary.settle(Wakeup.RANG if heard else Wakeup.DUE)
@@ -195,7 +195,7 @@ def test_a_session_that_did_hear_and_is_deaf_twice_is_given_up(host: Host) -> No
 
         with pytest.raises(DatabaseUnavailable, match="notifications do not arrive here"):
             flown(one, heard=False)
-    assert told == [None, DEAF]
+    assert told == [None, NOT_RECEIVING]
 
 
 def test_a_session_that_never_heard_goes_on_by_polling(host: Host) -> None:
@@ -203,7 +203,7 @@ def test_a_session_that_never_heard_goes_on_by_polling(host: Host) -> None:
     with opened(host) as one:
         told = [flown(one, heard=False) for _ in range(3)]
 
-    assert told == [DEAF] * 3
+    assert told == [NOT_RECEIVING] * 3
 
 
 def test_a_stop_ends_a_full_scan(cmp: Cmp, host: Host) -> None:
