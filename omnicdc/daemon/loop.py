@@ -16,7 +16,7 @@ import structlog
 from omnicdc.capture.doorbell import Doorbell, Poll, Wakeup
 from omnicdc.daemon.canary import Canary
 from omnicdc.daemon.periodic import PeriodicTasks
-from omnicdc.delivery.quarantine import differences, say
+from omnicdc.delivery.quarantine import differences, log_difference
 from omnicdc.pipeline import run_once
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
         ),
     )
     for difference in differences(context.quarantine, generation.quarantined):
-        say(difference)
+        log_difference(difference)
     context.quarantine = generation.quarantined
     status = f"generation {generation.number}"
     if generation.held:

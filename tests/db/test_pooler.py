@@ -67,7 +67,7 @@ def test_waiting_through_a_pooler_leaves_nothing(cmp: Cmp, host: Host, pooled: s
     def waited(token: str, timeout_s: float) -> str:
         with db.connect(pooled) as conn:
             assert conn.behind_pooler
-            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), look_s=0.02).status
+            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), first_poll_s=0.02).status
 
     with opened(host) as one, ThreadPoolExecutor(2) as pool:
         one.publish()

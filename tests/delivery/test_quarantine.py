@@ -65,7 +65,7 @@ def test_a_wait_for_one_beyond_the_list_is_told(cmp: Cmp, host: Host) -> None:
         one.publish()
         verdicts = [cmp.wait(token, timeout_s=0) for token in (bad, good, None)]
         with db.connect(cmp.dsn) as asker:
-            seen = waits.look(asker, waits.Goal(good, "1:1:"))
+            seen = waits.observe(asker, waits.Goal(good, "1:1:"))
 
     assert [verdict.status for verdict in verdicts] == ["quarantined", "published", "quarantined"]
     assert beyond in verdicts[0].detail

@@ -60,7 +60,7 @@ def test_fifty_threads_wait_on_one_connection_that_listens_and_a_pool(cmp: Cmp, 
     with ThreadPoolExecutor(THREADS) as pool:
         waits = [pool.submit(it.propagate_project, "P") for it in clients]
         pool_of_all = clients[0]._lease.pool()
-        until(lambda: len(pool_of_all._sleepers) == THREADS, "all of them wait")
+        until(lambda: len(pool_of_all._waiters) == THREADS, "all of them wait")
         until(lambda: pool_of_all._listening, "one connection listens")
         for number in range(20):
             with cmp.transaction():
@@ -209,12 +209,12 @@ def test_in_a_storm_of_publications_a_wait_looks_less_and_less(
     with ThreadPoolExecutor() as pool:
         waiting: Any = pool.submit(asking.wait)
         shared = asking._lease.pool()
-        until(lambda: shared._listening and shared._sleepers, "it waits")
+        until(lambda: shared._listening and shared._waiters, "it waits")
         looks = int(shared._lender._opened().get_stats()["requests_num"])
         while sent < 500:
-            heard = shared.heard()
+            heard = shared.notification_count()
             cmp.conn.execute("notify omnicdc_published")
-            until(lambda heard=heard: shared.heard() > heard, "heard")  # type: ignore[misc]
+            until(lambda heard=heard: shared.notification_count() > heard, "heard")  # type: ignore[misc]
             sent += 1
         looked = int(shared._lender._opened().get_stats()["requests_num"]) - looks
         daemon.process.send_signal(signal.SIGCONT)

@@ -75,6 +75,6 @@ def test_waits_that_were_interrupted_leave_nothing_behind(
     }  # a connection in the middle of a pipeline was lent to the next one, and the next
     assert not_yet["verdict"] == "timeout", not_yet
     assert at_last["verdict"] == "published"
-    assert shared._sleepers == set()
+    assert shared._waiters == set()
     until(lambda: threads() == set(), "all threads have ended")
     until(lambda: connections(cmp) == 0, "all connections are closed")

@@ -268,7 +268,7 @@ def test_a_commit_in_the_middle_of_the_look_is_not_called_nothing_to_do(cmp: Cmp
         looking.execute("select 1 from projects")
         token = write(cmp)
         barrier = db.fetch_one(looking, "snapshot")["snapshot"]
-        verdict = decide(waits.look(looking, waits.Goal(token, barrier)))
+        verdict = decide(waits.observe(looking, waits.Goal(token, barrier)))
 
     assert verdict is None or verdict.status == "published"
 
