@@ -1,4 +1,4 @@
-"""The command that shows what omnicdc does: demo."""
+"""The command `demo`, which shows what omnicdc does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import INTERRUPTED, Answering
-from omnicdc.cli.output import leave, on_terminal, written
+from omnicdc.cli.output import discard_output, flushed_stdout, on_terminal
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -65,19 +65,19 @@ def demo(*, keep: bool, as_json: bool) -> None:
             sys.stdout.flush()
             click.echo("interrupted; everything was stopped and removed", err=True)
         except OSError:  # the terminal was closed
-            leave(sys.stdout)
-            leave(sys.stderr)
+            discard_output(sys.stdout)
+            discard_output(sys.stderr)
         sys.exit(INTERRUPTED)
     output.lines("Everything was stopped and removed.")
     sys.exit(0 if result["success"] else 1)
 
 
 def _output(*, as_json: bool) -> Output:
-    """Choose by the reader: a program, a terminal, or a pipe."""
+    """Return an output for the reader: a program (`as_json`), a terminal, or a pipe."""
     from omnicdc.demo.output import Output, terminal
 
     if isinstance(sys.stdout, TextIOWrapper):
-        # The encoding of stdout may lack a character of a name.
+        # A name may contain a character that the encoding of stdout lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
         return Output(lambda _line, _style: None)
@@ -85,5 +85,5 @@ def _output(*, as_json: bool) -> Output:
 
 
 def _echo(line: str) -> None:
-    with written():
+    with flushed_stdout():
         click.echo(line)

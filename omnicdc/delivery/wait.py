@@ -186,7 +186,11 @@ def _goal(
 def _ended(
     observed: Observation, waited_s: float, timeout_s: float, grace_s: float, stop: Stop
 ) -> Verdict | None:
-    """Return the verdict if the wait has ended: decided, out of time, or hopeless; None if it should go on."""
+    """Return the verdict if the wait has ended; None if it should continue.
+
+    The wait ends if the verdict is decided, the time is up, a stop is requested, or no daemon serves a host
+    that the wait needs.
+    """
     if verdict := decide(observed):
         return verdict
     if waited_s >= timeout_s or stop.requested:

@@ -20,7 +20,7 @@ from bench.effort import FULL, QUICK, Run
 from bench.ground import Ground
 from bench.machine import examine
 from bench.measure import Results
-from omnicdc.cli.progress import through
+from omnicdc.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def main(*, quick: bool, parts: tuple[str, ...], out: Path, page: Path | None) -
     try:
         with psycopg.connect(ground.server.dsn()) as conn:
             machine = examine(conn, ground.directory)
-        with through("measuring") as observe:
+        with show_progress("measuring") as observe:
             run = Run(ground, results, effort, _teller(observe))
             for part in parts or PARTS:
                 _measure(part, run)
