@@ -89,9 +89,8 @@ def forget(*, name: str, as_json: bool, **given: Any) -> None:
                     pass
         except OmnicdcError as exc:
             refused = exc.__cause__
-            if (
-                isinstance(refused, psycopg.Error) and refused.sqlstate == "OC001"
-            ):  # the daemon has connected meanwhile
+            # OC001: the consumer's daemon has connected meanwhile.
+            if isinstance(refused, psycopg.Error) and refused.sqlstate == "OC001":
                 raise ConfigError(exc.message, hint=refused.diag.message_hint or "") from exc
             raise
     answer({"forgotten": name}, as_json=as_json, text=lambda: say(f"forgotten: {name}", good=True))

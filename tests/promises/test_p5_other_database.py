@@ -66,9 +66,9 @@ def test_a_copy_of_the_cluster_is_told_apart(asking: GenesisClient, cmp: Cmp) ->
     with psycopg.connect(cmp.dsn) as conn, psycopg.connect(cmp.dsn) as same_id:
         token = asking.token(conn)
 
-        assert asking._unchecked(conn, token) is None
+        assert asking._check_same_database(conn, token) is None
         with pytest.raises(ConfigError, match="leads to another database"):
-            asking._unchecked(same_id, token)
+            asking._check_same_database(same_id, token)
 
 
 @needs_pooler
