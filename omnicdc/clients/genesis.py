@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from omnicdc.delivery.verdict import Verdict
 
 CHECK_S = 2.0
-"""Seconds for the check that a transaction is in this client's database; the transaction stays open so long."""
+"""Longest time in seconds for checking the database of a caller's transaction, which stays open meanwhile."""
 
 
 class GenesisClient:
