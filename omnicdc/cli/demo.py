@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def demo(*, keep: bool, as_json: bool) -> None:
     """Watch a write propagate, on a PostgreSQL of its own.
 
-    Starts PostgreSQL from the `embedded` extra in a temporary directory, creates CMP's table, installs the
-    capture, runs the daemon, writes as Genesis does, and shows what became of each write. Takes seconds,
-    needs no rights, touches no other database, and leaves nothing behind.
+    The demo starts PostgreSQL from the `embedded` extra in a temporary directory, creates CMP's table,
+    installs the capture, runs the daemon, writes as Genesis does, and shows the result of each write. It
+    takes seconds, needs no special rights, touches no other database, and leaves nothing behind.
 
-    On a pipe it is plain text; --json gives a summary instead.
+    On a pipe the output is plain text. --json gives a summary instead.
 
-    Exit status 0 if every claim held, 1 if not, 130 if it was interrupted.
+    Exit status 0 if every check succeeded, 1 if not, 130 if it was interrupted.
     """
     from omnicdc.demo.run import kept, run, show_kept
     from omnicdc.demo.sandbox import isolate

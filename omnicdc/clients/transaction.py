@@ -109,7 +109,7 @@ def _observed(conn: Any, begun: Block | None = None) -> Iterator[Block]:  # noqa
     block.end = _end(conn, block.token)
 
 
-def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: ANN401 - as above
+def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: ANN401 - any driver's
     """Find out in which transaction the block ended.
 
     Errors are not raised here: the commit that follows raises its own.
@@ -120,7 +120,7 @@ def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: 
         return "other" if sqlstate_of(exc) == _NO_TRANSACTION else "failed"
     try:
         now = _scalar(conn, sql.query("token_if_assigned"))
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - each driver has its own
         _execute(conn, "rollback to savepoint omnicdc_token")
         return "other"
     _execute(conn, "release savepoint omnicdc_token")
@@ -128,7 +128,7 @@ def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: 
 
 
 @contextmanager
-def _savepoint(conn: Any) -> Iterator[None]:  # noqa: ANN401 - as above
+def _savepoint(conn: Any) -> Iterator[None]:  # noqa: ANN401 - any driver's
     _execute(conn, "savepoint omnicdc_token")
     try:
         yield
@@ -139,7 +139,7 @@ def _savepoint(conn: Any) -> Iterator[None]:  # noqa: ANN401 - as above
     _execute(conn, "release savepoint omnicdc_token")
 
 
-def _check_kind(conn: Any) -> None:  # noqa: ANN401 - as above
+def _check_kind(conn: Any) -> None:  # noqa: ANN401 - any driver's
     if not all(callable(getattr(conn, name, None)) for name in ("commit", "rollback")):
         raise ConfigError(
             f"{type(conn).__qualname__} is not a database connection",
@@ -152,7 +152,7 @@ def _check_kind(conn: Any) -> None:  # noqa: ANN401 - as above
         )
 
 
-def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - as above
+def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - any driver's
     if not was_open and _in_transaction(conn):
         # Our query began a transaction in SQLAlchemy's own bookkeeping. The server has none. So end it.
         conn.rollback()
@@ -163,12 +163,12 @@ def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - 
     )
 
 
-def _in_transaction(conn: Any) -> bool:  # noqa: ANN401 - as above
+def _in_transaction(conn: Any) -> bool:  # noqa: ANN401 - any driver's
     in_transaction = getattr(conn, "in_transaction", None)
     return bool(in_transaction()) if callable(in_transaction) else True
 
 
-def _scalar(conn: Any, statement: str) -> str | None:  # noqa: ANN401 - as above
+def _scalar(conn: Any, statement: str) -> str | None:  # noqa: ANN401 - any driver's
     if isinstance(conn, psycopg.Connection):
         # A cursor of our own does not depend on the connection's row and cursor factories.
         with psycopg.Cursor(conn, row_factory=tuple_row) as own_cursor:
@@ -189,7 +189,7 @@ def _scalar(conn: Any, statement: str) -> str | None:  # noqa: ANN401 - as above
     return None if value is None else str(value)
 
 
-def _execute(conn: Any, statement: str) -> None:  # noqa: ANN401 - as above
+def _execute(conn: Any, statement: str) -> None:  # noqa: ANN401 - any driver's
     if isinstance(conn, psycopg.Connection):
         psycopg.Cursor(conn).execute(statement.encode())
     elif (alchemy := _alchemy(conn)) is not None:
@@ -202,7 +202,7 @@ def _execute(conn: Any, statement: str) -> None:  # noqa: ANN401 - as above
             cursor.close()
 
 
-def _alchemy(conn: Any) -> Any:  # noqa: ANN401 - as above
+def _alchemy(conn: Any) -> Any:  # noqa: ANN401 - any driver's
     """Return SQLAlchemy's connection, also that of an SQLAlchemy session; None for any other driver."""
     if hasattr(conn, "exec_driver_sql"):
         return conn

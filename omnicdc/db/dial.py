@@ -32,6 +32,8 @@ def within(
 ) -> Opened:
     """Call `make` in a thread; return what `make` opens, or raise what it raises.
 
+    Without `budget_s` and `going_on`, no thread is needed, and none is used.
+
     Raises DatabaseUnavailable after `budget_s` seconds, and Interrupted as soon as `going_on()` returns
     false. If `make` opens something after that, it is closed. `where` names the server in messages.
     """
