@@ -43,9 +43,9 @@ def reading(
     """Read the changes that are visible now but were not visible in the snapshot `last`.
 
     The `with` block runs in the same REPEATABLE READ transaction, so it sees the same snapshot. Beginning the
-    transaction and reading take one round trip. If one change concerns more than `most` projects, it counts
-    as a change of every project, and its projects are not listed. With `parked`, this also ends our parking:
-    writers no longer notify.
+    transaction and reading take one round trip. If changes of one kind concern more than `most` projects,
+    these projects are not listed, and the changes count as changes of every project. With `parked`, this also
+    ends our parking: writers no longer notify.
 
     Raises DatabaseUnavailable and SchemaMismatch.
     """

@@ -120,7 +120,7 @@ def written(cmp: Cmp) -> str:
 
 
 def assert_canary_comes_home(one: Opened) -> None:
-    one.canary.ask()
+    one.canary.request()
     assert one.canary.send()
     one.publish()
     one.canary.settle(Wakeup.RANG)
