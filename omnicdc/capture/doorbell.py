@@ -1,4 +1,7 @@
-"""Sleeps until the log may hold something new, and says what ended the sleep."""
+"""Sleeps until the log may hold new changes, and says what ended the sleep.
+
+docs/how-it-works.md explains the locks of writers and sleepers.
+"""
 
 from __future__ import annotations
 
@@ -15,45 +18,43 @@ if TYPE_CHECKING:
 
 FIRST_NAP_S = 0.001
 LONGEST_NAP_S = 0.25
-"""How long to sleep beside a writer that may not notify: doubling, from the first to the longest."""
+"""Sleep while a transaction is open that may end without a notification. The time doubles from FIRST_NAP_S to
+LONGEST_NAP_S."""
 
 
 class Wakeup(Enum):
     """Why a consumer reads the log now."""
 
     CHANGES = auto()
-    """Something could be read already, so there was no sleep."""
+    """Changes were already waiting, so there was no sleep."""
     WRITER_OPEN = auto()
-    """A transaction was open that need not notify; the sleep beside it was short."""
+    """A transaction was open that may end without a notification, so the sleep was short."""
     RANG = auto()
     """A writer notified."""
     DUE = auto()
     """The time was up."""
     STOP = auto()
-    """A signal, a reload, or new inputs."""
+    """A stop or reload signal, or new inputs."""
 
     @property
     def writers_busy(self) -> bool:
-        """Whether there was no quiet moment before this reading.
-
-        Without a quiet moment, only a notification could have ended the sleep.
-        """
+        """True if changes were already waiting, or a writer was open."""
         return self in (Wakeup.CHANGES, Wakeup.WRITER_OPEN)
 
 
 class GoingOn(Protocol):
-    """Whatever can end a sleep."""
+    """What can end a sleep besides a notification and the time limit."""
 
     def going_on(self) -> bool:
-        """Whether to sleep on."""
+        """Whether to continue sleeping."""
 
 
 class Doorbell:
-    """Listens on one connection.
+    """Waits for notifications on one connection.
 
-    Writers notify only while a consumer is parked. A writer that stayed silent looked before we parked, and
-    still holds the writer lock, or has ended: so after parking, look for that lock, then read once more. If
-    it is held, come back soon; a writer that begins later notifies.
+    Writers notify only while a consumer is parked. A writer that did not notify checked for a consumer before
+    we parked. It has ended, or still holds the writer lock. So, after parking, check the writer lock, then
+    read the log again. If the lock is held, sleep only for a short time. A writer that begins later notifies.
     """
 
     def __init__(self, conn: db.Connection) -> None:
@@ -68,60 +69,66 @@ class Doorbell:
         at_most_s: float,
         when_quiet: Callable[[], float | None] = lambda: None,
     ) -> tuple[Wakeup, bool]:
-        """Return when something waits already, at a notification, after `at_most_s`, or when told to.
+        """Return at once if changes are waiting.
 
-        `when_quiet` is called just before sleeping if no writer is open and the next one will notify; it may
-        set how long to listen. Returns also whether we are parked, which the next reading ends: until then
-        every writer notifies.
+        Otherwise return at a notification, after `at_most_s` seconds, or when `sleep.going_on()` is false.
+
+        `last` is the snapshot of the last reading. `when_quiet` is called just before the sleep if no writer
+        is open and the next writer will notify; it may return another time limit, in seconds.
+
+        The second result is true if we are parked. We stay parked until the next reading; until then every
+        writer notifies.
         """
         with db.translated("waiting for the log"):
             parked = bool(db.fetch_one(self._conn, "park")["parked"])
-            # If not, another session keeps our lock, or a writer is just looking: no writer will notify.
+            # Not parked: another session holds the sleeper lock, or a writer is checking it at this moment.
+            # So no writer will notify us.
             writing = not parked or bool(db.fetch_one(self._conn, "writers")["writing"])
             if db.fetch_one(self._conn, "changes_waiting", {"last": last})["waiting"]:
                 return Wakeup.CHANGES, parked
-            seconds = min(at_most_s, self._nap(writing=writing))
-            wakeup = self._listen(sleep, (None if writing else when_quiet()) or seconds)
-            beside_writer = writing and wakeup is Wakeup.DUE
-            return Wakeup.WRITER_OPEN if beside_writer else wakeup, parked
+            limit_s = min(at_most_s, self._next_nap_s(writing=writing))
+            if not writing:
+                limit_s = when_quiet() or limit_s
+            wakeup = self._listen(sleep, limit_s)
+            if writing and wakeup is Wakeup.DUE:
+                wakeup = Wakeup.WRITER_OPEN
+            return wakeup, parked
 
-    def found(self) -> None:
-        """Take note that changes were found: the next nap beside one of them is short again."""
+    def reset_nap(self) -> None:
+        """Make the next sleep short if a writer is open. The caller has just found changes."""
         self._nap_s = FIRST_NAP_S
 
-    def _nap(self, *, writing: bool) -> float:
+    def _next_nap_s(self, *, writing: bool) -> float:
+        """Return the time limit for the next sleep; infinite if no writer is open."""
         if not writing:
-            self.found()
+            self.reset_nap()
             return float("inf")
         nap = self._nap_s
         self._nap_s = min(nap * 2, LONGEST_NAP_S)
         return nap
 
     def _listen(self, sleep: GoingOn, seconds: float) -> Wakeup:
-        """Wait on the connection's socket, for the driver's own way to wait wakes ten times a second."""
+        """Wait with poll() on the socket, because psycopg's own wait wakes ten times a second."""
         arrival = select.poll()
         arrival.register(self._conn.fileno(), select.POLLIN)
         end = time.monotonic() + seconds
         while sleep.going_on():
             if list(self._conn.notifies(timeout=0)):
-                self.found()
+                self.reset_nap()
                 return Wakeup.RANG
             left = end - time.monotonic()
             if left <= 0:
                 return Wakeup.DUE
-            # In slices: a signal's handler does not end a system call.
+            # Wait in slices, because Python continues poll() after a signal handler.
             arrival.poll(min(left, SLICE_S) * 1000)
         return Wakeup.STOP
 
 
 class Poll:
-    """Stands in for the doorbell where notifications do not arrive (`wake: poll`).
-
-    Comes back when the time is up.
-    """
+    """Replaces `Doorbell` where notifications do not arrive (`wake: poll`): it sleeps for a fixed time."""
 
     def __init__(self) -> None:
-        self._again = False
+        self._read_again = False
 
     def wait(
         self,
@@ -130,13 +137,17 @@ class Poll:
         at_most_s: float,
         when_quiet: Callable[[], float | None] = lambda: None,
     ) -> tuple[Wakeup, bool]:
-        """As `Doorbell.wait`; at once if changes were found just now, or a canary is on its way."""
-        at_once, self._again = bool(when_quiet()) or self._again, False
+        """Return after `at_most_s` seconds, or when `sleep.going_on()` is false.
+
+        Return at once if the last reading found changes, or `when_quiet` has just sent a canary. The second
+        result is always false: see `Doorbell.wait`.
+        """
+        at_once, self._read_again = bool(when_quiet()) or self._read_again, False
         end = time.monotonic() + (0 if at_once else at_most_s)
         while sleep.going_on() and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, SLICE_S))
         return Wakeup.DUE, False
 
-    def found(self) -> None:
-        """Take note that changes were found: there may be more."""
-        self._again = True
+    def reset_nap(self) -> None:
+        """Make the next `wait` return at once. The caller has just found changes, and there may be more."""
+        self._read_again = True

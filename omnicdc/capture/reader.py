@@ -1,9 +1,8 @@
-"""Reads the log without gaps.
+"""Reads the log without gaps. The module `doorbell` says when to read again.
 
-The algorithm is explained in docs/how-it-works.md; `doorbell` says when to read again.
-
-The reader remembers the snapshot of its last read and takes what is visible now and was not visible
-then (PgQ's pair of snapshots): a transaction that commits late is neither lost nor waited for.
+The reader remembers the snapshot of its last reading. It reads the changes that are visible now and were not
+visible in that snapshot (PgQ uses the same pair of snapshots). So a transaction that commits late is not
+lost, and no other change waits for it. docs/how-it-works.md explains the algorithm.
 """
 
 from __future__ import annotations
@@ -22,18 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One snapshot, which transactions it sees, and what it sees that the last one did not.
-
-    The connection is in that snapshot, to scan CMP with.
-    """
+    """One reading of the log: a snapshot, and the changes that are visible in it but not in the last one."""
 
     conn: db.Connection
+    """A connection in a transaction with this snapshot. CMP can be scanned with it."""
     snapshot: str
+    """PostgreSQL's `pg_snapshot` as text: it says which transactions are visible."""
     changes: tuple[Change, ...]
     waited_ms: float | None
-    """From the writing of the newest change to this reading; None without changes.
+    """Milliseconds from the write of the newest change to this reading; None without changes.
 
-    Writing and not committing: PostgreSQL keeps no time of a commit. One upsert by itself is
+    The time of the write is used, because PostgreSQL does not keep the time of the commit. A single upsert is
     committed as soon as it is written.
     """
 
@@ -42,10 +40,14 @@ class Reading:
 def reading(
     conn: db.Connection, last: str, *, most: int | None = None, parked: bool = False
 ) -> Iterator[Reading]:
-    """Read what is visible now and was not visible in `last`, and stay in this snapshot.
+    """Read the changes that are visible now but were not visible in the snapshot `last`.
 
-    A change of more than `most` projects means every project: they are not named. One REPEATABLE READ
-    transaction, begun and read in one round trip, which ends a sleep if we are `parked`.
+    The `with` block runs in the same REPEATABLE READ transaction, so it sees the same snapshot. Beginning the
+    transaction and reading take one round trip. If changes of one kind concern more than `most` projects,
+    these projects are not listed, and the changes count as changes of every project. With `parked`, this also
+    ends our parking: writers no longer notify.
+
+    Raises DatabaseUnavailable and SchemaMismatch.
     """
     with db.translated("reading the log"):
         try:
@@ -56,7 +58,7 @@ def reading(
 
 
 def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> Reading:
-    # A function of its own, so that what came from the server is not kept while CMP is scanned.
+    # A separate function, so that the server's results are freed before CMP is scanned.
     with conn.pipeline():
         db.execute(conn, "begin_reading")
         if parked:
@@ -74,11 +76,11 @@ def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> 
 
 
 def check_same_relations(found: str, before: str) -> None:
-    """Raise DatabaseUnavailable if the relation identity `found` differs from `before`.
+    """Raise DatabaseUnavailable if CMP's table or the log is not the same relation as before.
 
-    No log says what other tables hold.
-
-    A table that does not exist is reported by the query that reads it.
+    `found` and `before` are relation identities. The log says nothing about the content of a new table, so
+    everything must be scanned again. A table that does not exist is not an error here: the query that reads
+    it reports the error.
     """
     pairs = zip(found.split(), before.split(), strict=True)
     if any(now != then and "-" not in (now, then) for now, then in pairs):

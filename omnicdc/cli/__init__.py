@@ -1,7 +1,7 @@
 """The command `omnicdc`. Answers go to stdout, everything else to stderr.
 
-Exit status: 0 yes, 1 no, 2 usage or configuration, 3 not yet. Modules are imported by the command
-that needs them: `--help` must not wait for a database driver.
+Exit status: 0 yes, 1 no, 2 usage or configuration, 3 not yet. Each command imports the modules that it needs,
+so that `--help` does not wait for the import of psycopg.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ COMMANDS = {
 
 
 class Lazy(Group):
-    """Knows its commands by name and help, and imports the one that is called."""
+    """A group of commands that are listed without an import. Only the command that is called is imported."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which an operator meets them."""
+        """Return the names of the commands, in the order in which an operator needs them."""
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        """Import the module of a command."""
+        """Import a command's module, and return the command; None if there is no such command."""
         if name not in COMMANDS:
             return None
         command = getattr(import_module(f"omnicdc.cli.{COMMANDS[name][0]}"), name)
-        assert isinstance(command, click.Command)  # noqa: S101 - our own table
+        assert isinstance(command, click.Command)  # noqa: S101 - COMMANDS names only commands
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -65,8 +65,8 @@ def omnicdc() -> None:
 
 
 def main() -> None:
-    """Run the command; what a person can fix is one line on stderr and exit status 2."""
-    _open_what_is_closed()
+    """Run the command. An error that a user can fix is one line on stderr, and the exit status is 2."""
+    _open_missing_streams()
     try:
         refuse_other_encodings(sys.argv[1:])
         omnicdc()
@@ -77,11 +77,12 @@ def main() -> None:
         sys.exit(2)
 
 
-def _open_what_is_closed() -> None:
-    """Have each stream lead somewhere.
+def _open_missing_streams() -> None:
+    """Connect each standard stream that is closed to /dev/null.
 
-    The next file opened would take its number, and hold what libraries say there.
+    Otherwise the next file that is opened would get the number of the stream, and libraries would write
+    their messages into this file.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - as long as we run
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open until the process ends

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from omnicdc.cli import options
-from omnicdc.cli.command import Answering
-from omnicdc.cli.output import answer, say, written
+from omnicdc.cli.command import NO, YES, Answering, exit_status
+from omnicdc.cli.output import answer, flushed_stdout, say
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def install(
 ) -> None:
     """Put the capture into the database: schema, log, triggers, roles.
 
-    Run it as the owner of CMP's table (or a superuser). Installing twice is harmless, and brings an
-    older installation up to date. CMP's writers wait for an instant at most.
+    Run it as the owner of CMP's table (or a superuser). A repeat is harmless, and upgrades an older
+    installation. CMP's writers wait for an instant at most.
 
     \b
     omnicdc install --dsn postgresql://dba@cmp.example/cms_db
@@ -52,7 +52,7 @@ def install(
     config = options.load(given)
     watched = derive(scanners().values()).fields
     if only_print or print_tables:
-        with written():
+        with flushed_stdout():
             click.echo(tables_script() if print_tables else script(config.table, watched, allowed=allowed))
         return
     with db.connect(config.target) as conn:
@@ -70,7 +70,7 @@ def install(
 def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
     """Take the capture out of the database: triggers, log, schema. CMP's table stays as it is.
 
-    The roles stay as well: they belong to the whole cluster. So do the registry files.
+    The roles stay, because they belong to the whole cluster. The registry files stay too.
     """
     from omnicdc import db
     from omnicdc.capture import install as installation
@@ -96,10 +96,10 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
 def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     """Keep the registries current until SIGTERM. SIGHUP reads the configuration again.
 
-    A start scans everything once and publishes what differs; after that each change of CMP is
-    published by itself, within milliseconds. Logs go to stderr.
+    At its start the daemon scans everything once and publishes every registry that differs. After that it
+    publishes each change of CMP within milliseconds. Logs go to stderr.
 
-    With --once, exit status 1 says that something is held back.
+    With --once, exit status 1: at least one registry is held.
     """
     from omnicdc.log import events
 
@@ -107,7 +107,7 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     config.require_root()
     events.configure(config.log_level)
     if once:
-        _once(config, as_json=as_json)
+        sys.exit(_publish_once(config, as_json=as_json))
     from omnicdc.daemon import supervisor
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
@@ -119,16 +119,17 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     )
 
 
-def _once(config: Config, *, as_json: bool) -> NoReturn:
-    from omnicdc.cli.progress import through
+def _publish_once(config: Config, *, as_json: bool) -> int:
+    """Bring every registry up to date once, print the answer, and return the exit status."""
+    from omnicdc.cli.progress import show_progress
     from omnicdc.daemon.once import run_to_the_end
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.registries.scanners import scanners
 
-    points = [f"{what} {name}" for what in ("scanned", "published") for name in scanners()]
+    points = [f"{step} {name}" for step in ("scanned", "published") for name in scanners()]
     signals = SignalFlags()
     signals.listen()
-    with through("publishing", points) as observe:
+    with show_progress("publishing", points) as observe:
         generation, state = run_to_the_end(config, signals.stop, observe)
     held = {
         projection.name: {"reason": fault.reason, "hint": fault.hint}
@@ -136,20 +137,25 @@ def _once(config: Config, *, as_json: bool) -> NoReturn:
         if (fault := projection.hold.fault)
     }
     quarantined = dict(generation.quarantined) if generation else {}
-    written = list(generation.registries) if generation else []
-    result = {"generation": state.generation, "registries": written, "held": held, "quarantined": quarantined}
+    registries_written = list(generation.registries) if generation else []
+    result = {
+        "generation": state.generation,
+        "registries": registries_written,
+        "held": held,
+        "quarantined": quarantined,
+    }
     result["inputs"] = state.inputs_report()["state"]
 
     def text() -> None:
         say(
-            f"generation {state.generation}: {', '.join(written) if written else 'nothing to write'}",
+            f"generation {state.generation}: {', '.join(registries_written) or 'nothing to write'}",
             good=not held,
         )
         for name, fault in held.items():
             say(f"held: {name}: {fault['reason']} - {fault['hint']}", good=False)
 
     answer(result, as_json=as_json, text=text)
-    sys.exit(1 if held else 0)
+    return NO if held else YES
 
 
 @click.command(cls=Answering)
@@ -158,24 +164,24 @@ def _once(config: Config, *, as_json: bool) -> NoReturn:
 @options.timeout(300.0)
 @options.as_json
 def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> None:
-    """Have every daemon scan everything and publish what differs, and wait for it.
+    """Make every daemon scan everything and publish every registry that differs, and wait for it.
 
-    Registries that are right already are not rewritten. With --dry-run this host renders everything
-    from CMP itself and shows the difference to the files below --root; exit status 1 if there is one.
+    Registries that are already correct are not rewritten. With --dry-run this command itself compares CMP
+    with the files on this host, and shows the differences; exit status 1 if there is one.
     """
     from omnicdc.cli.progress import waiting
     from omnicdc.clients import GenesisClient
 
     config = options.load(given)
     if dry_run:
-        _show_difference(config, as_json=as_json)
+        sys.exit(_show_difference(config, as_json=as_json))
     with waiting("rebuilding"):
         result = GenesisClient(config=config, timeout=timeout).rebuild_all_registries()
     if result["verdict"] == "unavailable":
         raise OmnicdcError(result["detail"], hint=result["hint"])
     line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
     answer(result, as_json=as_json, text=lambda: say(line, good=result["success"]))
-    sys.exit(0 if result["success"] else 3 if result["verdict"] in ("timeout", "no_consumer") else 1)
+    sys.exit(exit_status(result["verdict"], success=result["success"]))
 
 
 @click.command(cls=Answering)
@@ -183,10 +189,10 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
 @options.timeout(30.0)
 @options.as_json
 def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
-    """Let through, once, what the guard holds back now, and wait until it is published.
+    """Release, once, the registries that the guard holds now, and wait until they are published.
 
     The guard holds a registry that would lose more than half of its entries at once (and at least
-    ten). Look at CMP first: a truncated table is published just as faithfully as a full one.
+    ten). Check CMP first: if CMP's table was truncated by mistake, this publishes empty registries.
     """
     from omnicdc import db
     from omnicdc.delivery import wait as waits
@@ -198,7 +204,7 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
         with db.translated("accepting", role="omnicdc_daemon"):
             token = db.fetch_one(conn, "request_accept")["token"]
         verdict = waits.wait(conn, token, timeout_s=max(0.0, min(timeout, conn.left_s)), stop=Stop())
-    # A row that cannot be shown is another matter, and `status` tells of it.
+    # `quarantined` counts as accepted: the guard no longer holds anything. `status` reports the quarantine.
     accepted = verdict.arrived or verdict.status == "quarantined"
     result = {
         "accepted": accepted,
@@ -213,17 +219,21 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
         as_json=as_json,
         text=lambda: say(done if accepted else verdict.detail, good=accepted),
     )
-    sys.exit(0 if accepted else 3 if verdict.status in ("timeout", "no_consumer") else 1)
+    sys.exit(exit_status(verdict.status, success=accepted))
 
 
-def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
+def _show_difference(config: Config, *, as_json: bool) -> int:
+    """Print the differences between CMP and the files, and return the exit status."""
     from omnicdc import db, verify
-    from omnicdc.cli.progress import through
+    from omnicdc.cli.progress import show_progress
     from omnicdc.verify.difference import unified
 
     config.require_root_directory()
     inputs = verify.known_inputs(config)
-    with db.connect(config.target) as conn, through("comparing", list(verify.registry_names())) as observe:
+    with (
+        db.connect(config.target) as conn,
+        show_progress("comparing", list(verify.registry_names())) as observe,
+    ):
         report = verify.verify_all(conn, config, *inputs, observe)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}
 
@@ -238,4 +248,4 @@ def _show_difference(config: Config, *, as_json: bool) -> NoReturn:
             say("nothing would change", good=True)
 
     answer(result, as_json=as_json, text=text)
-    sys.exit(1 if result["registries_updated"] else 0)
+    return NO if result["registries_updated"] else YES

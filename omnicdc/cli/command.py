@@ -1,4 +1,4 @@
-"""What all commands have in common: their arguments are UTF-8, and their help is an answer like any other."""
+"""What all commands share: their exit statuses, and how they handle help, wrong usage and encodings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
-from omnicdc.cli.output import leave, written
+from omnicdc.cli.output import discard_output, flushed_stdout
 from omnicdc.errors import ConfigError
 from omnicdc.formats.text import is_unicode
 
@@ -18,51 +18,61 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+YES, NO, NOT_YET = 0, 1, 3
+"""Exit statuses of an answer. Status 2 means wrong usage or configuration."""
+
 INTERRUPTED = 130
 """The exit status that a shell reports for a program that Ctrl-C ended."""
 
 
+def exit_status(verdict: str | None, *, success: bool) -> int:
+    """Return the exit status of a command that has waited, for the verdict of the wait."""
+    if success:
+        return YES
+    return NOT_YET if verdict in ("timeout", "no_consumer") else NO
+
+
 class Answering(click.Command):
-    """A command whose help goes to stdout as its answer does: see `show.written`."""
+    """A command whose help goes to stdout as its answer does: see `output.flushed_stdout`."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Parse the arguments; `--help` and `--version` print here."""
-        with explained(), written():
+        """Parse the arguments. With `--help` or `--version`, this prints the answer and exits."""
+        with explained_usage(), flushed_stdout():
             return super().make_context(*args, **extra)
-        raise Exit(0)
+        raise Exit(YES)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; one that Ctrl-C ends says nothing, and not "no"."""
+        """Run the command. If Ctrl-C ends it, print nothing; the exit status is INTERRUPTED, not NO."""
         try:
-            with explained():
+            with explained_usage():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Exit(INTERRUPTED) from None
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Have wrong usage be explained on stderr; the exit status is the same where that takes nothing."""
+def explained_usage() -> Iterator[None]:
+    """Explain wrong usage on stderr, and exit. The exit status is the same if stderr cannot be written."""
     try:
         yield
     except click.ClickException as exc:
         try:
             exc.show()
         except OSError:
-            leave(sys.stderr)
+            discard_output(sys.stderr)
         raise Exit(exc.exit_code) from None
 
 
 class Group(Answering, click.Group):
-    """A command that has commands."""
+    """A command that has subcommands."""
 
     command_class = Answering
 
 
 def refuse_other_encodings(arguments: Iterable[str]) -> None:
-    """Raise ConfigError for an argument that is not UTF-8, of which it says only the place.
+    """Raise ConfigError for an argument that is not UTF-8.
 
-    It may be a password.
+    The message names the option, but does not show the argument, because it may be a password.
     """
     for before, argument in pairwise(["", *arguments]):
         name, _, _ = argument.partition("=")

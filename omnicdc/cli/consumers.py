@@ -1,4 +1,4 @@
-"""The command `consumer`: which consumers the database knows, and forgetting one that will not come back."""
+"""The command `consumer`: list the consumers that the database knows, or remove one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LISTED = (
 def consumer() -> None:
     """List the consumers (one for each registry host), or forget one that is gone for good.
 
-    A consumer that has not been heard of for longer than its `consumer_expiry` is forgotten automatically.
+    A consumer without a heartbeat for longer than its `consumer_expiry` is removed automatically.
     """
 
 
@@ -62,10 +62,10 @@ def list_(*, as_json: bool, **given: Any) -> None:
 @click.argument("name")
 @options.as_json
 def forget(*, name: str, as_json: bool, **given: Any) -> None:
-    """Forget a consumer that is gone for good: its row, and the history of its generations.
+    """Forget a consumer that is gone for good: remove its row and the history of its generations.
 
-    Its files are left as they are. Refused while its daemon is connected. A daemon of this name that comes
-    back is entered again. Needs the role omnicdc_daemon.
+    The host's files stay as they are. The command is refused while the consumer's daemon is connected. If a
+    daemon of this name starts later, it registers again. This needs the role omnicdc_daemon.
     """
     from omnicdc import db
 
@@ -89,7 +89,8 @@ def forget(*, name: str, as_json: bool, **given: Any) -> None:
                     pass
         except OmnicdcError as exc:
             refused = exc.__cause__
-            if isinstance(refused, psycopg.Error) and refused.sqlstate == "OC001":  # it connected just now
+            # OC001: the consumer's daemon has connected meanwhile.
+            if isinstance(refused, psycopg.Error) and refused.sqlstate == "OC001":
                 raise ConfigError(exc.message, hint=refused.diag.message_hint or "") from exc
             raise
     answer({"forgotten": name}, as_json=as_json, text=lambda: say(f"forgotten: {name}", good=True))

@@ -1,4 +1,4 @@
-"""The command that shows what omnicdc does: demo."""
+"""The command `demo`, which shows what omnicdc does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import INTERRUPTED, Answering
-from omnicdc.cli.output import leave, on_terminal, written
+from omnicdc.cli.output import discard_output, flushed_stdout, on_terminal
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def demo(*, keep: bool, as_json: bool) -> None:
     """Watch a write propagate, on a PostgreSQL of its own.
 
-    Starts PostgreSQL from the `embedded` extra in a temporary directory, creates CMP's table, installs the
-    capture, runs the daemon, writes as Genesis does, and shows what became of each write. Takes seconds,
-    needs no rights, touches no other database, and leaves nothing behind.
+    The demo starts PostgreSQL from the `embedded` extra in a temporary directory, creates CMP's table,
+    installs the capture, runs the daemon, writes as Genesis does, and shows the result of each write. It
+    takes seconds, needs no special rights, touches no other database, and leaves nothing behind.
 
-    On a pipe it is plain text; --json gives a summary instead.
+    On a pipe the output is plain text. --json gives a summary instead.
 
-    Exit status 0 if every claim held, 1 if not, 130 if it was interrupted.
+    Exit status 0 if every check succeeded, 1 if not, 130 if it was interrupted.
     """
     from omnicdc.demo.run import kept, run, show_kept
     from omnicdc.demo.sandbox import isolate
@@ -65,19 +65,19 @@ def demo(*, keep: bool, as_json: bool) -> None:
             sys.stdout.flush()
             click.echo("interrupted; everything was stopped and removed", err=True)
         except OSError:  # the terminal was closed
-            leave(sys.stdout)
-            leave(sys.stderr)
+            discard_output(sys.stdout)
+            discard_output(sys.stderr)
         sys.exit(INTERRUPTED)
     output.lines("Everything was stopped and removed.")
     sys.exit(0 if result["success"] else 1)
 
 
 def _output(*, as_json: bool) -> Output:
-    """Choose by the reader: a program, a terminal, or a pipe."""
+    """Return an output for the reader: a program (`as_json`), a terminal, or a pipe."""
     from omnicdc.demo.output import Output, terminal
 
     if isinstance(sys.stdout, TextIOWrapper):
-        # The encoding of stdout may lack a character of a name.
+        # A name may contain a character that the encoding of stdout lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
         return Output(lambda _line, _style: None)
@@ -85,5 +85,5 @@ def _output(*, as_json: bool) -> Output:
 
 
 def _echo(line: str) -> None:
-    with written():
+    with flushed_stdout():
         click.echo(line)

@@ -1,4 +1,4 @@
-"""The options that commands share, and the configuration that they make."""
+"""The options that commands share, and the configuration that results from them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _REGISTRIES = (
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
-    """Take a number of seconds, 0 or more.
+    """Return `value` if it is a number of seconds, 0 or more.
 
-    Click refuses the rest, NaN and infinity too, with exit status 2.
+    Raises click.BadParameter for other values, also for NaN and infinity; the exit status is then 2.
     """
     if not 0 <= value < math.inf:
         raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
@@ -48,14 +48,14 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
 
 
 def timeout(default_s: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the option that says how long to wait."""
+    """Return a decorator that adds the option --timeout, in seconds."""
     return click.option(
         "--timeout", type=float, callback=_seconds, default=default_s, show_default=True, metavar="SECONDS"
     )
 
 
 def all_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option to insist on every host."""
+    """Add the option --all-hosts: wait for every host."""
     return click.option(
         "--all-hosts",
         is_flag=True,
@@ -67,19 +67,20 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, 
 
 
 def connection(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that tell where CMP is."""
-    return _all(command, _CONNECTION)
+    """Add the options for the connection to CMP."""
+    return _with_options(command, _CONNECTION)
 
 
 def registries(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that tell where the registries are, and the connection's."""
-    return _all(command, (*_CONNECTION, *_REGISTRIES))
+    """Add the options for the connection to CMP and for the registry files."""
+    return _with_options(command, (*_CONNECTION, *_REGISTRIES))
 
 
 def load(given: dict[str, Any]) -> Config:
-    """Make the configuration of the flags given, the environment and the file; raises ConfigError.
+    """Build the configuration from the flags `given`, the environment and the file.
 
-    A password among the flags is refused: while the command runs, every user of this host can read it.
+    Raises ConfigError for invalid settings, and for a password in a flag: every user of this host can read
+    the flags while the command runs.
     """
     if conninfo.holds_secret(given.get("dsn")):
         raise ConfigError(
@@ -90,7 +91,7 @@ def load(given: dict[str, Any]) -> Config:
     return configuration.load(given, os.environ, uid=os.getuid())
 
 
-def _all(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+def _with_options(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""How answers look: JSON on a pipe, a table on a terminal, colour only where it is wanted."""
+"""Prints answers: JSON on a pipe, a table on a terminal, colours only if the user wants them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 WIDEST = 2000
-"""Characters of a line beyond which it is cut."""
+"""The largest number of characters in a line. A longer line is cut."""
 
 
 def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
-    """Print an answer: `result` as JSON on a pipe or when asked to, else what `text` prints."""
-    with written():
+    """Print an answer. On a pipe, or with `as_json`, it is `result` as JSON; otherwise `text` prints it."""
+    with flushed_stdout():
         if as_json or not on_terminal():
             click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
         else:
@@ -30,27 +30,28 @@ def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]
 
 
 @contextmanager
-def written() -> Iterator[None]:
-    """Have what is printed inside be written at the end; raises ConfigError if stdout does not take it.
+def flushed_stdout() -> Iterator[None]:
+    """Flush stdout at the end of the `with` block. Raises ConfigError if stdout cannot be written.
 
-    A reader who leaves has read enough: nothing is said, and the exit status is that of the answer.
+    If the reader of a pipe has closed it, there is no error: the reader has read enough, and the exit status
+    is that of the answer.
     """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        leave(sys.stdout)
+        discard_output(sys.stdout)
     except OSError as exc:
-        leave(sys.stdout)
+        discard_output(sys.stdout)
         raise ConfigError(
             f"the answer cannot be written: {exc.strerror}", hint="look where stdout leads"
         ) from exc
 
 
-def leave(stream: TextIO) -> None:
-    """Let go what a standard stream did not take.
+def discard_output(stream: TextIO) -> None:
+    """Redirect a standard stream to /dev/null, so that its unwritten output is lost.
 
-    Python would try again at its end, fail again, and put its own exit status in place of ours.
+    Otherwise Python would try to write it again at exit, fail, and replace our exit status by its own.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -63,7 +64,7 @@ def on_terminal() -> bool:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table; rich knows about NO_COLOR and the terminal's width."""
+    """Print a table. The library rich respects NO_COLOR and the terminal's width."""
     from rich.console import Console
     from rich.table import Table
 
@@ -74,10 +75,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 
 
 def say(line: str, *, good: bool | None = None) -> None:
-    """Print one line of an answer, green or red where it is a verdict."""
+    """Print one line of an answer: green if `good` is true, red if it is false, uncoloured if it is None."""
     colour = {True: "green", False: "red", None: None}[good]
     shown = shortened(line, WIDEST)
-    # Not secho: without a colour it still sends what ends one.
+    # click.secho is not used, because without a colour it still prints the escape sequence that ends a
+    # colour.
     click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
 
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal; nothing at all on a pipe."""
+"""Shows progress on a terminal, and nothing on a pipe."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def through(title: str, points: Sequence[str] = ()) -> Iterator[Callable[[str], None]]:
-    """Show how many of these points were passed, and which was last; gives what long work observes with.
+def show_progress(title: str, points: Sequence[str] = ()) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar during the `with` block: how many of `points` were passed, and the last one.
 
-    Without points the bar only shows that something goes on.
+    Gives a function that the work must call with each point. Without points, the bar only shows that the work
+    continues.
     """
     if not sys.stderr.isatty():
         yield lambda _point: None
@@ -38,6 +39,6 @@ def through(title: str, points: Sequence[str] = ()) -> Iterator[Callable[[str], 
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
-    """Show that something is being waited for, and for how long."""
-    with through(title):
+    """Show during the `with` block that the command waits, and for how long it has waited."""
+    with show_progress(title):
         yield

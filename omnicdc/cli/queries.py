@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from omnicdc.cli import options
-from omnicdc.cli.command import Answering, refuse_other_encodings
+from omnicdc.cli.command import NO, YES, Answering, exit_status, refuse_other_encodings
 from omnicdc.cli.output import answer, say, table
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 @options.connection
 @options.as_json
 def status(*, as_json: bool, **given: Any) -> None:
-    """Show the capture, every consumer, and what is held back.
+    """Show the capture, every consumer, held registries and quarantined projects.
 
-    Exit status 0 if all is well, 1 if something needs a look.
+    Exit status 0 if there is no fault, 1 if there is one.
     """
     from omnicdc import db
-    from omnicdc.delivery.status import status as ask
+    from omnicdc.delivery.status import status as read_status
 
     config = options.load(given)
     with db.connect(config.target) as conn:
         db.check_schema(conn)
-        found = ask(conn, max_lag_s=config.max_lag_s)
+        found = read_status(conn, max_lag_s=config.max_lag_s)
 
     def text() -> None:
         capture, log = found["capture"], found["log"]
@@ -61,7 +61,7 @@ def status(*, as_json: bool, **given: Any) -> None:
             say(fault, good=False)
 
     answer(found, as_json=as_json, text=text)
-    sys.exit(0 if found["healthy"] else 1)
+    sys.exit(YES if found["healthy"] else NO)
 
 
 @click.command(cls=Answering)
@@ -96,11 +96,12 @@ def wait(
 ) -> None:
     """Wait until the registries hold a transaction.
 
-    Without --token and --project: everything committed so far. The answer is a verdict: published,
-    nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout. Registered
-    hosts that are down are not waited for, but named in left_out; --all-hosts insists on them.
+    Without --token and --project, it waits for everything committed so far. The answer is a verdict:
+    published, nothing_to_do, rolled_back, held, quarantined, no_consumer, capture_broken, timeout. It does
+    not wait for registered hosts whose daemon is down, but names them in left_out. With --all-hosts it waits
+    for them.
 
-    Exit status 0 published or nothing to do, 1 rolled back, held, quarantined or capture broken, 3 not yet.
+    Exit status 0 published or nothing to do; 1 rolled back, held, quarantined or capture broken; 3 not yet.
     """
     from omnicdc import db
     from omnicdc.cli.progress import waiting
@@ -113,7 +114,7 @@ def wait(
     if consumer is not None and all_hosts:
         raise click.UsageError("--consumer and --all-hosts exclude each other")
     if project is not None:
-        # A name is UTF-8, whatever the locale.
+        # Names are UTF-8, whatever the locale, but Python has decoded the argument by the locale.
         project = os.fsencode(project).decode(errors="surrogateescape")
         refuse_other_encodings(["--project", project])
     config = options.load(given)
@@ -145,7 +146,7 @@ def wait(
             say(f"not waited for, as no daemon is alive there: {', '.join(verdict.left_out)}")
 
     answer(verdict.as_dict(), as_json=as_json, text=text)
-    sys.exit(0 if verdict.arrived else 3 if verdict.status in ("timeout", "no_consumer") else 1)
+    sys.exit(exit_status(verdict.status, success=verdict.arrived))
 
 
 @click.command(cls=Answering)
@@ -154,9 +155,10 @@ def wait(
 @click.option("--all", "everything", is_flag=True, help="Compare every project in every registry.")
 @options.as_json
 def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -> None:
-    """Tell whether a project has arrived in every registry, as CMP has it.
+    """Compare a project in CMP with every registry file.
 
-    Trusts nothing but CMP and the files below --root; needs no daemon. Exit status 0 yes, 1 no.
+    The command reads only CMP and the files on this host, and needs no daemon. Exit status 0 if all are
+    equal, 1 if not.
 
     \b
     omnicdc verify 7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11
@@ -164,7 +166,7 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
     """
     from omnicdc import db
     from omnicdc import verify as verification
-    from omnicdc.cli.progress import through
+    from omnicdc.cli.progress import show_progress
 
     if bool(uuid) == everything:
         raise click.UsageError("give a project's UUID, or --all")
@@ -175,11 +177,11 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
         if uuid:
             report = verification.verify_project(conn, config, *inputs, uuid)
             answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))
-            sys.exit(0 if report.verified else 1)
-        with through("comparing", list(verification.registry_names())) as observe:
+            sys.exit(YES if report.verified else NO)
+        with show_progress("comparing", list(verification.registry_names())) as observe:
             audit = verification.verify_all(conn, config, *inputs, observe)
     answer(audit.as_dict(), as_json=as_json, text=lambda: _show_all(audit))
-    sys.exit(0 if audit.verified else 1)
+    sys.exit(YES if audit.verified else NO)
 
 
 def _show_project(report: Report) -> None:
@@ -202,15 +204,15 @@ def _show_project(report: Report) -> None:
 
 def _show_all(report: AllReport) -> None:
     for registry in report.registries:
-        told = registry.as_dict()
+        result = registry.as_dict()
         counts = [
-            f"{told[kind]['count']} {kind}"
+            f"{result[kind]['count']} {kind}"
             for kind in ("missing", "stale", "unexpected")
-            if told.get(kind, {}).get("count")
+            if result.get(kind, {}).get("count")
         ]
         counts += [f"{len(registry.held)} held back"] if registry.held else []
-        told_why = ", ".join(counts) or registry.detail or registry.status
+        summary = ", ".join(counts) or registry.detail or registry.status
         say(
-            f"{registry.registry}: {told_why}" + (f" - {registry.hint}" if registry.hint else ""),
+            f"{registry.registry}: {summary}" + (f" - {registry.hint}" if registry.hint else ""),
             good=registry.good,
         )

@@ -1,6 +1,6 @@
-"""For programs that write to CMP: wait until a write has arrived in every registry, and verify it.
+"""The client for programs that write to CMP: it waits until a write is in every registry, and verifies it.
 
-Never imports pglast, nor anything that does.
+This package must not import pglast, directly or indirectly.
 """
 
 from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer

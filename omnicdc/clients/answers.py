@@ -1,6 +1,6 @@
-"""What the client answers: every key is in every answer, also where it failed. A contract: docs/client.md.
+"""The answers of the client. Every answer has all its keys, even after a failure.
 
-Keys may be added; none is renamed or dropped.
+The keys are a contract, described in docs/client.md: keys may be added, but none is renamed or removed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-# Here, for programs that read the types of the answers.
+# Imported at run time, so that programs can evaluate the types of the answers.
 from omnicdc.delivery.observation import InputsState  # noqa: TC001
 from omnicdc.delivery.verdict import Status
 from omnicdc.log.events import scrubbed
@@ -26,7 +26,7 @@ VerdictName = Status | Literal["unavailable"]
 
 
 class WaitAnswer(TypedDict):
-    """How a wait ended. `verdict` is None for a dry run; `error` is None with success."""
+    """How a wait ended. `verdict` is None for a dry run. `error` is None if `success` is true."""
 
     success: bool
     dry_run: bool
@@ -44,14 +44,14 @@ class WaitAnswer(TypedDict):
 
 
 class ScannerResult(TypedDict):
-    """What became of one scanner's registry."""
+    """The result for one scanner's registry."""
 
     success: bool
     rewritten: bool
 
 
 class ScannerResults(TypedDict):
-    """By Genesis's names of the scanners."""
+    """The results of the three scanners, under Genesis's names for them."""
 
     cmp_scan: ScannerResult
     project_registry: ScannerResult
@@ -59,7 +59,7 @@ class ScannerResults(TypedDict):
 
 
 class ProjectAnswer(WaitAnswer):
-    """Of `propagate_project`. `details` is empty unless it was a dry run."""
+    """The answer of `propagate_project`. `details` is empty unless it was a dry run."""
 
     project: str | None
     scanner_results: ScannerResults
@@ -67,7 +67,7 @@ class ProjectAnswer(WaitAnswer):
 
 
 class BatchAnswer(WaitAnswer):
-    """Of `propagate_batch`. `details` is empty unless it was a dry run."""
+    """The answer of `propagate_batch`. `details` is empty unless it was a dry run."""
 
     count: int
     projects: list[str]
@@ -76,7 +76,10 @@ class BatchAnswer(WaitAnswer):
 
 
 class RebuildAnswer(WaitAnswer):
-    """Of `rebuild_all_registries`: scanner to `rewritten`, `unchanged`, `held` or `unreadable`."""
+    """The answer of `rebuild_all_registries`.
+
+    `results` maps each scanner to `rewritten`, `unchanged`, `held` or `unreadable`.
+    """
 
     operation: Literal["full_rebuild"]
     scanners_run: list[str]
@@ -85,7 +88,7 @@ class RebuildAnswer(WaitAnswer):
 
 
 class Checks(TypedDict):
-    """Whether each registry is right about the project."""
+    """Whether each registry is correct for the project."""
 
     in_canonical_uuids: bool
     in_project_registry: bool
@@ -93,7 +96,7 @@ class Checks(TypedDict):
 
 
 class VerifyAnswer(TypedDict):
-    """Of `verify_propagation`."""
+    """The answer of `verify_propagation`."""
 
     verified: bool
     uuid: str
@@ -113,7 +116,7 @@ class VerifyAnswer(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended, before it gets the shape of its answer."""
+    """How a call ended. Each answer is built from an Outcome."""
 
     success: bool
     dry_run: bool = False
@@ -129,7 +132,8 @@ class Outcome:
     left_out: Sequence[str] = ()
     inputs: InputsState | None = None
     withheld: frozenset[str] | None = None
-    """The registries that do not show all of it; None: it is not known of any that it does."""
+    """The registries that do not show everything that the call was for. None if nothing is known about the
+    registries."""
     results: Mapping[str, str] = field(default_factory=dict)
     details: list[dict[str, Any]] | dict[str, Any] = field(default_factory=dict)
 
@@ -155,7 +159,7 @@ def waited(verdict: Verdict) -> Outcome:
 
 
 def failed(*, detail: str, hint: str, error: str, dry_run: bool) -> Outcome:
-    """Return the outcome of a call that could not be made."""
+    """Return the outcome of a call that failed with an error."""
     return Outcome(
         success=False, dry_run=dry_run, verdict="unavailable", detail=detail, hint=hint, error=error
     )
@@ -176,7 +180,7 @@ def would(
 
 
 def wait_answer(it: Outcome) -> WaitAnswer:
-    """Return the keys that every answer has but that of a verification."""
+    """Return the keys that are in every answer except VerifyAnswer."""
     return {
         "success": it.success,
         "dry_run": it.dry_run,
@@ -195,7 +199,7 @@ def wait_answer(it: Outcome) -> WaitAnswer:
 
 
 def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResults:
-    """Return what became of each registry; `registries` is scanner to file name."""
+    """Return the result for each registry. `registries` maps each scanner to its file name."""
 
     def result(scanner: str) -> ScannerResult:
         registry = registries[scanner]
@@ -212,7 +216,11 @@ def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResult
 
 
 def rebuild_answer(it: Outcome, registries: Mapping[str, str]) -> RebuildAnswer:
-    """Return what ran, also where something is held back; nothing ran if no consumer reports it."""
+    """Return the answer of a rebuild. `registries` maps each scanner to its file name.
+
+    `results` is also filled if a registry is held or a project is in quarantine. It is empty if no consumer
+    has reported the rebuild.
+    """
     results = dict(it.results)
     if not it.dry_run and it.withheld is not None:
         results = {
@@ -233,7 +241,7 @@ def rebuild_answer(it: Outcome, registries: Mapping[str, str]) -> RebuildAnswer:
 
 
 def verify_answer(it: Outcome, found: Mapping[str, Any]) -> VerifyAnswer:
-    """Return what `verify` found of one project, or why it could not ask."""
+    """Return the answer of a verification; `found` is the report about the project."""
     return {
         "verified": found["verified"] and it.success,
         "uuid": found["uuid"],
@@ -253,5 +261,5 @@ def verify_answer(it: Outcome, found: Mapping[str, Any]) -> VerifyAnswer:
 
 
 def failed_by(exc: OmnicdcError, *, dry_run: bool) -> Outcome:
-    """Return the outcome for what failed; nothing of a password is in it."""
+    """Return the outcome of a call that failed with `exc`. It contains no part of a password."""
     return failed(detail=scrubbed(exc.message), hint=exc.advice(), error=scrubbed(str(exc)), dry_run=dry_run)

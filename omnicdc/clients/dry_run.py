@@ -1,4 +1,4 @@
-"""What a propagation or a rebuild would change in the files of this host; nothing is changed."""
+"""Computes what a propagation or a rebuild would change in the files of this host, without a change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def would_change(
     conn: db.Connection, config: Config, inputs: tuple[Inputs, bool], names: Sequence[str] | None
 ) -> Outcome:
-    """Return the outcome for the projects of these names; None: for all that a rebuild would do."""
+    """Return the outcome for the projects with these names; with None, what a full rebuild would change.
+
+    Raises ConfigError for an unknown name, DatabaseUnavailable and SchemaMismatch.
+    """
     if names is None:
         found = verify.verify_all(conn, config, *inputs).as_dry_run()
         return answers.would(found["registries_updated"], found["details"], found["results"])

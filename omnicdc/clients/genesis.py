@@ -1,7 +1,7 @@
-"""The client that Genesis uses: it asks, waits and verifies. The work is the daemon's.
+"""The client that Genesis uses: it requests, waits and verifies. The daemon publishes.
 
-A failure is `success: False` with `error` and the verdict, never an exception, and never success for
-work that was not done.
+A failure of a call is an answer with `success: False`, `error` and a verdict, not an exception. `success` is
+true only when the work is done.
 """
 
 from __future__ import annotations
@@ -42,16 +42,15 @@ if TYPE_CHECKING:
     from omnicdc.delivery.verdict import Verdict
 
 CHECK_S = 2.0
-"""How long a writer's transaction may stay open while we ask whether the client's database is the same."""
+"""Longest time in seconds for checking the database of a caller's transaction, which stays open meanwhile."""
 
 
 class GenesisClient:
-    """Waits for what Genesis wrote.
+    """Waits until the registries show what Genesis wrote.
 
-    Finds its connection as the command does: `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a process
-    that lead to one CMP share one connection that listens, and a few to look with, so a client may be shared
-    by threads and there may be many. `close`, or the end of a `with`, gives them back; a call after that
-    opens them again.
+    The client finds CMP as the command does: by `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a
+    process with the same target share a few connections. So threads may share a client, and a process may
+    have many. `close`, or the end of a `with` block, gives the connections back; a later call reopens them.
     """
 
     def __init__(
@@ -64,11 +63,11 @@ class GenesisClient:
         all_hosts: bool = False,
         config: Config | None = None,
     ) -> None:
-        """Raise ConfigError for settings that cannot be used; nothing is connected yet.
+        """Read the settings; connect nothing yet. Raises ConfigError for invalid settings.
 
-        `timeout` is in seconds. `omni_root` is `root`, and so is a path in the place of `dsn` (anything but
-        text, or a text that begins with /): the constructor that Genesis has. With `all_hosts`, no answer is
-        a success while a registered host is down.
+        `timeout` is in seconds. `omni_root` is another name of `root`. Genesis passes the root as the first
+        argument: so if `dsn` is not text, or is text that begins with /, it is taken as the root. With
+        `all_hosts`, no answer is a success while the daemon of a registered host is down.
         """
         if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
             dsn, omni_root = None, one_root(dsn, omni_root)
@@ -85,11 +84,11 @@ class GenesisClient:
     def propagate_project(
         self, project_name: str | None = None, dry_run: bool = False, *, all_hosts: bool | None = None
     ) -> ProjectAnswer:
-        """Wait until everything committed so far is published, as far as it concerns `project_name`.
+        """Wait until everything committed so far that concerns `project_name` is published.
 
-        All projects of that name count. None: as far as it concerns any. `registries_updated` are the files
-        that the generation rewrote which first held the last change. With `dry_run`: which registries are not
-        up to date for it, without a wait.
+        All projects of that name count. With None, every project counts. `registries_updated` names the files
+        that were rewritten by the first generation that holds the last change. With `dry_run`, this does not
+        wait; `registries_updated` names the files that are not up to date for the project.
         """
         names = None if project_name is None else [project_name]
         it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
@@ -105,11 +104,11 @@ class GenesisClient:
     def propagate_batch(
         self, project_names: Sequence[str], dry_run: bool = False, *, all_hosts: bool | None = None
     ) -> BatchAnswer:
-        """Wait once for all these projects; `count` and `projects` tell which.
+        """Wait once for all projects with these names, as `propagate_project` does for one.
 
-        Otherwise as `propagate_project`.
+        `count` and `projects` in the answer repeat the argument.
         """
-        # A text is a sequence of names as well, of one letter each.
+        # Text is excluded, because Python would read it as a sequence of one-letter names.
         is_list = isinstance(project_names, Iterable) and not isinstance(project_names, (str, bytes))
         names = list(project_names) if is_list else []
         if not is_list:
@@ -127,41 +126,41 @@ class GenesisClient:
     def rebuild_all_registries(
         self, dry_run: bool = False, *, all_hosts: bool | None = None
     ) -> RebuildAnswer:
-        """Have every daemon scan everything and look at all inputs, publish what differs, and wait for it.
+        """Make every daemon scan everything, refresh all inputs and publish what differs, and wait for it.
 
-        `scanners_run` and `results` tell what ran, also where a project or a registry is held back.
+        `scanners_run` and `results` are also filled if a project is in quarantine or a registry is held.
         """
-        it = self._guarded(
+        it = self._as_outcome(
             lambda: self._would_change(None) if dry_run else self._rebuild(all_hosts), dry_run=dry_run
         )
         return answers.rebuild_answer(it, verify.registry_names())
 
     def verify_propagation(self, project_uuid: object) -> VerifyAnswer:
-        """Compare the files with CMP for one project; needs no daemon, but this host's registries.
+        """Compare the files on this host with CMP for one project. This needs no daemon.
 
-        `missing_from` are the checks that failed, `not_expected` those of registries that rightly do not hold
-        it.
+        `missing_from` names the checks that failed. `not_expected` names the checks of the registries that
+        correctly do not contain the project.
         """
         uuid = str(project_uuid)
         report = verify.Report(uuid, None, None, ())
         it = answers.Outcome(success=True)
         try:
-            with self._looking(self._timeout_s) as conn:
+            with self._borrowed(self._timeout_s) as conn:
                 report = verify.verify_project(conn, self._config, *verify.known_inputs(self._config), uuid)
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=False)
         return answers.verify_answer(it, report.as_dict())
 
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
-        """Return the transaction that `conn` is in, to `wait` for after its commit.
+        """Return the id of the transaction that `conn` is in. Pass it to `wait` after the commit.
 
-        Assigns it an id if it has none yet. `conn` is a connection of psycopg, of SQLAlchemy, or of any
-        DB-API driver for PostgreSQL. Raises ConfigError for one in autocommit mode, which is in no
-        transaction, and for one to another database than this client's, unless the latter cannot be reached
-        now.
+        The server assigns an id if the transaction has none yet. `conn` is a connection of psycopg, of
+        SQLAlchemy, or of any DB-API driver for PostgreSQL. Raises ConfigError if `conn` is in autocommit
+        mode, or if it leads to another database than this client, provided that this client can reach its
+        database.
         """
         token = transaction.token_of(conn)
-        self._unchecked(conn, token)
+        self._check_same_database(conn, token)
         return token
 
     def wait(
@@ -171,8 +170,8 @@ class GenesisClient:
         *,
         all_hosts: bool | None = None,
     ) -> WaitAnswer:
-        """Wait until a transaction is published; without a token, everything committed so far."""
-        it = self._guarded(lambda: self._waited(token, timeout_s=timeout, all_hosts=all_hosts))
+        """Wait until a transaction, or without a token everything committed so far, is published."""
+        it = self._as_outcome(lambda: self._waited(token, timeout_s=timeout, all_hosts=all_hosts))
         return answers.wait_answer(it)
 
     @contextmanager
@@ -184,30 +183,31 @@ class GenesisClient:
     ) -> Iterator[Propagation]:
         """Commit what the block writes through `conn`, then wait for exactly that transaction.
 
-        The outcome is in `result`. An exception in the block rolls back, and there is no wait. A block that
-        commits by itself is followed by a wait for everything committed so far. Raises ConfigError before the
-        block runs for a connection in autocommit mode (psycopg's excepted: there the transaction is opened
-        here), and for one to another database than this client's. If the latter cannot be reached at that
-        time, the block runs, and is no success.
+        The answer is in `result`. If the block raises an exception, the transaction is rolled back, and there
+        is no wait. If the block itself commits, the wait is for everything committed so far. Raises
+        ConfigError before the block runs if `conn` is in autocommit mode (psycopg's is allowed: this opens
+        the transaction), or if it leads to another database than this client. If the client's database cannot
+        be reached at that time, the block runs, but the answer is no success.
         """
         outcome = Propagation()
         with transaction.committed(conn) as block:
             outcome.token = block.token
-            unchecked = self._unchecked(conn, block.token)
+            check_failure = self._check_same_database(conn, block.token)
             yield outcome
         outcome.conclude(block, lambda token: self.wait(token, all_hosts=all_hosts))
-        if unchecked and outcome.result["success"]:
-            outcome.result = answers.wait_answer(answers.failed_by(unchecked, dry_run=False))
+        if check_failure and outcome.result["success"]:
+            outcome.result = answers.wait_answer(answers.failed_by(check_failure, dry_run=False))
 
-    def _unchecked(self, conn: Any, token: str) -> OmnicdcError | None:  # noqa: ANN401 - as for `token`
-        """Check that a transaction is open in this client's database; returns why that could not be checked.
+    def _check_same_database(self, conn: Any, token: str) -> OmnicdcError | None:  # noqa: ANN401 - as for `token`
+        """Check that the transaction is open in this client's database.
 
-        Raises ConfigError if it is open elsewhere: there, an id means another transaction, or none.
+        Returns the error if the check could not be made, else None. Raises ConfigError if the transaction is
+        in another database, because there the same id means another transaction, or none.
         """
         pid = transaction.server_process(conn)
         try:
-            with self._looking(min(self._timeout_s, CHECK_S)) as looking:
-                elsewhere = is_elsewhere(looking, token, pid)
+            with self._borrowed(min(self._timeout_s, CHECK_S)) as own_conn:
+                elsewhere = is_elsewhere(own_conn, token, pid)
         except OmnicdcError as exc:
             return exc
         if elsewhere:
@@ -219,21 +219,21 @@ class GenesisClient:
         self._lease.close()
 
     def __enter__(self) -> Self:
-        """Nothing is opened yet."""
+        """Return the client. No connection is opened yet."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Close."""
+        """Close the client."""
         self.close()
 
     def _answer(self, names: Sequence[object] | None, *, dry_run: bool, all_hosts: bool | None) -> Outcome:
-        def ask() -> Outcome:
+        def call() -> Outcome:
             projects = None if names is None else texts(names)
             if dry_run:
                 return self._would_change(projects)
             return self._waited(names=projects, all_hosts=all_hosts)
 
-        return self._guarded(ask, dry_run=dry_run)
+        return self._as_outcome(call, dry_run=dry_run)
 
     def _waited(
         self,
@@ -243,15 +243,15 @@ class GenesisClient:
         timeout_s: float | None = None,
         all_hosts: bool | None = None,
     ) -> Outcome:
-        """Wait, without a connection of its own; what is asked first takes its part of the time."""
+        """Wait for a transaction or for projects by name. The time-out includes finding the names."""
         deadline = self._deadline(timeout_s)
-        with self._looking(deadline - time.monotonic()) as conn:
+        with self._borrowed(deadline - time.monotonic()) as conn:
             projects = None if names is None else waits.projects_named(conn, self._config.table, names)
         return answers.waited(self._verdict(token, deadline, projects=projects, all_hosts=all_hosts))
 
     def _rebuild(self, all_hosts: bool | None) -> Outcome:
         deadline = self._deadline(None)
-        with self._looking(self._timeout_s) as conn, db.translated("asking for a rebuild"):
+        with self._borrowed(self._timeout_s) as conn, db.translated("asking for a rebuild"):
             token = str(db.fetch_one(conn, "request_rebuild")["token"])
         verdict = self._verdict(token, deadline, all_hosts=all_hosts)
         if verdict.arrived:
@@ -282,19 +282,19 @@ class GenesisClient:
     def _would_change(self, names: Sequence[str] | None) -> Outcome:
         self._config.require_root_directory()
         inputs = verify.known_inputs(self._config)
-        with self._looking(self._timeout_s) as conn:
+        with self._borrowed(self._timeout_s) as conn:
             return dry_run.would_change(conn, self._config, inputs, names)
 
     @contextmanager
-    def _looking(self, within_s: float) -> Iterator[db.Connection]:
-        """Borrow a connection to a database that has our schema."""
+    def _borrowed(self, within_s: float) -> Iterator[db.Connection]:
+        """Borrow a connection from the pool for the `with` block, after a check of the schema."""
         with self._lease.pool().connection(max(within_s, SLICE_S)) as conn:
             db.check_schema(conn)
             yield conn
 
-    def _guarded(self, ask: Callable[[], Outcome], *, dry_run: bool = False) -> Outcome:
-        """Ask; what fails becomes an outcome."""
+    def _as_outcome(self, call: Callable[[], Outcome], *, dry_run: bool = False) -> Outcome:
+        """Return the result of `call`; turn an OmnicdcError into an outcome."""
         try:
-            return ask()
+            return call()
         except OmnicdcError as exc:
             return answers.failed_by(exc, dry_run=dry_run)

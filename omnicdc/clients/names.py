@@ -1,4 +1,4 @@
-"""What callers give to the client, checked: names of projects, and a root."""
+"""Checks the arguments that callers give to the client: names of projects, and the root."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def texts(names: Sequence[object]) -> list[str]:
-    """Return the names; raises ConfigError if one of them is no text."""
+    """Return the names. Raises ConfigError if one of them is not text."""
     found = [name for name in names if isinstance(name, str)]
     if len(found) < len(names):
         raise no_names(next(name for name in names if not isinstance(name, str)))
@@ -20,14 +20,14 @@ def texts(names: Sequence[object]) -> list[str]:
 
 
 def no_names(given: object) -> ConfigError:
-    """Return the error for what is neither a name nor a list of names."""
+    """Return the error for a value that is neither a name nor a list of names."""
     return ConfigError(f"the name of a project, or a list of names, expected, and not {given!r:.100}")
 
 
 def one_root(
     root: str | os.PathLike[str] | None, omni_root: str | os.PathLike[str] | None
 ) -> str | os.PathLike[str] | None:
-    """Return the root that was given by one of its two names; raises ConfigError if both name another one."""
+    """Return the root, which has two argument names. Raises ConfigError if the two arguments differ."""
     if root is not None and omni_root is not None and os.fspath(root) != os.fspath(omni_root):
         raise ConfigError(f"two roots were given: {os.fspath(root)!r} and {os.fspath(omni_root)!r}")
     return omni_root if root is None else root

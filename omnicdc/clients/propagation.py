@@ -1,4 +1,4 @@
-"""What became of one transaction that the client followed, and whether it was in the client's database."""
+"""The result of one transaction, and the check that the transaction is in the client's database."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL roll
 
 
 class Propagation:
-    """What became of one transaction; `result` is empty until its `with` block has ended."""
+    """The result of one transaction. `result` is empty until the `with` block has ended."""
 
     def __init__(self) -> None:
         self.token: str | None = None
         self.result = cast("WaitAnswer", {})
 
     def conclude(self, block: Block, wait: Callable[[str | None], WaitAnswer]) -> None:
-        """Wait for what the block committed, and take the answer as the result.
+        """Wait for what the block committed, and store the answer in `result`.
 
-        For a block that committed by itself, the wait is for everything committed so far, and for its first
-        transaction as well, which it may have ended by a rollback or by PREPARE.
+        If the block itself ended its transaction, there are two waits: one for everything committed so far,
+        and one for the block's first transaction, because the block may have ended it by a rollback or by
+        PREPARE TRANSACTION.
         """
         if block.end == "other":
             self.token = None
@@ -45,15 +46,18 @@ class Propagation:
             }
 
 
-def is_elsewhere(looking: db.Connection, token: str, pid: int | None) -> ConfigError | None:
-    """Return an error if the server process `pid` does not hold this transaction open in this database."""
-    with db.translated("looking where the connection leads"), db.confined(looking):
-        is_open = db.fetch_one(looking, "is_open_here", {"token": token, "pid": pid})["is_open"]
+def is_elsewhere(conn: db.Connection, token: str, pid: int | None) -> ConfigError | None:
+    """Return an error unless transaction `token` of server process `pid` is open in the database of `conn`.
+
+    Raises DatabaseUnavailable and SchemaMismatch.
+    """
+    with db.translated("looking where the connection leads"), db.confined(conn):
+        is_open = db.fetch_one(conn, "is_open_here", {"token": token, "pid": pid})["is_open"]
     if is_open:
         return None
     return ConfigError(
         "the connection leads to another database than this client, which asks "
-        f"{describe_dsn(looking.info.dsn)}",
+        f"{describe_dsn(conn.info.dsn)}",
         hint="give the client the connection's DSN (dsn, OMNICDC_DSN), or the block a connection to that "
         "database",
     )

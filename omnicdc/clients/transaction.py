@@ -1,7 +1,7 @@
-"""The transaction that a caller's connection is in: its id, and how it ends. `genesis` waits for it.
+"""Finds out which transaction a caller's connection is in, and how it ends. `genesis` waits for it.
 
-The connection is psycopg's, SQLAlchemy's, or any DB-API driver's. What is asked here is asked inside a
-savepoint, so that a question that fails costs the caller nothing of what was written before.
+The connection may be one of psycopg, of SQLAlchemy, or of any DB-API driver. Our queries run inside a
+savepoint, so that a failing query does not abort the caller's transaction.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ _NO_TRANSACTION, _FAILED = "25P01", "25P02"
 
 @dataclass(slots=True)
 class Block:
-    """One `with` block: the transaction that it began in, and how it ended."""
+    """One `with` block: the transaction in which it began, and how it ended."""
 
     token: str
     end: Literal["unknown", "same", "other", "failed"] = "unknown"
-    """`same`: still in that transaction, which was then committed. `other`: the block committed by itself.
-    `failed`: in a transaction that had failed, which PostgreSQL rolls back at a commit."""
+    """`same`: the block ended in the same transaction, which was then committed. `other`: the block itself
+    ended the transaction. `failed`: the block ended in a failed transaction; PostgreSQL rolls it back at the
+    commit."""
 
 
 def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
-    """Return the id of the transaction that a connection is in; it gets one if it has none.
+    """Return the id of the transaction that a connection is in. The server assigns one if there is none.
 
-    Raises ConfigError for a connection in autocommit mode: the id would be that of another transaction than
-    the next statement's. Also for one in a transaction that has failed, and for an asynchronous one.
+    Raises ConfigError for a connection in autocommit mode, because there the next statement would run in
+    another transaction. Raises ConfigError also for a connection in a failed transaction, for an asynchronous
+    connection, and for an object that is not a connection.
     """
     _check_kind(conn)
     was_open = _in_transaction(conn)
@@ -61,17 +63,17 @@ def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
 
 
 def server_process(conn: Any) -> int:  # noqa: ANN401 - any driver's
-    """Return the id of the server process that a connection's transaction runs in, also through a pooler."""
+    """Return the id of the server process that runs a connection's transaction, even behind a pooler."""
     with _savepoint(conn):
         return int(_scalar(conn, sql.query("backend_pid")) or 0)
 
 
 @contextmanager
 def committed(conn: Any) -> Iterator[Block]:  # noqa: ANN401 - any driver's
-    """Commit what the block writes through `conn`; roll it back if the block raises.
+    """Commit what the block writes through `conn`; roll it back if the block raises an exception.
 
-    Raises ConfigError before the block runs as `token_of`; and if the connection, in psycopg's autocommit
-    mode, is in a transaction that the caller's own code will end.
+    Before the block runs, this raises ConfigError in the cases of `token_of`. It also raises ConfigError if
+    `conn` is a psycopg connection in autocommit mode inside a transaction that the caller's code will end.
     """
     _check_kind(conn)
     if isinstance(conn, psycopg.Connection) and conn.autocommit:
@@ -86,7 +88,7 @@ def committed(conn: Any) -> Iterator[Block]:  # noqa: ANN401 - any driver's
     try:
         yield from _observed(conn, begun)
     except BaseException:
-        with suppress(Exception):  # the caller's exception says more
+        with suppress(Exception):  # the exception of the block is more important
             conn.rollback()
         raise
     conn.commit()
@@ -97,8 +99,8 @@ def sqlstate_of(exc: BaseException) -> str | None:
     exc = getattr(exc, "orig", None) or exc
     if found := getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None):
         return str(found)
-    told = exc.args[0] if exc.args else None
-    return str(told["C"]) if isinstance(told, dict) and "C" in told else None
+    fields = exc.args[0] if exc.args else None  # pg8000 gives the fields of the error as a dict
+    return str(fields["C"]) if isinstance(fields, dict) and "C" in fields else None
 
 
 def _observed(conn: Any, begun: Block | None = None) -> Iterator[Block]:  # noqa: ANN401 - any driver's
@@ -107,10 +109,10 @@ def _observed(conn: Any, begun: Block | None = None) -> Iterator[Block]:  # noqa
     block.end = _end(conn, block.token)
 
 
-def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: ANN401 - as above
-    """Look which transaction the block ended in.
+def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: ANN401 - any driver's
+    """Find out in which transaction the block ended.
 
-    Whatever goes wrong, the commit that follows tells its own errors.
+    Errors are not raised here: the commit that follows raises its own.
     """
     try:
         _execute(conn, "savepoint omnicdc_token")
@@ -118,7 +120,7 @@ def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: 
         return "other" if sqlstate_of(exc) == _NO_TRANSACTION else "failed"
     try:
         now = _scalar(conn, sql.query("token_if_assigned"))
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - each driver has its own
         _execute(conn, "rollback to savepoint omnicdc_token")
         return "other"
     _execute(conn, "release savepoint omnicdc_token")
@@ -126,7 +128,7 @@ def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: 
 
 
 @contextmanager
-def _savepoint(conn: Any) -> Iterator[None]:  # noqa: ANN401 - as above
+def _savepoint(conn: Any) -> Iterator[None]:  # noqa: ANN401 - any driver's
     _execute(conn, "savepoint omnicdc_token")
     try:
         yield
@@ -137,7 +139,7 @@ def _savepoint(conn: Any) -> Iterator[None]:  # noqa: ANN401 - as above
     _execute(conn, "release savepoint omnicdc_token")
 
 
-def _check_kind(conn: Any) -> None:  # noqa: ANN401 - as above
+def _check_kind(conn: Any) -> None:  # noqa: ANN401 - any driver's
     if not all(callable(getattr(conn, name, None)) for name in ("commit", "rollback")):
         raise ConfigError(
             f"{type(conn).__qualname__} is not a database connection",
@@ -150,9 +152,9 @@ def _check_kind(conn: Any) -> None:  # noqa: ANN401 - as above
         )
 
 
-def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - as above
+def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - any driver's
     if not was_open and _in_transaction(conn):
-        # SQLAlchemy's own notion of a transaction, which our question began: the server has none.
+        # Our query began a transaction in SQLAlchemy's own bookkeeping. The server has none. So end it.
         conn.rollback()
     return ConfigError(
         "the connection is in autocommit mode: each statement is a transaction of its own, so there is none "
@@ -161,16 +163,17 @@ def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - 
     )
 
 
-def _in_transaction(conn: Any) -> bool:  # noqa: ANN401 - as above
-    ask = getattr(conn, "in_transaction", None)
-    return bool(ask()) if callable(ask) else True
+def _in_transaction(conn: Any) -> bool:  # noqa: ANN401 - any driver's
+    in_transaction = getattr(conn, "in_transaction", None)
+    return bool(in_transaction()) if callable(in_transaction) else True
 
 
-def _scalar(conn: Any, statement: str) -> str | None:  # noqa: ANN401 - as above
-    if isinstance(conn, psycopg.Connection):  # whatever its row and cursor factories give
-        with psycopg.Cursor(conn, row_factory=tuple_row) as asking:
-            told = asking.execute(statement.encode()).fetchone()
-        return told[0] if told else None
+def _scalar(conn: Any, statement: str) -> str | None:  # noqa: ANN401 - any driver's
+    if isinstance(conn, psycopg.Connection):
+        # A cursor of our own does not depend on the connection's row and cursor factories.
+        with psycopg.Cursor(conn, row_factory=tuple_row) as own_cursor:
+            first_row = own_cursor.execute(statement.encode()).fetchone()
+        return first_row[0] if first_row else None
     if (alchemy := _alchemy(conn)) is not None:
         found: str | None = alchemy.exec_driver_sql(statement).scalar()
         return found
@@ -186,7 +189,7 @@ def _scalar(conn: Any, statement: str) -> str | None:  # noqa: ANN401 - as above
     return None if value is None else str(value)
 
 
-def _execute(conn: Any, statement: str) -> None:  # noqa: ANN401 - as above
+def _execute(conn: Any, statement: str) -> None:  # noqa: ANN401 - any driver's
     if isinstance(conn, psycopg.Connection):
         psycopg.Cursor(conn).execute(statement.encode())
     elif (alchemy := _alchemy(conn)) is not None:
@@ -199,8 +202,8 @@ def _execute(conn: Any, statement: str) -> None:  # noqa: ANN401 - as above
             cursor.close()
 
 
-def _alchemy(conn: Any) -> Any:  # noqa: ANN401 - as above
-    """Return SQLAlchemy's connection, also a session's; None for another driver's."""
+def _alchemy(conn: Any) -> Any:  # noqa: ANN401 - any driver's
+    """Return SQLAlchemy's connection, also that of an SQLAlchemy session; None for any other driver."""
     if hasattr(conn, "exec_driver_sql"):
         return conn
     return None if hasattr(conn, "cursor") else conn.connection()

@@ -1,1 +1,1 @@
-"""What the operator decided, and where each value was written: flags, variables, one YAML file."""
+"""Reads the settings from flags, environment variables and one YAML file, and stores the source of each."""

@@ -1,6 +1,7 @@
-"""Text to values: one reader for each kind of setting, whether it stands in a flag, a variable or the file.
+"""Functions that convert the text of a setting to a value: one for each kind of setting.
 
-Each raises ValueError with what is expected; the caller names the source.
+Each raises ValueError, which says what is expected. The caller adds the source: the flag, the variable or the
+line of the file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def text(given: str) -> str:
-    """Any text that is not blank; never shown in a fault, for it may be a secret."""
+    """Read any text that is not blank. The text is never shown in a fault, because it may be a secret."""
     if not given.strip() or "\0" in given:
         raise ValueError("text expected, found none")
     if not is_unicode(given):
@@ -31,14 +32,14 @@ def text(given: str) -> str:
 
 
 def line(given: str) -> str:
-    """One line of text: what messages quote, and no name has need of a control character."""
-    if any(unicodedata.category(sign) == "Cc" for sign in text(given)):
+    """Read one line of text without control characters. It can be quoted in messages."""
+    if any(unicodedata.category(character) == "Cc" for character in text(given)):
         raise ValueError("one line of text expected, found a control character")
     return given
 
 
 def seconds(given: str) -> float:
-    """Plain seconds, for a setting whose name ends in `_s`; or a number with `ms`, `s`, `m`, `h` or `d`."""
+    """Read a number of seconds, or a number with the unit `ms`, `s`, `m`, `h` or `d`; return seconds."""
     found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", given.strip())
     length = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not 0 < length <= LONGEST.total_seconds():
@@ -47,14 +48,14 @@ def seconds(given: str) -> float:
 
 
 def span(given: str) -> timedelta:
-    """Read a number with `ms`, `s`, `m`, `h` or `d`: without a unit, 7 might be days as well as seconds."""
+    """Read a number with the unit `ms`, `s`, `m`, `h` or `d`. A plain 7 could mean days or seconds."""
     if re.fullmatch(r"\s*[0-9.]+\s*", given):
         raise ValueError(f"a unit is missing: {given.strip()}d or {given.strip()}s?")
     return timedelta(seconds=seconds(given))
 
 
 def share(given: str) -> float:
-    """Read a part of the whole, from 0 to 1."""
+    """Read a share: a number from 0 to 1."""
     if not re.fullmatch(r"0?\.[0-9]+|[01](?:\.0*)?", given.strip()):
         raise ValueError(f"a share from 0 to 1 expected, found {given!r}")
     return float(given)
@@ -75,7 +76,7 @@ def positive(given: str) -> int:
 
 
 def switch(given: str) -> bool:
-    """Yes or no, in the usual spellings."""
+    """Read a boolean: true or false, yes or no, on or off, 1 or 0."""
     word = given.strip().lower()
     if word not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
         raise ValueError(f"true or false expected, found {given!r}")
@@ -83,12 +84,12 @@ def switch(given: str) -> bool:
 
 
 def path(given: str) -> Path:
-    """Read a path; `load` makes it absolute."""
+    """Read a path. `settings.load` makes it absolute."""
     return Path(line(given))
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """One word of a few."""
+    """Return a function that reads one of `choices`. Upper and lower case are equal."""
 
     def choice(given: str) -> str:
         word = given.strip().lower()

@@ -1,7 +1,7 @@
-"""What the operator decided, read once from flags, OMNICDC_* variables and one YAML file.
+"""Defines all settings, and reads them from flags, OMNICDC_* variables and one YAML file.
 
-Each source hands over text, so that one reader per setting serves all three and a fault names its
-flag, its variable or its line. Nothing further down looks at the environment.
+Each source gives text, so that one reader function per setting serves all three sources, and a fault can name
+its flag, its variable or its line. No module below this package reads the environment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
 
 PASSWORD_S = 0.5
-"""How long `load` waits for the password file, to report with the other faults what is wrong with it."""
+"""How many seconds `load` waits for the password file, to report the file's faults together with the
+others."""
 
 
 def _about(read: Callable[[str], object], meaning: str, separator: str = "") -> dict[str, Any]:
@@ -42,7 +43,7 @@ NAME_ROOT = "--root DIR or OMNICDC_ROOT; in a program: `GenesisClient(root=…)`
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every setting, checked. Made by `load`; its repr never shows a password."""
+    """All settings, checked. `load` creates this object. Its repr never shows a password."""
 
     dsn: str | None = field(
         default=None, repr=False, metadata=_about(text, "connection string or URI of CMP's database")
@@ -107,25 +108,29 @@ class Config:
         default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
     )
     target: Target = field(default_factory=Target)
-    """Where CMP's database is, and where the credentials come from."""
+    """How to connect to CMP's database, and where the credentials come from."""
     file_settings: int = field(default=0, compare=False)
     """How many settings the configuration file holds."""
 
     @property
     def conninfo(self) -> str:
-        """What psycopg connects with, put together now: a password file is read again. Raises ConfigError."""
+        """The connection string for psycopg. The password file is read at each access.
+
+        Raises ConfigError for an invalid part, and DatabaseUnavailable if the password file cannot be read in
+        time.
+        """
         return self.target.login().conninfo
 
     def require_root(self) -> Path:
-        """Return the infrastructure root, for commands that touch files. Raises ConfigError without one."""
+        """Return the infrastructure root. Raises ConfigError if none is configured."""
         if self.root is None:
             raise ConfigError("no infrastructure root is configured", hint=NAME_ROOT)
         return self.root
 
     def require_root_directory(self) -> Path:
-        """Return the infrastructure root, for commands that only compare.
+        """Return the infrastructure root, for commands that only compare files.
 
-        Raises ConfigError also if it is no directory now.
+        Raises ConfigError if none is configured, or if it is not a directory now.
         """
         root = self.require_root()
         if not os.path.isdir(root):  # noqa: PTH112 - never raises
@@ -138,14 +143,14 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the documentation and `--help` say about one setting."""
+    """The description of one setting, for `load` and for the documentation."""
 
     name: str
     meaning: str
     default: object
     read: Callable[[str], object]
     separator: str
-    """Between the items of a list in the environment; empty for a single value."""
+    """The separator of the items of a list in an environment variable; empty for a single value."""
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -162,11 +167,15 @@ def load(
     flag_name: Callable[[str], str] = sources.command_flag,
     password_s: float = PASSWORD_S,
 ) -> Config:
-    """Read every source; flags win over OMNICDC_*, those over the file, that over the defaults.
+    """Read the settings from every source.
 
-    Flags that are None or an empty list were not given; `flag_name` is how messages name them. The password
-    file is waited for `password_s`. Raises ConfigError with one line per fault, those in values that another
-    source overrides included.
+    Flags take precedence over OMNICDC_* variables, variables over the file, and the file over the defaults. A
+    flag that is None or an empty tuple is not set. `flag_name` returns the name of a flag for messages.
+    `uid` is the user whose home directory is used if HOME is not set. `password_s` is how many seconds to
+    wait for the password file.
+
+    Raises ConfigError with one line for each fault. Faults in values that another source overrides are
+    included.
     """
     faults: list[str] = []
     home = _home(environ, uid)
@@ -176,7 +185,7 @@ def load(
     password_layer = sources.ENVIRONMENT
     file_settings = 0
     for given in sources.in_order(flags, environ, _SEPARATORS, faults, flag_name):
-        with _noted(faults, given.where):
+        with _collecting(faults, given.where):
             values[given.name] = _value(given, home)
         places[given.name] = given.where
         file_settings += given.layer == sources.FILE
@@ -185,7 +194,7 @@ def load(
         elif given.name == "password_file":
             password_layer = given.layer
     if "state_dir" not in places:
-        with _noted(faults, "state_dir"):
+        with _collecting(faults, "state_dir"):
             values["state_dir"] = _state_dir(environ, uid, home)
     beside = [given.words[0] for given in dsns if given.layer <= password_layer]
     values["target"] = target = Target(
@@ -204,21 +213,21 @@ def load(
 
 def _check(target: Target, password_s: float, faults: list[str]) -> None:
     """Add the faults of the connection string and of the password file."""
-    # libpq would take them as they are; the driver cannot.
-    foreign = [name for name, value in target.environ.items() if not is_unicode(value)]
-    faults += (f"{name}: text in UTF-8 expected" for name in foreign)
-    # One that takes longer is waited for when a connection needs it.
-    with _noted(faults, target.password_source), suppress(DatabaseUnavailable):
+    # libpq accepts variables that are not UTF-8, but psycopg does not.
+    not_utf8 = [name for name, value in target.environ.items() if not is_unicode(value)]
+    faults += (f"{name}: text in UTF-8 expected" for name in not_utf8)
+    # A slow password file is no fault here: each connection waits longer for it.
+    with _collecting(faults, target.password_source), suppress(DatabaseUnavailable):
         if target.password_file:
             target.password_file.read(password_s)
-    with _noted(faults, target.source or "CMP_DB_*"):
-        if not foreign:
+    with _collecting(faults, target.source or "CMP_DB_*"):
+        if not not_utf8:
             target.assembled(None)
 
 
 @contextmanager
-def _noted(faults: list[str], where: str) -> Iterator[None]:
-    """Collect a fault rather than stop at the first one."""
+def _collecting(faults: list[str], where: str) -> Iterator[None]:
+    """Add an error of the `with` block to `faults`, with its source `where`, instead of raising it."""
     try:
         yield
     except (ValueError, OSError) as exc:
@@ -239,12 +248,12 @@ def _home(environ: Mapping[str, str], uid: int) -> Path | None:
         return Path(home)
     try:
         return Path(pwd.getpwuid(uid).pw_dir)
-    except KeyError:  # a container may run under a number that has no entry in passwd
+    except KeyError:  # in a container, the user id may have no entry in passwd
         return None
 
 
 def _state_dir(environ: Mapping[str, str], uid: int, home: Path | None) -> Path:
-    if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
+    if given := environ.get("STATE_DIRECTORY"):  # set by systemd; several directories are separated by colons
         return path(given.split(":")[0])
     if uid == 0:
         return Path("/var/lib/omnicdc")

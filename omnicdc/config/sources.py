@@ -1,7 +1,7 @@
-"""Where settings are written: flags, OMNICDC_* variables, one YAML file.
+"""Reads the three sources of settings: flags, OMNICDC_* variables, and one YAML file.
 
-Each is turned into text with its place, so that `settings`, which knows what a setting means, can
-read all three alike and name the place of a fault.
+Each setting becomes text together with its source. So the module `settings`, which knows the meaning of each
+setting, can treat all three sources in the same way, and can name the source of a fault.
 """
 
 from __future__ import annotations
@@ -20,29 +20,32 @@ if TYPE_CHECKING:
 NEWLINE = "\n"
 PREFIX = "OMNICDC_"
 FILE, ENVIRONMENT, FLAGS = range(3)
-"""Where a setting may be written, each with precedence over the one before."""
+"""The kinds of sources. Each takes precedence over the one before it."""
 
 CONFIG = "config"
-"""Names the file, so it has no place in the file itself."""
+"""The flag or variable that names the file. It is not a setting, so the file cannot contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One setting as somebody wrote it, and where."""
+    """One setting as it was written, and its source."""
 
     name: str
     words: tuple[str, ...]
+    """The value as text, or the items if it is a list."""
     listed: bool
+    """Whether the value was written as a list."""
     where: str
+    """The source for messages: the flag, the variable, or the file and the line."""
     base: Path
-    """What a relative path is relative to: the file's directory, or the current one."""
+    """The directory to which a relative path is relative: the file's directory, or the current one."""
     layer: int
     """FILE, ENVIRONMENT or FLAGS."""
 
     def absolute(self, path: Path, home: Path | None) -> Path:
-        """Make a path absolute; its symlinks stay as they were written.
+        """Return the absolute path; symlinks are not resolved.
 
-        Raises ValueError for an unknown ~.
+        A leading ~ stands for `home`. Raises ValueError for such a path if `home` is None.
         """
         if path.parts[:1] != ("~",):
             return (self.base / path).absolute()
@@ -52,7 +55,7 @@ class Given:
 
 
 def command_flag(name: str) -> str:
-    """Return the command's option for a setting."""
+    """Return the command-line option of a setting."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -63,10 +66,11 @@ def in_order(
     faults: list[str],
     flag_name: Callable[[str], str] = command_flag,
 ) -> Iterator[Given]:
-    """Yield what the file, the environment and the flags say: a later one wins over an earlier one.
+    """Yield the settings of the file, then of the environment, then of the flags. Later ones take precedence.
 
-    `flag_name` gives the name under which whoever set a flag knows it. `separators` names the known settings,
-    each with what separates its items in a variable. What is unknown or cannot be read is added to `faults`.
+    `separators` has a key for each known setting; the value separates the items of a list in a variable.
+    `flag_name` returns the name of a flag for messages. A fault is added to `faults` for each unknown
+    setting, and for a file that cannot be read.
     """
     file = flags.get(CONFIG) or environ.get(PREFIX + CONFIG.upper())
     from_file = _from_file(Path(str(file)), faults) if file else ()
@@ -74,17 +78,20 @@ def in_order(
         if given.name in separators:
             yield given
         else:
-            faults.append(f"{given.where}: no such setting as {given.name}{_meant(given.name, separators)}")
+            guess = _suggestion(given.name, separators)
+            faults.append(f"{given.where}: no such setting as {given.name}{guess}")
 
 
-def _meant(name: str, known: Mapping[str, str]) -> str:
+def _suggestion(name: str, known: Mapping[str, str]) -> str:
+    """Return text that suggests a known setting with a similar name; empty text if there is none."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f", did you mean {near[0]}?" if near else ""
 
 
 def _from_flags(flags: Mapping[str, object], flag_name: Callable[[str], str]) -> Iterator[Given]:
     for name, value in flags.items():
-        if name == CONFIG or value is None or value == ():  # click's ways to say "not given"
+        # click passes None or () for a flag that was not given.
+        if name == CONFIG or value is None or value == ():
             continue
         listed = isinstance(value, list | tuple)
         words = tuple(str(item) for item in value) if isinstance(value, list | tuple) else (str(value),)
@@ -92,12 +99,16 @@ def _from_flags(flags: Mapping[str, object], flag_name: Callable[[str], str]) ->
 
 
 def _from_environ(environ: Mapping[str, str], separators: Mapping[str, str]) -> Iterator[Given]:
-    """Skip what is empty, and what is not ours: of the unknown only a near miss is a fault."""
+    """Yield the settings of the OMNICDC_* variables.
+
+    Empty variables are skipped. An unknown variable is also skipped, unless its name is similar to that of a
+    setting: then it is yielded, and becomes a fault.
+    """
     for variable, value in environ.items():
         name = variable.removeprefix(PREFIX).lower()
         if not value or not variable.startswith(PREFIX) or name == CONFIG:
             continue
-        if name in separators or _meant(name, separators):
+        if name in separators or _suggestion(name, separators):
             separator = separators.get(name)
             words = tuple(filter(None, map(str.strip, value.split(separator)))) if separator else (value,)
             yield Given(name, words, bool(separator), variable, Path(), ENVIRONMENT)
@@ -118,16 +129,19 @@ def _from_file(file: Path, faults: list[str]) -> list[Given]:
 
 
 def unquoted(problem: str) -> str:
-    """Leave out what a YAML reader quotes of the file.
+    """Remove from a YAML reader's message the text that it quotes from the file.
 
-    A piece of a password, or of a file that somebody linked to.
+    The quoted text may be part of a password, or of another file to which a symlink leads.
     """
     return re.sub(r"\b(alias|anchor|handle|directive|tag) .*", r"\1", problem)
 
 
 def _composed(file: Path, source: str) -> MappingNode | None:
-    """Parse as far as nodes, which still know their lines; None for an empty file."""
-    from ruamel.yaml import YAML  # noqa: PLC0415 - most starts have no file to parse
+    """Parse the YAML text to nodes, which know their lines. Returns None for an empty file.
+
+    Raises ValueError, which names the file and the line.
+    """
+    from ruamel.yaml import YAML  # noqa: PLC0415 - most commands run without a file
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
     from ruamel.yaml.nodes import MappingNode  # noqa: PLC0415
 
@@ -144,7 +158,7 @@ def _composed(file: Path, source: str) -> MappingNode | None:
 
 
 def _settings(file: Path, top: MappingNode, faults: list[str]) -> list[Given]:
-    """One for each key that has a value; null, as an absent key, means the default."""
+    """Return one setting for each key that has a value. A key with null is ignored: the default applies."""
     found: dict[str, Given] = {}
     for key, node in top.value:
         name, where = str(key.value), f"{file}:{key.start_mark.line + 1}"
@@ -158,7 +172,10 @@ def _settings(file: Path, top: MappingNode, faults: list[str]) -> list[Given]:
 
 
 def _words(node: Node) -> tuple[tuple[str, ...], bool] | None:
-    """Take what was written, as text whatever YAML makes of it, and whether it is a list."""
+    """Return the texts of a value or of a list, and whether it is a list; None for anything else.
+
+    The texts are as written, without YAML's conversion to numbers, booleans and so on.
+    """
     from ruamel.yaml.nodes import ScalarNode, SequenceNode  # noqa: PLC0415
 
     listed = isinstance(node, SequenceNode)

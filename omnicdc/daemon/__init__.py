@@ -1,1 +1,1 @@
-"""The process that runs for months: sessions, their loop, what is due by the clock, and its own health."""
+"""The daemon: its sessions, their loop, its periodic tasks, and the test of its own health."""

@@ -1,7 +1,8 @@
-"""The daemon's test of itself: a no-op change, a canary, that must pass through the whole pipeline.
+"""Sends canaries: no-op changes that test the whole pipeline, from the trigger to the acknowledgement.
 
-It is written through another connection, logged by the real trigger function, notified, received, read and
-acknowledged, as a change of CMP is. The daemon reports itself healthy only if its last canary arrived.
+A canary is written through a second connection. The real trigger function logs it and notifies. The daemon
+receives the notification, reads the canary and acknowledges it, as it does with a change of CMP. The daemon
+reports itself healthy only if its last canary passed all these steps.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 POLL_ONCE_S = 0.001
-"""Time-out of a look that should not wait."""
+"""Time-out in seconds of a check that should not wait."""
 
 QUEUE_FULL_SHARE = 0.5
-"""Of the server's queue of notifications; beyond it writers do not ring (sql/functions/notify_consumers.sql
-has the same number)."""
+"""If more than this share of the server's notification queue is in use, writers do not notify.
+sql/functions/notify_consumers.sql has the same number."""
 
 NOT_NOTED = Fault(
     "changes are not noted: the trigger function leaves no trace of them", "run `omnicdc install`"
@@ -46,7 +47,7 @@ QUEUE_FULL = Fault(
     "pg_stat_activity "
     "order by xact_start`",
 )
-DEAF = Fault(
+NOT_RECEIVING = Fault(
     "notifications do not arrive here; changes arrive by polling",
     "connect to PostgreSQL itself, or to a pool in session mode; or set `wake: poll`",
 )
@@ -71,44 +72,49 @@ _UNSENT_HINTS = {
     "'omnicdc.canary'::regclass`",
     "57014": "it was canceled, or the statement_timeout of the daemon's role is too short",
 }
-"""By SQLSTATE."""
+"""Remedies by SQLSTATE."""
 
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
-"""Between two attempts to send one where that fails: doubling, as an attempt may take seconds."""
+"""Seconds between two attempts to send a canary after a failure. The time doubles from the first value to the
+longest one, because an attempt may take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """How far a canary came."""
+    """Which steps of the pipeline a canary passed."""
 
     noted: bool
+    """The trigger function wrote it to the log."""
     rung: bool
+    """A notification arrived, or none was needed."""
     acknowledged: bool
+    """The database has the acknowledgement of it."""
     queue_usage: float
+    """How full the server's notification queue is: 0 to 1."""
 
 
 def diagnose(flight: Flight) -> Fault | None:
-    """Return what a canary's flight tells; None if it came home."""
+    """Return the fault that a canary shows; None if it passed all steps."""
     if not flight.noted:
         return NOT_NOTED
     if not flight.rung:
-        return QUEUE_FULL if flight.queue_usage >= QUEUE_FULL_SHARE else DEAF
+        return QUEUE_FULL if flight.queue_usage >= QUEUE_FULL_SHARE else NOT_RECEIVING
     return None if flight.acknowledged else NOT_ACKNOWLEDGED
 
 
 def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
-    """Return what keeps a canary from being sent, told apart by SQLSTATE.
+    """Return the fault that kept a canary from being sent.
 
-    The reason is the server's own sentence.
+    The fault's reason contains the server's message; its hint depends on the SQLSTATE.
     """
     if isinstance(exc, OmnicdcError):
-        # No second connection. What the first one has to say is not known to be wrong.
+        # There is no second connection. So the fault says nothing about the capture.
         return Fault(
             f"{UNSENT}: {exc.message}", exc.hint if isinstance(exc, ConfigError) else SECOND_CONNECTION
         )
     sentence = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-    hint = db.read_only(exc) if exc.sqlstate == "25006" else _UNSENT_HINTS.get(exc.sqlstate or "")
+    hint = db.read_only_remedy(exc) if exc.sqlstate == "25006" else _UNSENT_HINTS.get(exc.sqlstate or "")
     if hint is None and isinstance(exc, psycopg.OperationalError):
         hint = SECOND_CONNECTION
     if hint is None:
@@ -117,34 +123,34 @@ def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
 
 
 class Stage(Enum):
-    """Where the next canary is."""
+    """The state of the next canary."""
 
     RESTING = auto()
-    """None is needed before the next heartbeat."""
+    """No canary is needed before the next heartbeat."""
     DUE = auto()
-    """One should be sent at the next quiet moment."""
+    """A canary should be sent as soon as no writer is open and no change is waiting."""
     FLYING = auto()
-    """One is under way."""
+    """A canary was sent, and its result is not known yet."""
 
 
 @dataclass(slots=True)
 class Canary:
-    """Sends them, one at a time, for one session.
+    """Sends canaries, one at a time, for one session of the daemon.
 
-    A context manager, which calls off the one that is under way.
+    This is a context manager; at its end it discards a canary whose result is not known yet.
     """
 
     conn: db.Connection
     state: State
     notification_s: float = USUAL.notification_s
-    """How long one is listened for."""
+    """How many seconds to wait for a canary's notification."""
     stage: Stage = Stage.DUE
     followed: bool = False
-    """Whether what became of one is known, or that it could not be sent."""
+    """Whether the result of a canary is known. A failure to send one is a result, too."""
     fault: Fault | None = None
-    """What the last one showed."""
-    heard: bool = False
-    """Whether a notification arrived in this session, a canary's or a writer's."""
+    """The fault that the last canary showed."""
+    received_any: bool = False
+    """Whether a notification arrived in this session, for a canary or from a writer."""
     _unsent: Fault | None = None
     _next_try_s: float = 0.0
     _retry_at: float = 0.0
@@ -153,48 +159,50 @@ class Canary:
 
     @property
     def flying(self) -> bool:
-        """Whether one is under way."""
+        """Whether a canary was sent whose result is not known yet."""
         return self.stage is Stage.FLYING
 
     @property
-    def deaf(self) -> bool:
-        """Whether notifications no longer arrive here.
+    def not_receiving(self) -> bool:
+        """Whether notifications do not arrive in this session.
 
-        This session or its connection is to blame, not the database.
+        Then the cause is this session or its connection, not the database.
         """
-        return self.fault is DEAF
+        return self.fault is NOT_RECEIVING
 
-    def ask(self) -> None:
-        """Have one sent at the next quiet moment."""
+    def request(self) -> None:
+        """Request a canary. The session sends it as soon as no writer is open and no change is waiting."""
         if self.stage is Stage.RESTING:
             self.stage = Stage.DUE
 
     def retry(self) -> None:
-        """Have one sent soon if something is wrong, so that its end is noticed.
+        """If there is a fault, request a canary, to detect the end of the fault.
 
-        Rarely, if it is sending that fails.
+        If the fault is that sending fails, this requests one only after the retry pause.
         """
         if self.fault is not None and time.monotonic() >= self._retry_at:
-            self.ask()
+            self.request()
 
     def sent_beside_writers(self, wakeup: Wakeup) -> bool:
-        """Send one although writers are busy, where only that shows whether a fault is over.
+        """Send a canary although writers are busy, if only that can show the end of a fault.
 
-        A fault that concerns notifications is not one of these.
+        Faults of notifications are excluded: while writers are busy, a canary says nothing about
+        notifications. Returns whether `send` was called.
         """
-        may = self.fault is not None and self.fault not in (DEAF, QUEUE_FULL)
+        may = self.fault is not None and self.fault not in (NOT_RECEIVING, QUEUE_FULL)
         if not (wakeup.writers_busy and self.stage is Stage.DUE and may):
             return False
         self.send()
         return True
 
     def send(self) -> float | None:
-        """Send one if it is due; called when nothing is to be read.
+        """Send a canary if one is due. The doorbell calls this when no change is waiting.
 
-        Returns for how many seconds to listen for it.
+        Returns how many seconds to wait for its notification; None for no special time limit.
 
-        One that cannot be sent is a fault, too, and ends the waiting for it: the daemon is ready all the
-        same. If the server does not take a second connection, look at once whether the first one still works.
+        A canary that cannot be sent is a fault, but the daemon does not wait for another one before it is
+        ready. If the server accepts no second connection, this returns a very short time, so that the first
+        connection is checked at once.
         """
         if self.stage is not Stage.DUE:
             return None
@@ -207,11 +215,11 @@ class Canary:
                 once_more=False,
             )
             self._sender.stop = self.state.stop
-            # A silence is no riddle here: this one gives up, and we look ourselves.
+            # If the server is silent, this connection must give up, and not open a third connection to ask.
             self._sender.conninfo = None
             self._token = db.fetch_one(self._sender, "release_canary")["token"]
         except (psycopg.Error, OmnicdcError) as exc:
-            self._call_off()
+            self._discard()
             self._unsent = unsent(exc)
             self._next_try_s = min(max(self._next_try_s * 2, FIRST_RETRY_S), LONGEST_RETRY_S)
             self._retry_at = time.monotonic() + self._next_try_s
@@ -222,19 +230,18 @@ class Canary:
         return self.notification_s
 
     def settle(self, wakeup: Wakeup) -> None:
-        """After the reading that followed, acknowledge it and see how far it came.
+        """After a reading of the log, acknowledge the canary and determine its result.
 
-        Nothing if none is under way.
-
-        `wakeup` says what ended the sleep before that reading. Raises DatabaseUnavailable if notifications
-        did arrive in this session and no longer do, twice in a row: they may arrive at a new connection.
+        Does nothing if no canary was sent. `wakeup` says what ended the sleep before that reading. Raises
+        DatabaseUnavailable if notifications arrived in this session earlier, but not for the last two
+        canaries: they may arrive on a new connection.
         """
         polling = self.state.config.wake == "poll"
-        self.heard |= wakeup is Wakeup.RANG
-        unsent_for, self._unsent = self._unsent, None
-        if unsent_for:
-            # Only now: the session's own connection has just been read from, so it works.
-            self._found(unsent_for)
+        self.received_any |= wakeup is Wakeup.RANG
+        unsent_fault, self._unsent = self._unsent, None
+        if unsent_fault:
+            # The fault is recorded only now: the reading has just shown that the session's connection works.
+            self._record(unsent_fault)
         if self._sender is None:
             return
         acknowledge(self.conn, self.state)
@@ -245,19 +252,20 @@ class Canary:
             db.execute(self._sender, "forget_canary", {"token": self._token})
         except (psycopg.Error, OmnicdcError) as exc:
             fault = unsent(exc)
-        self._call_off()
-        self._found(fault)
+        self._discard()
+        self._record(fault)
 
-    def _found(self, fault: Fault | None) -> None:
+    def _record(self, fault: Fault | None) -> None:
+        """Record the result of a canary. For the first lost notification, LISTEN again and retry at once."""
         before, self.fault = self.fault, fault
         self.followed = True
         if fault != before:
-            self._say(before, fault)
-        if fault is DEAF and before is not DEAF:
+            self._log(before, fault)
+        if fault is NOT_RECEIVING and before is not NOT_RECEIVING:
             self.conn.execute("listen omnicdc_change")
-            self.ask()
-        elif fault is DEAF and self.heard:
-            raise DatabaseUnavailable(DEAF.reason, hint=DEAF.hint)
+            self.request()
+        elif fault is NOT_RECEIVING and self.received_any:
+            raise DatabaseUnavailable(NOT_RECEIVING.reason, hint=NOT_RECEIVING.hint)
 
     def _say(self, before: Fault | None, fault: Fault | None) -> None:
         self.state.delivery_fault, self.state.delivery_fault_since = (
@@ -269,7 +277,8 @@ class Canary:
         elif before:
             log.info("canary_ok", was=before.reason)
 
-    def _call_off(self) -> None:
+    def _discard(self) -> None:
+        """Close the second connection, and forget the canary that was sent through it."""
         sender, self._sender = self._sender, None
         if self.flying:
             self.stage = Stage.RESTING
@@ -277,9 +286,9 @@ class Canary:
             sender.close()
 
     def __enter__(self) -> Self:
-        """None is out yet."""
+        """Return the object itself. No canary was sent yet."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Call off the one that is out."""
-        self._call_off()
+        """Discard a canary whose result is not known yet."""
+        self._discard()

@@ -1,9 +1,9 @@
-"""The loop of one session: read and publish, test the path, do what is due by the clock, sleep, and again.
+"""The loop of one session of the daemon: read and publish, check the canary, run periodic tasks, sleep.
 
     run_once ─▶ report ─▶ canary ─▶ periodic tasks ─▶ sleep ─▶ Wakeup ─▶ run_once
 
-A session is *connecting* (`session.session`), then *scanning* (its first cycle scans everything), then
-*serving* until its connection, the root's lock or the process ends; `supervisor` opens the next one.
+A session first connects (`session.session`). Its first cycle scans everything. Then it serves until its
+connection, the lock on the root, or the process ends. `supervisor` opens the next session.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 from omnicdc.capture.doorbell import Doorbell, Poll, Wakeup
 from omnicdc.daemon.canary import Canary
 from omnicdc.daemon.periodic import PeriodicTasks
-from omnicdc.delivery.quarantine import differences, say
+from omnicdc.delivery.quarantine import differences, log_difference
 from omnicdc.pipeline import run_once
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ log = structlog.get_logger()
 MANY = 16
 LONG_DELAY_S = 0.1
 SHORT_DELAY_S = 0.01
-"""Under a stream of writes the next changes may gather for so long: after a batch of many, or shortly if
-several come while there is always something to read. The writers get the disk and the processors
-meanwhile, and seldom notify. A client that writes one project, waits and writes the next never meets it,
-however quick."""
+"""Seconds to wait before the next reading, so that changes gather while there are many writes: LONG_DELAY_S
+after a batch of MANY changes, SHORT_DELAY_S after several changes if every reading finds some. During the
+delay the writers can use the disk and the processors, and they seldom notify. A client that writes one
+project, waits for it and writes the next one is never delayed."""
 
 
 @dataclass(slots=True)
 class DaemonContext:
-    """What lasts longer than a session, and shorter than the process: until a reload."""
+    """What several sessions of the daemon share. It lasts until a reload, or the end of the process."""
 
     config: Config
     root: RootLock
@@ -54,34 +54,34 @@ class DaemonContext:
     signals: SignalFlags
     notifier: Notifier
     observe: Callable[[str], None]
-    trouble: Repeating
-    """Failures that are retried, until a session publishes."""
+    failures: Repeating
+    """The failures since a session last published. They are retried."""
     timing: Timing
     standby: bool
     started: bool = False
-    """Whether a session of this process has published: from then on, every failure is retried."""
+    """Whether a session of this process has published. From then on, every failure is retried."""
     quarantine: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What was held back when this was last logged; a new session logs what differs."""
+    """The quarantine as it was last logged, by registry and project. Only differences from it are logged."""
     status: str = ""
-    """One line on the last generation, for `systemctl status`."""
+    """One line about the last generation, for `systemctl status`."""
 
     def going_on(self) -> bool:
-        """Whether neither a stop nor a reload was asked for, and the root is still ours."""
+        """Whether no stop and no reload was requested, and we still hold the lock on the root."""
         return self.signals.going_on() and self.root.kept()
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """What ends a sleep besides a notification.
+    """What ends a sleep besides a notification: a signal, or new inputs.
 
-    A signal, or new inputs, but for while a canary is listened for.
+    New inputs do not end the sleep while a canary's notification is expected.
     """
 
     context: DaemonContext
     canary: Canary
 
     def going_on(self) -> bool:
-        """Whether to sleep on."""
+        """Whether to continue sleeping."""
         news = self.context.inputs.has_news and not self.canary.flying
         return self.context.signals.going_on() and not news
 
@@ -104,19 +104,19 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
             if periodic.run() or canary.sent_beside_writers(wakeup):
                 continue
             if generation:
-                doorbell.found()
+                doorbell.reset_nap()
                 context.signals.stop.wait(coalesce_delay_s(generation.changes, streak))
             wakeup, state.parked = doorbell.wait(state.snapshot, sleep, periodic.due_in_s, canary.send)
             streak = streak + 1 if wakeup is Wakeup.CHANGES else 0
 
 
 def _notify(context: DaemonContext, canary: Canary, wakeup: Wakeup) -> None:
-    """Tell systemd.
+    """Report to systemd.
 
-    Alive while notifications arrive; ready once a canary was followed, or while writers leave no time for
-    one.
+    The watchdog gets its signal unless notifications do not arrive. The daemon is ready once the result of a
+    canary is known, or if busy writers leave no time for a canary.
     """
-    if not canary.deaf:
+    if not canary.not_receiving:
         context.notifier.alive()
     if canary.followed or wakeup.writers_busy:
         fault = f"; {canary.fault.reason}" if canary.fault else ""
@@ -124,15 +124,18 @@ def _notify(context: DaemonContext, canary: Canary, wakeup: Wakeup) -> None:
 
 
 def coalesce_delay_s(changes: int, streak: int) -> float:
-    """Return how long to let changes gather, after so many changes and so many readings without a sleep."""
+    """Return how many seconds to let changes gather before the next reading.
+
+    `changes` is the size of the last batch; `streak` is the number of readings in a row without a sleep.
+    """
     if changes >= MANY:
         return LONG_DELAY_S
     return SHORT_DELAY_S if changes > 1 and streak > 1 else 0.0
 
 
 def report(context: DaemonContext, generation: Generation) -> None:
-    """Log one line for each cycle that did something, and what is held back by now."""
-    context.trouble.recovered()
+    """Log one line for a cycle that published or read something, and the changes of the quarantine."""
+    context.failures.recovered()
     log.info(
         "published" if generation.registries else "no_change",
         generation=generation.number,
@@ -153,7 +156,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
         ),
     )
     for difference in differences(context.quarantine, generation.quarantined):
-        say(difference)
+        log_difference(difference)
     context.quarantine = generation.quarantined
     status = f"generation {generation.number}"
     if generation.held:

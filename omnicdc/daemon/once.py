@@ -1,4 +1,4 @@
-"""One publication without a daemon, for cron: `omnicdc run --once`."""
+"""Publishes once, without a daemon, for cron: `omnicdc run --once`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 PRUNING_S = 5.0
-"""How long it may prune at most."""
+"""The longest time in seconds for pruning the log."""
 
 
 def run_to_the_end(
     config: Config, stop: Stop, observe: Callable[[str], None], timing: Timing = USUAL
 ) -> tuple[Generation | None, State]:
-    """Bring every registry up to date once, for cron. Whatever fails is raised."""
+    """Bring every registry up to date once. Every failure is raised.
+
+    Returns what the two cycles did as one generation, None if they did nothing; and the state at the end.
+    """
     with (
         hold_root(config, stop, lambda _for: None, standby=False),
-        # Nothing is watched: what this publication writes would be looked at, and there is no next one.
+        # No watches: they would report this run's own writes, and there is no later run to use the report.
         Refresher(config, stop, None, timing) as inputs,
     ):
         inputs.wait_for_workspaces()
@@ -42,17 +45,18 @@ def run_to_the_end(
             state.input_refresher = inputs
             inputs.take(state)
             first = run_once(conn, state, observe)
-            # Which owners there are is known only now; and GitHub is not waited for inside a transaction.
+            # The GitHub owners are known only after the first cycle. No transaction is open here, because a
+            # transaction must not wait for GitHub.
             inputs.wait_for_github()
             inputs.take(state)
             generation = _both(first, run_once(conn, state, observe))
-            # Where there is no daemon, nothing else prunes the log.
+            # On a host without a daemon, nothing else prunes the log.
             Retention(conn, state).finish(PRUNING_S)
             return generation, state
 
 
 def _both(first: Generation | None, second: Generation | None) -> Generation | None:
-    """Return what two cycles did as one."""
+    """Return what two cycles did as one generation."""
     if first is None or second is None:
         return second or first
     return replace(second, registries=tuple(dict.fromkeys(first.registries + second.registries)))

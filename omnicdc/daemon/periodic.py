@@ -1,4 +1,4 @@
-"""What the daemon does by the clock and not by the log: inputs, drift, sweep, retention, the heartbeat."""
+"""Runs the daemon's periodic tasks: it checks inputs and drift, sweeps, prunes, and writes the heartbeat."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class PeriodicTasks:
-    """Looks after one session, whenever its loop comes round."""
+    """The periodic tasks of one session of the daemon. The session's loop calls `run` in each round."""
 
     def __init__(
         self,
@@ -41,37 +41,37 @@ class PeriodicTasks:
         self._inputs = inputs
         self._retention = Retention(conn, state)
         now = time.monotonic()
-        self._next_look = now
-        self._next_notice = now
+        self._next_check = now
+        self._next_capture_check = now
         self._next_heartbeat = now + timing.heartbeat_s
         self._next_sweep = now + state.config.sweep_s
 
     def run(self) -> bool:
-        """Do what is due.
+        """Run the tasks that are due.
 
-        Returns whether anything was, for then the next cycle may find work in the state.
+        Returns true if there were any. Then the state may contain work for the next cycle.
         """
         if self.due_in_s > 0:
             return False
         now = time.monotonic()
         if self._retention.due_in_s <= 0:
             self._retention.step()
-        if now >= min(self._next_look, self._next_notice):
-            self._next_notice = now + self._timing.capture_look_s
-            self._look_at_capture()
-        if now >= self._next_look:
-            self._next_look = now + self._state.config.poll_s
-            self._look_around(now)
+        if now >= min(self._next_check, self._next_capture_check):
+            self._next_capture_check = now + self._timing.capture_look_s
+            self._check_capture()
+        if now >= self._next_check:
+            self._next_check = now + self._state.config.poll_s
+            self._check_files_and_tables(now)
         return True
 
     @property
     def due_in_s(self) -> float:
-        """Seconds until something is due."""
-        soonest = min(self._next_look, self._next_notice) - time.monotonic()
+        """Seconds until a task is due."""
+        soonest = min(self._next_check, self._next_capture_check) - time.monotonic()
         return max(0.0, min(soonest, self._retention.due_in_s))
 
-    def _look_around(self, now: float) -> None:
-        """Do what is due with every look at the log, and what is due less often."""
+    def _check_files_and_tables(self, now: float) -> None:
+        """Check inputs, files and tables; run the rarer tasks, sweep and heartbeat, if they are due."""
         self._state.manifest.retrying = True
         self._inputs.hand_over(self._state)
         inspect(self._state.files.values(), self._state.manifest)
@@ -86,10 +86,10 @@ class PeriodicTasks:
             self._next_heartbeat = now + self._timing.heartbeat_s
             self._heartbeat()
 
-    def _look_at_capture(self) -> None:
-        """Read everything again if the capture is another.
+    def _check_capture(self) -> None:
+        """If the capture has changed, schedule a full scan, because it may have missed changes.
 
-        What was written meanwhile may not have been noted.
+        If the database no longer knows this consumer, acknowledge again.
         """
         state = self._state
         with db.translated("looking at the capture"):
@@ -101,8 +101,8 @@ class PeriodicTasks:
             acknowledge(self._conn, state)
 
     def _heartbeat(self) -> None:
-        """Prune what is no longer needed, and write the heartbeat."""
+        """Start a round of pruning, write the heartbeat, and request a canary."""
         self._state.capture.report()
         self._retention.begin()
         acknowledge(self._conn, self._state)
-        self._canary.ask()
+        self._canary.request()

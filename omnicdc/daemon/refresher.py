@@ -1,8 +1,11 @@
-"""Keeps the inputs fresh in the background, and knows whether everything asked for has been looked at.
+"""Refreshes the inputs in background threads, and knows which requested refreshes are not done yet.
 
-Clones, the heart and GitHub are slow, and a mount may hang for ever: so each workspace root has threads of
-its own, and the daemon's own thread never touches a workspace. `inputs.store` reads and remembers; this
-module has it done in time.
+Clones, the heart and GitHub are slow, and a mount may hang for ever. So each workspace has its own threads,
+and the daemon's main thread never accesses a workspace. `inputs.store` reads the inputs and stores them; this
+module decides when.
+
+Each workspace has two workers: *walk* searches the whole workspace for clones, *look* only refreshes the
+directories that are known.
 """
 
 from __future__ import annotations
@@ -32,17 +35,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 WATCH_SLICE_S = 1.0
-"""How long the thread that watches may outlast its use."""
+"""How many seconds the thread that watches may continue after the end of the refresher."""
 
 GATHER_S = 0.05
-"""How long what happens to a clone may go on before it is looked at: git makes one step by step."""
+"""Seconds between the first event in a directory and the refresh: git creates a clone in many steps."""
 
 
 class Refresher:
-    """The inputs of one daemon, kept fresh.
+    """Keeps the inputs of one daemon up to date.
 
-    A context manager: loads what the last run knew, looks, and stops. Without `watches` a workspace is looked
-    at only when asked for, or by the clock: one run needs no more.
+    This is a context manager. It loads the inputs of the last run, starts its threads, and ends them. With
+    `watches`, a change in a workspace causes a refresh. Without it, a workspace is refreshed only on request
+    and by the clock, which is enough for `run --once`.
     """
 
     def __init__(self, config: Config, stop: Stop, watches: Watches | None, timing: Timing = USUAL) -> None:
@@ -55,129 +59,131 @@ class Refresher:
         self._watches = watches
         self._watch_faults: dict[int, str] = {}
         self._owners: frozenset[str] = frozenset()
-        self._asked_owners: frozenset[str] = frozenset()
+        self._requested_owners: frozenset[str] = frozenset()
         self._all_owners_due = True
-        self._said: tuple[str, ...] = ()
-        self._noticed: frozenset[str] = frozenset()
+        self._logged_faults: tuple[str, ...] = ()
+        self._logged_notices: frozenset[str] = frozenset()
         self._keys: frozenset[str] = frozenset()
         self._unmatched: tuple[str, ...] = ()
-        self._matches = Worker("matches", self._match, lambda: None, self._bell)
-        self._taken: object = None
-        self._looks = [self._look_worker(number) for number in range(len(settings.roots))]
-        self._walks = [self._walk_worker(number, config.refresh_s) for number in range(len(settings.roots))]
+        self._matches = Worker("matches", self._find_unmatched, lambda: None, self._bell)
+        self._last_taken: object = None
+        numbers = range(len(settings.roots))
+        self._look_workers = [self._look_worker(number) for number in numbers]
+        self._walk_workers = [self._walk_worker(number, config.refresh_s) for number in numbers]
         self._github = Worker("GitHub", self._ask_github, lambda: config.refresh_s, self._bell)
         self._roots, self._configured_owners = settings.roots, settings.github_owners
 
     def __enter__(self) -> Self:
-        """Load what was known, and have everything looked at; waits a moment for it, and no longer."""
+        """Load the inputs of the last run, request a refresh of everything, and wait a short time for it."""
         self._store.load()
         first = not self._store.primed
         for worker in self._workers:
             worker.start()
         if self._watches:
             threading.Thread(target=self._watch, args=[self._watches], name="watches", daemon=True).start()
-        for worker in (*self._looks, *self._walks):
-            worker.ask()
+        for worker in (*self._look_workers, *self._walk_workers):
+            worker.request()
         if self._configured_owners and self._store.asks_github:
-            self._github.ask()
+            self._github.request()
         wait_s = self._timing.first_start_wait_s if first else self._timing.start_wait_s
-        self._wait_for([*self._looks, *self._walks], wait_s)
-        self._say_faults()
+        self._wait_for([*self._look_workers, *self._walk_workers], wait_s)
+        self._log_faults()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Ask the threads to end; one that hangs goes on, and does no harm."""
+        """Request the end of all threads. A thread that hangs continues, but does no harm."""
         self._end()
         for worker in self._workers:
             worker.end()
 
     @property
     def current(self) -> Inputs:
-        """The inputs as last read."""
+        """The inputs as they were last read."""
         return self._store.current
 
     @property
     def looking(self) -> tuple[str, ...]:
-        """What was asked for and is not done yet: `workspaces`, `GitHub`."""
-        workspaces = any(worker.pending for worker in (*self._looks, *self._walks))
+        """Which requested refreshes are not done yet: `workspaces`, `GitHub`."""
+        workspaces = any(worker.pending for worker in (*self._look_workers, *self._walk_workers))
         return (("workspaces",) if workspaces else ()) + (("GitHub",) if self._github.pending else ())
 
     @property
     def has_news(self) -> bool:
-        """Whether something is known that was not taken yet."""
-        return self._taken != self._news()
+        """Whether something has changed since the last `take`."""
+        return self._last_taken != self._current_news()
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What a person should fix, as of now."""
+        """The current faults of the inputs. A user should fix them."""
         hung_s, walking_s = self._timing.hung_s, self._timing.walking_s
         slow = [
             f"{root}: no answer for {hung_s:.0f} s, as of a mount that hangs; its clones stay as they were "
             f"known"
             if look.busy_s > hung_s
             else f"{root}: walking it takes more than {walking_s:.0f} s; look for a mount that hangs below it"
-            for root, look, walk in zip(self._roots, self._looks, self._walks, strict=True)
+            for root, look, walk in zip(self._roots, self._look_workers, self._walk_workers, strict=True)
             if look.busy_s > hung_s or walk.busy_s > walking_s
         ]
         return (*self._store.faults, *filter(None, self._watch_faults.values()), *slow)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What is perhaps a slip of the pen, or changes nothing."""
+        """What may be a mistake in the inputs, and has no effect."""
         return (*sorted(self._store.harmless), *self._store.notices, *self._unmatched)
 
     def take(self, state: State) -> None:
-        """Give the session what is known now."""
-        # What is still looked for is read before the inputs: what was found before that is in them.
-        news = self._news()
+        """Store the current inputs, faults and notices in the session's state."""
+        # `looking` is read before the inputs. So the inputs contain the result of every refresh that
+        # `looking` no longer lists.
+        news = self._current_news()
         harmless = self._store.harmless
         state.looking, state.input_notices = self.looking, self.notices
         state.input_faults = tuple(fault for fault in self.faults if fault not in harmless)
         if self.current is not state.inputs:
             state.take_inputs(self.current)
-        self._taken = news
-        self._say_faults()
+        self._last_taken = news
+        self._log_faults()
 
     def hand_over(self, state: State) -> None:
-        """As `take`, and read people's files again if they were written."""
+        """Do as `take`, but first read people's files again if they have changed."""
         before = self._store.files_read
         self._store.reread_people()
         if self._store.files_read != before:
-            self._matches.ask()
+            self._matches.request()
         self.take(state)
 
     def look(self, state: State, keys: Collection[str] | None, *, thorough: bool = False) -> None:
-        """Look for what a change brought, for a moment, and give the session what is known then.
+        """Request the inputs that a change needs, wait a short time for them, and store them in the state.
 
-        `keys` are URL keys that the session saw for the first time; None for any. `thorough` has everything
-        looked at anew, GitHub included; this is not waited for.
+        `keys` are the URL keys that the session saw for the first time; None means that any key may be new.
+        With `thorough`, everything is refreshed, GitHub included; this call does not wait for all of that.
         """
-        self._ask_for_owners(state, keys, thorough=thorough)
-        self._compare_with_files(state, keys)
+        self._request_owners(state, keys, thorough=thorough)
+        self._request_matching(state, keys)
         clones = self.current.clones
         if thorough or keys is None or any(key not in clones for key in keys):
-            for worker in self._looks:
-                worker.ask()
+            for worker in self._look_workers:
+                worker.request()
         if thorough:
-            for worker in self._walks:
-                worker.ask()
-        free = [worker for worker in self._looks if worker.busy_s < self._timing.stuck_s]
+            for worker in self._walk_workers:
+                worker.request()
+        free = [worker for worker in self._look_workers if worker.busy_s < self._timing.stuck_s]
         self._wait_for(free, self._timing.publication_wait_s)
         self.take(state)
 
     def wait_for_workspaces(self) -> None:
-        """Wait until all that was asked for is done, but for GitHub; no longer than `once_wait_s`."""
-        self._wait_for([*self._looks, *self._walks], self._timing.once_wait_s)
+        """Wait, at most `once_wait_s`, until all requested refreshes are done, except GitHub's."""
+        self._wait_for([*self._look_workers, *self._walk_workers], self._timing.once_wait_s)
 
     def wait_for_github(self) -> None:
-        """Wait until GitHub was asked for all owners that the session knows; no longer than `once_wait_s`."""
+        """Wait, at most `once_wait_s`, until GitHub was asked about all owners that the session knows."""
         self._wait_for([self._github], self._timing.once_wait_s)
 
     @property
     def _workers(self) -> tuple[Worker, ...]:
-        return (*self._looks, *self._walks, self._github, self._matches)
+        return (*self._look_workers, *self._walk_workers, self._github, self._matches)
 
-    def _news(self) -> object:
+    def _current_news(self) -> object:
         return self.looking, self.faults, self.notices, id(self.current)
 
     def _wait_for(self, workers: Collection[Worker], seconds: float) -> None:
@@ -187,37 +193,37 @@ class Refresher:
                 left = end - time.monotonic()
                 if left <= 0:
                     return
-                self._bell.wait(min(left, SLICE_S))  # a signal's handler does not end it
+                self._bell.wait(min(left, SLICE_S))  # in slices, because a signal does not end wait()
 
-    def _ask_for_owners(self, state: State, keys: Collection[str] | None, *, thorough: bool) -> None:
+    def _request_owners(self, state: State, keys: Collection[str] | None, *, thorough: bool) -> None:
         if not self._store.asks_github:
             return
         with self._bell:
             self._owners |= state.owners(keys)
             self._all_owners_due |= thorough
-            new = not self._owners <= self._asked_owners
+            new = not self._owners <= self._requested_owners
         if thorough or new:
-            self._github.ask()
+            self._github.request()
 
-    def _compare_with_files(self, state: State, keys: Collection[str] | None) -> None:
-        """Have it found out which entries of people's files match nothing; not waited for."""
+    def _request_matching(self, state: State, keys: Collection[str] | None) -> None:
+        """Request the search for entries of people's files that match no project. This does not wait."""
         if keys is None:
             self._keys = state.keys()
             if self._store.has_entries:
-                self._matches.ask()
+                self._matches.request()
         elif self._unmatched:
             still = frozenset(self._store.unmatched(keys))
             self._unmatched = tuple(notice for notice in self._unmatched if notice in still)
 
-    def _match(self, _asked: bool) -> None:
+    def _find_unmatched(self, _requested: bool) -> None:
         self._unmatched = self._store.unmatched(self._keys)
 
-    def _ask_github(self, asked: bool) -> None:
-        """Ask for the owners that are new; by the clock, or if that is due, for all of them."""
+    def _ask_github(self, requested: bool) -> None:
+        """Ask GitHub about the new owners; about all owners if all are due, or without a request."""
         with self._bell:
-            owners, everything = self._owners, self._all_owners_due or not asked
-            new = owners - self._asked_owners
-            self._asked_owners, self._all_owners_due = owners, False
+            owners, everything = self._owners, self._all_owners_due or not requested
+            new = owners - self._requested_owners
+            self._requested_owners, self._all_owners_due = owners, False
         if everything:
             self._store.fetch(self._end, owners)
         elif new:
@@ -237,14 +243,14 @@ class Refresher:
         return Worker(f"look {number}", look, every_s, self._bell)
 
     def _walk_worker(self, number: int, refresh_s: float) -> Worker:
-        def walk(_asked: bool) -> None:
+        def walk(_requested: bool) -> None:
             self._store.walk_root(number, self._end)
-            # A look from before the walk may know less.
-            self._looks[number].ask()
+            # The walk may have found directories that the last look did not know.
+            self._look_workers[number].request()
 
         return Worker(f"walk {number}", walk, lambda: refresh_s, self._bell)
 
-    def _watch_directories(self, number: int) -> bool:
+    def _watch_new_directories(self, number: int) -> bool:
         if not self._watches:
             return False
         grown, fault = self._watches.watch(number, self._store.directories(number))
@@ -258,19 +264,19 @@ class Refresher:
                 time.sleep(GATHER_S)
                 concerned |= watches.wait(0)
                 for number in concerned:
-                    self._looks[number].ask()
+                    self._look_workers[number].request()
         watches.close()
 
-    def _say_faults(self) -> None:
-        """Log each fault when it comes and when it goes."""
+    def _log_faults(self) -> None:
+        """Log each fault when it begins and when it ends, and each new notice once."""
         faults = self.faults
         for fault in faults:
-            if fault not in self._said:
+            if fault not in self._logged_faults:
                 log.warning("input_fault", fault=fault)
-        for fault in self._said:
+        for fault in self._logged_faults:
             if fault not in faults:
                 log.info("input_fault_cleared", fault=fault)
-        self._said = faults
+        self._logged_faults = faults
         notices = self._store.notices + self._unmatched
         new = [notice for notice in notices if notice not in self._noticed]
         for notice in new[:MAX_LISTED]:

@@ -1,4 +1,4 @@
-"""The lock on the infrastructure root, waited for where that makes sense."""
+"""Holds the lock on the infrastructure root, and waits for it if that makes sense."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 PAUSE_S = 0.2
-"""Between two attempts."""
+"""Seconds between two attempts to get the lock."""
 
 
 @contextmanager
 def hold_root(
     config: Config, stop: Stop, waiting: Callable[[str], None], *, standby: bool
 ) -> Iterator[RootLock]:
-    """Hold the lock.
+    """Hold the lock on the root during the `with` block.
 
-    A stand-by waits while another daemon holds it, and every daemon waits for a full disk.
+    With `standby`, this waits while another daemon holds the lock; otherwise it raises LockBusy. Every daemon
+    waits while the disk is full. `waiting` is called with the root's name during the wait. If a stop is
+    requested during the wait, the block runs without the lock.
     """
     busy = Repeating("standing_by", time.monotonic)
     lock = RootLock(config.require_root())

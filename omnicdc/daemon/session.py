@@ -1,6 +1,6 @@
-"""Opens one connection to CMP with every check, and makes the state that the loop starts with.
+"""Opens one session of the daemon: a checked connection to CMP, and the state that the loop starts with.
 
-`supervisor` opens one session after another; `loop` serves in one.
+`supervisor` opens one session after another; `loop` serves in a session.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 NAME_FREED_S = 5.0
-"""How long the server may take to notice that a killed daemon's connection is gone."""
+"""How many seconds the server may take to detect that the connection of a killed daemon is gone."""
 
 
 @contextmanager
@@ -57,11 +57,13 @@ def session(
     going_on: Callable[[], bool] | None = None,
     statement_timeout: str = STATEMENT_TIMEOUT,
 ) -> Iterator[tuple[db.Connection, State]]:
-    """Connect, check that the database has what is needed, take the consumer's name, and know nothing yet.
+    """Connect, check the database, lock the consumer's name, and give the connection and a new state.
 
-    `waiting` is called, again and again, with what is being waited for; connecting ends when it need not go
-    on, by default when a stop is requested. Without `wait_for_server` and `wait_for_name`, a server out of
-    reach and a taken name are errors. Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable.
+    While this waits, it calls `waiting` repeatedly with the name of what it waits for. Connecting ends when
+    `going_on()` returns false; by default, when a stop is requested. Without `wait_for_server`, an
+    unreachable server is an error. Without `wait_for_name`, a name that another daemon uses is an error.
+
+    Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable, and Interrupted.
     """
     going_on = going_on or (lambda: not stop.requested)
     conn = _connect(config, stop, waiting, going_on, patient=wait_for_server)
@@ -73,14 +75,17 @@ def session(
         with db.translated("starting"):
             full_name = full_name_of(conn, config.table)
             db.execute(conn, "open_session")
-            # A server that never answers a statement is told of, rather than waited for in silence.
+            # With this limit, a server that never answers a statement leads to an error and a log line.
             limit(conn, statement_timeout, local=False)
             db.execute(conn, "confine", {"local": False})
             config = replace(config, table=full_name)
             check_table(conn, config)
-            # Only now: what the operator must change is one line, and names the sources itself.
+            # Logged only after the checks: an error of a check is one line and names the sources itself.
             log.info(
-                "connected", database=describe_dsn(conn.info.dsn), sources=conn.sources, pooled=conn.pooled
+                "connected",
+                database=describe_dsn(conn.info.dsn),
+                sources=conn.sources,
+                pooled=conn.behind_pooler,
             )
             _lock_consumer_name(conn, config, stop, waiting, patient=wait_for_name)
             yield conn, _state(conn, config, inputs, stop)
@@ -94,7 +99,7 @@ def _connect(
     *,
     patient: bool,
 ) -> db.Connection:
-    """Connect, however long it takes if we are patient; raises Interrupted if it need not go on."""
+    """Connect. If `patient`, retry until it succeeds. Raises Interrupted if `going_on()` returns false."""
     failing = Repeating("database_unavailable", time.monotonic)
 
     def say(attempt: RetryCallState) -> None:
@@ -125,7 +130,11 @@ def _connect(
 def _lock_consumer_name(
     conn: db.Connection, config: Config, stop: Stop, waiting: Callable[[str], None], *, patient: bool
 ) -> None:
-    """Take the lock that keeps a second daemon of this name out, and shows that this one is alive."""
+    """Get the lock on the consumer's name.
+
+    The lock keeps out a second daemon of this name, and shows that this daemon is alive. If `patient`, wait
+    until the lock is free; otherwise raise LockBusy after NAME_FREED_S seconds.
+    """
     waited = 0.0
     while not db.fetch_one(conn, "lock_consumer_name", {"name": config.consumer})["taken"]:
         if not patient and waited >= NAME_FREED_S:
@@ -146,7 +155,7 @@ def _lock_consumer_name(
 
 
 def _identity(conn: db.Connection) -> Identity:
-    """Return which cluster this is. Raises DatabaseUnavailable for one that takes no writes."""
+    """Return the identity of the PostgreSQL cluster. Raises DatabaseUnavailable if it takes no writes."""
     found = db.fetch_one(conn, "identity")
     if found["standby"]:
         raise DatabaseUnavailable(
@@ -164,14 +173,15 @@ def _identity(conn: db.Connection) -> Identity:
 
 
 def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
+    """Return a new state, with what the database and the manifest know of earlier generations."""
     watch = derive(scanners().values())
     identity = _identity(conn)
     capture = look_at_capture(conn, watch)
     capture.report()
-    root, kept = config.require_root(), config.state_dir
+    root, state_dir = config.require_root(), config.state_dir
     restore = config.on_drift == "restore"
     files = {
-        name: RegistryFile(Projection(scanner, inputs), root, kept, restore)
+        name: RegistryFile(Projection(scanner, inputs), root, state_dir, restore)
         for name, scanner in scanners().items()
     }
     state = State(
@@ -180,14 +190,14 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
         identity=identity,
         inputs=inputs,
         files=files,
-        manifest=ManifestFile(root, kept),
+        manifest=ManifestFile(root, state_dir),
         started_at=datetime.now(UTC),
         stop=stop,
         capture=capture,
         snapshot=db.fetch_one(conn, "snapshot")["snapshot"],
         relation_identity=db.fetch_one(conn, "relation_identity")["relation_identity"],
     )
-    _remember(conn, state)
+    _restore_from_database(conn, state)
     manifest = load_manifest(files.values(), state.manifest)
     if manifest:
         state.generation = max(state.generation, manifest.generation)
@@ -201,10 +211,11 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
     return state
 
 
-def _remember(conn: db.Connection, state: State) -> None:
-    """Go on from the stored snapshot, if it can belong to this cluster's past.
+def _restore_from_database(conn: db.Connection, state: State) -> None:
+    """Set the generation and the snapshot to the values that the database stores for this consumer.
 
-    The scan is full either way.
+    The stored snapshot is used only if it can belong to this cluster's past. The first scan is full in any
+    case.
     """
     stored = db.fetch_optional(conn, "consumer", {"name": state.config.consumer})
     if db.fetch_one(conn, "forget_other_cluster")["forgotten"]:
@@ -213,7 +224,7 @@ def _remember(conn: db.Connection, state: State) -> None:
         return
     state.generation = stored["generation"]
     for projection in state.projections.values():
-        # An acceptance that no daemon has read yet is good for what was held then.
+        # `omnicdc accept` may have been called while no daemon was running. It applies to these registries.
         projection.hold.by_guard = stored["held"].get(projection.name, {}).get("guard", False)
     known = Identity(stored["system_identifier"], stored["timeline"])
     if known == state.identity and _comparable(conn, stored["snapshot"]):
@@ -225,7 +236,7 @@ def _remember(conn: db.Connection, state: State) -> None:
 
 
 def _comparable(conn: db.Connection, snapshot: str) -> bool:
-    """Whether a snapshot can belong to this cluster's past; one that somebody garbled cannot."""
+    """Whether a snapshot can belong to this cluster's past. False for text that is not a snapshot."""
     try:
         return bool(db.fetch_one(conn, "comparable", {"last": snapshot})["comparable"])
     except psycopg.DataError:
@@ -233,9 +244,9 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
 
 
 def check_table(conn: db.Connection, config: Config) -> None:
-    """Raise an error unless the table that is scanned is the one that is watched.
+    """Raise an error unless the table that this daemon scans is the one that the capture watches.
 
-    The error is a ConfigError if another table is watched, and a SchemaMismatch if none is.
+    Raises ConfigError if the capture watches another table, and SchemaMismatch if it watches none.
     """
     found = db.fetch_one(conn, "resolve", {"table": config.table})["target"]
     if found is None:

@@ -1,4 +1,4 @@
-"""What signals ask for: SIGTERM and SIGINT a stop, SIGHUP a reload."""
+"""Signal handlers. SIGTERM and SIGINT request a stop; SIGHUP requests a reload."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from omnicdc.stop import Stop
 
 
 class SignalFlags:
-    """Flags that the handlers set; they do nothing else."""
+    """Flags. The signal handlers only set these flags."""
 
     def __init__(self) -> None:
         self.stop = Stop()
         self.reload = False
 
     def listen(self) -> None:
-        """Take the process's signals; called once, by the command."""
+        """Install the signal handlers. `run` and `run --once` call this once."""
+        # A Stop object is callable; a call sets it.
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
         signal.signal(signal.SIGHUP, self._reload)
 
     def going_on(self) -> bool:
-        """Whether neither was asked for."""
+        """Return true while neither a stop nor a reload has been requested."""
         return not (self.stop.requested or self.reload)
 
     def _reload(self, *_signal: object) -> None:

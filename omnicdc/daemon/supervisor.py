@@ -1,7 +1,7 @@
-"""Opens one session after another until the daemon is asked to stop.
+"""Opens one session after another until a stop is requested.
 
-`run` keeps the process alive, `session` owns a connection, `loop` serves in it, `pipeline.run_once` does a
-unit of work.
+`run` is the daemon's main function. The module `session` opens the connection, `loop` serves in it, and
+`pipeline.run_once` does one cycle.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
-"""Between two sessions, doubling from the first to the longest until one succeeds."""
+"""Seconds between two sessions after failures: first twice PAUSE_S, then doubling up to LONGEST_PAUSE_S."""
 
 STAYS = "the configuration from before stays in force"
 
@@ -46,13 +46,15 @@ def run(
     standby: bool = False,
     timing: Timing = USUAL,
 ) -> None:
-    """Keep the registries current until asked to stop.
+    """Keep the registries current until a stop is requested.
 
-    What only an operator can fix (ConfigError, SchemaMismatch, a second daemon) ends it at its start;
-    once it has published, everything is retried. `standby` waits for the root and the name.
+    Before the first publication, an error that only an operator can fix is raised: ConfigError,
+    SchemaMismatch, or LockBusy for a second daemon. After the first publication, every failure is retried.
+    With `standby`, this waits while another daemon holds the root or the name. `observe` is called with each
+    step of a cycle.
     """
-    config, proven = load(), None
-    trouble = Repeating("session_lost", time.monotonic)
+    config, published_config = load(), None
+    failures = Repeating("session_lost", time.monotonic)
     while not signals.stop.requested:
         signals.reload = False
         try:
@@ -61,18 +63,18 @@ def run(
                 signals,
                 notifier,
                 observe,
-                trouble,
+                failures,
                 timing=timing,
                 standby=standby,
-                started=proven is not None,
+                started=published_config is not None,
             ):
-                proven = config
+                published_config = config
         except OmnicdcError as exc:
-            if proven not in (None, config):
+            if published_config not in (None, config):
                 log.error("reload_failed", error=exc.message, hint=exc.hint or STAYS)
-                config = proven
-            elif proven or _is_transient(exc):
-                _log_and_back_off(trouble, signals.stop, notifier, exc)
+                config = published_config
+            elif published_config or _is_transient(exc):
+                _log_and_back_off(failures, signals.stop, notifier, exc)
             else:
                 raise
         if signals.reload:
@@ -87,29 +89,33 @@ def _served(
     signals: SignalFlags,
     notifier: Notifier,
     observe: Callable[[str], None],
-    trouble: Repeating,
+    failures: Repeating,
     *,
     timing: Timing,
     standby: bool,
     started: bool,
 ) -> bool:
-    """Serve with one configuration until a stop, a reload, or another daemon's taking the root.
+    """Serve with one configuration until a stop or a reload is requested, or the lock on the root is lost.
 
-    Returns whether a session ever published.
+    Returns whether a session has published, in this call or, with `started`, before it.
     """
     with (
         hold_root(config, signals.stop, notifier.waiting, standby=standby or started) as root,
         Refresher(config, signals.stop, Watches(), timing) as inputs,
     ):
         context = DaemonContext(
-            config, root, inputs, signals, notifier, observe, trouble, timing, standby, started
+            config, root, inputs, signals, notifier, observe, failures, timing, standby, started
         )
         _run_sessions(context)
         return context.started
 
 
 def _run_sessions(context: DaemonContext) -> None:
-    """Open one session after another; at the start failures are raised, later on they are endured."""
+    """Open one session after another.
+
+    Before the first publication, a failure that waiting cannot fix is raised. Every other failure is logged,
+    and the next session is opened after a pause.
+    """
     while context.going_on():
         try:
             _session(context)
@@ -118,11 +124,11 @@ def _run_sessions(context: DaemonContext) -> None:
                 return
             if not (context.started or _is_transient(exc)):
                 raise
-            _log_and_back_off(context.trouble, context.signals.stop, context.notifier, exc)
+            _log_and_back_off(context.failures, context.signals.stop, context.notifier, exc)
 
 
 def _is_transient(exc: Exception) -> bool:
-    """Whether waiting may fix what failed at a start."""
+    """Whether waiting may fix a failure before the first publication."""
     return isinstance(exc, TransientError) and not isinstance(exc, LockBusy)
 
 
@@ -140,25 +146,26 @@ def _session(context: DaemonContext) -> None:
         serve(context, conn, state)
 
 
-def _log_and_back_off(trouble: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
-    """Say what failed, and wait before the next session, which starts from nothing known."""
+def _log_and_back_off(failures: Repeating, stop: Stop, notifier: Notifier, exc: Exception) -> None:
+    """Log the failure, report it to systemd, and wait. The next session begins with a full scan."""
     if isinstance(exc, OmnicdcError):
         advice = exc.advice(retrying=True)
-        trouble.failed(exc.message, error=exc.message, hint=advice, **exc.context)
+        failures.failed(exc.message, error=exc.message, hint=advice, **exc.context)
         notifier.tell(f"degraded: {exc.message} - {advice}" if advice else f"degraded: {exc.message}")
     else:
-        trouble.failed(
+        failures.failed(
             f"{type(exc)}: {exc}", error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc
         )
         notifier.tell(f"degraded: {exc}")
     notifier.alive()
-    stop.wait(min(PAUSE_S * 2 ** min(trouble.count, 10), LONGEST_PAUSE_S))
+    stop.wait(min(PAUSE_S * 2 ** min(failures.count, 10), LONGEST_PAUSE_S))
 
 
 def reloaded(load: Callable[[], Config], config: Config) -> Config:
-    """Read the configuration again.
+    """Read the configuration again, and return the one to use from now on.
 
-    A bad one is reported and not taken, and so is a file that lost all its settings.
+    An invalid configuration is logged, and `config` is returned. A configuration file that has lost all its
+    settings counts as invalid.
     """
     try:
         fresh = load()

@@ -11,51 +11,54 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """Says how the daemon is; says nothing when it was not started by systemd."""
+    """Reports the daemon's state to systemd; does nothing if systemd did not start the daemon."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
-        # A leading @ stands for the NUL of the abstract namespace.
+        # A leading @ stands for the NUL byte of the abstract socket namespace.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._ready = False
-        self._said = ""
+        self._status = ""
 
     def tell(self, status: str) -> None:
-        """Give one line for `systemctl status`.
+        """Send one line for `systemctl status`.
 
-        The first since a start or a reload says that it is ready, too.
-
-        A repeat says nothing, unless systemd could not take it.
+        The first line after a start or a reload also reports that the daemon is ready. A repeat of the same
+        line is not sent, unless sending it failed before.
         """
-        if self._ready and status == self._said:
+        if self._ready and status == self._status:
             return
         if self._send(f"STATUS={status}" if self._ready else f"READY=1\nSTATUS={status}"):
-            self._ready, self._said = True, status
+            self._ready, self._status = True, status
 
     def waiting(self, what: str) -> None:
-        """Say what is being waited for. Waiting counts as ready: a boot must not wait with us."""
+        """Report what the daemon waits for. A waiting daemon counts as ready, so that it delays no boot."""
         self.tell(f"waiting for {what}")
         self.alive()
 
     def alive(self) -> None:
-        """Keep the watchdog quiet; called only when the loop has come round."""
+        """Send the watchdog's signal. Call this only when the loop makes progress."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """Say that a reload began; `tell` ends it."""
+        """Report that a reload has begun. The next `tell` reports its end."""
         self._ready = False
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1\nSTATUS=stopping")
 
     def _send(self, message: str) -> bool:
-        """Send without waiting; returns whether it was sent, or systemd does not listen."""
+        """Send a message without waiting.
+
+        Returns false if the message should be sent again later: the socket's buffer is full. Returns true if
+        the message was sent, or if nothing listens on the socket.
+        """
         if not self._address:
             return True
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            # Whoever does not read what was sent must not hold up the registries.
+            # A reader that does not read must not delay the registries.
             sock.setblocking(False)
             try:
                 sock.connect(self._address)

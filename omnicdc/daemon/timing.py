@@ -1,6 +1,6 @@
-"""How long the daemon waits for each thing, and how often it looks: seconds, in one place.
+"""How long the daemon waits, and how often it runs its tasks, in one place.
 
-None of these is a setting: the values suit every server and every disk. A test passes shorter ones.
+These are not settings, because the values suit every server and every disk. Tests use shorter ones.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from omnicdc.registries.rows import STATEMENT_TIMEOUT
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Durations in seconds, but for `statement_timeout`, which is written as PostgreSQL reads it."""
+    """Durations in seconds, except `statement_timeout`, which has PostgreSQL's own format."""
 
     heartbeat_s: float = HEARTBEAT_S
-    """Between two heartbeats; each prunes the log and sends a canary."""
+    """Time between two heartbeats. With each heartbeat the daemon prunes the log and sends a canary."""
 
     capture_look_s: float = 5.0
-    """How often the capture is looked at, if `poll_s` is longer; it takes the server a millisecond."""
+    """Time between two checks of the capture, if `poll_s` is longer. A check takes the server 1 ms."""
 
     notification_s: float = 5.0
     """Longest time for a canary's notification to arrive. Normal: 1 ms; about 100 ms if writers load the
     server fully."""
 
     statement_timeout: str = STATEMENT_TIMEOUT
-    """For each statement of the session."""
+    """The time limit for each statement of the session."""
 
     publication_wait_s: float = 0.05
-    """How long a publication waits for a look at the workspaces."""
+    """How long a publication waits for a refresh of the workspaces."""
 
     first_start_wait_s: float = 3.0
-    """How long the very first start waits for the workspaces to be walked."""
+    """How long the daemon's first start on a host waits until the workspaces are searched."""
 
     start_wait_s: float = 0.25
-    """How long any other start waits for a look at them."""
+    """How long any later start waits for a refresh of the workspaces."""
 
     once_wait_s: float = 60.0
-    """How long `run --once` waits for the workspaces, and then for GitHub."""
+    """How long `run --once` waits for the workspaces, and then again for GitHub."""
 
     stuck_s: float = 1.0
-    """A look at a workspace that takes longer is not waited for by a publication."""
+    """If the refresh of a workspace takes longer, publications do not wait for it."""
 
     hung_s: float = 30.0
-    """After this long a workspace that gives no answer is reported."""
+    """If the refresh of a workspace takes longer, this is reported as a fault: its mount may hang."""
 
     walking_s: float = 600.0
-    """After this long a walk that has not ended is reported."""
+    """If the search of a whole workspace takes longer, this is reported as a fault."""
 
     unwatched_look_s: float = 10.0
-    """Between two looks at a workspace root that cannot be watched, or not all of it."""
+    """Time between two refreshes of a workspace if not all of its directories can be watched."""
 
     watched_look_s: float = 60.0
-    """Between two looks at one that is watched: a network file system reports no changes of other hosts."""
+    """Time between two refreshes of a workspace that is watched. They are needed, because a network file
+    system does not report the changes of other hosts."""
 
 
 USUAL = Timing()
-"""What the daemon runs with."""
+"""The values that the daemon uses."""

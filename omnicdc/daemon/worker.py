@@ -1,4 +1,4 @@
-"""A thread that does one thing when it is asked to; `refresher` has several."""
+"""A thread that does one task on request. `refresher` has several of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """A thread that does one thing when it is asked to, and again after a while.
+    """A thread that does one task: on request, and also whenever `every_s()` seconds have passed.
 
-    What is asked for while it works is done afterwards. A worker that hangs does no harm: nothing waits for
-    its end.
+    `work` is called with true if there was a request, and with false if the time has passed. A request that
+    comes while `work` runs makes it run again afterwards. A worker that hangs does no harm, because nothing
+    waits for its end. `bell` is notified after each run.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Worker:
         self._work = work
         self._every_s = every_s
         self._bell = bell
-        self._wanted = self._done = 0
+        self._requested = self._done = 0
         self._ended = False
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -41,40 +42,40 @@ class Worker:
         """Start the thread."""
         self._thread.start()
 
-    def ask(self) -> None:
-        """Ask for the work to be done from its beginning on."""
+    def request(self) -> None:
+        """Request the task. It runs once more in full, even if it is running now."""
         with self._bell:
-            self._wanted += 1
+            self._requested += 1
             self._bell.notify_all()
 
     def end(self) -> None:
-        """Have it do nothing more."""
+        """End the thread after the current run. Later requests have no effect."""
         with self._bell:
             self._ended = True
             self._bell.notify_all()
 
     @property
     def pending(self) -> bool:
-        """Whether something asked for is not done yet."""
-        return self._done < self._wanted
+        """Whether a request is not done yet."""
+        return self._done < self._requested
 
     @property
     def busy_s(self) -> float:
-        """How long it has been at the present work."""
+        """How many seconds the current run has taken so far; 0 if the task is not running."""
         since = self._busy_since
         return time.monotonic() - since if since is not None else 0.0
 
     def _run(self) -> None:
         while True:
             with self._bell:
-                asked = self._bell.wait_for(lambda: self._ended or self.pending, self._every_s())
+                requested = self._bell.wait_for(lambda: self._ended or self.pending, self._every_s())
                 if self._ended:
                     return
-                aim, self._busy_since = self._wanted, time.monotonic()
+                reached, self._busy_since = self._requested, time.monotonic()
             try:
-                self._work(asked)
+                self._work(requested)
             except Exception as exc:
                 log.error("inputs_not_refreshed", worker=self.name, hint="please report it", exc_info=exc)
             with self._bell:
-                self._done, self._busy_since = aim, None
+                self._done, self._busy_since = reached, None
                 self._bell.notify_all()

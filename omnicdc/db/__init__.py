@@ -1,11 +1,12 @@
-"""CMP's database: connections, the statements of queries.sql, and the driver's errors as ours.
+"""CMP's database: connections, the statements of queries.sql, and the translation of psycopg's errors.
 
-The other rooms write `db.connect`, `db.fetch_one`, `db.translated`; what each does is in the modules.
+Other packages call `db.connect`, `db.fetch_one`, `db.translated` and so on. The modules of this package
+define and explain these functions.
 """
 
 from omnicdc.db.connect import RETRY_S, connect, connect_within
 from omnicdc.db.connection import Connection, Row
-from omnicdc.db.errors import read_only, too_short, translated
+from omnicdc.db.errors import canceled_remedy, read_only_remedy, translated
 from omnicdc.db.queries import (
     Cursor,
     confined,
@@ -24,6 +25,7 @@ __all__ = [
     "Connection",
     "Cursor",
     "Row",
+    "canceled_remedy",
     "check_row_security",
     "check_schema",
     "confined",
@@ -34,9 +36,8 @@ __all__ = [
     "fetch_one",
     "fetch_optional",
     "one_snapshot",
-    "read_only",
+    "read_only_remedy",
     "single",
     "start",
-    "too_short",
     "translated",
 ]

@@ -1,4 +1,4 @@
-"""Opens connections to CMP, within a budget of time, and explains why there is none."""
+"""Opens connections to CMP within a time limit, and explains why a connection failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from omnicdc.db.connection import Connection
 from omnicdc.db.conninfo import PATIENCE_S, Login, describe_dsn
 from omnicdc.db.dial import within
-from omnicdc.db.errors import first_line, too_short
+from omnicdc.db.errors import canceled_remedy, first_line
 from omnicdc.db.refusal import Refusal, refusal
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError, ServerFull
 
@@ -32,13 +32,13 @@ _LACKS_A_FILE = (
 )
 
 LEAST_CONNECT_S = 1.0
-"""A shorter time-out is one for the answer: a healthy server may take a moment to connect."""
+"""Connecting gets at least this long even if `timeout_s` is shorter: a healthy server may need a moment."""
 
-_PASSING = {"08", "53", "55", "57", "58", "XX"}
-"""Classes of SQLSTATE of a server, or a pooler, that takes no connection now, and may take it later."""
+_TEMPORARY = {"08", "53", "55", "57", "58", "XX"}
+"""Classes of SQLSTATE of a server or pooler that accepts no connection now, but may accept one later."""
 
 RETRY_S = 0.2
-"""Between two attempts to get into a server that is full."""
+"""Seconds between two attempts to connect to a server that has no connection left."""
 
 
 def connect(
@@ -49,12 +49,14 @@ def connect(
     going_on: Callable[[], bool] | None = None,
     once_more: bool = True,
 ) -> Connection:
-    """Open a connection in autocommit mode; the password is read now.
+    """Open a connection in autocommit mode. The password is read now.
 
-    Whatever the servers, the name servers and the password file do, connecting ends after `connect_s`, or as
-    soon as it need not go on. After `timeout_s` the waiting for the connection's answers ends as well. Raises
-    ConfigError where trying again cannot help: the connection string does not parse, or a server refused ours
-    (password, role, database); Interrupted if connecting need not go on; else DatabaseUnavailable.
+    Connecting ends after `connect_s` seconds, or as soon as `going_on()` returns false, even if a server, a
+    name server or the password file does not answer. After `timeout_s`, waiting for query results ends too.
+
+    Raises ConfigError if a retry cannot help: the connection string does not parse, or a server refused our
+    password, role or database. Raises Interrupted if `going_on()` returns false, and DatabaseUnavailable for
+    every other failure.
     """
     began = time.monotonic()
     limit_s = connect_s if timeout_s is None else max(timeout_s, LEAST_CONNECT_S)
@@ -67,25 +69,28 @@ def connect(
     where = describe_dsn(login.conninfo)
     try:
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
-    except _Admitted as exc:
+    except _AdmittedOnRetry as exc:
         if not once_more:
             raise DatabaseUnavailable(exc.message, hint=exc.hint, again=exc.again, **exc.context) from exc
-        # It lets us in now: it had just begun to take connections.
+        # The server accepts connections now: it had just started.
         conn = within(limit_s, going_on, lambda: _open(login, where), where)
     conn.sources = login.sources
     conn.deadline = None if timeout_s is None else began + max(timeout_s, LEAST_CONNECT_S)
     return conn
 
 
-class _Admitted(DatabaseUnavailable):
-    """The server refused a connection, and then let the next one in; or it is one that takes no writes."""
+class _AdmittedOnRetry(DatabaseUnavailable):
+    """The first attempt failed but the second was admitted.
+
+    The server had just started, or it is read-only.
+    """
 
 
 def _open(login: Login, where: str) -> Connection:
     try:
         conn = Connection.open(login.conninfo, login.silence)
-        if conn.pooled and not _takes_transactions(conn):
-            # Once more: it may have lost its server just then.
+        if conn.behind_pooler and not _takes_transactions(conn):
+            # Try again, because the pooler may have lost its server at that moment.
             conn = Connection.open(login.conninfo, login.silence)
             if not _takes_transactions(conn):
                 conn.close()
@@ -100,7 +105,8 @@ def _open(login: Login, where: str) -> Connection:
         raise ConfigError(
             f"the connection string does not parse: {first_line(exc)}", hint="see --dsn in `omnicdc --help`"
         ) from exc
-    except UnicodeError as exc:  # of Python's own encoding of names: a part of more than 63 letters, or empty
+    except UnicodeError as exc:
+        # Python's IDNA encoding rejects host names with an empty label or one longer than 63 characters.
         raise ConfigError(
             f"{where} cannot be reached: no host can have such a name",
             hint=f"check the host ({login.sources})",
@@ -111,7 +117,7 @@ def _open(login: Login, where: str) -> Connection:
 
 
 def _takes_transactions(conn: Connection) -> bool:
-    """Whether a pooler, which has just answered a single statement, answers a transaction as well."""
+    """Whether a pooler accepts transactions. It has just answered a single statement."""
     try:
         conn.execute("begin")
         conn.execute("rollback")
@@ -121,12 +127,12 @@ def _takes_transactions(conn: Connection) -> bool:
 
 
 def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
-    """Tell why there is no connection, by the SQLSTATE with which the server refused it."""
+    """Return the error that explains, by the server's SQLSTATE, why the connection failed."""
     found = refusal(login.conninfo, exc, login.silence.probe_s)
     context: dict[str, Any] = {"sqlstate": found.sqlstate}
-    written = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
+    settings_source = login.sources or "--dsn, OMNICDC_DSN, CMP_DB_* or PG*"
     if found.sqlstate is None:
-        return _not_refused(found, where, first_line(exc), written)
+        return _explain_without_sqlstate(found, where, first_line(exc), settings_source)
     match found.sqlstate:
         case "53300":
             return ServerFull(
@@ -138,11 +144,11 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
         case "57014":
             return DatabaseUnavailable(
                 f"{where} ended our first query: {first_line(exc)}",
-                hint=too_short(exc),
+                hint=canceled_remedy(exc),
                 again=True,
                 **context,
             )
-        case code if code[:2] in _PASSING:
+        case code if code[:2] in _TEMPORARY:
             return DatabaseUnavailable(
                 f"{where} takes no connections now: {first_line(exc)}",
                 hint=_why_not_now(code),
@@ -151,7 +157,7 @@ def _refused(login: Login, where: str, exc: psycopg.Error) -> OmnicdcError:
             )
     return ConfigError(
         f"{where} refused the connection: {first_line(exc)}",
-        hint=f"check user, password and database ({written})",
+        hint=f"check user, password and database ({settings_source})",
         **context,
     )
 
@@ -164,32 +170,38 @@ def _why_not_now(code: str) -> str:
     return "is the server itself up, behind a pooler?"
 
 
-def _not_refused(found: Refusal, where: str, said: str, written: str) -> OmnicdcError:
-    """Tell why there is no connection although no server refused it."""
+def _explain_without_sqlstate(
+    found: Refusal, where: str, complaint: str, settings_source: str
+) -> OmnicdcError:
+    """Return the error that explains why the connection failed although no server gave an SQLSTATE.
+
+    `complaint` is libpq's message.
+    """
     if found.misconfigured:
         return ConfigError(
-            f"{where} cannot be connected to: {said}",
+            f"{where} cannot be connected to: {complaint}",
             hint=f"no server is at fault: check the connection string, PG* variables, service and TLS files "
-            f"({written})",
+            f"({settings_source})",
         )
     if found.lacks_password:
         return ConfigError(
-            f"{where} asks for a password, and none is set: {said}",
-            hint=f"set password_file, PGPASSWORD or ~/.pgpass ({written})",
+            f"{where} asks for a password, and none is set: {complaint}",
+            hint=f"set password_file, PGPASSWORD or ~/.pgpass ({settings_source})",
         )
     if found.admitted:
-        return _Admitted(
-            f"{where} cannot be used: {said}",
+        return _AdmittedOnRetry(
+            f"{where} cannot be used: {complaint}",
             hint="a server of this DSN may take writes soon",
             again=True,
         )
     return DatabaseUnavailable(
-        f"{where} cannot be reached: {said}", hint=f"is the server up? check host and port ({written})"
+        f"{where} cannot be reached: {complaint}",
+        hint=f"is the server up? check host and port ({settings_source})",
     )
 
 
 def connect_within(target: Target | str, timeout_s: float) -> Connection:
-    """Do as `connect`; as long as the server has no connection left, try again until the time is up."""
+    """Connect as `connect` does; while the server has no connection left, retry for `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

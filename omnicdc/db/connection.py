@@ -1,15 +1,13 @@
-"""The driver's connection: it pins the settings that we depend on, and notices a silent server.
+"""A psycopg connection that pins the settings that we depend on, and that detects a silent server.
 
-`db` opens and uses it.
+A database or a role may set any parameter for its own sessions. So we set the parameters that we depend on:
+this is called pinning. On a direct connection they are pinned once, for the session. A pooler may give the
+session to another client after each transaction, so behind a pooler they are pinned in each transaction.
 
-A database or a role may set any parameter for its own sessions. A direct connection sets ours once, for the
-session. A pooler may lend the session to another client after each transaction: there they are set for each
-transaction alone.
-
-A proxy that forwards nothing any more still acknowledges every packet, keepalives included: TCP sees no
-fault, and an answer would be waited for until somebody restarts something. So a silence is looked into, over
-another connection. A query that the server works on, or that waits for a lock, may take as long as it takes;
-unless a stop is asked for.
+A broken proxy may forward nothing and still acknowledge every packet, keepalives included. TCP then sees no
+fault, and we would wait for an answer for ever. So after some seconds of silence we ask the server, over a
+second connection, whether it works on our query. If it does, or if the query waits for a lock, we wait as
+long as it takes, unless a stop is requested.
 """
 
 from __future__ import annotations
@@ -42,20 +40,23 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 LEAVE_S = 0.5
-"""How long a server may owe an answer to who was asked to stop: CMP may keep its table locked for hours."""
+"""How long we still wait for an answer after a stop was requested.
+
+The query may wait for a lock on CMP's table, which another session may hold for hours.
+"""
 
 
 GRACE_S = 1.0
-"""How long after the deadline an answer may still come.
+"""How long after the deadline an answer is still accepted.
 
-It was asked for in time, and a late answer is better than none.
+The query was sent in time, and a late answer is better than none.
 """
 
 
 def role_of(exc: psycopg.Error) -> str:
-    """Return the role that was logged in when a server raised this, as SQL writes it.
+    """Return the role of the connection on which `exc` was raised, quoted for SQL if necessary.
 
-    `…` where that is not known.
+    Returns `…` if the role is not known.
     """
     role = str(vars(exc).get(_ROLE, "…"))
     return role if _PLAIN.fullmatch(role) else '"{}"'.format(role.replace('"', '""'))
@@ -69,41 +70,42 @@ _SILENCE = Silence()
 
 
 class Connection(psycopg.Connection[Row]):
-    """In autocommit mode, and its rows are dicts."""
+    """A connection in autocommit mode whose rows are dicts."""
 
     conninfo: str | None = None
-    """What another connection is opened with, to look into a silence; None: a silence is the end."""
+    """The connection string for the second connection that asks about a silent server. If None, this
+    connection gives up after `silence.probe_s` seconds without an answer."""
 
     sources: str = ""
-    """Where the connection string and the password were written; never what they are."""
+    """Where the connection string and the password were configured. It never contains their values."""
 
     silence: Silence = _SILENCE
 
     stop: Stop | None = None
-    """Ends the waiting for an answer."""
+    """If a stop is requested, this connection no longer waits for an answer."""
 
     deadline: float | None = None
-    """When, by the monotonic clock, the waiting for an answer ends."""
+    """The time, by the monotonic clock, at which this connection no longer waits for an answer."""
 
-    pooled: bool = False
-    """Whether a pooler stands between: it may lend the session to another client after each transaction. No
-    LISTEN then."""
+    behind_pooler: bool = False
+    """Whether a pooler is between us and the server. It may give the session to another client after each
+    transaction, so LISTEN does not work."""
 
     role: str = "…"
-    """The role that is logged in; kept, because a connection that was closed no longer tells."""
+    """The role that is logged in. It is stored, because a closed connection no longer knows its role."""
 
     _session_pinned: bool = False
     _transactions: int = 0
-    """How many transactions and savepoints of ours are open."""
+    """How many transactions and savepoints are open that were opened through this class."""
 
     @classmethod
     def open(cls, conninfo: str, silence: Silence = _SILENCE) -> Self:
         """Connect, and pin the session's settings if the connection is direct. Raises psycopg's errors."""
-        # A prepared statement is the session's, and a pooler may give the next transaction another session.
+        # No prepared statements: they belong to one session, and a pooler changes sessions.
         conn = cls.connect(
             conninfo, autocommit=True, row_factory=dict_row, client_encoding="utf8", prepare_threshold=None
         )
-        # An id is text everywhere here; the driver's UUID objects would be made to be unmade.
+        # Ids are text everywhere in omnicdc, so psycopg need not convert them to UUID objects.
         conn.adapters.register_loader("uuid", TextLoader)
         try:
             conn.conninfo, conn.role, conn.silence = conninfo, conn.info.user, silence
@@ -114,34 +116,37 @@ class Connection(psycopg.Connection[Row]):
         return conn
 
     def pin_if_direct(self) -> None:
-        """Find out whether a pooler stands between; if none does, pin the settings for the session.
+        """Detect whether a pooler is between us and the server; if not, pin the settings for the session.
 
-        One round trip.
+        This takes one round trip.
         """
         self.isolation_level = IsolationLevel.READ_COMMITTED
         self.deferrable = False
-        # A pooler gives the driver a number of its own.
+        # A pooler reports a process id of its own to psycopg, not the server's.
         driver_pid = self.info.backend_pid
-        self.pooled = self._pin(local=False, pid=driver_pid) != driver_pid
-        self._session_pinned = not self.pooled
+        self.behind_pooler = self._pin(local=False, pid=driver_pid) != driver_pid
+        self._session_pinned = not self.behind_pooler
 
     def pin_session(self) -> None:
-        """Pin the settings for as long as the session lasts.
+        """Pin the settings for the session, unless they are pinned already.
 
-        This is for a pooler that is known to lend sessions whole.
+        Behind a pooler, call this only if the pooler is in session mode: see `pooler`.
         """
         if not self._session_pinned:
             self._pin(local=False)
             self._session_pinned = True
 
     def _pin(self, *, local: bool, pid: int | None = None) -> int:
-        """Set them, if the server process is `pid`; returns which one answered."""
+        """Set the parameters if `pid` is None or the server process's id; return the server process's id.
+
+        With `local`, they are set for the current transaction only.
+        """
         found = self.execute(sql.query("pin"), {"local": local, "pid": pid}).fetchone()
         return int(found["pid"]) if found else 0
 
     @property
     def unpinned(self) -> bool:
-        """Whether a statement sent now would run with settings that are not ours."""
+        """Whether a statement sent now would run without our settings."""
         return not self._session_pinned and not self._transactions
 
     @contextmanager
@@ -150,16 +155,16 @@ class Connection(psycopg.Connection[Row]):
         savepoint_name: str | None = None,
         force_rollback: bool = False,
     ) -> Iterator[psycopg.Transaction]:
-        """Do as the driver does.
+        """Open a transaction or a savepoint, as psycopg does, with our settings.
 
-        One transaction, READ COMMITTED if it is the outermost; with our settings.
+        The outermost transaction is READ COMMITTED.
         """
         with super().transaction(savepoint_name, force_rollback) as opened, self.begun():
             yield opened
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Have our settings in a transaction that has just begun, until it ends."""
+        """Apply our settings to a transaction that has just begun. The `with` block is the transaction."""
         if self.unpinned:
             self.execute(sql.query("pin"), {"local": True, "pid": None})
         self._transactions += 1
@@ -169,32 +174,32 @@ class Connection(psycopg.Connection[Row]):
             self._transactions -= 1
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
-        """Wait as the driver does.
+        """Wait for the server, as psycopg does.
 
-        Raises DatabaseUnavailable if the server does not answer, and Interrupted if a stop is asked for.
-
-        Then the connection is closed. An error of the driver's remembers the role: see `role_of`.
+        Raises DatabaseUnavailable if the server does not answer, and Interrupted if a stop is requested. In
+        both cases the connection is closed. Every error of psycopg gets the role attached: see `role_of`.
         """
         try:
-            return super().wait(self._attended(gen), *args, **kwargs)
+            return super().wait(self._supervised(gen), *args, **kwargs)
         except psycopg.Error as exc:
             vars(exc)[_ROLE] = self.role
             raise
 
-    def _attended(self, gen: PQGen[RV]) -> PQGen[RV]:
-        patience = self.silence.allowed_s if self.conninfo else self.silence.probe_s
-        heard, ready = time.monotonic(), None
+    def _supervised(self, gen: PQGen[RV]) -> PQGen[RV]:
+        """Pass everything through from and to `gen`, and check the time whenever the server is silent."""
+        allowed_s = self.silence.allowed_s if self.conninfo else self.silence.probe_s
+        last_heard, ready = time.monotonic(), None
         while True:
             try:
-                # The first time, None starts it.
+                # The first call sends None, which starts the generator.
                 wish = gen.send(ready)  # type: ignore[arg-type]
             except StopIteration as end:
                 result: RV = end.value
                 return result
             ready = yield wish
             if ready:
-                heard = time.monotonic()
-            elif not self._going_on() and time.monotonic() - heard > LEAVE_S:
+                last_heard = time.monotonic()
+            elif not self._going_on() and time.monotonic() - last_heard > LEAVE_S:
                 self.close()
                 raise Interrupted("stopped while the server worked on a query, or waited for a lock")
             elif self.left_s < -GRACE_S:
@@ -203,23 +208,24 @@ class Connection(psycopg.Connection[Row]):
                     "the server did not answer within the time-out",
                     hint="a longer --timeout, or look at the server: `select * from pg_stat_activity`",
                 )
-            elif time.monotonic() - heard > patience:
-                self._look_into_silence(patience)
-                heard = time.monotonic()
+            elif time.monotonic() - last_heard > allowed_s:
+                self._check_silent_server(allowed_s)
+                last_heard = time.monotonic()
 
     @property
     def left_s(self) -> float:
-        """How long until the deadline, infinite without one."""
+        """Seconds until the deadline; infinite without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def _going_on(self) -> bool:
         return not (self.stop and self.stop.requested)
 
-    def _look_into_silence(self, lasted_s: float) -> None:
+    def _check_silent_server(self, lasted_s: float) -> None:
+        """Raise DatabaseUnavailable, and close, if the server does not work on our query."""
         if (
             self.pgconn.transaction_status != TransactionStatus.ACTIVE
-            or self._is_worked_for()
-            or self._spoke()
+            or self._server_works_on_query()
+            or self._answer_has_arrived()
         ):
             return
         self.close()
@@ -229,16 +235,17 @@ class Connection(psycopg.Connection[Row]):
             hint="look at what is between: network, firewall, proxy, pooler",
         )
 
-    def _spoke(self) -> bool:
-        """Whether something came while we asked: then the server had ended its work."""
+    def _answer_has_arrived(self) -> bool:
+        """Whether data arrived during the check. Then the server had just finished our query."""
         arrival = select.poll()
         arrival.register(self.fileno(), select.POLLIN)
         return bool(arrival.poll(0))
 
-    def _is_worked_for(self) -> bool:
-        """Ask over another connection whether the server works for this one.
+    def _server_works_on_query(self) -> bool:
+        """Ask over a second connection whether the server works on the query of this one.
 
-        Without an answer, it does not.
+        Returns false if the second connection gets no answer either. Raises Interrupted, and closes this
+        connection, if a stop is requested.
         """
         if self.conninfo is None:
             return False
@@ -249,16 +256,16 @@ class Connection(psycopg.Connection[Row]):
             ) as other:
                 other.stop, other.deadline = self.stop, self.deadline
                 found = other.execute(sql.query("backend"), {"pid": self.info.backend_pid}).fetchone()
-                # Behind a pooler the number is the pooler's own, and tells nothing.
-                pooled = not found or found["pid"] != other.info.backend_pid
+                # Behind a pooler, psycopg's process id is the pooler's own, so the answer says nothing.
+                behind_pooler = not found or found["pid"] != other.info.backend_pid
         except (psycopg.Error, DatabaseUnavailable):
             return False
         except Interrupted:
             self.close()
             raise
-        return pooled or bool(found and found["works"])
+        return behind_pooler or bool(found and found["works"])
 
     @classmethod
     def _another(cls, conninfo: str) -> Self:
-        """Connect to ask one question: nothing is pinned."""
+        """Open a connection for one query. No settings are pinned."""
         return cls.connect(conninfo, autocommit=True, row_factory=dict_row)

@@ -1,8 +1,7 @@
-"""How CMP's database is reached.
+"""Builds the connection string for CMP's database from the configuration, and names the sources of its parts.
 
-One connection string, and the sources of its parts, out of what was configured.
-
-`db` connects with it; here nothing is opened. psycopg is imported on use, for `config` must be cheap.
+This module opens no connection; `connect` does. psycopg is imported only where it is needed, so that
+importing `config` is fast.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ CMP_DEFAULTS = {"port": "5433", "dbname": "cms_db"}
 
 ROBUST = {
     "connect_timeout": "10",
-    # A peer that vanished without a word is noticed within a minute, not after TCP's two hours.
+    # With these keepalives, a vanished peer is detected within a minute, not after TCP's two hours.
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
-    # The plain application_name would override the user's PGAPPNAME.
+    # A plain application_name would override the user's PGAPPNAME.
     "fallback_application_name": "omnicdc",
 }
-"""Each only where the user said nothing."""
+"""Our default values for libpq's parameters. What the user configures takes precedence."""
 
 NO_USER = "\0"
-"""Stands for the user of a DSN that cannot be read: no user can have this name."""
+"""The user of a DSN that cannot be parsed. No real user can have this name."""
 
 PATIENCE_S = 10.0
-"""How long we wait for the password file by default: as long as for a server (`connect_timeout`)."""
+"""How many seconds we wait for the password file by default: as long as for a server (`connect_timeout`)."""
 
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
@@ -53,19 +52,20 @@ Parameters = dict[str, str | int | None]
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long a server may say nothing, in seconds."""
+    """How long a server may be silent, in seconds."""
 
     allowed_s: float = 5.0
-    """How long it may owe an answer and say nothing before it is asked what it does."""
+    """How long a query may go without an answer before we probe: ask, over a second connection, whether the
+    server works on it."""
     probe_s: float = 3.0
-    """How long connecting to ask that may take, and as long the answer."""
+    """How long connecting for the probe may take, and how long its answer may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What one connection is opened with, and where that was written.
+    """The connection string of one connection, and the sources of its parts.
 
-    Its repr and `sources` show no password.
+    The repr and `sources` show no password.
     """
 
     conninfo: str = field(repr=False)
@@ -75,24 +75,28 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where CMP's database is, and where the password comes from; read anew for each connection."""
+    """Where CMP's database is, and where the password comes from.
+
+    The password is read again for each connection.
+    """
 
     dsn: str | None = field(default=None, repr=False)
     source: str = field(default="", compare=False)
-    """The flag, variable or line that `dsn` was written in."""
+    """The flag, the variable, or the line of the configuration file that sets `dsn`."""
     password_file: PasswordFile | None = None
     password_source: str = field(default="", compare=False)
-    """The flag, variable or line that `password_file` was written in."""
+    """The flag, the variable, or the line of the configuration file that sets `password_file`."""
     beside: str | None = field(default=None, repr=False)
-    """The DSN with the highest precedence of those that do not take precedence over `password_file`."""
+    """The DSN that belongs to `password_file`: among the DSNs from sources that do not take precedence over
+    the password file's source, the one with the highest precedence."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     silence: Silence = Silence()
 
     def login(self, budget_s: float = PATIENCE_S, going_on: Callable[[], bool] | None = None) -> Login:
-        """Put the connection string together, with the password that the file holds now.
+        """Build the connection string, with the password that the file holds now.
 
-        Raises ConfigError; DatabaseUnavailable if the file cannot be read within `budget_s`; and Interrupted
-        as soon as it need not go on.
+        Raises ConfigError if a part is invalid, DatabaseUnavailable if the file cannot be read within
+        `budget_s` seconds, and Interrupted as soon as `going_on()` returns false.
         """
         secret = None
         if self.password_file:
@@ -106,11 +110,11 @@ class Target:
             raise ConfigError(f"{self.source or 'CMP_DB_*'}: {exc}") from None
 
     def assembled(self, secret: str | None) -> Login:
-        """Build the connection string from `dsn`, else from CMP_DB_*, else for libpq's own PG* and service.
+        """Build the connection string from `dsn`, else from CMP_DB_*; else libpq uses PG* and its service.
 
-        `secret`, from the password file, takes precedence over CMP_DB_PASSWORD and PGPASSWORD, not over one
-        in `dsn`; and it is sent for one user only: the one that is configured beside it. Raises ValueError,
-        without any part of a password in its text.
+        `secret` is the password from the password file. It takes precedence over CMP_DB_PASSWORD and
+        PGPASSWORD, but not over a password in `dsn`. It is sent only for the user that is configured together
+        with the password file. Raises ValueError, whose text contains no part of a password.
         """
         from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
@@ -134,9 +138,9 @@ class Target:
         return Login(make_conninfo("", **parameters), sources, self.silence)
 
     def _owner(self) -> str | None:
-        """Return the user whose password the file holds; None if no user is configured beside it.
+        """Return the user whose password the password file holds.
 
-        Then it is anyone's.
+        Returns None if no user is configured together with the file. Then the password is sent for any user.
         """
         if self.beside is not None:
             try:
@@ -148,7 +152,7 @@ class Target:
         return self.environ.get("PGUSER")
 
     def _user(self, given: Parameters) -> str:
-        """Return the user that a connection is for; the one of the process is the empty text."""
+        """Return the user of the connection. Empty text stands for the user that runs the process."""
         return str(given.get("user") or self.environ.get("PGUSER") or "")
 
     def _named(self) -> str:
@@ -157,7 +161,7 @@ class Target:
         return "CMP_DB_*" if _from_cmp(self.environ) else "PG*"
 
     def _password_of(self, given: Parameters) -> str:
-        """Return the name of what libpq takes the password from; empty if there is none."""
+        """Return the name of the source from which libpq takes the password; empty text if there is none."""
         if given.get("password"):
             return self._named() if self.dsn else CMP_PASSWORD
         if self.environ.get("PGPASSWORD"):
@@ -171,7 +175,7 @@ class Target:
 
 
 def _ignored_by_libpq(file: Path) -> str:
-    """Return why libpq takes no password from a password file; empty if it does."""
+    """Return why libpq ignores a password file (.pgpass); empty text if libpq uses the file."""
     try:
         mode = file.stat().st_mode
     except OSError as exc:
@@ -184,14 +188,14 @@ def _ignored_by_libpq(file: Path) -> str:
 
 
 def relevant(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the variables that say how to connect."""
+    """Return the environment variables that affect how to connect."""
     return {
         name: value for name, value in environ.items() if name.startswith(("CMP_DB_", "PG")) or name == "HOME"
     }
 
 
 def _parsed(dsn: str) -> Parameters:
-    """Return the parameters of a DSN. Raises ValueError, without any part of a password in its text."""
+    """Return the parameters of a DSN. Raises ValueError, whose text contains no part of a password."""
     from psycopg import ProgrammingError  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
@@ -209,7 +213,10 @@ def _are_numbers(ports: str) -> bool:
 
 
 def holds_secret(dsn: str | None) -> bool:
-    """Whether a connection string says what libpq itself would not show; one that does not parse may."""
+    """Whether a connection string contains a password or another value that libpq itself hides.
+
+    False for a connection string that does not parse: `assembled` refuses it later.
+    """
     if not dsn:
         return False
     from psycopg import ProgrammingError  # noqa: PLC0415
@@ -223,11 +230,11 @@ def holds_secret(dsn: str | None) -> bool:
     try:
         return any(conninfo_to_dict(dsn).get(option) for option in hidden)
     except ProgrammingError:
-        return False  # `assemble` refuses it
+        return False
 
 
 def credential(environ: Mapping[str, str]) -> Path | None:
-    """Find the password that systemd's `LoadCredential=cmp_password:FILE` hands to the service."""
+    """Return the password file that systemd's `LoadCredential=cmp_password:FILE` gives to the service."""
     file = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "cmp_password")
     return file if file.exists() else None
 
@@ -241,15 +248,15 @@ def _from_cmp(environ: Mapping[str, str]) -> Parameters:
 
 
 def _robust(environ: Mapping[str, str]) -> Parameters:
-    """Leave the time-out to libpq's own variable where there is one."""
+    """Return our default parameters, without connect_timeout if PGCONNECT_TIMEOUT is set."""
     own = {"connect_timeout"} if environ.get("PGCONNECT_TIMEOUT") else set()
     return {key: value for key, value in ROBUST.items() if key not in own}
 
 
 def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> Parameters:
-    """Of several servers, look for the one that takes writes.
+    """If several servers are given, return the parameter that makes libpq choose the one that takes writes.
 
-    The daemon acknowledges, and waiters must not lag.
+    The daemon needs it to write acknowledgements. A wait needs it because a standby may lag.
     """
     several = any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
     own = "PGTARGETSESSIONATTRS" in environ
@@ -257,7 +264,10 @@ def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> Par
 
 
 def _harmless(complaint: str) -> str:
-    """Cut libpq's quotation off, unless it nearly is an option: it may be a piece of a password."""
+    """Remove the text that libpq quotes, because it may be part of a password.
+
+    A quoted text that is almost the name of an option is kept.
+    """
     from psycopg.pq import Conninfo  # noqa: PLC0415
 
     quoted = re.fullmatch(r'invalid (?:connection option|URI query parameter):? "(\w+)"\s*', complaint)
@@ -268,7 +278,7 @@ def _harmless(complaint: str) -> str:
 
 
 def describe_dsn(conninfo: str) -> str:
-    """Name the database for a message, as libpq would find it, without any password."""
+    """Return text for a message that names the database as libpq would find it, without any password."""
     from psycopg import ProgrammingError, pq  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 

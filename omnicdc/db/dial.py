@@ -1,8 +1,7 @@
-"""Does in a thread what may block for long, and gives up waiting for it when told to.
+"""Runs in a thread what may block for long, such as connecting, and limits how long the caller waits for it.
 
-Looking up a name, connecting.
-
-The driver's time-out for connecting counts for each address of each host, and a lookup of a name has none.
+psycopg's connect_timeout applies to each address of each host, and resolving a host name has no time-out at
+all. So only a thread makes a limit for the whole attempt possible.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Closable(Protocol):
-    """What is opened."""
+    """A resource that `make` opens."""
 
     def close(self) -> None:
-        """Close it; a repeat is harmless."""
+        """Close the resource; a repeat is harmless."""
 
 
 Opened = TypeVar("Opened", bound=Closable)
@@ -31,10 +30,12 @@ Opened = TypeVar("Opened", bound=Closable)
 def within(
     budget_s: float | None, going_on: Callable[[], bool] | None, make: Callable[[], Opened], where: str
 ) -> Opened:
-    """Return what `make` opens, or raise what it raises.
+    """Call `make` in a thread; return what `make` opens, or raise what it raises.
 
-    Raises DatabaseUnavailable after `budget_s`, and Interrupted as soon as it need not go on. What `make`
-    opens later is closed.
+    Without `budget_s` and `going_on`, no thread is needed, and none is used.
+
+    Raises DatabaseUnavailable after `budget_s` seconds, and Interrupted as soon as `going_on()` returns
+    false. If `make` opens something after that, it is closed. `where` names the server in messages.
     """
     if budget_s is None and going_on is None:
         return make()
@@ -60,9 +61,9 @@ def _await(
 def in_time(
     ended: threading.Event, budget_s: float | None, going_on: Callable[[], bool] | None, doing: str
 ) -> bool:
-    """Wait until it has ended, and return whether it did within the budget.
+    """Wait for the event `ended`, and return whether it came within `budget_s` seconds.
 
-    Raises Interrupted if it need not go on.
+    Raises Interrupted as soon as `going_on()` returns false. `doing` says in that message what was stopped.
     """
     end = float("inf") if budget_s is None else time.monotonic() + budget_s
     while not ended.wait(max(0.0, min(SLICE_S, end - time.monotonic()))):
@@ -81,13 +82,13 @@ class _Attempt(Generic[Opened]):
         self._failure: BaseException | None = None
         self._abandoned = False
         self._lock = threading.Lock()
-        # A daemon thread: the process can end while a name server keeps it waiting.
+        # A daemon thread does not keep the process from ending while a name server does not answer.
         threading.Thread(target=self._run, name="connecting", daemon=True).start()
 
     def _run(self) -> None:
         try:
             opened = self._make()
-        except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as exc:  # noqa: BLE001 - `result` raises it again
             self._failure = exc
         else:
             with self._lock:
@@ -99,11 +100,11 @@ class _Attempt(Generic[Opened]):
     def result(self) -> Opened:
         if self._failure is not None:
             raise self._failure
-        assert self._opened is not None  # noqa: S101 - it has ended
+        assert self._opened is not None  # noqa: S101 - the attempt has ended without a failure
         return self._opened
 
     def abandon(self) -> None:
-        """Close what was opened, or will be."""
+        """Close what `make` has opened, or close it as soon as `make` returns."""
         self._abandoned = True
         with self._lock:
             opened, self._opened = self._opened, None

@@ -1,4 +1,4 @@
-"""The one place where the driver's errors become ours."""
+"""Turns errors of psycopg during queries into omnicdc errors. Connection errors: see `connect`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
 
-def too_short(exc: psycopg.Error) -> str:
-    """Return the remedy for a statement that was cut off."""
+def canceled_remedy(exc: psycopg.Error) -> str:
+    """Return the remedy for a statement that the server canceled."""
     return (
         "somebody canceled it, or the server does not get on with it, or the statement_timeout of the role "
         "or the database is too short: "
@@ -26,7 +26,7 @@ def too_short(exc: psycopg.Error) -> str:
     )
 
 
-def read_only(exc: psycopg.Error) -> str:
+def read_only_remedy(exc: psycopg.Error) -> str:
     """Return the remedy for a role that may only read."""
     return (
         f"`alter role {role_of(exc)} set default_transaction_read_only = off`, "
@@ -36,9 +36,11 @@ def read_only(exc: psycopg.Error) -> str:
 
 @contextmanager
 def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") -> Iterator[None]:
-    """Turn the driver's errors into ours, told by what was being done.
+    """Turn psycopg's errors in the `with` block into omnicdc errors.
 
-    `role` is the one whose rights that takes.
+    `doing` says what the block does; each message begins with it. `role` is the role whose rights the block
+    needs; a hint names it. Raises SchemaMismatch for a missing right or a missing object of the database,
+    DatabaseUnavailable if a retry may help, and OmnicdcError otherwise.
     """
     try:
         yield
@@ -52,13 +54,14 @@ def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") 
         raise SchemaMismatch(f"{doing}: {first_line(exc)}", hint="run `omnicdc install`") from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
-            f"{doing}: {first_line(exc)}", hint=too_short(exc), again=True, sqlstate=exc.sqlstate
+            f"{doing}: {first_line(exc)}", hint=canceled_remedy(exc), again=True, sqlstate=exc.sqlstate
         ) from exc
     except pg.ReadOnlySqlTransaction as exc:
-        # Only reading is allowed after a failover that left the connection where it was.
+        # After a failover, the connection may still lead to a server that has become read-only.
         raise DatabaseUnavailable(
             f"{doing}: {first_line(exc)}",
-            hint=f"is this a standby? then name all servers in the DSN (host=a,b); else {read_only(exc)}",
+            hint="is this a standby? then name all servers in the DSN (host=a,b); else "
+            f"{read_only_remedy(exc)}",
             again=True,
             sqlstate=exc.sqlstate,
         ) from exc
@@ -70,6 +73,6 @@ def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") 
 
 
 def first_line(exc: BaseException) -> str:
-    """Return the first line of what the driver says, without what it says of itself."""
+    """Return the first line of psycopg's message, without the prefixes that psycopg adds to libpq's text."""
     line = str(exc).strip().split("\n", 1)[0]
     return line.removeprefix("connection is bad: ").removeprefix("connection failed: ")

@@ -1,9 +1,8 @@
-"""The file that holds the database's password.
+"""Reads the file that holds the database's password, within a time limit.
 
-Read anew for each connection, and not waited for without a limit.
-
-A pipe can be read only once, so what came out of it is kept. Reading is done in a thread, as connecting is in
-`dial`: to open a pipe waits for its writer, and a file system whose server is gone gives no answer.
+The file is read again for each connection, so a new password needs no restart. A pipe can be read only once,
+so its content is kept in memory. A thread does the reading, because reading may block: opening a pipe waits
+for a writer, and a network file system may not answer.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST = 65_536
-"""Bytes; more is no password, and a device has no end."""
+"""The largest size of a password in bytes. A limit is needed, because reading a device may never end."""
 
 
 class PasswordFile:
-    """One file with a password. Threads may share it; files of the same path are equal."""
+    """One file with a password. Threads may share an object; objects with the same path are equal."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,19 +36,19 @@ class PasswordFile:
         return str(self.path)
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same path, as written."""
+        """Whether both have the same path. Symlinks are not resolved."""
         return isinstance(other, PasswordFile) and self.path == other.path
 
     def __hash__(self) -> int:
-        """As of its path."""
+        """Return the hash of the path."""
         return hash(self.path)
 
     def read(self, budget_s: float, going_on: Callable[[], bool] | None = None) -> str:
         """Return the password, without the newline that editors leave at a file's end.
 
-        Raises ValueError if there is none, DatabaseUnavailable after `budget_s`, and Interrupted as soon as
-        it need not go on. A reading that has not ended by then goes on, and a later call waits for it: what
-        comes out of a pipe is not lost.
+        Raises ValueError if the file holds no password, DatabaseUnavailable after `budget_s` seconds, and
+        Interrupted as soon as `going_on()` returns false. After that the thread continues to read, and a
+        later call waits for the same thread. So the content of a pipe is not lost.
         """
         with self._lock:
             if self._reading is None or self._reading.is_old:
@@ -64,7 +63,7 @@ class PasswordFile:
 
 
 class _Reading:
-    """One reading of the file, by a thread that does not keep the process from ending."""
+    """One attempt to read the file, in a thread that does not keep the process from ending."""
 
     def __init__(self, path: Path) -> None:
         self.ended = threading.Event()
@@ -86,14 +85,15 @@ class _Reading:
 
     @property
     def is_old(self) -> bool:
-        """Whether another reading may find something else.
+        """Whether the file should be read again.
 
-        Not before this one has ended, and not in a drained pipe.
+        False until this attempt has ended, and false if it has read a password from a pipe: the pipe is empty
+        now.
         """
         return self.ended.is_set() and not (self.from_pipe and self._content)
 
     def password(self) -> str:
-        """Return what was read as a password; raises ValueError, which shows nothing of it."""
+        """Return the content as a password. Raises ValueError, whose message shows no part of the content."""
         if self._failure:
             raise ValueError(f"{self._path}: {self._failure.strerror}") from self._failure
         found = self._content.removesuffix(b"\n").removesuffix(b"\r")

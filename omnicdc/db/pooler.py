@@ -1,8 +1,8 @@
-"""Detects a pooler between us and the server that lends each transaction to another client.
+"""Detects a pooler that gives our server session to another client after each transaction.
 
-The daemon listens, and holds a lock that says it is alive: both belong to a session. A pooler in transaction
-mode accepts LISTEN and the lock, and gives them to the next client. Nothing is left in its sessions by
-looking.
+The daemon uses LISTEN, and it holds a lock that shows that it is alive. Both belong to a server session. A
+pooler in transaction mode accepts LISTEN and the lock, and then gives the session, with both, to the next
+client. This check leaves nothing behind in the pooler's sessions.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ if TYPE_CHECKING:
     from omnicdc.db.connection import Connection
 
 ROUNDS = 2
-"""The second is for a pooler that hands its sessions out in turn."""
+"""Number of checks. One check can pass by luck when the pooler assigns sessions round-robin."""
 
 
 def check_session(conn: Connection, another: Callable[[], Connection]) -> None:
-    """Raise ConfigError unless one server process answers all our transactions, and ours alone.
+    """Raise ConfigError unless all our transactions run in one server process that serves no other client.
 
-    DatabaseUnavailable.
-
-    `another` opens a second connection to the same.
+    `another` opens a second connection to the same database. Raises DatabaseUnavailable if the server does
+    not answer.
     """
-    if not conn.pooled:
+    if not conn.behind_pooler:
         return
     with db.translated("looking for a pooler"):
-        if all(_kept(conn, another) for _ in range(ROUNDS)):
+        if all(_keeps_its_session(conn, another) for _ in range(ROUNDS)):
             return
     raise ConfigError(
         "a pooler in transaction mode stands between here and PostgreSQL: it loses notifications and locks",
@@ -42,20 +41,20 @@ def check_session(conn: Connection, another: Callable[[], Connection]) -> None:
     )
 
 
-def _kept(conn: Connection, another: Callable[[], Connection]) -> bool:
-    """Whether our server process stays ours while another client works."""
+def _keeps_its_session(conn: Connection, another: Callable[[], Connection]) -> bool:
+    """Whether `conn` keeps its server process while another client runs a transaction."""
     ours = _pid(conn)
     try:
         with another() as other, other.transaction():
             return _pid(other) != ours and _pid(conn) == ours
     except (psycopg.OperationalError, DatabaseUnavailable):
-        # A pool of a single session, which the other client has now; or one that lends each statement. Unless
-        # we are lost, too.
+        # Either the pool has one session and the other connection has it now, or the pooler changes the
+        # session after each statement. If our own connection is broken too, the next line raises.
         _pid(conn)
         return False
 
 
 def _pid(conn: Connection) -> int:
-    # By itself, not in a transaction: a pooler in statement mode refuses one.
+    # Run outside a transaction, because a pooler in statement mode refuses transactions.
     found = conn.execute(sql.query("backend_pid")).fetchone()
     return int(found["pid"]) if found else 0

@@ -23,7 +23,7 @@ Cursor = psycopg.Cursor[Row]
 
 
 def fetch_one(conn: Connection, name: str, params: Params | None = None) -> Row:
-    """Run a query of queries.sql that gives exactly one row."""
+    """Run a query of queries.sql that gives exactly one row, and return this row."""
     return single(start(conn, name, params))
 
 
@@ -36,9 +36,9 @@ def single(cursor: Cursor) -> Row:
 
 
 def start(conn: Connection, name: str, params: Params | None = None) -> Cursor:
-    """Send a query of queries.sql; in a pipeline, its rows come when that ends.
+    """Send a query of queries.sql. In a pipeline, its rows are there only after the pipeline ends.
 
-    Where nothing is pinned for the session, it gets a transaction of its own, in which our settings hold.
+    If our settings are not pinned for the session, the query runs in its own transaction with our settings.
     """
     if conn.unpinned:
         with conn.transaction():
@@ -47,25 +47,25 @@ def start(conn: Connection, name: str, params: Params | None = None) -> Cursor:
 
 
 def fetch_optional(conn: Connection, name: str, params: Params | None = None) -> Row | None:
-    """Run a query of queries.sql that gives one row or none."""
+    """Run a query of queries.sql that gives one row or none, and return this row."""
     return start(conn, name, params).fetchone()
 
 
 def fetch_all(conn: Connection, name: str, params: Params | None = None) -> list[Row]:
-    """Run a query of queries.sql."""
+    """Run a query of queries.sql, and return all its rows."""
     return start(conn, name, params).fetchall()
 
 
 def execute(conn: Connection, name: str, params: Mapping[str, Any] | None = None) -> None:
-    """Run a statement of queries.sql for its effect."""
+    """Run a statement of queries.sql whose result is not needed."""
     start(conn, name, params)
 
 
 @contextmanager
 def one_snapshot(conn: Connection) -> Iterator[None]:
-    """Have all that is read of CMP inside be read in one snapshot, which is taken now.
+    """Read CMP in one snapshot for the whole `with` block. The snapshot is taken at the block's start.
 
-    A row policy is an error.
+    Raises SchemaMismatch if a row policy hides rows, and DatabaseUnavailable.
     """
     with translated("reading CMP"):
         conn.execute(sql.query("begin_reading"))
@@ -81,14 +81,14 @@ def one_snapshot(conn: Connection) -> Iterator[None]:
 
 @contextmanager
 def confined(conn: Connection) -> Iterator[None]:
-    """Have what is run inside find nothing of other people's by a bare name.
+    """Run the `with` block with a restricted search_path, so that no other user's objects replace ours.
 
     One transaction that only reads, in a pipeline.
 
     CMP's table is named in full there: see `rows.full_name_of`.
     """
-    # The server reports a changed DateStyle at the end of a round trip, and the driver must know it before it
-    # reads dates.
+    # The server reports a changed DateStyle at the end of a round trip, and psycopg must know the DateStyle
+    # before it reads dates.
     first, second = (conn.transaction, conn.pipeline) if conn.unpinned else (conn.pipeline, conn.transaction)
     with first(), second():
         execute(conn, "confine", {"local": True})

@@ -1,14 +1,16 @@
 """Finds out why a connection failed.
 
-The result is the SQLSTATE with which a server refused it, or a local mistake (parameters, certificate,
-service file).
+The cause is either the server's refusal, which has an SQLSTATE, or a local mistake (parameters, certificate,
+service file), or a server that does not answer.
 
-libpq gives the text alone, and that is in the server's language. libpq's protocol trace shows the fields of
-the error, even over TLS and after the password. So a refused connection is tried once more, traced.
+libpq gives only the text of a refusal, and the text is in the server's language. libpq's protocol trace shows
+the fields of the error, including the SQLSTATE, even over TLS and after the password was sent. So this module
+connects a second time, with the trace on.
 
-An unknown service, a certificate that cannot be read or an invalid `sslmode` has no SQLSTATE, and libpq's
-text does not tell it apart from a server that is down. So libpq connects to a socket of our own, with the
-same parameters: if it sends no startup packet there, no server is at fault.
+A local mistake, such as an unknown service, an unreadable certificate or an invalid `sslmode`, has no
+SQLSTATE, and libpq's text does not distinguish it from a server that is down. So this module makes libpq
+connect, with the same parameters, to a listener of our own. If libpq sends no startup packet to the listener,
+the mistake is local.
 """
 
 from __future__ import annotations
@@ -33,35 +35,41 @@ if TYPE_CHECKING:
 _CODE = re.compile(r' C "([0-9A-Z]{5})"')
 
 _known: dict[str, str] = {}
-"""The SQLSTATE by the text it came with: each trace leaves a stream of libpq's behind, some kB, and an outage
-may be long."""
+"""Cache: error text → SQLSTATE. Each trace leaks a few kB in libpq, and during an outage the same error may
+come many times."""
 
 MOST_KNOWN = 100
+"""The largest number of texts in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the server said to a second attempt."""
+    """Why a connection failed."""
 
     sqlstate: str | None = None
     """None: no server answered, or its answer is not known."""
     admitted: bool = False
-    """Whether it let us in this time."""
+    """Whether the server accepted the second attempt."""
     lacks_password: bool = False
-    """Whether it asked for a password, and there was none to send."""
+    """Whether the server asked for a password, and no password is configured."""
     misconfigured: bool = False
-    """Whether libpq fails before it greets any server: parameters, PG* variables, service or TLS files."""
+    """Whether libpq fails before it sends anything to a server: parameters, PG* variables, service or TLS
+    files."""
 
 
 def refusal(conninfo: str, exc: psycopg.Error, limit_s: float) -> Refusal:
-    """Tell with which SQLSTATE a connection failed; asks the server once more, for `limit_s` at most."""
+    """Return why the connection failed that raised `exc`.
+
+    This connects to a listener of our own, and then to the server again. Each of the two checks takes at most
+    `limit_s` seconds.
+    """
     if exc.sqlstate:
         return Refusal(exc.sqlstate)
     if exc.pgconn is None:
-        return Refusal()  # the name was not found, or the time was over
+        return Refusal()  # the host name was not found, or the time was up
     if exc.pgconn.needs_password:
         return Refusal(lacks_password=True)
-    if not greets(conninfo, limit_s, by_socket=exc.pgconn.host.startswith((b"/", b"@"))):
+    if not sends_startup_packet(conninfo, limit_s, by_socket=exc.pgconn.host.startswith((b"/", b"@"))):
         return Refusal(misconfigured=True)
     text = str(exc)
     if text in _known:
@@ -75,14 +83,13 @@ def refusal(conninfo: str, exc: psycopg.Error, limit_s: float) -> Refusal:
 _TLS_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
-def greets(conninfo: str, limit_s: float, *, by_socket: bool) -> bool:
-    """Whether libpq, with these parameters, greets a server.
+def sends_startup_packet(conninfo: str, limit_s: float, *, by_socket: bool) -> bool:
+    """Whether libpq sends a startup packet (or its first TLS bytes) to a listener of our own.
 
-    With its first message, or behind TLS with its first bytes.
+    Also true after `limit_s`, or if no listener can be opened, because then nothing is known.
 
-    The server is a listener of our own, on 127.0.0.1 or, `by_socket`, in a directory of its own, where libpq
-    uses no TLS. It sees no password. True as well after `limit_s`, and where there can be no listener: then
-    nothing is known.
+    The listener is on 127.0.0.1. With `by_socket`, it is a Unix socket in a temporary directory; libpq uses
+    no TLS there. The listener receives no password.
     """
     with ExitStack() as stack, suppress(OSError):
         if by_socket:
@@ -95,11 +102,11 @@ def greets(conninfo: str, limit_s: float, *, by_socket: bool) -> bool:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             host = address = "127.0.0.1"
             port = listener.getsockname()[1]
-        # Where not even this can be connected to, nothing is known.
+        # If a plain connection to the listener fails, the result would mean nothing: OSError, so True.
         stack.enter_context(socket.socket(listener.family)).connect(listener.getsockname())
         listener.accept()[0].close()
         listener.setblocking(False)
-        # With a password libpq looks for none, and so complains of no password file.
+        # Give a dummy password, so that libpq does not read a password file or warn about it.
         here = make_conninfo(
             conninfo,
             host=host,
@@ -107,52 +114,57 @@ def greets(conninfo: str, limit_s: float, *, by_socket: bool) -> bool:
             port=port,
             gssencmode="disable",
             requirepeer="",
-            password="-",  # noqa: S106 - none
+            password="-",  # noqa: S106 - a dummy
         )
         pgconn = pq.PGconn.connect_start(here.encode())
         stack.callback(pgconn.finish)
-        return _greeted(pgconn, listener, time.monotonic() + limit_s, stack)
+        return _packet_arrives(pgconn, listener, time.monotonic() + limit_s, stack)
     return True
 
 
-def _greeted(pgconn: pq.abc.PGconn, listener: socket.socket, end: float, stack: ExitStack) -> bool:
+def _packet_arrives(pgconn: pq.abc.PGconn, listener: socket.socket, end: float, stack: ExitStack) -> bool:
+    """Drive libpq's connection attempt until the listener gets a packet, libpq fails, or the time is `end`.
+
+    Returns false only if libpq fails.
+    """
     client: socket.socket | None = None
     wish = pq.PollingStatus.WRITING
     while pgconn.status != pq.ConnStatus.BAD and time.monotonic() < end:
         ready = select.select([listener, *([client] if client else [])], [], [], 0.001)[0]
-        if listener in ready:  # a second time, where TLS failed and may be left out
+        if listener in ready:  # libpq connects a second time if TLS failed and `sslmode` allows plain text
             client = stack.enter_context(listener.accept()[0])
         elif client in ready and client is not None:
-            said = client.recv(len(_TLS_REQUEST))
-            if said == _TLS_REQUEST:
+            received = client.recv(len(_TLS_REQUEST))
+            if received == _TLS_REQUEST:
                 client.sendall(b"S")
-            elif said:
+            elif received:
                 return True
             else:
                 client = None
-        if wish not in (pq.PollingStatus.OK, pq.PollingStatus.FAILED) and _can(pgconn, wish):
+        if wish not in (pq.PollingStatus.OK, pq.PollingStatus.FAILED) and _is_ready(pgconn, wish):
             wish = pq.PollingStatus(pgconn.connect_poll())
     return pgconn.status != pq.ConnStatus.BAD
 
 
-def _can(pgconn: pq.abc.PGconn, wish: pq.PollingStatus) -> bool:
-    """Whether libpq can go on, now."""
+def _is_ready(pgconn: pq.abc.PGconn, wish: pq.PollingStatus) -> bool:
+    """Whether libpq's socket is ready now for what libpq waits for: to read or to write."""
     arrival = select.poll()
     arrival.register(pgconn.socket, select.POLLIN if wish == pq.PollingStatus.READING else select.POLLOUT)
     return bool(arrival.poll(0))
 
 
 def _same_server(conninfo: str, pgconn: pq.abc.PGconn) -> str:
-    """Name the server that failed, of several, by its address.
+    """Return a connection string for the one server that failed, with its address.
 
-    Libpq would look its name up, and stop all threads meanwhile.
+    `conninfo` may name several servers. The address is given, because libpq would otherwise resolve the host
+    name, which blocks all threads.
     """
     named = {"host": pgconn.host, "hostaddr": pgconn.hostaddr, "port": pgconn.port}
     return make_conninfo(conninfo, **{key: value.decode() for key, value in named.items() if value})
 
 
 def _traced(conninfo: str, limit_s: float) -> Refusal:
-    # Kept in memory, and for our eyes only: it has all that was sent.
+    # The trace holds everything that was sent, the password included. So it stays in memory, in this process.
     trace = os.memfd_create("omnicdc-connecting", os.MFD_CLOEXEC)
     try:
         pgconn = pq.PGconn.connect_start(conninfo.encode())
@@ -180,9 +192,10 @@ def _finish_connecting(pgconn: pq.abc.PGconn, limit_s: float) -> None:
 
 
 def _read(trace: str) -> Refusal:
-    """Find the server's error in a trace: a line a message, its fields separated by tabs.
+    """Find the server's error in a trace of libpq.
 
-    Side, length, name, contents.
+    Each line of the trace is one message. Its fields are separated by tabs: side, length, name, contents.
+    Side B is the server.
     """
     admitted = False
     for line in trace.splitlines():

@@ -1,4 +1,4 @@
-"""Whether the database has the schema that this version needs."""
+"""Checks that the database has the schema that this version needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_schema(conn: Connection) -> None:
-    """Raise SchemaMismatch unless exactly this version's schema is installed."""
+    """Raise SchemaMismatch unless exactly this version's schema is installed and its rows can be read."""
     with translated("looking for omnicdc's schema"):
         if not fetch_one(conn, "schema_state")["installed"]:
             raise SchemaMismatch(
@@ -37,9 +37,9 @@ def check_schema(conn: Connection) -> None:
 
 
 def check_row_security(conn: Connection) -> None:
-    """Raise SchemaMismatch if a row policy hides omnicdc's own rows.
+    """Raise SchemaMismatch if a row policy hides rows of omnicdc's own tables.
 
-    Then nothing that is read of its tables counts.
+    With such a policy, no query of these tables can be trusted.
     """
     if found := fetch_optional(conn, "row_security_fault"):
         raise SchemaMismatch(found["fault"], hint=found["remedy"])

@@ -1,1 +1,1 @@
-"""What the database is told of published files, and how a waiter learns it."""
+"""Reports published files to the database, and waits until a transaction is published."""

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def acknowledge(conn: db.Connection, state: State, generation: Generation | None = None) -> None:
-    """Store the snapshot in the consumer's row; with a generation, remember it and notify.
+    """Store the state's snapshot in the consumer's row. With a generation, add it to the history and notify.
 
-    One transaction and one round trip. Raises DatabaseUnavailable, and then the session is at its end;
-    a repeat is harmless.
+    This takes one transaction and one round trip. A repeat is harmless. Raises DatabaseUnavailable; the
+    session of the daemon must then end.
     """
     quarantine, report = state.quarantine(), state.inputs_report()
     with db.translated("acknowledging"), conn.pipeline():
@@ -37,13 +37,13 @@ def acknowledge(conn: db.Connection, state: State, generation: Generation | None
     state.inputs_reported = report
     before, state.stored_quarantine = state.stored_quarantine, quarantine
     if before and db.single(row)["added"]:
-        # Somebody had this consumer forgotten, and what it held back with it.
+        # The consumer was removed meanwhile, and its stored quarantine with it. So store all of it again.
         state.stored_quarantine = None
         acknowledge(conn, state)
 
 
 def _store_quarantine(conn: db.Connection, state: State, quarantine: Mapping[str, Mapping[str, str]]) -> None:
-    """Write what changed since the last acknowledgement; at the first of a session, everything."""
+    """Write the changes of the quarantine since the last acknowledgement, or all of it if there was none."""
     name = state.config.consumer
     if state.stored_quarantine is None:
         db.execute(conn, "reset_quarantine", {"name": name})
@@ -90,8 +90,8 @@ def _last_error(state: State) -> dict[str, Any]:
             return {"last_error": f"{fault.reason} - {fault.hint}", "last_error_at": since}
     if state.capture.lacking:
         lacking = ", ".join(state.capture.lacking)
-        said = f"the capture does not watch {lacking}, which this daemon reads - run `omnicdc install`"
-        return {"last_error": said, "last_error_at": state.started_at}
+        error = f"the capture does not watch {lacking}, which this daemon reads - run `omnicdc install`"
+        return {"last_error": error, "last_error_at": state.started_at}
     return {"last_error": state.manifest.error, "last_error_at": state.manifest.error_at}
 
 
@@ -108,7 +108,7 @@ def _on_disk(file: RegistryFile) -> dict[str, Any]:
 
 def _held(projection: Projection) -> dict[str, Any]:
     fault = projection.hold.fault
-    assert fault is not None  # noqa: S101 - held() gives only those
+    assert fault is not None  # noqa: S101 - every projection of state.held() has a fault
     return {
         "reason": fault.reason,
         "hint": fault.hint,
@@ -118,7 +118,7 @@ def _held(projection: Projection) -> dict[str, Any]:
 
 
 def _history(state: State, generation: Generation) -> dict[str, Any]:
-    # How long this acknowledgement takes is not known before its end: the one before it stands for it.
+    # The duration of this acknowledgement is not known yet, so the duration of the last one is stored.
     timings = {**generation.timings, "acknowledge": state.acknowledge_ms}
     return {
         "name": state.config.consumer,

@@ -1,7 +1,7 @@
-"""The connections with which a wait looks, and how it sleeps until a daemon publishes.
+"""Connections for waits: a wait checks the database with them, and sleeps until a daemon publishes.
 
-A command has one of its own for its single wait; a client process shares a few among all its waits:
-`wait_pool`.
+A command has one connection for its single wait: `OwnConnection`. In a client process, all waits share a few
+connections: see `wait_pool`.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 SLICE_S = 0.5
-"""Between two looks when no notification comes."""
+"""Seconds between two checks of a wait when no notification comes."""
 
 
 class Connections(Protocol):
-    """Gives a wait a connection to look with, and lets it sleep until a daemon publishes."""
+    """Gives a wait a connection for its checks, and lets it sleep until a daemon publishes."""
 
     @property
-    def patience_s(self) -> float:
-        """Between two looks when no notification comes, at most."""
+    def longest_poll_s(self) -> float:
+        """The longest time in seconds between two checks of a wait when no notification comes."""
 
     def connection(self, within_s: float) -> AbstractContextManager[db.Connection]:
-        """Give a connection in autocommit mode.
+        """Give a connection in autocommit mode for the `with` block.
 
-        Raises DatabaseUnavailable if none is to be had in that time.
+        Raises DatabaseUnavailable if no connection is available within `within_s` seconds.
         """
 
-    def heard(self) -> int:
-        """Return how many notifications came so far."""
+    def notification_count(self) -> int:
+        """Return how many notifications have arrived so far."""
 
-    def sleep(self, heard: int, seconds: float) -> bool:
-        """Return true as soon as there is a notification beyond `heard`, and false when the time is up."""
+    def sleep(self, seen_count: int, seconds: float) -> bool:
+        """Return true as soon as `notification_count` is not `seen_count`, and false when the time is up."""
 
 
 class OwnConnection:
-    """One connection for one wait: it listens and looks."""
+    """One connection for one wait. It is used for LISTEN and for the checks."""
 
-    patience_s = SLICE_S
+    longest_poll_s = SLICE_S
 
     def __init__(self, conn: db.Connection) -> None:
         self._conn = conn
         self._listens = False
 
     @contextmanager
-    def connection(self, within_s: float) -> Iterator[db.Connection]:  # noqa: ARG002 - it is there
-        """Give the connection."""
-        if not self._listens and not self._conn.pooled:
+    def connection(self, within_s: float) -> Iterator[db.Connection]:  # noqa: ARG002 - the connection is open already
+        """Give the connection, after LISTEN at the first call. Behind a pooler, LISTEN is left out."""
+        if not self._listens and not self._conn.behind_pooler:
             self._conn.execute("listen omnicdc_published")
             self._listens = True
         yield self._conn
 
-    def heard(self) -> int:
-        """Notifications stay in the connection until it sleeps."""
+    def notification_count(self) -> int:
+        """Return 0. No count is needed, because notifications stay in the connection until `sleep`."""
         return 0
 
-    def sleep(self, heard: int, seconds: float) -> bool:  # noqa: ARG002 - as above
-        """Sleep until a notification comes."""
+    def sleep(self, seen_count: int, seconds: float) -> bool:  # noqa: ARG002 - no count is needed
+        """Sleep until a notification comes, and return true; return false when the time is up."""
         if not self._listens:
             time.sleep(seconds)
             return False
@@ -70,5 +70,5 @@ class OwnConnection:
 
 
 def as_connections(source: db.Connection | Connections) -> Connections:
-    """Return a source of connections; a connection is one that is lent to a single wait."""
+    """Return `source` as Connections. A single connection is wrapped in OwnConnection."""
     return OwnConnection(source) if isinstance(source, db.Connection) else source

@@ -1,8 +1,6 @@
-"""Whether the registries show everything besides CMP as well.
+"""Waits until the registries also show the current inputs: all clones and GitHub's metadata.
 
-The clones and GitHub's metadata that there are.
-
-`wait` tells whether they show CMP; its verdict gets the answer of this module added.
+The module `wait` waits for CMP's changes. This module adds the state of the inputs to its verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 SLICE_S = 0.2
-"""Between two looks."""
+"""Seconds between two checks."""
 
 
 def wait_for_inputs(
@@ -32,65 +30,67 @@ def wait_for_inputs(
     stop: Stop,
     consumer: str | None = None,
 ) -> Verdict:
-    """Have the daemons look at all inputs anew, and wait until the registries show them.
+    """Request a refresh of all inputs from every daemon, and wait until the registries show them.
 
-    Of nothing published, at once.
-
-    Returns the verdict with `inputs: current`, or a time-out that tells what is still looked at. Raises
-    DatabaseUnavailable.
+    Returns `verdict` with `inputs: current`. If the time is up, returns a verdict `timeout` whose detail
+    names the inputs that are still being refreshed. If `verdict` does not say that CMP's changes are
+    published, it is returned at once. Raises DatabaseUnavailable.
     """
     if not verdict.arrived:
         return verdict
     source = as_connections(source)
     with source.connection(max(timeout_s, SLICE_S)) as conn, db.translated("asking for a look at the inputs"):
-        asked = str(db.fetch_one(conn, "request_look")["token"])
-    return wait_until_shown(source, verdict, asked, timeout_s=timeout_s, stop=stop, consumer=consumer)
+        request = str(db.fetch_one(conn, "request_look")["token"])
+    return wait_until_shown(source, verdict, request, timeout_s=timeout_s, stop=stop, consumer=consumer)
 
 
 def wait_until_shown(
     source: db.Connection | Connections,
     verdict: Verdict,
-    asked: str,
+    request: str,
     *,
     timeout_s: float,
     stop: Stop,
     consumer: str | None = None,
 ) -> Verdict:
-    """As `wait_for_inputs`, where transaction `asked` of the log has asked for the look already."""
+    """Wait as `wait_for_inputs` does; transaction `request` has already requested the refresh."""
     source, end = as_connections(source), time.monotonic() + timeout_s
     while True:
-        heard = source.heard()
+        seen_count = source.notification_count()
         with source.connection(max(end - time.monotonic(), SLICE_S)) as conn:
-            state, told = _state(conn, asked, consumer)
+            state, pending = _state(conn, request, consumer)
         if state != "looking":
             return replace(verdict, inputs=state)
         left = end - time.monotonic()
         if left <= 0 or stop.requested:
-            return _late(verdict, told)
-        source.sleep(heard, min(SLICE_S, left))
+            return _timed_out(verdict, pending)
+        source.sleep(seen_count, min(SLICE_S, left))
 
 
 def _state(
-    conn: db.Connection, asked: str, consumer: str | None
+    conn: db.Connection, request: str, consumer: str | None
 ) -> tuple[InputsState | None, dict[str, list[str]]]:
-    """Return the state of all together, and of each that still looks what it looks at; None if none tells."""
+    """Return the state of all consumers' inputs together, and the inputs that are not current yet.
+
+    The state is None if no consumer reports its inputs. The second result is a dict by consumer.
+    """
     with db.translated("asking for the state of the inputs"), db.confined(conn):
-        rows = db.fetch_all(conn, "inputs_state", {"asked": asked, "consumer": consumer})
-    told = {row["name"]: row for row in rows if row["inputs"] is not None}
-    looking = {
+        rows = db.fetch_all(conn, "inputs_state", {"asked": request, "consumer": consumer})
+    reporting = {row["name"]: row for row in rows if row["inputs"] is not None}
+    pending = {
         name: row["inputs"]["waiting_for"] or ["what was asked for"]
-        for name, row in told.items()
+        for name, row in reporting.items()
         if not row["covered"] or row["inputs"]["state"] != "current"
     }
-    return ("looking" if looking else "current") if told else None, looking
+    return ("looking" if pending else "current") if reporting else None, pending
 
 
-def _late(verdict: Verdict, looking: dict[str, list[str]]) -> Verdict:
-    told = "; ".join(f"{name} still looks at {', '.join(what)}" for name, what in looking.items())
+def _timed_out(verdict: Verdict, pending: dict[str, list[str]]) -> Verdict:
+    listed = "; ".join(f"{name} still looks at {', '.join(inputs)}" for name, inputs in pending.items())
     return replace(
         verdict,
         status="timeout",
-        detail=f"CMP is published, but not all inputs: {told}",
+        detail=f"CMP is published, but not all inputs: {listed}",
         hint="`omnicdc status`: a workspace may hang, or `gh` be slow",
         inputs="looking",
     )

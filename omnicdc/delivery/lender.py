@@ -1,9 +1,10 @@
-"""Lends the few connections of a process to its waits, through psycopg_pool and threads of its own.
+"""Lends the few connections of a process to its waits, with psycopg_pool and separate threads.
 
-A signal's handler may raise anywhere in the main thread (^C, an alarm): in the middle of psycopg_pool, which
-then keeps a request that is never taken back, or while Python enters a Condition, which stays locked for
-ever. So other threads do the work. They are asked through SimpleQueue, and answer through a lock that is
-released: both are C, and cannot be left half done.
+A signal handler may raise an exception anywhere in the main thread (Ctrl-C, an alarm). In the middle of
+psycopg_pool, such an exception leaves a request in the pool for ever. While Python enters a Condition, it
+leaves the Condition locked for ever. So separate threads do this work, because signal handlers run only in
+the main thread. The main thread sends requests through a SimpleQueue, and a thread answers by releasing a
+lock. Both are written in C, so an exception cannot interrupt them halfway.
 """
 
 from __future__ import annotations
@@ -33,79 +34,78 @@ if TYPE_CHECKING:
     from omnicdc.db.conninfo import Target
 
 IDLE_S = 30.0
-"""A connection that was not needed for so long is closed."""
+"""A connection that was not used for this many seconds is closed."""
 
 CONNECT_S = 10.0
-"""What one attempt to connect may take: a server that is slow, or silent."""
+"""The longest time in seconds for one attempt to connect. A server may be slow or silent."""
 
 CHECK_S = 1.0
-"""How long a connection that is taken out of the pool may take to show that it still works."""
+"""The longest time in seconds for the test whether a connection from the pool still works."""
 
 CLOSE_S = 10.0
-"""What closing waits for its threads at most."""
+"""The longest time in seconds that `close` waits for the threads."""
 
 SLICE_S = 0.25
-"""After so long, a thread that waits for a connection looks why there is none."""
+"""A thread that waits for a connection checks at this interval, in seconds, why there is none."""
 
 
 class Lender:
-    """At most `size` connections to one CMP. Any thread may borrow.
+    """Lends at most `size` connections to one CMP. Any thread may borrow.
 
-    `close` ends its threads and connections.
+    `close` ends the threads and the connections of the lender.
     """
 
     def __init__(self, target: Target, size: int) -> None:
-        """Nothing is connected, and no thread runs yet."""
+        """Store the arguments. Connections are opened, and threads started, only when needed."""
         self.size = size
         self._target = target
         self._closed = False
         self._ended = _thread.allocate_lock()
         self._starting = threading.Lock()
         self._started = False
-        self._wanted: SimpleQueue[Loan | None] = SimpleQueue()
+        self._requests: SimpleQueue[Loan | None] = SimpleQueue()
         self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._noting = threading.Lock()
+        self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
         self._failures: list[tuple[float, OmnicdcError]] = []
         self._name = f"omnicdc-{id(self):x}"
-        self._silence = _Silence(self._name)
+        self._hide_messages = _HidePoolMessages(self._name)
 
     @contextmanager
     def connection(self, within_s: float) -> Iterator[Connection]:
-        """Lend a connection.
+        """Lend a connection for the `with` block.
 
-        Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
-
-        As long as the server has no connection left, it is tried again.
+        While the server has no connection left, this retries. Raises DatabaseUnavailable if no connection is
+        available within `within_s` seconds, or if CMP cannot be reached; and what `db.connect` raises.
         """
         loans: list[Loan] = []
         try:
-            loan = self._taken(loans, within_s)
+            loan = self._borrow(loans, within_s)
             yield loan.conn
             loan.unharmed = True
         finally:
             try:
                 self._end(loans)
-            except BaseException:  # a signal, just now
+            except BaseException:  # a signal handler raised during the first call
                 self._end(loans)
                 raise
 
     def do(self, chore: Callable[[], None]) -> None:
-        """Have something done, one after the other, where no signal's handler runs.
+        """Run `chore` in a thread in which no signal handler runs. Chores run one after the other.
 
-        Not waited for, and not if it is closed.
+        This does not wait. After `close`, the chore may not run.
         """
         self._start()
         self._chores.put(chore)
 
     def close(self) -> None:
-        """End threads and connections; a thread that waits for one gets none.
+        """End the threads and the connections. A thread that waits for a connection gets DatabaseUnavailable.
 
-        A repeat waits for what is still ending.
+        A repeat waits, as the first call does, until the threads have ended, for at most CLOSE_S seconds.
         """
         self._closed = True
         if self._started:
-            self._wanted.put(None)
+            self._requests.put(None)
             self._chores.put(None)
             if self._ended.acquire(timeout=CLOSE_S):
                 self._ended.release()
@@ -115,24 +115,24 @@ class Lender:
             if self._started:
                 return
             self._ended.acquire(blocking=False)
-            # Not by threading.Thread, whose start() waits for the new thread, with a Condition. Interrupted,
-            # it is done again.
+            # threading.Thread is not used, because its start() waits for the new thread with a Condition. If
+            # a signal interrupts this block, the next call runs it again.
             for _ in range(self.size):
                 _thread.start_new_thread(self._lend, ())
             _thread.start_new_thread(self._do_chores, ())
             self._started = True
 
-    def _taken(self, loans: list[Loan], within_s: float) -> Loan:
-        """Have a connection that works taken out of the pool.
+    def _borrow(self, loans: list[Loan], within_s: float) -> Loan:
+        """Return a loan whose connection works. Each loan is added to `loans`, for the caller to end it.
 
-        An attempt that failed since is why there is none.
+        If no connection comes, the error is that of an attempt to connect that failed since this call began.
         """
         self._start()
-        asked = time.monotonic()
-        deadline = asked + within_s
+        requested_at = time.monotonic()
+        deadline = requested_at + within_s
         while True:
             loans.append(loan := Loan(deadline))
-            self._wanted.put(loan)
+            self._requests.put(loan)
             self._await(loan)
             if loan.failure is None and _works(loan.conn):
                 loan.conn.deadline = deadline
@@ -143,7 +143,7 @@ class Lender:
                 raise loan.failure
             self._end(loans)
             loans.clear()
-            if failure := self._why_none(asked, deadline - time.monotonic()):
+            if failure := self._why_none(requested_at, deadline - time.monotonic()):
                 raise failure from loan.failure
 
     def _await(self, loan: Loan) -> None:
@@ -156,9 +156,9 @@ class Lender:
                     hint="wait_connections (OMNICDC_WAIT_CONNECTIONS) allows more",
                 )
 
-    def _why_none(self, asked: float, left_s: float) -> OmnicdcError | None:
-        """Return why there is no connection; None as long as one may still come."""
-        failure = next((failed for at, failed in self._failures if at >= asked), None)
+    def _why_none(self, requested_at: float, left_s: float) -> OmnicdcError | None:
+        """Return the error that explains why there is no connection; None while one may still come."""
+        failure = next((failed for at, failed in self._failures if at >= requested_at), None)
         if failure and (left_s <= 0 or not isinstance(failure, ServerFull)):
             return _again(failure)
         if left_s > 0:
@@ -170,28 +170,28 @@ class Lender:
         )
 
     def _end(self, loans: Iterable[Loan]) -> None:
-        """Have what was lent taken back. A repeat does what an interruption left to do."""
+        """Return the connections of `loans` to the pool. A repeat finishes what was interrupted."""
         for loan in loans:
             loan.ended = True
             self._chores.put(partial(self._put, loan))
             if self._closed and loan.lent:
                 loan.conn.close()
 
-    # What follows is done by our own threads, where no signal's handler runs.
+    # The methods below run in the lender's own threads, in which no signal handler runs.
 
     def _lend(self) -> None:
-        while loan := self._wanted.get():
+        while loan := self._requests.get():
             try:
                 conn = self._opened().getconn(max(0.001, min(SLICE_S, loan.deadline - time.monotonic())))
-            except Exception as exc:  # noqa: BLE001 - raised where the loan was asked for
+            except Exception as exc:  # noqa: BLE001 - the borrower's thread raises it
                 loan.failure = exc
             else:
-                with self._noting:
+                with self._lock:
                     loan.lent = conn
                 if loan.ended:
                     self._put(loan)
             loan.answered.release()
-        self._wanted.put(None)  # for the next one
+        self._requests.put(None)  # ends the next thread
 
     def _do_chores(self) -> None:
         while chore := self._chores.get():
@@ -199,21 +199,21 @@ class Lender:
                 chore()
             except Exception:
                 logging.getLogger(__name__).exception("a connection could not be taken back")
-        self._chores.put(None)  # for another one, which a start that was interrupted has left
-        with self._noting:
+        self._chores.put(None)  # ends another such thread, if an interrupted start has left one
+        with self._lock:
             pool = self._pool
         if pool:
             pool.close()
-            logging.getLogger("psycopg.pool").removeFilter(self._silence)
-        with suppress(RuntimeError):  # the other one said so
+            logging.getLogger("psycopg.pool").removeFilter(self._hide_messages)
+        with suppress(RuntimeError):  # another thread has released the lock already
             self._ended.release()
 
     def _put(self, loan: Loan) -> None:
-        """Return the connection; after a failure, or in the middle of anything, it is closed.
+        """Return the loan's connection to the pool. A repeat does nothing.
 
-        A repeat does nothing.
+        The connection is closed first if the borrower's block failed, or if a transaction is still open.
         """
-        with self._noting:
+        with self._lock:
             conn, loan.lent = loan.lent, None
         if conn is None:
             return
@@ -223,11 +223,11 @@ class Lender:
         self._opened().putconn(conn)
 
     def _opened(self) -> ConnectionPool[Connection]:
-        with self._noting:
+        with self._lock:
             if self._pool is None:
                 if self._closed:
                     raise PoolClosed
-                logging.getLogger("psycopg.pool").addFilter(self._silence)
+                logging.getLogger("psycopg.pool").addFilter(self._hide_messages)
                 self._pool = ConnectionPool(
                     connection_class=self._connection_class(),
                     min_size=0,
@@ -241,13 +241,13 @@ class Lender:
             return self._pool
 
     def _connection_class(self) -> type[Connection]:
-        """Return what the pool opens connections with: as everywhere else, and a failure is remembered."""
+        """Return a class for the pool that connects with `db.connect` and stores the last failure."""
         lender = self
 
         class Lent(Connection):
             @classmethod
             def connect(cls, *_args: Any, **_options: Any) -> Any:  # noqa: ANN401 - the driver's own
-                # In the pool's own thread, so the time that a wait has left is not known here.
+                # This runs in the pool's thread, which does not know how much time a wait has left.
                 try:
                     return db.connect(
                         lender._target, connect_s=CONNECT_S, going_on=lambda: not lender._closed
@@ -260,7 +260,7 @@ class Lender:
 
 
 def _works(conn: Connection) -> bool:
-    """Whether a connection that was idle still works; if not, another one is taken."""
+    """Whether a connection that was idle still works."""
     conn.deadline = time.monotonic() + CHECK_S
     try:
         ConnectionPool.check_connection(conn)
@@ -269,17 +269,17 @@ def _works(conn: Connection) -> bool:
     return True
 
 
-class _Silence(logging.Filter):
-    """Keeps the pool's own reports of one pool out of the program's log.
+class _HidePoolMessages(logging.Filter):
+    """Keeps the log messages of one psycopg pool out of the program's log.
 
-    Whoever waits gets an answer that says it.
+    They are not needed, because each wait gets an error that explains the failure.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = record.args if isinstance(record.args, tuple) else ()
-        return not any(isinstance(it, Connection) or str(it).startswith(self.name) for it in told)
+        args = record.args if isinstance(record.args, tuple) else ()
+        return not any(isinstance(it, Connection) or str(it).startswith(self.name) for it in args)
 
 
 def _again(failure: OmnicdcError) -> OmnicdcError:
-    """Return the same failure, to be raised in another thread."""
+    """Return a copy of the failure, which another thread can raise."""
     return type(failure)(failure.message, hint=failure.hint, again=failure.again)

@@ -1,4 +1,4 @@
-"""What a wait reads from the database in one look. `verdict` decides from this alone."""
+"""The data that one check of a wait reads from the database. `verdict` decides from this data alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ InputsState = Literal["current", "looking"]
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What the database knows of the transaction waited for."""
+    """What the database knows about the transaction that the wait is for."""
 
     status: str | None
     changes: int
@@ -24,27 +24,28 @@ class Transaction:
     at: datetime | None
     pruned: bool
     everything: bool = False
-    """True if it may have changed every project: a rebuild, a truncate, a row whose id could not be read."""
+    """Whether the transaction may have changed every project: by a rebuild request, a TRUNCATE, or a change
+    of a row whose id could not be read."""
 
     @property
     def may_concern_all(self) -> bool:
-        """Whether any project may be one that it changed.
+        """Whether the transaction may have changed any project.
 
-        After pruning, its projects are not known any more.
+        This is also assumed after pruning, because its projects are no longer known then.
         """
         return self.everything or self.pruned
 
     @property
     def unnoted(self) -> bool:
-        """Whether the log has no row of it, and none was pruned."""
+        """Whether the log never had a row of this transaction: it has none now, and none was pruned."""
         return not self.changes and not self.pruned
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The generation of one consumer that first held the transaction.
+    """The first generation of one consumer that holds the transaction.
 
-    Only if no earlier one can have held it.
+    There is none if an earlier generation, which is no longer known, may have held the transaction.
     """
 
     generation: int
@@ -55,7 +56,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """One registry host, as its row and its lock show it."""
+    """One consumer, as its row and its lock in the database show it."""
 
     name: str
     alive: bool
@@ -67,56 +68,55 @@ class Consumer:
     last_error: str | None = None
     delivery: Delivery | None = None
     hidden: tuple[str, ...] = ()
-    """Registries held now whose files do not show the transaction."""
+    """Registries that are held now and whose files do not show the transaction."""
     verified: bool = True
-    """Whether everything was read since the capture was last altered.
-
-    Before that, the consumer may have missed changes.
-    """
+    """Whether the consumer has read everything since the last change of the capture. If not, it may have
+    missed changes."""
     expected: bool = True
-    """Whether it gave a sign of life within its limit of silence."""
+    """Whether its last heartbeat is more recent than its consumer expiry."""
     inputs: InputsState | None = None
-    """Whether its files show all clones and GitHub's metadata as well; None if it does not tell."""
+    """Whether its files also show all clones and GitHub's metadata; None if the consumer does not report
+    it."""
 
     @property
-    def unread(self) -> bool:
-        """Whether a registry that is held was not written since then."""
+    def has_unknown_file(self) -> bool:
+        """Whether a registry is held and it is not known which snapshot its file shows."""
         return any(held.get("since") is None for held in self.held.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that a decision depends on, at one moment. `transaction` is None for a barrier.
-
-    `token` is the transaction waited for; of a barrier by name, the last one that changed these projects.
-    """
+    """Everything that the verdict depends on, at one moment."""
 
     token: str | None
+    """The transaction that the wait is for. For a barrier with projects: the last transaction that changed
+    one of these projects."""
     transaction: Transaction | None
+    """None for a barrier."""
     consumers: Sequence[Consumer]
     capture_fault: str | None
     capture_remedy: str = ""
     projects: tuple[str, ...] | None = None
-    """The projects that a barrier is about; None: all of them."""
+    """The projects that a barrier concerns; None for all projects."""
     at: datetime | None = None
-    """When these projects were changed last."""
+    """When one of these projects was last changed."""
     all_hosts: bool = False
-    """Whether hosts that are down are waited for, too."""
+    """Whether the wait includes hosts whose daemon is down."""
     no_writes: Fault | None = None
-    """Why no daemon can serve, if none is alive and the server takes no writes."""
+    """Why no daemon can serve; set only if no daemon is alive and the server takes no writes."""
 
     @property
     def open(self) -> bool:
-        """Whether the transaction waited for has not ended yet."""
+        """Whether the transaction that the wait is for has not ended yet."""
         return self.transaction is not None and self.transaction.status == "in progress"
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Hosts that are expected and down."""
+        """Consumers that are expected, but whose daemon is down."""
         return tuple(one.name for one in self.consumers if one.expected and not one.alive)
 
     @property
     def inputs(self) -> InputsState | None:
-        """What the live daemons tell of their inputs, taken together."""
-        told = {one.inputs for one in self.consumers if one.alive and one.inputs is not None}
-        return None if not told else "looking" if "looking" in told else "current"
+        """The state of all live daemons' inputs together; None if no daemon reports it."""
+        states = {one.inputs for one in self.consumers if one.alive and one.inputs is not None}
+        return None if not states else "looking" if "looking" in states else "current"

@@ -1,7 +1,4 @@
-"""What changed among the projects that are held back.
-
-What is logged and stored, in place of all of them each time.
-"""
+"""Finds what changed in the quarantine, so that only the changes are logged and stored."""
 
 from __future__ import annotations
 
@@ -17,23 +14,25 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LISTED = 100
-"""How many projects of a registry the acknowledgement lists, and how many lines a generation logs of each
-registry."""
+"""The largest number of projects of one registry that an acknowledgement lists, and the largest number of
+lines of each kind that one generation logs for one registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of one registry: what is held back now, or for another reason than before, and what no longer is."""
+    """What changed in the quarantine of one registry."""
 
     registry: str
     entered: Mapping[str, str]
+    """Projects that entered the quarantine, or are in it for another reason than before: id to reason."""
     left: tuple[str, ...]
+    """Ids of the projects that left the quarantine."""
 
 
 def differences(
     before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
 ) -> list[Difference]:
-    """Return what differs, by registry; registries in which nothing does are left out."""
+    """Return the differences, sorted by registry. Registries without a difference are left out."""
     found = []
     for registry in sorted({*before, *now}):
         old, new = before.get(registry, {}), now.get(registry, {})
@@ -47,14 +46,14 @@ def differences(
 
 
 def listed(quarantine: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Return at most so many projects of each registry."""
+    """Return the quarantine, with at most LISTED projects of each registry."""
     return {registry: dict(islice(held.items(), LISTED)) for registry, held in quarantine.items()}
 
 
-def say(difference: Difference) -> None:
+def log_difference(difference: Difference) -> None:
     """Log one line for each project that entered, got another reason, or left.
 
-    Beyond a bound, their number.
+    Beyond LISTED projects, log only their number.
     """
     registry = difference.registry
     for project, reason in islice(difference.entered.items(), LISTED):

@@ -1,6 +1,7 @@
-"""Prunes the log and the history, in batches so small that no change waits for one noticeably.
+"""Prunes the log and the history, in batches that are so small that they delay no change noticeably.
 
-`prune.sql` decides what may go; here is how much at once, when, and what is reported if it fails.
+`prune.sql` decides which rows to delete. This module decides how many rows at once and when, and reports
+failures.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FEWEST, FIRST, MOST = 50, 500, 5000
-"""Rows in a batch."""
+"""The smallest, the first and the largest size of a batch, in rows."""
 
 BATCH_S = 0.02
-"""How long a batch should take."""
+"""How many seconds a batch should take."""
 
 
 def next_size(size: int, took_s: float | None) -> int:
-    """Return how many rows the next batch looks at, after one of `size` took so long; None.
+    """Return the size of the next batch, after a batch of `size` rows took `took_s` seconds.
 
-    It was canceled.
+    `took_s` is None if the last batch was canceled.
     """
     if took_s is None or took_s > BATCH_S * 2:
         return max(FEWEST, size // 2)
@@ -39,7 +40,7 @@ def next_size(size: int, took_s: float | None) -> int:
 
 
 class Retention:
-    """One round after another; between two batches the daemon reads the log, and publishes."""
+    """Prunes in rounds. A round consists of batches; between two batches the daemon can publish."""
 
     def __init__(self, conn: db.Connection, state: State) -> None:
         self._conn = conn
@@ -51,7 +52,7 @@ class Retention:
         self._failing = Repeating("prune_failed", time.monotonic)
 
     def begin(self) -> None:
-        """Begin a round, unless one goes on."""
+        """Begin a round, unless one is in progress."""
         self._next = self._next or time.monotonic()
 
     @property
@@ -60,7 +61,7 @@ class Retention:
         return float("inf") if self._next is None else max(0.0, self._next - time.monotonic())
 
     def finish(self, within_s: float) -> None:
-        """Do a whole round, or as much of it as can be done in this time."""
+        """Do a whole round, or as many of its batches as begin within `within_s` seconds."""
         self.begin()
         end = time.monotonic() + within_s
         while self._next is not None and time.monotonic() < end:
@@ -69,8 +70,8 @@ class Retention:
     def step(self) -> None:
         """Delete one batch, in one short transaction.
 
-        What fails is reported and tried again in the next round; raises DatabaseUnavailable only if the
-        connection is lost.
+        A failure is logged and stored in the state, and the next round tries again. Raises
+        DatabaseUnavailable only if the connection is lost.
         """
         began = time.monotonic()
         try:
@@ -79,11 +80,11 @@ class Retention:
             if self._conn.closed:
                 with db.translated("pruning the log"):
                     raise
-            more, took_s = self._canceled(exc), None
+            more, took_s = self._handle_failure(exc), None
         else:
             self._succeeded()
         self._size = next_size(self._size, took_s)
-        # As long a rest as the batch took: whoever writes or publishes gets at least half of the time.
+        # The pause is as long as the batch took. So writers and the daemon get at least half of the time.
         self._next = time.monotonic() + max(BATCH_S / 2, time.monotonic() - began) if more else None
         if not more and self._deleted:
             log.info("pruned", changes=self._deleted)
@@ -106,17 +107,17 @@ class Retention:
         self._reached = found["reached"] if found["more"] else "0"
         return bool(found["more"])
 
-    def _canceled(self, exc: psycopg.Error) -> bool:
-        """Report a failure, and return whether a smaller batch may succeed."""
-        passing = isinstance(exc, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable)
-        if passing and self._size > FEWEST:
+    def _handle_failure(self, exc: psycopg.Error) -> bool:
+        """Return true if a smaller batch may succeed; otherwise report the failure and return false."""
+        temporary = isinstance(exc, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable)
+        if temporary and self._size > FEWEST:
             return True
         sentence = str(exc).splitlines()[0]
         fault = Fault(
             f"the log cannot be pruned, and grows: {sentence}",
             "see what locks omnicdc.change: `select * from pg_locks where relation = "
             "'omnicdc.change'::regclass`"
-            if passing
+            if temporary
             else "a publication carries omnicdc.change with a column list or a row filter: `alter "
             "publication … set table` without them"
             if isinstance(exc, psycopg.errors.InvalidColumnReference)

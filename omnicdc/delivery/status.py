@@ -1,4 +1,4 @@
-"""What the database knows of every consumer: the answer to `omnicdc status`."""
+"""Builds the answer of `omnicdc status`: what the database knows about the capture and every consumer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from omnicdc.delivery.verdict import no_writes
 from omnicdc.model import HEARTBEAT_S
 
 MAX_LAG_S = 90.0
-"""The setting's default."""
+"""The default of the setting `max_lag_s`."""
 
 OVERDUE_S = 2.5 * HEARTBEAT_S
-"""Without a heartbeat for so long, a daemon is stopped or hangs, although its session is still open."""
+"""If the last heartbeat is older, the daemon is stopped or hangs, although its connection is still open."""
 
 
 def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, Any]:
-    """Return capture, log and consumers, and in `faults` one line for all that needs a look.
+    """Return the state of the capture, the log and the consumers, and in `faults` one line for each fault.
 
-    A consumer that is behind for more than `max_lag_s` seconds is a fault.
+    A consumer that lags behind for more than `max_lag_s` seconds is a fault. Raises DatabaseUnavailable and
+    SchemaMismatch.
     """
     with db.translated("asking for the status"), db.confined(conn):
         watch = db.fetch_optional(conn, "source") or {"target": None, "watched": []}
@@ -64,15 +65,15 @@ def _not_serving(consumer: str, host: str) -> str:
 
 
 def _spread(consumer: db.Row) -> db.Row:
-    """Tell of the inputs in keys of their own."""
-    told = consumer.pop("inputs") or {}
+    """Replace the JSON value `inputs` of a consumer's row by separate keys."""
+    inputs = consumer.pop("inputs") or {}
     return consumer | {
-        "inputs": told.get("state"),
-        "inputs_waiting_for": told.get("waiting_for", []),
-        "input_faults": told.get("faults", []),
-        "input_fault_count": told.get("fault_count", 0),
-        "input_notices": told.get("notices", []),
-        "input_notice_count": told.get("notice_count", 0),
+        "inputs": inputs.get("state"),
+        "inputs_waiting_for": inputs.get("waiting_for", []),
+        "input_faults": inputs.get("faults", []),
+        "input_fault_count": inputs.get("fault_count", 0),
+        "input_notices": inputs.get("notices", []),
+        "input_notice_count": inputs.get("notice_count", 0),
     }
 
 
@@ -108,10 +109,11 @@ def _faults(consumer: db.Row) -> list[str]:
 
 
 def late(consumer: db.Row, *, max_lag_s: float) -> list[str]:
-    """Return what is wrong with a daemon that is connected, but behind for too long, or gives no heartbeat.
+    """Return the fault of a connected daemon that lags behind for too long or sends no heartbeat, as a list.
 
-    A change counts as waiting since it was written, but not from before the last heartbeat, when all that was
-    committed had been read: a transaction may be open for an hour before it commits.
+    The lag is counted from the time when the oldest unpublished change was written, but at the earliest from
+    the last heartbeat. At a heartbeat the daemon has read everything that is committed. A change may be
+    written long before its transaction commits.
     """
     if not consumer["alive"]:
         return []

@@ -1,6 +1,6 @@
-"""How a wait ends: which verdict follows from what the database shows.
+"""Decides how a wait ends: which verdict follows from the state of the database.
 
-No I/O: `wait` asks and sleeps, `observation` holds what it read.
+This module does no I/O. `wait` reads the database and sleeps; `observation` defines the data that it read.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Status = Literal[
     "timeout",
 ]
 CERTAIN: frozenset[str] = frozenset({"published", "nothing_to_do"})
-"""The verdicts that mean: the files are right."""
+"""The verdicts that mean that the files are correct."""
 
 _START = "on the registry host: `systemctl start omnicdc`, or `omnicdc run`"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a wait ended. `registries` are the files that the transaction's generation rewrote."""
+    """How a wait ended."""
 
     status: Status
     detail: str
@@ -41,19 +41,22 @@ class Verdict:
     token: str | None = None
     generation: int | None = None
     milliseconds: float | None = None
-    """From the write (the barrier: from the call) to the publication."""
+    """Milliseconds from the write to the publication. None if it is not known, as for a barrier without
+    projects."""
     registries: tuple[str, ...] = ()
+    """The files that the transaction's generation rewrote."""
     consumers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Hosts that are expected and down, so that nothing is said of their files."""
+    """Hosts that are expected, but whose daemon is down. The verdict says nothing about their files."""
     withheld: frozenset[str] = frozenset()
-    """The registries that do not show all of it: held, or without an entry for one of its projects."""
+    """The registries that do not show everything that the wait is for: they are held, or one of its projects
+    is in quarantine."""
     inputs: InputsState | None = None
-    """Whether the files also show all clones and all of GitHub's metadata; None if no daemon tells."""
+    """Whether the files also show all clones and all of GitHub's metadata; None if no daemon reports it."""
 
     @property
     def arrived(self) -> bool:
-        """Whether the files hold all that was waited for."""
+        """Whether the files hold everything that the wait is for."""
         return self.status in CERTAIN
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,13 +76,13 @@ class Verdict:
 
 
 def decide(observed: Observation) -> Verdict | None:
-    """Return the verdict; None while it may still change by itself within a moment."""
+    """Return the verdict; None if the wait should continue."""
     verdict = _decided(observed)
     return verdict and replace(verdict, left_out=observed.left_out, inputs=observed.inputs)
 
 
 def give_up(observed: Observation, *, waited_s: float) -> Verdict:
-    """Return the verdict once the time is up: who is missing, or at which stage it stands."""
+    """Return the verdict after the time is up. Its detail says which consumer or step is missing."""
     return replace(_given_up(observed, waited_s), left_out=observed.left_out, inputs=observed.inputs)
 
 
@@ -116,7 +119,7 @@ def no_writes(*, standby: bool, only_reads: bool) -> Fault | None:
 
 
 def hosts_missing(observed: Observation) -> Verdict:
-    """Return the verdict that not all hosts can be waited for, though that was asked."""
+    """Return the verdict that a host is down although the caller requires all hosts."""
     return Verdict(
         "no_consumer",
         f"all hosts were asked for, and no omnicdc daemon is alive on {', '.join(observed.left_out)}",
@@ -190,8 +193,10 @@ def _up_to_date(consumer: Consumer) -> bool:
 
 
 def _nothing_missed(consumers: Sequence[Consumer]) -> bool:
-    """Whether what left no trace in the log is in the files all the same, if it changed anything."""
-    return bool(consumers) and all(consumer.verified and not consumer.unread for consumer in consumers)
+    """Whether the files are known to be correct even if the capture has missed the transaction."""
+    return bool(consumers) and all(
+        consumer.verified and not consumer.has_unknown_file for consumer in consumers
+    )
 
 
 def _capture_broken(observed: Observation) -> Verdict:
@@ -221,9 +226,9 @@ def _arrived(observed: Observation, alive: Sequence[Consumer]) -> Verdict:
 
 
 def _not_known(observed: Observation, delivery: Delivery | None = None) -> str:
-    """Return the words that say, for an old transaction, what the verdict is about.
+    """Return a remark for the detail if the log no longer holds the transaction's changes; else empty text.
 
-    It is about the registries as they are now.
+    The verdict is then about the registries as they are now.
     """
     if observed.transaction is None or not observed.transaction.pruned or delivery is not None:
         return ""
@@ -231,7 +236,10 @@ def _not_known(observed: Observation, delivery: Delivery | None = None) -> str:
 
 
 def _withheld(observed: Observation, consumer: Consumer) -> Iterator[tuple[str, str, str]]:
-    """Yield registry, project and reason of what a consumer's files do not show of what is waited for."""
+    """Yield registry, project and reason for everything that the wait is for and the consumer's files lack.
+
+    The project is empty text if the whole registry is held.
+    """
     yield from ((registry, "", consumer.held[registry]["reason"]) for registry in consumer.hidden)
     for registry, held_back in consumer.quarantined.items():
         for project in sorted(_concerned(observed, held_back)):
@@ -239,7 +247,7 @@ def _withheld(observed: Observation, consumer: Consumer) -> Iterator[tuple[str, 
 
 
 def _concerned(observed: Observation, projects: Iterable[str]) -> set[str]:
-    """Return those of the projects that what is waited for is about; a barrier without names is about all."""
+    """Return those of `projects` that the wait concerns. A barrier without projects concerns all."""
     transaction = observed.transaction
     if transaction is None:
         return set(projects) if observed.projects is None else set(projects) & set(observed.projects)
@@ -261,7 +269,7 @@ def _verdict(
     return Verdict(
         status, detail, hint, observed.token,
         max((delivery.generation for delivery in deliveries), default=None),
-        # Clocks are set back.
+        # The difference may be negative if a clock was set back.
         max(0.0, (last - since).total_seconds() * 1000) if last and since else None,
         tuple(dict.fromkeys(name for delivery in deliveries for name in delivery.registries)),
         tuple(consumer.name for consumer in alive),

@@ -1,8 +1,8 @@
-"""Waits until the files hold a transaction, and says how that ended: never a bare time-out.
+"""Waits until the files hold a transaction, and returns a verdict. Even a time-out explains what is missing.
 
-It asks the database, has `verdict` decide, and sleeps until a daemon says that it published. A wait for a
-transaction is exact. Every other wait, by name too, is a barrier: it waits for everything that was committed
-when it was called.
+A wait repeats three steps: it reads the database, `verdict` decides, and it sleeps until a daemon notifies
+that it has published. A wait for a transaction is exact. Every other wait, including one for projects by
+name, is a barrier: it waits for everything that was committed when it was called.
 """
 
 from __future__ import annotations
@@ -32,30 +32,34 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 GRACE_S = 2.0
-"""How long no daemon may be alive before this is reported: a restart or a take-over takes less."""
+"""How many seconds no daemon may be alive before the wait reports it. A restart or a take-over takes less."""
 
 PAUSE_S = 0.005
-"""After the second notification that decided nothing, a wait pauses before it looks again, and doubles that
-each time:"""
+"""The first pause before a check, in seconds. A wait begins to pause after its second notification that did
+not end it, and the pause doubles each time."""
 
 PAUSE_MOST_S = 0.1
-"""up to this. Many waits beside a busy daemon would otherwise look at each of its generations."""
+"""The longest pause before a check. Without pauses, many waits would check after each generation of a busy
+daemon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What a wait is for.
 
-    A transaction, or everything committed at the barrier, or of that what concerns some projects.
+    It is a transaction; or everything that was committed at the barrier; or the part of that which concerns
+    some projects.
     """
 
     token: str | None = None
     barrier: str | None = None
     """The snapshot that was taken when the wait began."""
     projects: tuple[str, ...] | None = None
+    """The ids of the projects that the wait concerns; None for all projects."""
     newest: tuple[str, ...] = ()
-    """The transactions that had changed these projects last."""
+    """The transactions that last changed these projects."""
     at: datetime | None = None
+    """When the last of these changes was written."""
     consumer: str | None = None
     all_hosts: bool = False
 
@@ -70,44 +74,47 @@ def wait(
     consumer: str | None = None,
     all_hosts: bool = False,
     grace_s: float = GRACE_S,
-    look_s: float = SLICE_S,
+    first_poll_s: float = SLICE_S,
 ) -> Verdict:
-    """Wait until every live daemon (or the one named) has published a transaction.
+    """Wait until every live daemon, or the daemon of `consumer`, has published a transaction.
 
-    Without a token: everything committed when this was called; with `projects`, the verdict concerns those
-    alone. With `all_hosts`, hosts that are expected and down are waited for, too. A connection is in
-    autocommit mode. Raises ConfigError for a token that this cluster never gave out, or so long ago that
-    nothing is known of it, a name that no consumer ever had, or a time-out that is no time; SchemaMismatch;
-    DatabaseUnavailable.
+    Without `token`, wait for everything that was committed when this was called. With `projects`, the
+    verdict concerns only these projects. With `all_hosts`, also wait for expected hosts whose daemon is down.
+    If `source` is a connection, it must be in autocommit mode. `grace_s` is how long no daemon may be alive.
+    `first_poll_s` is the first time between two checks; it doubles.
+
+    Raises ConfigError for a token that this cluster never assigned, for a token that is so old that nothing
+    is known about it, for a consumer's name that never existed, and for an invalid time-out. Raises
+    SchemaMismatch and DatabaseUnavailable.
     """
     source = as_connections(source)
     timeout_s, started = seconds(timeout_s), time.monotonic()
-    patience, pause = look_s, 0.0
+    poll_s, pause = first_poll_s, 0.0
     with db.translated("waiting for the publication"):
         with source.connection(max(timeout_s, SLICE_S)) as conn:
             _check_consumer(conn, consumer)
             goal = _goal(conn, checked(token), projects, consumer, all_hosts=all_hosts)
         while True:
-            heard = source.heard()
+            seen_count = source.notification_count()
             with source.connection(max(timeout_s + started - time.monotonic(), SLICE_S)) as conn:
-                observed = look(conn, goal)
+                observed = observe(conn, goal)
             waited = time.monotonic() - started
             if verdict := _ended(observed, waited, timeout_s, grace_s, stop):
                 return verdict
             left = max(0.0, timeout_s - waited)
-            if source.sleep(heard, min(patience, left)):
+            if source.sleep(seen_count, min(poll_s, left)):
                 time.sleep(min(pause, left))
                 pause = min(PAUSE_MOST_S, pause * 2 or PAUSE_S)
             else:
-                patience = min(patience * 2, source.patience_s)
+                poll_s = min(poll_s * 2, source.longest_poll_s)
 
 
-def look(conn: db.Connection, goal: Goal) -> Observation:
-    """Ask the database for everything that a decision depends on."""
+def observe(conn: db.Connection, goal: Goal) -> Observation:
+    """Read from the database everything that the verdict depends on."""
     with db.confined(conn):
         transaction = _transaction(conn, goal.token) if goal.token is not None else None
-        # Looked at after the transaction's end and before the consumers: in between it can only make us wait
-        # longer.
+        # The capture is checked after the transaction has ended and before the consumers are read. If the
+        # capture changes in between, the wait can only take longer; it cannot return a wrong verdict.
         capture = db.fetch_one(conn, "capture_fault")
         asked = {
             "token": goal.token,
@@ -131,11 +138,11 @@ def look(conn: db.Connection, goal: Goal) -> Observation:
 
 
 def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> list[str]:
-    """Return the ids of the projects of these names; a name that no project has may be a key.
+    """Return the ids of the projects with these names. If no project has a name, the name may be a key.
 
-    Raises ConfigError for a name that CMP does not have.
+    Raises ConfigError for a name that is neither, SchemaMismatch and DatabaseUnavailable.
     """
-    # What PostgreSQL cannot hold is no project's name.
+    # Text that PostgreSQL cannot store cannot be the name of a project.
     possible = [name for name in names if is_unicode(name) and "\0" not in name]
     with db.translated("looking for the project"):
         full_name = qualified(full_name_of(conn, table))
@@ -179,7 +186,11 @@ def _goal(
 def _ended(
     observed: Observation, waited_s: float, timeout_s: float, grace_s: float, stop: Stop
 ) -> Verdict | None:
-    """Return the verdict if there is one, or if there will be none in time."""
+    """Return the verdict if the wait has ended; None if it should continue.
+
+    The wait ends if the verdict is decided, the time is up, a stop is requested, or no daemon serves a host
+    that the wait needs.
+    """
     if verdict := decide(observed):
         return verdict
     if waited_s >= timeout_s or stop.requested:
@@ -192,7 +203,7 @@ def _ended(
 
 
 def _check_consumer(conn: db.Connection, name: str | None) -> None:
-    """Raise ConfigError for a name that no consumer ever had."""
+    """Raise ConfigError if no consumer ever had this name."""
     if name is None:
         return
     with db.confined(conn):
@@ -243,7 +254,7 @@ def _delivery(conn: db.Connection, consumer: str, goal: Goal) -> Delivery | None
     tokens = (
         [goal.token] if goal.token is not None else list(goal.newest) if goal.projects is not None else None
     )
-    if tokens == []:  # the log no longer holds what changed these projects last
+    if tokens == []:  # the log no longer holds the last changes of these projects
         return None
     found = db.fetch_optional(conn, "delivery", {"name": consumer, "tokens": tokens, "barrier": goal.barrier})
     if found is None:
@@ -260,15 +271,16 @@ def _lacks(
     registry: str,
     since: str | None,
 ) -> bool:
-    """Whether a held registry's file, which shows the snapshot `since`, lacks something that is waited for.
+    """Whether the file of a held registry lacks something that the wait is for.
 
-    Without a delivery it is not known whether the transaction concerns the registry: then it is assumed.
+    The file shows the snapshot `since`. If there is no delivery, it is not known whether the transaction
+    concerns the registry, and it is assumed that it does.
     """
     if goal.token is not None:
         if delivery is not None and registry not in delivery.held:
             return False
         return not (since and db.fetch_one(conn, "shown", {"token": goal.token, "since": since})["shown"])
-    if goal.projects is None or not since:  # a held file lacks something of "everything so far"
+    if goal.projects is None or not since:  # a held file lacks something of everything that is committed
         return True
     asked = {
         "name": consumer,

@@ -1,7 +1,8 @@
-"""What all waits of a process share: one connection that listens, and a few that are borrowed to look with.
+"""The connections that all waits of a process share: one that listens, and a few that are lent for checks.
 
-A wait with a connection of its own would be simpler, and fifty of them would leave CMP's writers none. `wait`
-looks and decides, here is only where its connections come from. A process that was forked opens its own.
+One connection for each wait would be simpler, but fifty waits could use up all connections and leave none for
+CMP's writers. The module `wait` checks and decides; this module only supplies connections. A forked process
+opens its own.
 """
 
 from __future__ import annotations
@@ -27,34 +28,34 @@ if TYPE_CHECKING:
     from omnicdc.db.connection import Connection
     from omnicdc.db.conninfo import Target
 
-LISTENING_PATIENCE_S = 2.0
-"""Between two looks of one wait, while the process listens."""
+LISTENING_POLL_S = 2.0
+"""Longest time in seconds between two checks of a wait while the process receives notifications."""
 
-DEAF_PATIENCE_S = 0.5
-"""The same while it does not."""
+POLL_S = 0.5
+"""Longest time in seconds between two checks of a wait while the process receives no notifications."""
 
 SLICE_S = 0.25
-"""After so long, the listener looks whether it is still needed."""
+"""The listener checks at this interval, in seconds, whether it is still needed."""
 
 RELISTEN_MOST_S = 5.0
-"""Between two attempts to listen."""
+"""Longest time in seconds between two attempts to listen."""
 
 
 class WaitPool:
-    """The connections of one process to one CMP. Any thread may use it.
+    """The connections of one process to one CMP. Any thread may use a pool.
 
-    `close` ends its threads and connections.
+    `close` ends the threads and the connections of the pool.
     """
 
     def __init__(self, target: Target, size: int) -> None:
-        """Nothing is connected yet."""
+        """Store the arguments. Connections are opened only when needed."""
         self.pid = os.getpid()
         self._target = target
         self._notifications = 0
-        self._sleepers: set[_thread.LockType] = set()
+        self._waiters: set[_thread.LockType] = set()
         self._needed_until = 0.0
         self._listening = False
-        self._pooled = False
+        self._behind_pooler = False
         self._closed = False
         self._closing = _thread.allocate_lock()
         self._closing.acquire()
@@ -62,43 +63,42 @@ class WaitPool:
         self._lender = Lender(target, size)
 
     @property
-    def patience_s(self) -> float:
-        """Between two looks of one wait when no notification comes, at most."""
-        return LISTENING_PATIENCE_S if self._listening else DEAF_PATIENCE_S
+    def longest_poll_s(self) -> float:
+        """The longest time in seconds between two checks of a wait when no notification comes."""
+        return LISTENING_POLL_S if self._listening else POLL_S
 
     def connection(self, within_s: float) -> AbstractContextManager[Connection]:
-        """Lend a connection.
+        """Lend a connection for the `with` block.
 
-        Raises DatabaseUnavailable if none is to be had in that time, or CMP cannot be reached.
-
-        As long as the server has no connection left, it is tried again.
+        While the server has no connection left, this retries. Raises DatabaseUnavailable if no connection is
+        available within `within_s` seconds, or if CMP cannot be reached.
         """
         return self._lender.connection(within_s)
 
-    def heard(self) -> int:
-        """Return how many notifications came so far."""
+    def notification_count(self) -> int:
+        """Return how many notifications have arrived so far."""
         return self._notifications
 
-    def sleep(self, heard: int, seconds: float) -> bool:
-        """Return true as soon as there is a notification beyond `heard`, and false when the time is up."""
-        # Woken by a lock that is released, not by a Condition: see `lender`.
-        sleeper = _thread.allocate_lock()
-        sleeper.acquire()
+    def sleep(self, seen_count: int, seconds: float) -> bool:
+        """Return true as soon as `notification_count` is not `seen_count`, and false when the time is up."""
+        # The release of a lock wakes this thread. A Condition is not used: see `lender`.
+        waiter = _thread.allocate_lock()
+        waiter.acquire()
         try:
-            self._sleepers.add(sleeper)
-            if not (self._listener or self._pooled or self._closed):
-                self._lender.do(self._listen)
-            if self._notifications == heard and not self._closed:
-                sleeper.acquire(timeout=max(0.0, seconds))
+            self._waiters.add(waiter)
+            if not (self._listener or self._behind_pooler or self._closed):
+                self._lender.do(self._start_listener)
+            if self._notifications == seen_count and not self._closed:
+                waiter.acquire(timeout=max(0.0, seconds))
         finally:
-            self._sleepers.discard(sleeper)
+            self._waiters.discard(waiter)
             self._needed_until = time.monotonic() + IDLE_S
-        return self._notifications != heard
+        return self._notifications != seen_count
 
     def close(self) -> None:
-        """End threads and connections; a wait that goes on fails.
+        """End the threads and the connections. A wait that is still running gets DatabaseUnavailable.
 
-        A repeat, also in a forked process, does nothing.
+        A repeat is harmless. In a forked process this does nothing.
         """
         if self.pid != os.getpid():
             return
@@ -111,9 +111,9 @@ class WaitPool:
         if listener and listener is not threading.current_thread():
             listener.join()
 
-    def _listen(self) -> None:
-        """Have a thread listen, if none does. Called by one thread only."""
-        if not (self._listener or self._pooled or self._closed):
+    def _start_listener(self) -> None:
+        """Start the thread that listens, unless it runs. Only the lender's thread for chores calls this."""
+        if not (self._listener or self._behind_pooler or self._closed):
             self._listener = threading.Thread(target=self._run, name="omnicdc-listener", daemon=True)
             self._listener.start()
 
@@ -122,59 +122,61 @@ class WaitPool:
             self._listen_while_needed()
         finally:
             self._listener = None
-        if self._sleepers:  # one that came just now
-            self._lender.do(self._listen)
+        if self._waiters:  # one that was added after the last check
+            self._lender.do(self._start_listener)
 
     def _listen_while_needed(self) -> None:
         pause = SLICE_S
         while self._needed():
             try:
                 with db.connect(self._target, connect_s=CONNECT_S, going_on=lambda: not self._closed) as conn:
-                    if conn.pooled:  # it takes LISTEN, and what is heard goes to others: only looking helps
-                        self._pooled = True
+                    if conn.behind_pooler:
+                        # A pooler accepts LISTEN but delivers notifications to other clients, so waits must
+                        # poll.
+                        self._behind_pooler = True
                         return
                     conn.execute("listen omnicdc_published")
                     pause = SLICE_S
-                    self._hear(conn)
+                    self._receive(conn)
             except (psycopg.Error, OmnicdcError):
-                # Whoever waits looks by itself meanwhile, and reports what is wrong.
+                # Each waiter polls meanwhile, and reports the error itself.
                 pause = min(RELISTEN_MOST_S, pause * 2)
             finally:
                 self._listening = False
             if self._closing.acquire(timeout=pause):
                 return
 
-    def _hear(self, conn: Connection) -> None:
+    def _receive(self, conn: Connection) -> None:
         self._listening = True
-        self._tell()  # what was published before may not have been heard
+        self._count_notification()  # a notification may have come before LISTEN, so every waiter checks once
         while self._needed():
             if list(conn.notifies(timeout=SLICE_S, stop_after=1)):
-                self._tell()
+                self._count_notification()
 
-    def _tell(self) -> None:
+    def _count_notification(self) -> None:
         self._notifications += 1
         self._wake()
 
     def _wake(self) -> None:
-        for sleeper in list(self._sleepers):
-            with suppress(RuntimeError):  # it is awake
-                sleeper.release()
+        for waiter in list(self._waiters):
+            with suppress(RuntimeError):  # the waiter is awake already
+                waiter.release()
 
     def _needed(self) -> bool:
-        return not self._closed and (bool(self._sleepers) or time.monotonic() < self._needed_until)
+        return not self._closed and (bool(self._waiters) or time.monotonic() < self._needed_until)
 
 
 class Lease:
-    """One user's share in the pool of its process; the last one that gives it up closes the pool."""
+    """One client's right to use the pool of its process. Closing the last lease closes the pool."""
 
     def __init__(self, target: Target, size: int) -> None:
-        """Nothing is opened yet. If the pool is there already, its size stays."""
+        """Store the arguments; open nothing. If the pool exists already, `size` has no effect."""
         self._target = target
         self._size = size
         self._pool: WaitPool | None = None
 
     def pool(self) -> WaitPool:
-        """Return the pool of this process, which is opened where it is not."""
+        """Return the pool of this process for this target; create it if there is none."""
         _close_abandoned()
         with _shared.lock:
             if self._pool is None or self._pool.pid != os.getpid():
@@ -184,7 +186,7 @@ class Lease:
             return self._pool
 
     def close(self) -> None:
-        """Give it up; a later `pool` takes it again. A repeat does nothing."""
+        """Give up the right to use the pool. A repeat does nothing. A later call of `pool` regains it."""
         with _shared.lock:
             pool, self._pool = self._pool, None
             if pool is None or pool.pid != os.getpid():
@@ -197,16 +199,16 @@ class Lease:
         pool.close()
 
     def abandon(self) -> None:
-        """Have it closed when a lease is used the next time.
+        """Request that the next call of `pool`, on any lease, closes this lease.
 
-        This is for finalizers, which must not wait for anything. The garbage collector runs them in whatever
-        thread it likes, which may hold the locks that closing needs.
+        This is for finalizers, which must not wait. The garbage collector runs a finalizer in any thread, and
+        this thread may hold the locks that closing needs.
         """
         _shared.abandoned.put(self)
 
 
 class _Shared:
-    """All pools of one process, with the number of their users."""
+    """All pools of one process, with the number of leases of each."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -216,10 +218,11 @@ class _Shared:
 
 _shared = _Shared()
 _inherited: list[_Shared] = []
-"""The parents': never used here, and never closed, for the sessions are theirs."""
+"""Pools of parent processes. They are kept but never used or closed here, because their connections belong to
+the parent."""
 
 
-def _start_over() -> None:
+def _reset_after_fork() -> None:
     global _shared  # noqa: PLW0603 - a process has one
     _inherited.append(_shared)
     _shared = _Shared()
@@ -236,5 +239,5 @@ def _close_all() -> None:
         pool.close()
 
 
-os.register_at_fork(after_in_child=_start_over)
+os.register_at_fork(after_in_child=_reset_after_fork)
 atexit.register(_close_all)

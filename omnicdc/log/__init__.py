@@ -1,1 +1,1 @@
-"""Log events: where they go, and how long things took."""
+"""Writes log events, and measures how long the stages of a cycle take."""

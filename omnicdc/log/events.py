@@ -1,6 +1,6 @@
-"""Log events with keys: JSON lines on a pipe, readable on a terminal, never a password.
+"""Formats log events: JSON lines on a pipe, readable lines on a terminal. A log event never shows a password.
 
-Everybody logs through `structlog.get_logger()`; `configure` is called once, by the command.
+All modules log through `structlog.get_logger()`. The command calls `configure` once.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 3600.0
+"""Seconds between two log lines about the same failure. The time doubles from the first to the longest."""
 
 MOST_CAUSES = 20
-"""How many causes of one failure are logged at once."""
+"""The largest number of different causes of one failure that are logged without delay."""
 
 
 def configure(
@@ -49,9 +50,9 @@ def configure(
 ) -> None:
     """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
 
-    Python's warnings and what libraries log as a warning or worse come as events, too. A reader that does not
-    read holds up nothing: up to `capacity` bytes wait for it (`sink`). In systemd's journal each line has its
-    severity.
+    Python's warnings, and log records of libraries from WARNING on, become events too. A reader that does not
+    read delays nothing: up to `capacity` bytes wait for it (see `sink`). In systemd's journal each line has
+    its severity.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
@@ -69,9 +70,9 @@ def configure(
 
 
 def write_error(text: str, *, environ: Mapping[str, str] | None = None) -> None:
-    """Write the last words of a command to stderr, scrubbed.
+    """Write the final error message of a command to stderr, without passwords.
 
-    A reader that does not read is not waited for.
+    A reader that does not read does not delay this.
     """
     environ = os.environ if environ is None else environ
     severity = f"<{PRIORITIES['error']}>" if in_journal(environ, sys.stderr) else ""
@@ -82,13 +83,13 @@ def write_error(text: str, *, environ: Mapping[str, str] | None = None) -> None:
 
 
 def drain() -> None:
-    """Wait until the lines so far are written, as long as their readers read; for two seconds at most."""
+    """Wait until all lines so far are written, for at most two seconds per stream."""
     for sink in list(_SINKS.values()):
         sink.drain()
 
 
 def in_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
-    """Whether what is written to `stream` goes to systemd's journal: systemd.exec(5), JOURNAL_STREAM."""
+    """Whether `stream` is connected to systemd's journal: see systemd.exec(5), JOURNAL_STREAM."""
     try:
         found = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -107,7 +108,7 @@ def _for_pipe(environ: Mapping[str, str], stream: TextIO) -> list[Processor]:
 
 
 def _with_priority(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """Render as JSON behind the severity, which journald takes off the line: sd-daemon(3)."""
+    """Render the event as JSON after a severity prefix, which journald removes: sd-daemon(3)."""
     priority = PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])
     return f"<{priority}>{structlog.processors.JSONRenderer(json.dumps)(logger, method, event)!s}"
 
@@ -117,18 +118,18 @@ def _for_terminal(environ: Mapping[str, str]) -> list[Processor]:
     colors = not environ.get("NO_COLOR")
     return [
         TimeStamper(fmt="%H:%M:%S", utc=False),
-        format_exc_info,  # before the scrubbing, and without local variables
+        format_exc_info,  # before _scrub, and without local variables
         _scrub,
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
     ]
 
 
 _SINKS: WeakKeyDictionary[TextIO, Sink] = WeakKeyDictionary()
-"""One a stream, so that lines stay in order."""
+"""One sink for each stream, so that lines stay in order."""
 
 
 def _output(stream: TextIO, rendering: Sequence[Processor], capacity: int = CAPACITY) -> Sink | _Unfailing:
-    """Return what lines are written to: a sink where a reader could hold up the writer."""
+    """Return the object that writes lines to `stream`: a Sink if a slow reader could block the writer."""
     if not has_reader(stream):
         return _Unfailing(stream)
     sink = _SINKS.get(stream)
@@ -141,7 +142,7 @@ def _output(stream: TextIO, rendering: Sequence[Processor], capacity: int = CAPA
 
 
 def _dropped_line(rendering: Sequence[Processor], count: int) -> str:
-    """Return the event that says how many lines were dropped, as `rendering` shows it."""
+    """Return the log line that says how many lines were dropped, rendered by `rendering`."""
     event: Any = {"event": "log_lines_dropped", "level": "warning", "count": count}
     for processor in rendering:
         event = processor(None, "warning", event)
@@ -149,7 +150,7 @@ def _dropped_line(rendering: Sequence[Processor], count: int) -> str:
 
 
 class _Unfailing:
-    """Writes to `stream`; a full disk or a closed pipe behind the log must not end the work."""
+    """Writes to `stream` and ignores errors: a full disk or a closed pipe must not end the program's work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -167,9 +168,9 @@ HIDDEN = "***"
 _QUOTED = r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|\\{1,8}'.*?\\{1,8}'|\\{1,8}".*?\\{1,8}\""""
 _BARE = r"(?:[^\s&\\]|\\.)+"
 _SECRETS = [
-    # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends it
+    # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends the password
     (re.compile(r"(\w://[^\s/:@]*):[^\s/]*@"), rf"\1:{HIDDEN}@"),
-    # as libpq, a URI, Python or JSON assign it, or as SQL says it
+    # an assignment, as in libpq's format, a URI, Python or JSON; below, SQL's `password '…'`
     (
         re.compile(
             rf"""(?is)((?:passw(?:or)?d|client_secret|scram_\w+_key)["']?\s*[=:]\s*)(?:{_QUOTED}|{_BARE})"""
@@ -183,20 +184,20 @@ _SECRET_KEY = re.compile(r"passw(or)?d", re.IGNORECASE)
 
 
 def scrubbed(text: str) -> str:
-    """Return `text` without passwords, and without what could steer a terminal."""
+    """Return `text` without passwords and without terminal control sequences."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return escaped(text, keep="\n\t")
 
 
 def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Scrub every value, the traceback included, and put first what one reads first."""
+    """Scrub every value, the traceback included, and move timestamp, level and event to the front."""
     first = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
     return {key: _plain(key, value) for key, value in (first | dict(event)).items()}
 
 
 def _plain(key: str, value: object) -> object:
-    """Reduce a value to what JSON knows."""
+    """Return a value as JSON types, scrubbed. The value of a key that names a password is hidden."""
     if _SECRET_KEY.search(key):
         return HIDDEN
     if value is None or isinstance(value, bool | int | float):
@@ -209,12 +210,12 @@ def _plain(key: str, value: object) -> object:
 
 
 class _Forward(logging.Handler):
-    """Turns what libraries log into events of ours."""
+    """Turns log records of libraries into log events."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()
-        tell = log.error if record.levelno >= logging.ERROR else log.warning
-        tell("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
 def _forward_libraries() -> None:
@@ -226,11 +227,9 @@ def _forward_libraries() -> None:
 
 
 class Repeating:
-    """One failure that may last for hours: logged at once, then after 1, 2, 4 ... minutes, then hourly.
+    """Logs one failure that may last for hours: at once, then after 1, 2, 4 ... minutes, then hourly.
 
-    A new cause is logged at once as well.
-
-    `clock` gives seconds that never go back, such as `time.monotonic`.
+    A new cause is also logged at once. `clock` returns seconds that never go back, such as `time.monotonic`.
     """
 
     def __init__(self, event: str, clock: Callable[[], float]) -> None:
@@ -244,8 +243,8 @@ class Repeating:
     def failed(self, cause: str = "", /, **keys: object) -> None:
         """Count a failure, and log it as a warning if a warning is due.
 
-        A warning is also due if the cause was not logged since the first failure. Numbers in a cause
-        (addresses, process ids, seconds) make no new one.
+        A warning is also due if this cause was not logged since the first failure. Two causes that differ
+        only in numbers (addresses, process ids, seconds) count as the same cause.
         """
         now, cause = self._clock(), re.sub(r"\d+", "#", cause)
         if not self.count:
@@ -263,7 +262,7 @@ class Repeating:
         self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
 
     def recovered(self, **keys: object) -> None:
-        """Log the end of a failure, once; nothing without one."""
+        """Log the end of the failure once. Does nothing if there was no failure."""
         if not self.count:
             return
         lasted = round(self._clock() - self._began, 3)

@@ -1,6 +1,6 @@
-"""Writes log events to a pipe, a socket or a terminal without blocking, though the reader is slow or gone.
+"""Writes log lines to a pipe, a socket or a terminal without blocking, even if the reader is slow or gone.
 
-What is logged is decided in `events`. (The log of changes is another one: table omnicdc.change.)
+The module `events` makes the lines. (The log of changes is something else: the table omnicdc.change.)
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 CAPACITY = 1 << 20
-"""Bytes of lines that wait for the reader; what comes when they are more is dropped and counted."""
+"""The largest number of bytes that wait for the reader. Further lines are dropped and counted."""
 
 PATIENCE_S = 2.0
-"""How long at most a caller waits for a reader that does read, and the end of the process for one that does
-not."""
+"""The longest time in seconds that a call of `write` waits for a reader that reads slowly, and that the end
+of the process waits for one that does not read."""
 
-_LOOK_S = 0.02
-"""How often it is looked whether the reader reads."""
+_CHECK_S = 0.02
+"""Seconds between two checks whether the reader reads."""
 
 
 def has_reader(stream: TextIO) -> bool:
-    """Whether a write may wait for a reader. A file, or what is no file at all, has none."""
+    """Whether a write may block because of a slow reader: true for a pipe, a socket and a terminal."""
     try:
         mode = os.fstat(stream.fileno()).st_mode
     except (OSError, ValueError):
@@ -39,14 +39,15 @@ def has_reader(stream: TextIO) -> bool:
 
 
 class Sink:
-    """Writes to the file descriptor of `stream` in a thread of its own, in the order of the calls.
+    """Writes lines to the file descriptor of `stream` in a separate thread, in the order of the calls.
 
-    A call returns when its line is written; where the reader does not read, it leaves the line in a queue and
-    returns at once. What does not fit into the queue is dropped. When the reader reads again, `dropped_line`
-    makes the line that says how many were.
+    `write` returns when its line is written. If the reader does not read, `write` leaves the line in a queue
+    and returns at once. A line that does not fit into the queue is dropped. When the reader reads again, the
+    line that `dropped_line` returns says how many lines were dropped.
 
-    A thread, as no write can be made not to wait: O_NONBLOCK would hold for the other processes that share
-    the pipe, and a pipe that has room when it is looked at may be filled by them a moment later.
+    A thread is needed, because no write is guaranteed not to block. O_NONBLOCK would also apply to the other
+    processes that share the pipe. And a check for room does not help, because other processes may fill the
+    pipe a moment later.
     """
 
     def __init__(self, stream: TextIO, dropped_line: Callable[[int], str], capacity: int = CAPACITY) -> None:
@@ -58,14 +59,14 @@ class Sink:
         self._queue: deque[bytes] = deque()
         self._queued = self._dropped = 0
         self._stuck = False
-        self._begin()
+        self._start_thread()
 
     def write(self, line: str) -> None:
-        """Write a line, or leave it in the queue, or drop it; a closed or failing stream is no error."""
+        """Write a line, or leave it in the queue, or drop it. A closed or failing stream is not an error."""
         if self._stream.closed:
             return
         data = line.encode(self._stream.encoding or "utf-8", "backslashreplace")
-        self._begin()
+        self._start_thread()
         with self._changed:
             if self._dropped or self._queued + len(data) > self._capacity:
                 self._dropped += 1
@@ -77,16 +78,20 @@ class Sink:
                 self._stuck = not self._written(while_it_reads=True)
 
     def flush(self) -> None:
-        """Do nothing: `write` has done it."""
+        """Do nothing: `write` needs no flush."""
 
     def drain(self) -> None:
-        """Wait until all is written, but no longer than PATIENCE_S."""
+        """Wait until all lines are written, for at most PATIENCE_S seconds."""
         with self._changed:
             if self._process == os.getpid():
                 self._written(while_it_reads=False)
 
-    def _begin(self) -> None:
-        """Start the thread; after a fork the child has none, and what was queued is the parent's to write."""
+    def _start_thread(self) -> None:
+        """Start the thread, unless it runs in this process.
+
+        A forked child process has no thread. It begins with an empty queue, because the parent writes the
+        lines of its own queue.
+        """
         if self._process == os.getpid():
             return
         if self._process:
@@ -100,9 +105,12 @@ class Sink:
         atexit.register(self.drain)
 
     def _written(self, *, while_it_reads: bool) -> bool:
-        """Wait until nothing is left to write; returns whether that came."""
+        """Wait until nothing is left to write, for at most PATIENCE_S seconds; return whether it is written.
+
+        With `while_it_reads`, give up as soon as the reader does not read.
+        """
         deadline = time.monotonic() + PATIENCE_S
-        while not self._changed.wait_for(self._idle, _LOOK_S):
+        while not self._changed.wait_for(self._idle, _CHECK_S):
             if time.monotonic() > deadline or (while_it_reads and not self._reader_reads()):
                 return False
         return True
@@ -111,7 +119,7 @@ class Sink:
         return not (self._queue or self._dropped)
 
     def _reader_reads(self) -> bool:
-        """Whether there is room: then only this process is slow."""
+        """Whether the stream has room for more, so that the reader is not the cause of the delay."""
         poll = select.poll()
         try:
             poll.register(self._stream.fileno(), select.POLLOUT)
@@ -138,12 +146,12 @@ class Sink:
                     self._changed.notify_all()
 
     def _write(self, data: bytes) -> None:
-        """Write all of it; a full disk or a closed pipe must not end the work."""
+        """Write all of `data`, and ignore errors: a closed pipe must not end the program's work."""
         left = memoryview(data)
         while left:
             try:
                 left = left[os.write(self._stream.fileno(), left) :]
-            except BlockingIOError:  # a process that shares the pipe has made it so
+            except BlockingIOError:  # another process that shares the pipe has set O_NONBLOCK
                 poll = select.poll()
                 poll.register(self._stream.fileno(), select.POLLOUT)
                 poll.poll()

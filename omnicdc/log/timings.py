@@ -1,4 +1,4 @@
-"""Where the time of a cycle goes: milliseconds by stage, for the log and for `status`. No I/O."""
+"""Measures the stages of a cycle in milliseconds, for the log and for `status`. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ if TYPE_CHECKING:
 
 
 ORDER = ("wake", "read", "scan", "render", "publish", "acknowledge")
-"""From a commit on: `wake` is told by the server's clock, the others are measured here."""
+"""The stages in order, from the commit on. The server's clock gives `wake`; this process measures the
+others."""
 
 
 class Timings:
-    """Milliseconds spent in each stage, by a monotonic clock; a stage that is entered again adds up."""
+    """The milliseconds spent in each stage, by a monotonic clock. The times of a repeated stage are added."""
 
     def __init__(self) -> None:
         self._ms: dict[str, float] = {}
-        self._within = 0.0
+        self._inner_ms = 0.0
 
     @property
     def ms(self) -> dict[str, float]:
-        """What was measured, in the order of the stages."""
+        """The measured times, in the order of the stages."""
         return {stage: self._ms[stage] for stage in ORDER if stage in self._ms}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Time what is done inside, unless it fails; a stage within it counts for itself alone."""
-        before, self._within = self._within, 0.0
+        """Add the time of the `with` block to a stage, unless the block fails.
+
+        The time of a stage inside the block counts only for the inner stage.
+        """
+        before, self._inner_ms = self._inner_ms, 0.0
         started = time.perf_counter()
         yield
         took = (time.perf_counter() - started) * 1000
-        self.add(stage, took - self._within)
-        self._within = before + took
+        self.add(stage, took - self._inner_ms)
+        self._inner_ms = before + took
 
     def add(self, stage: str, ms: float) -> None:
-        """Add what was measured elsewhere."""
+        """Add a time that was measured elsewhere."""
         self._ms[stage] = self._ms.get(stage, 0.0) + ms

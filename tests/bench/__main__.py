@@ -20,7 +20,7 @@ from bench.effort import FULL, QUICK, Run
 from bench.ground import Ground
 from bench.machine import examine
 from bench.measure import Results
-from omnicdc.cli.progress import through
+from omnicdc.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from omnicdc.daemon.canary import (
-    DEAF,
     NOT_ACKNOWLEDGED,
     NOT_NOTED,
+    NOT_RECEIVING,
     QUEUE_FULL,
     QUEUE_FULL_SHARE,
     Flight,
@@ -21,7 +21,7 @@ def test_the_diagnosis_is_the_first_step_that_was_not_reached() -> None:
         diagnose(Flight(noted=False, rung=False, acknowledged=False, queue_usage=QUEUE_FULL_SHARE))
         is NOT_NOTED
     )
-    assert diagnose(Flight(noted=True, rung=False, acknowledged=True, queue_usage=0.0)) is DEAF
+    assert diagnose(Flight(noted=True, rung=False, acknowledged=True, queue_usage=0.0)) is NOT_RECEIVING
     assert diagnose(Flight(noted=True, rung=True, acknowledged=False, queue_usage=0.0)) is NOT_ACKNOWLEDGED
 
 

@@ -14,7 +14,7 @@ from support.session import opened
 from omnicdc import db
 from omnicdc.capture import install
 from omnicdc.capture.doorbell import Wakeup
-from omnicdc.daemon.canary import DEAF, Stage
+from omnicdc.daemon.canary import NOT_RECEIVING, Stage
 from omnicdc.daemon.session import session
 from omnicdc.daemon.timing import Timing
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch

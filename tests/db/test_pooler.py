@@ -66,8 +66,8 @@ def test_waiting_through_a_pooler_leaves_nothing(cmp: Cmp, host: Host, pooled: s
 
     def wait_for(token: str, timeout_s: float) -> str:
         with db.connect(pooled) as conn:
-            assert conn.pooled
-            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), look_s=0.02).status
+            assert conn.behind_pooler
+            return waits.wait(conn, token, timeout_s=timeout_s, stop=Stop(), first_poll_s=0.02).status
 
     with opened(host) as one, ThreadPoolExecutor(2) as pool:
         one.publish()
@@ -131,7 +131,7 @@ def test_a_pool_in_session_mode_gives_the_daemon_its_own_parameters(cmp: Cmp, ho
     with pooler(cmp, "session") as dsn, opened(host, OMNICDC_DSN=dsn) as one:
         one.publish()
 
-        assert one.conn.pooled
+        assert one.conn.behind_pooler
         isolation = one.conn.execute("show default_transaction_isolation").fetchone()
         assert isolation == {"default_transaction_isolation": "read committed"}
 

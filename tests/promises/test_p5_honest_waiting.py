@@ -264,7 +264,7 @@ def test_a_commit_during_a_look_is_not_reported_as_nothing_to_do(cmp: Cmp, host:
         looking.execute("select 1 from projects")
         token = write(cmp)
         barrier = db.fetch_one(looking, "snapshot")["snapshot"]
-        verdict = decide(waits.look(looking, waits.Goal(token, barrier)))
+        verdict = decide(waits.observe(looking, waits.Goal(token, barrier)))
 
     assert verdict is None or verdict.status == "published"
 

@@ -51,7 +51,7 @@ def after_pruning(
             )
             for name in named
         ]
-        return [decide(waits.look(conn, goal)) for goal in goals]
+        return [decide(waits.observe(conn, goal)) for goal in goals]
 
 
 def statuses(cmp: Cmp, *tokens: str, named: Sequence[str] = ()) -> dict[tuple[str, ...], list[str | None]]:

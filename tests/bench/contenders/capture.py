@@ -35,7 +35,7 @@ def main() -> None:
                         recorder.arrived(project)
             last = now.snapshot
             if now.changes:
-                doorbell.found()
+                doorbell.reset_nap()
                 time.sleep(coalesce_delay_s(sum(change.rows for change in now.changes), streak))
             wakeup, parked = doorbell.wait(last, Always(), FOR_EVER_S)
             streak = streak + 1 if wakeup is Wakeup.CHANGES else 0
