@@ -267,7 +267,7 @@ class Canary:
         elif fault is NOT_RECEIVING and self.received_any:
             raise DatabaseUnavailable(NOT_RECEIVING.reason, hint=NOT_RECEIVING.hint)
 
-    def _say(self, before: Fault | None, fault: Fault | None) -> None:
+    def _log(self, before: Fault | None, fault: Fault | None) -> None:
         self.state.delivery_fault, self.state.delivery_fault_since = (
             fault,
             datetime.now(UTC) if fault else None,

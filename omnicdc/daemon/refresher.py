@@ -233,7 +233,7 @@ class Refresher:
         def look(_asked: bool) -> None:
             self._store.search_root(number, self._end)
             # A directory that is watched from now on may have been filled just before.
-            while self._watch_directories(number) and not self._end.requested:
+            while self._watch_new_directories(number) and not self._end.requested:
                 self._store.search_root(number, self._end)
 
         def every_s() -> float:
@@ -278,9 +278,9 @@ class Refresher:
                 log.info("input_fault_cleared", fault=fault)
         self._logged_faults = faults
         notices = self._store.notices + self._unmatched
-        new = [notice for notice in notices if notice not in self._noticed]
+        new = [notice for notice in notices if notice not in self._logged_notices]
         for notice in new[:MAX_LISTED]:
             log.info("input_notice", notice=notice)
         if len(new) > MAX_LISTED:
             log.info("input_notice", notice=f"{len(new) - MAX_LISTED} more like these")
-        self._noticed |= frozenset(new)
+        self._logged_notices |= frozenset(new)

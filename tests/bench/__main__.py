@@ -58,7 +58,7 @@ def main(*, quick: bool, parts: tuple[str, ...], out: Path, page: Path | None) -
     try:
         with psycopg.connect(ground.server.dsn()) as conn:
             machine = examine(conn, ground.directory)
-        with through("measuring") as observe:
+        with show_progress("measuring") as observe:
             run = Run(ground, results, effort, _reporter(observe))
             for part in parts or PARTS:
                 _measure(part, run)

@@ -91,7 +91,7 @@ def test_install_makes_everything_work_without_the_rights_of_public(
             "'today', 'today')"
         )
         one.publish()
-        one.keep_house()
+        one.run_periodic_tasks()
         with db.connect(people.dsn(client)) as waiting:
             verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())
     host.close()

@@ -65,7 +65,7 @@ def assert_published(people: People, directory: Path) -> None:
         conn.execute("insert into projects (name, status) values ('atlas', 'active')")
         conn.execute("update projects set status = 'frozen'")
         one.publish()
-        one.keep_house()
+        one.run_periodic_tasks()
         with db.connect(people.dsn(client)) as waiting:
             db.check_schema(waiting)
             verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())

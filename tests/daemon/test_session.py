@@ -170,7 +170,7 @@ def test_a_clone_that_is_found_in_the_background_is_published(cmp: Cmp, host: Ho
         before = host.stats()
         path = fake_clone(host.root / "clones/atlas")
         until(lambda: one.inputs.current is not one.state.inputs, "the clone is found")
-        one.keep_house()
+        one.run_periodic_tasks()
         rescan = {name: set(ids) for name, ids in one.state.rescan.items()}
         one.publish()
 
@@ -181,7 +181,7 @@ def test_a_clone_that_is_found_in_the_background_is_published(cmp: Cmp, host: Ho
 
 def canary_fault(one: Opened, *, notified: bool) -> Fault | None:
     """Send a canary, and follow it. Return the fault that it found."""
-    one.canary.ask()
+    one.canary.request()
     one.canary.send()
     one.publish()
     one.canary.settle(Wakeup.RANG if notified else Wakeup.DUE)
@@ -195,7 +195,7 @@ def test_a_session_ends_if_its_notifications_stop_arriving(host: Host) -> None:
 
         with pytest.raises(DatabaseUnavailable, match="notifications do not arrive here"):
             canary_fault(one, notified=False)
-    assert faults == [None, DEAF]
+    assert faults == [None, NOT_RECEIVING]
 
 
 def test_a_session_goes_on_if_notifications_never_arrived(host: Host) -> None:
@@ -203,7 +203,7 @@ def test_a_session_goes_on_if_notifications_never_arrived(host: Host) -> None:
     with opened(host) as one:
         faults = [canary_fault(one, notified=False) for _ in range(3)]
 
-    assert faults == [DEAF] * 3
+    assert faults == [NOT_RECEIVING] * 3
 
 
 def test_a_stop_ends_a_full_scan(cmp: Cmp, host: Host) -> None:

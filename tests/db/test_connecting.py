@@ -97,7 +97,7 @@ def test_the_installed_command_ends_in_time(silent_peer: Peer, host: Host, pace:
 def test_an_interrupted_command_ends_with_exit_status_130(silent_peer: Peer, host: Host) -> None:
     """Regression: the exit status was 1, which means "no"."""
     with process([COMMAND, "status"], host.env | {"OMNICDC_DSN": silent_peer.dsn()}) as running:
-        until(lambda: silent_peer.visitors, "the command connects")
+        until(lambda: silent_peer.clients, "the command connects")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=DEADLINE_S)
 
@@ -109,7 +109,7 @@ def test_a_reload_is_done_while_the_server_is_silent(silent_peer: Peer, host: Ho
     file, good = tmp_path / "omnicdc.yaml", host.env.pop("OMNICDC_DSN")
     file.write_text(f"dsn: {silent_peer.dsn()}\n")
     daemon = host.starting(OMNICDC_CONFIG=str(file))
-    until(lambda: silent_peer.visitors, "the daemon connects")
+    until(lambda: silent_peer.clients, "the daemon connects")
     file.write_text(f"dsn: {good}\n")
     daemon.process.send_signal(signal.SIGHUP)
 

@@ -120,7 +120,7 @@ def write_project(cmp: Cmp) -> str:
 
 
 def assert_canary_arrives(one: Opened) -> None:
-    one.canary.ask()
+    one.canary.request()
     assert one.canary.send()
     one.publish()
     one.canary.settle(Wakeup.RANG)

@@ -65,7 +65,7 @@ def test_a_wait_for_an_entry_that_is_not_listed_ends_as_quarantined(cmp: Cmp, ho
         one.publish()
         verdicts = [cmp.wait(token, timeout_s=0) for token in (bad, good, None)]
         with db.connect(cmp.dsn) as client:
-            seen = waits.look(client, waits.Goal(good, "1:1:"))
+            seen = waits.observe(client, waits.Goal(good, "1:1:"))
 
     assert [verdict.status for verdict in verdicts] == ["quarantined", "published", "quarantined"]
     assert beyond in verdicts[0].detail

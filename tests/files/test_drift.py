@@ -226,7 +226,7 @@ def test_a_link_replaced_during_its_backup_changes_nothing_outside(tmp_path: Pat
         target.write_bytes(b"by hand")
         target.chmod(0o777)
 
-    with at_the_call("os.symlink", precious, replace_link):
+    with before_call("os.symlink", precious, replace_link):
         backup = back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert backup is not None
@@ -250,7 +250,7 @@ def test_a_file_replaced_during_its_backup_is_neither_followed_nor_waited_for(
         else:
             os.mkfifo(target)
 
-    with at_the_call("open", target, replace_file), pytest.raises(RegistryError):
+    with before_call("open", target, replace_file), pytest.raises(RegistryError):
         back_up(tmp_path, FILE, tmp_path / "state", AT)
 
     assert list((tmp_path / "state/drift").iterdir()) == []

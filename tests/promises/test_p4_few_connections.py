@@ -63,7 +63,7 @@ def test_fifty_waiting_threads_share_one_listener_and_a_small_pool(cmp: Cmp, hos
     with ThreadPoolExecutor(THREADS) as pool:
         waits = [pool.submit(it.propagate_project, "P") for it in clients]
         pool_of_all = clients[0]._lease.pool()
-        until(lambda: len(pool_of_all._sleepers) == THREADS, "all clients wait")
+        until(lambda: len(pool_of_all._waiters) == THREADS, "all clients wait")
         until(lambda: pool_of_all._listening, "one connection listens")
         for number in range(20):
             with cmp.transaction():
@@ -209,12 +209,12 @@ def test_a_wait_looks_less_often_than_notifications_arrive(
     with ThreadPoolExecutor() as pool:
         waiting: Any = pool.submit(client.wait)
         shared = client._lease.pool()
-        until(lambda: shared._listening and shared._sleepers, "the client waits")
+        until(lambda: shared._listening and shared._waiters, "the client waits")
         looks_before = int(shared._lender._opened().get_stats()["requests_num"])
         while sent < 500:
-            before = shared.heard()
+            before = shared.notification_count()
             cmp.conn.execute("notify omnicdc_published")
-            until(lambda before=before: shared.heard() > before, "it arrives")  # type: ignore[misc]
+            until(lambda before=before: shared.notification_count() > before, "it arrives")  # type: ignore[misc]
             sent += 1
         looks = int(shared._lender._opened().get_stats()["requests_num"]) - looks_before
         daemon.process.send_signal(signal.SIGCONT)

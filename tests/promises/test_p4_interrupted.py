@@ -75,6 +75,6 @@ def test_interrupted_waits_leave_nothing_behind(cmp: Cmp, host: Host, kind: type
     assert after == {"timeout"}
     assert while_stopped["verdict"] == "timeout", while_stopped
     assert afterwards["verdict"] == "published"
-    assert shared._sleepers == set()
+    assert shared._waiters == set()
     until(lambda: threads() == set(), "all threads have ended")
     until(lambda: connections(cmp) == 0, "all connections are closed")

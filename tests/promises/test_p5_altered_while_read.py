@@ -127,7 +127,7 @@ def test_a_wait_is_not_published_before_the_files_show_the_new_label(labelled: C
         before = labelled.wait().status
         rename(labelled, "active", "live")
         renamed = labelled.wait(timeout_s=0.0).status
-        one.keep_house()
+        one.run_periodic_tasks()
         after_periodic_tasks = labelled.wait(timeout_s=0.0).status
         one.publish()
         after = labelled.wait().status

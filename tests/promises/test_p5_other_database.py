@@ -69,9 +69,9 @@ def test_a_copy_of_the_cluster_is_another_database(genesis: GenesisClient, cmp: 
     with psycopg.connect(cmp.dsn) as conn, psycopg.connect(cmp.dsn) as same_id:
         token = genesis.token(conn)
 
-        assert genesis._unchecked(conn, token) is None
+        assert genesis._check_same_database(conn, token) is None
         with pytest.raises(ConfigError, match="leads to another database"):
-            genesis._unchecked(same_id, token)
+            genesis._check_same_database(same_id, token)
 
 
 @needs_pooler

@@ -120,7 +120,7 @@ class AnyHistory(RuleBasedStateMachine):
             for e in (self.content.get(entry_key), new[entry_key])
             if e
         }
-        alone = apart_from(touched, self.document)
+        untouched = untouched_blocks(touched, self.document)
 
         assert self.document.update(new) is bool(differing)
         self.content = applied(self.content, new)

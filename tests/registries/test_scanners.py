@@ -301,8 +301,8 @@ class Owners(Scanner):
     layout = Elements()
     query = "select id, metadata_ ->> 'owner' as owner from {table}"
 
-    def render(self, entry key, rows, inputs):
-        return Entry((entry key, ""), f"{json_text(rows[0][1])},".encode())
+    def render(self, entry_key, rows, inputs):
+        return Entry((entry_key, ""), f"{json_text(rows[0][1])},".encode())
 
     def frame(self, count, counters, stamp):
         return Frame(b"[", b"]", b",") if count else Frame(b"[]", b"")

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from support.cmp import Cmp
@@ -46,7 +46,7 @@ except PermissionError:
     print("writable and executable memory: refused")
 """
 
-Result = dict[str, object]
+Result = dict[str, Any]
 
 
 def main(*, whole: bool) -> None:
@@ -248,7 +248,7 @@ def is_published(cmp: Cmp, name: str) -> bool:
 def stop() -> Result:
     """Stop the service."""
     subprocess.run(["systemctl", "stop", "omnicdc"], check=True)
-    return service()
+    return {**service()}
 
 
 def change_password() -> Result:

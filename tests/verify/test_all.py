@@ -83,7 +83,7 @@ class TestBesideADaemon:
         report = verify.verify_all(files.conn, files.config, Inputs(), True, write_in_between)
         assert [
             entry.entry_key for it in report.registries[:1] if it.difference for entry in it.difference.added
-        ] == [lasting]
+        ] == [unpublished]
 
     def test_constant_publication_causes_no_false_difference(self, files: Files, rocket: str) -> None:
         """The files are replaced while verify reads them, each time with another complete state."""
