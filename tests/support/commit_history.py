@@ -115,7 +115,11 @@ class CommitHistory:
     def quiet(self, daemons: Callable[[], list[Daemon]], still_open: list[str]) -> None:
         """P1, P2, P5, P8: the files become correct and complete, and every transaction gets its verdict."""
         until(lambda: _serves(daemons()), "a daemon serves")
-        until(self._settled, "everything is published")
+        try:
+            until(self._settled, "everything is published")
+        except AssertionError as exc:
+            events = [event for daemon in daemons() for event in daemon.events[-5:]]
+            raise AssertionError(f"{exc}: {self._cmp.wait(timeout_s=1)} {events}") from exc
         if self.externally_changed or self.inputs_changed:
             until(lambda: self._settled() and not self._wrong(), "files are repaired automatically")
         assert not self._wrong(), self._wrong()

@@ -159,6 +159,10 @@ class _Page:
         self._started = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            # At once, because the run goes on for half an hour.
+            sys.stderr.write(f"\nfailed after {self._minutes():.0f} minutes: {report.nodeid}\n")
+            sys.stderr.write(report.longreprtext[-3000:] + "\n")
         if not family_of(report.nodeid):
             return
         if report.when == "call" and report.passed:
@@ -167,13 +171,15 @@ class _Page:
         elif report.failed or report.skipped:
             self._rows.append(_without_evidence(report))
 
+    def _minutes(self) -> float:
+        return (time.monotonic() - self._started) / 60
+
     def pytest_sessionfinish(self) -> None:
         before, mark, rest = self._page.read_text("utf-8").partition(MARKS[0])
         _, end, after = rest.partition(MARKS[1])
         assert mark, f"{self._page} has no {MARKS[0]}"
         assert end, f"{self._page} has no {MARKS[1]}"
-        minutes = (time.monotonic() - self._started) / 60
-        text = "\n".join([before + mark, "", *table(self._rows, minutes), "", end + after])
+        text = "\n".join([before + mark, "", *table(self._rows, self._minutes()), "", end + after])
         self._page.write_text(text, "utf-8")
 
 
