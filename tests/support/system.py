@@ -19,7 +19,7 @@ from omnicdc.registries.scanners import scanners
 from support.cmp import Cmp
 from support.commit_history import CommitHistory
 from support.faulty_command import FAULTS, PROGRAM
-from support.host import DEADLINE_S, INVENTORY, Daemon, Host
+from support.host import DEADLINE_S, INVENTORY, Daemon, Host, until
 from support.writer import Writer
 
 if TYPE_CHECKING:
@@ -195,6 +195,7 @@ class System:
 
     def quiet(self) -> None:
         """Repair what only an operator can repair. Then everything else must recover automatically."""
+        was_armed = self.faults.exists()
         self.faults.unlink(missing_ok=True)
         if self.commits.capture_missed or any(writer.excludes for writer in self.writers):
             self.end_transactions()
@@ -204,8 +205,17 @@ class System:
             daemon.process.send_signal(signal.SIGCONT)
         if not self.running():
             self.start()
+        if was_armed:
+            # The daemon may have read the fault just before it was removed, and ends a moment later.
+            until(self._is_served, "a daemon serves after the last fault")
         open_ones = [writer.token for writer in self.writers if writer.token] + self.prepared
         self.commits.quiet(self.running, open_ones)
+
+    def _is_served(self) -> bool:
+        """Start a daemon if none runs; return whether one serves."""
+        if not self.running():
+            self.start()
+        return any(event["event"] == "serving" for daemon in self.running() for event in daemon.events)
 
     def close(self) -> None:
         """End everything."""
