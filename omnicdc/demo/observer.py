@@ -62,7 +62,7 @@ class Transaction:
 
 
 class Observer:
-    """Has two connections: one for Genesis, which writes, and one for an operator, who waits and queries."""
+    """Has two connections: one for Genesis, which writes, and one for the operator's waits and queries."""
 
     def __init__(self, box: Sandbox, stop: Stop, writer: Connection, operator: Connection) -> None:
         self.box, self.stop, self.writer, self.operator = box, stop, writer, operator

@@ -369,9 +369,8 @@ def test_a_daemon_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch:
     )
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(sandbox, "END_S", 0.1)
     box = sandbox.Sandbox(tmp_path)
-    with sandbox.daemon(box, COUNTED) as process:
+    with sandbox.daemon(box, COUNTED, end_s=0.1) as process:
         deadline = time.monotonic() + DEADLINE_S
         while not box.log.read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
