@@ -107,8 +107,9 @@ def test_nothing_grows_while_many_connections_write(
     assert long.project in small_host.canonical()
     assert_as_rebuilt(small_cmp, small_host)
     assert [it.overdue for part in thirds for it in part if it.overdue] == []
+    # A lag that grows would be minutes at the end. The last third also prunes what the long transaction kept.
     # A short run takes few samples on a busy machine, so it can only show that no change was lost.
-    assert max(median[1:]) < 2 * median[0] + 1000 * pace.allows(0.25 if scale(0, 1) else 5)
+    assert max(median[1:]) < 2 * median[0] + 1000 * pace.allows(1 if scale(0, 1) else 5)
     assert memory[2] < memory[0] + MOST_GROWTH_MB
     evidence(
         "P1 P4",
