@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import session
+from support.gh import write_gh
 from support.host import until
 from support.hung_mount import hung_mount
 
@@ -63,11 +64,7 @@ def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gh:
     """Return a function that installs a program named gh on the path."""
 
     def install(script: str) -> None:
-        program = tmp_path / "bin/gh"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", f"{write_gh(tmp_path, script)}:{os.environ['PATH']}")
 
     return install
 

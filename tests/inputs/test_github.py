@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.gh import write_gh
 
 from omnicdc.inputs.github import fetch, is_installed
 from omnicdc.stop import Stop
@@ -24,11 +25,7 @@ def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Return a function that installs a program named gh. The path has only it and the system's own."""
 
     def install(script: str) -> Path:
-        program = tmp_path / "bin/gh"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+        monkeypatch.setenv("PATH", f"{write_gh(tmp_path, script)}:/usr/bin:/bin")
         return tmp_path
 
     return install
