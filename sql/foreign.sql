@@ -56,7 +56,7 @@ begin
         from tables c join pg_trigger t on t.tgrelid = c.oid
        where not t.tgisinternal
          and not (c.relname = 'canary' and t.tgname = 'omnicdc_log_row' and t.tgqual is null
-                  and t.tgfoid = to_regprocedure('omnicdc.log_row()'))
+                  and t.tgfoid = to_regprocedure('omnicdc.log_row_0()'))
          -- Of development versions before the first release, so that an installation reports that version and not the trigger.
          and not (c.relname = 'canary' and t.tgname = 'omnicdc_note_row' and t.tgqual is null
                   and t.tgfoid = to_regprocedure('omnicdc.note_row()'))
@@ -94,7 +94,7 @@ begin
         from pg_proc p
        where p.pronamespace = schema_oid and p.proowner is distinct from owner_oid
          -- watch() replaces it and makes omnicdc_owner its owner before it is called.
-         and p.oid is distinct from to_regprocedure('omnicdc.log_update()')
+         and not (p.proname ~ '^log_(row|update)_[1-9][0-9]*$' and p.pronargs = 0)
       union all
       select 11, format('function %s, which has the name of one of omnicdc''s', p.oid::regprocedure),
              format('drop routine %s cascade', p.oid::regprocedure)

@@ -1,5 +1,5 @@
 -- Removes everything that install put into the database, the log included. The roles stay, because they belong to the cluster and
--- may be granted to login roles. CMP's table is left as it was before.
+-- may be granted to login roles. CMP's tables are left as they were before.
 -- Calls none of omnicdc's functions: it is often run by a superuser, and the functions may have been replaced.
 do $uninstall$
 declare
@@ -10,21 +10,20 @@ declare
 begin
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   if to_regclass('omnicdc.source') is not null then
-    select to_regclass(s.target) into target from omnicdc.source s;
-  end if;
-  if target is not null and (select c.relkind in ('r', 'p') from pg_class c where c.oid = target) then
-    -- First the table, as writers do: DROP TRIGGER alone would lock the partitions before their table.
-    execute format('lock table %s in access exclusive mode', target);
-    execute format('drop trigger if exists omnicdc_log_row on %s', target);
-    execute format('drop trigger if exists omnicdc_log_update on %s', target);
-    for relation in select target union select t.relid from pg_partition_tree(target) t loop
-      execute format('drop trigger if exists omnicdc_log_truncate on %s', relation);
+    for target in select to_regclass(s.target) from omnicdc.source s where to_regclass(s.target) is not null order by s.id loop
+      if (select c.relkind in ('r', 'p') from pg_class c where c.oid = target) then
+        -- First the table, as writers do: DROP TRIGGER alone would lock the partitions before their table.
+        execute format('lock table %s in access exclusive mode', target);
+        execute format('drop trigger if exists omnicdc_log_row on %s', target);
+        execute format('drop trigger if exists omnicdc_log_update on %s', target);
+        for relation in select target union select t.relid from pg_partition_tree(target) t loop
+          execute format('drop trigger if exists omnicdc_log_truncate on %s', relation);
+        end loop;
+      end if;
+      execute format('revoke select on %s from omnicdc_daemon, omnicdc_client', target);
+      execute format('revoke usage on schema %I from omnicdc_daemon, omnicdc_client',
+                     (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target));
     end loop;
-  end if;
-  if target is not null then
-    execute format('revoke select on %s from omnicdc_daemon, omnicdc_client', target);
-    execute format('revoke usage on schema %I from omnicdc_daemon, omnicdc_client',
-                   (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target));
   end if;
   for called in
     select distinct p.oid::regprocedure as function, r.rolname as role

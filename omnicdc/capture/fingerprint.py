@@ -56,7 +56,7 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
 
 def watched(conn: db.Connection) -> db.Row:
     """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
-    found = db.fetch_optional(conn, "source")
+    found = db.fetch_optional(conn, "source", {"name": "projects"})
     if found is None:
         db.check_row_security(conn)
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")

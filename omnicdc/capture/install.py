@@ -144,7 +144,7 @@ def _migrate(conn: db.Connection, target: str, allowed: Sequence[str]) -> None:
 
 def _watch(conn: db.Connection, target: str, watched: tuple[str, ...]) -> bool:
     """Put the triggers on CMP's table; returns whether that changed anything."""
-    call = pgsql.SQL("select omnicdc.watch({}::regclass, {}) as changed").format(
+    call = pgsql.SQL("select omnicdc.watch('projects', {}::regclass, 'id', {}) as changed").format(
         pgsql.Literal(target), list(watched)
     )
     row = conn.execute(call).fetchone()

@@ -107,7 +107,7 @@ select n.op, n.fields,
  group by n.op, n.fields, n.key is null
  union all
 select 'rebuild', null, null, 0, 0
-  from omnicdc.source s where s.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot);
+ where exists (select from omnicdc.source s where s.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot));
 
 -- changes_waiting: Whether a read would find anything.
 -- It counts, because for EXISTS PostgreSQL 17 reads the whole log if most of it belongs to one transaction: it expects a row at once.
@@ -123,7 +123,7 @@ select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
 
 -- source: What is captured, and which migration the schema is at.
 select s.target, s.watched, (select max(m.version) from omnicdc.migration m) as version
-  from omnicdc.source s;
+  from omnicdc.source s where s.name = %(name)s;
 
 -- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
 select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)
@@ -290,7 +290,7 @@ select case when pg_catalog.pg_xact_status(%(token)s::xid8) = 'committed'
        count(c.xid) as changes,
        array_remove(array_agg(distinct c.key), null) as projects,
        max(c.at) as at,
-       (select %(token)s::xid8 < s.pruned_below from omnicdc.source s) as pruned
+       exists (select from omnicdc.source s where %(token)s::xid8 < s.pruned_below) as pruned
   from omnicdc.change c where c.xid = %(token)s::xid8;
 
 -- consumers: Every consumer: how far behind it is (at most 10,000 changes), whether it is alive, whether its files hold what is waited for,

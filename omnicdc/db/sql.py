@@ -79,9 +79,9 @@ def functions() -> list[Script]:
 
 
 def signatures() -> list[str]:
-    """Return omnicdc's functions as NAME(TYPE,...), the one that watch() writes included."""
+    """Return omnicdc's functions as NAME(TYPE,...), but for those that are written for each source."""
     found = (it for script in functions() for it in _DEFINED.finditer(script.text))
-    return ["log_update()", *(f"{it[1]}({_types(it[2])})" for it in found)]
+    return ["log_row_0()", *(f"{it[1]}({_types(it[2])})" for it in found)]
 
 
 def _types(parameters: str) -> str:

@@ -23,7 +23,7 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
     SchemaMismatch.
     """
     with db.translated("asking for the status"), db.confined(conn):
-        watch = db.fetch_optional(conn, "source") or {"target": None, "watched": []}
+        watch = db.fetch_optional(conn, "source", {"name": "projects"}) or {"target": None, "watched": []}
         capture = db.fetch_one(conn, "capture_fault")
         log = db.fetch_one(conn, "log_size")
         reads = db.fetch_one(conn, "only_reads")

@@ -1,85 +1,34 @@
 -- omnicdc.capture_fault(): what is wrong with the capture, in a sentence; NULL if nothing is.
 --
--- It checks the table; the three triggers (on every partition, too) and whether they fire always; the trigger functions' text,
--- rights and owner; what the daemon may read, write and call; and row-level security of omnicdc's tables.
+-- It checks row-level security of omnicdc's tables, what the daemon may read, write and call, and each source (source_fault()).
 -- omnicdc.capture_remedy(fault) returns what to do about it.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
 as $fault$
 declare
-  installed omnicdc.source;
-  target regclass;
-  kind "char";
-  fault text;
-begin
   -- First: a policy may hide everything that is read below.
-  fault := (select r.fault from omnicdc.row_security_fault() r);
-  if fault is not null then
-    return fault;
-  end if;
-  select * into installed from omnicdc.source;
-  if not found then
+  fault text := (select r.fault from omnicdc.row_security_fault() r);
+begin
+  if fault is null and not exists (select from omnicdc.source) then
     return 'no table is watched';
   end if;
-  select r.relation, c.relkind into target, kind
-    from omnicdc.watched_relations() r join pg_class c on c.oid = r.relation where r.whole;
-  if target is null then
-    return format('table %s does not exist', installed.target) || coalesce('; its triggers are on ' || omnicdc.triggered_table(), '');
-  elsif kind not in ('r', 'p') then
-    return format('%s is no table', installed.target) || coalesce('; its triggers are on ' || omnicdc.triggered_table(), '');
-  end if;
-  select case
-           when t.tgname is null then format('trigger %s is missing on %s', wanted.name, r.relation)
-           when t.tgfoid <> wanted.function then format('trigger %s on %s calls another function', wanted.name, r.relation)
-           when t.tgenabled = 'D' then format('trigger %s is disabled on %s', wanted.name, r.relation)
-           when t.tgenabled <> 'A' then format('trigger %s on %s does not fire always', wanted.name, r.relation)
-           else format('trigger %s on %s logs another source', wanted.name, r.relation)
-         end
-    into fault
-    from omnicdc.watched_relations() r
-   cross join (values ('omnicdc_log_row', to_regprocedure('omnicdc.log_row()')),
-                      ('omnicdc_log_update', to_regprocedure('omnicdc.log_update()')),
-                      ('omnicdc_log_truncate', to_regprocedure('omnicdc.log_statement()'))) as wanted (name, function)
-    left join pg_trigger t on t.tgrelid = r.relation and t.tgname = wanted.name
-   where (t.tgname is null or t.tgenabled <> 'A' or t.tgfoid <> wanted.function or t.tgnargs <> 0)
-     -- A partition that was added later has no trigger for TRUNCATE; a truncate of it changes the capture's fingerprint.
-     and (r.whole or t.tgname is not null or wanted.name <> 'omnicdc_log_truncate')
-   order by r.relation, wanted.name
-   limit 1;
   if fault is null then
-    select format('function omnicdc.%s() was edited', wanted.name) into fault
-      from (values (1, 'log_row'), (2, 'log_update')) as wanted (number, name)
-     where not exists (select from pg_proc p
-                        where p.oid = to_regprocedure(format('omnicdc.%s()', wanted.name))
-                          and omnicdc.hash_of(p.prosrc) = split_part(installed.source_hash, ' ', wanted.number)
-                          and p.prosecdef and p.proconfig = array['search_path=pg_catalog, pg_temp', 'row_security=on']
-                          and p.proowner = to_regrole('omnicdc_owner'))
-     order by wanted.number
-     limit 1;
+    select f.fault into fault
+      from omnicdc.source s cross join lateral omnicdc.source_fault(s.id) as f (fault)
+     where f.fault is not null order by s.id limit 1;
   end if;
   if fault is null then
     select format('role omnicdc_daemon has no %s on %s', lacking.privilege, lacking.thing) into fault
-      from (select 1 as rank, 'USAGE' as privilege, format('schema %I', n.nspname) as thing
-              from pg_namespace n
-             where n.oid in ('omnicdc'::regnamespace, (select c.relnamespace from pg_class c where c.oid = target))
-               and not has_schema_privilege('omnicdc_daemon', n.oid, 'usage')
+      from (select 1 as rank, 'USAGE' as privilege, 'schema omnicdc' as thing
+             where not has_schema_privilege('omnicdc_daemon', 'omnicdc', 'usage')
             union all
             select 2, wanted.privilege, 'omnicdc.' || wanted.name
               from (values ('migration', 'SELECT'), ('source', 'SELECT'), ('change', 'SELECT'),
                            ('consumer', 'SELECT'), ('consumer', 'INSERT'), ('consumer', 'UPDATE'),
                            ('history', 'SELECT'), ('history', 'INSERT')) as wanted (name, privilege)
-             where not has_table_privilege('omnicdc_daemon', to_regclass('omnicdc.' || wanted.name), wanted.privilege)
-            union all
-            select 3, 'SELECT', format('column %I of %s', a.attname, target)
-              from pg_attribute a
-             where a.attrelid = target and a.attnum > 0 and not a.attisdropped
-               and a.attname in (select split_part(item, '.', 1) from unnest(installed.watched || array[installed.key_column]) as item)
-               and not has_column_privilege('omnicdc_daemon', target, a.attnum, 'select')) as lacking
+             where not has_table_privilege('omnicdc_daemon', to_regclass('omnicdc.' || wanted.name), wanted.privilege)) as lacking
      order by lacking.rank, lacking.thing, lacking.privilege
      limit 1;
-  end if;
-  if fault is null then
-    fault := omnicdc.unwatchable(target, installed.watched);
   end if;
   if fault is null then
     select format('role %s may not call %s', n.role, n.function::regprocedure) into fault

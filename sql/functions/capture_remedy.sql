@@ -14,15 +14,20 @@ begin
     return 'run `omnicdc install` as a superuser: it grants the functions that are needed';
   end if;
   if exists (select from omnicdc.source s, omnicdc.watched_relations() r
-              where r.whole and omnicdc.unwatchable(r.relation, s.watched) = fault) then
+              where r.source = s.id and r.whole and omnicdc.unwatchable(r.relation, s.watched) = fault) then
     return 'alter that column or table; `omnicdc install` refuses it as well';
   end if;
-  if exists (select from omnicdc.watched_relations() r join pg_class c on c.oid = r.relation where c.relkind in ('r', 'p'))
-     or not exists (select from omnicdc.source) then
-    return 'run `omnicdc install` as the table''s owner';
-  end if;
-  return format('rename or restore the table, or run `omnicdc install --table %1$s` as the table''s owner, and on the registry hosts '
-                'set `table: %1$s` and `systemctl reload omnicdc`', coalesce(omnicdc.triggered_table(), 'NAME'));
+  -- The table of a source is gone, or something else has its name.
+  return coalesce(
+    (select format('rename or restore the table; or set `tables: {%1$s: %2$s}` here and on the registry hosts, run `omnicdc install` '
+                   'as the table''s owner, and `systemctl reload omnicdc` on the hosts',
+                   s.name, coalesce(omnicdc.triggered_table(s.id), 'NAME'))
+       from omnicdc.source s
+      where not exists (select from omnicdc.watched_relations() r join pg_class c on c.oid = r.relation
+                         where r.source = s.id and c.relkind in ('r', 'p'))
+        and omnicdc.source_fault(s.id) = fault
+      order by s.id limit 1),
+    'run `omnicdc install` as the table''s owner');
 end
 $remedy$;
 revoke all on function omnicdc.capture_remedy(text) from public;

@@ -1,12 +1,11 @@
--- omnicdc.grant_reading(target, watched): lets daemons and clients read what is watched of a table; raises OC001 if they cannot.
+-- omnicdc.grant_reading(target, columns): lets daemons and clients read columns of a table; raises OC001 if they cannot.
 --
 -- Result: nothing.   Tables written: none.   Repeat: harmless, and takes no lock. Runs with the rights of its caller, which must own the table.
-create or replace function omnicdc.grant_reading(target regclass, watched text[]) returns void
+create or replace function omnicdc.grant_reading(target regclass, columns text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $grant$
 declare
   schema_name text := (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
-  columns text[] := (select array_agg(distinct split_part(item, '.', 1)) from unnest(watched || array['id']) as item);
   reader text;
 begin
   foreach reader in array array['omnicdc_daemon', 'omnicdc_client'] loop

@@ -27,7 +27,7 @@ begin
   changes := 0;
   more := false;
   reached := since;
-  perform from omnicdc.source for update skip locked;
+  perform from omnicdc.source s where s.id = (select min(first.id) from omnicdc.source first) for update skip locked;
   if not found then
     return;
   end if;

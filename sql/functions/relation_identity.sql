@@ -1,4 +1,4 @@
--- omnicdc.relation_identity(): the identity of the log and of CMP's table, and when their server started.
+-- omnicdc.relation_identity(): the identity of the log and of CMP's tables, and when their server started.
 --
 -- It changes when one of the tables is dropped and created again, or restored. The server's start is part of it because
 -- process numbers repeat after a restart: those of a container are the same after each start.
@@ -8,7 +8,7 @@ create or replace function omnicdc.relation_identity() returns text
 language sql stable set search_path = pg_catalog, pg_temp set row_security = on
 as $identity$
   select concat(coalesce(to_regclass('omnicdc.change')::oid::text, '-'), ' ',
-                coalesce((select to_regclass(s.target)::oid::text from omnicdc.source s), '-'), ' ',
+                (select string_agg(coalesce(to_regclass(s.target)::oid::text, '-'), ',' order by s.id) from omnicdc.source s), ' ',
                 extract(epoch from pg_postmaster_start_time()))
 $identity$;
 revoke all on function omnicdc.relation_identity() from public;

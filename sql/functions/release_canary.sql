@@ -15,7 +15,8 @@ $release$;
 revoke all on function omnicdc.release_canary() from public;
 grant execute on function omnicdc.release_canary() to omnicdc_daemon;
 
-create or replace trigger omnicdc_log_row after insert on omnicdc.canary for each row execute function omnicdc.log_row(0);
+select omnicdc.create_trigger_function('log_row_0', omnicdc.log_row_text(0::smallint, 'id', 'uuid'));
+create or replace trigger omnicdc_log_row after insert on omnicdc.canary for each row execute function omnicdc.log_row_0();
 alter table omnicdc.canary enable always trigger omnicdc_log_row;
 -- Also in the migration. Here again, so that every install restores it.
 alter table omnicdc.canary replica identity full;

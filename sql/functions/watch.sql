@@ -1,29 +1,34 @@
--- omnicdc.watch(target, watched): captures a table: writes the function for UPDATE, creates the triggers, grants reading. It becomes source 1.
+-- omnicdc.watch(source, target, key, watched): captures a table as a source: writes its trigger functions, creates the triggers, grants reading.
 --
--- target: a table with a uuid column `id`.   watched: columns, or column.key for a key of a json column.
+-- source: the name that registries have for the table.   target: the table.   key: the uuid column that a registry needs, or NULL: the
+-- primary key, if it is one column of type uuid, integer or text.   watched: columns, or column.key for a key of a json column.
+-- What was watched of the source before stays watched, because another registry host may read it; omnicdc.release_source() ends it.
 -- Result: true if anything was changed; raises OC001 for a table that cannot be captured.   Tables written: omnicdc.source,
 -- and omnicdc.change: if anything was changed, consumers are asked to read everything.
 -- Repeat: harmless; an unchanged capture takes no lock on the table, and its grants are renewed. Watching another table
--- ends the capture of the first.
+-- as the same source ends the capture of the first.
 -- Runs with the rights of its caller, which must own the table. Locks the table against writers for an instant: set lock_timeout.
-create or replace function omnicdc.watch(target regclass, watched text[]) returns boolean
+create or replace function omnicdc.watch(source text, target regclass, key text, watched text[]) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set row_security = on
 as $watch$
 declare
-  relation regclass;
   full_name text := (select format('%I.%I', n.nspname, c.relname)
                        from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
-  body text := omnicdc.watch_source(watched);
   previous omnicdc.source;
+  number smallint;
+  key_column text;
+  key_type text;
+  fields text[];
+  columns text[];
   missing text;
+  row_text text;
+  update_text text;
+  relation regclass;
 begin
   if (select c.relkind not in ('r', 'p') or c.relpersistence = 't' from pg_class c where c.oid = target) then
     raise exception 'omnicdc: % is not an ordinary table', full_name using errcode = 'OC001';
   end if;
-  if (select a.atttypid from pg_attribute a where a.attrelid = target and a.attname = 'id' and not a.attisdropped)
-     is distinct from 'uuid'::regtype then
-    raise exception 'omnicdc: table % needs a column "id" of type uuid', full_name using errcode = 'OC001';
-  end if;
+  select k.key_column, k.key_type into key_column, key_type from omnicdc.source_key(target, key) k;
   select string_agg(quote_ident(wanted.name), ', ' order by wanted.name) into missing
     from (select distinct split_part(item, '.', 1) as name from unnest(watched) as item) as wanted
    where not exists (select from pg_attribute a
@@ -31,17 +36,36 @@ begin
   if missing is not null then
     raise exception 'omnicdc: table % has no column %', full_name, missing using errcode = 'OC001';
   end if;
-  missing := omnicdc.unwatchable(target, watched);
+  select * into previous from omnicdc.source s where s.name = watch.source;
+  -- A column that was dropped since is not watched any more.
+  fields := array(select distinct item collate "C"
+                    from unnest(watched || case when previous.target = full_name then previous.watched else '{}' end) as item
+                   where exists (select from pg_attribute a where a.attrelid = target and a.attname = split_part(item, '.', 1)
+                                                              and not a.attisdropped)
+                   order by 1);
+  missing := omnicdc.unwatchable(target, fields);
   if missing is not null then
     raise exception 'omnicdc: %', missing using errcode = 'OC001', hint = 'alter it, or watch another table';
   end if;
-  select * into previous from omnicdc.source where id = 1;
-  if found and previous.target = full_name and previous.watched = watch.watched
-     and split_part(previous.source_hash, ' ', 2) = omnicdc.hash_of(body) and omnicdc.capture_fault() is null
+  if exists (select from omnicdc.source s where s.target = full_name and s.name <> watch.source) then
+    raise exception 'omnicdc: table % is captured as another source already', full_name using errcode = 'OC001';
+  end if;
+  -- Not the number of a source that was released, while the log has rows of it.
+  number := coalesce(previous.id, (select n from generate_series(1, 32767) as n
+                                    where not exists (select from omnicdc.source s where s.id = n)
+                                      and not exists (select from omnicdc.change c where c.source = n)
+                                    limit 1));
+  row_text := omnicdc.log_row_text(number, key_column, key_type);
+  update_text := omnicdc.log_update_text(number, key_column, key_type, fields);
+  columns := array(select distinct split_part(item, '.', 1) from unnest(fields || key_column) as item where item is not null);
+  if previous.target = full_name and previous.watched = fields
+     and previous.source_hash = concat_ws(' ', omnicdc.hash_of(row_text), omnicdc.hash_of(update_text))
+     and omnicdc.source_fault(number) is null
      and not exists (select from omnicdc.watched_relations() r
-                      where not exists (select from pg_trigger t
+                      where r.source = number
+                        and not exists (select from pg_trigger t
                                          where t.tgrelid = r.relation and t.tgname = 'omnicdc_log_truncate')) then
-    perform omnicdc.grant_reading(target, watched);
+    perform omnicdc.grant_reading(target, columns);
     return false;
   end if;
 
@@ -50,42 +74,39 @@ begin
   end if;
   -- A table that was renamed kept its triggers; with them, PostgreSQL would refuse it as a partition of the new table.
   for relation in select c.oid from pg_trigger t join pg_class c on c.oid = t.tgrelid
-               where t.tgfoid = 'omnicdc.log_row()'::regprocedure and t.tgparentid = 0 and c.oid <> target
+               where t.tgfoid = to_regprocedure(format('omnicdc.log_row_%s()', number)) and t.tgparentid = 0 and c.oid <> target
                  and c.oid not in (select p.relid from pg_partition_tree(target) p)
-                 and c.relnamespace <> 'omnicdc'::regnamespace and pg_has_role(c.relowner, 'usage') loop
+                 and pg_has_role(c.relowner, 'usage') loop
     perform omnicdc.unwatch(relation);
   end loop;
-  execute format('create or replace function omnicdc.log_update() returns trigger language plpgsql '
-                 'security definer set search_path = pg_catalog, pg_temp set row_security = on as %L', body);
-  alter function omnicdc.log_update() owner to omnicdc_owner;
-  revoke all on function omnicdc.log_update() from public;
+  perform omnicdc.create_trigger_function(format('log_row_%s', number), row_text);
+  perform omnicdc.create_trigger_function(format('log_update_%s', number), update_text);
 
   -- No WHEN reads the row. Naming a column would make CMP's DROP COLUMN fail; and comparing whole rows fetches all values that are
   -- stored out of line, which is slow, and makes CMP's write fail where the disk has lost one of them.
   -- The constant in each WHEN makes the triggers depend on the log: if it were dropped by hand, each write of CMP would fail.
   -- So PostgreSQL refuses to drop the log alone, and with CASCADE it drops the triggers as well.
   execute format('create or replace trigger omnicdc_log_row after insert or delete on %s '
-                 'for each row when (null::omnicdc.change is null) execute function omnicdc.log_row()', full_name);
+                 'for each row when (null::omnicdc.change is null) execute function omnicdc.log_row_%s()', full_name, number);
   execute format('create or replace trigger omnicdc_log_update after update on %s '
                  'for each row when (null::omnicdc.change is null) '
-                 'execute function omnicdc.log_update()', full_name);
+                 'execute function omnicdc.log_update_%s()', full_name, number);
   -- ALWAYS: the apply workers of logical replication do not fire other triggers.
   execute format('alter table %s enable always trigger omnicdc_log_row, enable always trigger omnicdc_log_update', full_name);
   -- PostgreSQL copies row triggers to every partition, also to one that is added later, but not statement triggers.
   for relation in select target union select t.relid from pg_partition_tree(target) t loop
-    execute format('create or replace trigger omnicdc_log_truncate after truncate on %s '
-                   'for each statement when (null::omnicdc.change is null) execute function omnicdc.log_statement()', relation);
+    execute format('create or replace trigger omnicdc_log_truncate after truncate on %s for each statement '
+                   'when (null::omnicdc.change is null) execute function omnicdc.log_statement(%s)', relation, number);
     execute format('alter table %s enable always trigger omnicdc_log_truncate', relation);
   end loop;
-  perform omnicdc.grant_reading(target, watched);
+  perform omnicdc.grant_reading(target, columns);
 
-  insert into omnicdc.source (id, name, target, key_column, watched, source_hash)
-       values (1, 'projects', full_name, 'id', watch.watched,
-               (select string_agg(omnicdc.hash_of(p.prosrc), ' ' order by p.proname) from pg_proc p
-                 where p.oid in ('omnicdc.log_row()'::regprocedure, 'omnicdc.log_update()'::regprocedure)))
+  insert into omnicdc.source (id, name, target, key_column, key_type, watched, source_hash)
+       values (number, watch.source, full_name, key_column, key_type, fields,
+               concat_ws(' ', omnicdc.hash_of(row_text), omnicdc.hash_of(update_text)))
   on conflict (id) do update
-     set target = excluded.target, key_column = excluded.key_column, watched = excluded.watched, source_hash = excluded.source_hash,
-         installed_at = clock_timestamp();
+     set target = excluded.target, key_column = excluded.key_column, key_type = excluded.key_type, watched = excluded.watched,
+         source_hash = excluded.source_hash, installed_at = clock_timestamp();
   -- What was written without a trigger, or before more columns were watched, is not in the log: consumers read everything.
   if exists (select from omnicdc.consumer) then
     perform omnicdc.request_rebuild();
@@ -93,4 +114,4 @@ begin
   return true;
 end
 $watch$;
-revoke all on function omnicdc.watch(regclass, text[]) from public;
+revoke all on function omnicdc.watch(text, regclass, text, text[]) from public;

@@ -1,6 +1,6 @@
 -- Tables of omnicdc:
 --   omnicdc.migration            which numbered files of sql/migrations were applied
---   omnicdc.source               the watched tables; today exactly one
+--   omnicdc.source               the watched tables; one row each
 --   omnicdc.change               the log: which rows of a source to look at
 --   omnicdc.canary               always empty: the daemon sends a test change through it
 --   omnicdc.consumer             the state of each registry host
@@ -20,18 +20,21 @@ create table omnicdc.source (
   id smallint primary key,
   name text not null unique,
   target text not null,
-  key_column text not null,
+  key_column text,
+  key_type text,
   watched text[] not null,
   source_hash text not null,
   pruned_below xid8 not null default '0',
   installed_at timestamptz not null default pg_catalog.clock_timestamp()
 );
-comment on table omnicdc.source is 'The watched tables, one row each. Today exactly one: id 1, name projects.';
+comment on table omnicdc.source is 'The watched tables, one row each.';
 comment on column omnicdc.source.id is 'The number in omnicdc.change.source. 0 is not used here: it marks a canary.';
 comment on column omnicdc.source.target is 'SCHEMA.TABLE. The name and not the oid, so that it stays valid when the table is dropped and created again.';
-comment on column omnicdc.source.key_column is 'The column whose value is logged as omnicdc.change.key.';
+comment on column omnicdc.source.name is 'The name by which registries read the table.';
+comment on column omnicdc.source.key_column is 'The column whose value is logged as omnicdc.change.key; NULL if none is: then each change is logged as a change of every row.';
+comment on column omnicdc.source.key_type is 'uuid, integer or text; NULL without a key column.';
 comment on column omnicdc.source.watched is 'Columns, or column.key for a key of a json column.';
-comment on column omnicdc.source.source_hash is 'SHA-256 of the source code of log_row() and of the generated log_update(), to detect a manual edit.';
+comment on column omnicdc.source.source_hash is 'SHA-256 of the source code of the generated log_row_ID() and log_update_ID(), to detect a manual edit.';
 comment on column omnicdc.source.pruned_below is 'Rows of the log below this transaction were deleted.';
 
 -- No primary key: rows are only appended, read by xid, and deleted by xid. No CHECK constraints: PostgreSQL parses and prepares

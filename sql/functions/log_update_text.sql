@@ -1,16 +1,16 @@
--- omnicdc.watch_source(watched): the text of the trigger function for UPDATE, for a watch list.
+-- omnicdc.log_update_text(source, key_column, key_type, watched): the text of a source's trigger function for UPDATE, for a watch list.
 --
--- watched: columns, or column.key for a key of a json column.   Result: a plpgsql body.   Tables written: none.
+-- source, key_column, key_type: as in log_row_text().   watched: columns, or column.key for a key of a json column.
+-- Result: a plpgsql body, which logs the row's key and the watched columns that changed, or nothing if none did.   Tables written: none.
 -- The table's owner can give a column a user-defined type (an oid from 16384 on), and that type casts with code of their own.
 -- So no cast of such a type is used, not even in a branch that is not taken, because the planner evaluates those as well.
--- The source's number is a constant in the text, because reading an argument of the trigger costs each row.
-create or replace function omnicdc.watch_source(watched text[]) returns text
+create or replace function omnicdc.log_update_text(source smallint, key_column text, key_type text, watched text[]) returns text
 language sql stable set search_path = pg_catalog, pg_temp
-as $source$
+as $text$
   select format($body$
 declare
-  old_key uuid;
-  new_key uuid;
+  old_key %6$s;
+  new_key %6$s;
   key text;
   changed text[];
   row_was_read boolean := false;
@@ -21,20 +21,16 @@ begin
   -- taking a lock where the lock table is full. Nothing is written in here: that would cost a subtransaction id for each row.
   begin
     forced := row_security_active('omnicdc.change'::regclass);
-    if pg_typeof(old.id)::oid < '16384'::oid then
-      old_key := old.id;
-      new_key := new.id;
-    end if;
-    if %1$s then
+%5$s    if %1$s then
       changed := array_remove(array[
         %2$s
-      ], null);
+      ]::text[], null);
     else
       changed := array_remove(array[
         %3$s
-      ], null);
+      ]::text[], null);
     end if;
-    if changed = '{}' and old_key = new_key then
+    if changed = '{}' and %7$s then
       return null;
     end if;
     row_was_read := true;
@@ -44,16 +40,16 @@ begin
       changed := null;
       may_wait := true;
     end if;
-    -- Without the locks: no notification, as in log_row().
+    -- Without the locks: no notification, as for INSERT.
   end;
   key := new_key::text;  -- not in the INSERT, which PostgreSQL prepares again for each row
   if forced then
-    perform omnicdc.log_if_allowed(1::smallint, case when old_key <> new_key then array[new_key, old_key] else array[new_key] end::text[],
+    perform omnicdc.log_if_allowed(%4$s::smallint, case when old_key <> new_key then array[new_key, old_key] else array[new_key] end::text[],
                                    'update', case when old_key <> new_key then null else changed end);
   elsif old_key <> new_key then
-    insert into omnicdc.change (source, key, op) values (1, key, 'update'), (1, old_key::text, 'update');
+    insert into omnicdc.change (source, key, op) values (%4$s, key, 'update'), (%4$s, old_key::text, 'update');
   else
-    insert into omnicdc.change (source, key, op, fields) values (1, key, 'update', changed);
+    insert into omnicdc.change (source, key, op, fields) values (%4$s, key, 'update', changed);
   end if;
   if may_wait then
     perform omnicdc.notify_consumers();
@@ -61,23 +57,32 @@ begin
   return null;
 end
 $body$,
-    string_agg(distinct format($own$pg_typeof(old.%I)::oid < '16384'::oid$own$, column_name), ' and '),
+    coalesce(string_agg(distinct format($own$pg_typeof(old.%I)::oid < '16384'::oid$own$, column_name), ' and '), 'true'),
     string_agg(
       -- Compared as text byte by byte: a collation or a type for which two spellings are equal would hide a change.
       format('case when (%s) collate "C" is distinct from (%s) collate "C" then %L end',
-             format(reading, 'old', column_name, key), format(reading, 'new', column_name, key), item),
+             format(reading, 'old', column_name, json_key), format(reading, 'new', column_name, json_key), item),
       E',\n        ' order by item collate "C"),
     string_agg(
       -- The whole column, as the type's own output function writes it.
       format($shown$case when format('%%L', old.%1$I) collate "C" is distinct from format('%%L', new.%1$I) collate "C" then %2$L end$shown$,
              column_name, item),
-      E',\n        ' order by item collate "C"))
+      E',\n        ' order by item collate "C"),
+    source,
+    case when key_column is null then '' else format($key$    if pg_typeof(old.%1$I)::oid < '16384'::oid then
+      old_key := old.%1$I;
+      new_key := new.%1$I;
+    end if;
+$key$, key_column) end,
+    case key_type when 'uuid' then 'uuid' when 'integer' then 'bigint' else 'text collate "C"' end,
+    -- Of a key that was not read it is not known whether it is the same; without a key, what is not watched does not matter.
+    case when key_column is null then 'true' else 'old_key = new_key' end)
   from (
     select item,
            split_part(item, '.', 1) as column_name,
-           substr(item, length(split_part(item, '.', 1)) + 2) as key,
+           substr(item, length(split_part(item, '.', 1)) + 2) as json_key,
            case when position('.' in item) > 0 then '%1$s.%2$I ->> %3$L' else '%1$s.%2$I::text' end as reading
       from unnest(watched) as item
   ) as parsed
-$source$;
-revoke all on function omnicdc.watch_source(text[]) from public;
+$text$;
+revoke all on function omnicdc.log_update_text(smallint, text, text, text[]) from public;
