@@ -56,7 +56,8 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
     parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
     watch = pgsql.SQL(
         "\nset lock_timeout = {};\n"
-        "select omnicdc.watch('projects', current_setting('omnicdc.table')::oid::regclass, 'id', {});\nreset search_path;\n"
+        "select omnicdc.watch('projects', current_setting('omnicdc.table')::oid::regclass, 'id', {});\n"
+        "reset search_path;\n"
     ).format(USUAL.lock_timeout, list(watched))
     return "".join([*parts, watch.as_string()])
 
