@@ -92,4 +92,4 @@ def check_same_relations(found: str, before: str) -> None:
 
 def _change(row: db.Row) -> Change:
     fields = None if row["fields"] is None else tuple(row["fields"])
-    return Change(row["op"], fields, row["projects"], row["rows"])
+    return Change(row["op"], fields, row["projects"], row["rows"], row["source"])

@@ -24,9 +24,8 @@ def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
     for change in changes:
         if change.op in ("accept", "look"):
             continue
-        concerned: Collection[str] = watch.by_scanner
-        if trusted and change.fields is not None:
-            concerned = watch.scanners_of(change.fields)
+        fields = change.fields if trusted else None
+        concerned = watch.scanners_of(change.source, fields)
         projects = ALL if change.projects is ALL else frozenset(change.projects)
         work = merge(work, dict.fromkeys(concerned, projects))
     return work

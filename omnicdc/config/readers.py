@@ -38,6 +38,14 @@ def line(given: str) -> str:
     return given
 
 
+def table(given: str) -> tuple[str, str]:
+    """Read SOURCE=TABLE, or TABLE alone for the source `projects`. Return the source and the table's name."""
+    source, assigned, name = line(given).partition("=")
+    if not assigned or not re.fullmatch(r"\s*[a-z_][a-z0-9_]*\s*", source):
+        return "projects", given.strip()
+    return source.strip(), text(name).strip()
+
+
 def seconds(given: str) -> float:
     """Read a number of seconds, or a number with the unit `ms`, `s`, `m`, `h` or `d`; return seconds."""
     found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", given.strip())

@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc.config import sources
-from omnicdc.config.readers import line, one_of, path, positive, seconds, share, span, switch, text, whole
+from omnicdc.config.readers import (
+    line,
+    one_of,
+    path,
+    positive,
+    seconds,
+    share,
+    span,
+    switch,
+    table,
+    text,
+    whole,
+)
 from omnicdc.db import conninfo
 from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.db.password import PasswordFile
@@ -60,7 +72,10 @@ class Config:
     state_dir: Path = field(
         default=Path("/var/lib/omnicdc"), metadata=_about(path, "where omnicdc keeps what is its own")
     )
-    table: str = field(default="projects", metadata=_about(line, "CMP's table, NAME or SCHEMA.NAME"))
+    tables: tuple[tuple[str, str], ...] = field(
+        default=(), metadata=_about(table, "the table of each source, NAME or SCHEMA.NAME", ",")
+    )
+    """Source and table. The table of a source that is not named here has the source's name."""
     consumer: str = field(
         default="localhost", metadata=_about(line, "this daemon's name in the database, else the host's")
     )
@@ -120,6 +135,10 @@ class Config:
         time.
         """
         return self.target.login().conninfo
+
+    def table_of(self, source: str) -> str:
+        """Return the name of a source's table, as it was written."""
+        return dict(self.tables).get(source, source)
 
     def require_root(self) -> Path:
         """Return the infrastructure root. Raises ConfigError if none is configured."""
@@ -186,7 +205,9 @@ def load(
     file_settings = 0
     for given in sources.in_order(flags, environ, _SEPARATORS, faults, flag_name):
         with _collecting(faults, given.where):
-            values[given.name] = _value(given, home)
+            found = _value(given, home)
+            # A flag that names one table leaves the others as the file has them.
+            values[given.name] = _united(values, found) if given.name == "tables" else found
         places[given.name] = given.where
         file_settings += given.layer == sources.FILE
         if given.name == "dsn":
@@ -241,6 +262,12 @@ def _value(given: Given, home: Path | None) -> object:
     read = (setting.read(word) for word in given.words)
     values = tuple(given.absolute(value, home) if isinstance(value, Path) else value for value in read)
     return values if setting.separator else values[0]
+
+
+def _united(values: Mapping[str, Any], found: object) -> tuple[tuple[str, str], ...]:
+    """Return the tables of the sources; those that were found later take precedence."""
+    pairs: Any = found
+    return tuple({**dict(values.get("tables", ())), **dict(pairs)}.items())
 
 
 def _home(environ: Mapping[str, str], uid: int) -> Path | None:

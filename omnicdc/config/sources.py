@@ -172,12 +172,17 @@ def _settings(file: Path, top: MappingNode, faults: list[str]) -> list[Given]:
 
 
 def _words(node: Node) -> tuple[tuple[str, ...], bool] | None:
-    """Return the texts of a value or of a list, and whether it is a list; None for anything else.
+    """Return the texts of a value, a list or a mapping, and whether it is a list; None for anything else.
 
-    The texts are as written, without YAML's conversion to numbers, booleans and so on.
+    The texts are as written, without YAML's conversion to numbers, booleans and so on. A mapping is a list of
+    `KEY=VALUE`.
     """
-    from ruamel.yaml.nodes import ScalarNode, SequenceNode  # noqa: PLC0415
+    from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode  # noqa: PLC0415
 
+    if isinstance(node, MappingNode):
+        if not all(isinstance(part, ScalarNode) for pair in node.value for part in pair):
+            return None
+        return tuple(f"{key.value}={value.value}" for key, value in node.value), True
     listed = isinstance(node, SequenceNode)
     items = node.value if listed else [node]
     words = tuple(item.value for item in items if isinstance(item, ScalarNode))

@@ -95,18 +95,21 @@ select omnicdc.relation_identity() as relation_identity;
 -- changes: What is visible now and was not visible at the last read, grouped by kind of change.
 -- If a kind concerns more than `most` projects, none is named. If changes were pruned that were not read: everything.
 with new as (
-  select c.key, c.op, c.fields, count(*) as rows, max(c.at) as at
+  select c.source, c.key, c.op, c.fields, count(*) as rows, max(c.at) as at
     from omnicdc.changes_since(%(last)s) c
-   group by c.key, c.op, c.fields)
+   group by c.source, c.key, c.op, c.fields)
 select n.op, n.fields,
+       -- The changes of a source that was released have a name that no registry reads.
+       case when n.source is not null
+            then coalesce((select s.name from omnicdc.source s where s.id = n.source), '') end as source,
        case when bool_and(n.key is not null) and (%(most)s::bigint is null or count(*) <= %(most)s)
             then array_agg(n.key) end as projects,
        sum(n.rows)::bigint as rows,
        extract(epoch from clock_timestamp() - max(n.at))::float8 * 1000 as waited_ms
   from new n
- group by n.op, n.fields, n.key is null
+ group by n.source, n.op, n.fields, n.key is null
  union all
-select 'rebuild', null, null, 0, 0
+select 'rebuild', null, null, null, 0, 0
  where exists (select from omnicdc.source s where s.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot));
 
 -- changes_waiting: Whether a read would find anything.
@@ -122,8 +125,7 @@ select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standb
 select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
 
 -- source: What is captured, and which migration the schema is at.
-select s.target, s.watched, (select max(m.version) from omnicdc.migration m) as version
-  from omnicdc.source s where s.name = %(name)s;
+select s.name, s.target, s.watched from omnicdc.source s order by s.id;
 
 -- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
 select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)

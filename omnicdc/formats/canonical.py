@@ -28,10 +28,10 @@ def entry(entry_key: str, name: str, fields: Mapping[str, object]) -> Entry:
     return Entry((name, entry_key), b'    "%b": %b,\n' % (entry_key.encode(), lines))
 
 
-def frame(count: int, stamp: str) -> Frame:
+def frame(entity_type: str, count: int, stamp: str) -> Frame:
     """Return header and footer for `count` entries, with the time `stamp`."""
     header = (
-        '{\n  "version": "1.0.0",\n  "entity_type": "projects",\n'
+        f'{{\n  "version": "1.0.0",\n  "entity_type": "{entity_type}",\n'
         f'  "generated_at": "{stamp}",\n  "count": {count},\n  "uuids": {{'
     )
     if not count:

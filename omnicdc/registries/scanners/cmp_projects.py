@@ -42,7 +42,7 @@ class CmpProjects(Scanner):
 
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
         """Return the header with the count."""
-        return canonical.frame(count, stamp)
+        return canonical.frame("projects", count, stamp)
 
 
 SCANNER = CmpProjects()
