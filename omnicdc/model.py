@@ -42,6 +42,8 @@ class Change:
     projects: Sequence[str] | None
     rows: int = 1
     """Number of rows in the log."""
+    source: str | None = None
+    """The source whose rows changed; None for a request, which concerns every source."""
 
 
 class Entry(NamedTuple):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from omnicdc.log.timings import Timings
     from omnicdc.model import Change, Fault, Identity, Inputs, Work
     from omnicdc.registries.projection import Projection
+    from omnicdc.registries.tables import Tables
     from omnicdc.stop import Stop
 
 MAX_LISTED = 20
@@ -46,11 +47,14 @@ class State:
     """The memory of one session. `snapshot` is the snapshot of its last read; "" before the first read."""
 
     config: Config
+    tables: Tables
     watch: Watch
     identity: Identity
     inputs: Inputs
     files: Mapping[str, RegistryFile]
     """Scanner to file, in the order of publication."""
+    unused: Mapping[str, Fault]
+    """Registry to the reason why it is not published: CMP lacks its table, or the table is not watched."""
     manifest: ManifestFile
     started_at: datetime
     stop: Stop
@@ -158,7 +162,7 @@ class State:
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
         """Return the arguments of a scan."""
         remedy = self.capture.remedy if self.capture.fault else ""
-        return Scanning(self.projections, self.config.table, self.stop, timings, observe, remedy)
+        return Scanning(self.projections, self.tables, self.stop, timings, observe, remedy)
 
     def mark_scanned(self, scanners: Iterable[str]) -> None:
         """Record that these scanners have scanned the projects that inputs concern."""

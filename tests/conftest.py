@@ -25,11 +25,10 @@ from support.host import Host
 from support.memory import in_memory
 from support.pace import Pace
 from support.rights import without_root_override
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,9 +89,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return scheduler
 
 
-WATCHED = derive(scanners().values()).fields
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """A superuser's connection string.
@@ -129,7 +125,7 @@ def templates(server: str, admin: psycopg.Connection[tuple[object, ...]]) -> Ite
         conn.execute(TABLE)
     _copy(admin, names["bare"], names["installed"])
     with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["installed"])) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
     yield names
     for name in (*_left, *names.values()):
         admin.execute(pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name)))

@@ -17,6 +17,8 @@ from omnicdc import db
 from omnicdc.errors import SchemaMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omnicdc.capture.watch_list import Watch
 
 log = structlog.get_logger()
@@ -30,16 +32,19 @@ class Capture:
     """Differs when the capture may have missed changes."""
     fault: str | None = None
     remedy: str = ""
-    trusted: bool = True
-    """Whether it has our watch list; if not, every change concerns every scanner."""
     lacking: tuple[str, ...] = ()
-    """What our watch list has and the installed one has not."""
+    """What our watch list has and the installed one has not: SOURCE.COLUMN, or SOURCE.COLUMN.KEY."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it watches all that our registries read; if not, every change concerns every scanner."""
+        return not self.lacking
 
     def report(self) -> None:
         """Log what is wrong with it, if anything."""
         if self.fault:
             log.warning("capture_broken", fault=self.fault, hint=self.remedy)
-        if not self.trusted:
+        if self.lacking:
             log.warning("watch_list_differs", lacking=self.lacking, hint="run `omnicdc install`")
 
 
@@ -48,16 +53,20 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
 
     Raises SchemaMismatch if nothing is captured at all.
     """
-    installed = watched(conn)
-    lacking = sorted({*watch.fields} - {*installed["watched"]})
-    same = tuple(sorted(installed["watched"])) == watch.fields
-    return Capture(**db.fetch_one(conn, "capture_fault"), trusted=same, lacking=tuple(lacking))
+    watched = {name: row["watched"] for name, row in installed_sources(conn).items()}
+    lacking = (
+        f"{source}.{field}"
+        for source in watch.sources
+        for field in watch.fields_of(source)
+        if field not in watched.get(source, ())
+    )
+    return Capture(**db.fetch_one(conn, "capture_fault"), lacking=tuple(lacking))
 
 
-def watched(conn: db.Connection) -> db.Row:
-    """Return which table is watched, and what of it; raises SchemaMismatch if none is."""
-    found = db.fetch_optional(conn, "source", {"name": "projects"})
-    if found is None:
+def installed_sources(conn: db.Connection) -> Mapping[str, db.Row]:
+    """Return source to its table and what is watched of it; raises SchemaMismatch if nothing is captured."""
+    found = {row["name"]: row for row in db.fetch_all(conn, "sources")}
+    if not found:
         db.check_row_security(conn)
         raise SchemaMismatch("no table is watched", hint="run `omnicdc install`")
     return found

@@ -12,12 +12,16 @@ from psycopg import sql as pgsql
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from omnicdc import db
+from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
-from omnicdc.registries.rows import qualified
+from omnicdc.registries.tables import NAME_IT, is_optional, qualified, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from omnicdc.config.settings import Config
+    from omnicdc.registries.scanner import Scanner
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +50,51 @@ class Attempts:
 USUAL = Attempts()
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A source that is to be captured."""
+
+    source: str
+    table: str
+    """NAME or SCHEMA.NAME, as it was written."""
+    watched: tuple[str, ...]
+    """Columns, or `column.key` for a key of a json column."""
+    key: str | None = None
+    """The uuid column that is the key; None for the primary key."""
+    optional: bool = False
+    """True if CMP may lack the table. Then it is not captured."""
+
+
+def wanted(config: Config, scanners: Iterable[Scanner]) -> tuple[Wanted, ...]:
+    """Return what the scanners read. A source whose table the configuration leaves empty is left out."""
+    found = {scanner.source: scanner for scanner in scanners}
+    watch = derive(scanners)
+    return tuple(
+        Wanted(name, table, watch.fields_of(name), found[name].key_column, is_optional(found[name], config))
+        for name in watch.sources
+        if (table := config.table_of(name)) or not found[name].optional
+    )
+
+
 def install(
     conn: db.Connection,
-    table: str,
-    watched: tuple[str, ...],
+    sources: Sequence[Wanted],
     *,
     allowed: Sequence[str] = (),
     attempts: Attempts = USUAL,
 ) -> bool:
     """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
 
+    What other hosts' registries read of these sources, and sources that only they read, stay captured.
     `allowed` names the publications that may carry omnicdc's tables; they are stored. One transaction: all or
     nothing. Raises ConfigError for a table that cannot be watched, and where tables would be created or
-    altered that a publication carries unasked; LockBusy if the table's lock cannot be had, SchemaMismatch
+    altered that a publication carries unasked; LockBusy if a table's lock cannot be had, SchemaMismatch
     without the rights.
     """
+    tables = ", ".join(one.table for one in sources)
     for attempt in attempts.retrying():
-        with attempt, _explained(conn, "installing", table, attempts), conn.transaction():
-            target = _found(conn, table)
+        with attempt, _explained(conn, "installing", tables, attempts), conn.transaction():
+            targets = {one: target for one in sources if (target := _found(conn, one)) is not None}
             attempts.limit(conn)
             # The table was found by the installer's own path. From here on another user's objects of the same
             # name are not.
@@ -72,21 +103,21 @@ def install(
             conn.execute(sql.foreign())
             _remove_hollow(conn)
             conn.execute(sql.roles().text)
-            _restore_policies(conn, target)
-            _migrate(conn, target, allowed)
-            return _watch(conn, target, watched)
+            _restore_policies(conn, targets.values())
+            _migrate(conn, targets.values(), allowed)
+            changed = [_watch(conn, one, target) for one, target in targets.items()]
+            return any(changed)
     raise AssertionError  # tenacity returns or raises
 
 
-def _found(conn: db.Connection, table: str) -> str:
-    """Return the table's full name. Raises ConfigError if there is none."""
-    target = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
-    if target is None:
+def _found(conn: db.Connection, source: Wanted) -> str | None:
+    """Return the table's full name; None if CMP lacks it and may. Raises ConfigError if it may not."""
+    target = resolve(conn, source.table)
+    if target is None and not source.optional:
         raise ConfigError(
-            f"installing: table {table} does not exist in database {conn.info.dbname}",
-            hint="is it this database? --table NAME or --table SCHEMA.NAME",
+            f"installing: table {source.table} does not exist in database {conn.info.dbname}", hint=NAME_IT
         )
-    return str(target)
+    return target
 
 
 def _is_installed(conn: db.Connection) -> bool:
@@ -102,26 +133,26 @@ def _remove_hollow(conn: db.Connection) -> None:
         conn.execute(sql.uninstall().text)
 
 
-def _restore_policies(conn: db.Connection, target: str) -> None:
+def _restore_policies(conn: db.Connection, targets: Iterable[str]) -> None:
     """Create the policies that were altered or dropped.
 
     Before anything is read of our tables: without them the installer may not see the rows.
     """
     if _is_installed(conn) and db.fetch_one(conn, "policies_lacking")["lacking"]:
-        _lock(conn, target)
+        _lock(conn, targets)
         conn.execute("set local role omnicdc_owner")
         conn.execute(sql.policies().text)
         conn.execute("reset role")
 
 
-def _migrate(conn: db.Connection, target: str, allowed: Sequence[str]) -> None:
+def _migrate(conn: db.Connection, targets: Iterable[str], allowed: Sequence[str]) -> None:
     """Bring omnicdc's own tables and functions, and their rights, to this version."""
     pending = _pending(conn)
     db.execute(conn, "allow_publications", {"names": list(allowed)})
     if pending:
         conn.execute(sql.publications().text)
     if 0 < len(pending) < len(sql.migrations()):
-        _lock(conn, target)
+        _lock(conn, targets)
     # Before all else: a default value of the first table may call a function that was taken from PUBLIC.
     lacking, grant = sql.executes()
     conn.execute("set local role omnicdc_owner")
@@ -142,22 +173,23 @@ def _migrate(conn: db.Connection, target: str, allowed: Sequence[str]) -> None:
     conn.execute("reset role")
 
 
-def _watch(conn: db.Connection, target: str, watched: tuple[str, ...]) -> bool:
-    """Put the triggers on CMP's table; returns whether that changed anything."""
-    call = pgsql.SQL("select omnicdc.watch('projects', {}::regclass, 'id', {}) as changed").format(
-        pgsql.Literal(target), list(watched)
+def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
+    """Put the triggers on a source's table; returns whether that changed anything."""
+    call = pgsql.SQL("select omnicdc.watch({}, {}::regclass, {}, {}) as changed").format(
+        source.source, target, source.key, list(source.watched)
     )
     row = conn.execute(call).fetchone()
     return bool(row and row["changed"])
 
 
-def _lock(conn: db.Connection, target: str) -> None:
-    """Lock CMP's table against writers, before omnicdc's tables are altered.
+def _lock(conn: db.Connection, targets: Iterable[str]) -> None:
+    """Lock CMP's tables against writers, before omnicdc's tables are altered.
 
     Writers come to the log from the table: taken the other way round, we would wait for each other, and
     PostgreSQL would make one of CMP's writes fail.
     """
-    conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
+    for target in targets:
+        conn.execute(pgsql.SQL("lock table {} in share row exclusive mode").format(qualified(target)))
 
 
 def uninstall(conn: db.Connection, *, attempts: Attempts = USUAL) -> None:
@@ -165,7 +197,7 @@ def uninstall(conn: db.Connection, *, attempts: Attempts = USUAL) -> None:
     for attempt in attempts.retrying():
         with (
             attempt,
-            _explained(conn, "uninstalling", "the watched table", attempts),
+            _explained(conn, "uninstalling", "the watched tables", attempts),
             conn.transaction(),
         ):
             attempts.limit(conn)
@@ -188,7 +220,7 @@ def _pending(conn: db.Connection) -> list[sql.Migration]:
 
 
 @contextmanager
-def _explained(conn: db.Connection, doing: str, table: str, attempts: Attempts) -> Iterator[None]:
+def _explained(conn: db.Connection, doing: str, tables: str, attempts: Attempts) -> Iterator[None]:
     """Turn what the server refuses during an installation into ours."""
     try:
         with db.translated(doing):
@@ -205,14 +237,12 @@ def _explained(conn: db.Connection, doing: str, table: str, attempts: Attempts) 
         match exc.__cause__:
             case pg.LockNotAvailable():
                 raise LockBusy(
-                    f"{doing}: the lock on {table} could not be had within {attempts.lock_timeout}, "
+                    f"{doing}: the lock on {tables} could not be had within {attempts.lock_timeout}, "
                     f"{attempts.most} times",
                     hint="a long transaction is open on it: end it, or try again at a quieter time",
                 ) from exc
             case pg.UndefinedTable() | pg.InvalidSchemaName():
-                raise ConfigError(
-                    exc.message, hint="is it this database? --table NAME or --table SCHEMA.NAME"
-                ) from exc
+                raise ConfigError(exc.message, hint=NAME_IT) from exc
             case pg.InsufficientPrivilege():
                 raise ConfigError(
                     exc.message,
@@ -221,8 +251,7 @@ def _explained(conn: db.Connection, doing: str, table: str, attempts: Attempts) 
                     "or give `omnicdc install --print` to your DBA",
                 ) from exc
             case psycopg.Error(sqlstate="OC001") as refused:
-                remedy = refused.diag.message_hint or "is it CMP's table? --table NAME or --table SCHEMA.NAME"
-                raise ConfigError(exc.message, hint=remedy) from exc
+                raise ConfigError(exc.message, hint=refused.diag.message_hint or NAME_IT) from exc
         raise
 
 

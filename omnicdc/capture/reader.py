@@ -82,12 +82,21 @@ def check_same_relations(found: str, before: str) -> None:
     everything must be scanned again. A table that does not exist is not an error here: the query that reads
     it reports the error.
     """
-    pairs = zip(found.split(), before.split(), strict=True)
-    if any(now != then and "-" not in (now, then) for now, then in pairs):
+    now, then = _parts(found), _parts(before)
+    if now.keys() != then.keys():
+        raise DatabaseUnavailable("other tables are captured than before", again=True)
+    if any(now[name] != then[name] and "-" not in (now[name], then[name]) for name in now):
         raise DatabaseUnavailable(
             "CMP's table, or the log, is another than before: dropped and created again, or restored",
             again=True,
         )
+
+
+def _parts(identity: str) -> dict[str, str]:
+    """Return the parts of a relation identity by name; a source's name is its number."""
+    log, sources, started = identity.split(" ")
+    tables = (source.partition(":")[::2] for source in sources.split(",") if source)
+    return {"log": log, "started": started, **dict(tables)}
 
 
 def _change(row: db.Row) -> Change:

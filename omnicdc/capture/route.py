@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omnicdc.model import ALL, NO_IDS, Ids, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from omnicdc.capture.watch_list import Watch
     from omnicdc.model import Change

@@ -11,10 +11,12 @@ from psycopg import sql as pgsql
 
 from omnicdc.capture.install import USUAL
 from omnicdc.db import sql
-from omnicdc.registries.rows import qualified
+from omnicdc.registries.tables import qualified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from omnicdc.capture.install import Wanted
 
 _HOW_TO_RUN = "-- Run with: psql --single-transaction -v ON_ERROR_STOP=1 -f FILE\n"
 
@@ -22,19 +24,15 @@ _PINNED = "-- From here on a bare name is PostgreSQL's own.\nset search_path = p
 """For the scripts: else an operator of another user's could get into a constraint of omnicdc's tables."""
 
 
-def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ()) -> str:
-    """Return the SQL of a first installation, for a DBA to read and to run in psql as the table's owner."""
+def script(sources: Sequence[Wanted], *, allowed: Sequence[str] = ()) -> str:
+    """Return the SQL of a first installation, for a DBA to read and to run in psql as the tables' owner."""
     allow = pgsql.SQL(
         "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
-    )
-    found = pgsql.SQL(
-        "select pg_catalog.set_config('omnicdc.table', "
-        "{}::pg_catalog.regclass::pg_catalog.oid::pg_catalog.text, false);\n"
     )
     lacking, grant = sql.executes()
     parts = [
         _HOW_TO_RUN,
-        found.format(qualified(table).as_string()).as_string(),
+        *(_table_found(source) for source in sources),
         _PINNED,
         sql.foreign().as_string(),
         "\n",
@@ -54,12 +52,34 @@ def script(table: str, watched: tuple[str, ...], *, allowed: Sequence[str] = ())
         parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
     parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
-    watch = pgsql.SQL(
-        "\nset lock_timeout = {};\n"
-        "select omnicdc.watch('projects', current_setting('omnicdc.table')::oid::regclass, 'id', {});\n"
-        "reset search_path;\n"
-    ).format(USUAL.lock_timeout, list(watched))
-    return "".join([*parts, watch.as_string()])
+    parts += [pgsql.SQL("\nset lock_timeout = {};\n").format(USUAL.lock_timeout).as_string()]
+    return "".join([*parts, *(_watched(source) for source in sources), "reset search_path;\n"])
+
+
+def _table_found(source: Wanted) -> str:
+    """Return the statement that looks for a source's table, by the search_path of the one who runs it."""
+    find = pgsql.SQL("pg_catalog.to_regclass({})" if source.optional else "{}::pg_catalog.regclass")
+    statement = pgsql.SQL(
+        "select pg_catalog.set_config({}, coalesce({}::pg_catalog.oid::pg_catalog.text, ''), false);\n"
+    )
+    return statement.format(_setting(source), find.format(qualified(source.table).as_string())).as_string()
+
+
+def _watched(source: Wanted) -> str:
+    """Return the statement that captures a source. It does nothing if CMP lacks the table, and may."""
+    return (
+        pgsql.SQL(
+            "select omnicdc.watch({source}, found.number::oid::regclass, {key}, {watched})\n"
+            "  from nullif(current_setting({setting}), '') as found (number)\n"
+            " where found.number is not null;\n"
+        )
+        .format(source=source.source, key=source.key, watched=list(source.watched), setting=_setting(source))
+        .as_string()
+    )
+
+
+def _setting(source: Wanted) -> str:
+    return f"omnicdc.table_{source.source}"
 
 
 def tables_script() -> str:

@@ -36,8 +36,9 @@ def install(
 ) -> None:
     """Put the capture into the database: schema, log, triggers, roles.
 
-    Run it as the owner of CMP's table (or a superuser). A repeat is harmless, and upgrades an older
-    installation. CMP's writers wait for an instant at most.
+    Run it as the owner of CMP's tables (or a superuser), with the settings of the registry hosts: `tables`
+    says which tables. A repeat is harmless, and upgrades an older installation. CMP's writers wait for an
+    instant at most.
 
     \b
     omnicdc install --dsn postgresql://dba@cmp.example/cms_db
@@ -45,22 +46,37 @@ def install(
     """
     from omnicdc import db
     from omnicdc.capture import install as installation
+    from omnicdc.capture.fingerprint import installed_sources
     from omnicdc.capture.script import script, tables_script
-    from omnicdc.capture.watch_list import derive
     from omnicdc.registries.scanners import scanners
 
     config = options.load(given)
-    watched = derive(scanners().values()).fields
+    wanted = installation.wanted(config, scanners().values())
     if only_print or print_tables:
         with flushed_stdout():
-            click.echo(tables_script() if print_tables else script(config.table, watched, allowed=allowed))
+            click.echo(tables_script() if print_tables else script(wanted, allowed=allowed))
         return
     with db.connect(config.target) as conn:
-        changed = installation.install(conn, config.table, watched, allowed=allowed)
-    result = {"installed": True, "changed": changed, "table": config.table, "watched": list(watched)}
-    how = "installed on" if changed else "already installed on"
-    done = f"{how} {config.table}; watched: {', '.join(watched)}"
-    answer(result, as_json=as_json, text=lambda: say(done, good=True))
+        changed = installation.install(conn, wanted, allowed=allowed)
+        sources = installed_sources(conn)
+    result = {
+        "installed": True,
+        "changed": changed,
+        "sources": {
+            name: {"table": row["target"], "watched": row["watched"]} for name, row in sources.items()
+        },
+        "lacking": [one.source for one in wanted if one.source not in sources],
+    }
+
+    def text() -> None:
+        how = "installed on" if changed else "already installed on"
+        for row in sources.values():
+            say(f"{how} {row['target']}; watched: {', '.join(row['watched'])}", good=True)
+        for one in wanted:
+            if one.source not in sources:
+                say(f"no table {one.table}: its registries are not published")
+
+    answer(result, as_json=as_json, text=text)
 
 
 @click.command(cls=Answering)

@@ -24,13 +24,6 @@ _CONNECTION = (
     click.option(
         "--dsn", help="Connection string or URI of CMP's database.  [env: OMNICDC_DSN, CMP_DB_*, PG*]"
     ),
-    click.option(
-        "--table",
-        "tables",
-        multiple=True,
-        metavar="[SOURCE=]NAME",
-        help="The table of a source, NAME or SCHEMA.NAME.  [default: projects; agents=agents]",
-    ),
 )
 _REGISTRIES = (
     click.option("--root", metavar="DIR", help="Infrastructure root.  [env: OMNICDC_ROOT]"),

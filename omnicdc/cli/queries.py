@@ -35,10 +35,9 @@ def status(*, as_json: bool, **given: Any) -> None:
 
     def text() -> None:
         capture, log = found["capture"], found["log"]
-        say(
-            f"capture: {capture['fault'] or 'watching'} {capture['table']} ({', '.join(capture['watched'])})",
-            good=not capture["fault"],
-        )
+        say(f"capture: {capture['fault'] or 'watching'}", good=not capture["fault"])
+        for name, source in capture["sources"].items():
+            say(f"  {name}: {source['table']} ({', '.join(source['watched'])})")
         about = "about " if log["estimated"] else ""
         say(f"log: {about}{log['changes']} changes, the oldest {log['oldest'] or '-'}")
         table(
@@ -57,6 +56,9 @@ def status(*, as_json: bool, **given: Any) -> None:
                 for one in found["consumers"]
             ],
         )
+        for one in found["consumers"]:
+            for registry, why in one["unused"].items():
+                say(f"{one['name']}: {registry} is not published: {why['reason']} - {why['hint']}")
         for fault in found["faults"]:
             say(fault, good=False)
 
@@ -122,7 +124,7 @@ def wait(
     with waiting("waiting"), db.connect_within(config.target, timeout) as conn:
         db.check_schema(conn)
         if project is not None:
-            ids = waits.projects_named(conn, config.table, [project])
+            ids = waits.projects_named(conn, config, [project])
         began = time.monotonic()
         verdict = waits.wait(
             conn,

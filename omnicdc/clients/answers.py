@@ -5,7 +5,7 @@ The keys are a contract, described in docs/client.md: keys may be added, but non
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 # Imported at run time, so that programs can evaluate the types of the answers.
@@ -14,7 +14,7 @@ from omnicdc.delivery.verdict import Status
 from omnicdc.log.events import scrubbed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from omnicdc.delivery.verdict import Verdict
     from omnicdc.errors import OmnicdcError
@@ -215,22 +215,25 @@ def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResult
     }
 
 
-def rebuild_answer(it: Outcome, registries: Mapping[str, str]) -> RebuildAnswer:
-    """Return the answer of a rebuild. `registries` maps each scanner to its file name.
+def rebuilt(it: Outcome, registries: Mapping[str, str], withheld: Collection[str]) -> Outcome:
+    """Return the outcome of a rebuild with its results. `registries` maps each scanner to its file name.
 
-    `results` is also filled if a registry is held or a project is in quarantine. It is empty if no consumer
-    has reported the rebuild.
+    `withheld` are the files that do not show the rebuild.
     """
+    results = {
+        scanner: "rewritten"
+        if registry in it.registries_updated
+        else "held"
+        if registry in withheld and it.verdict == "held"
+        else "unchanged"
+        for scanner, registry in registries.items()
+    }
+    return replace(it, results=results)
+
+
+def rebuild_answer(it: Outcome) -> RebuildAnswer:
+    """Return the answer of a rebuild."""
     results = dict(it.results)
-    if not it.dry_run and it.withheld is not None:
-        results = {
-            scanner: "rewritten"
-            if registry in it.registries_updated
-            else "held"
-            if registry in it.withheld and it.verdict == "held"
-            else "unchanged"
-            for scanner, registry in registries.items()
-        }
     return {
         **wait_answer(it),
         "operation": "full_rebuild",

@@ -27,7 +27,7 @@ def would_change(
     if names is None:
         found = verify.verify_all(conn, config, *inputs).as_dry_run()
         return answers.would(found["registries_updated"], found["details"], found["results"])
-    ids = waits.projects_named(conn, config.table, names)
+    ids = waits.projects_named(conn, config, names)
     reports = verify.verify_projects(conn, config, *inputs, ids)
     stale = dict.fromkeys(name for report in reports for name in report.stale_registries())
     order = [name for name in verify.registry_names().values() if name in stale]

@@ -133,7 +133,7 @@ class GenesisClient:
         it = self._as_outcome(
             lambda: self._would_change(None) if dry_run else self._rebuild(all_hosts), dry_run=dry_run
         )
-        return answers.rebuild_answer(it, verify.registry_names())
+        return answers.rebuild_answer(it)
 
     def verify_propagation(self, project_uuid: object) -> VerifyAnswer:
         """Compare the files on this host with CMP for one project. This needs no daemon.
@@ -246,7 +246,7 @@ class GenesisClient:
         """Wait for a transaction or for projects by name. The time-out includes finding the names."""
         deadline = self._deadline(timeout_s)
         with self._borrowed(deadline - time.monotonic()) as conn:
-            projects = None if names is None else waits.projects_named(conn, self._config.table, names)
+            projects = None if names is None else waits.projects_named(conn, self._config, names)
         return answers.waited(self._verdict(token, deadline, projects=projects, all_hosts=all_hosts))
 
     def _rebuild(self, all_hosts: bool | None) -> Outcome:
@@ -257,7 +257,12 @@ class GenesisClient:
         if verdict.arrived:
             left_s = max(0.0, deadline - time.monotonic())
             verdict = wait_until_shown(self._lease.pool(), verdict, token, timeout_s=left_s, stop=Stop())
-        return answers.waited(verdict)
+        it = answers.waited(verdict)
+        if it.withheld is None:
+            return it
+        with self._borrowed(self._timeout_s) as conn, db.translated("asking for the registries"):
+            registries = {row["scanner"]: row["name"] for row in db.fetch_all(conn, "registries")}
+        return answers.rebuilt(it, registries, it.withheld)
 
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._timeout_s if timeout_s is None else seconds(timeout_s))

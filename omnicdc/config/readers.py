@@ -39,11 +39,11 @@ def line(given: str) -> str:
 
 
 def table(given: str) -> tuple[str, str]:
-    """Read SOURCE=TABLE, or TABLE alone for the source `projects`. Return the source and the table's name."""
-    source, assigned, name = line(given).partition("=")
-    if not assigned or not re.fullmatch(r"\s*[a-z_][a-z0-9_]*\s*", source):
-        return "projects", given.strip()
-    return source.strip(), text(name).strip()
+    """Read SOURCE=TABLE. Return the source, and the table's name; an empty one means that CMP lacks it."""
+    source, assigned, name = (part.strip() for part in line(given).partition("="))
+    if not assigned or not re.fullmatch(r"[a-z_][a-z0-9_]*", source):
+        raise ValueError("SOURCE=TABLE expected, such as projects=cmp.projects")
+    return source, name
 
 
 def seconds(given: str) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,25 +16,28 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import look_at_capture, watched
+from omnicdc.capture.fingerprint import look_at_capture
 from omnicdc.capture.watch_list import derive
 from omnicdc.config.settings import describe_dsn
+from omnicdc.daemon.sources import check_sources
 from omnicdc.db.pooler import check_session
-from omnicdc.errors import ConfigError, DatabaseUnavailable, LockBusy, OmnicdcError
+from omnicdc.errors import DatabaseUnavailable, LockBusy, OmnicdcError
 from omnicdc.files.manifest_file import ManifestFile
 from omnicdc.files.publication import load_manifest
 from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
 from omnicdc.model import Identity
 from omnicdc.registries.projection import Projection
-from omnicdc.registries.rows import STATEMENT_TIMEOUT, full_name_of, limit
+from omnicdc.registries.rows import STATEMENT_TIMEOUT, limit
 from omnicdc.registries.scanners import scanners
+from omnicdc.registries.tables import find_tables
 from omnicdc.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from omnicdc.config.settings import Config
+    from omnicdc.daemon.sources import Sources
     from omnicdc.model import Inputs
     from omnicdc.stop import Stop
 
@@ -73,13 +75,12 @@ def session(
         conn.pin_session()
         db.check_schema(conn)
         with db.translated("starting"):
-            full_name = full_name_of(conn, config.table)
+            tables = find_tables(conn, config, scanners().values())
             db.execute(conn, "open_session")
             # With this limit, a server that never answers a statement leads to an error and a log line.
             limit(conn, statement_timeout, local=False)
             db.execute(conn, "confine", {"local": False})
-            config = replace(config, table=full_name)
-            check_table(conn, config)
+            served = check_sources(conn, config, tables)
             # Logged only after the checks: an error of a check is one line and names the sources itself.
             log.info(
                 "connected",
@@ -88,7 +89,7 @@ def session(
                 pooled=conn.behind_pooler,
             )
             _lock_consumer_name(conn, config, stop, waiting, patient=wait_for_name)
-            yield conn, _state(conn, config, inputs, stop)
+            yield conn, _state(conn, config, served, inputs, stop)
 
 
 def _connect(
@@ -172,9 +173,9 @@ def _identity(conn: db.Connection) -> Identity:
     return Identity(found["system_identifier"], found["timeline"])
 
 
-def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> State:
+def _state(conn: db.Connection, config: Config, sources: Sources, inputs: Inputs, stop: Stop) -> State:
     """Return a new state, with what the database and the manifest know of earlier generations."""
-    watch = derive(scanners().values())
+    watch = derive(sources.scanners.values())
     identity = _identity(conn)
     capture = look_at_capture(conn, watch)
     capture.report()
@@ -182,10 +183,12 @@ def _state(conn: db.Connection, config: Config, inputs: Inputs, stop: Stop) -> S
     restore = config.on_drift == "restore"
     files = {
         name: RegistryFile(Projection(scanner, inputs), root, state_dir, restore)
-        for name, scanner in scanners().items()
+        for name, scanner in sources.scanners.items()
     }
     state = State(
         config=config,
+        tables=sources.tables,
+        unused=sources.unused_registries,
         watch=watch,
         identity=identity,
         inputs=inputs,
@@ -241,22 +244,3 @@ def _comparable(conn: db.Connection, snapshot: str) -> bool:
         return bool(db.fetch_one(conn, "comparable", {"last": snapshot})["comparable"])
     except psycopg.DataError:
         return False
-
-
-def check_table(conn: db.Connection, config: Config) -> None:
-    """Raise an error unless the table that this daemon scans is the one that the capture watches.
-
-    Raises ConfigError if the capture watches another table, and SchemaMismatch if it watches none.
-    """
-    found = db.fetch_one(conn, "resolve", {"table": config.table})["target"]
-    if found is None:
-        raise ConfigError(
-            f"table {config.table} does not exist in database {conn.info.dbname}",
-            hint="is it this database? --table NAME, --dsn",
-        )
-    captured = watched(conn)["target"]
-    if captured != found:
-        raise ConfigError(
-            f"table {found} is not watched, {captured} is",
-            hint=f"run `omnicdc install --table {config.table}`, or set --table",
-        )

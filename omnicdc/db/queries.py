@@ -85,7 +85,7 @@ def confined(conn: Connection) -> Iterator[None]:
 
     One transaction that only reads, in a pipeline.
 
-    CMP's table is named in full there: see `rows.full_name_of`.
+    CMP's table is named in full there: see `registries.tables`.
     """
     # The server reports a changed DateStyle at the end of a round trip, and psycopg must know the DateStyle
     # before it reads dates.

@@ -124,7 +124,7 @@ select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standb
 -- known: Whether this consumer has its row.
 select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
 
--- source: What is captured, and which migration the schema is at.
+-- sources: What is captured.
 select s.name, s.target, s.watched from omnicdc.source s order by s.id;
 
 -- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
@@ -218,11 +218,11 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: Record that the files are durable.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, inputs)
+                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, unused, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
              %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(relation_identity)s, %(capture_fingerprint)s, %(daemon)s,
-             %(expiry)s, %(quarantined_counts)s, %(inputs)s)
+             %(expiry)s, %(quarantined_counts)s, %(unused)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
@@ -231,7 +231,7 @@ on conflict (name) do update
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, relation_identity = excluded.relation_identity, capture_fingerprint = excluded.capture_fingerprint,
        daemon = c.daemon or excluded.daemon, expiry = excluded.expiry,
-       quarantined_counts = excluded.quarantined_counts, inputs = excluded.inputs
+       quarantined_counts = excluded.quarantined_counts, unused = excluded.unused, inputs = excluded.inputs
 returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
 
 -- reset_quarantine: Forget what this consumer held back.
@@ -242,8 +242,8 @@ delete from omnicdc.quarantine q
  where q.consumer = %(name)s and q.registry = %(registry)s and q.key = any (%(projects)s::pg_catalog.text[]);
 
 -- enter_quarantine: These projects are held back from now on, and why.
-insert into omnicdc.quarantine as q (consumer, registry, key, reason)
-select %(name)s, %(registry)s, held.key, held.reason
+insert into omnicdc.quarantine as q (consumer, registry, source, key, reason)
+select %(name)s, %(registry)s, %(source)s, held.key, held.reason
   from rows from (pg_catalog.unnest(%(projects)s::pg_catalog.text[]), pg_catalog.unnest(%(reasons)s::pg_catalog.text[]))
        as held (key, reason)
 on conflict (consumer, registry, key) do update set reason = excluded.reason;
@@ -304,8 +304,9 @@ select s.*,
                    from (select q.registry, jsonb_object_agg(q.key, q.reason) as projects
                            from omnicdc.quarantine q
                           where s.covered and q.consumer = s.name
-                            and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or q.key = any (%(projects)s::text[])))
-                                 or q.key in (select x.key from omnicdc.change x where x.xid = %(token)s::xid8)
+                            and ((%(token)s::xid8 is null and (%(projects)s::text[] is null or (q.source = 'projects' and q.key = any (%(projects)s::text[]))))
+                                 or (q.source, q.key) in (select src.name, x.key from omnicdc.change x join omnicdc.source src on src.id = x.source
+                                                           where x.xid = %(token)s::xid8)
                                  or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.key is null)
                                  or exists (select from omnicdc.source src where %(token)s::xid8 < src.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
@@ -367,6 +368,7 @@ select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot
 select exists (select from omnicdc.source src where src.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
     or exists (select from omnicdc.changes_since(%(since)s::pg_snapshot) x
                 where x.op not in ('rebuild', 'accept', 'look')
+                  and (x.source is null or exists (select from omnicdc.source s where s.id = x.source and s.name = 'projects'))
                   and (x.key is null or x.key = any (%(projects)s::uuid[]::text[]))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                   and coalesce((select %(registry)s = any (h.held)
@@ -377,10 +379,17 @@ select exists (select from omnicdc.source src where src.pruned_below > pg_catalo
 select n.token, n.at
   from (select distinct on (c.key) c.xid::text as token, c.at
           from omnicdc.change c
+          join omnicdc.source s on s.id = c.source and s.name = 'projects'
          where c.key = any (%(projects)s::uuid[]::text[])
            and pg_catalog.pg_visible_in_snapshot(c.xid, %(barrier)s::pg_snapshot)
          order by c.key, c.at desc) as n
  order by n.at desc limit 100;
+
+-- registries: The registries of the consumers that have a daemon, in the order of publication.
+select r.registry ->> 'scanner' as scanner, r.registry ->> 'name' as name
+  from omnicdc.consumer c cross join lateral pg_catalog.jsonb_each(c.registries) as r (path, registry)
+ where omnicdc.is_alive(c.name)
+ group by 1, 2 order by min((r.registry ->> 'rank')::integer), 1;
 
 -- consumer_names: Every name that a consumer has or had.
 select c.name from omnicdc.consumer c order by c.name;
@@ -414,7 +423,7 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
        c.published_at, c.seen_at, c.started_at, backlog.behind, backlog.lag_s,
        extract(epoch from c.expiry)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
-       c.registries, c.held, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
+       c.registries, c.held, c.unused, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.consumer_pid(c.name)), '{}') as blocked_by,
        (select h.timings from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

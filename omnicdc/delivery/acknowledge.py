@@ -67,6 +67,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "registries": Jsonb({file.path: _on_disk(file) for file in state.files.values()}),
         "held": Jsonb({projection.name: _held(projection) for projection in state.held()}),
         "quarantined": Jsonb(listed(state.quarantine())),
+        "unused": Jsonb({name: {"reason": it.reason, "hint": it.hint} for name, it in state.unused.items()}),
         "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
         "host": socket.gethostname(),
         "root": str(config.root),
@@ -99,6 +100,8 @@ def _on_disk(file: RegistryFile) -> dict[str, Any]:
     published = file.published
     return {
         "name": file.name,
+        "scanner": file.projection.scanner.name,
+        "rank": file.projection.scanner.rank,
         "count": published.count if published else None,
         "size": published.size if published else None,
         "generated_at": published.stamp if published else None,

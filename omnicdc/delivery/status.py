@@ -23,7 +23,7 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
     SchemaMismatch.
     """
     with db.translated("asking for the status"), db.confined(conn):
-        watch = db.fetch_optional(conn, "source", {"name": "projects"}) or {"target": None, "watched": []}
+        sources = db.fetch_all(conn, "sources")
         capture = db.fetch_one(conn, "capture_fault")
         log = db.fetch_one(conn, "log_size")
         reads = db.fetch_one(conn, "only_reads")
@@ -41,7 +41,10 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
     return {
         "healthy": not faults,
         "faults": faults,
-        "capture": {"table": watch["target"], "watched": watch["watched"], "fault": capture["fault"]},
+        "capture": {
+            "fault": capture["fault"],
+            "sources": {row["name"]: {"table": row["target"], "watched": row["watched"]} for row in sources},
+        },
         "log": {"changes": log["changes"], "estimated": log["estimated"], "oldest": log["oldest"]},
         "consumers": consumers,
     }

@@ -23,12 +23,13 @@ from omnicdc.delivery.observation import Consumer, Delivery, Observation, Transa
 from omnicdc.delivery.verdict import Verdict, decide, give_up, hosts_missing, no_consumer, no_writes
 from omnicdc.errors import ConfigError
 from omnicdc.formats.text import is_unicode
-from omnicdc.registries.rows import full_name_of, qualified
+from omnicdc.registries.tables import qualified, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from omnicdc.config.settings import Config
     from omnicdc.stop import Stop
 
 GRACE_S = 2.0
@@ -137,7 +138,7 @@ def observe(conn: db.Connection, goal: Goal) -> Observation:
         )  # fmt: skip
 
 
-def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> list[str]:
+def projects_named(conn: db.Connection, config: Config, names: Sequence[str]) -> list[str]:
     """Return the ids of the projects with these names. If no project has a name, the name may be a key.
 
     Raises ConfigError for a name that is neither, SchemaMismatch and DatabaseUnavailable.
@@ -145,7 +146,8 @@ def projects_named(conn: db.Connection, table: str, names: Sequence[str]) -> lis
     # Text that PostgreSQL cannot store cannot be the name of a project.
     possible = [name for name in names if is_unicode(name) and "\0" not in name]
     with db.translated("looking for the project"):
-        full_name = qualified(full_name_of(conn, table))
+        table = config.table_of("projects")
+        full_name = qualified(resolve(conn, table) or table)
         with db.confined(conn):
             db.execute(conn, "refuse_policies")
             query = pgsql.SQL(sql.query("named")).format(table=full_name)

@@ -69,9 +69,9 @@ class Observer:
         self.config = settings.load({}, {"HOME": str(box.directory), **box.settings()}, uid=os.getuid())
 
     def files(self) -> dict[str, File]:
-        """Return every registry's file as it is now, by the scanner's name."""
+        """Return the registries' files as they are now, by the scanner's name."""
         paths = {name: self.box.root / scanner.path for name, scanner in scanners().items()}
-        return {name: (signature(path), path.read_bytes()) for name, path in paths.items()}
+        return {name: (signature(path), path.read_bytes()) for name, path in paths.items() if path.exists()}
 
     def transact(
         self, work: Callable[[Connection], object], conn: Connection | None = None, *, roll_back: bool = False

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc.capture.install import install
-from omnicdc.capture.watch_list import derive
+from omnicdc.capture.install import install, wanted
+from omnicdc.config.settings import Config
 from omnicdc.demo import fixtures
 from omnicdc.demo.embedded import EmbeddedServer, unprivileged
 from omnicdc.errors import ConfigError
@@ -90,7 +90,7 @@ def create_cmp(box: Sandbox) -> None:
     with db.connect(box.dsn("postgres")) as conn, db.translated("filling CMP"):
         conn.execute(fixtures.TABLE)
         fixtures.upsert(conn, *fixtures.PROJECTS)
-        install(conn, "projects", derive(scanners().values()).fields)
+        install(conn, wanted(Config(), scanners().values()))
         conn.execute(fixtures.GRANTS)
 
 

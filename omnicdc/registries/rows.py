@@ -6,7 +6,6 @@ Such a row contains json that the server cannot decode, or bytes that are not te
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,14 +17,16 @@ from psycopg.rows import tuple_row
 
 from omnicdc import db
 from omnicdc.db.connection import role_of
-from omnicdc.errors import ConfigError, Interrupted, RegistryError
+from omnicdc.errors import Interrupted, RegistryError
 from omnicdc.model import ALL
+from omnicdc.registries.tables import qualified
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from omnicdc.db import Connection
     from omnicdc.registries.scanners import Row, Scanner
+    from omnicdc.registries.tables import Tables
     from omnicdc.stop import Stop
 
 ROWS = 2000
@@ -48,19 +49,16 @@ STATEMENT_TIMEOUT = "45s"
 """Limit for one statement. It is longer than the lock time-out, and three of it are shorter than the
 watchdog's limit."""
 
-_IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
-_TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
 
-
-def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None) -> list[Row]:
+def select(conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[str] | None) -> list[Row]:
     """Run a scanner's SELECT, for all projects or for some.
 
     Raises RegistryError if CMP's table is not what the scanner expects.
     """
-    query = statement(scanner, table, targeted=ids is not ALL)
+    query = statement(scanner, tables, targeted=ids is not ALL)
     # Inside a reading, the transaction is a savepoint: if this scanner fails, the others keep their snapshot.
     with (
-        select_errors(conn, scanner, table),
+        select_errors(conn, scanner, tables),
         conn.transaction(),
         conn.cursor(row_factory=tuple_row) as cursor,
     ):
@@ -69,19 +67,19 @@ def select(conn: Connection, scanner: Scanner, table: str, ids: Collection[str] 
 
 
 def readable(
-    conn: Connection, scanner: Scanner, table: str, ids: Collection[str] | None
+    conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[str] | None
 ) -> tuple[list[Row], dict[str, str]]:
     """As `select`, but also return {project: reason} for the rows that PostgreSQL cannot return.
 
     Raises RegistryError as `select` does, and if there are too many such rows.
     """
     try:
-        return select(conn, scanner, table, ids), {}
+        return select(conn, scanner, tables, ids), {}
     except RegistryError as exc:
         if not may_be_one_row(exc):
             raise
     unreadable: dict[str, str] = {}
-    return list(search(conn, scanner, table, ids, unreadable)), unreadable
+    return list(search(conn, scanner, tables, ids, unreadable)), unreadable
 
 
 def may_be_one_row(exc: RegistryError) -> bool:
@@ -93,7 +91,7 @@ def may_be_one_row(exc: RegistryError) -> bool:
 def search(
     conn: Connection,
     scanner: Scanner,
-    table: str,
+    tables: Tables,
     ids: Collection[str] | None,
     unreadable: dict[str, str],
     *,
@@ -104,14 +102,14 @@ def search(
     This divides the projects in halves until one row is left. Raises RegistryError, or Interrupted if a stop
     is requested.
     """
-    left = [sorted(_ids(conn, scanner, table) if ids is ALL else ids)]
+    left = [sorted(_ids(conn, scanner, tables) if ids is ALL else ids)]
     while left:
         if stop and stop.requested:
             raise Interrupted("stopped in the middle of a full scan")
         some = left.pop()
         try:
             if len(some) <= ROWS:
-                yield from select(conn, scanner, table, some)
+                yield from select(conn, scanner, tables, some)
                 continue
         except RegistryError as exc:
             if not may_be_one_row(exc):
@@ -126,14 +124,14 @@ def search(
 
 
 @contextmanager
-def select_errors(conn: Connection, scanner: Scanner, table: str) -> Iterator[None]:
+def select_errors(conn: Connection, scanner: Scanner, tables: Tables) -> Iterator[None]:
     """Turn the errors of PostgreSQL in a scanner's SELECT into RegistryError."""
     try:
         yield
     except NOT_AS_EXPECTED as exc:
         hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
         if isinstance(exc, pg.InsufficientPrivilege):
-            hint = _permission(conn, table)
+            hint = _permission(conn, tables[scanner.source])
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {_first_line(exc)}", hint=hint) from exc
     except pg.QueryCanceled as exc:
         raise too_slow(exc) from exc
@@ -163,50 +161,30 @@ def _permission(conn: Connection, table: str) -> str:
     return "run `omnicdc install` as the table's owner: it renews the grants"
 
 
-@cache
-def statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed:
-    """Return a scanner's SELECT. The targeted form wraps it in a condition on the projects' ids.
+def statement(scanner: Scanner, tables: Tables, *, targeted: bool) -> pgsql.Composed:
+    """Return a scanner's SELECT. The targeted form wraps it in a condition on the rows' ids.
 
     PostgreSQL moves the condition into the inner SELECT.
     """
+    return _statement(scanner, tables[scanner.source], targeted=targeted)
+
+
+@cache
+def _statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed:
     query = pgsql.SQL(scanner.query).format(table=qualified(table))
     return (
         pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query) if targeted else query
     )
 
 
-def full_name_of(conn: Connection, table: str) -> str:
-    """Return a table's full name, found by the connection's search_path; `table` itself if none is found."""
-    with db.translated("looking for CMP's table"):
-        found: str | None = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})[
-            "target"
-        ]
-    return found or table
-
-
-def qualified(table: str) -> pgsql.Identifier:
-    """Turn NAME or SCHEMA.NAME, with or without quotes, into an identifier. Else raise ConfigError."""
-    found = _TABLE.fullmatch(table)
-    if not found:
-        raise ConfigError(f"not a table's name: {table}", hint="--table NAME or --table SCHEMA.NAME")
-    schema_quoted, schema, name_quoted, name = found.groups()
-    parts = [_unquoted(schema_quoted, schema), _unquoted(name_quoted, name)]
-    return pgsql.Identifier(*(part for part in parts if part))
-
-
-def _unquoted(quoted: str | None, plain: str | None) -> str | None:
-    """Return the name that PostgreSQL uses: names without quotes become lower case."""
-    return quoted.replace('""', '"') if quoted else plain and plain.lower()
-
-
-def _ids(conn: Connection, scanner: Scanner, table: str) -> list[str]:
+def _ids(conn: Connection, scanner: Scanner, tables: Tables) -> list[str]:
     with (
-        select_errors(conn, scanner, table),
+        select_errors(conn, scanner, tables),
         conn.transaction(),
         conn.cursor(row_factory=tuple_row) as cursor,
     ):
         limit(conn)
-        query = pgsql.SQL("select id from {table}").format(table=qualified(table))
+        query = pgsql.SQL("select id from {table}").format(table=qualified(tables[scanner.source]))
         return [project for (project,) in cursor.execute(query)]
 
 

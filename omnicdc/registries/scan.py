@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from omnicdc.model import Ids, Work
     from omnicdc.registries.projection import Projection
     from omnicdc.registries.scanners import Row
+    from omnicdc.registries.tables import Tables
     from omnicdc.stop import Stop
 
 BULK = 1000
@@ -48,8 +49,8 @@ class Scanning:
 
     projections: Mapping[str, Projection]
     """Scanner to projection, in the order of publication."""
-    table: str
-    """CMP's table, with its schema."""
+    tables: Tables
+    """Source to the full name of its table."""
     stop: Stop
     timings: Timings
     observe: Callable[[str], None]
@@ -116,7 +117,7 @@ def _update(
         found: tuple[list[Row], dict[str, str]] = targeted.rows.pop(name), {}
     else:
         with scanning.timings("scan"):
-            found = readable(conn, projection.scanner, scanning.table, ids)
+            found = readable(conn, projection.scanner, scanning.tables, ids)
     with scanning.timings("render"):
         projection.dirty |= projection.update(ids, *found)
 
@@ -172,7 +173,7 @@ def _send_targeted(
         conn.execute("savepoint scan")
         limit(conn)
         for name, ids in by_name.items():
-            query = statement(scanning.projections[name].scanner, scanning.table, targeted=True)
+            query = statement(scanning.projections[name].scanner, scanning.tables, targeted=True)
             cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
     return cursors
 
@@ -200,17 +201,17 @@ def _rebuild(conn: Connection, projection: Projection, scanning: Scanning) -> No
         if not may_be_one_row(exc):
             raise
         unreadable: dict[str, str] = {}
-        found = search(conn, projection.scanner, scanning.table, ALL, unreadable, stop=scanning.stop)
+        found = search(conn, projection.scanner, scanning.tables, ALL, unreadable, stop=scanning.stop)
         with scanning.timings("render"), without_garbage_collection():
             projection.rebuild(found, unreadable)
     projection.dirty = True
 
 
 def _rebuild_in_one_select(conn: Connection, projection: Projection, scanning: Scanning) -> None:
-    query = statement(projection.scanner, scanning.table, targeted=False)
+    query = statement(projection.scanner, scanning.tables, targeted=False)
     with (
         scanning.timings("render"),
-        select_errors(conn, projection.scanner, scanning.table),
+        select_errors(conn, projection.scanner, scanning.tables),
         without_garbage_collection(),
         conn.transaction(),
         # A cursor on the server, so that rows that are not rendered yet use no memory here.

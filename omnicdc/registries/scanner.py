@@ -27,12 +27,20 @@ class Scanner(ABC):
     name: ClassVar[str]
     path: ClassVar[str]
     """Path of the registry file, below the infrastructure root."""
+    check: ClassVar[str]
+    """The key of this registry in the answer of `verify`."""
     rank: ClassVar[int]
     """Registries are published in the order of their ranks."""
     layout: ClassVar[Layout]
     """Finds the entries in the file and reads them."""
+    source: ClassVar[str] = "projects"
+    """The source that the query reads. The setting `tables` says which table it is."""
+    optional: ClassVar[bool] = False
+    """True if CMP may lack the table. Then the registry is not published."""
+    key_column: ClassVar[str | None] = "id"
+    """The uuid column of the table that identifies a row; None for its primary key."""
     query: ClassVar[LiteralString]
-    """One SELECT over `{table}`; its first column is the project's `id`. The watch list comes from it."""
+    """One SELECT over `{table}`; its first column is the row's `id`. The watch list comes from it."""
     grouped: ClassVar[bool] = False
     """True if projects with the same key share one entry."""
 

@@ -16,9 +16,10 @@ from omnicdc.formats.item import is_certain
 from omnicdc.model import ALL
 from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
-from omnicdc.registries.rows import full_name_of, readable
+from omnicdc.registries.rows import readable
 from omnicdc.registries.scanners import Scanner, scanners
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
+from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ def compare_all(
     progress: Callable[[str], None] = no_observer,
 ) -> dict[str, Compared]:
     """As `verify_all`, but return scanner to result, which includes the registry as it should be."""
-    config = replace(config, table=full_name_of(conn, config.table))
-    found = _compare_registries(conn, config, inputs, inputs_known, names=scanners(), progress=progress)
+    host = Host.of(conn, config, inputs, inputs_known)
+    for name in scanners().keys() - host.scanners.keys():
+        progress(name)
+    found = _compare_registries(conn, host, host.scanners, progress)
     differing = [name for name, it in found.items() if not it.report.good]
     if differing:
-        again = _compare_registries(conn, config, inputs, inputs_known, names=differing, progress=progress)
+        again = _compare_registries(conn, host, differing, progress)
         found |= {
             name: replace(it, report=_in_both(found[name].report, it.report)) for name, it in again.items()
         }
@@ -79,34 +82,26 @@ def compare_all(
 
 
 def _compare_registries(
-    conn: Connection,
-    config: Config,
-    inputs: Inputs,
-    inputs_known: bool,
-    *,
-    names: Iterable[str],
-    progress: Callable[[str], None],
+    conn: Connection, host: Host, names: Iterable[str], progress: Callable[[str], None]
 ) -> dict[str, Compared]:
     found = {}
     with db.one_snapshot(conn), without_garbage_collection():
         for name in names:
             progress(name)
-            found[name] = _compare(conn, config, scanners()[name], inputs, inputs_known)
+            found[name] = _compare(conn, host, scanners()[name])
     return found
 
 
-def _compare(
-    conn: Connection, config: Config, scanner: Scanner, inputs: Inputs, inputs_known: bool
-) -> Compared:
-    registry, path = Projection(scanner, inputs), config.require_root() / scanner.path
+def _compare(conn: Connection, host: Host, scanner: Scanner) -> Compared:
+    registry, path = Projection(scanner, host.inputs), host.root / scanner.path
     blank = RegistryReport(scanner.name, path.name, "unreadable")
     try:
-        registry.rebuild(*readable(conn, scanner, config.table, ALL))
+        registry.rebuild(*readable(conn, scanner, host.tables, ALL))
         data = content(path)
         found = differences(registry, data)
     except RegistryError as exc:
         return Compared(registry, replace(blank, detail=exc.message, hint=exc.hint), present=True)
-    found = found if inputs_known else _without_inputs(found, scanner.layout)
+    found = found if host.inputs_known else _without_inputs(found, scanner.layout)
     held = registry.quarantined | registry.unreadable
     judged = _with_status(replace(blank, difference=found, held=held), found)
     return Compared(registry, judged, present=data is not None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.verify.audit import compare_all
 from omnicdc.verify.project import check_absent, check_present, quarantine_fault, verify_project
-from omnicdc.verify.report import WAIT, Check, Report
+from omnicdc.verify.report import WAIT, Check, report_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from omnicdc.db import Connection
     from omnicdc.formats.item import Item
     from omnicdc.model import Inputs
+    from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.audit import Compared
+    from omnicdc.verify.report import Report
 
 FEW = 20
 """Up to so many projects are verified one by one. Each of them searches every file."""
@@ -50,14 +52,9 @@ def verify_projects(
 
 def _report(project: str, registries: Sequence[_Indexed]) -> Report:
     names = (it.compared.registry.name_of(project) for it in registries)
-    known = [it.knows(project) for it in registries if it.readable]
-    in_cmp = any(known)
-    return Report(
-        project,
-        next((name for name in names if name is not None), None),
-        in_cmp if known else None,
-        tuple(it.check(project, in_cmp=in_cmp) for it in registries),
-    )
+    known = {it.scanner.name: it.knows(project) if it.readable else None for it in registries}
+    checks = [it.check(project, in_cmp=any(known.values())) for it in registries]
+    return report_of(project, next((name for name in names if name is not None), None), known, checks)
 
 
 class _Indexed:
@@ -79,6 +76,11 @@ class _Indexed:
                     self._found.setdefault(name, []).append(item)
 
     @property
+    def scanner(self) -> Scanner:
+        """The registry's scanner."""
+        return self.compared.registry.scanner
+
+    @property
     def readable(self) -> bool:
         """True if CMP could be read for this registry."""
         return self.compared.report.difference is not None
@@ -89,8 +91,8 @@ class _Indexed:
 
     def check(self, project: str, *, in_cmp: bool) -> Check:
         """Check the project in this registry's file."""
-        report, registry = self.compared.report, self.compared.registry
-        blank = Check(registry.scanner.name, registry.scanner.registry, "unreadable")
+        report = self.compared.report
+        blank = Check(self.scanner, "unreadable")
         difference = report.difference
         if difference is None:
             return replace(blank, detail=report.detail, hint=report.hint)

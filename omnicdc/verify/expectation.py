@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
 from omnicdc.model import ALL, Fault
-from omnicdc.registries.rows import NOT_AS_EXPECTED, qualified, readable
+from omnicdc.registries.rows import NOT_AS_EXPECTED, readable, statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs
     from omnicdc.registries.scanners import Row, Scanner
+    from omnicdc.registries.tables import Tables
 
 _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %s')
 """This collation ignores the case of A to Z only, which takes half the time."""
@@ -49,11 +50,11 @@ class Expectation:
     """Why this is not known, or why the project is in quarantine."""
 
 
-def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, project: str) -> Expectation:
+def expect(conn: Connection, scanner: Scanner, tables: Tables, inputs: Inputs, project: str) -> Expectation:
     """Return the entry that a registry should have for a project. An error of this registry is in `fault`."""
     layout = scanner.layout
     try:
-        rows, unreadable = readable(conn, scanner, table, [project])
+        rows, unreadable = readable(conn, scanner, tables, [project])
         if unreadable:
             return Expectation(scanner, layout, in_cmp=True, fault=quarantine_fault(unreadable[project]))
         if not rows:
@@ -63,7 +64,7 @@ def expect(conn: Connection, scanner: Scanner, table: str, inputs: Inputs, proje
             entry_key = scanner.key(rows[0])
             if not entry_key:
                 return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
-            rows = _rows_of_repository(conn, scanner, table, entry_key)
+            rows = _rows_of_repository(conn, scanner, tables, entry_key)
     except RegistryError as exc:
         return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
     return _rendered(scanner, layout, entry_key, rows, inputs)
@@ -87,14 +88,14 @@ def _rendered(
     return Expectation(scanner, layout, entry_key, name, item, "" if item else "it is excluded", in_cmp=True)
 
 
-def _rows_of_repository(conn: Connection, scanner: Scanner, table: str, entry_key: str) -> list[Row]:
+def _rows_of_repository(conn: Connection, scanner: Scanner, tables: Tables, entry_key: str) -> list[Row]:
     """Return the rows of all projects of one repository. Only rows with a similar URL are fetched."""
-    query = _SHARED.format(pgsql.SQL(scanner.query).format(table=qualified(table)))
+    query = _SHARED.format(statement(scanner, tables, targeted=False))
     try:
         with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
             rows = cursor.execute(query, [_likeness(entry_key)]).fetchall()
     except NOT_AS_EXPECTED:  # one of the rows cannot be read
-        rows, _ = readable(conn, scanner, table, ALL)
+        rows, _ = readable(conn, scanner, tables, ALL)
     return [row for row in rows if scanner.key(row) == entry_key]
 
 

@@ -15,10 +15,10 @@ from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
 from omnicdc.formats.item import ABSENT, Item, compare, is_certain
-from omnicdc.registries.rows import full_name_of
 from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, quarantine_fault
-from omnicdc.verify.report import WAIT, Check, Report, Status
+from omnicdc.verify.host import Host
+from omnicdc.verify.report import WAIT, Check, Report, Status, report_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,13 +43,13 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
     ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
     """
-    project, root = _canonical(uuid), config.require_root()
-    config = replace(config, table=full_name_of(conn, config.table))
-    before = _signatures(root)
-    report = _verify_once(conn, config, inputs, inputs_known, project)
-    if report.verified or before == _signatures(root):
+    project = _canonical(uuid)
+    host = Host.of(conn, config, inputs, inputs_known)
+    before = _signatures(host)
+    report = _verify_once(conn, host, project)
+    if report.verified or before == _signatures(host):
         return report
-    return _verify_once(conn, config, inputs, inputs_known, project)
+    return _verify_once(conn, host, project)
 
 
 def known_inputs(config: Config) -> tuple[Inputs, bool]:
@@ -81,9 +81,9 @@ def _canonical(uuid: str) -> str:
     return text
 
 
-def _signatures(root: Path) -> Sequence[object]:
+def _signatures(host: Host) -> Sequence[object]:
     """Return a value that changes if any registry file is replaced or written."""
-    return [_signature(root / scanner.path) for scanner in scanners().values()]
+    return [_signature(host.root / scanner.path) for scanner in host.scanners.values()]
 
 
 def _signature(path: Path) -> object:
@@ -94,28 +94,27 @@ def _signature(path: Path) -> object:
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
-def _verify_once(
-    conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, project: str
-) -> Report:
-    root = config.require_root()
-    manifest = read_manifest(root)
+def _verify_once(conn: Connection, host: Host, project: str) -> Report:
+    manifest = read_manifest(host.root)
     published = manifest.registries if manifest else {}
     files = {
-        name: _File(root / scanner.path, scanner.layout, published.get(scanner.path))
-        for name, scanner in scanners().items()
+        name: _File(host.root / scanner.path, scanner.layout, published.get(scanner.path))
+        for name, scanner in host.scanners.items()
     }
     # Hashing the files and querying CMP take about equally long, and both release Python's interpreter lock.
     with ThreadPoolExecutor() as pool:
         searches = {name: pool.submit(file.search, [project.encode()]) for name, file in files.items()}
         with db.one_snapshot(conn):
             expected = {
-                name: expect(conn, scanner, config.table, inputs, project)
-                for name, scanner in scanners().items()
+                name: expect(conn, scanner, host.tables, host.inputs, project)
+                for name, scanner in host.scanners.items()
             }
-    checks = [_check(files[name], searches[name], it, project, inputs_known) for name, it in expected.items()]
-    in_cmp = next((it.in_cmp for it in expected.values() if it.in_cmp is not None), None)
+    checks = [
+        _check(files[name], searches[name], it, project, host.inputs_known) for name, it in expected.items()
+    ]
+    known = {it.scanner.name: it.in_cmp for it in expected.values()}
     name = next((it.name for it in expected.values() if it.name is not None), None)
-    return Report(project, name, in_cmp, tuple(checks))
+    return report_of(project, name, known, checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _check(
     file: _File, search: Future[Contents | None], expected: Expectation, project: str, inputs_known: bool
 ) -> Check:
     """Check the project in one file."""
-    blank = Check(expected.scanner.name, file.path.name, "unreadable")
+    blank = Check(expected.scanner, "unreadable")
     try:
         contents = search.result()
         found = _find_entries(file, contents, expected, project)

@@ -10,12 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from omnicdc.formats.item import Differences
+    from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.difference import EntryDifference, RegistryDifference
 
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
-
-_KEYS = {"cmp_projects": "in_canonical_uuids", "project": "in_project_registry", "git": "in_repo_inventory"}
-"""Genesis's names of the checks."""
 
 WAIT = "`omnicdc wait`, then look again; if it lasts, `omnicdc status` tells why"
 
@@ -27,9 +25,7 @@ MAX_LISTED = 20
 class Check:
     """The result for one project in one registry."""
 
-    scanner: str
-    registry: str
-    """The file's name."""
+    scanner: Scanner
     status: Status
     detail: str = ""
     hint: str = ""
@@ -38,9 +34,9 @@ class Check:
     """Fields that depend on inputs which cannot be read here."""
 
     @property
-    def key(self) -> str:
-        """Genesis's name of this check."""
-        return _KEYS.get(self.scanner, f"in_{self.scanner}")
+    def registry(self) -> str:
+        """The file's name."""
+        return self.scanner.registry
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -83,8 +79,7 @@ class Report:
         """Return the answer to `verify_propagation`."""
         # A registry that rightly has no entry is right. If the project is not in CMP, only `current` is.
         right = ("current", "not_expected") if self.in_cmp is not False else ("current",)
-        checks = dict.fromkeys(_KEYS.values(), False)
-        checks |= {check.key: check.status in right for check in self.checks}
+        checks = {check.scanner.check: check.status in right for check in self.checks}
         return {
             "verified": self.verified,
             "uuid": self.uuid,
@@ -92,9 +87,23 @@ class Report:
             "in_cmp": self.in_cmp,
             "checks": checks,
             "missing_from": [key for key, passed in checks.items() if not passed],
-            "not_expected": [check.key for check in self.checks if check.status == "not_expected"],
-            "details": {check.key: check.as_dict() for check in self.checks},
+            "not_expected": [check.scanner.check for check in self.checks if check.status == "not_expected"],
+            "details": {check.scanner.check: check.as_dict() for check in self.checks},
         }
+
+
+def report_of(
+    uuid: str, name: str | None, known: Mapping[str, bool | None], checks: Sequence[Check]
+) -> Report:
+    """Return the report about one UUID.
+
+    `known` is scanner to whether CMP's table has the row; None if it could not be read. If one of the tables
+    has it, the registries of the other tables say nothing about it and are left out.
+    """
+    sources = {check.scanner.source for check in checks if known[check.scanner.name]}
+    concerned = tuple(check for check in checks if not sources or check.scanner.source in sources)
+    found = [in_cmp for in_cmp in known.values() if in_cmp is not None]
+    return Report(uuid, name, any(found) if found else None, concerned)
 
 
 @dataclass(frozen=True, slots=True)

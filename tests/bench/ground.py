@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql as pgsql
+from support import sources
 from support.cmp import TABLE, Cmp
 from support.host import COMMAND, REGISTRIES, Host, until
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.demo.embedded import EmbeddedServer, bundled
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WATCHED = derive(scanners().values()).fields
 READY_S = 60.0
 
 
@@ -54,7 +52,7 @@ class Ground:
             cmp.fill(projects)
             if captured:
                 with db.connect(dsn) as conn:
-                    install.install(conn, "projects", WATCHED)
+                    install.install(conn, sources.projects())
             cmp.conn.execute("vacuum analyze")
             yield Estate(cmp, self.directory / name)
         with psycopg.connect(self.server.dsn(), autocommit=True) as admin:

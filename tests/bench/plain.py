@@ -13,12 +13,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.sources import SCANNERS, TABLES
+
 from bench import floor
 from omnicdc import db
 from omnicdc.model import ALL, Inputs
 from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.rows import select
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,9 +37,9 @@ def once(conn: db.Connection, directory: Path) -> float:
     The functions of omnicdc render the entries. A YAML library would be slower, and flatter omnicdc.
     """
     began = time.perf_counter()
-    for number, scanner in enumerate(scanners().values()):
+    for number, scanner in enumerate(SCANNERS.values()):
         with without_garbage_collection():
-            floor.write(directory / str(number), _serialised(scanner, select(conn, scanner, "projects", ALL)))
+            floor.write(directory / str(number), _serialised(scanner, select(conn, scanner, TABLES, ALL)))
     return (time.perf_counter() - began) * 1000
 
 

@@ -12,12 +12,11 @@ import psycopg
 import pytest
 from psycopg import sql as pgsql
 from support.sessions import People
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.demo.embedded import bundled
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs/install.md"
 
-WATCHED = derive(scanners().values()).fields
-
 
 def install_capture(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
 
 
 def pg_dump(people: People, role: str, *options: str) -> subprocess.CompletedProcess[str]:

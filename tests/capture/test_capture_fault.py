@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError, SchemaMismatch
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString
@@ -72,7 +71,7 @@ def test_every_fault_is_reported_and_repaired_by_install(cmp: Cmp) -> None:
         cmp.conn.execute(statement)
         reported = capture_fault(cmp)
         with db.connect(cmp.dsn) as conn:
-            changed = install.install(conn, "projects", derive(scanners().values()).fields)
+            changed = install.install(conn, projects())
         cmp.upsert("apollo")
 
         assert reported == expected, statement
@@ -111,7 +110,7 @@ def test_a_column_that_shows_names_of_other_objects_is_refused(cmp: Cmp, stateme
     cmp.conn.execute(statement)
     reported = capture_fault(cmp)
     with db.connect(cmp.dsn) as conn, pytest.raises(ConfigError) as refused:
-        install.install(conn, "projects", derive(scanners().values()).fields)
+        install.install(conn, projects())
 
     expected = f"column status of public.projects shows names of other objects (type {NAME_TYPES[statement]})"
     assert reported is not None

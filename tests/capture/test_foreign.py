@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support.evidence import every
 from support.sessions import psql
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install, script
-from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.sessions import People
 
-WATCHED = derive(scanners().values()).fields
 
 TRAP: LiteralString = """
 create sequence public.trap_calls;
@@ -113,7 +111,7 @@ def test_a_leftover_object_is_refused_by_name_and_never_run(
 
 def test_the_printed_script_refuses_a_leftover_object(cmp: Cmp) -> None:
     cmp.conn.execute("create view omnicdc.mine as select 1")
-    result = psql(cmp.dsn, script.script("projects", WATCHED))
+    result = psql(cmp.dsn, script.script(projects()))
 
     assert result.returncode == 3
     assert "not omnicdc's: omnicdc.mine, which is no table" in result.stderr
@@ -168,7 +166,7 @@ def test_an_object_of_another_owner_is_refused(cmp: Cmp) -> None:
 
 def install_again(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
 
 
 def uninstall(cmp: Cmp) -> None:

@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 from support.cmp import TABLE, Cmp
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.demo.embedded import EmbeddedServer
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 # One process runs these tests, so that their server is started once.
 pytestmark = pytest.mark.xdist_group("tiny server")
 
-WATCHED = derive(scanners().values()).fields
 
 WRITES: tuple[LiteralString, ...] = (
     "insert into projects (name) values ('atlas'), ('gemini')",
@@ -59,7 +57,7 @@ def tiny_server() -> Iterator[str]:
 def tiny_cmp(tiny_server: str) -> Iterator[Cmp]:
     """A CMP with the capture, on that server."""
     with db.connect(tiny_server) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
         # A write that adds a page to a table needs a place for that, with and without omnicdc.
         conn.execute("truncate projects; truncate omnicdc.change")
     with Cmp(tiny_server) as cmp:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from support.cmp import TABLE, Cmp
 from support.sessions import Ear
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -33,7 +34,7 @@ def small_cmp(small_server: str) -> Iterator[Cmp]:
         with Cmp(dsn) as cmp:
             cmp.conn.execute(TABLE)
             with db.connect(dsn) as conn:
-                install.install(conn, "projects", ("name", "status"))
+                install.install(conn, projects("projects", ("name", "status")))
             yield cmp
         admin.execute("drop database small_cmp with (force)")
 

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql as pgsql
 from support.sessions import People
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.rows import qualified
-from omnicdc.registries.scanners import scanners
+from omnicdc.registries.tables import qualified
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
 
-WATCHED = derive(scanners().values()).fields
 
 NAMES = [
     '"Cms"."Projects"',
@@ -47,7 +45,7 @@ def capture_and_uninstall(bare: Cmp, people: People, daemon: str, name: str) -> 
     bare.conn.execute(pgsql.SQL("create schema {}").format(pgsql.Identifier(table._obj[0])))
     bare.conn.execute(pgsql.SQL("create table {} (like projects including all)").format(table))
     with db.connect(bare.dsn) as conn:
-        changed = [install.install(conn, name, WATCHED) for _ in range(2)]
+        changed = [install.install(conn, projects(name)) for _ in range(2)]
         fault = db.fetch_one(conn, "capture_fault")["fault"]
         target = db.fetch_one(conn, "source")["target"]
         bare.conn.execute(pgsql.SQL("grant omnicdc_daemon to {}").format(pgsql.Identifier(daemon)))
@@ -71,7 +69,7 @@ def test_watched_columns_of_any_name_are_compared(bare: Cmp) -> None:
     for column in columns:
         bare.conn.execute(pgsql.SQL("alter table projects add {} text").format(pgsql.Identifier(column)))
     with db.connect(bare.dsn) as conn:
-        install.install(conn, "projects", tuple(columns))
+        install.install(conn, projects("projects", tuple(columns)))
     bare.upsert("apollo")
     for column in columns:
         bare.conn.execute(pgsql.SQL("update projects set {} = 'x'").format(pgsql.Identifier(column)))
@@ -83,7 +81,7 @@ def test_a_table_found_through_the_search_path_is_captured_by_its_full_name(bare
     bare.conn.execute("create schema cms; create table cms.projects (like public.projects including all)")
     with db.connect(bare.dsn) as conn:
         conn.execute("set search_path = cms, public")
-        install.install(conn, "projects", ("name",))
+        install.install(conn, projects("projects", ("name",)))
         target = db.fetch_one(conn, "source")["target"]
     bare.conn.execute("insert into public.projects (name) values ('not watched')")
     bare.conn.execute("insert into cms.projects (name) values ('watched')")
@@ -96,7 +94,7 @@ def test_watching_another_table_removes_the_capture_of_the_first(bare: Cmp) -> N
     bare.conn.execute("create schema cms; create table cms.projects (like public.projects including all)")
     with db.connect(bare.dsn) as conn:
         for table in ("public.projects", "cms.projects"):
-            install.install(conn, table, ("name",))
+            install.install(conn, projects(table, ("name",)))
     bare.conn.execute("insert into public.projects (name) values ('no longer watched')")
     bare.conn.execute("insert into cms.projects (name) values ('watched')")
 

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from support.host import until
 from support.sessions import backend, dump, psql, waits_for_a_lock
+from support.sources import WATCHED, projects
 
 from omnicdc import db
 from omnicdc.capture import install, script
-from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.errors import LockBusy, SchemaMismatch
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.pace import Pace
-
-WATCHED = derive(scanners().values()).fields
 
 
 def install_capture(
@@ -30,7 +27,7 @@ def install_capture(
 ) -> bool:
     """Install the capture. Return whether it was changed."""
     with db.connect(cmp.dsn) as conn:
-        return install.install(conn, "projects", watched, attempts=attempts)
+        return install.install(conn, projects("projects", watched), attempts=attempts)
 
 
 def test_a_second_install_changes_nothing(bare: Cmp) -> None:
@@ -66,7 +63,7 @@ def test_psql_installs_the_same_with_the_printed_script(bare: Cmp) -> None:
     with db.connect(bare.dsn) as conn:
         install.uninstall(conn)
 
-    result = psql(bare.dsn, script.script("projects", WATCHED))
+    result = psql(bare.dsn, script.script(projects()))
 
     assert result.returncode == 0, result.stderr
     assert dump(bare) == by_python
@@ -76,7 +73,7 @@ def test_psql_installs_the_same_with_the_printed_script(bare: Cmp) -> None:
 
 
 def test_a_script_that_fails_leaves_nothing(bare: Cmp) -> None:
-    result = psql(bare.dsn, script.script("no_such_table", WATCHED))
+    result = psql(bare.dsn, script.script(projects("no_such_table")))
 
     assert result.returncode != 0
     assert bare.value("select to_regnamespace('omnicdc')") is None
@@ -110,7 +107,7 @@ def test_an_installation_blocks_writers_no_longer_than_its_lock_timeout(bare: Cm
     with ThreadPoolExecutor(1) as pool, bare.connect() as open_writer, db.connect(bare.dsn) as conn:
         open_writer.execute("begin")
         bare.upsert("long", conn=open_writer)
-        installing = pool.submit(install.install, conn, "projects", WATCHED, attempts=attempts)
+        installing = pool.submit(install.install, conn, projects(), attempts=attempts)
         until(lambda: waits_for_a_lock(bare, backend(conn)), "the installation waits for the open writer")
         with bare.connect() as writer:
             started = time.monotonic()
@@ -209,9 +206,9 @@ def test_a_schema_restored_without_its_data_is_installed_again(bare: Cmp) -> Non
     Its version is unknown, and it holds no data that could be lost.
     """
     with db.connect(bare.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
         conn.execute("truncate omnicdc.migration, omnicdc.source, omnicdc.change")
-        changed = install.install(conn, "projects", WATCHED)
+        changed = install.install(conn, projects())
         db.check_schema(conn)
         fault = db.fetch_one(conn, "capture_fault")["fault"]
     project = bare.upsert("atlas")

@@ -13,6 +13,7 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE
 from support.evidence import every
 from support.sessions import People
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -28,27 +29,27 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("small server")
 
 REFUSED: dict[LiteralString, tuple[str, str]] = {
-    "drop table projects": ("table projects does not exist", "--table"),
-    "alter table projects set schema information_schema": ("table projects does not exist", "--table"),
-    "alter table projects drop id": ('needs a column "id" of type uuid', "--table"),
+    "drop table projects": ("table projects does not exist", "`tables:"),
+    "alter table projects set schema information_schema": ("table projects does not exist", "`tables:"),
+    "alter table projects drop id": ('needs a column "id" of type uuid', "`tables:"),
     "alter table projects alter id drop default, alter id type text": (
         'needs a column "id" of type uuid',
-        "--table",
+        "`tables:",
     ),
-    "alter table projects drop name, drop status": ("has no column name, status", "--table"),
+    "alter table projects drop name, drop status": ("has no column name, status", "`tables:"),
     "alter table projects rename to p; create view projects as select * from p": (
         "is not an ordinary table",
-        "--table",
+        "`tables:",
     ),
     "drop table projects; create temp table projects (id uuid, name text, status text)": (
         "is not an ordinary table",
-        "--table",
+        "`tables:",
     ),
-    "drop table projects; create sequence projects": ("is not an ordinary table", "--table"),
+    "drop table projects; create sequence projects": ("is not an ordinary table", "`tables:"),
     "drop table projects; create table base (id uuid, name text, status text); create materialized view "
     "projects as table base": (
         "is not an ordinary table",
-        "--table",
+        "`tables:",
     ),
     "create schema omnicdc": ("schema omnicdc belongs to", ""),
 }
@@ -60,7 +61,7 @@ def test_a_table_that_cannot_be_captured_is_refused(bare: Cmp, statement: Litera
     with db.connect(bare.dsn) as conn:
         conn.execute(statement)
         with pytest.raises(ConfigError) as refused:
-            install.install(conn, "projects", ("name", "status"))
+            install.install(conn, projects("projects", ("name", "status")))
 
         assert expected in refused.value.message
         assert hint in refused.value.hint
@@ -105,7 +106,7 @@ def test_a_role_that_lacks_a_right_is_refused_with_the_rights_it_needs(
             )
         )
     with db.connect(people.dsn(name)) as conn, pytest.raises(ConfigError) as refused:
-        install.install(conn, "projects", ("name", "status"))
+        install.install(conn, projects("projects", ("name", "status")))
 
     assert expected in refused.value.message
     assert "CREATEROLE" in refused.value.hint
@@ -120,7 +121,7 @@ def test_the_table_s_owner_may_install_and_uninstall_with_omnicdc_owner(bare: Cm
         )
     )
     with db.connect(people.dsn(name)) as conn:
-        installed = [install.install(conn, "projects", ("name", "status")) for _ in range(2)]
+        installed = [install.install(conn, projects("projects", ("name", "status"))) for _ in range(2)]
         fault = db.fetch_one(conn, "capture_fault")["fault"]
         project = bare.upsert("apollo")
         logged = bare.log()
@@ -144,10 +145,10 @@ def test_a_schema_that_the_daemon_may_not_enter_is_refused(bare: Cmp, people: Pe
     )
     with db.connect(people.dsn(name)) as conn:
         with pytest.raises(ConfigError, match="schema cms is closed to omnicdc_daemon"):
-            install.install(conn, "cms.projects", ("name", "status"))
+            install.install(conn, projects("cms.projects", ("name", "status")))
         bare.conn.execute("grant usage on schema cms to omnicdc_daemon, omnicdc_client")
 
-        assert install.install(conn, "cms.projects", ("name", "status"))
+        assert install.install(conn, projects("cms.projects", ("name", "status")))
 
 
 def test_createrole_and_create_on_the_database_suffice_in_a_new_cluster(small_server: str) -> None:
@@ -158,11 +159,11 @@ def test_createrole_and_create_on_the_database_suffice_in_a_new_cluster(small_se
     dsn = psycopg.conninfo.make_conninfo(small_server, dbname="cms_db", user="cmp_owner")
     with db.connect(dsn) as conn:
         conn.execute(TABLE)
-        installed = [install.install(conn, "projects", ("name", "status")) for _ in range(2)]
+        installed = [install.install(conn, projects("projects", ("name", "status"))) for _ in range(2)]
         conn.execute("insert into projects (name) values ('apollo')")
         logged = db.fetch_one(conn, "log_size")["changes"]
         install.uninstall(conn)
-        installed.append(install.install(conn, "projects", ("name", "status")))
+        installed.append(install.install(conn, projects("projects", ("name", "status"))))
 
     assert installed == [True, False, True]
     assert logged == 1
@@ -172,4 +173,4 @@ def test_an_invalid_table_name_is_refused(bare: Cmp) -> None:
     with db.connect(bare.dsn) as conn:
         for name in ("", "a.b.c", "projects; drop table projects", '"projects', "1x"):
             with pytest.raises(OmnicdcError, match="not a table's name"):
-                install.install(conn, name, ("name",))
+                install.install(conn, projects(name, ("name",)))

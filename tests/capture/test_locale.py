@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from support.cmp import TABLE, Cmp
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ def captured(server: str, options: LiteralString) -> Iterator[Cmp]:
             with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name)) as cmp:
                 cmp.conn.execute(TABLE)
                 with db.connect(cmp.dsn) as conn:
-                    install.install(conn, "projects", derive(scanners().values()).fields)
+                    install.install(conn, projects())
                 yield cmp
         finally:
             admin.execute(f"drop database {name} with (force)".encode())

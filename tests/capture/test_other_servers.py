@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support.host import Host
 from support.session import opened
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.delivery import wait as waits
 from omnicdc.errors import ConfigError
-from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-WATCHED = derive(scanners().values()).fields
 
 LIKE_AURORA: LiteralString = """
 alter function pg_catalog.pg_control_system() rename to pg_control_system_real;
@@ -52,7 +50,7 @@ create event trigger audit_ddl on ddl_command_end execute function audit.interce
 
 def install_capture(cmp: Cmp) -> bool:
     with db.connect(cmp.dsn) as conn:
-        return install.install(conn, "projects", WATCHED)
+        return install.install(conn, projects())
 
 
 def publish_and_wait(cmp: Cmp, directory: Path) -> int:

@@ -15,14 +15,13 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import until
 from support.sessions import psql
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install, script
-from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +29,12 @@ if TYPE_CHECKING:
 
     from support.host import Host
 
-WATCHED = derive(scanners().values()).fields
 QUIET = "set client_min_messages = error"
 
 
 def install_capture(cmp: Cmp, *allowed: str) -> bool:
     with db.connect(cmp.dsn) as conn:
-        return install.install(conn, "projects", WATCHED, allowed=allowed)
+        return install.install(conn, projects(), allowed=allowed)
 
 
 def publication_faults(cmp: Cmp) -> list[str]:
@@ -78,9 +76,9 @@ def test_install_refuses_where_a_publication_would_carry_its_tables(bare: Cmp, s
 
 def test_the_printed_script_refuses_as_install_does(bare: Cmp) -> None:
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
-    refused = psql(bare.dsn, script.script("projects", WATCHED))
+    refused = psql(bare.dsn, script.script(projects()))
     installed = schema_exists(bare)
-    done = psql(bare.dsn, script.script("projects", WATCHED, allowed=["everything"]))
+    done = psql(bare.dsn, script.script(projects(), allowed=["everything"]))
 
     assert refused.returncode
     assert "publication everything is for all tables" in refused.stderr

@@ -13,13 +13,12 @@ import pytest
 from support.host import Host
 from support.session import opened
 from support.sessions import People
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.delivery import wait as waits
-from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-WATCHED = derive(scanners().values()).fields
 REVOKE = b"""
 do $$
 declare it regprocedure;
@@ -53,7 +51,7 @@ def bare_people(bare: Cmp) -> Iterator[People]:
 
 def install_capture(cmp: Cmp) -> None:
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
 
 
 def test_the_list_of_needed_functions_is_complete(cmp: Cmp) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 from psycopg import sql as pgsql
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -252,7 +253,9 @@ def test_a_remedy_names_the_role_that_is_logged_in(
 def test_install_in_a_read_only_database_names_the_setting(cmp: Cmp, command: str) -> None:
     cmp.conn.execute(f"alter database {cmp.conn.info.dbname} set default_transaction_read_only = on".encode())
     with db.connect(cmp.dsn) as conn, pytest.raises(DatabaseUnavailable) as refused:
-        install.uninstall(conn) if command == "uninstall" else install.install(conn, "projects", ("name",))
+        install.uninstall(conn) if command == "uninstall" else install.install(
+            conn, projects("projects", ("name",))
+        )
 
     assert f"`alter role {cmp.conn.info.user} set default_transaction_read_only = off`" in refused.value.hint
 
@@ -277,7 +280,7 @@ def test_a_daemon_without_its_grants_gets_install_as_the_remedy(cmp: Cmp, people
         "omnicdc_daemon"
     )
     with db.connect(people.dsn(reader)) as conn, pytest.raises(RegistryError) as caught:
-        readable(conn, scanners()["project"], "public.projects", ALL)
+        readable(conn, scanners()["project"], {"projects": "public.projects"}, ALL)
 
     assert "permission denied for table projects" in caught.value.message
     assert caught.value.hint == "run `omnicdc install` as the table's owner: it renews the grants"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from support.sources import SCANNERS
+
 from omnicdc.capture.route import merge, route
 from omnicdc.capture.watch_list import derive
 from omnicdc.model import ALL, Change, Work
-from omnicdc.registries.scanners import scanners
 
-WATCH = derive(scanners().values())
+WATCH = derive(SCANNERS.values())
 A = frozenset("a")
 EVERY_SCANNER = {"cmp_projects", "project", "git"}
 
 
 def _update(project: str, *fields: str) -> Change:
-    return Change("update", fields, [project])
+    return Change("update", fields, [project], source="projects")
 
 
 def test_a_status_change_never_runs_git() -> None:
@@ -30,7 +31,9 @@ def test_a_domain_change_runs_both_scanners_of_projects() -> None:
 
 def test_an_insert_and_a_delete_run_every_scanner() -> None:
     for op in ("insert", "delete"):
-        assert route([Change(op, None, ["a"])], WATCH, trusted=True) == dict.fromkeys(EVERY_SCANNER, A)
+        assert route([Change(op, None, ["a"], source="projects")], WATCH, trusted=True) == dict.fromkeys(
+            EVERY_SCANNER, A
+        )
 
 
 def test_a_truncate_and_a_rebuild_mean_every_project() -> None:

@@ -13,14 +13,14 @@ from support.evidence import every
 from support.host import Host
 from support.session import opened
 from support.sessions import People
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
+from omnicdc.config.settings import Config
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.status import status
 from omnicdc.errors import SchemaMismatch
-from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
-WATCHED = derive(scanners().values()).fields
 
 HARDEN = b"""
 do $$
@@ -96,7 +95,7 @@ def test_an_event_trigger_that_enables_row_security_is_harmless(
     """It acts before omnicdc writes its first row."""
     bare.conn.execute(ON_CREATION)
     with db.connect(bare.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
 
     assert_published(bare_people, tmp_path / "host")
 
@@ -108,7 +107,7 @@ def test_a_dropped_policy_is_reported_and_install_creates_it_again(
     cmp.conn.execute("drop policy omnicdc_all on omnicdc.consumer")
     fault = cmp.value("select omnicdc.capture_fault()")
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
 
     assert fault == "row-level security is enabled on omnicdc.consumer, and policy omnicdc_all is missing"
     assert_published(people, tmp_path / "host")
@@ -173,7 +172,7 @@ def test_a_broken_policy_makes_no_write_fail_and_has_a_remedy_that_works(
         if command:
             cmp.conn.execute(command)
         with db.connect(people.dsn(installer)) as installing:
-            install.install(installing, "projects", WATCHED)
+            install.install(installing, projects())
         one.run_periodic_tasks()
         one.publish()
         verdict = waits.wait(waiting, timeout_s=0.0, stop=Stop())
@@ -247,11 +246,11 @@ def test_a_policy_on_cmp_s_table_makes_a_lookup_of_names_fail(cmp: Cmp, people: 
         db.connect(people.dsn(people.add("omnicdc_client"))) as conn,
         pytest.raises(SchemaMismatch, match="looking for the project"),
     ):
-        waits.projects_named(conn, "projects", ["atlas"])
+        waits.projects_named(conn, Config(), ["atlas"])
 
 
 def test_a_second_install_takes_no_lock_for_its_policies(cmp: Cmp) -> None:
     with cmp.connect() as other, other.transaction(), db.connect(cmp.dsn) as conn:
         other.execute("lock table omnicdc.change in access share mode")
 
-        assert install.install(conn, "projects", WATCHED) is False
+        assert install.install(conn, projects()) is False

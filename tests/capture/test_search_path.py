@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import errors as pg
 from psycopg import sql as pgsql
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.errors import ConfigError
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.sessions import People
 
-WATCHED = derive(scanners().values()).fields
 
 NAMESAKES: list[LiteralString] = [
     # PostgreSQL would prefer these to its own, for the calls that omnicdc's SQL makes.
@@ -100,9 +98,9 @@ def test_the_installer_calls_no_namesake_of_a_writer(
     """The installer is often a superuser, and every role may often create objects in `public`."""
     with db.connect(cmp.dsn) as conn:
         conn.execute("select set_config('search_path', %s, false)", [path])
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
         install.uninstall(conn)
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
     cmp.upsert("apollo")
     cmp.conn.execute("truncate projects")
 
@@ -129,4 +127,4 @@ def test_install_refuses_a_schema_of_another_owner(bare: Cmp) -> None:
     """Its owner could drop and replace every object in it."""
     bare.conn.execute("create schema omnicdc")
     with db.connect(bare.dsn) as conn, pytest.raises(ConfigError, match="schema omnicdc belongs to"):
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())

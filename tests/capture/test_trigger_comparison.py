@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def watch(cmp: Cmp, *watched: str) -> None:
     """Install the capture for these columns."""
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", watched)
+        install.install(conn, projects("projects", watched))
 
 
 def fields_after(cmp: Cmp, change: LiteralString) -> list[Any]:

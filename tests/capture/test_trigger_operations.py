@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
+from support.sources import WATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,10 +83,10 @@ def test_an_update_names_exactly_the_column_that_changed(cmp: Cmp, project: str)
 def test_an_update_of_everything_names_the_whole_watch_list(cmp: Cmp, project: str) -> None:
     cmp.conn.execute("update projects set name = 'x', key = 'x', type = 'x', status = 'x', metadata_ = null")
 
-    assert cmp.log() == [(project, "update", derive(scanners().values()).fields)]
+    assert cmp.log() == [(project, "update", WATCHED)]
 
 
-UNWATCHED_CHANGES: list[LiteralString] = [
+UNWATCHEDCHANGES: list[LiteralString] = [
     "updated_at = clock_timestamp()",
     "description = 'longer'",
     "name = name",
@@ -100,7 +98,7 @@ UNWATCHED_CHANGES: list[LiteralString] = [
 
 def test_a_change_that_no_registry_shows_is_not_logged(cmp: Cmp, project: str) -> None:
     assert project
-    assert logged_changes(cmp, UNWATCHED_CHANGES) == {change: [] for change in UNWATCHED_CHANGES}
+    assert logged_changes(cmp, UNWATCHEDCHANGES) == {change: [] for change in UNWATCHEDCHANGES}
 
 
 def test_a_missing_key_and_a_json_null_are_the_same(cmp: Cmp) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -44,7 +45,7 @@ def partitioned(bare: Cmp) -> Cmp:
 def watch(cmp: Cmp) -> bool:
     """Install the capture. Return whether it was changed."""
     with db.connect(cmp.dsn) as conn:
-        return install.install(conn, "projects", ("name", "status"))
+        return install.install(conn, projects("projects", ("name", "status")))
 
 
 def capture_fault(cmp: Cmp) -> str | None:

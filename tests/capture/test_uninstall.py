@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.sessions import dump, psql
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.db import sql
 from omnicdc.errors import LockBusy
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from typing import LiteralString
 
     from support.cmp import Cmp
 
-WATCHED = derive(scanners().values()).fields
 OWN_TRIGGERS: LiteralString = """
 create function touch() returns trigger language plpgsql as 'begin return new; end';
 create trigger touch before update on projects for each row execute function touch();
@@ -32,7 +30,7 @@ comment on table projects is 'CMP''s own'
 def install_in(cmp: Cmp) -> bool:
     """Install the capture. Return whether it was changed."""
     with db.connect(cmp.dsn) as conn:
-        return install.install(conn, "projects", WATCHED)
+        return install.install(conn, projects())
 
 
 def uninstall_from(cmp: Cmp, attempts: install.Attempts = install.USUAL) -> None:

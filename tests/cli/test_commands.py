@@ -83,7 +83,9 @@ def test_install_and_uninstall_report_what_they_did(bare: Cmp, host: Host) -> No
 
 def test_the_printed_script_needs_no_server(host: Host) -> None:
     """tests/capture/test_install.py shows that psql accepts the script."""
-    done = host.run("install", "--print", "--table", "cmp.projects", OMNICDC_DSN="host=192.0.2.1")
+    done = host.run(
+        "install", "--print", OMNICDC_TABLES="projects=cmp.projects", OMNICDC_DSN="host=192.0.2.1"
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("-- Run with: psql --single-transaction")

@@ -92,10 +92,10 @@ def test_a_missing_table_is_named(cmp: Cmp, host: Host) -> None:
 
 
 def test_installing_on_a_missing_table_names_it(bare: Cmp, host: Host) -> None:
-    line = _refusal(host.run("install", "--table", "nowhere", OMNICDC_DSN=bare.dsn))
+    line = _refusal(host.run("install", OMNICDC_TABLES="projects=nowhere", OMNICDC_DSN=bare.dsn))
 
     assert "nowhere" in line
-    assert "--table" in line
+    assert "`tables:" in line
 
 
 def test_installing_on_a_table_without_the_columns_names_them(bare: Cmp, host: Host) -> None:
@@ -111,10 +111,10 @@ def test_a_dsn_option_that_does_not_parse_is_refused(host: Host) -> None:
 def test_a_table_that_is_not_watched_is_named(cmp: Cmp, host: Host) -> None:
     cmp.conn.execute("create table others (like projects)")
 
-    line = _refusal(host.run("run", "--table", "others"))
+    line = _refusal(host.run("run", OMNICDC_TABLES="projects=others"))
 
     assert "table public.others is not watched, public.projects is" in line
-    assert "`omnicdc install --table public.others`" in line
+    assert "`tables: {projects: public.others}`" in line
 
 
 def test_if_no_table_is_watched_the_message_names_install(cmp: Cmp, host: Host) -> None:

@@ -50,27 +50,34 @@ def connection(config: Config) -> dict[str, Any]:
 def test_precedence_is_flags_environment_file_defaults(
     write_file: Callable[[str], Path],
 ) -> None:
-    file = write_file("table: file\nconsumer: file\nwake: poll\n")
+    file = write_file("tables: {projects: file}\nconsumer: file\nwake: poll\n")
 
-    got = read({"config": file, "table": "flag"}, OMNICDC_TABLE="env", OMNICDC_CONSUMER="env")
+    got = read(
+        {"config": file, "tables": "projects=flag"}, OMNICDC_TABLES="projects=env", OMNICDC_CONSUMER="env"
+    )
 
-    assert (got.table, got.consumer, got.wake, got.on_drift) == ("flag", "env", "poll", "restore")
+    assert (got.table_of("projects"), got.consumer, got.wake, got.on_drift) == (
+        "flag",
+        "env",
+        "poll",
+        "restore",
+    )
 
 
 def test_a_missing_flag_does_not_hide_the_variable() -> None:
-    got = read({"table": None, "workspaces": ()}, OMNICDC_TABLE="env", OMNICDC_WORKSPACES="/a")
+    got = read({"root": None, "workspaces": ()}, OMNICDC_ROOT="/env", OMNICDC_WORKSPACES="/a")
 
-    assert (got.table, got.workspaces) == ("env", (Path("/a"),))
+    assert (got.root, got.workspaces) == (Path("/env"), (Path("/a"),))
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
-    assert read(OMNICDC_TABLE="").table == "projects"
+    assert read(OMNICDC_TABLES="").table_of("projects") == "projects"
 
 
 def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callable[[str], Path]) -> None:
     given = {
         "dsn": "host=db", "password_file": __file__, "root": "/infra", "workspaces": "/w", "state_dir": "/s",
-        "table": "cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
+        "tables": "projects=cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
         "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
         "wait_connections": "2", "guard_share": "0.25", "guard_min": "3", "on_drift": "alert", "gh": "no",
         "github_owners": "omni", "log_level": "debug",
@@ -140,7 +147,7 @@ def test_all_faults_are_reported_together_with_their_sources(write_file: Callabl
         "# comment\n"
         "pol_s: 3\n"
         "wake: maybe\n"
-        "table: [a, b]\n"
+        "root: [a, b]\n"
         "workspaces: [{a: b}]\n"
         "gh: true\n"
         "gh: false\n"
@@ -164,9 +171,9 @@ def test_all_faults_are_reported_together_with_their_sources(write_file: Callabl
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"table: [a\n", 2), (b"- a\n", 1), (b"just text\n", 1), (b"\n\ntable: \x01\n", 3),
-        (b"a: 1\nb: \xff\n", 2), (b"table: *gone\n", 1), (b"table: a\n---\ntable: b\n", 2),
-        (b"\ttable: a\n", 1),
+        (b"root: [a\n", 2), (b"- a\n", 1), (b"just text\n", 1), (b"\n\nroot: \x01\n", 3),
+        (b"a: 1\nb: \xff\n", 2), (b"root: *gone\n", 1), (b"root: a\n---\nroot: b\n", 2),
+        (b"\troot: a\n", 1),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_parse_is_reported_with_the_line_number(
@@ -191,7 +198,7 @@ def test_a_missing_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
 
 def test_an_empty_file_and_a_null_mean_the_defaults(write_file: Callable[[str], Path]) -> None:
     assert read({"config": write_file("")}) == read()
-    assert read({"config": write_file("table: ~\nworkspaces:\n")}) == read()
+    assert read({"config": write_file("root: ~\nworkspaces:\n")}) == read()
 
 
 def test_a_reload_refuses_a_file_that_lost_all_settings(write_file: Callable[[str], Path]) -> None:
@@ -212,9 +219,9 @@ def test_a_reload_refuses_a_file_that_lost_all_settings(write_file: Callable[[st
 
 
 def test_values_of_the_file_are_read_as_text(write_file: Callable[[str], Path]) -> None:
-    got = read({"config": write_file("consumer: 012\ntable: 2024-01-01\ngh: no\n")})
+    got = read({"config": write_file("consumer: 012\ntables: {projects: 2024-01-01}\ngh: no\n")})
 
-    assert (got.consumer, got.table, got.gh) == ("012", "2024-01-01", False)
+    assert (got.consumer, got.table_of("projects"), got.gh) == ("012", "2024-01-01", False)
 
 
 def test_variables_of_other_programs_are_ignored() -> None:

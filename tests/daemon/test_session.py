@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.host import CANONICAL, until
 from support.session import opened
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -109,7 +110,7 @@ def test_every_change_runs_every_scanner_if_the_watch_list_is_too_short(cmp: Cmp
     """P1: this happens with a newer omnicdc on an older installation."""
     cmp.upsert("atlas")
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", ("name", "status"))
+        install.install(conn, projects("projects", ("name", "status")))
     with capture_logs() as logged, opened(host) as one:
         one.publish()
         cmp.conn.execute("update projects set status = 'frozen'")

@@ -16,16 +16,15 @@ from psycopg import sql as pgsql
 from psycopg.conninfo import make_conninfo
 from support.host import Host
 from support.session import opened
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc import verify as verification
 from omnicdc.capture import install
 from omnicdc.capture.doorbell import Wakeup
-from omnicdc.capture.watch_list import derive
 from omnicdc.clients import GenesisClient
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.status import status
-from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
 
-WATCHED = derive(scanners().values()).fields
 
 FOREIGN_SETTINGS: dict[str, dict[str, str]] = {
     "dates of Germany": {
@@ -95,11 +93,11 @@ def alter(cmp: Cmp, what: LiteralString, name: str, settings: Mapping[str, str])
 
 def assert_everything_works(host: Host, cmp: Cmp) -> None:
     """Install, run the daemon's session, write as CMP does, and run every query of a client."""
-    config = host.config(OMNICDC_TABLE="public.projects")
+    config = host.config(OMNICDC_TABLES="projects=public.projects")
     with db.connect(config.conninfo) as conn:
-        assert install.install(conn, config.table, WATCHED)
-        assert not install.install(conn, config.table, WATCHED)
-    with opened(host, OMNICDC_TABLE="public.projects") as one:
+        assert install.install(conn, projects("public.projects"))
+        assert not install.install(conn, projects("public.projects"))
+    with opened(host, OMNICDC_TABLES="projects=public.projects") as one:
         one.publish()
         project = write_project(cmp)
         generation = one.publish()

@@ -15,17 +15,16 @@ import pytest
 from support.host import Host
 from support.pooler import needs_pooler, pooler
 from support.session import opened
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc import verify as verification
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.clients import GenesisClient
 from omnicdc.db.pooler import check_session
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
-from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 pytestmark = needs_pooler
 
-WATCHED = derive(scanners().values()).fields
 
 SESSION_STATE = """
 select (select array_agg(c) from pg_listening_channels() c) as channels,
@@ -92,7 +90,7 @@ def test_every_command_works_through_a_pooler_and_leaves_nothing(bare: Cmp, tmp_
     with pooler(bare, "transaction", 1) as pooled:
         before = session_state(pooled)
         with db.connect(pooled) as conn:
-            assert install.install(conn, "projects", WATCHED)
+            assert install.install(conn, projects())
         config = host.config(OMNICDC_DSN=pooled)
         with opened(host) as one:
             one.publish()

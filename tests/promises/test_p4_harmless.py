@@ -13,11 +13,10 @@ import pytest
 from psycopg import sql as pgsql
 from support.host import REGISTRIES, Host, until
 from support.rebuild import assert_as_rebuilt
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +233,7 @@ def test_a_dropped_column_holds_its_registries_until_it_is_added_again(
     hold_reasons = held(host)
     cmp.conn.execute("alter table projects add column status text default 'back'")
     with db.connect(cmp.dsn) as conn:
-        install.install(conn, "projects", derive(scanners().values()).fields)
+        install.install(conn, projects())
     until(lambda: cmp.wait().status == "published", "published after the installation")
 
     assert slowest < pace.allows(LONGEST_WRITE_S)

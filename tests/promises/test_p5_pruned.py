@@ -12,6 +12,7 @@ from support.external_changes import file_instead
 from support.host import INVENTORY
 
 from omnicdc import db
+from omnicdc.config.settings import Config
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.verdict import decide
 from omnicdc.errors import ConfigError
@@ -46,9 +47,7 @@ def after_pruning(
         barrier = db.fetch_one(conn, "snapshot")["snapshot"]
         goals = [waits.Goal(token, barrier) for token in tokens]
         goals += [
-            waits._goal(
-                conn, None, waits.projects_named(conn, "public.projects", [name]), None, all_hosts=False
-            )
+            waits._goal(conn, None, waits.projects_named(conn, Config(), [name]), None, all_hosts=False)
             for name in named
         ]
         return [decide(waits.observe(conn, goal)) for goal in goals]

@@ -10,19 +10,17 @@ import pytest
 from support.cmp import TABLE
 from support.host import Host, until
 from support.session import opened
+from support.sources import WATCHED, projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.delivery.status import status
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.cmp import Cmp
 
-WATCHED = derive(scanners().values()).fields
 PARTITIONED = (
     TABLE.replace("id uuid primary key default", "id uuid default").strip()
     + """ partition by list (type);
@@ -43,7 +41,7 @@ def test_waits_time_out_while_the_daemon_reads_an_unwatched_column(bare: Cmp, tm
     """
     fewer = tuple(field for field in WATCHED if field != "status")
     with db.connect(bare.dsn) as conn:
-        install.install(conn, "projects", fewer)
+        install.install(conn, projects("projects", fewer))
     project = bare.upsert("atlas")
     with opened(Host(tmp_path / "host", bare.dsn)) as one:
         one.publish()
@@ -79,7 +77,7 @@ def test_a_partition_whose_detachment_is_pending_is_removed_from_the_files(bare:
     """P1: after the first half of DETACH CONCURRENTLY is committed, its rows no longer belong to CMP."""
     bare.conn.execute(f"drop table projects; {PARTITIONED}".encode())
     with db.connect(bare.dsn) as conn:
-        install.install(conn, "projects", WATCHED)
+        install.install(conn, projects())
     bare.conn.execute("insert into projects (id, name, type) values (gen_random_uuid(), 'atlas', 'SERVICE')")
     bare.conn.execute("insert into projects (id, name, type) values (gen_random_uuid(), 'lib', 'LIB')")
     host = Host(tmp_path / "host", bare.dsn)

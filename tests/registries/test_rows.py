@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.sources import TABLES
 
 from omnicdc.errors import Interrupted, RegistryError
 from omnicdc.model import ALL
@@ -36,7 +37,7 @@ def test_one_unreadable_row_among_many_is_found(files: Files) -> None:
     files.cmp.fill(ROWS + 1)
     [bad] = spoil(files, "project-7")
 
-    rows, unreadable = readable(files.conn, PROJECT, "projects", ALL)
+    rows, unreadable = readable(files.conn, PROJECT, TABLES, ALL)
 
     assert len(rows) == ROWS
     assert [*unreadable] == [bad]
@@ -48,7 +49,7 @@ def test_too_many_unreadable_rows_are_an_error_of_the_registry(files: Files) -> 
     spoil(files, "%")
 
     with pytest.raises(RegistryError, match=f"as more than {MOST_UNREADABLE} others"):
-        readable(files.conn, PROJECT, "projects", ALL)
+        readable(files.conn, PROJECT, TABLES, ALL)
 
 
 def test_a_column_that_is_dropped_meanwhile_is_not_blamed_on_a_row(files: Files) -> None:
@@ -56,7 +57,7 @@ def test_a_column_that_is_dropped_meanwhile_is_not_blamed_on_a_row(files: Files)
     # The ids are random, and the search begins with the highest. So it reads the lowest after the drop.
     spoil(files, files.cmp.value("select name from projects order by id limit 1"))
     unreadable: dict[str, str] = {}
-    found = search(files.conn, PROJECT, "projects", ALL, unreadable)
+    found = search(files.conn, PROJECT, TABLES, ALL, unreadable)
     next(found)
     files.cmp.conn.execute("alter table projects drop column type")
 
@@ -71,4 +72,4 @@ def test_a_stop_ends_the_search(files: Files) -> None:
     stop()
 
     with pytest.raises(Interrupted):
-        list(search(files.conn, PROJECT, "projects", ALL, {}, stop=stop))
+        list(search(files.conn, PROJECT, TABLES, ALL, {}, stop=stop))

@@ -21,11 +21,11 @@ from omnicdc.inputs.parts import InputSettings
 from omnicdc.inputs.read_only import read_only
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
-from omnicdc.registries.scanners import scanners
 from omnicdc.stop import Stop
 from support.expected_content import ROWS, Surroundings, expected, read_back
 from support.host import DEADLINE_S, PROJECT, REGISTRIES, until
 from support.numbered_updates import leftovers
+from support.sources import SCANNERS, TABLES
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -167,9 +167,9 @@ class CommitHistory:
         config, content = self._host.config(), {}
         inputs = read_only(InputSettings.of(config))
         with db.connect(self._cmp.dsn) as conn:
-            for scanner in scanners().values():
+            for scanner in SCANNERS.values():
                 registry, path = Projection(scanner, inputs), self._host.root / scanner.path
-                registry.rebuild(select(conn, scanner, config.table, None))
+                registry.rebuild(select(conn, scanner, TABLES, None))
                 stamp = stamp_of(path.read_bytes()) if path.is_file() else ""
                 content[scanner.path] = b"".join(registry.document.parts(registry.frame(stamp)))
         return content

@@ -20,9 +20,9 @@ from omnicdc.files.manifest import Manifest, describe, write_manifest
 from omnicdc.model import Inputs
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
-from omnicdc.registries.scanners import scanners
 from support.cmp import TABLE, Cmp
 from support.host import CANONICAL, INVENTORY, PROJECT
+from support.sources import SCANNERS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,9 +58,9 @@ class Files:
     def publish(self, *, manifest: bool = True) -> None:
         """Write every registry as the daemon does."""
         published = {}
-        for scanner in scanners().values():
+        for scanner in SCANNERS.values():
             registry = Projection(scanner, self.inputs)
-            registry.rebuild(select(self.conn, scanner, "projects", None))
+            registry.rebuild(select(self.conn, scanner, TABLES, None))
             document = registry.document
             frame = scanner.frame(len(document), document.counters, STAMP)
             put = self._put(scanner.path, b"".join(document.parts(frame)))

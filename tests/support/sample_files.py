@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from omnicdc.registries.scanners import Row
 
 STAMP = "2026-11-22T20:59:55.573397+00:00"
-SCANNERS = list(scanners())
+SCANNERS = [name for name, it in scanners().items() if it.source == "projects"]
 IDS = [f"6f1c9a52-0000-4000-8000-{number:012}" for number in range(12)]
 HOSTILE = [
     'a"b', "- uuid: " + IDS[1], f'\n    "{IDS[1]}": {{\n', f'\n    }},\n    "{IDS[1]}": {{',

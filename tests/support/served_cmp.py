@@ -144,7 +144,7 @@ class ServedCmp:
             "OMNICDC_GUARD_SHARE": "1",
             "OMNICDC_CONFIG": str(self._file),
         }
-        self._file.write_text("table: projects\n")
+        self._file.write_text("tables: {projects: projects}\n")
 
     def serve(self, **env: str) -> Daemon:
         """Fill CMP, and start the daemon."""
@@ -223,8 +223,8 @@ class ServedCmp:
         if words[0] == "omnicdc":
             done = self.host.run(*words[1:], OMNICDC_DSN=self.cmp.dsn)
             assert done.returncode == 0, done.stderr
-        elif words[0] == "table:":
-            self.table = words[1]
+        elif words[0] == "tables:":
+            self.table = words[2].rstrip("}")
             self._file.write_text(command + "\n")
         elif words[1:] == ["reload", "omnicdc"]:
             self.daemon.process.send_signal(signal.SIGHUP)
@@ -246,4 +246,4 @@ class ServedCmp:
 
         First wait until everything that is committed is published.
         """
-        assert_as_rebuilt(self.cmp, self.host, OMNICDC_TABLE=self.table)
+        assert_as_rebuilt(self.cmp, self.host, OMNICDC_TABLES=f"projects={self.table}")

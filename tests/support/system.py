@@ -14,12 +14,11 @@ import yaml
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
 from support.cmp import Cmp
 from support.commit_history import CommitHistory
 from support.faulty_command import FAULTS, PROGRAM
 from support.host import DEADLINE_S, INVENTORY, Daemon, Host, until
+from support.sources import projects
 from support.writer import Writer
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from omnicdc.demo.embedded import EmbeddedServer
 
 PEOPLES_FILE = "governance/registry/projects/{}_V1.yaml"
-WATCHED = derive(scanners().values()).fields
 ADOPTED: list[dict[str, Any]] = [
     {
         "description": "known before", "name": "a", "owner": {"id": "7", "login": "acme"},
@@ -129,7 +127,7 @@ class System:
             self._alter(f"add column {self.gone} {'jsonb' if self.gone == 'metadata_' else 'text'}")
             self.gone = None
         with db.connect(self.cmp.dsn) as conn:
-            install.install(conn, "projects", WATCHED)
+            install.install(conn, projects())
 
     # the registry host
 

@@ -169,6 +169,8 @@ class TestCmp:
 
     def test_a_table_in_another_schema_is_found(self, files: Files, rocket: str) -> None:
         files.cmp.conn.execute("create schema elsewhere; alter table projects set schema elsewhere")
-        config = Config(root=files.root, target=Target(dsn=files.cmp.dsn), table="elsewhere.projects")
+        config = Config(
+            root=files.root, target=Target(dsn=files.cmp.dsn), tables=(("projects", "elsewhere.projects"),)
+        )
 
         assert verify.verify_project(files.conn, config, Inputs(), True, rocket).verified

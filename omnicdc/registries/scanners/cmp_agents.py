@@ -18,9 +18,11 @@ class CmpAgents(Scanner):
 
     name = "cmp_agents"
     path = "governance/registry/uuid/canonical_agents_uuids.json"
+    check = "in_canonical_agents_uuids"
     rank = 15
     layout = canonical.Members()
     source = "agents"
+    optional = True
     query = """
         select id, name::text, kind::text, role::text, metadata_ ->> 'clearance_tier' as clearance_tier,
                metadata_ ->> 'twin_bond' as twin_bond

@@ -27,6 +27,7 @@ class Git(Scanner):
 
     name = "git"
     path = "governance/registry/git_repos/repo_inventory.json"
+    check = "in_repo_inventory"
     rank = 30
     layout = inventory.Elements()
     query = """

@@ -17,12 +17,11 @@ from faults.data.samples import UNREADABLE
 from psycopg import errors as pg
 from support.cmp import TABLE, Cmp, undo
 from support.host import CANONICAL, INVENTORY, REGISTRIES, Host, until
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.demo.embedded import EmbeddedServer
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     import random
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from support.evidence import Evidence, Scale
 
 NAMES = [path.rsplit("/", 1)[-1] for path in REGISTRIES]
-WATCHED = derive(scanners().values()).fields
 
 
 def test_a_row_that_postgresql_cannot_read_back_is_quarantined_alone(
@@ -138,7 +136,7 @@ def created_database(server: str, *options: str) -> Iterator[Cmp]:
             with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name, client_encoding="utf8")) as cmp:
                 cmp.conn.execute(TABLE)
                 with db.connect(cmp.dsn) as conn:
-                    install.install(conn, "projects", WATCHED)
+                    install.install(conn, projects())
                 yield cmp
         finally:
             admin.execute(f"drop database {name} with (force)".encode())

@@ -22,13 +22,12 @@ from support.cmp import TABLE, Cmp
 from support.fresh_server import FreshServer
 from support.host import Daemon, Host, until
 from support.memory import in_memory
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.demo.embedded import EmbeddedServer
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     import random
@@ -52,7 +51,7 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
         server.start()
         with closing(db.connect(server.dsn())) as conn:
             conn.execute(TABLE)
-            install.install(conn, "projects", derive(scanners().values()).fields)
+            install.install(conn, projects())
         yield server
     finally:
         server.delete()

@@ -13,11 +13,10 @@ from support.cmp import TABLE, Cmp
 from support.fresh_server import FreshServer
 from support.host import Host
 from support.memory import in_memory
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,7 @@ def small_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
     server.start()
     with db.connect(server.dsn("template1")) as conn:
         conn.execute(TABLE)
-        install.install(conn, "projects", derive(scanners().values()).fields)
+        install.install(conn, projects())
     yield server
     server.delete()
 

@@ -15,8 +15,8 @@ from support.cmp import TABLE, Cmp
 from support.fresh_server import FreshServer
 from support.host import until
 from support.memory import in_memory
+from support.sources import projects
 from support.strategies import IDS
-from support.system import WATCHED
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -47,7 +47,7 @@ def database_server() -> Iterator[EmbeddedServer]:
         server.start()
         with db.connect(server.dsn("template1")) as conn:
             conn.execute(TABLE)
-            install.install(conn, "projects", WATCHED)
+            install.install(conn, projects())
         yield server
     finally:
         server.delete()

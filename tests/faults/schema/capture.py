@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.capture.watch_list import derive
-from omnicdc.registries.scanners import scanners
-
 if TYPE_CHECKING:
     from typing import LiteralString
 
-
-WATCHED = derive(scanners().values()).fields
-"""The columns that omnicdc watches."""
 
 TRIGGERS = ("omnicdc_log_row", "omnicdc_log_update", "omnicdc_log_truncate")
 

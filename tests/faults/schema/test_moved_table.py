@@ -57,7 +57,7 @@ def test_status_reports_where_a_moved_table_is_and_how_to_follow_it(
 
             assert verdict.status == barrier.status == "capture_broken"
             assert f"its triggers are on {now}" in fault
-            assert f"`omnicdc install --table {now}`" in verdict.hint
+            assert f"`tables: {{projects: {now}}}`" in verdict.hint
             assert served.table == now
             assert before >= PROJECTS
     served.assert_correct()
@@ -68,7 +68,7 @@ def test_status_reports_where_a_moved_table_is_and_how_to_follow_it(
         "P1 P4 P5",
         "the table renamed, moved to another schema, renamed with a view in its served, moved back; then "
         "what `omnicdc status` "
-        "says: `omnicdc install --table`, `table:` in the configuration, a reload",
+        "says: `tables:` in the configuration, `omnicdc install`, a reload",
         times=len(chosen),
         found=f"named each time, and where the table went; right again within {max(repaired):.1f} s; "
         f"{writers.told}",

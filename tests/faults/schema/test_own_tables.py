@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 import pytest
 from faults.schema.arrival import LONGEST_WRITE_S, check_arrival
-from faults.schema.capture import EDITED_FUNCTION, WATCHED
+from faults.schema.capture import EDITED_FUNCTION
 from faults.schema.statements import CHANGES
 from support.frozen_daemon import freeze
 from support.host import until
 from support.served_cmp import PROJECTS, ServedCmp, Writers
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -150,7 +151,7 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
             try:
                 if number % 4 == 3:
                     install.uninstall(conn)
-                install.install(conn, "projects", WATCHED)
+                install.install(conn, projects())
             except LockBusy:
                 busy += 1
 

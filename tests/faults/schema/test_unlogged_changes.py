@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.schema.arrival import check_arrival
-from faults.schema.capture import EDITED_FUNCTION, TRIGGERS, WATCHED
+from faults.schema.capture import EDITED_FUNCTION, TRIGGERS
 from faults.schema.statements import NEW_TABLE
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
@@ -76,7 +77,7 @@ def test_an_unlogged_change_is_not_reported_as_published_before_it_is(
             )
             conn.execute(script.encode())
             if statements.endswith("INSTALL"):
-                install.install(conn, "projects", WATCHED)
+                install.install(conn, projects())
         took.append(check_arrival(served, token))
         check_arrival(served, None)
         assert served.faults() == [], what

@@ -44,7 +44,7 @@ def test_sql_in_the_table_s_name_is_refused(cmp: Cmp, host: Host, scale: Scale, 
     tables = [*enumerate(TABLES)][:: scale(8, 1)]
     tries = [(table, commands[(at + more) % len(commands)]) for at, table in tables for more in (0, 2)]
     with ThreadPoolExecutor(3) as pool:
-        ended = list(pool.map(lambda it: host.run(*it[1], "--table", it[0]), tries))
+        ended = list(pool.map(lambda it: host.run(*it[1], OMNICDC_TABLES=f"projects={it[0]}"), tries))
 
     accepted = [
         (table, command) for (table, command), done in zip(tries, ended, strict=True) if done.returncode == 0

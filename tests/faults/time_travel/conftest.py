@@ -10,12 +10,11 @@ import pytest
 from faults.time_travel.clusters import Cluster, Sandbox, shared_directory
 from faults.time_travel.serving import PROJECTS
 from support.cmp import TABLE
+from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.watch_list import derive
 from omnicdc.demo.embedded import EmbeddedServer
-from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +31,7 @@ def prepared() -> Iterator[Cluster]:
         admin.execute("create database cmp")
     with made.cmp() as cmp, db.connect(made.dsn()) as conn:
         conn.execute(TABLE)
-        install.install(conn, "projects", derive(scanners().values()).fields)
+        install.install(conn, projects())
         cmp.fill(PROJECTS)
     made.stop()
     yield made

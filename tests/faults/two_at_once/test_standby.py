@@ -187,7 +187,7 @@ def test_a_standby_of_another_configuration_serves_with_its_own(
         first = host.daemon()
         cmp.upsert(f"one more {number}")
         cmp.arrived()
-        unfit = host.starting("--standby", OMNICDC_TABLE="elsewhere.projects")
+        unfit = host.starting("--standby", OMNICDC_TABLES="projects=elsewhere.projects")
         unfit.wait_for("standing_by")
         before, generation = host.stats(), settled_generation(cmp, host, "host")
         first.kill()

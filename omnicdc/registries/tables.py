@@ -1,0 +1,75 @@
+"""Finds the tables of the sources: which table of CMP each source is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from psycopg import sql as pgsql
+
+from omnicdc import db
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from omnicdc.config.settings import Config
+    from omnicdc.registries.scanner import Scanner
+
+Tables = dict[str, str]
+"""Source to the full name of its table."""
+
+NAME_IT = "is it this database (--dsn)? has the table another name: `tables: {SOURCE: SCHEMA.NAME}`"
+"""What to do where a source's table is not the right one."""
+
+_IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
+_TABLE = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
+
+
+def find_tables(conn: db.Connection, config: Config, scanners: Iterable[Scanner]) -> Tables:
+    """Return source to the full name of its table, found by the connection's search_path.
+
+    A table that does not exist keeps its name as it was written: the query that reads it reports the error.
+    A source that CMP may lack, and lacks, is left out.
+    """
+    found: Tables = {}
+    with db.translated("looking for CMP's tables"):
+        for scanner in scanners:
+            name = config.table_of(scanner.source)
+            if scanner.source in found or (not name and scanner.optional):
+                continue
+            full_name = resolve(conn, name)
+            if full_name or not is_optional(scanner, config):
+                found[scanner.source] = full_name or name
+    return found
+
+
+def is_optional(scanner: Scanner, config: Config) -> bool:
+    """Whether CMP may lack the scanner's table: the scanner allows it, and no setting names the table."""
+    return scanner.optional and not dict(config.tables).get(scanner.source)
+
+
+def resolve(conn: db.Connection, table: str) -> str | None:
+    """Return a table's full name, found by the connection's search_path; None if there is no such table."""
+    found: str | None = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
+    return found
+
+
+def used(scanners: Mapping[str, Scanner], tables: Tables) -> dict[str, Scanner]:
+    """Return the scanners whose table CMP has."""
+    return {name: scanner for name, scanner in scanners.items() if scanner.source in tables}
+
+
+def qualified(table: str) -> pgsql.Identifier:
+    """Turn NAME or SCHEMA.NAME, with or without quotes, into an identifier. Else raise ConfigError."""
+    found = _TABLE.fullmatch(table)
+    if not found:
+        raise ConfigError(f"not a table's name: {table}", hint=NAME_IT)
+    schema_quoted, schema, name_quoted, name = found.groups()
+    parts = [_unquoted(schema_quoted, schema), _unquoted(name_quoted, name)]
+    return pgsql.Identifier(*(part for part in parts if part))
+
+
+def _unquoted(quoted: str | None, plain: str | None) -> str | None:
+    """Return the name that PostgreSQL uses: names without quotes become lower case."""
+    return quoted.replace('""', '"') if quoted else plain and plain.lower()
