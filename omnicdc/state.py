@@ -53,6 +53,8 @@ class State:
     inputs: Inputs
     files: Mapping[str, RegistryFile]
     """Scanner to file, in the order of publication."""
+    broken: Mapping[str, Fault]
+    """Scanner to the reason why it cannot be scanned; its registry is held."""
     unused: Mapping[str, Fault]
     """Registry to the reason why it is not published: CMP lacks its table, or the table is not watched."""
     manifest: ManifestFile
@@ -162,7 +164,7 @@ class State:
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
         """Return the arguments of a scan."""
         remedy = self.capture.remedy if self.capture.fault else ""
-        return Scanning(self.projections, self.tables, self.stop, timings, observe, remedy)
+        return Scanning(self.projections, self.tables, self.stop, timings, observe, self.broken, remedy)
 
     def mark_scanned(self, scanners: Iterable[str]) -> None:
         """Record that these scanners have scanned the projects that inputs concern."""

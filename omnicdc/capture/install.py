@@ -18,7 +18,7 @@ from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
 from omnicdc.registries.tables import NAME_IT, is_optional, qualified, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from omnicdc.config.settings import Config
     from omnicdc.registries.scanner import Scanner
@@ -63,17 +63,27 @@ class Wanted:
     """The uuid column that is the key; None for the primary key."""
     optional: bool = False
     """True if CMP may lack the table. Then it is not captured."""
+    for_clients: tuple[str, ...] = ()
+    """What of `watched` the role omnicdc_client may read as well."""
 
 
-def wanted(config: Config, scanners: Iterable[Scanner]) -> tuple[Wanted, ...]:
-    """Return what the scanners read. A source whose table the configuration leaves empty is left out."""
-    found = {scanner.source: scanner for scanner in scanners}
-    watch = derive(scanners)
-    return tuple(
-        Wanted(name, table, watch.fields_of(name), found[name].key_column, is_optional(found[name], config))
-        for name in watch.sources
-        if (table := config.table_of(name)) or not found[name].optional
-    )
+def wanted(config: Config, scanners: Collection[Scanner], *, for_clients: bool = False) -> tuple[Wanted, ...]:
+    """Return what the scanners read, but for sources that CMP may lack and that the configuration turns off.
+
+    Clients verify omnicdc's own registries, so they may read what these show. With `for_clients` they may
+    also read what declared registries show.
+    """
+    everything = derive(scanners)
+    shown = everything if for_clients else derive([it for it in scanners if not it.columns])
+    found = []
+    for source in everything.sources:
+        readers = [it for it in scanners if source in it.sources]
+        optional = all(is_optional(it, source, config) for it in readers)
+        if (table := config.table_of(source)) or not optional:
+            keys = [it.key_column for it in readers if it.source == source and it.key_column]
+            watched, clients = everything.fields_of(source), shown.fields_of(source)
+            found.append(Wanted(source, table, watched, keys[0] if keys else None, optional, clients))
+    return tuple(found)
 
 
 def install(
@@ -175,8 +185,8 @@ def _migrate(conn: db.Connection, targets: Iterable[str], allowed: Sequence[str]
 
 def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
     """Put the triggers on a source's table; returns whether that changed anything."""
-    call = pgsql.SQL("select omnicdc.watch({}, {}::regclass, {}, {}) as changed").format(
-        source.source, target, source.key, list(source.watched)
+    call = pgsql.SQL("select omnicdc.watch({}, {}::regclass, {}, {}, {}) as changed").format(
+        source.source, target, source.key, list(source.watched), list(source.for_clients)
     )
     row = conn.execute(call).fetchone()
     return bool(row and row["changed"])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
     """Map the changes to scanners and ids.
 
-    A change that names fields concerns the scanners that read one of them; any other concerns all.
+    A change that names fields concerns the scanners that read one of them; any other concerns all that read
+    the source. Its keys are those of the source: a scanner that only joins the source must scan everything.
     `trusted` says that the installed capture knows this watch list: if not, every change concerns
     every scanner, as a field missing from an old list would go unnoticed.
     """
@@ -25,9 +26,9 @@ def route(changes: Iterable[Change], watch: Watch, *, trusted: bool) -> Work:
         if change.op in ("accept", "look"):
             continue
         fields = change.fields if trusted else None
+        keys = ALL if change.projects is ALL else frozenset(change.projects)
         concerned = watch.scanners_of(change.source, fields)
-        projects = ALL if change.projects is ALL else frozenset(change.projects)
-        work = merge(work, dict.fromkeys(concerned, projects))
+        work = merge(work, {name: keys if watch.is_main(name, change.source) else ALL for name in concerned})
     return work
 
 

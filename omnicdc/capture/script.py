@@ -67,15 +67,14 @@ def _table_found(source: Wanted) -> str:
 
 def _watched(source: Wanted) -> str:
     """Return the statement that captures a source. It does nothing if CMP lacks the table, and may."""
-    return (
-        pgsql.SQL(
-            "select omnicdc.watch({source}, found.number::oid::regclass, {key}, {watched})\n"
-            "  from nullif(current_setting({setting}), '') as found (number)\n"
-            " where found.number is not null;\n"
-        )
-        .format(source=source.source, key=source.key, watched=list(source.watched), setting=_setting(source))
-        .as_string()
+    statement = pgsql.SQL(
+        "select omnicdc.watch({source}, found.number::oid::regclass, {key}, {watched}, {clients})\n"
+        "  from nullif(current_setting({setting}), '') as found (number)\n"
+        " where found.number is not null;\n"
     )
+    values = {"source": source.source, "key": source.key, "setting": _setting(source)}
+    fields = {"watched": list(source.watched), "clients": list(source.for_clients)}
+    return statement.format(**values, **fields).as_string()
 
 
 def _setting(source: Wanted) -> str:

@@ -48,10 +48,10 @@ def install(
     from omnicdc.capture import install as installation
     from omnicdc.capture.fingerprint import installed_sources
     from omnicdc.capture.script import script, tables_script
-    from omnicdc.registries.scanners import scanners
+    from omnicdc.registries.catalog import registries
 
     config = options.load(given)
-    wanted = installation.wanted(config, scanners().values())
+    wanted = installation.wanted(config, registries(config).values())
     if only_print or print_tables:
         with flushed_stdout():
             click.echo(tables_script() if print_tables else script(wanted, allowed=allowed))
@@ -140,9 +140,9 @@ def _publish_once(config: Config, *, as_json: bool) -> int:
     from omnicdc.cli.progress import show_progress
     from omnicdc.daemon.once import run_to_the_end
     from omnicdc.daemon.signals import SignalFlags
-    from omnicdc.registries.scanners import scanners
+    from omnicdc.registries.catalog import registries
 
-    points = [f"{step} {name}" for step in ("scanned", "published") for name in scanners()]
+    points = [f"{step} {name}" for step in ("scanned", "published") for name in registries(config)]
     signals = SignalFlags()
     signals.listen()
     with show_progress("publishing", points) as observe:
@@ -248,7 +248,7 @@ def _show_difference(config: Config, *, as_json: bool) -> int:
     inputs = verify.known_inputs(config)
     with (
         db.connect(config.target) as conn,
-        show_progress("comparing", list(verify.registry_names())) as observe,
+        show_progress("comparing", list(verify.registry_names(config))) as observe,
     ):
         report = verify.verify_all(conn, config, *inputs, observe)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}

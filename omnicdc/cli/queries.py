@@ -180,7 +180,7 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
             report = verification.verify_project(conn, config, *inputs, uuid)
             answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))
             sys.exit(YES if report.verified else NO)
-        with show_progress("comparing", list(verification.registry_names())) as observe:
+        with show_progress("comparing", list(verification.registry_names(config))) as observe:
             audit = verification.verify_all(conn, config, *inputs, observe)
     answer(audit.as_dict(), as_json=as_json, text=lambda: _show_all(audit))
     sys.exit(YES if audit.verified else NO)

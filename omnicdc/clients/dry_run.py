@@ -30,5 +30,5 @@ def would_change(
     ids = waits.projects_named(conn, config, names)
     reports = verify.verify_projects(conn, config, *inputs, ids)
     stale = dict.fromkeys(name for report in reports for name in report.stale_registries())
-    order = [name for name in verify.registry_names().values() if name in stale]
+    order = [name for name in verify.registry_names(config).values() if name in stale]
     return answers.would(order, [report.as_dict() for report in reports], {})

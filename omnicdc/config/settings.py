@@ -37,6 +37,7 @@ from omnicdc.formats.text import is_unicode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from omnicdc.config.declared import Declared
     from omnicdc.config.sources import Given
 
 __all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
@@ -122,6 +123,8 @@ class Config:
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
     )
+    registries: tuple[Declared, ...] = ()
+    """The registries that the configuration file declares."""
     target: Target = field(default_factory=Target)
     """How to connect to CMP's database, and where the credentials come from."""
     file_settings: int = field(default=0, compare=False)
@@ -204,6 +207,10 @@ def load(
     password_layer = sources.ENVIRONMENT
     file_settings = 0
     for given in sources.in_order(flags, environ, _SEPARATORS, faults, flag_name):
+        if given.registries:
+            values[given.name] = given.registries
+            file_settings += 1
+            continue
         with _collecting(faults, given.where):
             found = _value(given, home)
             # A flag that names one table leaves the others as the file has them.

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc.config.declared import read_registries
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ruamel.yaml.nodes import MappingNode, Node
+
+    from omnicdc.config.declared import Declared
 
 NEWLINE = "\n"
 PREFIX = "OMNICDC_"
@@ -24,6 +28,10 @@ FILE, ENVIRONMENT, FLAGS = range(3)
 
 CONFIG = "config"
 """The flag or variable that names the file. It is not a setting, so the file cannot contain it."""
+
+
+REGISTRIES = "registries"
+"""The list of declared registries, which only the file can contain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class Given:
     """The directory to which a relative path is relative: the file's directory, or the current one."""
     layer: int
     """FILE, ENVIRONMENT or FLAGS."""
+    registries: tuple[Declared, ...] = ()
+    """What stands below REGISTRIES; then there are no words."""
 
     def absolute(self, path: Path, home: Path | None) -> Path:
         """Return the absolute path; symlinks are not resolved.
@@ -74,6 +84,8 @@ def in_order(
     """
     file = flags.get(CONFIG) or environ.get(PREFIX + CONFIG.upper())
     from_file = _from_file(Path(str(file)), faults) if file else ()
+    yield from (given for given in from_file if given.registries)
+    from_file = [given for given in from_file if given.name != REGISTRIES]
     for given in (*from_file, *_from_environ(environ, separators), *_from_flags(flags, flag_name)):
         if given.name in separators:
             yield given
@@ -116,7 +128,8 @@ def _from_environ(environ: Mapping[str, str], separators: Mapping[str, str]) -> 
 
 def _from_file(file: Path, faults: list[str]) -> list[Given]:
     try:
-        top = _composed(file, file.read_text("utf-8"))
+        source = file.read_text("utf-8")
+        top = _composed(file, source)
     except OSError as exc:
         faults.append(f"{file}: {exc.strerror} - name the file with --config FILE or OMNICDC_CONFIG")
     except UnicodeDecodeError as exc:
@@ -124,7 +137,7 @@ def _from_file(file: Path, faults: list[str]) -> list[Given]:
     except ValueError as exc:
         faults.append(str(exc))
     else:
-        return _settings(file, top, faults) if top else []
+        return _settings(file, source, top, faults) if top else []
     return []
 
 
@@ -157,13 +170,16 @@ def _composed(file: Path, source: str) -> MappingNode | None:
     return top
 
 
-def _settings(file: Path, top: MappingNode, faults: list[str]) -> list[Given]:
+def _settings(file: Path, source: str, top: MappingNode, faults: list[str]) -> list[Given]:
     """Return one setting for each key that has a value. A key with null is ignored: the default applies."""
     found: dict[str, Given] = {}
     for key, node in top.value:
         name, where = str(key.value), f"{file}:{key.start_mark.line + 1}"
         if name in found:
             faults.append(f"{where}: {name} is set twice, first at {found[name].where}")
+        elif name == REGISTRIES and not node.tag.endswith(":null"):
+            registries = read_registries(file, source, node, faults)
+            found[name] = Given(name, (), True, where, file.parent, FILE, registries)
         elif not (words := _words(node)):
             faults.append(f"{where}: one value or a plain list expected")
         elif not node.tag.endswith(":null"):

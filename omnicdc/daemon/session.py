@@ -17,7 +17,6 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from omnicdc import db
 from omnicdc.capture.fingerprint import look_at_capture
-from omnicdc.capture.watch_list import derive
 from omnicdc.config.settings import describe_dsn
 from omnicdc.daemon.sources import check_sources
 from omnicdc.db.pooler import check_session
@@ -27,9 +26,9 @@ from omnicdc.files.publication import load_manifest
 from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
 from omnicdc.model import Identity
+from omnicdc.registries.catalog import registries
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import STATEMENT_TIMEOUT, limit
-from omnicdc.registries.scanners import scanners
 from omnicdc.registries.tables import find_tables
 from omnicdc.state import State
 
@@ -75,7 +74,7 @@ def session(
         conn.pin_session()
         db.check_schema(conn)
         with db.translated("starting"):
-            tables = find_tables(conn, config, scanners().values())
+            tables = find_tables(conn, config, registries(config).values())
             db.execute(conn, "open_session")
             # With this limit, a server that never answers a statement leads to an error and a log line.
             limit(conn, statement_timeout, local=False)
@@ -175,7 +174,7 @@ def _identity(conn: db.Connection) -> Identity:
 
 def _state(conn: db.Connection, config: Config, sources: Sources, inputs: Inputs, stop: Stop) -> State:
     """Return a new state, with what the database and the manifest know of earlier generations."""
-    watch = derive(sources.scanners.values())
+    watch = sources.watch
     identity = _identity(conn)
     capture = look_at_capture(conn, watch)
     capture.report()
@@ -188,7 +187,8 @@ def _state(conn: db.Connection, config: Config, sources: Sources, inputs: Inputs
     state = State(
         config=config,
         tables=sources.tables,
-        unused=sources.unused_registries,
+        broken=sources.broken,
+        unused=sources.unused,
         watch=watch,
         identity=identity,
         inputs=inputs,

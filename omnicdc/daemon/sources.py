@@ -1,14 +1,17 @@
-"""Checks that the tables that this daemon scans are those that the capture watches."""
+"""Finds which registries this daemon serves: those whose tables CMP has, and the capture watches."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnicdc.capture.fingerprint import installed_sources
+from omnicdc.capture.watch_list import Watch, derive
 from omnicdc.errors import ConfigError
 from omnicdc.model import Fault
-from omnicdc.registries.scanners import scanners
+from omnicdc.registries.catalog import registries
+from omnicdc.registries.functions import function_fault
 from omnicdc.registries.tables import is_optional, resolve
 
 if TYPE_CHECKING:
@@ -19,67 +22,89 @@ if TYPE_CHECKING:
     from omnicdc.registries.scanner import Scanner
     from omnicdc.registries.tables import Tables
 
+INSTALL = "run `omnicdc install` as the owner of the table"
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The sources of the registries: those that this daemon serves, and the others."""
+    """The registries of this daemon, and what they read."""
 
     tables: Tables
+    scanners: Mapping[str, Scanner]
+    """The scanners that are served, in the order of publication."""
+    broken: Mapping[str, Fault]
+    """Those of them that cannot be scanned, each with the reason. Their registries are held."""
     unused: Mapping[str, Fault]
-    """Source to the reason why its registries are not published."""
-
-    @property
-    def scanners(self) -> Mapping[str, Scanner]:
-        """The scanners whose source is served."""
-        return {name: it for name, it in scanners().items() if it.source not in self.unused}
-
-    @property
-    def unused_registries(self) -> Mapping[str, Fault]:
-        """Registry to the reason why it is not published."""
-        every = scanners().values()
-        return {it.registry: self.unused[it.source] for it in every if it.source in self.unused}
+    """The registries that are not published, because CMP may lack their table, each with the reason."""
+    watch: Watch
 
 
 def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Sources:
-    """Check that the tables that this daemon scans are those that the capture watches.
+    """Compare what the registries read with what the capture watches.
 
-    A source that CMP may lack is not served if its table does not exist or is not watched. Raises ConfigError
-    for another such source, and SchemaMismatch if no table is watched.
+    Raises ConfigError for a table of omnicdc's own registries that does not exist or is not watched, and
+    SchemaMismatch if no table is watched.
     """
-    captured = {name: row["target"] for name, row in installed_sources(conn).items()}
-    unused = {}
-    for scanner in scanners().values():
-        fault = _table_fault(conn, config, tables, captured, scanner)
-        if fault and not is_optional(scanner, config):
-            raise ConfigError(fault.reason, hint=fault.hint)
-        if fault:
-            unused[scanner.source] = fault
-    return Sources(tables, unused)
+    captured = installed_sources(conn)
+    served: dict[str, Scanner] = {}
+    broken, unused = {}, {}
+    for name, scanner in registries(config).items():
+        faults = {source: _table_fault(conn, config, tables, captured, source) for source in scanner.sources}
+        found = {source: fault for source, fault in faults.items() if fault is not None}
+        if found and all(is_optional(scanner, source, config) for source in found):
+            unused[scanner.registry] = next(iter(found.values()))
+            continue
+        served[name] = scanner
+        if not scanner.columns:
+            for fault in found.values():
+                raise ConfigError(fault.reason, hint=fault.hint)
+            continue
+        if (broken_by := next(iter(found.values()), None) or function_fault(conn, scanner)) is not None:
+            broken[name] = broken_by
+        elif captured[scanner.source]["key_column"] != scanner.output:
+            served[name] = copy.copy(scanner)
+            served[name].targeted = False
+    watch = derive(served.values())
+    watched = {source: row["watched"] for source, row in captured.items()}
+    for name, scanner in served.items():
+        if scanner.columns and name not in broken and (lacking := _lacking(watch, name, watched)):
+            broken[name] = lacking
+    return Sources(tables, served, broken, unused, watch.limited(watched, broken))
+
+
+def _lacking(watch: Watch, name: str, watched: Mapping[str, list[str]]) -> Fault | None:
+    """Return the fault of a declared registry that reads what the capture does not watch; else None."""
+    lacking = [
+        f"{source}.{field}"
+        for source, fields in watch.by_scanner[name].items()
+        for field in sorted(fields)
+        if field not in watched[source]
+    ]
+    return Fault(f"the capture does not watch {', '.join(lacking)}", INSTALL) if lacking else None
 
 
 def _table_fault(
-    conn: db.Connection, config: Config, tables: Tables, captured: Mapping[str, str], scanner: Scanner
+    conn: db.Connection, config: Config, tables: Tables, captured: Mapping[str, db.Row], source: str
 ) -> Fault | None:
-    """Return why a scanner's table cannot be served; None if it can."""
-    source = scanner.source
+    """Return why a source cannot be served; None if it can."""
+    named = f"`tables: {{{source}: NAME}}`"
     if not config.table_of(source):
-        return Fault(f"no table is configured as {source}", f"set `tables: {{{source}: NAME}}`")
+        return Fault(f"no table is configured as {source}", f"set {named}")
     if source not in tables:
         return Fault(
-            f"CMP has no table {source}",
-            f"if it has another name: set `tables: {{{source}: NAME}}`, run `omnicdc install`",
+            f"CMP has no table {source}", f"if it has another name: set {named}, run `omnicdc install`"
         )
     table = tables[source]
     if resolve(conn, table) is None:
         return Fault(
             f"table {table} does not exist in database {conn.info.dbname}",
-            f"is it this database? --dsn; has the table another name? `tables: {{{source}: NAME}}`",
+            f"is it this database (--dsn)? has the table another name: {named}",
         )
     if source not in captured:
-        return Fault(f"table {table} is not watched", "run `omnicdc install` as the table's owner")
-    if captured[source] != table:
+        return Fault(f"table {table} is not watched", INSTALL)
+    if captured[source]["target"] != table:
         return Fault(
-            f"table {table} is not watched, {captured[source]} is",
+            f"table {table} is not watched, {captured[source]['target']} is",
             f"run `omnicdc install` where `tables: {{{source}: {table}}}` is set, or set it as there",
         )
     return None

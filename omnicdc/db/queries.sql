@@ -125,7 +125,7 @@ select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standb
 select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
 
 -- sources: What is captured.
-select s.name, s.target, s.watched from omnicdc.source s order by s.id;
+select s.name, s.target, s.key_column, s.watched from omnicdc.source s order by s.id;
 
 -- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
 select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)
@@ -434,3 +434,10 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
 
 -- named: The projects of these names; where a name is not known, those that have it as their key.
 select p.id::text as id, p.name, p.key from {table} p where p.name = any (%(names)s) or p.key = any (%(names)s);
+
+-- functions: Which of these functions PostgreSQL has, and whether the result of each may change while its arguments do not:
+-- i never, s from one statement to the next, v always; the worst of all functions of that name.
+select p.proname::text as name, max(p.provolatile::text) as volatility
+  from pg_catalog.pg_proc p
+ where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = any (%(names)s::pg_catalog.text[]::pg_catalog.name[])
+ group by p.proname;

@@ -156,7 +156,7 @@ def mass_delete(observer: Observer) -> Act:
         (
             Check(
                 "the wait ends with held, for all three registries",
-                held.verdict.status == "held" and len(held.verdict.withheld) == len(scanners()),
+                held.verdict.status == "held" and len(held.verdict.withheld) == len(observer.files()),
             ),
             _untouched(held),
             Check("once accepted, all three were rewritten, in one generation", _rewrote_all(accepted)),
@@ -187,12 +187,15 @@ def show_status(observer: Observer) -> Act:
     )  # fmt: skip
 
 
+REGISTRIES = 3
+"""The registries of projects. The demo's CMP has no table `agents`."""
+
 ACTS = (write_arrives, no_op, rollback, hostile_names, late_commit, edited_file, mass_delete, show_status)
 
 
 def _rewrote_all(seen: Transaction) -> bool:
     """Return True if one generation rewrote all registries, according to the verdict and to the files."""
-    return len(seen.verdict.registries) == len(scanners()) and {*seen.verdict.registries} == {*seen.changes}
+    return len(seen.verdict.registries) == REGISTRIES and {*seen.verdict.registries} == {*seen.changes}
 
 
 def _untouched(seen: Transaction) -> Check:

@@ -5,9 +5,10 @@ Each format is a module beside this one. `files.contents` also reads files in ot
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from omnicdc.formats.item import Item
+
+
+_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,12 @@ class Split:
 class Layout(ABC):
     """The base class of layouts. A value contains no raw line feed, so lines show where entries begin."""
 
-    opening: ClassVar[bytes]
+    opening: bytes
     """The beginning of each entry, at the beginning of a line."""
-    closing: ClassVar[bytes]
+    closing: bytes
     """The end of each entry."""
-    comma: ClassVar[bytes] = b""
-    nothing: ClassVar[bytes] = b"\n"
+    comma: bytes = b""
+    nothing: bytes = b"\n"
     """Replaces the entries if there are none."""
 
     @property
@@ -71,6 +75,10 @@ class Layout(ABC):
         """Return the core of a rendered entry."""
         return entry.removeprefix(self.opening).removesuffix(self.comma).removesuffix(self.closing)
 
+    def cores(self, entry: bytes) -> list[bytes]:
+        """Return the cores of a rendered entry. It has several if it shows several rows of one key."""
+        return self.core(entry).split(self.between)
+
     def entry_key(self, core: bytes) -> str:
         """Return the entry key. Like `item`, but it may be quicker. Raises ValueError."""
         return self.item(core).entry_key
@@ -82,6 +90,11 @@ class Layout(ABC):
     def of_inputs(self, name: str) -> bool:  # noqa: ARG002 - the default: a mirror of CMP
         """Return True if a field depends on the inputs, not only on CMP."""
         return False
+
+    def stamp(self, head: bytes) -> str:
+        """Return the `generated_at` in the head of a file; empty if there is none."""
+        found = _STAMP.search(head)
+        return found[1].decode() if found else ""
 
     @abstractmethod
     def item(self, core: bytes) -> Item:

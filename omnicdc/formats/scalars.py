@@ -88,4 +88,12 @@ def yaml_text(value: str | None) -> str:
         return "null"
     if len(value) <= LONGEST_PLAIN and _PLAIN.fullmatch(value):
         return value
+    return yaml_quoted(value)
+
+
+def yaml_quoted(value: str) -> str:
+    """Return text in double quotes, on one line, that YAML 1.1 and 1.2 read alike. Raises ValueError.
+
+    It also stands in flow style, where a text without quotes may not.
+    """
     return json_text(value).translate(_ESCAPES)

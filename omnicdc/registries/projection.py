@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -95,17 +96,17 @@ class Projection:
 
         Returns False if no entry changed.
         """
-        fresh = {str(row[0]): row for row in rows}
+        fresh = rows_by_key(rows)
         if self.unreadable or unreadable:
             self._quarantined_projects = None
         for project in ids if self.unreadable else ():
             self.unreadable.pop(project, None)
         self.unreadable |= unreadable
         if self.scanner.grouped:
-            keys = {key for project in ids for key in self._reassign(project, fresh.get(project))}
+            keys = {key for project in ids for key in self._reassign(project, _first(fresh, project))}
             keys_and_rows = [(key, self._rows(key)) for key in sorted(keys)]
         else:
-            keys_and_rows = [(it, [fresh[it]] if it in fresh else []) for it in sorted(ids)]
+            keys_and_rows = [(it, fresh.get(it, [])) for it in sorted(ids)]
             for project, found in keys_and_rows:
                 self._reassign(project, found[0] if found else None)
         return self._render_and_store(keys_and_rows)
@@ -145,7 +146,7 @@ class Projection:
 
     def name_of(self, project: str) -> str | None:
         """Return a project's name if the registry sorts by it; else None."""
-        return None if self.scanner.grouped else self.document.name_of(project)
+        return self.document.name_of(project) if self.scanner.named else None
 
     def knows(self, project: str) -> bool:
         """Return True if the project has a key or an entry. A project in quarantine may have neither."""
@@ -164,6 +165,10 @@ class Projection:
         return self._quarantined_projects
 
     def _single(self, rows: Iterable[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
+        if self.scanner.multiple:
+            # The rows of a key follow each other: see `rows.statement`.
+            yield from ((key, list(found)) for key, found in groupby(rows, lambda row: str(row[0])))
+            return
         for row in rows:
             self._assign(str(row[0]), row)
             yield str(row[0]), [row]
@@ -226,3 +231,16 @@ class Projection:
         except Exception as exc:  # noqa: BLE001 - any error of a row puts only its entry in quarantine
             self.quarantined[entry_key] = f"{type(exc).__name__}: {exc}"
             return None
+
+
+def rows_by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return key to its rows."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(str(row[0]), []).append(row)
+    return found
+
+
+def _first(rows: Mapping[str, Sequence[Row]], key: str) -> Row | None:
+    found = rows.get(key)
+    return found[0] if found else None

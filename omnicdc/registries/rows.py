@@ -6,6 +6,7 @@ Such a row contains json that the server cannot decode, or bytes that are not te
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from omnicdc.model import ALL
 from omnicdc.registries.tables import qualified
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from omnicdc.db import Connection
     from omnicdc.registries.scanners import Row, Scanner
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 ROWS = 2000
 """Rows that a full scan fetches at once."""
+
+_ESCAPED, _ESCAPE = re.compile(r'(["\\])'), r"\\\1"
+"""What must be escaped in the text of an array, and how."""
 
 MOST_UNREADABLE = 100
 """Finding one unreadable row takes about twelve statements. If there are more, another fault is the cause."""
@@ -55,7 +59,8 @@ def select(conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[s
 
     Raises RegistryError if CMP's table is not what the scanner expects.
     """
-    query = statement(scanner, tables, targeted=ids is not ALL)
+    targeted = ids is not ALL and scanner.targeted
+    query = statement(scanner, tables, targeted=targeted)
     # Inside a reading, the transaction is a savepoint: if this scanner fails, the others keep their snapshot.
     with (
         select_errors(conn, scanner, tables),
@@ -63,7 +68,10 @@ def select(conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[s
         conn.cursor(row_factory=tuple_row) as cursor,
     ):
         limit(conn)
-        return cursor.execute(query, None if ids is ALL else [list(ids)]).fetchall()
+        found: list[Row] = cursor.execute(
+            query, [keys(ids)] if targeted and ids is not ALL else ()
+        ).fetchall()
+    return found if targeted or ids is ALL else [row for row in found if row[0] in ids]
 
 
 def readable(
@@ -162,19 +170,50 @@ def _permission(conn: Connection, table: str) -> str:
 
 
 def statement(scanner: Scanner, tables: Tables, *, targeted: bool) -> pgsql.Composed:
-    """Return a scanner's SELECT. The targeted form wraps it in a condition on the rows' ids.
+    """Return a scanner's SELECT. The targeted form wraps it in a condition on the rows' keys (see `keys`).
 
     PostgreSQL moves the condition into the inner SELECT.
     """
-    return _statement(scanner, tables[scanner.source], targeted=targeted)
+    return _statement(
+        scanner, tuple((source, tables[source]) for source in scanner.sources), targeted=targeted
+    )
 
 
 @cache
-def _statement(scanner: Scanner, table: str, *, targeted: bool) -> pgsql.Composed:
-    query = pgsql.SQL(scanner.query).format(table=qualified(table))
-    return (
-        pgsql.SQL("select * from ({}) s where s.id = any (%s::uuid[])").format(query) if targeted else query
+def _statement(scanner: Scanner, tables: tuple[tuple[str, str], ...], *, targeted: bool) -> pgsql.Composed:
+    query = _inner(scanner, dict(tables))
+    if not (targeted or scanner.columns):
+        return query
+    key = pgsql.Identifier(scanner.output)
+    parts = [pgsql.SQL("select {} from ({}\n) s").format(_selected(scanner, key), query)]
+    parts += [pgsql.SQL("where s.{} = any (%s)").format(key)] if targeted else []
+    parts += (
+        [pgsql.SQL("order by s.{}::text collate {}").format(key, pgsql.Identifier("C"))]
+        if scanner.multiple
+        else []
     )
+    return pgsql.SQL(" ").join(parts)
+
+
+def _selected(scanner: Scanner, key: pgsql.Identifier) -> pgsql.Composable:
+    """Return what is selected of the scanner's query."""
+    if not scanner.columns:
+        return pgsql.SQL("*")
+    values = (pgsql.SQL("to_json(s.{})::text").format(pgsql.Identifier(name)) for name in scanner.columns)
+    return pgsql.SQL(", ").join([pgsql.SQL("s.{}::text").format(key), *values])
+
+
+def keys(ids: Iterable[str]) -> str:
+    """Return keys as the text of an array, for the targeted form.
+
+    The server reads it as an array of the key's own type, because a text has no type until then.
+    """
+    return "{" + ",".join(f'"{_ESCAPED.sub(_ESCAPE, each)}"' for each in ids) + "}"
+
+
+def _inner(scanner: Scanner, tables: Tables) -> pgsql.Composed:
+    names = {source: qualified(table) for source, table in tables.items()}
+    return pgsql.SQL(scanner.query).format(**names)
 
 
 def _ids(conn: Connection, scanner: Scanner, tables: Tables) -> list[str]:
@@ -184,8 +223,10 @@ def _ids(conn: Connection, scanner: Scanner, tables: Tables) -> list[str]:
         conn.cursor(row_factory=tuple_row) as cursor,
     ):
         limit(conn)
-        query = pgsql.SQL("select id from {table}").format(table=qualified(tables[scanner.source]))
-        return [project for (project,) in cursor.execute(query)]
+        query = pgsql.SQL("select distinct s.{}::text from ({}\n) s").format(
+            pgsql.Identifier(scanner.output), _inner(scanner, tables)
+        )
+        return [project for (project,) in cursor.execute(query, ())]
 
 
 def _first_line(exc: BaseException | None) -> str:

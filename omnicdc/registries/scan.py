@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from psycopg.errors import QueryCanceled
@@ -16,6 +16,7 @@ from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.rows import (
     NOT_AS_EXPECTED,
     ROWS,
+    keys,
     limit,
     may_be_one_row,
     readable,
@@ -55,6 +56,8 @@ class Scanning:
     timings: Timings
     observe: Callable[[str], None]
     """Called with `scanned NAME` after each registry."""
+    broken: Mapping[str, Fault] = field(default_factory=dict)
+    """Scanner to the reason why it cannot be scanned."""
     remedy: str = ""
     """The command that fixes a fault of the capture, which is then also the cause of a scan's failure."""
 
@@ -67,7 +70,8 @@ def scan(conn: Connection, work: Work, scanning: Scanning) -> frozenset[str]:
     """
     projections = {name: it for name, it in scanning.projections.items() if name in work}
     wanted = {name: _ids_to_scan(projection, work[name]) for name, projection in projections.items()}
-    targeted = _run_targeted(conn, scanning, wanted)
+    sound = {name: ids for name, ids in wanted.items() if name not in scanning.broken}
+    targeted = _run_targeted(conn, scanning, sound)
     scanned = frozenset(
         name for name in wanted if _scan_or_hold(conn, scanning, name, wanted[name], targeted)
     )
@@ -92,6 +96,8 @@ def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, tar
     """Scan one registry. If that fails, hold it and return False."""
     projection, began = scanning.projections[name], time.monotonic()
     try:
+        if fault := scanning.broken.get(name):
+            raise RegistryError(fault.reason, hint=fault.hint)
         if ids is ALL:
             _rebuild(conn, projection, scanning)
         else:
@@ -125,7 +131,7 @@ def _update(
 def _ids_to_scan(projection: Projection, ids: Ids) -> Ids:
     """Return the projects to scan if the changes name `ids`; ALL if a full scan is due or quicker."""
     # A scan that failed before may have missed more projects than these.
-    if ids is ALL or projection.scan_due:
+    if ids is ALL or projection.scan_due or not projection.scanner.targeted:
         return ALL
     return ids if len(ids) <= _max_by_name(projection) else ALL
 
@@ -174,7 +180,7 @@ def _send_targeted(
         limit(conn)
         for name, ids in by_name.items():
             query = statement(scanning.projections[name].scanner, scanning.tables, targeted=True)
-            cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [list(ids)])
+            cursors[name] = conn.cursor(row_factory=tuple_row).execute(query, [keys(ids)])
     return cursors
 
 
@@ -218,7 +224,7 @@ def _rebuild_in_one_select(conn: Connection, projection: Projection, scanning: S
         conn.cursor("omnicdc_scan", row_factory=tuple_row) as cursor,
     ):
         limit(conn)
-        cursor.execute(query)
+        cursor.execute(query, ())
         projection.rebuild(_fetch_rows(cursor, scanning.stop, scanning.timings))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omnicdc.model import Entry, Frame, Inputs
 
 Row = tuple[str | None, ...]
-"""A row of the scanner's SELECT. The first column is the project's id."""
+"""A row of the scanner's SELECT. The first column is the key."""
 
 
 class Scanner(ABC):
@@ -24,25 +24,40 @@ class Scanner(ABC):
     entry in quarantine.
     """
 
-    name: ClassVar[str]
-    path: ClassVar[str]
+    name: str
+    path: str
     """Path of the registry file, below the infrastructure root."""
-    check: ClassVar[str]
+    check: str
     """The key of this registry in the answer of `verify`."""
-    rank: ClassVar[int]
+    rank: int
     """Registries are published in the order of their ranks."""
-    layout: ClassVar[Layout]
+    layout: Layout
     """Finds the entries in the file and reads them."""
-    source: ClassVar[str] = "projects"
-    """The source that the query reads. The setting `tables` says which table it is."""
-    optional: ClassVar[bool] = False
-    """True if CMP may lack the table. Then the registry is not published."""
-    key_column: ClassVar[str | None] = "id"
-    """The uuid column of the table that identifies a row; None for its primary key."""
-    query: ClassVar[LiteralString]
-    """One SELECT over `{table}`; its first column is the row's `id`. The watch list comes from it."""
-    grouped: ClassVar[bool] = False
+    query: LiteralString
+    """One SELECT, with `{SOURCE}` in the place of each table. Its first column is the key of the row of
+    `source`, as text. The watch list comes from it."""
+    source: str = "projects"
+    """The main source: the row of which a change concerns one key. The setting `tables` names its table."""
+    sources: tuple[str, ...] = ("projects",)
+    """All sources that the query reads."""
+    optional: bool = False
+    """True if CMP may lack the tables. Then the registry is not published."""
+    key_column: str | None = "id"
+    """The uuid column of the main source that identifies a row; None for its primary key."""
+    output: str = "id"
+    """The name of the query's first column."""
+    columns: tuple[str, ...] = ()
+    """If not empty: the columns of the query. After the key, `render` then gets the JSON of each."""
+    functions: frozenset[str] = frozenset()
+    """The functions that the query of a declared registry calls."""
+    targeted: bool = True
+    """True if the rows of some keys can be read alone. Otherwise each change causes a full scan."""
+    multiple: bool = False
+    """True if the query may return several rows of a key."""
+    grouped: bool = False
     """True if projects with the same key share one entry."""
+    named: bool = True
+    """True if entries are sorted by the name of their project or agent."""
 
     @property
     def registry(self) -> str:

@@ -35,18 +35,19 @@ def find_tables(conn: db.Connection, config: Config, scanners: Iterable[Scanner]
     found: Tables = {}
     with db.translated("looking for CMP's tables"):
         for scanner in scanners:
-            name = config.table_of(scanner.source)
-            if scanner.source in found or (not name and scanner.optional):
-                continue
-            full_name = resolve(conn, name)
-            if full_name or not is_optional(scanner, config):
-                found[scanner.source] = full_name or name
+            for source in scanner.sources:
+                name = config.table_of(source)
+                if source in found or (not name and scanner.optional):
+                    continue
+                full_name = resolve(conn, name)
+                if full_name or not is_optional(scanner, source, config):
+                    found[source] = full_name or name
     return found
 
 
-def is_optional(scanner: Scanner, config: Config) -> bool:
-    """Whether CMP may lack the scanner's table: the scanner allows it, and no setting names the table."""
-    return scanner.optional and not dict(config.tables).get(scanner.source)
+def is_optional(scanner: Scanner, source: str, config: Config) -> bool:
+    """Whether CMP may lack a table of the scanner: the scanner allows it, and no setting names the table."""
+    return scanner.optional and not dict(config.tables).get(source)
 
 
 def resolve(conn: db.Connection, table: str) -> str | None:
@@ -56,8 +57,8 @@ def resolve(conn: db.Connection, table: str) -> str | None:
 
 
 def used(scanners: Mapping[str, Scanner], tables: Tables) -> dict[str, Scanner]:
-    """Return the scanners whose table CMP has."""
-    return {name: scanner for name, scanner in scanners.items() if scanner.source in tables}
+    """Return the scanners whose tables CMP has."""
+    return {name: scanner for name, scanner in scanners.items() if tables.keys() >= {*scanner.sources}}
 
 
 def qualified(table: str) -> pgsql.Identifier:

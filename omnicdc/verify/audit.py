@@ -17,7 +17,7 @@ from omnicdc.model import ALL
 from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import readable
-from omnicdc.registries.scanners import Scanner, scanners
+from omnicdc.registries.scanners import Scanner
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
@@ -69,7 +69,7 @@ def compare_all(
 ) -> dict[str, Compared]:
     """As `verify_all`, but return scanner to result, which includes the registry as it should be."""
     host = Host.of(conn, config, inputs, inputs_known)
-    for name in scanners().keys() - host.scanners.keys():
+    for name in host.every.keys() - host.scanners.keys():
         progress(name)
     found = _compare_registries(conn, host, host.scanners, progress)
     differing = [name for name, it in found.items() if not it.report.good]
@@ -88,7 +88,7 @@ def _compare_registries(
     with db.one_snapshot(conn), without_garbage_collection():
         for name in names:
             progress(name)
-            found[name] = _compare(conn, host, scanners()[name])
+            found[name] = _compare(conn, host, host.every[name])
     return found
 
 

@@ -84,7 +84,7 @@ def _rendered(
     except Exception as exc:  # noqa: BLE001 - as in the registry: a row that cannot be shown is in quarantine
         fault = quarantine_fault(f"{type(exc).__name__}: {exc}")
         return Expectation(scanner, layout, entry_key, in_cmp=True, fault=fault)
-    name = entry.sort[0] if entry and not scanner.grouped else None
+    name = entry.sort[0] if entry and scanner.named else None
     return Expectation(scanner, layout, entry_key, name, item, "" if item else "it is excluded", in_cmp=True)
 
 

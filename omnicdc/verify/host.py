@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from omnicdc.registries.scanners import scanners
+from omnicdc.registries.catalog import registries
 from omnicdc.registries.tables import find_tables, used
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Host:
 
     root: Path
     tables: Tables
+    every: Mapping[str, Scanner]
+    """All scanners of the configuration, in the order of publication."""
     inputs: Inputs
     inputs_known: bool
     """False if the saved inputs cannot be read here."""
@@ -32,11 +34,12 @@ class Host:
     @classmethod
     def of(cls, conn: Connection, config: Config, inputs: Inputs, inputs_known: bool) -> Host:
         """Find the tables. Raises ConfigError if no root is configured, and DatabaseUnavailable."""
+        known = registries(config)
         return cls(
-            config.require_root(), find_tables(conn, config, scanners().values()), inputs, inputs_known
+            config.require_root(), find_tables(conn, config, known.values()), known, inputs, inputs_known
         )
 
     @property
     def scanners(self) -> Mapping[str, Scanner]:
         """The scanners whose table CMP has."""
-        return used(scanners(), self.tables)
+        return used(self.every, self.tables)

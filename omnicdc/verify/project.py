@@ -15,7 +15,7 @@ from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
 from omnicdc.formats.item import ABSENT, Item, compare, is_certain
-from omnicdc.registries.scanners import scanners
+from omnicdc.registries.catalog import registries
 from omnicdc.verify.expectation import Expectation, expect, quarantine_fault
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, Check, Report, Status, report_of
@@ -67,9 +67,9 @@ def known_inputs(config: Config) -> tuple[Inputs, bool]:
     return inputs, answered and workspaces.load(settings.state_dir, settings.roots) is not None
 
 
-def registry_names() -> Mapping[str, str]:
-    """Return the name of each scanner's file."""
-    return {name: scanner.registry for name, scanner in scanners().items()}
+def registry_names(config: Config) -> Mapping[str, str]:
+    """Return the name of each scanner's file. Raises ConfigError for a registry that cannot be."""
+    return {name: scanner.registry for name, scanner in registries(config).items()}
 
 
 def _canonical(uuid: str) -> str:

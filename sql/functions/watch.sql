@@ -1,14 +1,15 @@
--- omnicdc.watch(source, target, key, watched): captures a table as a source: writes its trigger functions, creates the triggers, grants reading.
+-- omnicdc.watch(source, target, key, watched, for_clients): captures a table as a source: writes its trigger functions, creates the triggers, grants reading.
 --
 -- source: the name that registries have for the table.   target: the table.   key: the uuid column that a registry needs, or NULL: the
 -- primary key, if it is one column of type uuid, integer or text.   watched: columns, or column.key for a key of a json column.
+-- for_clients: what of it omnicdc_client may read, besides omnicdc_daemon.
 -- What was watched of the source before stays watched, because another registry host may read it; omnicdc.release_source() ends it.
 -- Result: true if anything was changed; raises OC001 for a table that cannot be captured.   Tables written: omnicdc.source,
 -- and omnicdc.change: if anything was changed, consumers are asked to read everything.
 -- Repeat: harmless; an unchanged capture takes no lock on the table, and its grants are renewed. Watching another table
 -- as the same source ends the capture of the first.
 -- Runs with the rights of its caller, which must own the table. Locks the table against writers for an instant: set lock_timeout.
-create or replace function omnicdc.watch(source text, target regclass, key text, watched text[]) returns boolean
+create or replace function omnicdc.watch(source text, target regclass, key text, watched text[], for_clients text[]) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set row_security = on
 as $watch$
 declare
@@ -20,6 +21,7 @@ declare
   key_type text;
   fields text[];
   columns text[];
+  client_columns text[];
   missing text;
   row_text text;
   update_text text;
@@ -58,6 +60,9 @@ begin
   row_text := omnicdc.log_row_text(number, key_column, key_type);
   update_text := omnicdc.log_update_text(number, key_column, key_type, fields);
   columns := array(select distinct split_part(item, '.', 1) from unnest(fields || key_column) as item where item is not null);
+  client_columns := array(select distinct split_part(item, '.', 1)
+                            from unnest(for_clients || case when cardinality(for_clients) > 0 then key_column end) as item
+                           where item is not null);
   if previous.target = full_name and previous.watched = fields
      and previous.source_hash = concat_ws(' ', omnicdc.hash_of(row_text), omnicdc.hash_of(update_text))
      and omnicdc.source_fault(number) is null
@@ -65,7 +70,8 @@ begin
                       where r.source = number
                         and not exists (select from pg_trigger t
                                          where t.tgrelid = r.relation and t.tgname = 'omnicdc_log_truncate')) then
-    perform omnicdc.grant_reading(target, columns);
+    perform omnicdc.grant_reading(target, columns, 'omnicdc_daemon');
+    perform omnicdc.grant_reading(target, client_columns, 'omnicdc_client');
     return false;
   end if;
 
@@ -99,7 +105,8 @@ begin
                    'when (null::omnicdc.change is null) execute function omnicdc.log_statement(%s)', relation, number);
     execute format('alter table %s enable always trigger omnicdc_log_truncate', relation);
   end loop;
-  perform omnicdc.grant_reading(target, columns);
+  perform omnicdc.grant_reading(target, columns, 'omnicdc_daemon');
+  perform omnicdc.grant_reading(target, client_columns, 'omnicdc_client');
 
   insert into omnicdc.source (id, name, target, key_column, key_type, watched, source_hash)
        values (number, watch.source, full_name, key_column, key_type, fields,
@@ -114,4 +121,4 @@ begin
   return true;
 end
 $watch$;
-revoke all on function omnicdc.watch(text, regclass, text, text[]) from public;
+revoke all on function omnicdc.watch(text, regclass, text, text[], text[]) from public;

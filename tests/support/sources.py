@@ -21,4 +21,4 @@ WATCHED = WATCH.fields_of("projects")
 
 def projects(table: str = "projects", watched: tuple[str, ...] = WATCHED) -> tuple[Wanted, ...]:
     """Return the source `projects`, for an installation."""
-    return (Wanted("projects", table, watched, "id"),)
+    return (Wanted("projects", table, watched, "id", for_clients=watched),)

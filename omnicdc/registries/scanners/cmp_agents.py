@@ -22,11 +22,12 @@ class CmpAgents(Scanner):
     rank = 15
     layout = canonical.Members()
     source = "agents"
+    sources = ("agents",)
     optional = True
     query = """
         select id, name::text, kind::text, role::text, metadata_ ->> 'clearance_tier' as clearance_tier,
                metadata_ ->> 'twin_bond' as twin_bond
-          from {table}
+          from {agents}
     """
 
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror

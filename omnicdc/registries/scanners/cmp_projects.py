@@ -24,7 +24,7 @@ class CmpProjects(Scanner):
     query = """
         select id, name::text, type::text, key::text, metadata_ ->> 'github_url' as github_url,
                metadata_ ->> 'domain' as domain, status::text
-          from {table}
+          from {projects}
     """
 
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry:  # noqa: ARG002 - a mirror

@@ -32,9 +32,10 @@ class Git(Scanner):
     layout = inventory.Elements()
     query = """
         select id, name::text, metadata_ ->> 'github_url' as github_url
-          from {table}
+          from {projects}
     """
     grouped = True
+    named = False
 
     def key(self, row: Row) -> str:
         """Return the URL key; empty if it is not a repository on GitHub."""

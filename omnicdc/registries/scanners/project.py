@@ -49,7 +49,7 @@ class Project(Scanner):
     query = """
         select id, name::text, key::text, type::text, status::text, metadata_ ->> 'github_url' as github_url,
                metadata_ ->> 'domain' as domain
-          from {table}
+          from {projects}
     """
 
     def key(self, row: Row) -> str:

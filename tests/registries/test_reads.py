@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from omnicdc.capture.reads import analyse
 from omnicdc.errors import ConfigError
+from omnicdc.registries.reads import analyse
 
 JOINED = "select p.id, a.name from projects p join agents a on a.project_id = p.id"
 

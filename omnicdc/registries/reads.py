@@ -1,11 +1,12 @@
 """What the SELECT of a registry reads: tables, columns, keys of json columns, by PostgreSQL's own parser.
 
-No server is asked. `watch_list` unites what all registries read. Only this module and `targeting` import
-pglast; code of the clients must not import it, because of its licence (GPL).
+No server is asked. `capture.watch_list` unites what all registries read. Only this module and `targeting`
+import pglast, and only what captures tables or has declared registries imports these two.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from pglast import ast, parse_sql
 from pglast.enums import SetOperation
 from pglast.parser import ParseError
 
-from omnicdc.capture.targeting import children, is_targeted
-from omnicdc.errors import ConfigError
+from omnicdc.registries.query import QueryFault, Reads, template
+from omnicdc.registries.targeting import children, is_targeted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,42 +24,28 @@ if TYPE_CHECKING:
 
 _ARROWS = {"->>", "->"}
 
+_SOURCE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
 CLOCK = {"now", "today", "tomorrow", "yesterday"}
 """Texts that become another time at each query."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """What a query reads."""
-
-    main: str
-    """The source whose key is the entry's key: the first table of the query."""
-    key_column: str | None
-    """The column of `main` that the query returns first; None if it returns something else first."""
-    fields: Mapping[str, frozenset[str]]
-    """Source to its columns, or `column.key` for a key of a json column."""
-    targeted: bool
-    """Whether the rows of some values of `key_column` can be read alone: no others depend on these."""
-    functions: frozenset[str] = frozenset()
-    """The functions that it calls, all of pg_catalog: whether they are harmless is for the server to tell."""
 
 
 def analyse(query: str, name: str) -> Reads:
     """Return what one read-only SELECT reads.
 
-    Tables are named by their sources. Raises ConfigError, with the position in characters, if the query does
+    Tables are named by their sources. Raises QueryFault, with the position in characters, if the query does
     not parse, is not one SELECT, writes or locks, is ordered, reads all columns or a whole row, depends on
     the clock or the session, or names a column without its table where there are several.
     """
     try:
         statements = parse_sql(query)
     except ParseError as exc:
-        raise ConfigError(
-            f"scanner {name}: its query does not parse: {exc.args[0]} at character {exc.args[1]}"
-        ) from exc
+        raise QueryFault(name, f"does not parse: {exc.args[0]}", exc.args[1]) from exc
     if len(statements) != 1 or not isinstance(select := statements[0].stmt, ast.SelectStmt):
-        raise ConfigError(f"scanner {name}: its query must be one SELECT")
-    return _Analysis(name).result(select)
+        raise QueryFault(name, "must be one SELECT", None)
+    statement = statements[0]
+    end = statement.stmt_location + statement.stmt_len if statement.stmt_len else len(query)
+    return _Analysis(name, query[:end]).result(select)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +69,10 @@ class _Scope:
 
 
 class _Analysis:
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, query: str) -> None:
+        self._name, self._query = name, query
+        self._places: dict[int, tuple[str, bool]] = {}
+        """Place of each table in the query, to its source and whether it has an alias."""
         self._fields: dict[str, set[str]] = {}
         self._reads: Counter[str] = Counter()
         """Source to the number of places at which it is read."""
@@ -96,20 +85,34 @@ class _Analysis:
         scope = self._select(select, None, frozenset())
         main = _first_table(select, {})
         if main is None:
-            raise ConfigError(f"scanner {self._name}: its query must read a table")
+            raise QueryFault(self._name, "must read a table", None)
         alias = next((alias for alias, source in scope.tables.items() if source == main), None)
         key_column = self._key_column(select, scope, main)
         alone = key_column is not None and alias is not None and self._reads[main] == 1
         targeted = alone and is_targeted(select, str(alias), windows=self._windows)
         fields = {source: frozenset(found) for source, found in self._fields.items()}
-        return Reads(main, key_column, fields, targeted, frozenset(self._functions))
+        several = len(self._places) > 1 or None in scope.tables.values()
+        return Reads(
+            main, key_column, fields, targeted, self._columns(select), template(self._query, self._places),
+            frozenset(self._functions), multiple=several,
+        )  # fmt: skip
 
     def _refuse(self, what: str, node: ast.Node) -> NoReturn:
-        at = getattr(node, "location", None)
-        raise ConfigError(
-            f"scanner {self._name}: its query must not {what}"
-            + (f", at character {at}" if at is not None else "")
-        )
+        raise QueryFault(self._name, f"must not {what}", getattr(node, "location", None))
+
+    def _columns(self, select: ast.SelectStmt) -> tuple[str, ...]:
+        """Return the names of the columns of the result; of a set operation they are those of its first part."""
+        while select.larg:
+            select = select.larg
+        names: list[str] = []
+        for target in select.targetList:
+            name = target.name or _last(target.val)
+            if name is None:
+                raise QueryFault(self._name, "must name each column: write AS and a name", target.location)
+            if name in names:
+                raise QueryFault(self._name, f"must not return two columns named {name}", target.location)
+            names.append(name)
+        return tuple(names)
 
     def _key_column(self, select: ast.SelectStmt, scope: _Scope, main: str) -> str | None:
         """Return the column of `main` that is returned first."""
@@ -176,7 +179,10 @@ class _Analysis:
         if table.relname in scope.ctes:
             scope.tables[alias] = None
             return
+        if not _SOURCE.fullmatch(table.relname):
+            self._refuse("name a table but by the name of its source", table)
         self._reads[table.relname] += 1
+        self._places[table.location] = (table.relname, table.alias is not None)
         self._fields.setdefault(table.relname, set())
         scope.tables[alias] = table.relname
 
@@ -214,6 +220,8 @@ class _Analysis:
                 self._windows |= node.over is not None
             case ast.TypeCast():
                 self._cast(node)
+            case ast.A_Expr() if [part.sval for part in node.name[:-1]] not in ([], ["pg_catalog"]):
+                self._refuse("use operators but those of pg_catalog", node)
 
     def _cast(self, cast: ast.TypeCast) -> None:
         *schema, kind = (part.sval for part in cast.typeName.names)
@@ -252,6 +260,13 @@ class _Analysis:
         if len(tables) != 1:
             self._refuse(f"name a column without its table ({name}) where there are several", column)
         return tables[0]
+
+
+def _last(node: object) -> str | None:
+    """Return the name of the column that an expression returns without AS; None if it is not a column."""
+    if isinstance(node, ast.ColumnRef) and isinstance(node.fields[-1], ast.String):
+        return str(node.fields[-1].sval)
+    return None
 
 
 def _first_table(select: ast.SelectStmt, ctes: Mapping[str, ast.SelectStmt]) -> str | None:

@@ -1,0 +1,53 @@
+"""All registries of a configuration: omnicdc's own, those of plug-ins, and those that it declares."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import ConfigError
+from omnicdc.registries.scanners import scanners
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from omnicdc.config.declared import Declared
+    from omnicdc.config.settings import Config
+    from omnicdc.registries.scanner import Scanner
+
+
+def registries(config: Config) -> Mapping[str, Scanner]:
+    """Return all scanners by name, in the order in which their registries are published.
+
+    Raises ConfigError, with a line for each fault, for declared registries that cannot be.
+    """
+    return _all(config.registries)
+
+
+@lru_cache(maxsize=4)
+def _all(declared: tuple[Declared, ...]) -> Mapping[str, Scanner]:
+    if not declared:
+        return scanners()
+    # Imported here: most installations declare none.
+    from omnicdc.registries.declared import scanner_of  # noqa: PLC0415
+
+    found: dict[str, Scanner] = dict(scanners())
+    paths = {scanner.path: scanner.name for scanner in found.values()}
+    files = {scanner.registry: scanner.name for scanner in found.values()}
+    faults = []
+    for number, each in enumerate(declared):
+        try:
+            scanner = scanner_of(each, number)
+        except ConfigError as exc:
+            faults.append(exc.message)
+            continue
+        for what, known, value in (
+            ("name", found, scanner.name), ("path", paths, scanner.path), ("file's name", files, scanner.registry)
+        ):  # fmt: skip
+            if value in known:
+                faults.append(f"{each.place}: another registry has the {what} {value}")
+        found[scanner.name] = scanner
+        paths[scanner.path], files[scanner.registry] = scanner.name, scanner.name
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found

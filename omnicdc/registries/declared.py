@@ -1,0 +1,129 @@
+"""Builds the scanners of the registries that the configuration declares. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omnicdc.config.declared import Declared, Text
+from omnicdc.errors import ConfigError
+from omnicdc.formats.csv_records import Csv
+from omnicdc.formats.json_records import JsonList, JsonObject, Ndjson
+from omnicdc.formats.records import RecordLayout, Shape
+from omnicdc.formats.values import read_value, sortable
+from omnicdc.formats.yaml_records import YamlList
+from omnicdc.model import Entry
+from omnicdc.registries.query import QueryFault
+from omnicdc.registries.scanner import Row, Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jinja2 import Template
+
+    from omnicdc.model import Frame, Inputs
+    from omnicdc.registries.query import Reads
+
+RANK = 1000
+"""Declared registries are published after the others, in the order of the configuration."""
+
+_LAYOUTS: dict[str, Callable[[Shape], RecordLayout]] = {
+    "json": JsonObject,
+    "json-list": JsonList,
+    "ndjson": Ndjson,
+    "yaml": YamlList,
+    "csv": Csv,
+}
+
+
+class QueryScanner(Scanner):
+    """The scanner of a declared registry."""
+
+    key_column = None
+    named = False
+    layout: RecordLayout
+
+    def __init__(self, declared: Declared, reads: Reads, layout: RecordLayout, number: int) -> None:
+        self.declared = declared
+        self.name, self.path = declared.name, declared.path
+        self.check = f"in_{declared.name}"
+        self.rank = RANK + number
+        self.layout = layout
+        self.query = reads.template.replace("%", "%%")
+        self.source, self.sources = reads.main, tuple(sorted(reads.fields))
+        self.columns, self.output = reads.columns, reads.columns[0]
+        self.functions = reads.functions
+        self.targeted, self.multiple = reads.targeted, reads.multiple
+        self._sort = [reads.columns.index(name) for name in declared.sort or reads.columns[:1]]
+
+    def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:  # noqa: ARG002 - of CMP alone
+        """Return the entry of a key; None if the template renders nothing."""
+        values = [[read_value(value) for value in row[1:]] for row in rows]
+        records = [dict(zip(self.columns, each, strict=True)) for each in values]
+        data = self.layout.rendered(entry_key, records)
+        first = min("\0".join(sortable(each[at]) for at in self._sort) for each in values)
+        return Entry((first, entry_key), data) if data else None
+
+    def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
+        """Return header and footer with the count and the time."""
+        return self.layout.surround(count, stamp)
+
+
+def scanner_of(declared: Declared, number: int) -> QueryScanner:
+    """Return the scanner of a declared registry; `number` is its place in the list.
+
+    Raises ConfigError, with file, line and column.
+    """
+    # Imported here: without declared registries nothing but the capture needs the parser.
+    from omnicdc.registries.reads import analyse  # noqa: PLC0415
+
+    try:
+        reads = analyse(declared.query.source, declared.name)
+    except QueryFault as exc:
+        at = exc.character
+        place = declared.query.place if at is None else declared.query.at_character(at)
+        raise ConfigError(f"{place}: registry {declared.name}: {exc.what}") from exc
+    for setting, names in (("entry", declared.entry), ("sort", declared.sort)):
+        for name in names:
+            if name not in reads.columns:
+                known = ", ".join(reads.columns)
+                raise _fault(declared, f"{setting} names {name}, which the query does not return ({known})")
+    if reads.key_column is None:
+        raise _fault(
+            declared, f"the first column of the query must be a column of {reads.main}: it is the entry's key"
+        )
+    return QueryScanner(declared, reads, _layout(declared, reads), number)
+
+
+def _layout(declared: Declared, reads: Reads) -> RecordLayout:
+    columns = reads.columns
+    if declared.format == "lines":
+        return _lines(declared, columns)
+    shown = declared.entry or (columns[1:] if declared.format == "json" else columns)
+    if not shown:
+        raise _fault(declared, "the query returns nothing but the key")
+    if declared.header and (declared.entries is None or declared.format in ("ndjson", "csv")):
+        raise _fault(declared, "a header needs `entries: NAME`, and a format json, json-list or yaml")
+    return _LAYOUTS[declared.format](Shape(columns, shown, dict(declared.header), declared.entries))
+
+
+def _lines(declared: Declared, columns: tuple[str, ...]) -> RecordLayout:
+    # Imported here: the template library takes 30 ms.
+    from omnicdc.formats import line_templates  # noqa: PLC0415
+
+    def compiled(text: Text | None, names: Sequence[str]) -> Template:
+        try:
+            return line_templates.compiled(text.source if text else "", names)
+        except line_templates.TemplateFault as exc:
+            place = text.at(exc.line) if text else declared.place
+            raise ConfigError(f"{place}: registry {declared.name}: the template: {exc.message}") from exc
+
+    templates = line_templates.Templates(
+        compiled(declared.entry_lines, columns),
+        compiled(declared.header_lines, line_templates.FRAME_NAMES),
+        compiled(declared.footer, line_templates.FRAME_NAMES),
+    )
+    return line_templates.TemplateLines(Shape(columns, columns, {}), templates)
+
+
+def _fault(declared: Declared, message: str) -> ConfigError:
+    return ConfigError(f"{declared.place}: registry {declared.name}: {message}")
