@@ -77,7 +77,7 @@ def people(bare: Cmp) -> Iterator[People]:
 
 
 RIGHTS: dict[str, tuple[LiteralString, LiteralString]] = {
-    "may do nothing": ("", ""),
+    "may do nothing": ("", "omnicdc_owner"),
     "is not the table's owner": (
         "grant omnicdc_owner to {role}; grant create on database {database} to {role}",
         "permission denied for table projects",
@@ -88,7 +88,7 @@ RIGHTS: dict[str, tuple[LiteralString, LiteralString]] = {
     ),
     "may not use omnicdc_owner": (
         "grant create on database {database} to {role}; alter table projects owner to {role}",
-        "",
+        "omnicdc_owner",
     ),
 }
 

@@ -83,7 +83,7 @@ def test_after_a_status_change_the_two_registries_that_show_it_are_named(
     assert host.projects()[project]["status"] == "retired"
 
 
-def test_a_batch_waits_once_for_all_projects(cmp: Cmp, host: Host, client: GenesisClient) -> None:
+def test_a_batch_waits_for_all_projects(cmp: Cmp, host: Host, client: GenesisClient) -> None:
     host.daemon()
     for name in ("apollo", "gemini"):
         cmp.upsert(name)

@@ -91,13 +91,12 @@ def test_without_consumers_changes_that_all_transactions_see_are_pruned(cmp: Cmp
 
 
 def test_changes_younger_than_the_retention_stay(cmp: Cmp) -> None:
-    old = cmp.upsert("old")
+    cmp.upsert("old")
     cmp.conn.execute("update omnicdc.change set at = at - interval '8 days'")
     young = cmp.upsert("young")
     consumer(cmp, "here")
 
     assert prune(cmp, history="7 days") == 1
-    assert old
     assert cmp.log() == [(young, "insert", None)]
 
 

@@ -84,7 +84,9 @@ def test_a_line_is_written_when_the_call_returns() -> None:
         assert reader.readline() == "second\n"
 
 
+@pytest.mark.timeout(60)
 def test_a_closed_pipe_does_not_block() -> None:
+    """100 lines that each waited for PATIENCE_S would take longer than the time-out."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream:
         configure("info", stream)

@@ -185,7 +185,6 @@ def test_rows_deleted_one_at_a_time_are_published(
         cmp.arrived()
 
     assert followed
-    assert sum(ended.values()) == times
     evidence(
         "P1 P6",
         f"{before} rows deleted one a transaction: each waited for, then in bursts from four connections",

@@ -49,7 +49,7 @@ def test_an_aborted_file_system_keeps_the_last_good_files(
             lambda: trial.updates.acknowledged() == trial.updates.number, "the latest update is acknowledged"
         )
         verdict, late = trial.cmp.wait(), trial.updates.behind()
-        assert verdict.status == ("held" if late else verdict.status)
+        assert verdict.status in ({"held"} if late else {"held", "published"})
         trial.assert_alive()
         trial.daemon.stop()
         disk.mount_again()
