@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,6 +99,10 @@ class State:
     """Entries in people's files that may be a mistake, and faults that change no registry."""
     inputs_reported: object = None
     """The `inputs_report` that was last acknowledged."""
+    _next_cycle: set[str] = field(default_factory=set)
+    """The scanners whose full scan waits for the next cycle."""
+    _shown: str = ""
+    """The result of `shown` before a full scan was postponed."""
     _reported: object = None
     """What `_to_report` returned at the last acknowledgement."""
 
@@ -130,13 +135,50 @@ class State:
         postponed = {name for name in work if projections[name].hold.backing_off}
         for name in postponed:
             projections[name].scan_due = True
-        return {name: ids for name, ids in work.items() if name not in postponed}
+        now = {name: ids for name, ids in work.items() if name not in postponed}
+        return now if rebuild else self._without_full_scans(now)
+
+    def _without_full_scans(self, work: Work) -> Work:
+        """Return the work without the full scans that changes of joined sources cause.
+
+        They come after the other work, in the next cycle, and not after each change.
+        """
+        full = {
+            name
+            for name, ids in work.items()
+            if (it := self.projections[name]).joins and (ids is ALL or not it.scanner.targeted)
+        }
+        self._next_cycle = (
+            full if full != work.keys() else {name for name in full if self.projections[name].pause_s > 0}
+        )
+        for name in self._next_cycle:
+            self.projections[name].postpone()
+        return {name: ids for name, ids in work.items() if name not in self._next_cycle}
 
     def overdue(self) -> Work:
         """Return the work that no row of the log asks for: full scans that are due, and changes of inputs."""
         work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
-        due = (name for name, it in self.projections.items() if it.scan_due and self.may_try(it))
-        return work | dict.fromkeys(due, ALL)
+        due = (
+            name
+            for name, it in self.projections.items()
+            if it.scan_due and self.may_try(it) and not (it.postponed and it.pause_s > 0)
+        )
+        return work | dict.fromkeys(set(due) - self._next_cycle, ALL)
+
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until a postponed full scan is due; infinite if there is none."""
+        return min((it.pause_s for it in self.projections.values() if it.postponed), default=math.inf)
+
+    @property
+    def shown(self) -> str:
+        """The snapshot that the files of all registries show, but for those that are held.
+
+        It is older than `snapshot` while a full scan is postponed.
+        """
+        if not any(it.postponed for it in self.projections.values()):
+            self._shown = self.snapshot
+        return self._shown
 
     def may_write(self) -> bool:
         """Return True if a registry file or the manifest is due, and may be written in this cycle."""
@@ -159,6 +201,7 @@ class State:
             self.pruning,
             self.manifest.error,
             self.verified_fingerprint,
+            any(it.postponed for it in self.projections.values()),
         )
 
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
@@ -182,6 +225,7 @@ class State:
         Registries that are up to date now show `snapshot`. What failed waits for its next attempt.
         """
         self.accepted = self.manifest.retrying = False
+        self._next_cycle = set()
         if done.written:
             self.generation += 1
         self.manifest.due |= done.adopted or bool(done.written)
@@ -210,7 +254,7 @@ class State:
         concerned = {*work, *asked}
         return Generation(
             number=self.generation,
-            snapshot=self.snapshot,
+            snapshot=self.shown,
             changes=sum(change.rows for change in changes),
             projects=len(set().union(*named)) if len(named) == len(work) else None,
             scanners=tuple(name for name in self.files if name in work),

@@ -216,6 +216,19 @@ def uninstall(conn: db.Connection, *, attempts: Attempts = USUAL) -> None:
             conn.execute(sql.uninstall().text)
 
 
+def release(conn: db.Connection, source: str, *, attempts: Attempts = USUAL) -> bool:
+    """End the capture of a source; returns False if there is none of this name.
+
+    Raises LockBusy if the table's lock cannot be had, and ConfigError without the rights.
+    """
+    for attempt in attempts.retrying():
+        with attempt, _explained(conn, "releasing", source, attempts), conn.transaction():
+            attempts.limit(conn)
+            conn.execute("set local search_path = pg_catalog, pg_temp")
+            return bool(db.fetch_one(conn, "release_source", {"name": source})["released"])
+    raise AssertionError  # tenacity returns or raises
+
+
 def _pending(conn: db.Connection) -> list[sql.Migration]:
     found = 0
     if db.fetch_one(conn, "schema_state")["installed"]:

@@ -22,6 +22,9 @@ COMMANDS = {
     "verify": ("queries", "Tell whether a project has arrived in every registry."),
     "wait": ("queries", "Wait until the registries hold a transaction."),
     "status": ("queries", "Show every consumer, and what is held back."),
+    "registries": ("registries", "List the registries, and the state of each."),
+    "check-config": ("registries", "Check the configuration, and the queries of its registries."),
+    "source": ("registries", "List CMP's tables that are captured, or release one."),
     "consumer": ("consumers", "List the consumers, or forget one that is gone."),
     "rebuild": ("admin", "Have everything scanned and compared afresh."),
     "accept": ("admin", "Let through what the guard holds back."),
@@ -40,7 +43,7 @@ class Lazy(Group):
         """Import a command's module, and return the command; None if there is no such command."""
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f"omnicdc.cli.{COMMANDS[name][0]}"), name)
+        command = getattr(import_module(f"omnicdc.cli.{COMMANDS[name][0]}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101 - COMMANDS names only commands
         return command
 

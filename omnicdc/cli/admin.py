@@ -30,9 +30,20 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Let this publication carry omnicdc's tables.",
 )
+@click.option(
+    "--grant-clients",
+    is_flag=True,
+    help="Let omnicdc_client read what declared registries show, so that clients can verify them.",
+)
 @options.as_json
 def install(
-    *, only_print: bool, print_tables: bool, allowed: tuple[str, ...], as_json: bool, **given: Any
+    *,
+    only_print: bool,
+    print_tables: bool,
+    allowed: tuple[str, ...],
+    grant_clients: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Put the capture into the database: schema, log, triggers, roles.
 
@@ -51,7 +62,7 @@ def install(
     from omnicdc.registries.catalog import registries
 
     config = options.load(given)
-    wanted = installation.wanted(config, registries(config).values())
+    wanted = installation.wanted(config, registries(config).values(), for_clients=grant_clients)
     if only_print or print_tables:
         with flushed_stdout():
             click.echo(tables_script() if print_tables else script(wanted, allowed=allowed))

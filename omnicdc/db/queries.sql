@@ -127,6 +127,9 @@ select exists (select from omnicdc.consumer c where c.name = %(name)s) as known;
 -- sources: What is captured.
 select s.name, s.target, s.key_column, s.watched from omnicdc.source s order by s.id;
 
+-- release_source: End the capture of a source; whether there was one of this name.
+select omnicdc.release_source(%(name)s) as released;
+
 -- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
 select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace

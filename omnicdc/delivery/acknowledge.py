@@ -60,7 +60,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
     config = state.config
     return {
         "name": config.consumer,
-        "snapshot": state.snapshot,
+        "snapshot": state.shown,
         "system_identifier": state.identity.system_identifier,
         "timeline": state.identity.timeline,
         "generation": state.generation,

@@ -20,7 +20,7 @@ from omnicdc.formats.projects import Items
 from omnicdc.formats.yaml_values import own_entries, own_fields, yaml_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from io import FileIO
     from pathlib import Path
 
@@ -52,14 +52,14 @@ class Contents:
     data: bytes
     parsed: object = None
 
-    def items(self, project: str, entry_key: str, needles: Sequence[bytes]) -> list[Item]:
-        """Return the entries that name a project, and the entries with this entry key. Raises RegistryError.
+    def items(self, project: str, entry_keys: Collection[str], needles: Sequence[bytes]) -> list[Item]:
+        """Return the entries that name a project, and those with these entry keys. Raises RegistryError.
 
         Each such entry must contain one of the `needles`: they are searched in the bytes.
         """
         try:
             items = self.layout.items(self.parsed) if self.parsed is not None else self._mentioning(needles)
-            return [item for item in items if project in item.projects or item.entry_key == entry_key]
+            return [item for item in items if project in item.projects or item.entry_key in entry_keys]
         except ValueError as exc:
             raise RegistryError(f"the file holds something else than entries: {exc}", hint=REMEDY) from exc
 

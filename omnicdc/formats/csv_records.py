@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from omnicdc.formats.values import Record
 
 _RECORD = re.compile(rb'([^"\n]*(?:"[^"]*"[^"\n]*)*)\n')
-"""One record. Within quotes a line feed is part of a value. A doubled quote ends a pair and begins another."""
+"""One record. Within quotes a line feed is part of a value. A doubled quote ends and begins a pair."""
 
 _END = "\r\n"
 """The end of a line of RFC 4180. With it, the library quotes both characters."""

@@ -9,7 +9,7 @@ from omnicdc.errors import ConfigError
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from omnicdc.config.declared import Declared
     from omnicdc.config.settings import Config
@@ -41,9 +41,12 @@ def _all(declared: tuple[Declared, ...]) -> Mapping[str, Scanner]:
         except ConfigError as exc:
             faults.append(exc.message)
             continue
-        for what, known, value in (
-            ("name", found, scanner.name), ("path", paths, scanner.path), ("file's name", files, scanner.registry)
-        ):  # fmt: skip
+        taken: dict[str, tuple[Container[str], str]] = {
+            "name": (found, scanner.name),
+            "path": (paths, scanner.path),
+            "file": (files, scanner.registry),
+        }
+        for what, (known, value) in taken.items():
             if value in known:
                 faults.append(f"{each.place}: another registry has the {what} {value}")
         found[scanner.name] = scanner

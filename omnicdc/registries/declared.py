@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.config.declared import Declared, Text
 from omnicdc.errors import ConfigError
 from omnicdc.formats.csv_records import Csv
 from omnicdc.formats.json_records import JsonList, JsonObject, Ndjson
@@ -12,7 +11,7 @@ from omnicdc.formats.records import RecordLayout, Shape
 from omnicdc.formats.values import read_value, sortable
 from omnicdc.formats.yaml_records import YamlList
 from omnicdc.model import Entry
-from omnicdc.registries.query import QueryFault
+from omnicdc.registries.query import NAMELESS, QueryFault
 from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
+    from omnicdc.config.declared import Declared, Text
     from omnicdc.model import Frame, Inputs
     from omnicdc.registries.query import Reads
 
@@ -46,6 +46,7 @@ class QueryScanner(Scanner):
         self.declared = declared
         self.name, self.path = declared.name, declared.path
         self.check = f"in_{declared.name}"
+        self.format = declared.format
         self.rank = RANK + number
         self.layout = layout
         self.query = reads.template.replace("%", "%%")
@@ -82,6 +83,11 @@ def scanner_of(declared: Declared, number: int) -> QueryScanner:
         at = exc.character
         place = declared.query.place if at is None else declared.query.at_character(at)
         raise ConfigError(f"{place}: registry {declared.name}: {exc.what}") from exc
+    for number_of, name in enumerate(reads.columns, 1):
+        if name == NAMELESS:
+            raise _fault(declared, f"column {number_of} of the query has no name: write AS and a name")
+        if reads.columns.count(name) > 1:
+            raise _fault(declared, f"the query returns two columns named {name}")
     for setting, names in (("entry", declared.entry), ("sort", declared.sort)):
         for name in names:
             if name not in reads.columns:

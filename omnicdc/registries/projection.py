@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from omnicdc.model import Entry, Frame, Inputs
     from omnicdc.registries.scanners import Row, Scanner
 
+
+FULL_SCAN_PAUSE = 5.0
+"""Changes cause a full scan at most once in so many times the duration of the last one."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -37,6 +41,10 @@ class Projection:
         """True if the file may differ from this projection."""
         self.scan_due = True
         """True if a full scan is needed."""
+        self.postponed = False
+        """True if changes wait for a full scan. The file does not show them yet."""
+        self._next_full_scan = 0.0
+        """Time of the next full scan that a change may cause, by `time.monotonic`."""
         self.as_of = ""
         """The snapshot that the file shows; empty if it shows none."""
         self.document = Document()
@@ -63,6 +71,26 @@ class Projection:
         """Record that the file is up to date."""
         self.dirty = False
         self.hold.end()
+
+    @property
+    def joins(self) -> bool:
+        """True if a change may cause a full scan, because of a joined source or of the form of the query."""
+        return len(self.scanner.sources) > 1 or not self.scanner.targeted
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the next full scan that a change may cause."""
+        return max(0.0, self._next_full_scan - time.monotonic())
+
+    def mark_scanned(self, *, full_scan_s: float | None = None) -> None:
+        """Record a successful scan, and the duration of a full one."""
+        self.scan_due = self.postponed = False
+        if full_scan_s is not None:
+            self._next_full_scan = time.monotonic() + FULL_SCAN_PAUSE * full_scan_s
+
+    def postpone(self) -> None:
+        """Leave changes to a full scan in a later cycle."""
+        self.scan_due = self.postponed = True
 
     def sweep(self) -> None:
         """Make the next cycle scan everything for this registry."""

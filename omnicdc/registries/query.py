@@ -11,6 +11,9 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NAMELESS = "?column?"
+"""PostgreSQL's name of a column that has none."""
+
 _NAME = re.compile(r'"(?:[^"]|"")*"|\w+')
 
 
@@ -27,7 +30,7 @@ class Reads:
     targeted: bool
     """Whether the rows of some values of `key_column` can be read alone: no others depend on these."""
     columns: tuple[str, ...]
-    """The names of the columns that the query returns."""
+    """The names of the columns that the query returns; NAMELESS for an expression without one."""
     template: str
     """The query with `{SOURCE}` in the place of each table, for `str.format`; other braces are doubled."""
     functions: frozenset[str] = frozenset()
@@ -36,7 +39,7 @@ class Reads:
     """Whether several rows may have the same key: then the query reads more than one table."""
 
 
-class QueryFault(ConfigError):
+class QueryFault(ConfigError):  # noqa: N818 - as ConfigError says it
     """A query must not be like this. `character` is the place in the query, counted from 0, or None."""
 
     def __init__(self, name: str, what: str, character: int | None) -> None:

@@ -15,7 +15,7 @@ from pglast import ast, parse_sql
 from pglast.enums import SetOperation
 from pglast.parser import ParseError
 
-from omnicdc.registries.query import QueryFault, Reads, template
+from omnicdc.registries.query import NAMELESS, QueryFault, Reads, template
 from omnicdc.registries.targeting import children, is_targeted
 
 if TYPE_CHECKING:
@@ -93,26 +93,12 @@ class _Analysis:
         fields = {source: frozenset(found) for source, found in self._fields.items()}
         several = len(self._places) > 1 or None in scope.tables.values()
         return Reads(
-            main, key_column, fields, targeted, self._columns(select), template(self._query, self._places),
+            main, key_column, fields, targeted, _columns(select), template(self._query, self._places),
             frozenset(self._functions), multiple=several,
         )  # fmt: skip
 
     def _refuse(self, what: str, node: ast.Node) -> NoReturn:
         raise QueryFault(self._name, f"must not {what}", getattr(node, "location", None))
-
-    def _columns(self, select: ast.SelectStmt) -> tuple[str, ...]:
-        """Return the names of the columns of the result; of a set operation they are those of its first part."""
-        while select.larg:
-            select = select.larg
-        names: list[str] = []
-        for target in select.targetList:
-            name = target.name or _last(target.val)
-            if name is None:
-                raise QueryFault(self._name, "must name each column: write AS and a name", target.location)
-            if name in names:
-                raise QueryFault(self._name, f"must not return two columns named {name}", target.location)
-            names.append(name)
-        return tuple(names)
 
     def _key_column(self, select: ast.SelectStmt, scope: _Scope, main: str) -> str | None:
         """Return the column of `main` that is returned first."""
@@ -262,11 +248,23 @@ class _Analysis:
         return tables[0]
 
 
-def _last(node: object) -> str | None:
-    """Return the name of the column that an expression returns without AS; None if it is not a column."""
-    if isinstance(node, ast.ColumnRef) and isinstance(node.fields[-1], ast.String):
-        return str(node.fields[-1].sval)
-    return None
+def _columns(select: ast.SelectStmt) -> tuple[str, ...]:
+    """Return the names of the columns of the result. A set operation has those of its first part."""
+    while select.larg:
+        select = select.larg
+    return tuple(target.name or _last(target.val) for target in select.targetList or ())
+
+
+def _last(node: object) -> str:
+    """Return the name that PostgreSQL gives a column without AS: NAMELESS for most expressions."""
+    match node:
+        case ast.TypeCast():
+            return _last(node.arg)
+        case ast.ColumnRef() if isinstance(node.fields[-1], ast.String):
+            return str(node.fields[-1].sval)
+        case ast.FuncCall():
+            return str(node.funcname[-1].sval)
+    return NAMELESS
 
 
 def _first_table(select: ast.SelectStmt, ctes: Mapping[str, ast.SelectStmt]) -> str | None:

@@ -95,9 +95,11 @@ class _TargetedRows:
 def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, targeted: _TargetedRows) -> bool:
     """Scan one registry. If that fails, hold it and return False."""
     projection, began = scanning.projections[name], time.monotonic()
+    if broken := scanning.broken.get(name):
+        projection.hold.start(broken)
+        projection.scan_due = True
+        return False
     try:
-        if fault := scanning.broken.get(name):
-            raise RegistryError(fault.reason, hint=fault.hint)
         if ids is ALL:
             _rebuild(conn, projection, scanning)
         else:
@@ -106,8 +108,9 @@ def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, tar
         took_s = targeted.took_s if exc is targeted.error else time.monotonic() - began
         projection.hold.start(Fault(exc.message, scanning.remedy or exc.hint), took_s=took_s)
         projection.scan_due = True
+        projection.postponed = False
         return False
-    projection.scan_due = False
+    projection.mark_scanned(full_scan_s=time.monotonic() - began if ids is ALL else None)
     scanning.observe(f"scanned {name}")
     return True
 

@@ -33,6 +33,8 @@ class Scanner(ABC):
     """Registries are published in the order of their ranks."""
     layout: Layout
     """Finds the entries in the file and reads them."""
+    format: str = "omnicdc's own"
+    """The name of the file's format, for people."""
     query: LiteralString
     """One SELECT, with `{SOURCE}` in the place of each table. Its first column is the key of the row of
     `source`, as text. The watch list comes from it."""

@@ -17,7 +17,6 @@ from omnicdc.model import ALL
 from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import readable
-from omnicdc.registries.scanners import Scanner
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from omnicdc.db import Connection
     from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs
+    from omnicdc.registries.scanner import Scanner
 
 FIX_ROW = "fix the rows in CMP that cannot be shown"
 

@@ -65,11 +65,14 @@ class _Indexed:
         self._inputs_known = inputs_known
         self._layout = compared.registry.scanner.layout
         self._quarantined = compared.registry.quarantined_projects()
-        self._differs: set[str] = set()
+        self._differs: dict[str, list[Item]] = {}
+        """Entry key to the entries that should be in the file and are not."""
         self._found: dict[str, list[Item]] = {}
         difference = compared.report.difference
         for entry in difference.entries if difference and not difference.fault else ():
-            self._differs.add(entry.entry_key)
+            lacking = self._differs.setdefault(entry.entry_key, [])
+            if entry.expected:
+                lacking.append(entry.expected.item)
             if entry.found:
                 item = entry.found.item
                 for name in {item.entry_key, *item.projects}:
@@ -112,18 +115,21 @@ class _Indexed:
             return check_absent(blank, self._why_none(entry_key, in_cmp=in_cmp), strays)
         if not self.compared.present:
             return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
-        if entry_key not in self._differs and self._inputs_known and project not in self._found:
-            return replace(blank, status="current")
-        wanted = self._layout.item(self._layout.core(entry))
+        wanted = [self._layout.item(core) for core in self._layout.cores(entry)]
         return check_present(
             blank, self._layout, wanted, list(self._in_file(project, wanted)), self._inputs_known
         )
 
-    def _in_file(self, project: str, wanted: Item) -> Iterator[Item]:
-        """Yield the entries of a project in the file. An entry without a difference is equal to `wanted`."""
-        if wanted.entry_key not in self._differs:
-            yield wanted
-        seen = self._found.get(wanted.entry_key, []) + self._found.get(project, [])
+    def _in_file(self, project: str, wanted: Sequence[Item]) -> Iterator[Item]:
+        """Yield the entries of a project in the file: those without a difference, and those with one."""
+        lacking = [item for key in {item.entry_key for item in wanted} for item in self._differs.get(key, ())]
+        for item in wanted:
+            if item in lacking:
+                lacking.remove(item)
+            else:
+                yield item
+        keys = dict.fromkeys([item.entry_key for item in wanted] + [project])
+        seen = [item for key in keys for item in self._found.get(key, [])]
         yield from {id(item): item for item in seen}.values()
 
     def _why_none(self, entry_key: str | None, *, in_cmp: bool) -> str:

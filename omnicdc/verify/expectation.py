@@ -35,14 +35,15 @@ _FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """The entry that the registry should have: `item`. If that is None, `why` is the reason."""
+    """The entry that the registry should have: `items`. If there are none, `why` is the reason."""
 
     scanner: Scanner
     layout: Layout
     entry_key: str = ""
     name: str | None = None
     """The project's name, if the registry sorts by it."""
-    item: Item | None = None
+    items: tuple[Item, ...] = ()
+    """Usually one. Several if the query returns several rows of the key."""
     why: str = ""
     in_cmp: bool | None = None
     """None if CMP could not be read."""
@@ -80,12 +81,14 @@ def _rendered(
 ) -> Expectation:
     try:
         entry = scanner.render(entry_key, rows, inputs)
-        item = layout.item(layout.core(entry.data)) if entry else None
+        items = tuple(map(layout.item, layout.cores(entry.data))) if entry else ()
     except Exception as exc:  # noqa: BLE001 - as in the registry: a row that cannot be shown is in quarantine
         fault = quarantine_fault(f"{type(exc).__name__}: {exc}")
         return Expectation(scanner, layout, entry_key, in_cmp=True, fault=fault)
     name = entry.sort[0] if entry and scanner.named else None
-    return Expectation(scanner, layout, entry_key, name, item, "" if item else "it is excluded", in_cmp=True)
+    return Expectation(
+        scanner, layout, entry_key, name, items, "" if items else "it is excluded", in_cmp=True
+    )
 
 
 def _rows_of_repository(conn: Connection, scanner: Scanner, tables: Tables, entry_key: str) -> list[Row]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
     from omnicdc.db import Connection
+    from omnicdc.formats.item import Differences
     from omnicdc.formats.layout import Layout
     from omnicdc.model import Inputs, Published
 
@@ -140,11 +141,11 @@ def _check(
     if expected.fault:
         status: Status = "unreadable" if expected.in_cmp is None else "missing"
         return replace(blank, status=status, detail=expected.fault.reason, hint=expected.fault.hint)
-    if expected.item is None:
+    if not expected.items:
         return check_absent(blank, expected.why, [item for item in found if project in item.projects])
     if contents is None:
         return replace(blank, status="missing", detail="the file does not exist", hint=WAIT)
-    return check_present(blank, expected.layout, expected.item, found, inputs_known)
+    return check_present(blank, expected.layout, expected.items, found, inputs_known)
 
 
 def _find_entries(
@@ -152,13 +153,14 @@ def _find_entries(
 ) -> Sequence[Item]:
     """Return the entries that concern the project: those that name it, and the one that should name it."""
     needles = [project.encode()]
-    found = contents.items(project, expected.entry_key, needles) if contents else []
-    if expected.item is None or any(item.entry_key == expected.entry_key for item in found):
+    keys = {item.entry_key for item in expected.items}
+    found = contents.items(project, keys, needles) if contents else []
+    if keys <= {item.entry_key for item in found}:
         return found
-    if more := expected.layout.needles(expected.item):
+    if more := [needle for item in expected.items for needle in expected.layout.needles(item)]:
         needles += more
         contents = file.search(needles)
-        found = contents.items(project, expected.entry_key, needles) if contents else []
+        found = contents.items(project, keys, needles) if contents else []
     return found
 
 
@@ -170,24 +172,24 @@ def check_absent(blank: Check, why: str, strays: Sequence[Item]) -> Check:
 
 
 def check_present(
-    blank: Check, layout: Layout, wanted: Item, found: Sequence[Item], inputs_known: bool
+    blank: Check, layout: Layout, wanted: Sequence[Item], found: Sequence[Item], inputs_known: bool
 ) -> Check:
-    """Check a registry that should have the project as `wanted`. `found` are its entries that concern it."""
-    here = [item for item in found if item.entry_key == wanted.entry_key]
-    strays = [item.entry_key for item in found if item.entry_key != wanted.entry_key]
+    """Check a registry that should have the project as `wanted`, usually one entry.
+
+    `found` are the entries of the registry that concern the project.
+    """
+    keys = {item.entry_key for item in wanted}
+    here = [item for item in found if item.entry_key in keys]
+    strays = [item.entry_key for item in found if item.entry_key not in keys]
     if not here:
         return replace(blank, status="missing", detail=_other_entries(strays) or "it has no entry", hint=WAIT)
-    unknown = not inputs_known
-    of_inputs = tuple(
-        name
-        for name, value in wanted.fields.items()
-        if unknown and layout.of_inputs(name) and not is_certain(name, value)
-    )
+    of_inputs = tuple(dict.fromkeys(name for item in wanted for name in _unknown(layout, item, inputs_known)))
+    lacking, surplus = _unmatched(layout, wanted, here, inputs_known)
+    pairs = [(ours, theirs) for ours in wanted for theirs in surplus if ours.entry_key == theirs.entry_key]
     differing = {
         name: pair
-        for item in here
-        for name, pair in compare(wanted.fields, item.fields).items()
-        if name not in of_inputs and not (unknown and pair[0] is ABSENT and layout.of_inputs(name))
+        for ours, theirs in pairs
+        for name, pair in _compared(layout, ours, theirs, inputs_known).items()
     }
     if differing:
         blank = replace(
@@ -195,11 +197,47 @@ def check_present(
         )
     elif strays:
         blank = replace(blank, status="unexpected", detail=_other_entries(strays))
-    elif len(here) > 1:
+    elif surplus:
         blank = replace(blank, status="unexpected", detail=f"it is there {len(here)} times")
+    elif lacking:
+        blank = replace(blank, status="stale", detail=f"{len(lacking)} of {len(wanted)} entries are missing")
     else:
         return replace(blank, status="current", not_compared=of_inputs)
     return replace(blank, hint=WAIT, not_compared=of_inputs)
+
+
+def _unmatched(
+    layout: Layout, wanted: Sequence[Item], here: Sequence[Item], inputs_known: bool
+) -> tuple[list[Item], list[Item]]:
+    """Return the wanted entries that the file lacks, and those of the file that equal no wanted one."""
+    lacking, surplus = [*wanted], []
+    for theirs in here:
+        for ours in lacking:
+            if ours.entry_key == theirs.entry_key and not _compared(layout, ours, theirs, inputs_known):
+                lacking.remove(ours)
+                break
+        else:
+            surplus.append(theirs)
+    return lacking, surplus
+
+
+def _unknown(layout: Layout, wanted: Item, inputs_known: bool) -> list[str]:
+    """Return the fields whose value depends on inputs that are not known here."""
+    return [
+        name
+        for name, value in wanted.fields.items()
+        if not inputs_known and layout.of_inputs(name) and not is_certain(name, value)
+    ]
+
+
+def _compared(layout: Layout, ours: Item, theirs: Item, inputs_known: bool) -> Differences:
+    """Return the fields that differ, without those that are not known here."""
+    unknown = _unknown(layout, ours, inputs_known)
+    return {
+        name: pair
+        for name, pair in compare(ours.fields, theirs.fields).items()
+        if name not in unknown and not (not inputs_known and pair[0] is ABSENT and layout.of_inputs(name))
+    }
 
 
 def _other_entries(strays: Sequence[str]) -> str:

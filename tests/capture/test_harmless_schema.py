@@ -79,7 +79,7 @@ def test_an_id_of_another_type_makes_no_write_fail(cmp: Cmp, kind: LiteralString
 REMOVALS: list[LiteralString] = [
     "drop schema omnicdc cascade",
     "drop table omnicdc.change cascade",
-    "drop function omnicdc.log_row() cascade",
+    "drop function omnicdc.log_row_1() cascade",
     "drop owned by omnicdc_owner cascade",
     "drop trigger omnicdc_log_row on projects",
 ]

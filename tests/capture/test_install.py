@@ -46,13 +46,13 @@ def test_a_second_install_waits_for_no_lock_on_the_table(cmp: Cmp) -> None:
         assert install_capture(cmp) is False
 
 
-def test_another_watch_list_replaces_the_trigger_function(cmp: Cmp) -> None:
+def test_another_watch_list_is_added_to_the_first(cmp: Cmp) -> None:
     changed = install_capture(cmp, ("name", "description"))
     project = cmp.upsert("apollo")
     cmp.conn.execute("update projects set description = 'x', status = 'y'")
 
     assert changed
-    assert cmp.log() == [(project, "insert", None), (project, "update", ("description",))]
+    assert cmp.log() == [(project, "insert", None), (project, "update", ("description", "status"))]
 
 
 def test_psql_installs_the_same_with_the_printed_script(bare: Cmp) -> None:

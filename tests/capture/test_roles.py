@@ -89,11 +89,11 @@ ALLOWED: dict[LiteralString, LiteralString] = {
     "select changes from omnicdc.prune('1 day', '1 day')": DAEMON,
     "select omnicdc.forget_other_cluster()": DAEMON,
     "select omnicdc.notify_consumers()": NO_ROLE,
-    "select omnicdc.watch('projects', '{name}')": NO_ROLE,
+    "select omnicdc.watch('projects', 'projects', 'id', '{name}', '{}')": NO_ROLE,
+    "select omnicdc.release_source('projects')": NO_ROLE,
     "select omnicdc.unwatch('projects')": NO_ROLE,
-    "select omnicdc.watch_source('{name}')": NO_ROLE,
     "create trigger mine after insert on pg_temp.mine for each row execute function "
-    "omnicdc.log_row()": NO_ROLE,
+    "omnicdc.log_row_1()": NO_ROLE,
     # the schema
     "create table omnicdc.mine (a integer)": NO_ROLE,
     "create function omnicdc.mine() returns integer language sql as 'select 1'": NO_ROLE,

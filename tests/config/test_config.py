@@ -328,7 +328,7 @@ def test_a_systemd_credential_is_used_as_password_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["password_file", "root", "workspaces", "state_dir", "table", "consumer", "github_owners"]
+    "name", ["password_file", "root", "workspaces", "state_dir", "tables", "consumer", "github_owners"]
 )
 @pytest.mark.parametrize(
     ("given", "expected"),

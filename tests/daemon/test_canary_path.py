@@ -74,12 +74,12 @@ def test_a_canary_is_deleted_from_the_log_after_its_arrival(cmp: Cmp, host: Host
 def test_a_canary_detects_a_trigger_function_that_logs_nothing(cmp: Cmp, host: Host) -> None:
     """P1: the catalog looks correct, because the function's hash was updated too, but it logs nothing."""
     cmp.conn.execute(
-        """create or replace function omnicdc.log_row() returns trigger language plpgsql security definer
+        """create or replace function omnicdc.log_row_0() returns trigger language plpgsql security definer
            set search_path = pg_catalog, pg_temp as $$ begin return null; end $$"""
     )
     cmp.conn.execute(
         """update omnicdc.source
-              set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'log_row')
+              set source_hash = (select omnicdc.hash_of(prosrc) from pg_proc where proname = 'log_row_1')
                                 || ' ' || split_part(source_hash, ' ', 2)"""
     )
     daemon = host.daemon()
@@ -96,10 +96,12 @@ def test_a_canary_detects_a_trigger_function_that_logs_nothing(cmp: Cmp, host: H
 
 def test_a_canary_that_is_logged_again_is_detected_beside_an_open_writer(cmp: Cmp, host: Host) -> None:
     """Only a sleeping daemon can test notifications. It can test at any time whether a canary is logged."""
-    [[working]] = cmp.conn.execute("select pg_get_functiondef('omnicdc.log_row()'::regprocedure)").fetchall()
+    [[working]] = cmp.conn.execute(
+        "select pg_get_functiondef('omnicdc.log_row_0()'::regprocedure)"
+    ).fetchall()
     apollo = cmp.upsert("apollo")
     cmp.conn.execute(
-        "create or replace function omnicdc.log_row() returns trigger language plpgsql "
+        "create or replace function omnicdc.log_row_0() returns trigger language plpgsql "
         "security definer set search_path = pg_catalog, pg_temp as 'begin return null; end'"
     )
     daemon = host.daemon(OMNICDC_POLL_S="0.2")

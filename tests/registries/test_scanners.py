@@ -324,6 +324,6 @@ def fourth(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("fourth")
 def test_a_fourth_scanner_is_one_module_and_nothing_else() -> None:
-    assert list(scanners()) == ["cmp_projects", "project", "git", "owners"]
+    assert list(scanners()) == ["cmp_projects", "cmp_agents", "project", "git", "owners"]
     assert "metadata_.owner" in WATCHED
     assert _file("owners", [(B, "b"), (A, "a")]) == b'["a","b"]'

@@ -30,7 +30,7 @@ grant select, insert, update, delete on projects to WRITER
 """
 
 DEMOTED = "alter table projects enable trigger user"
-INVOKER = "alter function omnicdc.log_row() security invoker"
+INVOKER = "alter function omnicdc.log_row_1() security invoker"
 UNSAFE = ("drop ", INVOKER)
 """Beginnings of statements that are run while no writer writes.
 
@@ -49,13 +49,13 @@ BREAKS: list[tuple[str, str]] = [
     (DEMOTED, "does not fire always"),
     ("alter table projects enable replica trigger omnicdc_log_update", "does not fire always"),
     *((f"drop trigger {name} on projects", f"trigger {name} is missing on") for name in TRIGGERS),
-    ("drop function omnicdc.log_row() cascade", "omnicdc_log_row is missing on"),
-    ("drop function omnicdc.log_update() cascade", "omnicdc_log_update is missing on"),
-    (EDITED_FUNCTION.format("log_row"), "function omnicdc.log_row() was edited"),
-    (EDITED_FUNCTION.format("log_update"), "function omnicdc.log_update() was edited"),
-    (INVOKER, "function omnicdc.log_row() was edited"),
-    ("alter function omnicdc.log_update() reset search_path", "function omnicdc.log_update() was edited"),
-    ("alter function omnicdc.log_update() owner to current_user", "function omnicdc.log_update() was edited"),
+    ("drop function omnicdc.log_row_1() cascade", "omnicdc_log_row is missing on"),
+    ("drop function omnicdc.log_update_1() cascade", "omnicdc_log_update is missing on"),
+    (EDITED_FUNCTION.format("log_row_1"), "function omnicdc.log_row_1() was edited"),
+    (EDITED_FUNCTION.format("log_update_1"), "function omnicdc.log_update_1() was edited"),
+    (INVOKER, "function omnicdc.log_row_1() was edited"),
+    ("alter function omnicdc.log_update_1() reset search_path", "function omnicdc.log_update_1() was edited"),
+    ("alter function omnicdc.log_update_1() owner to current_user", "function omnicdc.log_update_1() was edited"),
     ("truncate omnicdc.source", "no table is watched"),
     (NEW_TABLE, "is missing on"),
     (PARTITIONED, "is missing on"),

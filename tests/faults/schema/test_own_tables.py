@@ -147,7 +147,7 @@ def test_install_and_uninstall_harm_no_writer_whose_transaction_is_open(
                 "installed": None
             }:
                 conn.execute("delete from omnicdc.migration where version = 9999")
-                conn.execute(EDITED_FUNCTION.format("log_update").encode())
+                conn.execute(EDITED_FUNCTION.format("log_update_1").encode())
             try:
                 if number % 4 == 3:
                     install.uninstall(conn)
