@@ -123,6 +123,9 @@ class Generation:
     scanners: tuple[str, ...]
     registries: tuple[str, ...]
     """The registries whose files were rewritten."""
+    delivered: tuple[str, ...]
+    """The registries whose files were rewritten since `snapshot` last advanced. It does not advance while a
+    full scan is postponed."""
     held: Mapping[str, Fault]
     quarantined: Mapping[str, Mapping[str, str]]
     """Registry to project id to reason."""

@@ -91,6 +91,10 @@ class State:
     """Duration of the last acknowledgement."""
     input_refresher: InputRefresher | None = None
     """Refreshes the inputs of new projects; None if the inputs stay as they were loaded."""
+    hook_faults: tuple[str, ...] = ()
+    """A line for each command after publications that fails."""
+    plugin_faults: tuple[str, ...] = ()
+    """A line for each plug-in that cannot be used."""
     looking: tuple[str, ...] = ()
     """The refreshes that were not finished when `inputs` was taken, such as `GitHub`."""
     input_faults: tuple[str, ...] = ()
@@ -101,6 +105,8 @@ class State:
     """The `inputs_report` that was last acknowledged."""
     _next_cycle: set[str] = field(default_factory=set)
     """The scanners whose full scan waits for the next cycle."""
+    _written: tuple[str, ...] = ()
+    """The registries that were rewritten since `shown` last advanced."""
     _shown: str = ""
     """The result of `shown` before a full scan was postponed."""
     _reported: object = None
@@ -152,7 +158,7 @@ class State:
             full if full != work.keys() else {name for name in full if self.projections[name].pause_s > 0}
         )
         for name in self._next_cycle:
-            self.projections[name].postpone()
+            self.projections[name].postpone(scan=True)
         return {name: ids for name, ids in work.items() if name not in self._next_cycle}
 
     def overdue(self) -> Work:
@@ -202,6 +208,7 @@ class State:
             self.manifest.error,
             self.verified_fingerprint,
             any(it.postponed for it in self.projections.values()),
+            self.hook_faults,
         )
 
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
@@ -259,6 +266,7 @@ class State:
             projects=len(set().union(*named)) if len(named) == len(work) else None,
             scanners=tuple(name for name in self.files if name in work),
             registries=written,
+            delivered=self._delivered(written),
             held={
                 it.name: it.hold.fault for it in self.held() if it.hold.fault and it.scanner.name in concerned
             },
@@ -266,6 +274,14 @@ class State:
             timings=timings,
             at=datetime.now(UTC),
         )
+
+    def _delivered(self, written: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the registries that were rewritten since the shown snapshot last advanced."""
+        self._written = tuple(dict.fromkeys((*self._written, *written)))
+        delivered = self._written
+        if self.shown == self.snapshot:
+            self._written = ()
+        return delivered
 
     def replace_capture(self, capture: Capture) -> None:
         """Install `capture` as the current state of the capture, and have everything scanned.

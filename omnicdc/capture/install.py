@@ -74,7 +74,7 @@ def wanted(config: Config, scanners: Collection[Scanner], *, for_clients: bool =
     also read what declared registries show.
     """
     everything = derive(scanners)
-    shown = everything if for_clients else derive([it for it in scanners if not it.columns])
+    shown = everything if for_clients else derive([it for it in scanners if it.builtin])
     found = []
     for source in everything.sources:
         readers = [it for it in scanners if source in it.sources]

@@ -130,7 +130,7 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     """
     from omnicdc.log import events
 
-    config = options.load(given)
+    config = _load(given)
     config.require_root()
     events.configure(config.log_level)
     if once:
@@ -141,9 +141,16 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
 
     signals = SignalFlags()
     signals.listen()
-    supervisor.run(
-        lambda: options.load(given), signals, Notifier(os.environ), lambda _point: None, standby=standby
-    )
+    supervisor.run(lambda: _load(given), signals, Notifier(os.environ), lambda _point: None, standby=standby)
+
+
+def _load(given: dict[str, Any]) -> Config:
+    """Load the configuration, with its registries. Raises ConfigError."""
+    from omnicdc.registries.catalog import registries
+
+    config = options.load(given)
+    registries(config)
+    return config
 
 
 def _publish_once(config: Config, *, as_json: bool) -> int:

@@ -81,6 +81,11 @@ class Declared:
     on_publish: tuple[str, ...] = ()
 
 
+def is_path_below(text: str) -> bool:
+    """Return True if a text is the path of a file below a directory, in its plainest form."""
+    return all(part not in ("", ".", "..") for part in text.split("/"))
+
+
 class _BadValueError(ValueError):
     def __init__(self, node: Node, file: str, message: str) -> None:
         super().__init__(f"{file}:{node.start_mark.line + 1}: {message}")
@@ -99,7 +104,7 @@ class _Reader:
 
     def path(self, node: Node) -> str:
         text = self.line(node)
-        if text.startswith("/") or any(part in ("", ".", "..") for part in text.split("/")):
+        if not is_path_below(text):
             raise self.fault(node, "a path below the root expected, without . and ..")
         return text
 

@@ -116,6 +116,16 @@ class Config:
             one_of("restore", "alert"), "what to do with a registry that another process changed"
         ),
     )
+    on_publish: tuple[str, ...] = field(
+        default=(), metadata=_about(line, "a command to run after each publication, and its arguments", " ")
+    )
+    hook_interval_s: float = field(
+        default=1.0,
+        metadata=_about(seconds, "the shortest time between two runs of a command after publications"),
+    )
+    hook_timeout_s: float = field(
+        default=60.0, metadata=_about(seconds, "the longest time that such a command may take")
+    )
     gh: bool = field(default=True, metadata=_about(switch, "ask GitHub through `gh`, where there is one"))
     github_owners: tuple[str, ...] = field(
         default=(), metadata=_about(line, "GitHub owners to list beside those in CMP", ",")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from omnicdc.config.settings import Config
+    from omnicdc.daemon.hooks import Hooks
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
@@ -51,6 +52,7 @@ class DaemonContext:
     config: Config
     root: RootLock
     inputs: Refresher
+    hooks: Hooks
     signals: SignalFlags
     notifier: Notifier
     observe: Callable[[str], None]
@@ -89,6 +91,7 @@ class Sleep:
 def serve(context: DaemonContext, conn: Connection, state: State) -> None:
     """Work until the log is dry, then sleep; returns when asked to stop or reload, or without the root."""
     state.input_refresher = context.inputs
+    context.hooks.resume(state)
     doorbell = Poll() if context.config.wake == "poll" else Doorbell(conn)
     wakeup, streak = Wakeup.DUE, 0
     with Canary(conn, state, context.timing.notification_s) as canary:
@@ -96,9 +99,11 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
         sleep = Sleep(context, canary)
         while context.going_on():
             context.inputs.take(state)
+            state.hook_faults = tuple(context.hooks.faults())
             generation = run_once(conn, state, context.observe)
             if generation:
                 report(context, generation)
+                context.hooks.published(generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
             if periodic.run() or canary.sent_beside_writers(wakeup):

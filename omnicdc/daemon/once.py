@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
@@ -50,6 +52,11 @@ def run_to_the_end(
             inputs.wait_for_github()
             inputs.take(state)
             generation = _both(first, run_once(conn, state, observe))
+            while state.due_in_s < math.inf and not stop.requested:
+                stop.wait(state.due_in_s)
+                generation = _both(generation, run_once(conn, state, observe))
+            with Hooks(config) as hooks:
+                hooks.resume(state)
             # On a host without a daemon, nothing else prunes the log.
             Retention(conn, state).finish(PRUNING_S)
             return generation, state

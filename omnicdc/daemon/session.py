@@ -27,6 +27,7 @@ from omnicdc.files.registry_file import RegistryFile
 from omnicdc.log.events import Repeating
 from omnicdc.model import Identity
 from omnicdc.registries.catalog import registries
+from omnicdc.registries.plugins import plugins
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import STATEMENT_TIMEOUT, limit
 from omnicdc.registries.tables import find_tables
@@ -189,6 +190,7 @@ def _state(conn: db.Connection, config: Config, sources: Sources, inputs: Inputs
         tables=sources.tables,
         broken=sources.broken,
         unused=sources.unused,
+        plugin_faults=plugins().faults,
         watch=watch,
         identity=identity,
         inputs=inputs,

@@ -55,7 +55,7 @@ def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Source
             unused[scanner.registry] = next(iter(found.values()))
             continue
         served[name] = scanner
-        if not scanner.columns:
+        if scanner.builtin:
             for fault in found.values():
                 raise ConfigError(fault.reason, hint=fault.hint)
             continue
@@ -67,7 +67,7 @@ def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Source
     watch = derive(served.values())
     watched = {source: row["watched"] for source, row in captured.items()}
     for name, scanner in served.items():
-        if scanner.columns and name not in broken and (lacking := _lacking(watch, name, watched)):
+        if not scanner.builtin and name not in broken and (lacking := _lacking(watch, name, watched)):
             broken[name] = lacking
     return Sources(tables, served, broken, unused, watch.limited(watched, broken))
 

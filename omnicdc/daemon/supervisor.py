@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.loop import DaemonContext, serve
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
@@ -102,9 +103,10 @@ def _served(
     with (
         hold_root(config, signals.stop, notifier.waiting, standby=standby or started) as root,
         Refresher(config, signals.stop, Watches(), timing) as inputs,
+        Hooks(config) as hooks,
     ):
         context = DaemonContext(
-            config, root, inputs, signals, notifier, observe, failures, timing, standby, started
+            config, root, inputs, hooks, signals, notifier, observe, failures, timing, standby, started
         )
         _run_sessions(context)
         return context.started

@@ -221,11 +221,11 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: Record that the files are durable.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, unused, inputs)
+                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, unused, faults, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
              %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(relation_identity)s, %(capture_fingerprint)s, %(daemon)s,
-             %(expiry)s, %(quarantined_counts)s, %(unused)s, %(inputs)s)
+             %(expiry)s, %(quarantined_counts)s, %(unused)s, %(faults)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
@@ -234,7 +234,7 @@ on conflict (name) do update
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, relation_identity = excluded.relation_identity, capture_fingerprint = excluded.capture_fingerprint,
        daemon = c.daemon or excluded.daemon, expiry = excluded.expiry,
-       quarantined_counts = excluded.quarantined_counts, unused = excluded.unused, inputs = excluded.inputs
+       quarantined_counts = excluded.quarantined_counts, unused = excluded.unused, faults = excluded.faults, inputs = excluded.inputs
 returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
 
 -- reset_quarantine: Forget what this consumer held back.
@@ -426,7 +426,7 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
        c.published_at, c.seen_at, c.started_at, backlog.behind, backlog.lag_s,
        extract(epoch from c.expiry)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
-       c.registries, c.held, c.unused, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
+       c.registries, c.held, c.unused, c.faults, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.consumer_pid(c.name)), '{}') as blocked_by,
        (select h.timings from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

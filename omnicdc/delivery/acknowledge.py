@@ -67,6 +67,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "registries": Jsonb({file.path: _on_disk(file) for file in state.files.values()}),
         "held": Jsonb({projection.name: _held(projection) for projection in state.held()}),
         "quarantined": Jsonb(listed(state.quarantine())),
+        "faults": Jsonb([*state.hook_faults, *state.plugin_faults]),
         "unused": Jsonb({name: {"reason": it.reason, "hint": it.hint} for name, it in state.unused.items()}),
         "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
         "host": socket.gethostname(),
@@ -128,7 +129,7 @@ def _history(state: State, generation: Generation) -> dict[str, Any]:
         "generation": generation.number,
         "snapshot": generation.snapshot,
         "changes": generation.changes,
-        "registries": list(generation.registries),
+        "registries": list(generation.delivered),
         "held": sorted(generation.held),
         "timings": Jsonb({stage: round(ms, 3) for stage, ms in timings.items()}),
     }

@@ -93,7 +93,7 @@ def _faults(consumer: db.Row) -> list[str]:
         f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
         for registry, held in consumer["held"].items()
     ]
-    lines += [f"{name}: {fault}" for fault in consumer["input_faults"]]
+    lines += [f"{name}: {fault}" for fault in (*consumer["faults"], *consumer["input_faults"])]
     more = consumer["input_fault_count"] - len(consumer["input_faults"])
     lines += [f"{name}: {more} more faults of the inputs - see the log"] if more > 0 else []
     lines += [

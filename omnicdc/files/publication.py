@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from omnicdc.errors import RegistryError
 from omnicdc.files import drift
+from omnicdc.files.check import check_file
 from omnicdc.files.contents import content
 from omnicdc.files.decide import Adopt, BackUpThenWrite, HoldFor, Keep, Tolerate, Write, decide
 from omnicdc.files.manifest import MANIFEST, announce, describe, read_announced, read_manifest
@@ -82,7 +83,8 @@ def publish(
     file; its `hold` has the reason, and it stays dirty. The replaced files are removed when `replaced` is
     closed. A repeat writes nothing.
     """
-    decisions = [(file, _prepare(file, policy, observe)) for file in files if _is_due(file, policy)]
+    due = _unchecked_first([file for file in files if _is_due(file, policy)])
+    decisions = [(file, _prepare(file, policy, observe)) for file in due]
     differing = [file for file, decision in decisions if isinstance(decision, Write | BackUpThenWrite)]
     drafts = [draft for draft in _in_parallel(partial(_write_draft, replaced, observe), differing) if draft]
     ready = [draft for draft in drafts if _back_up_and_announce(draft)]
@@ -100,6 +102,19 @@ def publish(
         observe(f"published {draft.file.projection.scanner.name}")
     adopted = any(isinstance(decision, Adopt) for _, decision in decisions)
     return Publication(tuple(draft.file.name for draft in written), adopted=adopted)
+
+
+def _unchecked_first(files: Sequence[RegistryFile]) -> Sequence[RegistryFile]:
+    """Return the files without a check, else the first one with a check. The others wait for later cycles.
+
+    A check may take long, and the other files must not wait for it.
+    """
+    unchecked = [file for file in files if not file.projection.scanner.validator]
+    now = unchecked or files[:1]
+    for file in files:
+        if file not in now:
+            file.projection.postpone(scan=False)
+    return now
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +206,11 @@ def _in_parallel(step: Callable[[S], T], items: Sequence[S]) -> list[T]:
 def _write_draft(replaced: ExitStack, observe: Callable[[str], None], file: RegistryFile) -> _Draft | None:
     """Write and sync a registry's next file. If that fails, hold the registry and return None."""
     began, stamp = time.monotonic(), datetime.now(UTC).isoformat(timespec="microseconds")
-    frame = file.projection.frame(stamp)
-    parts = file.projection.document.parts(frame)
     try:
+        frame = file.projection.frame(stamp)
+        parts = file.projection.document.parts(frame)
+        if command := file.projection.scanner.validator:
+            check_file(command, file.name, parts, file.state_dir)
         staged = stage(file.root, file.path, parts, _naming(file, observe))
     except RegistryError as exc:
         _hold(file, exc, began)

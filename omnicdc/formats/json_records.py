@@ -93,8 +93,8 @@ class JsonObject(_Json):
         return (_member(entry_key, fields) for entry_key, fields in members.items())
 
     def core_of(self, item: Item) -> bytes:
-        """Return the key with its quotes and the colon."""
-        return f"{as_json(item.entry_key)}: ".encode()
+        """Return the key, from its first character to the colon."""
+        return f"{as_json(item.entry_key)[1:]}: ".encode()
 
 
 class JsonList(_Json):

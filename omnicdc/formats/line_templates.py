@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from omnicdc.errors import ConfigError
 from omnicdc.formats.item import Item
 from omnicdc.formats.records import LineLayout, Shape
-from omnicdc.formats.values import as_json, as_text
+from omnicdc.formats.values import as_escaped_json, as_text
 from omnicdc.model import Frame
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def compiled(source: str, names: Collection[str]) -> Template:
     """Compile a template that may use these names. Raises TemplateFault."""
     try:
         tree = _ENVIRONMENT.parse(source)
+        for other in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+            raise TemplateFault("it must not use other templates", other.lineno)
         unknown = meta.find_undeclared_variables(tree) - {*names, *_ENVIRONMENT.globals}
         for name in tree.find_all(nodes.Name):
             if name.name in unknown:
@@ -146,7 +148,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         undefined=StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals = {"range": environment.globals["range"]}
-    environment.filters["json"] = as_json
+    environment.filters["json"] = as_escaped_json
     # A file must be the same whenever it is rendered.
     del environment.filters["random"]
     return environment

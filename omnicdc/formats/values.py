@@ -62,6 +62,11 @@ def as_json(value: object) -> str:
     return _flow(value, json_text, str)
 
 
+def as_escaped_json(value: object) -> str:
+    """Return the JSON of a value, with escapes also for what some readers take for a line break."""
+    return _flow(value, yaml_quoted, str, yaml_quoted)
+
+
 def as_yaml(value: object) -> str:
     """Return a value on one line that YAML 1.1 and 1.2 read alike, after `key: ` and after `- `.
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
+from omnicdc.registries.plugins import plugins
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def registries(config: Config) -> Mapping[str, Scanner]:
 
 @lru_cache(maxsize=4)
 def _all(declared: tuple[Declared, ...]) -> Mapping[str, Scanner]:
+    found: dict[str, Scanner] = dict(scanners()) | {it.name: it for it in plugins().scanners}
     if not declared:
-        return scanners()
+        return found
     # Imported here: most installations declare none.
     from omnicdc.registries.declared import scanner_of  # noqa: PLC0415
 
-    found: dict[str, Scanner] = dict(scanners())
     paths = {scanner.path: scanner.name for scanner in found.values()}
     files = {scanner.registry: scanner.name for scanner in found.values()}
     faults = []

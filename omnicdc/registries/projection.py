@@ -10,6 +10,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from omnicdc.errors import RegistryError
 from omnicdc.registries.document import Document
 from omnicdc.registries.hold import Hold
 
@@ -41,8 +42,7 @@ class Projection:
         """True if the file may differ from this projection."""
         self.scan_due = True
         """True if a full scan is needed."""
-        self.postponed = False
-        """True if changes wait for a full scan. The file does not show them yet."""
+        self._postponed = False
         self._next_full_scan = 0.0
         """Time of the next full scan that a change may cause, by `time.monotonic`."""
         self.as_of = ""
@@ -69,7 +69,7 @@ class Projection:
 
     def mark_published(self) -> None:
         """Record that the file is up to date."""
-        self.dirty = False
+        self.dirty = self._postponed = False
         self.hold.end()
 
     @property
@@ -80,17 +80,25 @@ class Projection:
     @property
     def pause_s(self) -> float:
         """Seconds until the next full scan that a change may cause."""
-        return max(0.0, self._next_full_scan - time.monotonic())
+        return (
+            max(0.0, self._next_full_scan - time.monotonic()) if self.scan_due or not self._postponed else 0.0
+        )
 
     def mark_scanned(self, *, full_scan_s: float | None = None) -> None:
         """Record a successful scan, and the duration of a full one."""
-        self.scan_due = self.postponed = False
+        self.scan_due = self._postponed = False
         if full_scan_s is not None:
             self._next_full_scan = time.monotonic() + FULL_SCAN_PAUSE * full_scan_s
 
-    def postpone(self) -> None:
-        """Leave changes to a full scan in a later cycle."""
-        self.scan_due = self.postponed = True
+    @property
+    def postponed(self) -> bool:
+        """True if changes wait for a later cycle: for a full scan, or for a check. The file lacks them."""
+        return self._postponed and not self.hold.fault
+
+    def postpone(self, *, scan: bool) -> None:
+        """Leave changes to a later cycle: to a full scan, or only the writing of the file."""
+        self.scan_due |= scan
+        self._postponed = True
 
     def sweep(self) -> None:
         """Make the next cycle scan everything for this registry."""
@@ -153,8 +161,17 @@ class Projection:
         return False, [project for project, key in self._key_of.items() if key in concerned]
 
     def frame(self, stamp: str) -> Frame:
-        """Return header and footer for the present entries, with the time `stamp`."""
-        return self.scanner.frame(len(self.document), self.document.counters, stamp)
+        """Return header and footer for the present entries, with the time `stamp`.
+
+        Raises RegistryError if the scanner cannot render them.
+        """
+        try:
+            return self.scanner.frame(len(self.document), self.document.counters, stamp)
+        except Exception as exc:
+            raise RegistryError(
+                f"its header cannot be rendered: {type(exc).__name__}: {exc}",
+                hint="repair its template or plug-in",
+            ) from exc
 
     def take_arrived(self) -> set[str] | None:
         """Return the keys that got a project since the last call.

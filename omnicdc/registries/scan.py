@@ -108,7 +108,6 @@ def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, tar
         took_s = targeted.took_s if exc is targeted.error else time.monotonic() - began
         projection.hold.start(Fault(exc.message, scanning.remedy or exc.hint), took_s=took_s)
         projection.scan_due = True
-        projection.postponed = False
         return False
     projection.mark_scanned(full_scan_s=time.monotonic() - began if ids is ALL else None)
     scanning.observe(f"scanned {name}")

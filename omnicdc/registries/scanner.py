@@ -42,6 +42,8 @@ class Scanner(ABC):
     """The main source: the row of which a change concerns one key. The setting `tables` names its table."""
     sources: tuple[str, ...] = ("projects",)
     """All sources that the query reads."""
+    builtin: bool = True
+    """True for omnicdc's own registries: without their tables the daemon does not start."""
     optional: bool = False
     """True if CMP may lack the tables. Then the registry is not published."""
     key_column: str | None = "id"
@@ -50,6 +52,10 @@ class Scanner(ABC):
     """The name of the query's first column."""
     columns: tuple[str, ...] = ()
     """If not empty: the columns of the query. After the key, `render` then gets the JSON of each."""
+    validator: tuple[str, ...] = ()
+    """A command that may refuse a new file before it replaces the old one; empty for none."""
+    hook: tuple[str, ...] = ()
+    """A command that is run after the file was replaced; empty for none."""
     functions: frozenset[str] = frozenset()
     """The functions that the query of a declared registry calls."""
     targeted: bool = True

@@ -55,7 +55,10 @@ BREAKS: list[tuple[str, str]] = [
     (EDITED_FUNCTION.format("log_update_1"), "function omnicdc.log_update_1() was edited"),
     (INVOKER, "function omnicdc.log_row_1() was edited"),
     ("alter function omnicdc.log_update_1() reset search_path", "function omnicdc.log_update_1() was edited"),
-    ("alter function omnicdc.log_update_1() owner to current_user", "function omnicdc.log_update_1() was edited"),
+    (
+        "alter function omnicdc.log_update_1() owner to current_user",
+        "function omnicdc.log_update_1() was edited",
+    ),
     ("truncate omnicdc.source", "no table is watched"),
     (NEW_TABLE, "is missing on"),
     (PARTITIONED, "is missing on"),

@@ -1,0 +1,73 @@
+"""Runs an operator's command: a check of a new file, or a hook after a publication.
+
+The command gets none of the daemon's settings, because these may hold secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from omnicdc.formats.text import shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MOST_OUTPUT = 2000
+"""Characters of a command's output that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended. `fault` is empty if it succeeded."""
+
+    fault: str
+    output: str
+    """The end of what it wrote, on one line, escaped."""
+
+
+def run_command(
+    command: Sequence[str], timeout_s: float, environ: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> Ended:
+    """Run a command to its end, without a shell, in a process group of its own. Raises nothing.
+
+    After `timeout_s` seconds the whole group is killed.
+    """
+    known = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **(environ or {})}
+    try:
+        process = subprocess.Popen(
+            [*command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=known,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as exc:
+        return Ended(f"{command[0]}: {exc}", "")
+    with process:
+        try:
+            output, _ = process.communicate(stdin, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            _kill_group(process)
+            output, _ = process.communicate()
+            return Ended(f"{command[0]}: not finished within {timeout_s:g} s", _kept(output))
+    if process.returncode < 0:
+        return Ended(f"{command[0]}: ended by {signal.Signals(-process.returncode).name}", _kept(output))
+    return Ended(
+        f"{command[0]}: exit status {process.returncode}" if process.returncode else "", _kept(output)
+    )
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kept(output: bytes) -> str:
+    text = " | ".join(output.decode(errors="replace").strip().splitlines())
+    return shortened(text[-MOST_OUTPUT:], MOST_OUTPUT)
