@@ -36,7 +36,8 @@ class Plugins:
 @cache
 def plugins() -> Plugins:
     """Load all plug-ins, once in a process."""
-    scanners, faults = [], []
+    scanners: list[Scanner] = []
+    faults: list[str] = []
     for point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         try:
             scanners.append(_loaded(point, len(scanners)))
@@ -64,11 +65,8 @@ def _loaded(point: EntryPoint, number: int) -> Scanner:
     if reads.key_column is None:
         raise ConfigError(f"the first column of its query must be a column of {reads.main}")
     scanner.query = reads.template.replace("%", "%%")
-    scanner.source, scanner.sources, scanner.functions = (
-        reads.main,
-        tuple(sorted(reads.fields)),
-        reads.functions,
-    )
+    scanner.source, scanner.sources = reads.main, tuple(sorted(reads.fields))
+    scanner.functions = reads.functions
     scanner.output, scanner.key_column = reads.columns[0], None
     scanner.targeted, scanner.multiple = reads.targeted, reads.multiple
     scanner.builtin, scanner.rank = False, RANK + number

@@ -20,13 +20,16 @@ from omnicdc.formats.values import Float, as_text, sortable
 from omnicdc.formats.yaml_records import YamlList
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omnicdc.formats.values import Record
 
 STAMP = "2026-01-02T03:04:05.000006+00:00"
 COLUMNS = ("id", "name", "no", 'Odd: "name"')
 
 HOSTILE = [
-    "", " ", "yes", "0x1f", "1e5", "~", "- a", "a: b", "#", "2026-01-01", "\r\n", '"', "'", "\u2028", "<<", "=", ",",
+    "", " ", "yes", "0x1f", "1e5", "~", "- a", "a: b", "#", "2026-01-01", "\r\n", '"', "'", "\u2028", "<<",
+    "=", ",",
 ]  # fmt: skip
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -117,7 +120,7 @@ def test_csv_is_read_by_a_standard_reader(table: dict[str, Record]) -> None:
     ]
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[], RecordLayout]] = {
     "json": lambda: JsonObject(shape(None, of_object=True)),
     "json in a header": lambda: JsonObject(shape("things", of_object=True)),
     "json-list": lambda: JsonList(shape(None)),
