@@ -123,9 +123,8 @@ class Generation:
     scanners: tuple[str, ...]
     registries: tuple[str, ...]
     """The registries whose files were rewritten."""
-    delivered: tuple[str, ...]
-    """The registries whose files were rewritten since `snapshot` last advanced. It does not advance while a
-    full scan is postponed."""
+    postponed: tuple[str, ...]
+    """The registries that the changes concern, and whose files show them only in a later generation."""
     held: Mapping[str, Fault]
     quarantined: Mapping[str, Mapping[str, str]]
     """Registry to project id to reason."""

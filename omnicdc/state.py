@@ -105,10 +105,6 @@ class State:
     """The `inputs_report` that was last acknowledged."""
     _next_cycle: set[str] = field(default_factory=set)
     """The scanners whose full scan waits for the next cycle."""
-    _written: tuple[str, ...] = ()
-    """The registries that were rewritten since `shown` last advanced."""
-    _shown: str = ""
-    """The result of `shown` before a full scan was postponed."""
     _reported: object = None
     """What `_to_report` returned at the last acknowledgement."""
 
@@ -152,7 +148,7 @@ class State:
         full = {
             name
             for name, ids in work.items()
-            if (it := self.projections[name]).joins and (ids is ALL or not it.scanner.targeted)
+            if (it := self.projections[name]).joins and (ids is ALL or it.scan_due or not it.scanner.targeted)
         }
         self._next_cycle = (
             full if full != work.keys() else {name for name in full if self.projections[name].pause_s > 0}
@@ -176,16 +172,6 @@ class State:
         """Seconds until a postponed full scan is due; infinite if there is none."""
         return min((it.pause_s for it in self.projections.values() if it.postponed), default=math.inf)
 
-    @property
-    def shown(self) -> str:
-        """The snapshot that the files of all registries show, but for those that are held.
-
-        It is older than `snapshot` while a full scan is postponed.
-        """
-        if not any(it.postponed for it in self.projections.values()):
-            self._shown = self.snapshot
-        return self._shown
-
     def may_write(self) -> bool:
         """Return True if a registry file or the manifest is due, and may be written in this cycle."""
         may = any(it.dirty and self.may_try(it) for it in self.projections.values())
@@ -207,7 +193,7 @@ class State:
             self.pruning,
             self.manifest.error,
             self.verified_fingerprint,
-            any(it.postponed for it in self.projections.values()),
+            [it.name for it in self.projections.values() if it.postponed],
             self.hook_faults,
         )
 
@@ -261,12 +247,14 @@ class State:
         concerned = {*work, *asked}
         return Generation(
             number=self.generation,
-            snapshot=self.shown,
+            snapshot=self.snapshot,
             changes=sum(change.rows for change in changes),
             projects=len(set().union(*named)) if len(named) == len(work) else None,
             scanners=tuple(name for name in self.files if name in work),
             registries=written,
-            delivered=self._delivered(written),
+            postponed=tuple(
+                it.name for it in self.projections.values() if it.postponed and it.scanner.name in concerned
+            ),
             held={
                 it.name: it.hold.fault for it in self.held() if it.hold.fault and it.scanner.name in concerned
             },
@@ -274,14 +262,6 @@ class State:
             timings=timings,
             at=datetime.now(UTC),
         )
-
-    def _delivered(self, written: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the registries that were rewritten since the shown snapshot last advanced."""
-        self._written = tuple(dict.fromkeys((*self._written, *written)))
-        delivered = self._written
-        if self.shown == self.snapshot:
-            self._written = ()
-        return delivered
 
     def replace_capture(self, capture: Capture) -> None:
         """Install `capture` as the current state of the capture, and have everything scanned.

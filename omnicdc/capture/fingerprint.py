@@ -53,7 +53,7 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
 
     Raises SchemaMismatch if nothing is captured at all.
     """
-    watched = {name: row["watched"] for name, row in installed_sources(conn).items()}
+    watched = {name: captured_fields(row) for name, row in installed_sources(conn).items()}
     lacking = (
         f"{source}.{field}"
         for source in watch.sources
@@ -61,6 +61,11 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
         if field not in watched.get(source, ())
     )
     return Capture(**db.fetch_one(conn, "capture_fault"), lacking=tuple(lacking))
+
+
+def captured_fields(source: db.Row) -> frozenset[str]:
+    """Return the fields of a source whose changes are logged: what is watched, and the key."""
+    return frozenset((*source["watched"], source["key_column"]))
 
 
 def installed_sources(conn: db.Connection) -> Mapping[str, db.Row]:

@@ -95,7 +95,7 @@ class Hooks:
         everything = {file.name: file.path for file in state.files.values()}
         for hook in self._hooks:
             hook.done = self._known.get(hook.name, -1)
-            if hook.done < state.generation:
+            if hook.done < state.generation and state.generation > 0:
                 self._add(hook, everything, state.generation, state.snapshot)
 
     def published(self, generation: Generation, state: State) -> None:

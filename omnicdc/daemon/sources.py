@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from omnicdc.capture.fingerprint import installed_sources
+from omnicdc.capture.fingerprint import captured_fields, installed_sources
 from omnicdc.capture.watch_list import Watch, derive
 from omnicdc.errors import ConfigError
 from omnicdc.model import Fault
@@ -65,14 +65,14 @@ def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Source
             served[name] = copy.copy(scanner)
             served[name].targeted = False
     watch = derive(served.values())
-    watched = {source: row["watched"] for source, row in captured.items()}
+    watched = {source: captured_fields(row) for source, row in captured.items()}
     for name, scanner in served.items():
         if not scanner.builtin and name not in broken and (lacking := _lacking(watch, name, watched)):
             broken[name] = lacking
     return Sources(tables, served, broken, unused, watch.limited(watched, broken))
 
 
-def _lacking(watch: Watch, name: str, watched: Mapping[str, list[str]]) -> Fault | None:
+def _lacking(watch: Watch, name: str, watched: Mapping[str, frozenset[str]]) -> Fault | None:
     """Return the fault of a declared registry that reads what the capture does not watch; else None."""
     lacking = [
         f"{source}.{field}"

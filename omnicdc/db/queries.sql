@@ -221,11 +221,11 @@ select pg_catalog.pg_snapshot_xmax(%(last)s::pg_snapshot) <= pg_catalog.pg_snaps
 -- acknowledge: Record that the files are durable.
 insert into omnicdc.consumer as c (name, snapshot, system_identifier, timeline, generation, registries, held, quarantined,
                                    host, root, version, last_error, last_error_at, started_at, published_at, seen_at,
-                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, unused, faults, inputs)
+                                   backend, relation_identity, capture_fingerprint, daemon, expiry, quarantined_counts, unused, faults, postponed, inputs)
      values (%(name)s, %(snapshot)s, %(system_identifier)s, %(timeline)s, %(generation)s, %(registries)s, %(held)s,
              %(quarantined)s, %(host)s, %(root)s, %(version)s, %(last_error)s, %(last_error_at)s, %(started_at)s,
              %(published_at)s, clock_timestamp(), pg_catalog.pg_backend_pid(), %(relation_identity)s, %(capture_fingerprint)s, %(daemon)s,
-             %(expiry)s, %(quarantined_counts)s, %(unused)s, %(faults)s, %(inputs)s)
+             %(expiry)s, %(quarantined_counts)s, %(unused)s, %(faults)s, %(postponed)s, %(inputs)s)
 on conflict (name) do update
    set snapshot = excluded.snapshot, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
        generation = excluded.generation, registries = excluded.registries, held = excluded.held,
@@ -234,7 +234,7 @@ on conflict (name) do update
        published_at = coalesce(excluded.published_at, c.published_at), seen_at = excluded.seen_at,
        backend = excluded.backend, relation_identity = excluded.relation_identity, capture_fingerprint = excluded.capture_fingerprint,
        daemon = c.daemon or excluded.daemon, expiry = excluded.expiry,
-       quarantined_counts = excluded.quarantined_counts, unused = excluded.unused, faults = excluded.faults, inputs = excluded.inputs
+       quarantined_counts = excluded.quarantined_counts, unused = excluded.unused, faults = excluded.faults, postponed = excluded.postponed, inputs = excluded.inputs
 returning c.xmax operator(pg_catalog.=) '0'::pg_catalog.xid as added;
 
 -- reset_quarantine: Forget what this consumer held back.
@@ -252,8 +252,8 @@ select %(name)s, %(registry)s, %(source)s, held.key, held.reason
 on conflict (consumer, registry, key) do update set reason = excluded.reason;
 
 -- add_history: Add one row to the history.
-insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, timings)
-     values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(timings)s);
+insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, postponed, timings)
+     values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(postponed)s, %(timings)s);
 
 -- begin: A transaction of several statements.
 begin;
@@ -314,7 +314,7 @@ select s.*,
                                  or exists (select from omnicdc.source src where %(token)s::xid8 < src.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
   from (
-select c.name, c.daemon, c.generation, c.held, c.last_error, c.published_at, c.host, c.root, c.inputs,
+select c.name, c.daemon, c.generation, c.held, c.postponed, c.last_error, c.published_at, c.host, c.root, c.inputs,
        c.snapshot::text as snapshot,
        c.system_identifier = (select i.system_identifier from omnicdc.identity() i) as same_cluster,
        omnicdc.is_alive(c.name) as alive,
@@ -341,10 +341,15 @@ select c.name, c.inputs,
  order by c.name;
 
 -- delivery: Which generation of a consumer first held some transactions, and which registries it rewrote or held back.
+-- A registry that it postponed counts as rewritten if the generation that caught up with it rewrote it.
 -- Without tokens: everything that was committed at the barrier. A generation holds everything that an earlier one held, so it is
 -- the one after the last that lacks anything, searched from the newest backwards. If no generation lacks anything, and some were
 -- pruned, it is not known any more: no row.
-select h.generation, h.registries, h.held, h.at
+select h.generation, h.held, h.postponed, h.at,
+       h.registries || array(
+         select p.registry from pg_catalog.unnest(h.postponed) as p (registry)
+          where (select p.registry = any (l.registries) from omnicdc.history l
+                  where l.consumer = %(name)s and l.id > h.id and p.registry <> all (l.postponed) order by l.id limit 1)) as registries
   from (
     select d.*
       from pg_catalog.unnest(%(tokens)s::pg_catalog.text[]) as t (token)
@@ -374,7 +379,7 @@ select exists (select from omnicdc.source src where src.pruned_below > pg_catalo
                   and (x.source is null or exists (select from omnicdc.source s where s.id = x.source and s.name = 'projects'))
                   and (x.key is null or x.key = any (%(projects)s::uuid[]::text[]))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
-                  and coalesce((select %(registry)s = any (h.held)
+                  and coalesce((select %(registry)s = any (h.held || h.postponed)
                                   from omnicdc.delivery(%(name)s::pg_catalog.text, x.xid) h), true)) as lacks;
 
 -- newest_changes: The last change of each of these projects that was committed at the barrier, the newest first.
@@ -426,7 +431,7 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
        c.published_at, c.seen_at, c.started_at, backlog.behind, backlog.lag_s,
        extract(epoch from c.expiry)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
-       c.registries, c.held, c.unused, c.faults, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
+       c.registries, c.held, c.unused, c.faults, c.postponed, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,
        coalesce(pg_catalog.pg_blocking_pids(omnicdc.consumer_pid(c.name)), '{}') as blocked_by,
        (select h.timings from omnicdc.history h where h.consumer = c.name order by h.id desc limit 1) as stages_ms
   from omnicdc.consumer c

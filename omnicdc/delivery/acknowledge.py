@@ -60,13 +60,14 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
     config = state.config
     return {
         "name": config.consumer,
-        "snapshot": state.shown,
+        "snapshot": state.snapshot,
         "system_identifier": state.identity.system_identifier,
         "timeline": state.identity.timeline,
         "generation": state.generation,
         "registries": Jsonb({file.path: _on_disk(file) for file in state.files.values()}),
         "held": Jsonb({projection.name: _held(projection) for projection in state.held()}),
         "quarantined": Jsonb(listed(state.quarantine())),
+        "postponed": Jsonb({it.name: it.as_of for it in state.projections.values() if it.postponed}),
         "faults": Jsonb([*state.hook_faults, *state.plugin_faults]),
         "unused": Jsonb({name: {"reason": it.reason, "hint": it.hint} for name, it in state.unused.items()}),
         "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
@@ -129,7 +130,8 @@ def _history(state: State, generation: Generation) -> dict[str, Any]:
         "generation": generation.number,
         "snapshot": generation.snapshot,
         "changes": generation.changes,
-        "registries": list(generation.delivered),
+        "registries": list(generation.registries),
         "held": sorted(generation.held),
+        "postponed": list(generation.postponed),
         "timings": Jsonb({stage: round(ms, 3) for stage, ms in timings.items()}),
     }

@@ -69,6 +69,8 @@ class Consumer:
     delivery: Delivery | None = None
     hidden: tuple[str, ...] = ()
     """Registries that are held now and whose files do not show the transaction."""
+    pending: tuple[str, ...] = ()
+    """Registries whose changes are postponed and whose files do not show the transaction yet."""
     verified: bool = True
     """Whether the consumer has read everything since the last change of the capture. If not, it may have
     missed changes."""

@@ -174,6 +174,8 @@ def _given_up(observed: Observation, waited_s: float) -> Verdict:
         (
             f"{consumer.name} has {consumer.behind} changes to publish"
             if consumer.behind
+            else f"{consumer.name} has yet to write {', '.join(consumer.pending)}"
+            if consumer.pending
             else f"{consumer.name} has yet to compare its files with CMP"
         )
         + (f" ({consumer.last_error})" if consumer.last_error else "")
@@ -189,7 +191,7 @@ def _given_up(observed: Observation, waited_s: float) -> Verdict:
 
 
 def _up_to_date(consumer: Consumer) -> bool:
-    return consumer.covered and consumer.same_cluster and consumer.verified
+    return consumer.covered and consumer.same_cluster and consumer.verified and not consumer.pending
 
 
 def _nothing_missed(consumers: Sequence[Consumer]) -> bool:

@@ -240,14 +240,18 @@ def _transaction(conn: db.Connection, token: str) -> Transaction:
 
 def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) -> Consumer:
     delivery = _delivery(conn, row["name"], goal) if row["covered"] and not unnoted else None
-    hidden = tuple(
-        registry
-        for registry, held in row["held"].items()
-        if _lacks(conn, goal, row["name"], delivery, registry=registry, since=held["since"])
+    since = {registry: held["since"] for registry, held in row["held"].items()}
+    hidden, pending = (
+        tuple(
+            registry
+            for registry, snapshot in shown.items()
+            if _lacks(conn, goal, row["name"], delivery, registry=registry, since=snapshot)
+        )
+        for shown in (since, row["postponed"])
     )
     return Consumer(
         row["name"], row["alive"], row["same_cluster"], row["covered"], row["behind"], row["held"],
-        row["quarantined"], row["last_error"], delivery, hidden, row["verified"], row["expected"],
+        row["quarantined"], row["last_error"], delivery, hidden, pending, row["verified"], row["expected"],
         row["inputs"] and row["inputs"]["state"],
     )  # fmt: skip
 
@@ -261,7 +265,8 @@ def _delivery(conn: db.Connection, consumer: str, goal: Goal) -> Delivery | None
     found = db.fetch_optional(conn, "delivery", {"name": consumer, "tokens": tokens, "barrier": goal.barrier})
     if found is None:
         return None
-    return Delivery(found["generation"], tuple(found["registries"]), tuple(found["held"]), found["at"])
+    held = (*found["held"], *found["postponed"])
+    return Delivery(found["generation"], tuple(found["registries"]), held, found["at"])
 
 
 def _lacks(

@@ -112,7 +112,9 @@ def _unchecked_first(files: Sequence[RegistryFile]) -> Sequence[RegistryFile]:
     unchecked = [file for file in files if not file.projection.scanner.validator]
     now = unchecked or files[:1]
     for file in files:
-        if file not in now:
+        if file in now:
+            file.projection.mark_writing()
+        else:
             file.projection.postpone(scan=False)
     return now
 

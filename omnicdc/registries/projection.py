@@ -90,10 +90,18 @@ class Projection:
         if full_scan_s is not None:
             self._next_full_scan = time.monotonic() + FULL_SCAN_PAUSE * full_scan_s
 
+    def mark_scan_failed(self) -> None:
+        """Record that a scan failed: a full one is needed, when `hold` allows the next attempt."""
+        self.scan_due, self._postponed = True, False
+
+    def mark_writing(self) -> None:
+        """Record that the writing of the file is no longer postponed: it is tried now."""
+        self._postponed = False
+
     @property
     def postponed(self) -> bool:
         """True if changes wait for a later cycle: for a full scan, or for a check. The file lacks them."""
-        return self._postponed and not self.hold.fault
+        return self._postponed and not self.hold.backing_off
 
     def postpone(self, *, scan: bool) -> None:
         """Leave changes to a later cycle: to a full scan, or only the writing of the file."""

@@ -97,7 +97,7 @@ def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, tar
     projection, began = scanning.projections[name], time.monotonic()
     if broken := scanning.broken.get(name):
         projection.hold.start(broken)
-        projection.scan_due = True
+        projection.mark_scan_failed()
         return False
     try:
         if ids is ALL:
@@ -107,7 +107,7 @@ def _scan_or_hold(conn: Connection, scanning: Scanning, name: str, ids: Ids, tar
     except RegistryError as exc:
         took_s = targeted.took_s if exc is targeted.error else time.monotonic() - began
         projection.hold.start(Fault(exc.message, scanning.remedy or exc.hint), took_s=took_s)
-        projection.scan_due = True
+        projection.mark_scan_failed()
         return False
     projection.mark_scanned(full_scan_s=time.monotonic() - began if ids is ALL else None)
     scanning.observe(f"scanned {name}")

@@ -44,6 +44,7 @@ begin
                     from unnest(watched || case when previous.target = full_name then previous.watched else '{}' end) as item
                    where exists (select from pg_attribute a where a.attrelid = target and a.attname = split_part(item, '.', 1)
                                                               and not a.attisdropped)
+                     and item is distinct from key_column  -- a change of the key is logged in any case
                    order by 1);
   missing := omnicdc.unwatchable(target, fields);
   if missing is not null then

@@ -93,6 +93,7 @@ create table omnicdc.consumer (
   quarantined_counts jsonb not null default '{}',
   unused jsonb not null default '{}',
   faults jsonb not null default '[]',
+  postponed jsonb not null default '{}',
   inputs jsonb,
   history_pruned boolean not null default false,
   constraint generations_count_up check (generation >= 0)
@@ -106,6 +107,7 @@ comment on column omnicdc.consumer.quarantined is 'Registry to project id to rea
 comment on column omnicdc.consumer.quarantined_counts is 'Registry to the number of its projects that are held back.';
 comment on column omnicdc.consumer.unused is 'Registry to reason and hint, for each that is not published because CMP lacks a table that it reads.';
 comment on column omnicdc.consumer.faults is 'Faults that hold no registry: commands after publications that fail, plug-ins that cannot be loaded.';
+comment on column omnicdc.consumer.postponed is 'Registry to the snapshot that its file still shows, for each whose changes wait for a full scan or a check.';
 comment on column omnicdc.consumer.accepted is 'The last accept request that was carried out.';
 comment on column omnicdc.consumer.backend is 'The server process that wrote the row. The row is trusted only while that process holds the consumer''s lock.';
 comment on column omnicdc.consumer.relation_identity is
@@ -128,6 +130,7 @@ create table omnicdc.history (
   changes integer not null,
   registries text[] not null,
   held text[] not null default '{}',
+  postponed text[] not null default '{}',
   timings jsonb not null default '{}',
   at timestamptz not null default pg_catalog.clock_timestamp()
 );
