@@ -179,7 +179,10 @@ def show_status(observer: Observer) -> Act:
             Check("nothing is held back", not consumer["held"] and not consumer["quarantined"]),
         ),
         lines=(
-            f"capture: watching {found['capture']['table']} ({', '.join(found['capture']['watched'])})",
+            *(
+                f"capture: {name}, table {it['table']} ({', '.join(it['watched'])})"
+                for name, it in found["capture"]["sources"].items()
+            ),
             (f"consumer: {consumer['name']}, generation {consumer['generation']}, {consumer['behind']} "
             f"changes behind"),
             *found["faults"],

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FRAME_NAMES = ("count", "generated_at")
 """What a template of the header or the footer may use: the number of entries, and the time."""
 
-_NO_TIME = "\u2400generated_at\u2400"
-"""Stands for the time where only its place is wanted."""
+_TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00")
+"""The time of a publication, as a header gets it."""
 
 
 class TemplateFault(ConfigError):  # noqa: N818 - as ConfigError says it
@@ -72,7 +72,7 @@ class TemplateLines(LineLayout):
     def __init__(self, shape: Shape, templates: Templates) -> None:
         super().__init__(shape)
         self._templates = templates
-        self._head, self._foot = (len(self.lines(part)) for part in self._frame_parts(0, _NO_TIME))
+        self._head, self._foot = (len(self.lines(part)) for part in self._frame_parts(0, ""))
 
     def rendered(self, entry_key: str, records: Sequence[Record]) -> bytes:  # noqa: ARG002 - the template shows it
         """Return the lines of an entry, in a fixed order; none where the template renders nothing.
@@ -108,14 +108,10 @@ class TemplateLines(LineLayout):
         return {name: text.replace(self.stamp(text.encode()), "") for name, text in found.items()}
 
     def stamp(self, head: bytes) -> str:
-        """Return the time in the header, from its place in the template; empty if it shows none."""
-        header, _ = self._frame_parts(0, _NO_TIME)
-        before, found, _ = header.decode().partition(_NO_TIME)
-        if not found:
-            return ""
-        line = before.rpartition("\n")[2]
-        match = re.search(rf"^{re.escape(line)}([0-9T:.+-]+)", head.decode(errors="replace"), re.MULTILINE)
-        return match[1] if match else ""
+        """Return the time in the header; empty if it shows none, or not as it is given to the template."""
+        header = b"\n".join(head.split(b"\n")[: self._head])
+        found = _TIME.search(header)
+        return found[0].decode() if found else ""
 
     def _lines(self, record: Record) -> bytes:
         try:

@@ -69,9 +69,9 @@ def compare_all(
 ) -> dict[str, Compared]:
     """As `verify_all`, but return scanner to result, which includes the registry as it should be."""
     host = Host.of(conn, config, inputs, inputs_known)
+    found = _compare_registries(conn, host, host.scanners, progress)
     for name in host.every.keys() - host.scanners.keys():
         progress(name)
-    found = _compare_registries(conn, host, host.scanners, progress)
     differing = [name for name, it in found.items() if not it.report.good]
     if differing:
         again = _compare_registries(conn, host, differing, progress)

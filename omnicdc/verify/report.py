@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnicdc.registries.scanner import Scanner
+from omnicdc.registries.scanners import scanners
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from omnicdc.formats.item import Differences
-    from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.difference import EntryDifference, RegistryDifference
 
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
@@ -80,6 +82,8 @@ class Report:
         # A registry that rightly has no entry is right. If the project is not in CMP, only `current` is.
         right = ("current", "not_expected") if self.in_cmp is not False else ("current",)
         checks = {check.scanner.check: check.status in right for check in self.checks}
+        if not self.checks:
+            checks = {it.check: False for it in scanners().values() if it.source == Scanner.source}
         return {
             "verified": self.verified,
             "uuid": self.uuid,

@@ -7,7 +7,7 @@ as $grant$
 declare
   schema_name text := (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
 begin
-  if cardinality(columns) = 0 then
+  if columns = '{}' then
     return;
   end if;
   execute format('grant usage on schema %I to %I', schema_name, reader);

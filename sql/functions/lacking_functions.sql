@@ -10,7 +10,7 @@ declare
   always constant name[] := '{
     array_agg, array_remove, bit, bool_and, bool_or, clock_timestamp, concat, concat_ws, convert_to, count, current_database,
     current_setting, encode, extract, format, generate_series, getdatabaseencoding, has_column_privilege, has_function_privilege,
-    has_schema_privilege, has_table_privilege, hashtext, jsonb_object_agg, length, lower, max, min, parse_ident, pg_advisory_unlock,
+    has_schema_privilege, has_table_privilege, hashtext, jsonb_each, jsonb_object_agg, length, lower, max, min, parse_ident, pg_advisory_unlock,
     pg_advisory_unlock_shared, pg_backend_pid, pg_blocking_pids, pg_current_snapshot, pg_current_xact_id,
     pg_current_xact_id_if_assigned, pg_get_expr,
     pg_get_userbyid, pg_has_role, pg_is_in_recovery, pg_notification_queue_usage, pg_notify, pg_partition_tree,

@@ -18,7 +18,7 @@ begin
     select i.indkey[0], i.indnkeyatts into primary_key, columns from pg_index i where i.indrelid = target and i.indisprimary;
     if not found then
       raise exception 'omnicdc: table % has no primary key', full_name
-        using errcode = 'OC001', hint = format('alter table %s add primary key (…)', full_name);
+        using errcode = 'OC001', hint = format('alter table %s add primary key (COLUMN)', full_name);
     end if;
     if columns > 1 then
       return;
@@ -34,7 +34,7 @@ begin
    where a.attrelid = target and not a.attisdropped
      and case when wanted is null then a.attnum = primary_key else a.attname = wanted end;
   if wanted is not null and key_type is distinct from 'uuid' then
-    raise exception 'omnicdc: table % needs a column % of type uuid', full_name, quote_ident(wanted) using errcode = 'OC001';
+    raise exception 'omnicdc: table % needs a column "%" of type uuid', full_name, wanted using errcode = 'OC001';
   end if;
   if key_type is null then
     key_column := null;

@@ -62,7 +62,7 @@ begin
   update_text := omnicdc.log_update_text(number, key_column, key_type, fields);
   columns := array(select distinct split_part(item, '.', 1) from unnest(fields || key_column) as item where item is not null);
   client_columns := array(select distinct split_part(item, '.', 1)
-                            from unnest(for_clients || case when cardinality(for_clients) > 0 then key_column end) as item
+                            from unnest(for_clients || case when for_clients <> '{}' then key_column end) as item
                            where item is not null);
   if previous.target = full_name and previous.watched = fields
      and previous.source_hash = concat_ws(' ', omnicdc.hash_of(row_text), omnicdc.hash_of(update_text))

@@ -47,7 +47,7 @@ def capture_and_uninstall(bare: Cmp, people: People, daemon: str, name: str) -> 
     with db.connect(bare.dsn) as conn:
         changed = [install.install(conn, projects(name)) for _ in range(2)]
         fault = db.fetch_one(conn, "capture_fault")["fault"]
-        target = db.fetch_one(conn, "source")["target"]
+        target = db.fetch_one(conn, "sources")["target"]
         bare.conn.execute(pgsql.SQL("grant omnicdc_daemon to {}").format(pgsql.Identifier(daemon)))
         bare.conn.execute(pgsql.SQL("insert into {} (name) values ('apollo')").format(table))
         with people.connect(daemon) as reader:
@@ -82,7 +82,7 @@ def test_a_table_found_through_the_search_path_is_captured_by_its_full_name(bare
     with db.connect(bare.dsn) as conn:
         conn.execute("set search_path = cms, public")
         install.install(conn, projects("projects", ("name",)))
-        target = db.fetch_one(conn, "source")["target"]
+        target = db.fetch_one(conn, "sources")["target"]
     bare.conn.execute("insert into public.projects (name) values ('not watched')")
     bare.conn.execute("insert into cms.projects (name) values ('watched')")
 

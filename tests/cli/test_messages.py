@@ -189,7 +189,7 @@ def test_configuration_faults_are_reported_with_their_lines(host: Host, tmp_path
     assert done.returncode == 2
     assert len(lines) == 2
     assert f"{file}:2: " in lines[0]
-    assert "did you mean table?" in lines[0].replace("`", "").replace("'", "")
+    assert "did you mean tables?" in lines[0].replace("`", "").replace("'", "")
     assert f"{file}:3: " in lines[1]
 
 

@@ -164,4 +164,4 @@ def test_install_names_what_it_watches(bare: Cmp, host: Host) -> None:
     seen = shown(host, "install", OMNICDC_DSN=bare.dsn)
 
     assert seen.status == 0
-    assert seen.line("installed on projects; watched: ").endswith("name, status, type")
+    assert seen.line("installed on public.projects; watched: ").endswith("name, status, type")

@@ -80,6 +80,7 @@ def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callab
         "tables": "projects=cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
         "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
         "wait_connections": "2", "guard_share": "0.25", "guard_min": "3", "on_drift": "alert", "gh": "no",
+        "on_publish": "reload", "hook_interval_s": "3s", "hook_timeout_s": "4s",
         "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
 

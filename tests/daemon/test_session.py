@@ -110,6 +110,7 @@ def test_every_change_runs_every_scanner_if_the_watch_list_is_too_short(cmp: Cmp
     """P1: this happens with a newer omnicdc on an older installation."""
     cmp.upsert("atlas")
     with db.connect(cmp.dsn) as conn:
+        conn.execute("select omnicdc.release_source('projects')")
         install.install(conn, projects("projects", ("name", "status")))
     with capture_logs() as logged, opened(host) as one:
         one.publish()
@@ -119,7 +120,7 @@ def test_every_change_runs_every_scanner_if_the_watch_list_is_too_short(cmp: Cmp
     assert generation
     assert generation.scanners == ("cmp_projects", "project", "git")
     assert [event["lacking"] for event in logged if event["event"] == "watch_list_differs"] == [
-        ("key", "metadata_.domain", "metadata_.github_url", "type")
+        ("projects.key", "projects.metadata_.domain", "projects.metadata_.github_url", "projects.type")
     ]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_each_scanner_has_the_layout_of_its_registry() -> None:
-    expected = {"cmp_projects": Members, "project": Items, "git": Elements}
+    expected = {"cmp_projects": Members, "cmp_agents": Members, "project": Items, "git": Elements}
 
     assert {name: type(scanner.layout) for name, scanner in scanners().items()} == expected
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omnicdc.formats.values import Record
 
 COLUMNS = ("id", "name", "port", "meta")
-STAMP = "2026-01-02T03:04:05+00:00"
+STAMP = "2026-01-02T03:04:05.000006+00:00"
 
 
 def layout(

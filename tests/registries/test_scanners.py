@@ -9,8 +9,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.sources import WATCHED
 
+from omnicdc.capture.watch_list import derive
 from omnicdc.model import Inputs, Override
 from omnicdc.registries import scanners as package
 from omnicdc.registries.projection import Projection
@@ -325,5 +325,5 @@ def fourth(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("fourth")
 def test_a_fourth_scanner_is_one_module_and_nothing_else() -> None:
     assert list(scanners()) == ["cmp_projects", "cmp_agents", "project", "git", "owners"]
-    assert "metadata_.owner" in WATCHED
+    assert "metadata_.owner" in derive(scanners().values()).fields_of("projects")
     assert _file("owners", [(B, "b"), (A, "a")]) == b'["a","b"]'

@@ -63,7 +63,7 @@ def pip_install() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     for file, place in wheel["shared-data"].items():
-        (PREFIX / place).parent.mkdir(parents=True)
+        (PREFIX / place).parent.mkdir(parents=True, exist_ok=True)
         (PREFIX / place).write_bytes((CHECKOUT / file).read_bytes())
     # The service does not see the machine's /tmp, but the checkout may be there.
     drop_in("checkout", f"[Service]\nBindReadOnlyPaths={' '.join(map(str, own))}\n")

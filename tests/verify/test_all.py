@@ -40,7 +40,7 @@ class TestAll:
         names: list[str] = []
         verify.verify_all(files.conn, files.config, Inputs(), True, names.append)
 
-        assert names == list(SCANNERS)
+        assert names == [*SCANNERS, "cmp_agents"]
 
     def test_the_answers_are_json(self, files: Files, rocket: str) -> None:
         files.edit(PROJECT, "origin: cmp_db", "origin: 2001-01-01")
@@ -69,7 +69,7 @@ class TestBesideADaemon:
 
         report = verify.verify_all(files.conn, files.config, Inputs(), True, publish_in_between)
         assert report.verified
-        assert seen == ["cmp_agents", *SCANNERS, "cmp_projects", "project"]
+        assert seen == [*SCANNERS, "cmp_agents", "cmp_projects", "project"]
 
     def test_only_differences_of_both_comparisons_are_reported(self, files: Files) -> None:
         files.publish()
