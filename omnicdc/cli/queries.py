@@ -157,7 +157,7 @@ def wait(
 @click.option("--all", "everything", is_flag=True, help="Compare every project in every registry.")
 @options.as_json
 def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -> None:
-    """Compare a project in CMP with every registry file.
+    """Compare a project or an agent in CMP with every registry file; or another key of a declared registry.
 
     The command reads only CMP and the files on this host, and needs no daemon. Exit status 0 if all are
     equal, 1 if not.
@@ -171,7 +171,7 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
     from omnicdc.cli.progress import show_progress
 
     if bool(uuid) == everything:
-        raise click.UsageError("give a project's UUID, or --all")
+        raise click.UsageError("give the UUID of a project or agent, or --all")
     config = options.load(given)
     config.require_root()
     inputs = verification.known_inputs(config)

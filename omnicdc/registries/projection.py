@@ -187,7 +187,7 @@ class Projection:
         None after a rebuild, when it may be any key.
         """
         arrived, self._arrived = self._arrived, set()
-        return arrived
+        return arrived if self.scanner.uses_inputs else set()
 
     def known_keys(self) -> Collection[str]:
         """Return the keys of all projects. Any thread may call this."""

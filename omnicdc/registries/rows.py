@@ -36,6 +36,8 @@ ROWS = 2000
 _ESCAPED, _ESCAPE = re.compile(r'(["\\])'), r"\\\1"
 """What must be escaped in the text of an array, and how."""
 
+GRANT = "run `omnicdc install` as the table's owner: it renews the grants"
+
 MOST_UNREADABLE = 100
 """Finding one unreadable row takes about twelve statements. If there are more, another fault is the cause."""
 
@@ -139,7 +141,7 @@ def select_errors(conn: Connection, scanner: Scanner, tables: Tables) -> Iterato
     except NOT_AS_EXPECTED as exc:
         hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
         if isinstance(exc, pg.InsufficientPrivilege):
-            hint = _permission(conn, tables[scanner.source])
+            hint = _permission(conn, scanner, tables)
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {_first_line(exc)}", hint=hint) from exc
     except pg.QueryCanceled as exc:
         raise too_slow(exc) from exc
@@ -162,11 +164,12 @@ def too_slow(exc: pg.QueryCanceled) -> RegistryError:
     )
 
 
-def _permission(conn: Connection, table: str) -> str:
-    found = db.fetch_one(conn, "hidden", {"table": qualified(table).as_string(conn)})
+def _permission(conn: Connection, scanner: Scanner, tables: Tables) -> str:
+    table = qualified(tables[scanner.source]).as_string(conn)
+    found = db.fetch_one(conn, "hidden", {"table": table})
     if found["hidden"]:
         return f"as a superuser: `{found['remedy']}`"
-    return "run `omnicdc install` as the table's owner: it renews the grants"
+    return GRANT if scanner.builtin else f"{GRANT}; a client needs `omnicdc install --grant-clients`"
 
 
 def statement(scanner: Scanner, tables: Tables, *, targeted: bool) -> pgsql.Composed:

@@ -80,6 +80,11 @@ class Scanner(ABC):
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:
         """Return header and footer. `counters` are the sums of the entries' counters."""
 
+    @property
+    def uses_inputs(self) -> bool:
+        """True if entries depend on the inputs, by the key of their project."""
+        return type(self).key is not Scanner.key
+
     def key(self, row: Row) -> str:  # noqa: ARG002 - the default for a registry that needs no inputs
         """Return the project's URL key, by which the inputs know it; empty if it has none."""
         return ""

@@ -14,7 +14,7 @@ from omnicdc.model import ALL, Fault
 from omnicdc.registries.rows import NOT_AS_EXPECTED, readable, statement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from omnicdc.db import Connection
     from omnicdc.formats.item import Item
@@ -28,6 +28,8 @@ _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %
 
 LIKENESS = 200
 """Longest end of a URL that is matched, in characters. Owner and name on GitHub have 139 at most."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
 """Characters of a key that may come from letters whose case the collation distinguishes. So may `k`."""
@@ -55,7 +57,7 @@ def expect(conn: Connection, scanner: Scanner, tables: Tables, inputs: Inputs, p
     """Return the entry that a registry should have for a project. An error of this registry is in `fault`."""
     layout = scanner.layout
     try:
-        rows, unreadable = readable(conn, scanner, tables, [project])
+        rows, unreadable = _rows_of(conn, scanner, tables, project)
         if unreadable:
             return Expectation(scanner, layout, in_cmp=True, fault=quarantine_fault(unreadable[project]))
         if not rows:
@@ -69,6 +71,24 @@ def expect(conn: Connection, scanner: Scanner, tables: Tables, inputs: Inputs, p
     except RegistryError as exc:
         return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
     return _rendered(scanner, layout, entry_key, rows, inputs)
+
+
+def is_uuid(text: str) -> bool:
+    """Return True if a text is a UUID. omnicdc's own registries have no other keys."""
+    return _UUID.fullmatch(text.strip().lower()) is not None
+
+
+def _rows_of(
+    conn: Connection, scanner: Scanner, tables: Tables, key: str
+) -> tuple[list[Row], Mapping[str, str]]:
+    """Return the rows of a key, and the reason if they cannot be read. A key of another type has none."""
+    if is_uuid(key):
+        return readable(conn, scanner, tables, [key])
+    if scanner.builtin:
+        return [], {}
+    # The server would refuse to compare, say, a number with this text.
+    rows, unreadable = readable(conn, scanner, tables, ALL)
+    return [row for row in rows if row[0] == key], {it: why for it, why in unreadable.items() if it == key}
 
 
 def quarantine_fault(why: str) -> Fault:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
 from omnicdc.formats.item import ABSENT, Item, compare, is_certain
 from omnicdc.registries.catalog import registries
-from omnicdc.verify.expectation import Expectation, expect, quarantine_fault
+from omnicdc.verify.expectation import Expectation, expect, is_uuid, quarantine_fault
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, Check, Report, Status, report_of
 
@@ -35,17 +34,15 @@ __all__ = [
     "check_absent", "check_present", "known_inputs", "quarantine_fault", "registry_names", "verify_project",
 ]  # fmt: skip
 
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
 
 def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, uuid: str) -> Report:
-    """Compare the files with CMP for one project. This writes nothing; a repeat compares again.
+    """Compare the files with CMP for one project, or another key. Writes nothing; a repeat compares again.
 
     If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
     ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
     """
-    project = _canonical(uuid)
     host = Host.of(conn, config, inputs, inputs_known)
+    project = _canonical(uuid, host)
     before = _signatures(host)
     report = _verify_once(conn, host, project)
     if report.verified or before == _signatures(host):
@@ -73,11 +70,13 @@ def registry_names(config: Config) -> Mapping[str, str]:
     return {name: scanner.registry for name, scanner in registries(config).items()}
 
 
-def _canonical(uuid: str) -> str:
-    text = uuid.strip().lower()
-    if not _UUID.fullmatch(text):
+def _canonical(text: str, host: Host) -> str:
+    """Return a key as PostgreSQL writes it. Raises ConfigError if no registry can have such a key."""
+    if is_uuid(text):
+        return text.strip().lower()
+    if all(scanner.builtin for scanner in host.scanners.values()):
         raise ConfigError(
-            f"not a UUID: {uuid!r:.100}", hint="8-4-4-4-12 hexadecimal digits, as in CMP's column id"
+            f"not a UUID: {text!r:.100}", hint="8-4-4-4-12 hexadecimal digits, as in CMP's column id"
         )
     return text
 

@@ -30,6 +30,11 @@ begin
   if (select c.relkind not in ('r', 'p') or c.relpersistence = 't' from pg_class c where c.oid = target) then
     raise exception 'omnicdc: % is not an ordinary table', full_name using errcode = 'OC001';
   end if;
+  -- Its policies would hide rows from the daemon. omnicdc's own sources may have them: then the daemon's role needs BYPASSRLS.
+  if key is null and (select c.relrowsecurity from pg_class c where c.oid = target) then
+    raise exception 'omnicdc: table % has row-level security, which may hide rows from omnicdc', full_name
+      using errcode = 'OC001', hint = format('alter table %s disable row level security, or read a table without it', full_name);
+  end if;
   select k.key_column, k.key_type into key_column, key_type from omnicdc.source_key(target, key) k;
   select string_agg(quote_ident(wanted.name), ', ' order by wanted.name) into missing
     from (select distinct split_part(item, '.', 1) as name from unnest(watched) as item) as wanted

@@ -62,6 +62,29 @@ registries:
 """Four declared registries: json by a join with an aggregate, csv, lines, and json-list by an inner join."""
 
 
+TEAMS = "governance/registry/teams.json"
+STAFF = "governance/registry/staff.csv"
+
+MODELLED = f"""
+registries:
+  - name: teams
+    path: {TEAMS}
+    query: |
+      select p.id, p.name, p.status, json_agg(a.name order by a.id) filter (where a.id is not null) as agents
+        from projects p left join agents a on a.project_id = p.id
+       group by p.id
+    format: json
+    header: {{count: "{{count}}"}}
+    entries: teams
+    sort: [name]
+  - name: staff
+    path: {STAFF}
+    query: select a.id, a.name, p.name as project from agents a join projects p on p.id = a.project_id
+    format: csv
+"""
+"""The declared registries of the model: two tables, an outer join with an aggregate, and an inner join."""
+
+
 def add_agent(
     cmp: Cmp,
     name: str,

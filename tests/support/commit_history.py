@@ -15,17 +15,19 @@ from psycopg import errors as pg
 
 from omnicdc import db
 from omnicdc.delivery import wait as waits
-from omnicdc.files.drift import stamp_of
 from omnicdc.files.manifest import read_manifest
 from omnicdc.inputs.parts import InputSettings
 from omnicdc.inputs.read_only import read_only
+from omnicdc.registries.catalog import registries
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import select
+from omnicdc.registries.tables import find_tables
 from omnicdc.stop import Stop
-from support.expected_content import ROWS, Surroundings, expected, read_back
+from support.agents import REGISTRY as AGENTS
+from support.agents import STAFF, TEAMS
+from support.expected_content import AGENT_ROWS, ROWS, Surroundings, expected, read_back
 from support.host import DEADLINE_S, PROJECT, REGISTRIES, until
 from support.numbered_updates import leftovers
-from support.sources import SCANNERS, TABLES
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from support.expected_content import Parsed
     from support.host import Daemon, Host
 
+
+MODELLED = (*REGISTRIES, AGENTS, TEAMS, STAFF)
+"""The registries that the model compares."""
 
 HELD_S = 20.0
 """After so long an operator asks for a rebuild of a held registry: the pause before the next attempt is a
@@ -72,7 +77,8 @@ class CommitHistory:
         with self._cmp.conn.transaction():
             self._cmp.conn.execute("set local lock_timeout = '50ms'")
             rows = self._cmp.conn.execute(ROWS).fetchall()
-        return expected(rows, self.around)
+            agents = self._cmp.conn.execute(AGENT_ROWS).fetchall()
+        return expected(rows, agents, self.around)
 
     def ended(self, token: str, *, committed: bool) -> None:
         """Record how a transaction ended, and what the registries must hold from after on."""
@@ -107,12 +113,15 @@ class CommitHistory:
     def look(self) -> None:
         """P2, P3: each file is complete and shows CMP at one moment, not before the acknowledged snapshot."""
         self._counts["looks"] += 1
-        acknowledged = self._cmp.conn.execute("select snapshot::text, held from omnicdc.consumer").fetchone()
-        for name in {*REGISTRIES} - self.externally_changed:
+        acknowledged = self._cmp.conn.execute(
+            "select snapshot::text, held, postponed from omnicdc.consumer"
+        ).fetchone()
+        for name in {*MODELLED} - self.externally_changed:
             found = read_back(name, self._host.raw(name))
             if acknowledged and not (self.capture_missed or (self.inputs_changed and name == PROJECT)):
-                snapshot, held = acknowledged
-                since = held[Path(name).name]["since"] if Path(name).name in held else snapshot
+                snapshot, held, postponed = acknowledged
+                since = postponed.get(Path(name).name, snapshot)
+                since = held[Path(name).name]["since"] if Path(name).name in held else since
                 sure = max(at for at, moment in enumerate(self._moments) if sees(since, moment.token))
                 assert found in [moment.registries[name] for moment in self._moments[sure:]], (
                     f"{name} holds {found}, CMP had {self._moments[sure:]}"
@@ -167,10 +176,12 @@ class CommitHistory:
         config, content = self._host.config(), {}
         inputs = read_only(InputSettings.of(config))
         with db.connect(self._cmp.dsn) as conn:
-            for scanner in SCANNERS.values():
+            scanners = registries(config)
+            tables = find_tables(conn, config, scanners.values())
+            for scanner in scanners.values():
                 registry, path = Projection(scanner, inputs), self._host.root / scanner.path
-                registry.rebuild(select(conn, scanner, TABLES, None))
-                stamp = stamp_of(path.read_bytes()) if path.is_file() else ""
+                registry.rebuild(select(conn, scanner, tables, None))
+                stamp = scanner.layout.stamp(path.read_bytes()[:400]) if path.is_file() else ""
                 content[scanner.path] = b"".join(registry.document.parts(registry.frame(stamp)))
         return content
 

@@ -6,6 +6,8 @@ of the two is found.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -13,10 +15,17 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import yaml
 
+from support.agents import REGISTRY as AGENTS
+from support.agents import STAFF, TEAMS
 from support.host import CANONICAL, INVENTORY, PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+AGENT_ROWS: LiteralString = """
+select id::text, name, kind, role, metadata_ ->> 'clearance_tier', metadata_ ->> 'twin_bond', project_id::text
+  from agents
+"""
 
 ROWS: LiteralString = """
 select id::text, name, type, key, metadata_ ->> 'github_url' as github_url, metadata_ ->> 'domain' as domain,
@@ -41,10 +50,13 @@ class Surroundings:
     """Elements of the inventory that was there before omnicdc."""
 
 
-def expected(rows: Sequence[Row], around: Surroundings) -> dict[str, Parsed]:
+def expected(rows: Sequence[Row], agents: Sequence[Row], around: Surroundings) -> dict[str, Parsed]:
     """Return the expected content of each registry, without `generated_at`."""
     by_name = sorted(rows, key=lambda row: (row[1] or "", row[0] or ""))
     return {
+        AGENTS: _agents(sorted(agents, key=lambda row: (row[1] or "", row[0] or ""))),
+        TEAMS: _teams(by_name, sorted(agents)),
+        STAFF: _staff(rows, sorted(agents)),
         CANONICAL: _canonical(by_name),
         PROJECT: _project(by_name, around),
         INVENTORY: _inventory(by_name, around),
@@ -53,6 +65,8 @@ def expected(rows: Sequence[Row], around: Surroundings) -> dict[str, Parsed]:
 
 def read_back(registry: str, data: bytes) -> Parsed:
     """Parse a registry as its readers do, without `generated_at`."""
+    if registry == STAFF:
+        return [*csv.reader(io.StringIO(data.decode(), newline=""), strict=True)]
     parsed = _pairs(yaml.load(data, yaml.CSafeLoader) if registry == PROJECT else json.loads(data))
     return [pair for pair in parsed if pair[0] != "generated_at"] if registry != INVENTORY else parsed
 
@@ -61,6 +75,39 @@ def _pairs(value: Any) -> Parsed:  # noqa: ANN401 - whatever was parsed
     if isinstance(value, dict):
         return [(key, _pairs(inner)) for key, inner in value.items()]
     return [_pairs(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _agents(agents: Sequence[Row]) -> Parsed:
+    names = ("kind", "role", "clearance_tier", "twin_bond")
+    entries = {
+        row[0]: {
+            "name": row[1],
+            "type": "AGENT",
+            **dict(zip(names, row[2:6], strict=True)),
+            "status": "active",
+        }
+        | {"source": "cmp_db"}
+        for row in agents
+    }
+    return _pairs({"version": "1.0.0", "entity_type": "agents", "count": len(agents), "uuids": entries})
+
+
+def _teams(rows: Sequence[Row], agents: Sequence[Row]) -> Parsed:
+    entries = {
+        row[0]: {
+            "name": row[1],
+            "status": row[6],
+            "agents": [it[1] for it in agents if it[6] == row[0]] or None,
+        }
+        for row in rows
+    }
+    return _pairs({"count": len(rows), "teams": entries})
+
+
+def _staff(rows: Sequence[Row], agents: Sequence[Row]) -> Parsed:
+    names = {row[0]: row[1] for row in rows}
+    joined = ([it[0], it[1] or "", names[it[6]] or ""] for it in agents if it[6] in names)
+    return [["id", "name", "project"], *joined]
 
 
 def _canonical(rows: Sequence[Row]) -> Parsed:

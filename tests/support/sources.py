@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from omnicdc.capture.install import Wanted
+from typing import TYPE_CHECKING
+
+from omnicdc.capture.install import Wanted, wanted
 from omnicdc.capture.watch_list import derive
+from omnicdc.registries.catalog import registries
 from omnicdc.registries.scanners import scanners
 from omnicdc.registries.tables import used
+
+if TYPE_CHECKING:
+    from omnicdc.config.settings import Config
 
 TABLES = {"projects": "projects"}
 """The tables of a CMP that has no table `agents`, as in most tests."""
@@ -17,6 +23,11 @@ WATCH = derive(scanners().values())
 
 WATCHED = WATCH.fields_of("projects")
 """The watched columns of the source `projects`."""
+
+
+def installed(config: Config) -> tuple[Wanted, ...]:
+    """Return what `omnicdc install` captures with this configuration."""
+    return wanted(config, registries(config).values())
 
 
 def projects(table: str = "projects", watched: tuple[str, ...] = WATCHED) -> tuple[Wanted, ...]:

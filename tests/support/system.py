@@ -14,11 +14,12 @@ import yaml
 
 from omnicdc import db
 from omnicdc.capture import install
+from support.agents import MODELLED, declare
 from support.cmp import Cmp
 from support.commit_history import CommitHistory
 from support.faulty_command import FAULTS, PROGRAM
 from support.host import DEADLINE_S, INVENTORY, Daemon, Host, until
-from support.sources import projects
+from support.sources import installed
 from support.writer import Writer
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class System:
         self.cmp = Cmp(dsn)
         self.host = Host(where / "host", dsn)
         self.host.program, self.faults = PROGRAM, where / "faults"
-        self.host.env |= env | {FAULTS: str(self.faults)}
+        self.host.env |= env | {FAULTS: str(self.faults)} | declare(where, MODELLED)
         (self.host.root / INVENTORY).parent.mkdir(parents=True)
         (self.host.root / INVENTORY).write_text(json.dumps(ADOPTED))
         self.commits = CommitHistory(self.cmp, self.host, counts, ADOPTED)
@@ -127,7 +128,7 @@ class System:
             self._alter(f"add column {self.gone} {'jsonb' if self.gone == 'metadata_' else 'text'}")
             self.gone = None
         with db.connect(self.cmp.dsn) as conn:
-            install.install(conn, projects())
+            install.install(conn, installed(self.host.config()))
 
     # the registry host
 

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from psycopg import sql as pgsql
 from psycopg.types.json import Jsonb
+from support.commit_history import MODELLED
 from support.external_changes import EXTERNAL_CHANGES
-from support.host import REGISTRIES
 from support.strategies import IDS, excluded, override, urls, values
 from support.system import System
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from omnicdc.demo.embedded import EmbeddedServer
 
-NAMES = ["cmp_projects", "project", "git"]
+NAMES = ["cmp_projects", "cmp_agents", "project", "git", "teams", "staff"]
 DISK = ["open", "write", "fsync", "rename", "fsync_directory"]
 POINTS = [
     *(f"{step} {name}" for step in ("scanned", *DISK, "published") for name in NAMES),
@@ -53,6 +53,12 @@ insert into projects (id, name, metadata_)
             jsonb_build_object('github_url', format('https://github.com/acme/%%s', right(id::text, 2)))
        from unnest(%s::uuid[]) id
 on conflict do nothing
+"""
+
+AGENT: LiteralString = """
+insert into agents (id, name, kind, role, project_id, metadata_) values (%s, %s, %s, %s, %s, %s)
+on conflict (id) do update set (name, kind, role, project_id, metadata_) =
+  row (excluded.name, excluded.kind, excluded.role, excluded.project_id, excluded.metadata_)
 """
 
 COLUMNS = ["name", "key", "type", "status", "metadata_", "description"]
@@ -172,6 +178,21 @@ class Machine(RuleBasedStateMachine):
     def rename_id(self, writer: int, old: str, new: str) -> None:
         self.writer(writer).run("update projects set id = %s where id = %s", new, old)
 
+    @step("written", writer=writers, agent=ids, project=st.none() | ids, values=values)
+    def upsert_agent(self, writer: int, agent: str, project: str | None, values: dict[str, Any]) -> None:
+        of_agent = [values["name"], values["type"], values["key"], project, Jsonb(values["metadata_"])]
+        self.writer(writer).run(AGENT, agent, *of_agent)
+
+    @step("written", writer=writers, first=ids, count=counts, project=st.none() | ids)
+    def move_agents(self, writer: int, first: str, count: int, project: str | None) -> None:
+        self.writer(writer).run(
+            "update agents set project_id = %s where id = any (%s::uuid[])", project, _some(first, count)
+        )
+
+    @step("written", writer=writers, first=ids, count=counts)
+    def delete_agents(self, writer: int, first: str, count: int) -> None:
+        self.writer(writer).run("delete from agents where id = any (%s::uuid[])", _some(first, count))
+
     @step("written", writer=writers)
     def truncate(self, writer: int) -> None:
         self.writer(writer).exclude("truncate projects")
@@ -252,7 +273,7 @@ class Machine(RuleBasedStateMachine):
 
     @step(
         "external change",
-        place=st.sampled_from([*REGISTRIES, *REGISTRIES, *BESIDE]),
+        place=st.sampled_from([*MODELLED, *MODELLED, *BESIDE]),
         change=st.sampled_from([*EXTERNAL_CHANGES]),
     )
     def change_file(self, place: str, change: str) -> None:

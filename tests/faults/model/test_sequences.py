@@ -11,15 +11,17 @@ import hypothesis
 import pytest
 from faults.model.machine import Machine, Shared
 from hypothesis.stateful import run_state_machine_as_test
+from support.agents import AGENTS, MODELLED, declare
 from support.cmp import TABLE, Cmp
 from support.fresh_server import FreshServer
 from support.host import until
 from support.memory import in_memory
-from support.sources import projects
+from support.sources import installed
 from support.strategies import IDS
 
 from omnicdc import db
 from omnicdc.capture import install
+from omnicdc.config import settings
 
 if TYPE_CHECKING:
     import random
@@ -47,7 +49,12 @@ def database_server() -> Iterator[EmbeddedServer]:
         server.start()
         with db.connect(server.dsn("template1")) as conn:
             conn.execute(TABLE)
-            install.install(conn, projects())
+            conn.execute(AGENTS)
+            with tempfile.TemporaryDirectory() as directory:
+                config = settings.load(
+                    {"config": declare(Path(directory), MODELLED)["OMNICDC_CONFIG"]}, {}, uid=0
+                )
+            install.install(conn, installed(config))
         yield server
     finally:
         server.delete()
