@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,8 +10,8 @@ from omnicdc.files.decide import Policy
 from omnicdc.files.manifest import Manifest
 from omnicdc.formats.urls import github
 from omnicdc.model import ALL, Generation
-from omnicdc.registries.hold import QUICK_S
 from omnicdc.registries.scan import Scanning
+from omnicdc.registries.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -103,10 +102,14 @@ class State:
     """Entries in people's files that may be a mistake, and faults that change no registry."""
     inputs_reported: object = None
     """The `inputs_report` that was last acknowledged."""
-    _next_cycle: set[str] = field(default_factory=set)
-    """The scanners whose full scan waits for the next cycle."""
+    schedule: Schedule = field(init=False)
+    """Which work a later cycle does."""
     _reported: object = None
     """What `_to_report` returned at the last acknowledgement."""
+
+    def __post_init__(self) -> None:
+        """Begin without postponed work."""
+        self.schedule = Schedule(self.projections)
 
     @property
     def projections(self) -> Mapping[str, Projection]:
@@ -123,54 +126,12 @@ class State:
             self.verified_fingerprint = self.capture.fingerprint
 
     def due_now(self, work: Work, changes: Iterable[Change]) -> Work:
-        """Return the part of `work` that this cycle does. `work` is what the changes ask for.
-
-        A held registry whose scan is slow waits for its next attempt, unless a rebuild was requested. Its
-        part is postponed, and a full scan does it later.
-        """
-        rebuild = any(change.op == "rebuild" for change in changes)
-        projections = self.projections
-        for name in work:
-            hold = projections[name].hold
-            if rebuild or hold.took_s <= QUICK_S:
-                hold.retry_now()
-        postponed = {name for name in work if projections[name].hold.backing_off}
-        for name in postponed:
-            projections[name].scan_due = True
-        now = {name: ids for name, ids in work.items() if name not in postponed}
-        return now if rebuild else self._without_full_scans(now)
-
-    def _without_full_scans(self, work: Work) -> Work:
-        """Return the work without the full scans that changes of joined sources cause.
-
-        They come after the other work, in the next cycle, and not after each change.
-        """
-        full = {
-            name
-            for name, ids in work.items()
-            if (it := self.projections[name]).joins and (ids is ALL or it.scan_due or not it.scanner.targeted)
-        }
-        self._next_cycle = (
-            full if full != work.keys() else {name for name in full if self.projections[name].pause_s > 0}
-        )
-        for name in self._next_cycle:
-            self.projections[name].postpone(scan=True)
-        return {name: ids for name, ids in work.items() if name not in self._next_cycle}
+        """Return the part of `work` that this cycle does. `work` is what the changes ask for."""
+        return self.schedule.due_now(work, rebuild=any(change.op == "rebuild" for change in changes))
 
     def overdue(self) -> Work:
         """Return the work that no row of the log asks for: full scans that are due, and changes of inputs."""
-        work: Work = {name: frozenset(ids) for name, ids in self.rescan.items()}
-        due = (
-            name
-            for name, it in self.projections.items()
-            if it.scan_due and self.may_try(it) and not (it.postponed and it.pause_s > 0)
-        )
-        return work | dict.fromkeys(set(due) - self._next_cycle, ALL)
-
-    @property
-    def due_in_s(self) -> float:
-        """Seconds until a postponed full scan is due; infinite if there is none."""
-        return min((it.pause_s for it in self.projections.values() if it.postponed), default=math.inf)
+        return self.schedule.overdue(self.rescan, accepted=self.accepted)
 
     def may_write(self) -> bool:
         """Return True if a registry file or the manifest is due, and may be written in this cycle."""
@@ -218,7 +179,7 @@ class State:
         Registries that are up to date now show `snapshot`. What failed waits for its next attempt.
         """
         self.accepted = self.manifest.retrying = False
-        self._next_cycle = set()
+        self.schedule.end_cycle()
         if done.written:
             self.generation += 1
         self.manifest.due |= done.adopted or bool(done.written)

@@ -1,4 +1,4 @@
-"""Defines all settings, and reads them from flags, OMNICDC_* variables and one YAML file.
+"""Reads all settings from flags, OMNICDC_* variables and one YAML file.
 
 Each source gives text, so that one reader function per setting serves all three sources, and a fault can name
 its flag, its variable or its line. No module below this package reads the environment.
@@ -9,25 +9,12 @@ from __future__ import annotations
 import os
 import pwd
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from omnicdc.config import sources
-from omnicdc.config.readers import (
-    line,
-    one_of,
-    path,
-    positive,
-    seconds,
-    share,
-    span,
-    switch,
-    table,
-    text,
-    whole,
-)
+from omnicdc.config.config import SETTINGS, Config, Setting
+from omnicdc.config.readers import path
 from omnicdc.db import conninfo
 from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.db.password import PasswordFile
@@ -37,7 +24,6 @@ from omnicdc.formats.text import is_unicode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from omnicdc.config.declared import Declared
     from omnicdc.config.sources import Given
 
 __all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
@@ -47,147 +33,6 @@ PASSWORD_S = 0.5
 others."""
 
 
-def _about(read: Callable[[str], object], meaning: str, separator: str = "") -> dict[str, Any]:
-    return {"read": read, "meaning": meaning, "separator": separator}
-
-
-NAME_ROOT = "--root DIR or OMNICDC_ROOT; in a program: `GenesisClient(root=…)`"
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """All settings, checked. `load` creates this object. Its repr never shows a password."""
-
-    dsn: str | None = field(
-        default=None, repr=False, metadata=_about(text, "connection string or URI of CMP's database")
-    )
-    password_file: Path | None = field(
-        default=None, metadata=_about(path, "file that holds the database password")
-    )
-    root: Path | None = field(
-        default=None, metadata=_about(path, "infrastructure root, which holds governance/registry")
-    )
-    workspaces: tuple[Path, ...] = field(
-        default=(), metadata=_about(path, "further directories to look for clones in", os.pathsep)
-    )
-    state_dir: Path = field(
-        default=Path("/var/lib/omnicdc"), metadata=_about(path, "where omnicdc keeps what is its own")
-    )
-    tables: tuple[tuple[str, str], ...] = field(
-        default=(), metadata=_about(table, "the table of each source, NAME or SCHEMA.NAME", ",")
-    )
-    """Source and table. The table of a source that is not named here has the source's name."""
-    consumer: str = field(
-        default="localhost", metadata=_about(line, "this daemon's name in the database, else the host's")
-    )
-    wake: Literal["notify", "poll"] = field(
-        default="notify",
-        metadata=_about(one_of("notify", "poll"), "`poll` where a pooler breaks LISTEN"),
-    )
-    poll_s: float = field(
-        default=5.0, metadata=_about(seconds, "the longest time between two looks at the log")
-    )
-    sweep_s: float = field(
-        default=3600.0, metadata=_about(seconds, "time between two compares of everything with everything")
-    )
-    refresh_s: float = field(
-        default=900.0, metadata=_about(seconds, "time between two looks at clones and GitHub")
-    )
-    retention: timedelta = field(
-        default=timedelta(days=7), metadata=_about(span, "how long changes are kept")
-    )
-    consumer_expiry: timedelta = field(
-        default=timedelta(days=1),
-        metadata=_about(span, "a consumer silent for longer no longer holds the log back"),
-    )
-    max_lag_s: float = field(
-        default=90.0, metadata=_about(seconds, "`status` reports a consumer that is behind for longer")
-    )
-    wait_connections: int = field(
-        default=4, metadata=_about(positive, "the most connections with which all waits of one process look")
-    )
-    guard_share: float = field(
-        default=0.5, metadata=_about(share, "hold a registry that would lose more than this share of entries")
-    )
-    guard_min: int = field(default=10, metadata=_about(whole, "... and at least this many"))
-    on_drift: Literal["restore", "alert"] = field(
-        default="restore",
-        metadata=_about(
-            one_of("restore", "alert"), "what to do with a registry that another process changed"
-        ),
-    )
-    on_publish: tuple[str, ...] = field(
-        default=(), metadata=_about(line, "a command to run after each publication, and its arguments", " ")
-    )
-    hook_interval_s: float = field(
-        default=1.0,
-        metadata=_about(seconds, "the shortest time between two runs of a command after publications"),
-    )
-    hook_timeout_s: float = field(
-        default=60.0, metadata=_about(seconds, "the longest time that such a command may take")
-    )
-    gh: bool = field(default=True, metadata=_about(switch, "ask GitHub through `gh`, where there is one"))
-    github_owners: tuple[str, ...] = field(
-        default=(), metadata=_about(line, "GitHub owners to list beside those in CMP", ",")
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = field(
-        default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
-    )
-    registries: tuple[Declared, ...] = ()
-    """The registries that the configuration file declares."""
-    target: Target = field(default_factory=Target)
-    """How to connect to CMP's database, and where the credentials come from."""
-    file_settings: int = field(default=0, compare=False)
-    """How many settings the configuration file holds."""
-
-    @property
-    def conninfo(self) -> str:
-        """The connection string for psycopg. The password file is read at each access.
-
-        Raises ConfigError for an invalid part, and DatabaseUnavailable if the password file cannot be read in
-        time.
-        """
-        return self.target.login().conninfo
-
-    def table_of(self, source: str) -> str:
-        """Return the name of a source's table, as it was written."""
-        return dict(self.tables).get(source, source)
-
-    def require_root(self) -> Path:
-        """Return the infrastructure root. Raises ConfigError if none is configured."""
-        if self.root is None:
-            raise ConfigError("no infrastructure root is configured", hint=NAME_ROOT)
-        return self.root
-
-    def require_root_directory(self) -> Path:
-        """Return the infrastructure root, for commands that only compare files.
-
-        Raises ConfigError if none is configured, or if it is not a directory now.
-        """
-        root = self.require_root()
-        if not os.path.isdir(root):  # noqa: PTH112 - never raises
-            raise ConfigError(
-                f"the infrastructure root {root} is not a directory",
-                hint=f"is it mounted? else name another one: {NAME_ROOT}",
-            )
-        return root
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """The description of one setting, for `load` and for the documentation."""
-
-    name: str
-    meaning: str
-    default: object
-    read: Callable[[str], object]
-    separator: str
-    """The separator of the items of a list in an environment variable; empty for a single value."""
-
-
-SETTINGS: Mapping[str, Setting] = {
-    it.name: Setting(it.name, default=it.default, **it.metadata) for it in fields(Config) if it.metadata
-}
 _SEPARATORS = {name: setting.separator for name, setting in SETTINGS.items()}
 
 

@@ -111,7 +111,7 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
             if generation:
                 doorbell.reset_nap()
                 context.signals.stop.wait(coalesce_delay_s(generation.changes, streak))
-            due_in_s = min(periodic.due_in_s, state.due_in_s)
+            due_in_s = min(periodic.due_in_s, state.schedule.due_in_s)
             wakeup, state.parked = doorbell.wait(state.snapshot, sleep, due_in_s, canary.send)
             streak = streak + 1 if wakeup is Wakeup.CHANGES else 0
 

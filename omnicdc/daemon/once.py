@@ -52,8 +52,8 @@ def run_to_the_end(
             inputs.wait_for_github()
             inputs.take(state)
             generation = _both(first, run_once(conn, state, observe))
-            while state.due_in_s < math.inf and not stop.requested:
-                stop.wait(state.due_in_s)
+            while state.schedule.due_in_s < math.inf and not stop.requested:
+                stop.wait(state.schedule.due_in_s)
                 generation = _both(generation, run_once(conn, state, observe))
             with Hooks(config) as hooks:
                 hooks.resume(state)
