@@ -1,7 +1,7 @@
 """What the SELECT of a registry reads: tables, columns, keys of json columns, by PostgreSQL's own parser.
 
-No server is asked. `capture.watch_list` unites what all registries read. Only this module and `targeting`
-import pglast, and only what captures tables or has declared registries imports these two.
+No server is asked. `capture.watch_list` unites what all registries read. This module, `syntax` and
+`targeting` import pglast. Only what captures tables or has declared registries imports these three.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from pglast import ast, parse_sql
 from pglast.enums import SetOperation
 from pglast.parser import ParseError
 
-from omnicdc.registries.query import NAMELESS, QueryFault, Reads, template
-from omnicdc.registries.targeting import children, is_targeted
+from omnicdc.registries.query import QueryFault, Reads, template
+from omnicdc.registries.syntax import children, columns_of, first_table, json_key, place_of
+from omnicdc.registries.targeting import is_targeted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import NoReturn
-
-_ARROWS = {"->>", "->"}
 
 _SOURCE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -83,7 +81,7 @@ class _Analysis:
         if select.sortClause:
             self._refuse("be ordered: the registry has an order of its own", select.sortClause[0])
         scope = self._select(select, None, frozenset())
-        main = _first_table(select, {})
+        main = first_table(select, {})
         if main is None:
             raise QueryFault(self._name, "must read a table", None)
         alias = next((alias for alias, source in scope.tables.items() if source == main), None)
@@ -93,12 +91,12 @@ class _Analysis:
         fields = {source: frozenset(found) for source, found in self._fields.items()}
         several = len(self._places) > 1 or None in scope.tables.values()
         return Reads(
-            main, key_column, fields, targeted, _columns(select), template(self._query, self._places),
+            main, key_column, fields, targeted, columns_of(select), template(self._query, self._places),
             frozenset(self._functions), multiple=several,
         )  # fmt: skip
 
     def _refuse(self, what: str, node: ast.Node) -> NoReturn:
-        raise QueryFault(self._name, f"must not {what}", getattr(node, "location", None))
+        raise QueryFault(self._name, f"must not {what}", place_of(node))
 
     def _key_column(self, select: ast.SelectStmt, scope: _Scope, main: str) -> str | None:
         """Return the column of `main` that is returned first."""
@@ -184,7 +182,7 @@ class _Analysis:
                 self._select(part, scope, scope.ctes)
             case ast.ColumnRef():
                 self._column(part, scope)
-            case ast.A_Expr() if (found := _json_key(part)) is not None:
+            case ast.A_Expr() if (found := json_key(part)) is not None:
                 self._column(part.lexpr, scope, found)
             case ast.Node():
                 self._check(part)
@@ -246,56 +244,3 @@ class _Analysis:
         if len(tables) != 1:
             self._refuse(f"name a column without its table ({name}) where there are several", column)
         return tables[0]
-
-
-def _columns(select: ast.SelectStmt) -> tuple[str, ...]:
-    """Return the names of the columns of the result. A set operation has those of its first part."""
-    while select.larg:
-        select = select.larg
-    return tuple(target.name or _last(target.val) for target in select.targetList or ())
-
-
-def _last(node: object) -> str:
-    """Return the name that PostgreSQL gives a column without AS: NAMELESS for most expressions."""
-    match node:
-        case ast.TypeCast():
-            return _last(node.arg)
-        case ast.ColumnRef() if isinstance(node.fields[-1], ast.String):
-            return str(node.fields[-1].sval)
-        case ast.FuncCall():
-            return str(node.funcname[-1].sval)
-    return NAMELESS
-
-
-def _first_table(select: ast.SelectStmt, ctes: Mapping[str, ast.SelectStmt]) -> str | None:
-    """Return the first table of a SELECT's FROM, also inside of a subquery or of a CTE; None without any."""
-    if select.withClause:
-        ctes = {**ctes, **{cte.ctename: cte.ctequery for cte in select.withClause.ctes}}
-    if select.op != SetOperation.SETOP_NONE:
-        return _first_table(select.larg, ctes) or _first_table(select.rarg, ctes)
-    found = (_first_of(item, ctes) for item in select.fromClause or ())
-    return next((table for table in found if table), None)
-
-
-def _first_of(item: ast.Node, ctes: Mapping[str, ast.SelectStmt]) -> str | None:
-    match item:
-        case ast.JoinExpr():
-            return _first_of(item.larg, ctes) or _first_of(item.rarg, ctes)
-        case ast.RangeSubselect():
-            return _first_table(item.subquery, ctes)
-        case ast.RangeVar():
-            query = ctes.get(item.relname)
-            return _first_table(query, {}) if query else str(item.relname)
-    return None
-
-
-def _json_key(node: ast.A_Expr) -> str | None:
-    """Return the key that `column -> 'key'` or `column ->> 'key'` reads; None for any other expression."""
-    operator, key = node.name[-1].sval, node.rexpr
-    if (
-        operator not in _ARROWS
-        or not isinstance(node.lexpr, ast.ColumnRef)
-        or not isinstance(key, ast.A_Const)
-    ):
-        return None
-    return key.val.sval if isinstance(key.val, ast.String) else None

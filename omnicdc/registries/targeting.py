@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from pglast import ast
 from pglast.enums import JoinType, SetOperation
 
+from omnicdc.registries.syntax import children
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -38,14 +40,6 @@ def is_targeted(select: ast.SelectStmt, alias: str, *, windows: bool) -> bool:
     if not select.groupClause:
         return not any(map(_is_aggregate, _calls((select.targetList, select.havingClause))))
     return bool(select.targetList) and _same(select.targetList[0].val, select.groupClause)
-
-
-def children(node: ast.Node) -> Iterator[object]:
-    """Yield what a node of the parsed query consists of."""
-    for name in node.__slots__:
-        child = getattr(node, name)
-        if isinstance(child, ast.Node | tuple | list):
-            yield child
 
 
 def _calls(part: object) -> Iterator[ast.FuncCall]:

@@ -132,3 +132,85 @@ def test_a_source_is_released_and_its_registries_are_held(bare: Cmp, estate: Hos
 
     assert released == {"released": "agents"}
     assert "table public.agents is not watched" in held["teams.json"]["reason"]
+
+
+ODD = """
+registries:
+  - name: parts
+    path: exports/parts.yaml
+    query: select number, label from parts
+    format: yaml
+  - name: words
+    path: exports/words.ndjson
+    query: select word, count(*) over () as total from words
+    format: ndjson
+  - name: days
+    path: exports/days.csv
+    query: select day, what from days
+    format: csv
+"""
+"""Keys of other types: an integer, a text, and a date, of which every change scans everything."""
+
+
+def test_tables_with_other_keys_are_followed_and_verified_by_their_keys(bare: Cmp, tmp_path: Path) -> None:
+    bare.conn.execute(
+        """create table parts (number integer primary key, label text);
+           create table words (word text primary key);
+           create table days (day date primary key, what text);
+           insert into parts values (7, 'seven'), (10, 'ten'); insert into words values ('a "b" \\');
+           insert into days values ('2026-01-02', 'x')"""
+    )
+    host = Host(tmp_path / "host", bare.dsn)
+    host.env |= declare(tmp_path, ODD)
+    host.ask("install")
+    host.daemon()
+    bare.conn.execute(
+        """update parts set label = 'SEVEN' where number = 7; insert into words values ('{c}');
+           update days set what = 'y'"""
+    )
+    bare.arrived()
+    verified = [host.ask("verify", key) for key in ("7", 'a "b" \\', "2026-01-02")]
+    absent = host.ask("verify", "8")
+    host.close()
+
+    assert host.raw("exports/parts.yaml") == b"---\n- number: 7\n  label: SEVEN\n- number: 10\n  label: ten\n"
+    words = [json.loads(line) for line in host.raw("exports/words.ndjson").splitlines()]
+    assert words == [{"word": 'a "b" \\', "total": 2}, {"word": "{c}", "total": 2}]
+    assert host.raw("exports/days.csv") == b"day,what\n2026-01-02,y\n"
+    assert [it["checks"] for it in verified] == [{"in_parts": True}, {"in_words": True}, {"in_days": True}]
+    assert (absent["verified"], absent["in_cmp"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "place", "message"),
+    [
+        ("select id, nme from agents", "", "column"),
+        ("select id, name from agents order by name", "49", "must not be ordered"),
+        ("select id, pg_sleep(1) as x from agents", "", "calls pg_sleep"),
+        ("select name, id from teamz", "", "table teamz does not exist"),
+    ],
+)
+def test_a_declared_registry_that_cannot_be_is_reported_and_holds_only_itself(
+    bare: Cmp, tmp_path: Path, query: str, place: str, message: str
+) -> None:
+    bare.conn.execute(AGENTS)
+    host = Host(tmp_path / "host", bare.dsn)
+    text = f"registries:\n  - name: bad\n    format: csv\n    path: bad.csv\n    query: {query}\n"
+    with_text = declare(tmp_path, text)
+    installed = host.run("install", **with_text)
+    checked = host.run("check-config", **with_text)
+    if place:
+        assert (installed.returncode, checked.returncode) == (2, 2)
+        assert f"omnicdc.yaml:5:{place}: registry bad: the query {message}" in checked.stderr
+        return
+    if installed.returncode:
+        host.ask("install")
+    daemon = host.daemon(**with_text)
+    bare.upsert("apollo")
+    held = daemon.wait_for("held", registry="bad.csv")
+    until(host.canonical, "the other registries are published")
+    host.close()
+
+    assert message in held["reason"]
+    assert checked.returncode == 1, checked.stderr
+    assert "bad" in json.loads(checked.stdout)["faults"]
