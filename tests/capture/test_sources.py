@@ -178,7 +178,7 @@ def test_a_released_source_leaves_nothing_on_its_table(cmp: Cmp) -> None:
     cmp.conn.execute("insert into teams values (2, 'b')")
     cmp.upsert("apollo")
     functions = cmp.value(
-        "select count(*) from pg_proc where pronamespace = 'omnicdc'::regnamespace and proname like '%\\_2'"
+        "select count(*) from pg_proc where pronamespace = 'omnicdc'::regnamespace and proname ~ '_2$'"
     )
 
     assert [row[:1] + row[2:3] for row in logged(cmp)] == [(None, "insert"), ("projects", "insert")]

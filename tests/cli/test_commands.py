@@ -50,7 +50,10 @@ def test_help_names_every_command_and_imports_no_slow_library(host: Host) -> Non
     [
         (["instal"], "No such command 'instal'"),
         (["wait", "--token", "1", "--project", "atlas"], "--token and --project exclude each other"),
-        (["verify", "--all", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"], "give a project's UUID, or --all"),
+        (
+            ["verify", "--all", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"],
+            "give the UUID of a project or agent, or --all",
+        ),
     ],
 )
 def test_contradictory_arguments_are_refused_before_any_query(

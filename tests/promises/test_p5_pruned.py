@@ -32,6 +32,10 @@ MAKE_OLD = {
 }
 
 
+PINNED = Config(tables=(("projects", "public.projects"),))
+"""For connections whose search_path is PostgreSQL's own."""
+
+
 def after_pruning(
     cmp: Cmp, pruned: tuple[str, ...], *tokens: str | None, named: Sequence[str] = ()
 ) -> list[Verdict | None]:
@@ -47,7 +51,7 @@ def after_pruning(
         barrier = db.fetch_one(conn, "snapshot")["snapshot"]
         goals = [waits.Goal(token, barrier) for token in tokens]
         goals += [
-            waits._goal(conn, None, waits.projects_named(conn, Config(), [name]), None, all_hosts=False)
+            waits._goal(conn, None, waits.projects_named(conn, PINNED, [name]), None, all_hosts=False)
             for name in named
         ]
         return [decide(waits.observe(conn, goal)) for goal in goals]

@@ -299,7 +299,7 @@ from omnicdc.registries.scanner import Scanner
 class Owners(Scanner):
     name, path, rank = "owners", "governance/registry/owners.json", 40
     layout = Elements()
-    query = "select id, metadata_ ->> 'owner' as owner from {table}"
+    query = "select id, metadata_ ->> 'owner' as owner from {projects}"
 
     def render(self, entry_key, rows, inputs):
         return Entry((entry_key, ""), f"{json_text(rows[0][1])},".encode())
