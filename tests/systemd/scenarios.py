@@ -62,6 +62,7 @@ def main(*, whole: bool) -> None:
         results["published"] = result_of(lambda: publish(cmp))
         results["confined"] = result_of(inspect_process)
         results["reloaded"] = result_of(lambda: reload(cmp))
+        results["watched"] = result_of(lambda: watch_registry(cmp))
         results["killed"] = result_of(lambda: kill(cmp))
         if whole:
             results["hung"] = result_of(lambda: hang(cmp))
@@ -105,6 +106,28 @@ def install(cmp: Cmp) -> Result:
         "canonical": (ROOT / CANONICAL).read_text(),
         **service(),
     }
+
+
+READER = """[Service]
+ExecStart=sleep infinity
+ExecReload=touch /run/reader-reloaded
+"""
+
+
+def watch_registry(cmp: Cmp) -> Result:
+    """Reload another service when a registry is replaced, as docs/add-a-registry.md describes it."""
+    units = Path("/etc/systemd/system")
+    (units / "reader.service").write_text(READER)
+    (units / "omnicdc-reload@reader.path.d").mkdir()
+    (units / "omnicdc-reload@reader.path.d/file.conf").write_text(f"[Path]\nPathChanged={ROOT / CANONICAL}\n")
+    for name in ("omnicdc-reload@.path", "omnicdc-reload@.service"):
+        output_of("systemctl", "link", str(PREFIX / "lib/systemd/system" / name))
+    output_of("systemctl", "daemon-reload")
+    output_of("systemctl", "start", "reader.service")
+    output_of("systemctl", "enable", "--now", "omnicdc-reload@reader.path")
+    before = Path("/run/reader-reloaded").exists()
+    cmp.upsert("for the reader")
+    return {"before": before, "reloaded": until(Path("/run/reader-reloaded").exists)}
 
 
 def publish(cmp: Cmp) -> Result:

@@ -75,6 +75,10 @@ def test_a_write_to_cmp_is_published_under_systemd(results: Result) -> None:
     assert len(result["holding"]) == 3
 
 
+def test_a_service_of_root_is_reloaded_when_a_registry_is_replaced(results: Result) -> None:
+    assert results["watched"] == {"before": False, "reloaded": True}
+
+
 def test_the_registries_belong_to_the_service_and_all_users_may_read_them(results: Result) -> None:
     assert results["published"]["owners"] == ["omnicdc"] * 3
     assert results["published"]["modes"] == ["0o644"] * 3
