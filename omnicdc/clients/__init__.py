@@ -1,6 +1,7 @@
 """The client for programs that write to CMP: it waits until a write is in every registry, and verifies it.
 
-This package must not import pglast, directly or indirectly.
+Importing this package imports neither pglast nor ruamel.yaml. Only where the configuration declares
+registries, a client imports pglast later.
 """
 
 from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer

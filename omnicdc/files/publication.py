@@ -213,7 +213,7 @@ def _write_draft(replaced: ExitStack, observe: Callable[[str], None], file: Regi
         parts = file.projection.document.parts(frame)
         if command := file.projection.scanner.validator:
             check_file(command, file.name, parts, file.state_dir)
-        staged = stage(file.root, file.path, parts, _naming(file, observe))
+        staged = stage(file.root, file.path, parts, _naming(file, observe), mode=file.projection.scanner.mode)
     except RegistryError as exc:
         _hold(file, exc, began)
         return None

@@ -126,8 +126,13 @@ def stage(
     relative: Path | str,
     parts: Sequence[bytes | memoryview],
     observe: Callable[[str], None] = no_observer,
+    *,
+    mode: int | None = None,
 ) -> Staged:
-    """Write and sync a new file beside its target, without replacing it. Raises RegistryError."""
+    """Write and sync a new file beside its target, without replacing it. Raises RegistryError.
+
+    Its mode is `mode`, or else the mode of the file that it replaces.
+    """
     target = root / relative
     temporary = f".{target.name}{TEMPORARY}"
     with registry_errors(f"write {target}", target), ExitStack() as cleanup:
@@ -138,11 +143,15 @@ def stage(
         written = cleanup.enter_context(ExitStack())
         observe("open")
         # The new file may replace a private one, so no other user may read it even while it is unfinished.
-        file = os.open(temporary, _NEW_FILE, 0o600 if old else NEW_FILE_MODE, dir_fd=directory)
+        file = os.open(
+            temporary, _NEW_FILE, 0o600 if old or mode is not None else NEW_FILE_MODE, dir_fd=directory
+        )
         written.callback(os.close, file)
         observe("write")
         _write_parts(file, parts)
         not_kept = attributes.give(file, old, target) if old else ()
+        if mode is not None:
+            os.fchmod(file, mode)
         observe("fsync")
         # After a failed fsync the kernel may have dropped the data. So never sync again, but write again.
         os.fsync(file)

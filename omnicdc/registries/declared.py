@@ -54,6 +54,7 @@ class QueryScanner(Scanner):
         self.source, self.sources = reads.main, tuple(sorted(reads.fields))
         self.columns, self.output = reads.columns, reads.columns[0]
         self.functions = reads.functions
+        self.mode = declared.mode
         self.validator, self.hook = declared.check, declared.on_publish
         self.targeted, self.multiple = reads.targeted, reads.multiple
         self._sort = [reads.columns.index(name) for name in declared.sort or reads.columns[:1]]

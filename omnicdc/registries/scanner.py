@@ -52,6 +52,8 @@ class Scanner(ABC):
     """The name of the query's first column."""
     columns: tuple[str, ...] = ()
     """If not empty: the columns of the query. After the key, `render` then gets the JSON of each."""
+    mode: int | None = None
+    """The mode of the file; None to keep the mode that it has."""
     validator: tuple[str, ...] = ()
     """A command that may refuse a new file before it replaces the old one; empty for none."""
     hook: tuple[str, ...] = ()

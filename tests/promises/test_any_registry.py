@@ -148,6 +148,7 @@ registries:
     path: exports/days.csv
     query: select day, what from days
     format: csv
+    mode: "0640"
 """
 """Keys of other types: an integer, a text, and a date, of which every change scans everything."""
 
@@ -177,6 +178,7 @@ def test_tables_with_other_keys_are_followed_and_verified_by_their_keys(bare: Cm
     words = [json.loads(line) for line in host.raw("exports/words.ndjson").splitlines()]
     assert words == [{"word": 'a "b" \\', "total": 2}, {"word": "{c}", "total": 2}]
     assert host.raw("exports/days.csv") == b"day,what\n2026-01-02,y\n"
+    assert (host.root / "exports/days.csv").stat().st_mode & 0o777 == 0o640
     assert [it["checks"] for it in verified] == [{"in_parts": True}, {"in_words": True}, {"in_days": True}]
     assert (absent["verified"], absent["in_cmp"]) == (False, False)
 
