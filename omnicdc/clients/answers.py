@@ -6,7 +6,7 @@ The keys are a contract, described in docs/client.md: keys may be added, but non
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 # Imported at run time, so that programs can evaluate the types of the answers.
 from omnicdc.delivery.observation import InputsState  # noqa: TC001
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from omnicdc.delivery.verdict import Verdict
     from omnicdc.errors import OmnicdcError
-
-SCANNER_RESULTS = {"cmp_scan": "cmp_projects", "project_registry": "project", "git_registry": "git"}
-"""Genesis's names for the scanners."""
 
 VerdictName = Status | Literal["unavailable"]
 
@@ -199,20 +196,15 @@ def wait_answer(it: Outcome) -> WaitAnswer:
 
 
 def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResults:
-    """Return the result for each registry. `registries` maps each scanner to its file name."""
-
-    def result(scanner: str) -> ScannerResult:
-        registry = registries[scanner]
-        return {
-            "success": it.withheld is not None and registry not in it.withheld,
-            "rewritten": registry in it.registries_updated,
-        }
-
-    return {
-        "cmp_scan": result(SCANNER_RESULTS["cmp_scan"]),
-        "project_registry": result(SCANNER_RESULTS["project_registry"]),
-        "git_registry": result(SCANNER_RESULTS["git_registry"]),
+    """Return the result for each registry. `registries` maps Genesis's name of a scanner to its file name."""
+    results = {
+        name: ScannerResult(
+            success=it.withheld is not None and registry not in it.withheld,
+            rewritten=registry in it.registries_updated,
+        )
+        for name, registry in registries.items()
     }
+    return cast("ScannerResults", results)
 
 
 def rebuilt(it: Outcome, registries: Mapping[str, str], withheld: Collection[str]) -> Outcome:

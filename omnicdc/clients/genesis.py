@@ -97,7 +97,7 @@ class GenesisClient:
             "project": project_name
             if project_name is None or isinstance(project_name, str)
             else repr(project_name),
-            "scanner_results": answers.scanner_results(it, verify.registry_names(self._config)),
+            "scanner_results": answers.scanner_results(it, verify.genesis_names()),
             "details": it.details,
         }
 
@@ -119,7 +119,7 @@ class GenesisClient:
             **answers.wait_answer(it),
             "count": len(names),
             "projects": [name if isinstance(name, str) else repr(name) for name in names],
-            "scanner_results": answers.scanner_results(it, verify.registry_names(self._config)),
+            "scanner_results": answers.scanner_results(it, verify.genesis_names()),
             "details": it.details,
         }
 

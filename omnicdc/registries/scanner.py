@@ -29,6 +29,8 @@ class Scanner(ABC):
     """Path of the registry file, below the infrastructure root."""
     check: str
     """The key of this registry in the answer of `verify`."""
+    genesis_name: str = ""
+    """The key of this registry in `scanner_results` of a client's answers; empty for none."""
     rank: int
     """Registries are published in the order of their ranks."""
     layout: Layout

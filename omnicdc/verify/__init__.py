@@ -6,7 +6,15 @@ is what a file contains, `difference` compares both, and `report` is the answer.
 
 from omnicdc.verify.audit import verify_all
 from omnicdc.verify.batch import verify_projects
-from omnicdc.verify.project import known_inputs, registry_names, verify_project
+from omnicdc.verify.project import genesis_names, known_inputs, registry_names, verify_project
 from omnicdc.verify.report import Report
 
-__all__ = ["Report", "known_inputs", "registry_names", "verify_all", "verify_project", "verify_projects"]
+__all__ = [
+    "Report",
+    "genesis_names",
+    "known_inputs",
+    "registry_names",
+    "verify_all",
+    "verify_project",
+    "verify_projects",
+]

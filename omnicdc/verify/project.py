@@ -15,6 +15,7 @@ from omnicdc.files.contents import Contents, read_contents
 from omnicdc.files.manifest import read_manifest
 from omnicdc.formats.item import ABSENT, Item, compare, is_certain
 from omnicdc.registries.catalog import registries
+from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, is_uuid, quarantine_fault
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, Check, Report, Status, report_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from omnicdc.model import Inputs, Published
 
 __all__ = [
-    "check_absent", "check_present", "known_inputs", "quarantine_fault", "registry_names", "verify_project",
+    "check_absent", "check_present", "genesis_names", "known_inputs", "quarantine_fault", "registry_names", "verify_project",
 ]  # fmt: skip
 
 
@@ -68,6 +69,11 @@ def known_inputs(config: Config) -> tuple[Inputs, bool]:
 def registry_names(config: Config) -> Mapping[str, str]:
     """Return the name of each scanner's file. Raises ConfigError for a registry that cannot be."""
     return {name: scanner.registry for name, scanner in registries(config).items()}
+
+
+def genesis_names() -> Mapping[str, str]:
+    """Return Genesis's name of a scanner to the name of its file, for the scanners that have such a name."""
+    return {it.genesis_name: it.registry for it in scanners().values() if it.genesis_name}
 
 
 def _canonical(text: str, host: Host) -> str:

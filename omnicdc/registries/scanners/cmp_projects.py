@@ -19,6 +19,7 @@ class CmpProjects(Scanner):
     name = "cmp_projects"
     path = "governance/registry/uuid/canonical_projects_uuids.json"
     check = "in_canonical_uuids"
+    genesis_name = "cmp_scan"
     rank = 10
     layout = canonical.Members()
     query = """

@@ -28,6 +28,7 @@ class Git(Scanner):
     name = "git"
     path = "governance/registry/git_repos/repo_inventory.json"
     check = "in_repo_inventory"
+    genesis_name = "git_registry"
     rank = 30
     layout = inventory.Elements()
     query = """

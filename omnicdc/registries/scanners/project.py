@@ -44,6 +44,7 @@ class Project(Scanner):
     name = "project"
     path = "governance/registry/projects/PROJECT_REGISTRY_V1.yaml"
     check = "in_project_registry"
+    genesis_name = "project_registry"
     rank = 20
     layout = projects.Items()
     query = """
