@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from omnicdc.model import Inputs, Published
 
 __all__ = [
-    "check_absent", "check_present", "genesis_names", "known_inputs", "quarantine_fault", "registry_names", "verify_project",
+    "check_absent", "check_present", "genesis_names", "known_inputs", "quarantine_fault", "registry_names",
+    "verify_project",
 ]  # fmt: skip
 
 
