@@ -1,6 +1,6 @@
 """Runs an operator's commands after publications: `on_publish`, for one registry or for all.
 
-A thread runs them, so that they never delay a publication. A hook that fails is run again after a pause,
+Threads run them, so that they never delay a publication. A hook that fails is run again after a pause,
 which grows.
 """
 
@@ -31,6 +31,9 @@ log = structlog.get_logger()
 ALL_REGISTRIES = "on_publish"
 """The name of the hook for all registries."""
 
+LEAVE_S = 0.5
+"""Seconds that the end of the daemon waits for a hook that runs."""
+
 LONGEST_PAUSE_S = 300.0
 """The longest pause before a hook that failed is repeated."""
 
@@ -55,13 +58,14 @@ class Hook:
 
 
 class Hooks:
-    """The hooks of a configuration. `close` ends the thread; a hook that runs is finished first.
+    """The hooks of a configuration, and the threads that run them.
 
-    After a restart, a hook that was not told the last generation runs once for all its registries.
+    At its end the daemon does not wait for a hook. After a restart, a hook that was not told the last
+    generation runs once for all its registries. With `to_the_end`, each hook is told first what is pending.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, *, to_the_end: bool = False) -> None:
+        self._config, self._to_the_end = config, to_the_end
         self._file = config.state_dir / "hooks.json"
         self._changed = threading.Condition()
         self._ending = False
@@ -69,56 +73,60 @@ class Hooks:
         self._hooks = [Hook(it.registry, it.hook) for it in scanners if it.hook]
         if config.on_publish:
             self._hooks.append(Hook(ALL_REGISTRIES, config.on_publish))
-        self._known = self._load()
-        self._thread = threading.Thread(target=self._run, name="hooks", daemon=True)
+        known = self._load()
+        for hook in self._hooks:
+            hook.done = known.get(hook.name, -1)
+        # A thread for each, so that one that hangs does not delay the others.
+        self._threads = [
+            threading.Thread(target=self._run, args=(hook,), name="hook", daemon=True) for hook in self._hooks
+        ]
 
     def __enter__(self) -> Self:
-        """Start the thread, if there is any hook."""
-        if self._hooks:
-            self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """End the thread."""
-        self.close()
-
-    def close(self) -> None:
-        """Let the hooks that are due run once more, then end. A repeat does nothing."""
+        """End the threads."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(self._config.hook_timeout_s + 1.0)
+        ends_at = time.monotonic() + (self._config.hook_timeout_s + 1.0 if self._to_the_end else LEAVE_S)
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
 
     def resume(self, state: State) -> None:
         """Tell the hooks what was published before this process, if they were not told."""
         everything = {file.name: file.path for file in state.files.values()}
         for hook in self._hooks:
-            hook.done = self._known.get(hook.name, -1)
-            if hook.done < state.generation and state.generation > 0:
+            if hook.done < state.generation and not hook.pending and state.generation > 0:
                 self._add(hook, everything, state.generation, state.snapshot)
 
     def published(self, generation: Generation, state: State) -> None:
         """Tell the hooks what a generation published. Its files are durable. This returns at once."""
         paths = {file.name: file.path for file in state.files.values() if file.name in generation.registries}
         for hook in self._hooks if paths else ():
-            self._add(hook, paths, generation.number, generation.snapshot)
+            if not self._add(hook, paths, generation.number, generation.snapshot) and not hook.pending:
+                hook.done = generation.number
 
     def faults(self) -> list[str]:
         """Return a line for each hook that fails."""
         return [hook.fault for hook in self._hooks if hook.fault]
 
-    def _add(self, hook: Hook, paths: Mapping[str, str], generation: int, snapshot: str) -> None:
+    def _add(self, hook: Hook, paths: Mapping[str, str], generation: int, snapshot: str) -> bool:
+        """Return False if the registries do not concern the hook."""
         wanted = {name: path for name, path in paths.items() if hook.name in (ALL_REGISTRIES, name)}
         if not wanted:
-            return
+            return False
         with self._changed:
             hook.pending |= wanted
             hook.generation, hook.snapshot = generation, snapshot
             self._changed.notify_all()
+        return True
 
-    def _run(self) -> None:
-        while hook := self._next():
+    def _run(self, hook: Hook) -> None:
+        while self._waits_until_due(hook):
             with self._changed:
                 told, hook.pending = hook.pending, {}
                 generation, snapshot = hook.generation, hook.snapshot
@@ -134,21 +142,15 @@ class Hooks:
             )
             self._record(hook, told, generation, ended.fault, ended.output)
 
-    def _next(self) -> Hook | None:
-        """Wait until a hook is due; None at the end."""
+    def _waits_until_due(self, hook: Hook) -> bool:
+        """Wait until a hook is due. Return False at the end."""
         with self._changed:
-            while True:
-                waiting = [hook for hook in self._hooks if hook.pending]
-                now = time.monotonic()
-                due = [hook for hook in waiting if self._ending or hook.next_at <= now]
-                if self._ending:
-                    due = [hook for hook in due if not hook.failures]
-                if due:
-                    return due[0]
-                if self._ending:
-                    return None
-                soonest = min((hook.next_at for hook in waiting), default=None)
-                self._changed.wait(None if soonest is None else soonest - now)
+            while not self._ending:
+                pause_s = hook.next_at - time.monotonic()
+                if hook.pending and pause_s <= 0:
+                    return True
+                self._changed.wait(pause_s if hook.pending else None)
+            return self._to_the_end and bool(hook.pending) and not hook.failures
 
     def _record(self, hook: Hook, told: dict[str, str], generation: int, fault: str, output: str) -> None:
         interval_s = self._config.hook_interval_s

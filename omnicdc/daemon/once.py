@@ -55,7 +55,7 @@ def run_to_the_end(
             while state.schedule.due_in_s < math.inf and not stop.requested:
                 stop.wait(state.schedule.due_in_s)
                 generation = _both(generation, run_once(conn, state, observe))
-            with Hooks(config) as hooks:
+            with Hooks(config, to_the_end=True) as hooks:
                 hooks.resume(state)
             # On a host without a daemon, nothing else prunes the log.
             Retention(conn, state).finish(PRUNING_S)

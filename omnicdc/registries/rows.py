@@ -86,7 +86,7 @@ def readable(
     try:
         return select(conn, scanner, tables, ids), {}
     except RegistryError as exc:
-        if not may_be_one_row(exc):
+        if not (may_be_one_row(exc) and scanner.targeted):
             raise
     unreadable: dict[str, str] = {}
     return list(search(conn, scanner, tables, ids, unreadable)), unreadable
@@ -185,7 +185,7 @@ def statement(scanner: Scanner, tables: Tables, *, targeted: bool) -> pgsql.Comp
 @cache
 def _statement(scanner: Scanner, tables: tuple[tuple[str, str], ...], *, targeted: bool) -> pgsql.Composed:
     query = _inner(scanner, dict(tables))
-    if not (targeted or scanner.columns):
+    if not (targeted or scanner.columns or scanner.multiple):
         return query
     key = pgsql.Identifier(scanner.output)
     parts = [pgsql.SQL("select {} from ({}\n) s").format(_selected(scanner, key), query)]

@@ -206,7 +206,7 @@ def _rebuild(conn: Connection, projection: Projection, scanning: Scanning) -> No
     try:
         _rebuild_in_one_select(conn, projection, scanning)
     except RegistryError as exc:
-        if not may_be_one_row(exc):
+        if not (may_be_one_row(exc) and projection.scanner.targeted):
             raise
         unreadable: dict[str, str] = {}
         found = search(conn, projection.scanner, scanning.tables, ALL, unreadable, stop=scanning.stop)

@@ -58,10 +58,23 @@ def test_changes_gather_during_the_interval(cmp: Cmp, host: Host, tmp_path: Path
     for name in ("a", "b", "c"):
         cmp.upsert(name)
         cmp.arrived()
+    before = len(told(seen))
     assert daemon.stop() == 0
+    host.daemon()
+    until(lambda: len(told(seen)) == 2, "the next daemon tells the hook what was gathered")
 
-    # At its end the daemon tells the hook what it has gathered.
+    assert before == 1
     assert [words[0] for _, words in told(seen)] == ["1", "4"]
+
+
+def test_a_run_for_cron_tells_its_hooks_before_it_ends(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    set_hook(host, tmp_path, HOOK.format(seen=seen), hook_interval_s="1h")
+    cmp.upsert("apollo")
+    host.once()
+    host.once()
+
+    assert [words[0] for _, words in told(seen)] == ["1"]
 
 
 def test_a_hook_that_fails_is_a_fault_and_is_run_again(cmp: Cmp, host: Host, tmp_path: Path) -> None:
