@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from support.agents import declare
 from support.host import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.cmp import Cmp
     from support.host import Host
 
@@ -75,3 +77,36 @@ def test_a_check_that_does_not_exist_or_hangs_holds_the_registry(
 
     assert "/no/such/check" in daemon.wait_for("held")["reason"]
     assert cmp.wait().status == "held"
+
+
+TARGETS = """
+registries:
+  - name: targets
+    path: exports/targets.json
+    query: |
+      select id, json_build_array(concat(name, ':9100')) as targets,
+             json_build_object('status', status) as labels
+        from projects
+    format: json-list
+    entry: [targets, labels]
+    check: {check}
+"""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_checks_the_targets_of_prometheus(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """The command is that of docs/add-a-registry.md."""
+    page = (Path(__file__).parents[2] / "docs/add-a-registry.md").read_text()
+    found = re.search(r"check: (\[sh, -c, .*?\])\n", page, re.DOTALL)
+    assert found
+    host.env |= declare(tmp_path, TARGETS.format(check=found[1].replace("\n", "\n      ")))
+    host.ask("install")
+    host.daemon(OMNICDC_POLL_S="0.2")
+    cmp.upsert("apollo")
+    cmp.arrived()
+    good = json.loads(host.raw("exports/targets.json"))
+    cmp.conn.execute("update projects set name = 'http://apollo/'")
+    verdict = cmp.wait()
+
+    assert good == [{"targets": ["apollo:9100"], "labels": {"status": "active"}}]
+    assert verdict.status == "held", verdict  # a target must not be a URL
