@@ -371,13 +371,15 @@ select h.generation, h.held, h.postponed, h.at,
 -- shown: Whether a held registry's file already shows a transaction.
 select pg_catalog.pg_visible_in_snapshot(%(token)s::xid8, %(since)s::pg_snapshot) as shown;
 
--- lacks: Whether a held registry's file, which shows a snapshot, lacks a change of these projects that was committed at the barrier.
+-- lacks: Whether a held or postponed registry's file, which shows a snapshot, lacks a change of these projects (or any change) that
+-- was committed at the barrier.
 -- A change concerns the registry if the generation that read it held the registry back, or if that is not known.
 select exists (select from omnicdc.source src where src.pruned_below > pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot))
     or exists (select from omnicdc.changes_since(%(since)s::pg_snapshot) x
                 where x.op not in ('rebuild', 'accept', 'look')
-                  and (x.source is null or exists (select from omnicdc.source s where s.id = x.source and s.name = 'projects'))
-                  and (x.key is null or x.key = any (%(projects)s::uuid[]::text[]))
+                  and (%(projects)s::uuid[] is null or
+                       ((x.source is null or exists (select from omnicdc.source s where s.id = x.source and s.name = 'projects'))
+                        and (x.key is null or x.key = any (%(projects)s::uuid[]::text[]))))
                   and pg_catalog.pg_visible_in_snapshot(x.xid, %(barrier)s::pg_snapshot)
                   and coalesce((select %(registry)s = any (h.held || h.postponed)
                                   from omnicdc.delivery(%(name)s::pg_catalog.text, x.xid) h), true)) as lacks;

@@ -245,7 +245,9 @@ def _consumer(conn: db.Connection, row: db.Row, goal: Goal, *, unnoted: bool) ->
         tuple(
             registry
             for registry, snapshot in shown.items()
-            if _lacks(conn, goal, row["name"], delivery, registry=registry, since=snapshot)
+            if _lacks(
+                conn, goal, row["name"], delivery, registry=registry, since=snapshot, moves=shown is not since
+            )
         )
         for shown in (since, row["postponed"])
     )
@@ -277,23 +279,25 @@ def _lacks(
     *,
     registry: str,
     since: str | None,
+    moves: bool,
 ) -> bool:
-    """Whether the file of a held registry lacks something that the wait is for.
+    """Whether the file of a held or postponed registry lacks something that the wait is for.
 
-    The file shows the snapshot `since`. If there is no delivery, it is not known whether the transaction
-    concerns the registry, and it is assumed that it does.
+    The file shows the snapshot `since`, which moves on if the registry is only postponed. If there is no
+    delivery, it is not known whether the transaction concerns the registry, and it is assumed that it does.
     """
     if goal.token is not None:
         if delivery is not None and registry not in delivery.held:
             return False
         return not (since and db.fetch_one(conn, "shown", {"token": goal.token, "since": since})["shown"])
-    if goal.projects is None or not since:  # a held file lacks something of everything that is committed
+    # A held file lacks something of everything that is committed.
+    if not since or (goal.projects is None and not moves):
         return True
     asked = {
         "name": consumer,
         "registry": registry,
         "since": since,
-        "projects": list(goal.projects),
+        "projects": None if goal.projects is None else list(goal.projects),
         "barrier": goal.barrier,
     }
     return bool(db.fetch_one(conn, "lacks", asked)["lacks"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,37 @@ def test_a_change_of_a_joined_table_arrives_and_a_lost_row_deletes_the_entry(bar
     assert estate.ask("verify", "--all")["verified"] is True
     assert estate.ask("verify", ada)["verified"] is True
     assert estate.ask("verify", apollo)["verified"] is True
+
+
+def test_waits_end_while_a_joined_table_is_written_without_a_pause(bare: Cmp, estate: Host) -> None:
+    """P5: a registry that always has changes to come shows everything that was committed at the barrier."""
+    apollo = bare.upsert("apollo")
+    add_agent(bare, "ada", project_id=apollo)
+    estate.daemon()
+    end = threading.Event()
+
+    def write() -> None:
+        with bare.connect() as conn:
+            while not end.is_set():
+                conn.execute("update agents set name = name || 'a' where length(name) < 500")
+                conn.execute("update agents set name = 'ada' where length(name) >= 500")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        verdicts = [bare.wait() for _ in range(10)]
+        with bare.transaction() as (conn, token):
+            bare.upsert("artemis", id=apollo, conn=conn)
+        exact = bare.wait(token)
+        name = json.loads(estate.raw("governance/registry/teams.json"))["teams"][apollo]["name"]
+    finally:
+        end.set()
+        writer.join()
+    bare.arrived()
+
+    assert {verdict.status for verdict in (*verdicts, exact)} == {"published"}
+    assert name == "artemis"
+    assert estate.ask("verify", "--all")["verified"] is True
 
 
 def test_a_name_with_a_line_break_is_held_back_from_lines_alone(bare: Cmp, estate: Host) -> None:
