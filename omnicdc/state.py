@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from omnicdc.errors import DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.files.manifest import Manifest
 from omnicdc.formats.urls import github
@@ -227,10 +228,13 @@ class State:
     def replace_capture(self, capture: Capture) -> None:
         """Install `capture` as the current state of the capture, and have everything scanned.
 
-        The capture may have missed changes before this check.
+        The capture may have missed changes before this check. Raises DatabaseUnavailable if there are
+        registries that are not omnicdc's own: the next session finds out whether it can serve them, and how.
         """
         if capture != self.capture:
             capture.report()
+            if self.broken or not all(it.scanner.builtin for it in self.projections.values()):
+                raise DatabaseUnavailable("the capture was changed: declared registries are checked", again=True)
         self.capture = capture
         self.sweep()
         for projection in self.projections.values():

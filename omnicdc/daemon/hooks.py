@@ -10,7 +10,6 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -50,8 +49,6 @@ class Hook:
     generation: int = 0
     snapshot: str = ""
     """What was published last."""
-    done: int = -1
-    """The last generation that it was told."""
     next_at: float = 0.0
     failures: int = 0
     fault: str = ""
@@ -60,22 +57,20 @@ class Hook:
 class Hooks:
     """The hooks of a configuration, and the threads that run them.
 
-    At its end the daemon does not wait for a hook. After a restart, a hook that was not told the last
-    generation runs once for all its registries. With `to_the_end`, each hook is told first what is pending.
+    At its end the daemon does not wait for a hook. So after each start or reload, when the registries are
+    current, each hook runs once for all its registries. With `to_the_end`, each hook is told first what is
+    pending.
     """
 
     def __init__(self, config: Config, *, to_the_end: bool = False) -> None:
         self._config, self._to_the_end = config, to_the_end
-        self._file = config.state_dir / "hooks.json"
+        self._started = to_the_end
         self._changed = threading.Condition()
         self._ending = False
         scanners = registries(config).values()
         self._hooks = [Hook(it.registry, it.hook) for it in scanners if it.hook]
         if config.on_publish:
             self._hooks.append(Hook(ALL_REGISTRIES, config.on_publish))
-        known = self._load()
-        for hook in self._hooks:
-            hook.done = known.get(hook.name, -1)
         # A thread for each, so that one that hangs does not delay the others.
         self._threads = [
             threading.Thread(target=self._run, args=(hook,), name="hook", daemon=True) for hook in self._hooks
@@ -96,34 +91,28 @@ class Hooks:
         for thread in self._threads:
             thread.join(max(0.0, ends_at - time.monotonic()))
 
-    def resume(self, state: State) -> None:
-        """Tell the hooks what was published before this process, if they were not told."""
-        everything = {file.name: file.path for file in state.files.values()}
+    def cycle_ended(self, generation: Generation | None, state: State) -> None:
+        """Tell the hooks what a cycle published. Its files are durable. This returns at once."""
+        files = [file for file in state.files.values() if file.published]
+        if self._started:
+            written = generation.registries if generation else ()
+            files = [file for file in files if file.name in written]
+        self._started = True
         for hook in self._hooks:
-            if hook.done < state.generation and not hook.pending and state.generation > 0:
-                self._add(hook, everything, state.generation, state.snapshot)
-
-    def published(self, generation: Generation, state: State) -> None:
-        """Tell the hooks what a generation published. Its files are durable. This returns at once."""
-        paths = {file.name: file.path for file in state.files.values() if file.name in generation.registries}
-        for hook in self._hooks if paths else ():
-            if not self._add(hook, paths, generation.number, generation.snapshot) and not hook.pending:
-                hook.done = generation.number
+            self._add(hook, {it.name: it.path for it in files}, state.generation, state.snapshot)
 
     def faults(self) -> list[str]:
         """Return a line for each hook that fails."""
         return [hook.fault for hook in self._hooks if hook.fault]
 
-    def _add(self, hook: Hook, paths: Mapping[str, str], generation: int, snapshot: str) -> bool:
-        """Return False if the registries do not concern the hook."""
+    def _add(self, hook: Hook, paths: Mapping[str, str], generation: int, snapshot: str) -> None:
         wanted = {name: path for name, path in paths.items() if hook.name in (ALL_REGISTRIES, name)}
         if not wanted:
-            return False
+            return
         with self._changed:
             hook.pending |= wanted
             hook.generation, hook.snapshot = generation, snapshot
             self._changed.notify_all()
-        return True
 
     def _run(self, hook: Hook) -> None:
         while self._waits_until_due(hook):
@@ -140,7 +129,7 @@ class Hooks:
                 },
                 self._message(told, generation, snapshot),
             )
-            self._record(hook, told, generation, ended.fault, ended.output)
+            self._record(hook, told, ended.fault, ended.output)
 
     def _waits_until_due(self, hook: Hook) -> bool:
         """Wait until a hook is due. Return False at the end."""
@@ -152,14 +141,13 @@ class Hooks:
                 self._changed.wait(pause_s if hook.pending else None)
             return self._to_the_end and bool(hook.pending) and not hook.failures
 
-    def _record(self, hook: Hook, told: dict[str, str], generation: int, fault: str, output: str) -> None:
+    def _record(self, hook: Hook, told: dict[str, str], fault: str, output: str) -> None:
         interval_s = self._config.hook_interval_s
         if not fault:
             if hook.failures:
                 log.info("hook_recovered", hook=hook.name)
-            hook.failures, hook.fault, hook.done = 0, "", generation
+            hook.failures, hook.fault = 0, ""
             hook.next_at = time.monotonic() + interval_s
-            self._save()
             return
         with self._changed:
             hook.pending = told | hook.pending
@@ -178,19 +166,3 @@ class Hooks:
             "consumer": self._config.consumer,
             "registries": [{"name": name, "path": str(root / path)} for name, path in told.items()],
         }).encode()  # fmt: skip
-
-    def _load(self) -> dict[str, int]:
-        """Return the last generation that each hook was told. If that is not known, it runs once more."""
-        try:
-            found = json.loads(self._file.read_bytes())
-            return {str(name): int(number) for name, number in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
-
-    def _save(self) -> None:
-        temporary = Path(f"{self._file}.new")
-        try:
-            temporary.write_text(json.dumps({hook.name: hook.done for hook in self._hooks}))
-            temporary.replace(self._file)
-        except OSError as exc:
-            log.warning("hook_not_recorded", reason=str(exc), hint="after a restart the hooks run once more")

@@ -91,7 +91,6 @@ class Sleep:
 def serve(context: DaemonContext, conn: Connection, state: State) -> None:
     """Work until the log is dry, then sleep; returns when asked to stop or reload, or without the root."""
     state.input_refresher = context.inputs
-    context.hooks.resume(state)
     doorbell = Poll() if context.config.wake == "poll" else Doorbell(conn)
     wakeup, streak = Wakeup.DUE, 0
     with Canary(conn, state, context.timing.notification_s) as canary:
@@ -103,7 +102,7 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
             generation = run_once(conn, state, context.observe)
             if generation:
                 report(context, generation)
-                context.hooks.published(generation, state)
+            context.hooks.cycle_ended(generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
             if periodic.run() or canary.sent_beside_writers(wakeup):

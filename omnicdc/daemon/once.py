@@ -56,7 +56,7 @@ def run_to_the_end(
                 stop.wait(state.schedule.due_in_s)
                 generation = _both(generation, run_once(conn, state, observe))
             with Hooks(config, to_the_end=True) as hooks:
-                hooks.resume(state)
+                hooks.cycle_ended(generation, state)
             # On a host without a daemon, nothing else prunes the log.
             Retention(conn, state).finish(PRUNING_S)
             return generation, state

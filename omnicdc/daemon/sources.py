@@ -61,7 +61,7 @@ def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Source
             continue
         if (broken_by := next(iter(found.values()), None) or function_fault(conn, scanner)) is not None:
             broken[name] = broken_by
-        elif captured[scanner.source]["key_column"] != scanner.output:
+        elif captured[scanner.source]["key_column"] != scanner.main_column:
             served[name] = copy.copy(scanner)
             served[name].targeted = False
     watch = derive(served.values())

@@ -245,8 +245,8 @@ delete from omnicdc.quarantine q
  where q.consumer = %(name)s and q.registry = %(registry)s and q.key = any (%(projects)s::pg_catalog.text[]);
 
 -- enter_quarantine: These projects are held back from now on, and why.
-insert into omnicdc.quarantine as q (consumer, registry, source, key, reason)
-select %(name)s, %(registry)s, %(source)s, held.key, held.reason
+insert into omnicdc.quarantine as q (consumer, registry, source, joined, key, reason)
+select %(name)s, %(registry)s, %(source)s, %(joined)s, held.key, held.reason
   from rows from (pg_catalog.unnest(%(projects)s::pg_catalog.text[]), pg_catalog.unnest(%(reasons)s::pg_catalog.text[]))
        as held (key, reason)
 on conflict (consumer, registry, key) do update set reason = excluded.reason;
@@ -311,6 +311,9 @@ select s.*,
                                  or (q.source, q.key) in (select src.name, x.key from omnicdc.change x join omnicdc.source src on src.id = x.source
                                                            where x.xid = %(token)s::xid8)
                                  or exists (select from omnicdc.change x where x.xid = %(token)s::xid8 and x.key is null)
+                                 -- Which entries a row of a joined table concerns is not known.
+                                 or exists (select from omnicdc.change x join omnicdc.source src on src.id = x.source
+                                             where x.xid = %(token)s::xid8 and src.name = any (q.joined))
                                  or exists (select from omnicdc.source src where %(token)s::xid8 < src.pruned_below))
                           group by q.registry) as held), '{}') as quarantined
   from (

@@ -47,14 +47,16 @@ def _store_quarantine(conn: db.Connection, state: State, quarantine: Mapping[str
     name = state.config.consumer
     if state.stored_quarantine is None:
         db.execute(conn, "reset_quarantine", {"name": name})
-    sources = {projection.name: projection.scanner.source for projection in state.projections.values()}
+    scanners = {projection.name: projection.scanner for projection in state.projections.values()}
     for difference in differences(state.stored_quarantine or {}, quarantine):
         of = {"name": name, "registry": difference.registry}
         if difference.left:
             db.execute(conn, "leave_quarantine", of | {"projects": list(difference.left)})
         if difference.entered:
             entered = {"projects": list(difference.entered), "reasons": list(difference.entered.values())}
-            db.execute(conn, "enter_quarantine", of | entered | {"source": sources[difference.registry]})
+            scanner = scanners[difference.registry]
+            joined = [source for source in scanner.sources if source != scanner.source]
+            db.execute(conn, "enter_quarantine", of | entered | {"source": scanner.source, "joined": joined})
 
 
 def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:

@@ -249,11 +249,13 @@ def _withheld(observed: Observation, consumer: Consumer) -> Iterator[tuple[str, 
 
 
 def _concerned(observed: Observation, projects: Iterable[str]) -> set[str]:
-    """Return those of `projects` that the wait concerns. A barrier without projects concerns all."""
-    transaction = observed.transaction
-    if transaction is None:
-        return set(projects) if observed.projects is None else set(projects) & set(observed.projects)
-    return set(projects) if transaction.may_concern_all else set(projects) & set(transaction.projects)
+    """Return those of `projects` that the wait concerns. A barrier without projects concerns all.
+
+    Of a transaction, the database has selected them: they need not be its own keys, where tables are joined.
+    """
+    if observed.transaction is None and observed.projects is not None:
+        return set(projects) & set(observed.projects)
+    return set(projects)
 
 
 def _verdict(

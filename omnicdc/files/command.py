@@ -17,6 +17,9 @@ from omnicdc.formats.text import shortened
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+REST_S = 1.0
+"""How many seconds to wait for the output of a command that was killed."""
+
 MOST_OUTPUT = 2000
 """Characters of a command's output that are kept."""
 
@@ -54,13 +57,21 @@ def run_command(
             output, _ = process.communicate(stdin, timeout=timeout_s)
         except subprocess.TimeoutExpired:
             _kill_group(process)
-            output, _ = process.communicate()
+            output = _rest(process)
             return Ended(f"{command[0]}: not finished within {timeout_s:g} s", _kept(output))
     if process.returncode < 0:
         return Ended(f"{command[0]}: ended by {signal.Signals(-process.returncode).name}", _kept(output))
     return Ended(
         f"{command[0]}: exit status {process.returncode}" if process.returncode else "", _kept(output)
     )
+
+
+def _rest(process: subprocess.Popen[bytes]) -> bytes:
+    """Return what a killed command has written. A child that left the group may still hold its output."""
+    try:
+        return process.communicate(timeout=REST_S)[0]
+    except subprocess.TimeoutExpired as exc:
+        return exc.output or b""
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

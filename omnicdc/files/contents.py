@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 REMEDY = "`omnicdc rebuild`: the daemon keeps a copy of the file and writes it anew"
 
+NOT_PARSED = (ValueError, LookupError, TypeError, AttributeError)
+"""What a layout may raise for content that it does not know. Ours raise ValueError; a plug-in's may not."""
+
 _DOCUMENT_ENDS = re.compile(rb"^(?:---|\.\.\.)", re.MULTILINE)
 _KEY = re.compile(rb"^(?:- |  )([a-z_]+):", re.MULTILINE)
 
@@ -60,7 +63,7 @@ class Contents:
         try:
             items = self.layout.items(self.parsed) if self.parsed is not None else self._mentioning(needles)
             return [item for item in items if project in item.projects or item.entry_key in entry_keys]
-        except ValueError as exc:
+        except NOT_PARSED as exc:
             raise RegistryError(f"the file holds something else than entries: {exc}", hint=REMEDY) from exc
 
     def _mentioning(self, needles: Sequence[bytes]) -> Iterable[Item]:
@@ -107,7 +110,7 @@ def understand(layout: Layout, data: bytes, limits: ParseLimits = _LIMITS) -> Co
                 return Contents(layout, data)
         parsed = layout.parse(data)
         layout.header(parsed), layout.items(parsed)
-    except ValueError as exc:
+    except NOT_PARSED as exc:
         raise RegistryError(f"the file does not parse: {exc}", hint=REMEDY) from exc
     return Contents(layout, data, parsed)
 

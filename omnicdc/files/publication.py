@@ -105,12 +105,16 @@ def publish(
 
 
 def _unchecked_first(files: Sequence[RegistryFile]) -> Sequence[RegistryFile]:
-    """Return the files without a check, else the first one with a check. The others wait for later cycles.
+    """Return the files without a check, and those that have waited. The others wait for the next cycle.
 
     A check may take long, and the other files must not wait for it.
     """
-    unchecked = [file for file in files if not file.projection.scanner.validator]
-    now = unchecked or files[:1]
+    # One that the guard holds is only decided about, each time; no check runs.
+    slow = [file for file in files if file.projection.scanner.validator and not file.projection.hold.by_guard]
+    quick = [file for file in files if file not in slow]
+    # Nothing waits twice, however much there is to do.
+    waited = [file for file in slow if file.projection.waited]
+    now = [*quick, *(waited if quick else waited or slow[:1])]
     for file in files:
         if file in now:
             file.projection.mark_writing()
@@ -269,8 +273,13 @@ def _naming(file: RegistryFile, observe: Callable[[str], None]) -> Callable[[str
 def _count_entries(file: RegistryFile) -> int:
     """Count the entries of a file that no manifest describes. The guard uses the count.
 
-    Returns 0 if the file is not laid out as omnicdc writes it.
+    Returns 0 if the file is not laid out as omnicdc writes it, or does not show the keys.
     """
-    with suppress(RegistryError):
-        return len(file.projection.scanner.layout.split(content(file.full_path) or b"").cores)
+    scanner = file.projection.scanner
+    with suppress(RegistryError, ValueError):
+        cores = scanner.layout.split(content(file.full_path) or b"").cores
+        if not scanner.multiple:
+            return len(cores)
+        # Several parts of the file may belong to one entry.
+        return len({item.entry_key for core in cores if (item := scanner.layout.item(core)).identified})
     return 0

@@ -19,6 +19,8 @@ class Item:
     entry_key: str
     projects: tuple[str, ...]
     fields: Mapping[str, object]
+    identified: bool = True
+    """False if the file does not show the key: the whole text is the entry key, and may be there twice."""
 
 
 def compare(expected: Mapping[str, object], found: Mapping[str, object]) -> Differences:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.item import Item, mapping, sequence, without
+from omnicdc.formats.item import Item, mapping, sequence
 from omnicdc.formats.records import LineLayout, RecordLayout, Shape
 from omnicdc.formats.values import as_json, read_value
 from omnicdc.model import Frame
@@ -49,7 +49,7 @@ class _Json(RecordLayout):
         if entries is None:
             self._entries(parsed)
             return {}
-        return without(mapping(parsed, "the file"), entries)
+        return self.without_time(mapping(parsed, "the file"))
 
     def _last_end(self, data: bytes, at: int) -> int:
         """Return the end of the last core: it is one line, and the brackets of the file have others."""

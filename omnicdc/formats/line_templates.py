@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from omnicdc.errors import ConfigError
 from omnicdc.formats.item import Item
-from omnicdc.formats.records import LineLayout, Shape
+from omnicdc.formats.records import STAMP, LineLayout, Shape
 from omnicdc.formats.values import as_escaped_json, as_text
 from omnicdc.model import Frame
 
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
     from omnicdc.formats.values import Record
 
-FRAME_NAMES = ("count", "generated_at")
-"""What a template of the header or the footer may use: the number of entries, and the time."""
+HEADER_NAMES = ("count", "generated_at")
+"""What a template of the header may use: the number of entries, and the time."""
 
-_TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00")
-"""The time of a publication, as a header gets it."""
+FOOTER_NAMES = ("count",)
+
+_TIMES = ("2001-02-03T04:05:06.070809+00:00", "2002-03-04T05:06:07.080900+00:00")
+"""Two examples of a time, to try a template with."""
+
+
+_FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, AttributeError, ValueError)
+"""What the rendering of a template may raise."""
 
 
 class TemplateFault(ConfigError):  # noqa: N818 - as ConfigError says it
@@ -72,7 +78,8 @@ class TemplateLines(LineLayout):
     def __init__(self, shape: Shape, templates: Templates) -> None:
         super().__init__(shape)
         self._templates = templates
-        self._head, self._foot = (len(self.lines(part)) for part in self._frame_parts(0, ""))
+        self._head, self._foot = self._lengths(0)
+        self._check_frame()
 
     def rendered(self, entry_key: str, records: Sequence[Record]) -> bytes:  # noqa: ARG002 - the template shows it
         """Return the lines of an entry, in a fixed order; none where the template renders nothing.
@@ -96,7 +103,7 @@ class TemplateLines(LineLayout):
     def item(self, core: bytes) -> Item:
         """Return a line as an item. Raises ValueError for a line that is not UTF-8."""
         line = core.decode()
-        return Item(line, (), {"line": line})
+        return Item(line, (), {"line": line}, identified=False)
 
     def core_of(self, item: Item) -> bytes:
         """Return the line."""
@@ -108,23 +115,39 @@ class TemplateLines(LineLayout):
         return {name: text.replace(self.stamp(text.encode()), "") for name, text in found.items()}
 
     def stamp(self, head: bytes) -> str:
-        """Return the time in the header; empty if it shows none, or not as it is given to the template."""
+        """Return the time in the header; empty if it shows none."""
         header = b"\n".join(head.split(b"\n")[: self._head])
-        found = _TIME.search(header)
+        found = re.search(STAMP, header)
         return found[0].decode() if found else ""
+
+    def _lengths(self, count: int) -> tuple[int, int]:
+        header, footer = self._frame_parts(count, _TIMES[0])
+        return len(self.lines(header)), len(self.lines(footer))
+
+    def _check_frame(self) -> None:
+        """Raise TemplateFault for a header or footer in which a reader would not find what it looks for."""
+        one, other = _TIMES
+        first, second = (self._frame_parts(1, time)[0] for time in _TIMES)
+        if first.replace(one.encode(), other.encode()) != second:
+            raise TemplateFault("the header must show generated_at as it is", 1)
+        if any(self._lengths(count) != (self._head, self._foot) for count in (1, 2, 1000)):
+            raise TemplateFault("header and footer must have the same number of lines for each count", 1)
 
     def _lines(self, record: Record) -> bytes:
         try:
             text = self._templates.entry.render(record).strip("\n")
-        except (TemplateError, ArithmeticError, LookupError, TypeError, AttributeError) as exc:
+        except _FAULTS as exc:
             raise ValueError(f"the template cannot render it: {exc}") from exc
         return f"{text}\n".encode() if text else b""
 
     def _frame_parts(self, count: int, stamp: str) -> tuple[bytes, bytes]:
-        facts = dict(zip(FRAME_NAMES, (count, stamp), strict=True))
-        header, footer = (
-            part.render(facts).strip("\n") for part in (self._templates.header, self._templates.footer)
-        )
+        facts = dict(zip(HEADER_NAMES, (count, stamp), strict=True))
+        try:
+            header, footer = (
+                part.render(facts).strip("\n") for part in (self._templates.header, self._templates.footer)
+            )
+        except _FAULTS as exc:
+            raise TemplateFault(f"header or footer cannot be rendered: {exc}", 1) from exc
         return f"{header}\n".encode() if header else b"", f"{footer}\n".encode() if footer else b""
 
 

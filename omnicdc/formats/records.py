@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnicdc.formats.item import Item
 from omnicdc.formats.layout import Layout, Split
-from omnicdc.formats.values import as_text
+from omnicdc.formats.values import as_json, as_text
 from omnicdc.model import Frame
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 COUNT, TIME = "{count}", "{generated_at}"
 """In a header, the number of entries and the time of the publication."""
+
+STAMP = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00"
+"""The time of a publication, as a header gets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Shape:
     def key(self) -> str:
         """The column that identifies an entry."""
         return self.columns[0]
+
+    @property
+    def times(self) -> list[str]:
+        """The keys of the header that show the time."""
+        return [name for name, value in self.header.items() if value == TIME]
 
     def values(self, record: Record) -> Record:
         """Return what an entry shows of a record."""
@@ -65,6 +74,23 @@ class RecordLayout(Layout):
     def surround(self, count: int, stamp: str) -> Frame:
         """Return header and footer for `count` entries, with the time `stamp`."""
 
+    def stamp(self, head: bytes) -> str:
+        """Return the time in the head of a file; empty if the header shows none."""
+        for name in self.shape.times:
+            shown = re.escape(self.name_in_file(name).encode())
+            if found := re.search(rb'^ *%b: "?(%b)' % (shown, STAMP), head, re.MULTILINE):
+                return found[1].decode()
+        return ""
+
+    def name_in_file(self, name: str) -> str:
+        """Return a key of the header as the file shows it."""
+        return as_json(name)
+
+    def without_time(self, parsed: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the keys of a parsed file, without its entries and the time."""
+        left_out = (self.shape.entries, *self.shape.times)
+        return {name: value for name, value in parsed.items() if name not in left_out}
+
     def needles(self, item: Item) -> tuple[bytes, ...]:
         """Return the entry as it should be. An entry with other values is found by its key, if at all."""
         return (self.core_of(item),)
@@ -78,7 +104,7 @@ class RecordLayout(Layout):
         if self.shape.key in fields:
             entry_key = as_text(fields[self.shape.key])
             return Item(entry_key, (entry_key,), fields)
-        return Item(as_text(dict(fields)), (), fields)
+        return Item(as_text(dict(fields)), (), fields, identified=False)
 
 
 class LineLayout(RecordLayout):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from omnicdc.formats.item import mapping, sequence, without
+from omnicdc.formats.item import mapping, sequence
 from omnicdc.formats.layout import Split
 from omnicdc.formats.records import RecordLayout, Shape
 from omnicdc.formats.values import Float, as_yaml, read_value
@@ -45,6 +45,10 @@ class YamlList(RecordLayout):
         lines += [f"{as_yaml(self.shape.entries)}:{'' if count else ' []'}\n"]
         return Frame("".join(lines).encode(), b"")
 
+    def name_in_file(self, name: str) -> str:
+        """Return a key of the header as the file shows it."""
+        return as_yaml(name)
+
     def item(self, core: bytes) -> Item:
         """Parse one element: quickly if it is as we write it, else with the library. Raises ValueError."""
         if (fields := _own_fields(core)) is not None:
@@ -74,7 +78,7 @@ class YamlList(RecordLayout):
         if self.shape.entries is None:
             sequence(found, "the file")
             return {}
-        return without(mapping(found, "the file"), self.shape.entries)
+        return self.without_time(mapping(found, "the file"))
 
     def core_of(self, item: Item) -> bytes:
         """Return the element as it should be."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
 from omnicdc.registries.plugins import plugins
-from omnicdc.registries.scanners import scanners
+from omnicdc.registries.scanners import clash, scanners
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
     from omnicdc.config.declared import Declared
     from omnicdc.config.settings import Config
@@ -33,8 +33,6 @@ def _all(declared: tuple[Declared, ...]) -> Mapping[str, Scanner]:
     # Imported here: most installations declare none.
     from omnicdc.registries.declared import scanner_of  # noqa: PLC0415
 
-    paths = {scanner.path: scanner.name for scanner in found.values()}
-    files = {scanner.registry: scanner.name for scanner in found.values()}
     faults = []
     for number, each in enumerate(declared):
         try:
@@ -42,16 +40,9 @@ def _all(declared: tuple[Declared, ...]) -> Mapping[str, Scanner]:
         except ConfigError as exc:
             faults.append(exc.message)
             continue
-        taken: dict[str, tuple[Container[str], str]] = {
-            "name": (found, scanner.name),
-            "path": (paths, scanner.path),
-            "file": (files, scanner.registry),
-        }
-        for what, (known, value) in taken.items():
-            if value in known:
-                faults.append(f"{each.place}: another registry has the {what} {value}")
+        if taken := clash(scanner, found.values()):
+            faults.append(f"{each.place}: {taken}")
         found[scanner.name] = scanner
-        paths[scanner.path], files[scanner.registry] = scanner.name, scanner.name
     if faults:
         raise ConfigError("\n".join(faults))
     return found

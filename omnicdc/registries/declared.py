@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omnicdc.errors import ConfigError
 from omnicdc.formats.csv_records import Csv
 from omnicdc.formats.json_records import JsonList, JsonObject, Ndjson
-from omnicdc.formats.records import RecordLayout, Shape
+from omnicdc.formats.records import COUNT, TIME, RecordLayout, Shape
 from omnicdc.formats.values import read_value, sortable
 from omnicdc.formats.yaml_records import YamlList
 from omnicdc.model import Entry
@@ -53,10 +53,11 @@ class QueryScanner(Scanner):
         self.query = reads.template.replace("%", "%%")
         self.source, self.sources = reads.main, tuple(sorted(reads.fields))
         self.columns, self.output = reads.columns, reads.columns[0]
+        self.main_column = reads.key_column or ""
         self.functions = reads.functions
         self.mode = declared.mode
         self.validator, self.hook = declared.check, declared.on_publish
-        self.targeted, self.multiple = reads.targeted, reads.multiple
+        self.targeted, self.multiple = reads.targeted, True
         self._sort = [reads.columns.index(name) for name in declared.sort or reads.columns[:1]]
 
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:  # noqa: ARG002 - of CMP alone
@@ -112,7 +113,13 @@ def _layout(declared: Declared, reads: Reads) -> RecordLayout:
         raise _fault(declared, "the query returns nothing but the key")
     if declared.header and (declared.entries is None or declared.format in ("ndjson", "csv")):
         raise _fault(declared, "a header needs `entries: NAME`, and a format json, json-list or yaml")
-    return _LAYOUTS[declared.format](Shape(columns, shown, dict(declared.header), declared.entries))
+    header = dict(declared.header)
+    if declared.entries in header:
+        raise _fault(declared, f"header must not have the key {declared.entries}: the entries stand there")
+    for name, value in header.items():
+        if isinstance(value, str) and value not in (COUNT, TIME) and any(it in value for it in (COUNT, TIME)):
+            raise _fault(declared, f"header: {name} must be {COUNT} or {TIME} alone, or another text")
+    return _LAYOUTS[declared.format](Shape(columns, shown, header, declared.entries))
 
 
 def _lines(declared: Declared, columns: tuple[str, ...]) -> RecordLayout:
@@ -128,10 +135,13 @@ def _lines(declared: Declared, columns: tuple[str, ...]) -> RecordLayout:
 
     templates = line_templates.Templates(
         compiled(declared.entry_lines, columns),
-        compiled(declared.header_lines, line_templates.FRAME_NAMES),
-        compiled(declared.footer, line_templates.FRAME_NAMES),
+        compiled(declared.header_lines, line_templates.HEADER_NAMES),
+        compiled(declared.footer, line_templates.FOOTER_NAMES),
     )
-    return line_templates.TemplateLines(Shape(columns, columns, {}), templates)
+    try:
+        return line_templates.TemplateLines(Shape(columns, columns, {}), templates)
+    except line_templates.TemplateFault as exc:
+        raise _fault(declared, exc.message) from exc
 
 
 def _fault(declared: Declared, message: str) -> ConfigError:

@@ -15,8 +15,11 @@ from omnicdc.config.declared import is_path_below
 from omnicdc.errors import ConfigError
 from omnicdc.formats.layout import Layout
 from omnicdc.registries.scanner import Scanner
+from omnicdc.registries.scanners import clash
+from omnicdc.registries.scanners import scanners as builtin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from importlib.metadata import EntryPoint
 
 GROUP = "omnicdc.scanners"
@@ -38,9 +41,10 @@ def plugins() -> Plugins:
     """Load all plug-ins, once in a process."""
     scanners: list[Scanner] = []
     faults: list[str] = []
+    own = builtin()
     for point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         try:
-            scanners.append(_loaded(point, len(scanners)))
+            scanners.append(_loaded(point, [*own.values(), *scanners]))
         except Exception as exc:  # noqa: BLE001 - whatever a plug-in raises concerns only itself
             reason = exc.message if isinstance(exc, ConfigError) else f"{type(exc).__name__}: {exc}"
             package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
@@ -48,7 +52,7 @@ def plugins() -> Plugins:
     return Plugins(tuple(scanners), tuple(faults))
 
 
-def _loaded(point: EntryPoint, number: int) -> Scanner:
+def _loaded(point: EntryPoint, others: Sequence[Scanner]) -> Scanner:
     """Load one plug-in, and find what its query reads. Raises whatever it raises, or ConfigError."""
     # Imported here: without plug-ins and declared registries nothing but the capture needs the parser.
     from omnicdc.registries.reads import analyse  # noqa: PLC0415
@@ -61,13 +65,17 @@ def _loaded(point: EntryPoint, number: int) -> Scanner:
         raise ConfigError(f"{point.value} has no layout")
     if not is_path_below(scanner.path):
         raise ConfigError(f"its path {scanner.path} is not below the root")
+    if scanner.grouped or scanner.uses_inputs:
+        raise ConfigError("it must not set `grouped` or define `key`: an entry is the rows of one key of CMP")
     reads = analyse(scanner.query, scanner.name)
     if reads.key_column is None:
         raise ConfigError(f"the first column of its query must be a column of {reads.main}")
     scanner.query = reads.template.replace("%", "%%")
     scanner.source, scanner.sources = reads.main, tuple(sorted(reads.fields))
     scanner.functions = reads.functions
-    scanner.output, scanner.key_column = reads.columns[0], None
-    scanner.targeted, scanner.multiple = reads.targeted, reads.multiple
-    scanner.builtin, scanner.rank = False, RANK + number
+    scanner.output, scanner.main_column, scanner.key_column = reads.columns[0], reads.key_column, None
+    scanner.targeted, scanner.multiple = reads.targeted, True
+    scanner.builtin, scanner.rank = False, RANK + len(others)
+    if taken := clash(scanner, others):
+        raise ConfigError(taken)
     return scanner

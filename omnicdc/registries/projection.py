@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -103,6 +104,11 @@ class Projection:
         """True if changes wait for a later cycle: for a full scan, or for a check. The file lacks them."""
         return self._postponed and not self.hold.backing_off
 
+    @property
+    def waited(self) -> bool:
+        """True if the work was left to this cycle by an earlier one."""
+        return self._postponed
+
     def postpone(self, *, scan: bool) -> None:
         """Leave changes to a later cycle: to a full scan, or only the writing of the file."""
         self.scan_due |= scan
@@ -174,12 +180,15 @@ class Projection:
         Raises RegistryError if the scanner cannot render them.
         """
         try:
-            return self.scanner.frame(len(self.document), self.document.counters, stamp)
+            frame = self.scanner.frame(len(self.document), self.document.counters, stamp)
+            if not all(isinstance(it, bytes) for it in (frame.header, frame.footer, frame.separator)):
+                raise TypeError(f"not a frame of bytes: {frame!r:.200}")  # noqa: TRY301 - as any other error
         except Exception as exc:
             raise RegistryError(
                 f"its header cannot be rendered: {type(exc).__name__}: {exc}",
                 hint="repair its template or plug-in",
             ) from exc
+        return frame
 
     def take_arrived(self) -> set[str] | None:
         """Return the keys that got a project since the last call.
@@ -280,10 +289,28 @@ class Projection:
 
     def _render(self, entry_key: str, rows: Sequence[Row]) -> Entry | None:
         try:
-            return self.scanner.render(entry_key, rows, self._inputs)
+            entry = self.scanner.render(entry_key, rows, self._inputs)
+            if entry is not None and not self.scanner.builtin:
+                check_entry(entry, self._separator)
         except Exception as exc:  # noqa: BLE001 - any error of a row puts only its entry in quarantine
             self.quarantined[entry_key] = f"{type(exc).__name__}: {exc}"
             return None
+        return entry
+
+    @cached_property
+    def _separator(self) -> bytes:
+        # Of a file with an entry: without entries, it has none.
+        return self.scanner.frame(1, (), "").separator
+
+
+def check_entry(entry: Entry, separator: bytes) -> None:
+    """Raise an error for an entry that cannot be in a file: what a plug-in renders is not trusted."""
+    name, key = entry.sort
+    is_text = isinstance(name, str) and isinstance(key, str)
+    if not is_text or not isinstance(entry.data, bytes) or entry.counters:
+        raise TypeError(f"not an entry with two texts to sort by, bytes and no counters: {entry!r:.200}")
+    if not entry.data.endswith(separator):
+        raise ValueError(f"an entry must end with {separator!r}: {entry.data!r:.200}")
 
 
 def rows_by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -35,8 +35,6 @@ class Reads:
     """The query with `{SOURCE}` in the place of each table, for `str.format`; other braces are doubled."""
     functions: frozenset[str] = frozenset()
     """The functions that it calls, all of pg_catalog: whether they are harmless is for the server to tell."""
-    multiple: bool = False
-    """Whether several rows may have the same key: then the query reads more than one table."""
 
 
 class QueryFault(ConfigError):  # noqa: N818 - as ConfigError says it
@@ -65,7 +63,7 @@ def template(query: str, places: Mapping[int, tuple[str, bool]]) -> str:
 
 def sources_named(query: str) -> str:
     """Return a template as a query that names each table by its source."""
-    return query.format_map(_Same())
+    return query.format_map(_Same()).replace("%%", "%")
 
 
 def quoted(name: str) -> str:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 _SOURCE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
-CLOCK = {"now", "today", "tomorrow", "yesterday"}
-"""Texts that become another time at each query."""
+CLOCK = re.compile(r"[\w\s:.,+/-]*\b(now|today|tomorrow|yesterday)\b[\w\s:.,+/-]*", re.IGNORECASE)
+"""Texts that PostgreSQL may read as another time at each query."""
+
+TEXTS = {"text", "varchar", "bpchar", "name"}
+"""Types as which such a text is only a text."""
 
 
 def analyse(query: str, name: str) -> Reads:
@@ -89,10 +92,9 @@ class _Analysis:
         alone = key_column is not None and alias is not None and self._reads[main] == 1
         targeted = alone and is_targeted(select, str(alias), windows=self._windows)
         fields = {source: frozenset(found) for source, found in self._fields.items()}
-        several = len(self._places) > 1 or None in scope.tables.values()
         return Reads(
             main, key_column, fields, targeted, columns_of(select), template(self._query, self._places),
-            frozenset(self._functions), multiple=several,
+            frozenset(self._functions),
         )  # fmt: skip
 
     def _refuse(self, what: str, node: ast.Node) -> NoReturn:
@@ -184,6 +186,8 @@ class _Analysis:
                 self._column(part, scope)
             case ast.A_Expr() if (found := json_key(part)) is not None:
                 self._column(part.lexpr, scope, found)
+            case ast.TypeCast() if _is_text(part):
+                self._check(part)
             case ast.Node():
                 self._check(part)
                 for child in children(part):
@@ -194,6 +198,8 @@ class _Analysis:
         match node:
             case ast.SQLValueFunction():
                 self._refuse("depend on the clock or the session", node)
+            case ast.A_Const() if isinstance(node.val, ast.String) and CLOCK.fullmatch(str(node.val.sval)):
+                self._refuse("depend on the clock: if it is only a text, write 'now'::text", node)
             case ast.ParamRef():
                 self._refuse("have parameters", node)
             case ast.FuncCall():
@@ -213,9 +219,6 @@ class _Analysis:
             self._refuse("cast to types but those of pg_catalog", cast)
         if kind.startswith("reg"):
             self._refuse("look up objects by their names (regclass and the like)", cast)
-        text = cast.arg.val if isinstance(cast.arg, ast.A_Const) else None
-        if isinstance(text, ast.String) and text.sval.strip().lower() in CLOCK:
-            self._refuse("depend on the clock or the session", cast)
 
     def _column(self, column: ast.ColumnRef, scope: _Scope, json_key: str | None = None) -> None:
         names = [part.sval if isinstance(part, ast.String) else None for part in column.fields]
@@ -244,3 +247,8 @@ class _Analysis:
         if len(tables) != 1:
             self._refuse(f"name a column without its table ({name}) where there are several", column)
         return tables[0]
+
+
+def _is_text(cast: ast.TypeCast) -> bool:
+    """Return True for a constant that is cast to a type of text."""
+    return isinstance(cast.arg, ast.A_Const) and cast.typeName.names[-1].sval in TEXTS

@@ -76,6 +76,29 @@ def select(conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[s
     return found if targeted or ids is ALL else [row for row in found if row[0] in ids]
 
 
+def rows_of_key(
+    conn: Connection, scanner: Scanner, tables: Tables, key: str
+) -> tuple[list[Row], dict[str, str]]:
+    """As `readable`, for one key that may be of another type than the scanner's: then it has no rows."""
+    if scanner.builtin or not scanner.targeted:
+        return readable(conn, scanner, tables, [key])
+    by_text = pgsql.SQL("select * from ({}) t where t.{} = %s").format(
+        statement(scanner, tables, targeted=False), pgsql.Identifier(scanner.output)
+    )
+    try:
+        with (
+            select_errors(conn, scanner, tables),
+            conn.transaction(),
+            conn.cursor(row_factory=tuple_row) as cursor,
+        ):
+            limit(conn)
+            return cursor.execute(by_text, [key]).fetchall(), {}
+    except RegistryError as exc:
+        if not may_be_one_row(exc):
+            raise
+    return readable(conn, scanner, tables, [key])
+
+
 def readable(
     conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[str] | None
 ) -> tuple[list[Row], dict[str, str]]:
@@ -185,16 +208,14 @@ def statement(scanner: Scanner, tables: Tables, *, targeted: bool) -> pgsql.Comp
 @cache
 def _statement(scanner: Scanner, tables: tuple[tuple[str, str], ...], *, targeted: bool) -> pgsql.Composed:
     query = _inner(scanner, dict(tables))
-    if not (targeted or scanner.columns or scanner.multiple):
+    if scanner.builtin and not targeted:
         return query
     key = pgsql.Identifier(scanner.output)
     parts = [pgsql.SQL("select {} from ({}\n) s").format(_selected(scanner, key), query)]
-    parts += [pgsql.SQL("where s.{} = any (%s)").format(key)] if targeted else []
-    parts += (
-        [pgsql.SQL("order by s.{}::text collate {}").format(key, pgsql.Identifier("C"))]
-        if scanner.multiple
-        else []
-    )
+    # An outer join may give rows without a row of the main table. They have no key.
+    parts += [pgsql.SQL("where s.{} = any (%s)" if targeted else "where s.{} is not null").format(key)]
+    if scanner.multiple:
+        parts += [pgsql.SQL("order by s.{}::text collate {}").format(key, pgsql.Identifier("C"))]
     return pgsql.SQL(" ").join(parts)
 
 
@@ -203,7 +224,7 @@ def _selected(scanner: Scanner, key: pgsql.Identifier) -> pgsql.Composable:
     if not scanner.columns:
         return pgsql.SQL("*")
     values = (pgsql.SQL("to_json(s.{})::text").format(pgsql.Identifier(name)) for name in scanner.columns)
-    return pgsql.SQL(", ").join([pgsql.SQL("s.{}::text").format(key), *values])
+    return pgsql.SQL(", ").join([pgsql.SQL("s.{}::text as {}").format(key, key), *values])
 
 
 def keys(ids: Iterable[str]) -> str:
@@ -226,9 +247,9 @@ def _ids(conn: Connection, scanner: Scanner, tables: Tables) -> list[str]:
         conn.cursor(row_factory=tuple_row) as cursor,
     ):
         limit(conn)
-        query = pgsql.SQL("select distinct s.{}::text from ({}\n) s").format(
-            pgsql.Identifier(scanner.output), _inner(scanner, tables)
-        )
+        key = pgsql.Identifier(scanner.output)
+        distinct = pgsql.SQL("select distinct s.{}::text from ({}\n) s where s.{} is not null")
+        query = distinct.format(key, _inner(scanner, tables), key)
         return [project for (project,) in cursor.execute(query, ())]
 
 

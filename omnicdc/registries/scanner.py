@@ -52,6 +52,8 @@ class Scanner(ABC):
     """The uuid column of the main source that identifies a row; None for its primary key."""
     output: str = "id"
     """The name of the query's first column."""
+    main_column: str = "id"
+    """The column of the main source that is the query's first column."""
     columns: tuple[str, ...] = ()
     """If not empty: the columns of the query. After the key, `render` then gets the JSON of each."""
     mode: int | None = None

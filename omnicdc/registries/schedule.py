@@ -76,7 +76,12 @@ class Schedule:
             and (ids is ALL or it.scan_due or not it.scanner.targeted)
         }
         alone = full == work.keys()
-        self._next_cycle = {name for name in full if not alone or self._projections[name].pause_s > 0}
+        # Nothing waits twice for other work, however much there is.
+        self._next_cycle = {
+            name
+            for name in full
+            if self._projections[name].pause_s > 0 or not (alone or self._projections[name].waited)
+        }
         for name in self._next_cycle:
             self._projections[name].postpone(scan=True)
         return {name: ids for name, ids in work.items() if name not in self._next_cycle}

@@ -12,7 +12,8 @@ from omnicdc.registries.query import NAMELESS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_ARROWS = {"->>", "->"}
+_TEXT_OF = "->>"
+"""`->` gives json: the text of two keys may be equal while their json differs, so it counts as the column."""
 
 
 def children(node: ast.Node) -> Iterator[object]:
@@ -75,12 +76,8 @@ def _first_of(item: ast.Node, ctes: Mapping[str, ast.SelectStmt]) -> str | None:
 
 
 def json_key(node: ast.A_Expr) -> str | None:
-    """Return the key that `column -> 'key'` or `column ->> 'key'` reads; None for any other expression."""
+    """Return the key that `column ->> 'key'` reads; None for any other expression."""
     operator, key = node.name[-1].sval, node.rexpr
-    if (
-        operator not in _ARROWS
-        or not isinstance(node.lexpr, ast.ColumnRef)
-        or not isinstance(key, ast.A_Const)
-    ):
+    if operator != _TEXT_OF or not isinstance(node.lexpr, ast.ColumnRef) or not isinstance(key, ast.A_Const):
         return None
     return key.val.sval if isinstance(key.val, ast.String) else None

@@ -37,7 +37,7 @@ def find_tables(conn: db.Connection, config: Config, scanners: Iterable[Scanner]
         for scanner in scanners:
             for source in scanner.sources:
                 name = config.table_of(source)
-                if source in found or (not name and scanner.optional):
+                if source in found or (not name and (scanner.optional or not scanner.builtin)):
                     continue
                 full_name = resolve(conn, name)
                 if full_name or not is_optional(scanner, source, config):

@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from omnicdc.errors import RegistryError
 from omnicdc.model import ALL, Fault
-from omnicdc.registries.rows import NOT_AS_EXPECTED, readable, statement
+from omnicdc.registries.rows import NOT_AS_EXPECTED, readable, rows_of_key, statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,13 +82,9 @@ def _rows_of(
     conn: Connection, scanner: Scanner, tables: Tables, key: str
 ) -> tuple[list[Row], Mapping[str, str]]:
     """Return the rows of a key, and the reason if they cannot be read. A key of another type has none."""
-    if is_uuid(key):
-        return readable(conn, scanner, tables, [key])
-    if scanner.builtin:
+    if scanner.builtin and not is_uuid(key):
         return [], {}
-    # The server would refuse to compare, say, a number with this text.
-    rows, unreadable = readable(conn, scanner, tables, ALL)
-    return [row for row in rows if row[0] == key], {it: why for it, why in unreadable.items() if it == key}
+    return rows_of_key(conn, scanner, tables, key)
 
 
 def quarantine_fault(why: str) -> Fault:

@@ -223,7 +223,8 @@ def _unmatched(
                 lacking.remove(ours)
                 break
         else:
-            surplus.append(theirs)
+            # An entry that does not show its key may be another one's: then it is there twice, and right.
+            surplus += [theirs] if theirs.identified else []
     return lacking, surplus
 
 

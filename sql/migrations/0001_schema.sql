@@ -144,6 +144,7 @@ create table omnicdc.quarantine (
   source text not null,
   key text not null,
   reason text not null,
+  joined text[] not null default '{}',
   primary key (consumer, registry, key)
 );
 comment on table omnicdc.quarantine is 'Every project that a consumer holds back from a registry. A batch writes only what changed.';

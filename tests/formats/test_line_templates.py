@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omnicdc.formats.line_templates import FRAME_NAMES, TemplateFault, TemplateLines, Templates, compiled
+from omnicdc.formats.line_templates import (
+    FOOTER_NAMES,
+    HEADER_NAMES,
+    TemplateFault,
+    TemplateLines,
+    Templates,
+    compiled,
+)
 from omnicdc.formats.records import Shape
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ def layout(
 ) -> TemplateLines:
     shape = Shape(COLUMNS, COLUMNS, {})
     templates = Templates(
-        compiled(entry, COLUMNS), compiled(header, FRAME_NAMES), compiled(footer, FRAME_NAMES)
+        compiled(entry, COLUMNS), compiled(header, HEADER_NAMES), compiled(footer, FOOTER_NAMES)
     )
     return TemplateLines(shape, templates)
 

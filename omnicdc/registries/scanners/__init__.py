@@ -14,9 +14,22 @@ from typing import TYPE_CHECKING
 from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Row", "Scanner", "scanners"]
+__all__ = ["Row", "Scanner", "clash", "scanners"]
+
+
+def clash(scanner: Scanner, others: Iterable[Scanner]) -> str:
+    """Return why a scanner cannot be used beside the others; empty text if it can."""
+    for other in others:
+        for what, mine, theirs in (
+            ("name", scanner.name, other.name),
+            ("path", scanner.path, other.path),
+            ("file name", scanner.registry, other.registry),
+        ):
+            if mine == theirs:
+                return f"registry {other.name} has the same {what}, {theirs}"
+    return ""
 
 
 @cache
