@@ -234,7 +234,7 @@ class State:
         if capture != self.capture:
             capture.report()
             if self.broken or not all(it.scanner.builtin for it in self.projections.values()):
-                raise DatabaseUnavailable("the capture was changed: declared registries are checked", again=True)
+                raise DatabaseUnavailable("the capture has changed: registries are checked", again=True)
         self.capture = capture
         self.sweep()
         for projection in self.projections.values():

@@ -73,7 +73,11 @@ def test_a_wait_that_may_still_succeed_has_no_verdict(observation: Observation) 
             False,
         ),
         (_with(replace(HOST, quarantined={"a.json": {"p": "r"}})), "quarantined", False),
-        (_with(replace(HOST, quarantined={"a.json": {"other": "r"}})), "published", True),
+        (
+            _with(replace(HOST, quarantined={"a.json": {"other": "r"}}), None, projects=("p",)),
+            "published",
+            True,
+        ),
         (
             replace(OBSERVATION, consumers=[HOST, replace(HOST, name="dead", alive=False, covered=False)]),
             "published",

@@ -121,3 +121,20 @@ def test_a_file_is_split_into_header_lines_and_footer() -> None:
 
 def test_a_header_without_the_time_has_no_time() -> None:
     assert layout("{{ name }}", header="", footer="").stamp(b"2026-01-01\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "footer", "message"),
+    [
+        ("# {{ generated_at[:10] }}", "", "must show generated_at as it is"),
+        ("# {{ generated_at | replace('T', ' ') }}", "", "must show generated_at as it is"),
+        ("#\n{% if count %}# some{% endif %}", "", "same number of lines for each count"),
+        ("#", "{% for each in range(count) %}\n}\n{% endfor %}", "same number of lines for each count"),
+        ("#", "# {{ generated_at }}", "there is no generated_at"),
+        ("# {{ 1 / count }}", "", "cannot be rendered: division by zero"),
+        ("# {{ count.x.y }}", "", "cannot be rendered"),
+    ],
+)
+def test_a_frame_in_which_a_reader_would_be_lost_is_refused(header: str, footer: str, message: str) -> None:
+    with pytest.raises(TemplateFault, match=message):
+        layout("{{ name }}", header, footer)

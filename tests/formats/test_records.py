@@ -184,3 +184,23 @@ def test_a_key_that_yaml_cannot_hold_is_refused() -> None:
     row: Record = {"id": "a", "name": "x", COLUMNS[2]: {"k" * 300: 1}, COLUMNS[3]: None}
     with pytest.raises(ValueError, match="a key of 300 characters is too long"):
         LAYOUTS["yaml"]().rendered("a", [row])
+
+
+@pytest.mark.parametrize("kind", [JsonObject, JsonList, YamlList])
+@pytest.mark.parametrize("name", ["generated_at", "updated", 'odd: "name"'])
+def test_the_time_is_known_by_its_place_in_the_declared_header(kind: type[RecordLayout], name: str) -> None:
+    """Another time of the header is as constant as any other text."""
+    shown = {"since": "2001-01-01T00:00:00.000000+00:00", name: TIME, "count": COUNT}
+    layout = kind(Shape(COLUMNS, COLUMNS[1:], shown, "rows"))
+    data = written(layout, {"a": {COLUMNS[1]: "x", COLUMNS[2]: 1, COLUMNS[3]: None}})
+
+    assert layout.stamp(layout.split(data).head) == STAMP
+    assert layout.header(layout.parse(data)) == {"since": "2001-01-01T00:00:00.000000+00:00", "count": 1}
+
+
+def test_without_a_time_in_the_declared_header_nothing_is_left_out() -> None:
+    layout = JsonList(Shape(COLUMNS, COLUMNS, {"generated_at": "by hand"}, "rows"))
+    data = written(layout, {})
+
+    assert layout.stamp(layout.split(data).head) == ""
+    assert layout.header(layout.parse(data)) == {"generated_at": "by hand"}

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
 
 
+ALIKE = """
+registries:
+  - name: states
+    path: exports/states.txt
+    query: select id, status from projects
+    format: lines
+    entry: "{{ status | default('', true) }}"
+    sort: [status]
+"""
+
+
 @pytest.fixture
 def estate(bare: Cmp, tmp_path: Path) -> Iterator[Host]:
     """A host with agents and declared registries, whose capture is installed by the command."""
@@ -248,3 +259,38 @@ def test_a_declared_registry_that_cannot_be_is_reported_and_holds_only_itself(
     assert message in held["reason"]
     assert checked.returncode == 1, checked.stderr
     assert "bad" in json.loads(checked.stdout)["faults"]
+
+
+def test_lines_that_are_equal_for_several_projects_are_verified(bare: Cmp, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host", bare.dsn)
+    host.env |= declare(tmp_path, ALIKE)
+    host.ask("install")
+    host.daemon()
+    apollo, hermes = bare.upsert("apollo", status="active"), bare.upsert("hermes", status="active")
+    bare.upsert("zeus", status="retired")
+    bare.arrived()
+    lines = host.raw("exports/states.txt").decode().splitlines()
+    verified = [host.ask("verify", project)["checks"]["in_states"] for project in (apollo, hermes)]
+    bare.conn.execute("update projects set status = null where id = %s", [hermes])
+    bare.arrived()
+    host.close()
+
+    assert lines == ["active", "active", "retired"]
+    assert verified == [True, True]
+    assert host.raw("exports/states.txt").decode().splitlines() == ["active", "retired"]
+
+
+def test_a_registry_is_served_as_soon_as_its_columns_are_watched(bare: Cmp, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host", bare.dsn)
+    host.ask("install")
+    host.env |= declare(tmp_path, ALIKE.replace("status", "description"))
+    daemon = host.daemon(OMNICDC_POLL_S="0.2")
+    bare.set(bare.upsert("apollo"), description="the first")
+    daemon.wait_for("held", registry="states.txt")
+    host.ask("install")
+    daemon.wait_for("published", registries=["states.txt"])
+    bare.set(bare.upsert("hermes"), description="the second")
+    bare.arrived()
+    host.close()
+
+    assert host.raw("exports/states.txt").decode().splitlines() == ["the first", "the second"]

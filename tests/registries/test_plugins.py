@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +26,12 @@ BROKEN = {
 from omnicdc_domains import Domains
 class Broken(Domains):
     query = "delete from projects"
+""",
+    "has the name of another": "from omnicdc_domains import Domains as Broken",
+    "groups": """
+from omnicdc_domains import Domains
+class Broken(Domains):
+    name, path, grouped = "broken", "broken.json", True
 """,
 }
 
@@ -62,6 +69,15 @@ def run(host: Host, fresh: Path, *arguments: str) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
+def package(place: Path, code: str) -> None:
+    """Write an installed package whose plug-in is called Broken."""
+    metadata = place / "broken-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (place / "broken_plugin.py").write_text(code)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[omnicdc.scanners]\nbroken = broken_plugin:Broken\n")
+
+
 def test_the_example_is_installed_and_its_registry_is_published(cmp: Cmp, plugged: Host, fresh: Path) -> None:
     installed = run(plugged, fresh, "install", "--json")
     apollo = cmp.upsert("apollo", domain="space.moon")
@@ -80,13 +96,8 @@ def test_the_example_is_installed_and_its_registry_is_published(cmp: Cmp, plugge
 def test_a_plug_in_that_cannot_be_used_is_reported_and_holds_only_itself(
     cmp: Cmp, plugged: Host, fresh: Path, tmp_path: Path, kind: str
 ) -> None:
-    broken = tmp_path / "packages"
-    metadata = broken / "broken-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (broken / "broken_plugin.py").write_text(BROKEN[kind])
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[omnicdc.scanners]\nbroken = broken_plugin:Broken\n")
-    plugged.env["PYTHONPATH"] = str(broken)
+    package(tmp_path / "packages", BROKEN[kind])
+    plugged.env["PYTHONPATH"] = str(tmp_path / "packages")
     run(plugged, fresh, "install")
     cmp.upsert("apollo", domain="space")
     once = run(plugged, fresh, "run", "--once", "--json")
@@ -95,4 +106,27 @@ def test_a_plug_in_that_cannot_be_used_is_reported_and_holds_only_itself(
     assert once.returncode == 0, once.stderr
     assert (plugged.root / "governance/registry/domains.json").exists()
     [fault] = [fault for fault in status["faults"] if "plug-in" in fault]
-    assert "plug-in broken of broken 1.0 cannot be used" in fault
+    assert re.fullmatch(r"host: plug-in .* of .* cannot be used: .* - repair or uninstall it", fault)
+
+
+@pytest.mark.parametrize("entry", ["None, b''", "('a', 1), b'x'", "('a', 'b'), 'text'", "('a', 'b'), b'{}'"])
+def test_what_a_plug_in_renders_wrongly_is_quarantined(
+    cmp: Cmp, plugged: Host, fresh: Path, tmp_path: Path, entry: str
+) -> None:
+    package(
+        tmp_path / "packages",
+        "from omnicdc.model import Entry\n"
+        "from omnicdc_domains import Domains\n"
+        "class Broken(Domains):\n"
+        "    name, path = 'wrong', 'governance/wrong.json'\n"
+        f"    def render(self, entry_key, rows, inputs): return Entry({entry})\n",
+    )
+    plugged.env["PYTHONPATH"] = str(tmp_path / "packages")
+    run(plugged, fresh, "install")
+    cmp.upsert("apollo", domain="space")
+    once = run(plugged, fresh, "run", "--once", "--json")
+    status = json.loads(run(plugged, fresh, "status", "--json").stdout)
+
+    assert once.returncode == 0, once.stderr
+    assert json.loads((plugged.root / "governance/wrong.json").read_bytes())["domains"] == {}
+    assert [*status["consumers"][0]["quarantined"]] == ["wrong.json"]
