@@ -56,13 +56,15 @@ class Hold:
         self.took_s = took_s
         self.retry_at = time.monotonic() + back_off_s(self.failures, took_s)
         if fault != self.fault:
-            _log().warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
+            log = _log()
+            log.warning("held", registry=self.name, reason=fault.reason, hint=fault.hint)
         self.fault, self.by_guard = fault, by_guard
 
     def end(self) -> None:
         """Release the registry. This is logged if it was held."""
         if self.fault:
-            _log().info("released", registry=self.name, was=self.fault.reason)
+            log = _log()
+            log.info("released", registry=self.name, was=self.fault.reason)
         self.forget()
         self.failures, self.took_s = 0, 0.0
         self.retry_now()
