@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 import tempfile
 from functools import cache
 from importlib import import_module
@@ -43,6 +44,8 @@ pytest_plugins = ["support.evidence", "support.files", "support.sessions"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts commands in its background with SIGINT ignored, and the commands of tests would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")
     prepare_template(config)

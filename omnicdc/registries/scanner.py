@@ -38,8 +38,10 @@ class Scanner(ABC):
     format: str = "omnicdc's own"
     """The name of the file's format, for people."""
     query: LiteralString
-    """One SELECT, with `{SOURCE}` in the place of each table. Its first column is the key of the row of
-    `source`, as text. The watch list comes from it."""
+    """One SELECT. Its first column is the key of the row of `source`. The watch list comes from it.
+
+    A plug-in's query names tables by their sources. In omnicdc's own queries, and in a plug-in's once it is
+    loaded, `{SOURCE}` stands in the place of each table."""
     source: str = "projects"
     """The main source: the row of which a change concerns one key. The setting `tables` names its table."""
     sources: tuple[str, ...] = ("projects",)
