@@ -52,6 +52,6 @@ def test_the_commands_of_the_page_keep_five_registries_current(cmp: Cmp, host: H
     assert '"verified": true' in output
     assert '"name": "Apollo", "agents": ["ada"]' in output
     assert ",ada,human,\n" in output
-    assert '  apollo.example active;\n}\n' in output
+    assert "  apollo.example active;\n}\n" in output
     assert '{"targets": ["ada.example:9100"], "labels": {"project": "Apollo"}}' in output
     assert cmp.arrived().status in {"published", "nothing_to_do"}
