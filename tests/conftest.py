@@ -44,7 +44,7 @@ pytest_plugins = ["support.evidence", "support.files", "support.sessions"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts commands in its background with SIGINT ignored, and the commands of tests would inherit it.
+    # A shell starts commands in its background with SIGINT ignored, and those of tests would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     explore = config.option.campaign or os.environ.get("EXPLORE")
     hypothesis.settings.load_profile("explore" if explore else "steady")

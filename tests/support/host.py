@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from omnicdc.config import settings as configuration
+from support.agents import REGISTRY as AGENTS
+from support.agents import STAFF, TEAMS
 from support.faulty_command import PROGRAM
 from support.warm import Warm, can_start
 
@@ -214,9 +216,11 @@ class Host:
         return (self.root / registry).read_bytes()
 
     def content(self) -> dict[str, bytes]:
-        """Return the bytes of every registry, without the time of generation."""
+        """Return the bytes of every registry that tests know, without the time of generation."""
         return {
-            name: _STAMP.sub(rb"\1", self.raw(name)) for name in REGISTRIES if (self.root / name).exists()
+            name: _STAMP.sub(rb"\1", self.raw(name))
+            for name in (*REGISTRIES, AGENTS, TEAMS, STAFF)
+            if (self.root / name).exists()
         }
 
     def canonical(self) -> dict[str, dict[str, Any]]:

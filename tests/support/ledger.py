@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from support.agents import TEAMS
 from support.host import CANONICAL, PROJECT, REGISTRIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
+
+FOLLOWED = (*REGISTRIES, TEAMS)
+"""The registries that ledgers check. The teams join the projects with the writers' agents."""
 
 WRITERS = 8
 PROJECTS = 6
@@ -104,6 +108,11 @@ class Project:
         }  # fmt: skip
 
     @property
+    def team(self) -> dict[str, Any]:
+        """The entry in the declared registry of teams, without its agents."""
+        return {"name": self.columns["name"], "status": self.columns["status"]}
+
+    @property
     def element(self) -> dict[str, Any] | None:
         """The element in the inventory; None without a repository."""
         url = self.columns["github_url"]
@@ -142,6 +151,30 @@ def inventory(data: bytes) -> Iterator[Project]:
         yield from _check_entry(element["uuid"], element["name"].rpartition("n")[2], element, "element")
 
 
+def teams(data: bytes) -> Iterator[Project]:
+    """Parse the declared registry of teams, and check its count, its order and its entries."""
+    read = json.loads(data)
+    entries = read["teams"]
+    names = [(entry["name"], project) for project, entry in entries.items()]
+    assert read["count"] == len(entries), f"count {read['count']}, {len(entries)} entries"
+    assert names == sorted(names), "order"
+    for project, entry in entries.items():
+        shown = {name: value for name, value in entry.items() if name != "agents"}
+        yield from _check_entry(project, entry["status"], shown, "team")
+
+
+def agents(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Parse the teams; yield the writer, the project's row and the transaction of each agent."""
+    for project, entry in json.loads(data)["teams"].items():
+        for name in entry["agents"] or ():
+            yield int(project[-12:-8]), int(project[-8:]), int(name.removeprefix("a"))
+
+
+def agent_id(writer: int) -> str:
+    """Return the id of a writer's agent. Each transaction of several statements writes it."""
+    return f"20000000-0000-4000-8000-{writer:012}"
+
+
 def _check_entry(project: str, number: str, shown: object, kind: str) -> Iterator[Project]:
     if not project.startswith(_FIRST):
         return
@@ -159,6 +192,8 @@ class _Writer:
     number: int = 0
     shown: dict[int, int] = field(default_factory=dict)
     """Each present project, and the transaction that project_written it."""
+    agent: int = 0
+    """The last transaction that wrote the agent."""
 
     def advance_to(self, number: int) -> None:
         """Apply all transactions up to this one."""
@@ -169,13 +204,14 @@ class _Writer:
             if not done.undone:
                 self.shown |= dict.fromkeys(done.written, self.number)
                 self.shown = {row: it for row, it in self.shown.items() if row not in done.deleted}
+                self.agent = self.agent if done.single else self.number
 
 
 class Ledger:
     """Checks one registry file, and remembers its last state."""
 
     def __init__(self, seed: str, name: str) -> None:
-        self._read = {CANONICAL: canonical, PROJECT: projects}.get(name, inventory)
+        self._read = {CANONICAL: canonical, PROJECT: projects, TEAMS: teams}.get(name, inventory)
         self._writers = [_Writer(seed, writer) for writer in range(WRITERS)]
 
     def look(self, data: bytes) -> list[int]:
@@ -195,6 +231,9 @@ class Ledger:
             assert shown == expected, (
                 f"writer {writer.writer} at {writer.number}: {shown} in place of {expected}"
             )
+        if self._read is teams:
+            wanted = [(writer.writer, 0, writer.agent) for writer in self._writers if writer.agent]
+            assert sorted(agents(data)) == wanted, f"agents {sorted(agents(data))} in place of {wanted}"
         return [writer.number for writer in self._writers]
 
     def _shows(self, writer: _Writer, row: int, number: int) -> bool:
@@ -205,13 +244,8 @@ class Ledgers:
     """Checks all registries of one root."""
 
     def __init__(self, seed: str) -> None:
-        self._ledgers = {name: Ledger(seed, name) for name in REGISTRIES}
+        self._ledgers = {name: Ledger(seed, name) for name in FOLLOWED}
 
-    def look(self, files: dict[str, bytes]) -> list[int]:
-        """Return the last transaction of each writer that every file shows. See `Ledger.look`."""
-        return lowest(self._ledgers[name].look(data) for name, data in files.items())
-
-
-def lowest(numbers: Iterable[Sequence[int]]) -> list[int]:
-    """Return the lowest number of each writer."""
-    return [min(of_writer) for of_writer in zip(*numbers, strict=True)]
+    def look(self, files: dict[str, bytes]) -> dict[str, list[int]]:
+        """Return the last transaction of each writer that each file shows. See `Ledger.look`."""
+        return {name: self._ledgers[name].look(data) for name, data in files.items()}

@@ -23,8 +23,7 @@ import psycopg
 import yaml
 
 from support.cmp import UPSERT, undo
-from support.host import REGISTRIES
-from support.ledger import WRITERS, Ledger, Project, planned_write
+from support.ledger import FOLLOWED, WRITERS, Ledger, Project, agent_id, planned_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +40,10 @@ LOCK_TIMEOUT = "1s"
 SWITCH_S = 0.0005
 """The switch interval of threads. With the default of 5 ms, ten threads would delay one another."""
 
+AGENT: LiteralString = """
+insert into agents (id, name, project_id) values (%s, %s, %s)
+on conflict (id) do update set name = excluded.name
+"""
 WRITE: LiteralString = UPSERT + ", pg_current_xact_id()::text"
 ROLLED_BACK = {
     "name": "rolled back",
@@ -135,6 +138,8 @@ class Writer(threading.Thread):
                 token = self._upsert(conn, row)
             deleted = [Project(self._writer, row, 0).id for row in done.deleted]
             conn.execute("delete from projects where id = any(%s::uuid[])", [deleted])
+            first = Project(self._writer, 0, 0).id
+            conn.execute(AGENT, [agent_id(self._writer), f"a{self._number}", first])
             if done.undone:
                 undo()
         return token
@@ -247,7 +252,7 @@ def read(seed: str, rest_s: float, roots: Sequence[Path]) -> None:
     """
     # Readers are tools of users, which get less processor time than the daemon.
     os.nice(5)
-    ledgers = {root / name: Ledger(seed, name) for root in roots for name in REGISTRIES}
+    ledgers = {root / name: Ledger(seed, name) for root in roots for name in FOLLOWED}
     seen: set[Path] = set()
     reads, wrong = 0, []
     while not select.select([sys.stdin], [], [], 0)[0]:

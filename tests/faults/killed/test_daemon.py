@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from support.host import Host
     from support.pace import Pace
 
-NAMES = ("cmp_projects", "project", "git")
+NAMES = ("cmp_projects", "project", "git", "teams")
 STEPS = ("scanned", "open", "write", "fsync", "rename", "fsync_directory", "published")
 POINTS = (
     *(f"{step} {name}" for step in STEPS for name in NAMES), "scanned", "published", "acknowledged",
     "manifest",
 )  # fmt: skip
-"""Every point of a cycle that rewrites all three registries. test_p3_durable_first has them in order."""
+"""Every point of a cycle that rewrites all of these registries. test_p3_durable_first has them in order."""
 
 HOSTS = 2
 """The daemons of two hosts are killed at the same time, one on each processor."""
@@ -105,7 +105,7 @@ KILLS: dict[Kill, tuple[str, int, int]] = {
     at_a_start: ("kill -9 of the daemon at a random moment of a start", 1, 150),
     while_serving: ("kill -9 of the daemon at a random moment of its work", 1, 250),
     at_a_point: (
-        "kill -9 of the daemon at each of the 25 points of a cycle, of a start's and of a later one",
+        f"kill -9 of the daemon at each of the {len(POINTS)} points of a cycle, a start's and a later one's",
         3,
         500,
     ),
