@@ -58,7 +58,7 @@ def run_once(
         state.mark_read(current.snapshot, current.changes)
         observe("scanned")
         with timings("publish"):
-            done = publish([*state.files.values()], state.policy(), replaced, observe)
+            done = publish([*state.files.values()], state.policy(), replaced, observe, state.stop)
             state.mark_published(done)
         observe("published")
         if current.changes or done.written or state.has_unreported_faults():

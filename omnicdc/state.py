@@ -206,7 +206,8 @@ class State:
         `asked` are all scanners that the changes concern, including those whose work was postponed.
         """
         named = [ids for ids in work.values() if ids is not ALL]
-        concerned = {*work, *asked}
+        # A registry that was held before, and is only tried again, is not concerned.
+        concerned = {*asked, *(name for name in work if self.projections[name].hold.failures <= 1)}
         return Generation(
             number=self.generation,
             snapshot=self.snapshot,

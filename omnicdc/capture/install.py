@@ -65,6 +65,8 @@ class Wanted:
     """True if CMP may lack the table. Then it is not captured."""
     for_clients: tuple[str, ...] = ()
     """What of `watched` the role omnicdc_client may read as well."""
+    required: bool = False
+    """True if the capture is broken without the table."""
 
 
 def wanted(config: Config, scanners: Collection[Scanner], *, for_clients: bool = False) -> tuple[Wanted, ...]:
@@ -82,7 +84,9 @@ def wanted(config: Config, scanners: Collection[Scanner], *, for_clients: bool =
         if (table := config.table_of(source)) or not optional:
             keys = [it.key_column for it in readers if it.source == source and it.key_column]
             watched, clients = everything.fields_of(source), shown.fields_of(source)
-            found.append(Wanted(source, table, watched, keys[0] if keys else None, optional, clients))
+            required = any(it.builtin and not it.optional for it in readers)
+            key = keys[0] if keys else None
+            found.append(Wanted(source, table, watched, key, optional, clients, required))
     return tuple(found)
 
 
@@ -185,8 +189,8 @@ def _migrate(conn: db.Connection, targets: Iterable[str], allowed: Sequence[str]
 
 def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
     """Put the triggers on a source's table; returns whether that changed anything."""
-    call = pgsql.SQL("select omnicdc.watch({}, {}::regclass, {}, {}, {}) as changed").format(
-        source.source, target, source.key, list(source.watched), list(source.for_clients)
+    call = pgsql.SQL("select omnicdc.watch({}, {}::regclass, {}, {}, {}, {}) as changed").format(
+        source.source, target, source.key, list(source.watched), list(source.for_clients), source.required
     )
     row = conn.execute(call).fetchone()
     return bool(row and row["changed"])
@@ -269,9 +273,8 @@ def _explained(conn: db.Connection, doing: str, tables: str, attempts: Attempts)
             case pg.InsufficientPrivilege():
                 raise ConfigError(
                     exc.message,
-                    hint="run it as a superuser, or as the table's owner with CREATEROLE and CREATE on the "
-                    "database; "
-                    "or give `omnicdc install --print` to your DBA",
+                    hint="run it as a superuser, or as the owner of all tables with CREATEROLE and CREATE on "
+                    "the database; or give `omnicdc install --print` to your DBA",
                 ) from exc
             case psycopg.Error(sqlstate="OC001") as refused:
                 raise ConfigError(exc.message, hint=refused.diag.message_hint or NAME_IT) from exc

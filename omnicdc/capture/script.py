@@ -68,13 +68,19 @@ def _table_found(source: Wanted) -> str:
 def _watched(source: Wanted) -> str:
     """Return the statement that captures a source. It does nothing if CMP lacks the table, and may."""
     statement = pgsql.SQL(
-        "select omnicdc.watch({source}, found.number::oid::regclass, {key}, {watched}, {clients})\n"
+        "select omnicdc.watch({source}, found.number::oid::regclass, {key}, {watched}, {clients},\n"
+        "                     {required})\n"
         "  from nullif(current_setting({setting}), '') as found (number)\n"
         " where found.number is not null;\n"
     )
-    values = {"source": source.source, "key": source.key, "setting": _setting(source)}
-    fields = {"watched": list(source.watched), "clients": list(source.for_clients)}
-    return statement.format(**values, **fields).as_string()
+    return statement.format(
+        source=source.source,
+        key=source.key,
+        watched=list(source.watched),
+        clients=list(source.for_clients),
+        required=source.required,
+        setting=_setting(source),
+    ).as_string()
 
 
 def _setting(source: Wanted) -> str:

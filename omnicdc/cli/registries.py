@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from omnicdc.capture.watch_list import Watch
     from omnicdc.config.settings import Config
+    from omnicdc.db import Connection
     from omnicdc.registries.scanner import Scanner
+    from omnicdc.registries.tables import Tables
 
 
 @click.command(cls=Answering)
@@ -38,7 +40,12 @@ def registries(*, as_json: bool, **given: Any) -> None:
         db.check_schema(conn)
         with db.translated("listing the registries"), db.confined(conn):
             consumers = {row["name"]: row for row in db.fetch_all(conn, "status_consumers")}
+            keys = {row["name"]: row["key_column"] for row in db.fetch_all(conn, "sources")}
     found = _listed(scanners, derive(scanners.values()), consumers.get(config.consumer))
+    for one in found:
+        scanner = scanners[one["name"]]
+        if not scanner.builtin and keys.get(scanner.source, scanner.main_column) != scanner.main_column:
+            one["scan"] = "full"
 
     def text() -> None:
         rows = [
@@ -97,7 +104,7 @@ def check_config(*, offline: bool, as_json: bool, **given: Any) -> None:
     config = options.load(given)
     scanners = catalog(config)
     watch = derive(scanners.values())
-    faults = {} if offline else _tried(config, scanners)
+    faults, full = ({}, set[str]()) if offline else _tried(config, scanners)
     result = {
         "good": not faults,
         "faults": faults,
@@ -108,7 +115,7 @@ def check_config(*, offline: bool, as_json: bool, **given: Any) -> None:
     def text() -> None:
         for name, scanner in scanners.items():
             reads = ", ".join(f"{it} ({', '.join(watch.fields_of(it))})" for it in scanner.sources)
-            scan = "" if scanner.targeted else "; each change scans everything"
+            scan = "; each change scans everything" if name in full or not scanner.targeted else ""
             fault = faults.get(name)
             say(f"{name}: {scanner.path} from {reads}{scan}", good=fault is None)
             if fault:
@@ -118,15 +125,19 @@ def check_config(*, offline: bool, as_json: bool, **given: Any) -> None:
     sys.exit(NO if faults else YES)
 
 
-def _tried(config: Config, scanners: Mapping[str, Scanner]) -> dict[str, str]:
-    """Run each query without reading a row. Return scanner to fault."""
+def _tried(config: Config, scanners: Mapping[str, Scanner]) -> tuple[dict[str, str], set[str]]:
+    """Run each query without reading a row.
+
+    Return scanner to fault, and the scanners whose first column is not the key by which changes are logged.
+    """
     from omnicdc import db
     from omnicdc.errors import RegistryError
     from omnicdc.registries.functions import function_fault
     from omnicdc.registries.rows import select
     from omnicdc.registries.tables import find_tables, used
 
-    faults = {}
+    faults: dict[str, str] = {}
+    full: set[str] = set()
     with db.connect(config.target) as conn:
         tables = find_tables(conn, config, scanners.values())
         with db.one_snapshot(conn):
@@ -138,7 +149,32 @@ def _tried(config: Config, scanners: Mapping[str, Scanner]) -> dict[str, str]:
                     continue
                 if fault := function_fault(conn, scanner):
                     faults[name] = f"{fault.reason} - {fault.hint}"
-    return faults
+                if not scanner.builtin:
+                    uncaptured, is_full = _capture(conn, scanner, tables)
+                    full |= {name} if is_full else set()
+                    faults |= {name: uncaptured} if uncaptured else {}
+    return faults, full
+
+
+def _capture(conn: Connection, scanner: Scanner, tables: Tables) -> tuple[str, bool]:
+    """Return why a table of a scanner cannot be captured, and whether each change scans everything."""
+    from omnicdc import db
+    from omnicdc.registries.tables import qualified
+
+    full = False
+    for source in scanner.sources:
+        name = tables[source]
+        facts = db.fetch_one(conn, "table_facts", {"table": qualified(name).as_string(conn)})
+        if not facts["ordinary"]:
+            return f"{name} is no table: read the tables that it consists of", full
+        if not facts["keyed"]:
+            return f"table {name} has no primary key - `alter table {name} add primary key (COLUMN)`", full
+        if facts["secured"]:
+            return f"table {name} has row-level security, which may hide rows: read another table", full
+        if twin := next((it for it, table in tables.items() if table == name and it != source), None):
+            return f"{source} and {twin} are the same table, {name}: use one name in all queries", full
+        full |= source == scanner.source and facts["key_column"] != scanner.main_column
+    return "", full
 
 
 @click.group(cls=Group)

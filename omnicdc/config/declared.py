@@ -81,6 +81,10 @@ class Declared:
     on_publish: tuple[str, ...] = ()
 
 
+RESERVED = frozenset({"omnicdc_manifest.json", "LOCAL_OVERRIDES_V1.yaml", "EXCLUSION_LIST_V1.yaml"})
+"""Files below the root that are no registries: omnicdc's manifest, and people's files."""
+
+
 def is_path_below(text: str) -> bool:
     """Return True if a text is the path of a file below a directory, in its plainest form."""
     return all(part not in ("", ".", "..") for part in text.split("/"))
@@ -106,6 +110,10 @@ class _Reader:
         text = self.line(node)
         if not is_path_below(text):
             raise self.fault(node, "a path below the root expected, without . and ..")
+        if (file := text.rpartition("/")[2]) in RESERVED or file.startswith("."):
+            raise self.fault(
+                node, f"a registry must not be called {file}: it is hidden, or a file of another kind"
+            )
         return text
 
     def format(self, node: Node) -> str:
@@ -217,7 +225,7 @@ def _read(reader: _Reader, node: MappingNode, faults: list[str]) -> Declared | N
     values: dict[str, Any] = {}
     for key, value in node.value:
         try:
-            if key.value not in readers:
+            if not isinstance(key.value, str) or key.value not in readers:
                 raise reader.fault(key, f"a registry has no {key.value!r:.60}; it has {', '.join(readers)}")
             name, read = readers[key.value]
             if name in values:

@@ -12,7 +12,7 @@ from omnicdc.errors import ConfigError
 from omnicdc.model import Fault
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.functions import function_fault
-from omnicdc.registries.tables import is_optional, resolve
+from omnicdc.registries.tables import is_closed, is_optional, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Source
             unused[scanner.registry] = next(iter(found.values()))
             continue
         served[name] = scanner
-        if scanner.builtin:
+        if scanner.builtin and not scanner.optional:
             for fault in found.values():
                 raise ConfigError(fault.reason, hint=fault.hint)
             continue
@@ -83,6 +83,15 @@ def _lacking(watch: Watch, name: str, watched: Mapping[str, frozenset[str]]) -> 
     return Fault(f"the capture does not watch {', '.join(lacking)}", INSTALL) if lacking else None
 
 
+def _not_found(conn: db.Connection, table: str, named: str) -> Fault:
+    if is_closed(conn, table):
+        return Fault(f"{conn.info.user} has no right to the schema of table {table}", INSTALL)
+    return Fault(
+        f"table {table} does not exist in database {conn.info.dbname}",
+        f"is it this database (--dsn)? has the table another name: {named}",
+    )
+
+
 def _table_fault(
     conn: db.Connection, config: Config, tables: Tables, captured: Mapping[str, db.Row], source: str
 ) -> Fault | None:
@@ -96,10 +105,7 @@ def _table_fault(
         )
     table = tables[source]
     if resolve(conn, table) is None:
-        return Fault(
-            f"table {table} does not exist in database {conn.info.dbname}",
-            f"is it this database (--dsn)? has the table another name: {named}",
-        )
+        return _not_found(conn, table, named)
     if source not in captured:
         return Fault(f"table {table} is not watched", INSTALL)
     if captured[source]["target"] != table:

@@ -130,10 +130,25 @@ select s.name, s.target, s.key_column, s.watched from omnicdc.source s order by 
 -- release_source: End the capture of a source; whether there was one of this name.
 select omnicdc.release_source(%(name)s) as released;
 
+-- schema_is_closed: Whether the role may not use a schema. Then it may not even look up a table there.
+select not pg_catalog.has_schema_privilege(n.oid, 'usage'::pg_catalog.text) as closed
+  from pg_catalog.pg_namespace n where n.nspname operator(pg_catalog.=) %(schema)s::pg_catalog.name;
+
 -- resolve: The full name of a table, or NULL. The only thing that is found by the search_path of the connecting role.
 select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relname)
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
          where c.oid operator(pg_catalog.=) pg_catalog.to_regclass(%(table)s::pg_catalog.text)::pg_catalog.oid) as target;
+
+-- table_facts: What decides whether a table can be captured, and which column's value the log names its rows by. NULL: none.
+select c.relkind in ('r', 'p') as ordinary, c.relrowsecurity as secured, k.columns is not null as keyed,
+       case when k.columns operator(pg_catalog.=) 1 then (
+         select a.attname::pg_catalog.text from pg_catalog.pg_attribute a
+          where a.attrelid operator(pg_catalog.=) c.oid and a.attnum operator(pg_catalog.=) k.first
+            and a.atttypid operator(pg_catalog.=) any ('{uuid,int2,int4,int8,text,varchar}'::pg_catalog.regtype[])) end as key_column
+  from pg_catalog.pg_class c
+  left join lateral (select i.indnkeyatts as columns, i.indkey[0] as first
+                       from pg_catalog.pg_index i where i.indrelid operator(pg_catalog.=) c.oid and i.indisprimary) k on true
+ where c.oid operator(pg_catalog.=) %(table)s::pg_catalog.regclass::pg_catalog.oid;
 
 -- schema_state: Whether omnicdc is installed, and the newest migration.
 select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;

@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnicdc.formats.text import shortened
+from omnicdc.stop import SLICE_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from omnicdc.stop import Stop
 
 REST_S = 1.0
 """How many seconds to wait for the output of a command that was killed."""
@@ -34,11 +38,15 @@ class Ended:
 
 
 def run_command(
-    command: Sequence[str], timeout_s: float, environ: Mapping[str, str] | None = None, stdin: bytes = b""
+    command: Sequence[str],
+    timeout_s: float,
+    environ: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    stop: Stop | None = None,
 ) -> Ended:
     """Run a command to its end, without a shell, in a process group of its own. Raises nothing.
 
-    After `timeout_s` seconds the whole group is killed.
+    After `timeout_s` seconds, or if a stop is requested, the whole group is killed.
     """
     known = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **(environ or {})}
     try:
@@ -53,17 +61,29 @@ def run_command(
     except (OSError, ValueError) as exc:
         return Ended(f"{command[0]}: {exc}", "")
     with process:
-        try:
-            output, _ = process.communicate(stdin, timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+        output = _communicated(process, stdin, timeout_s, stop)
+        if output is None:
             _kill_group(process)
-            output = _rest(process)
-            return Ended(f"{command[0]}: not finished within {timeout_s:g} s", _kept(output))
+            why = "stopped" if stop and stop.requested else f"not finished within {timeout_s:g} s"
+            return Ended(f"{command[0]}: {why}", _kept(_rest(process)))
     if process.returncode < 0:
         return Ended(f"{command[0]}: ended by {signal.Signals(-process.returncode).name}", _kept(output))
     return Ended(
         f"{command[0]}: exit status {process.returncode}" if process.returncode else "", _kept(output)
     )
+
+
+def _communicated(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, stop: Stop | None
+) -> bytes | None:
+    """Return what the command writes until its end; None if it should be killed."""
+    ends_at, given = time.monotonic() + timeout_s, stdin or None
+    while not (stop and stop.requested) and (left := ends_at - time.monotonic()) > 0:
+        try:
+            return process.communicate(given, timeout=min(left, SLICE_S) if stop else left)[0]
+        except subprocess.TimeoutExpired:
+            given = None  # the library remembers what it has not written yet
+    return None
 
 
 def _rest(process: subprocess.Popen[bytes]) -> bytes:

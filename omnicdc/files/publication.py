@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from omnicdc.files.manifest_file import ManifestFile
     from omnicdc.files.registry_file import RegistryFile
     from omnicdc.model import Frame
+    from omnicdc.stop import Stop
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -74,19 +75,25 @@ def inspect(files: Collection[RegistryFile], manifest_file: ManifestFile) -> Non
 
 
 def publish(
-    files: Sequence[RegistryFile], policy: Policy, replaced: ExitStack, observe: Callable[[str], None]
+    files: Sequence[RegistryFile],
+    policy: Policy,
+    replaced: ExitStack,
+    observe: Callable[[str], None],
+    stop: Stop | None = None,
 ) -> Publication:
     """Write every file that differs from its registry.
 
     The new files are written and synced in parallel, then swapped one after the other; then their directories
     are synced in parallel. A registry that cannot be written, or that the guard holds, keeps its last good
     file; its `hold` has the reason, and it stays dirty. The replaced files are removed when `replaced` is
-    closed. A repeat writes nothing.
+    closed. Raises Interrupted if a stop ends a command that checks a file. A repeat writes nothing.
     """
     due = _unchecked_first([file for file in files if _is_due(file, policy)])
     decisions = [(file, _prepare(file, policy, observe)) for file in due]
     differing = [file for file, decision in decisions if isinstance(decision, Write | BackUpThenWrite)]
-    drafts = [draft for draft in _in_parallel(partial(_write_draft, replaced, observe), differing) if draft]
+    drafts = [
+        draft for draft in _in_parallel(partial(_write_draft, replaced, observe, stop), differing) if draft
+    ]
     ready = [draft for draft in drafts if _back_up_and_announce(draft)]
     if ready:
         announce(ready[0].file.root, {file.path: file.announced for file in files if file.announced})
@@ -209,14 +216,16 @@ def _in_parallel(step: Callable[[S], T], items: Sequence[S]) -> list[T]:
     return [*first, *(other.result() for other in others)]
 
 
-def _write_draft(replaced: ExitStack, observe: Callable[[str], None], file: RegistryFile) -> _Draft | None:
+def _write_draft(
+    replaced: ExitStack, observe: Callable[[str], None], stop: Stop | None, file: RegistryFile
+) -> _Draft | None:
     """Write and sync a registry's next file. If that fails, hold the registry and return None."""
     began, stamp = time.monotonic(), datetime.now(UTC).isoformat(timespec="microseconds")
     try:
         frame = file.projection.frame(stamp)
         parts = file.projection.document.parts(frame)
         if command := file.projection.scanner.validator:
-            check_file(command, file.name, parts, file.state_dir)
+            check_file(command, file.name, parts, file.state_dir, stop=stop)
         staged = stage(file.root, file.path, parts, _naming(file, observe), mode=file.projection.scanner.mode)
     except RegistryError as exc:
         _hold(file, exc, began)

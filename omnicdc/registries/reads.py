@@ -27,6 +27,16 @@ _SOURCE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 CLOCK = re.compile(r"[\w\s:.,+/-]*\b(now|today|tomorrow|yesterday)\b[\w\s:.,+/-]*", re.IGNORECASE)
 """Texts that PostgreSQL may read as another time at each query."""
 
+_NAMES: dict[type[ast.Node], tuple[str, str]] = {
+    ast.FuncCall: ("functions", "funcname"),
+    ast.TypeName: ("types", "names"),
+    ast.CollateClause: ("collations", "collname"),
+    ast.A_Expr: ("operators", "name"),
+    ast.SubLink: ("operators", "operName"),
+    ast.SortBy: ("operators", "useOp"),
+}
+"""Nodes that name an object which must be PostgreSQL's own, each with the attribute that names it."""
+
 TEXTS = {"text", "varchar", "bpchar", "name"}
 """Types as which such a text is only a text."""
 
@@ -142,6 +152,8 @@ class _Analysis:
             case ast.JoinExpr():
                 if item.isNatural or item.usingClause:
                     self._refuse("join by the names of columns (NATURAL, USING): write ON", item)
+                if item.alias:
+                    self._refuse("give a join a name: name its tables", item)
                 self._from(item.larg, scope)
                 self._from(item.rarg, scope)
                 self._expression(item.quals, scope)
@@ -151,7 +163,7 @@ class _Analysis:
                 self._select(item.subquery, scope, scope.ctes)
                 scope.tables[item.alias.aliasname if item.alias else ""] = None
             case ast.RangeFunction():
-                self._expression(item.functions, scope)
+                self._expression((item.functions, item.coldeflist), scope)
                 scope.tables[item.alias.aliasname if item.alias else ""] = None
             case _:
                 self._refuse(f"read from {type(item).__name__}", item)
@@ -160,6 +172,8 @@ class _Analysis:
         alias = table.alias.aliasname if table.alias else table.relname
         if table.schemaname or table.catalogname:
             self._refuse("name a schema: the configuration says which table a source is", table)
+        if table.alias and table.alias.colnames:
+            self._refuse("give the columns of a table other names: write AS in the result", table)
         if not table.inh:
             self._refuse("read ONLY a table: its partitions are part of it", table)
         if table.relname in scope.ctes:
@@ -187,7 +201,7 @@ class _Analysis:
             case ast.A_Expr() if (found := json_key(part)) is not None:
                 self._column(part.lexpr, scope, found)
             case ast.TypeCast() if _is_text(part):
-                self._check(part)
+                self._check(part.typeName)
             case ast.Node():
                 self._check(part)
                 for child in children(part):
@@ -195,6 +209,11 @@ class _Analysis:
 
     def _check(self, node: ast.Node) -> None:
         """Refuse what a query of a registry must not contain."""
+        if (named := _NAMES.get(type(node))) is not None:
+            kind, attribute = named
+            *schema, _ = (part.sval for part in getattr(node, attribute) or (ast.String(""),))
+            if schema not in ([], ["pg_catalog"]):
+                self._refuse(f"use {kind} but those of pg_catalog", node)
         match node:
             case ast.SQLValueFunction():
                 self._refuse("depend on the clock or the session", node)
@@ -203,22 +222,12 @@ class _Analysis:
             case ast.ParamRef():
                 self._refuse("have parameters", node)
             case ast.FuncCall():
-                *schema, function = (part.sval for part in node.funcname)
-                if schema not in ([], ["pg_catalog"]):
-                    self._refuse("call functions but those of pg_catalog", node)
-                self._functions.add(function)
+                self._functions.add(node.funcname[-1].sval)
                 self._windows |= node.over is not None
-            case ast.TypeCast():
-                self._cast(node)
-            case ast.A_Expr() if [part.sval for part in node.name[:-1]] not in ([], ["pg_catalog"]):
-                self._refuse("use operators but those of pg_catalog", node)
-
-    def _cast(self, cast: ast.TypeCast) -> None:
-        *schema, kind = (part.sval for part in cast.typeName.names)
-        if schema not in ([], ["pg_catalog"]):
-            self._refuse("cast to types but those of pg_catalog", cast)
-        if kind.startswith("reg"):
-            self._refuse("look up objects by their names (regclass and the like)", cast)
+            case ast.JsonAggConstructor():
+                self._windows |= node.over is not None
+            case ast.TypeName() if node.names[-1].sval.startswith("reg"):
+                self._refuse("look up objects by their names (regclass and the like)", node)
 
     def _column(self, column: ast.ColumnRef, scope: _Scope, json_key: str | None = None) -> None:
         names = [part.sval if isinstance(part, ast.String) else None for part in column.fields]

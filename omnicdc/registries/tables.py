@@ -51,9 +51,21 @@ def is_optional(scanner: Scanner, source: str, config: Config) -> bool:
 
 
 def resolve(conn: db.Connection, table: str) -> str | None:
-    """Return a table's full name, found by the connection's search_path; None if there is no such table."""
+    """Return a table's full name, found by the connection's search_path.
+
+    None if there is no such table, and if the role may not use its schema: see `is_closed`.
+    """
+    if is_closed(conn, table):
+        return None
     found: str | None = db.fetch_one(conn, "resolve", {"table": qualified(table).as_string(conn)})["target"]
     return found
+
+
+def is_closed(conn: db.Connection, table: str) -> bool:
+    """Return True if the name has a schema that the connection's role may not use."""
+    *schema, _ = _parts(table)
+    found = db.fetch_optional(conn, "schema_is_closed", {"schema": schema[0]}) if schema else None
+    return bool(found and found["closed"])
 
 
 def used(scanners: Mapping[str, Scanner], tables: Tables) -> dict[str, Scanner]:
@@ -63,12 +75,16 @@ def used(scanners: Mapping[str, Scanner], tables: Tables) -> dict[str, Scanner]:
 
 def qualified(table: str) -> pgsql.Identifier:
     """Turn NAME or SCHEMA.NAME, with or without quotes, into an identifier. Else raise ConfigError."""
+    return pgsql.Identifier(*_parts(table))
+
+
+def _parts(table: str) -> list[str]:
     found = _TABLE.fullmatch(table)
     if not found:
         raise ConfigError(f"not a table's name: {table}", hint=NAME_IT)
     schema_quoted, schema, name_quoted, name = found.groups()
     parts = [_unquoted(schema_quoted, schema), _unquoted(name_quoted, name)]
-    return pgsql.Identifier(*(part for part in parts if part))
+    return [part for part in parts if part]
 
 
 def _unquoted(quoted: str | None, plain: str | None) -> str | None:

@@ -42,7 +42,7 @@ def is_targeted(select: ast.SelectStmt, alias: str, *, windows: bool) -> bool:
     return bool(select.targetList) and _same(select.targetList[0].val, select.groupClause)
 
 
-def _calls(part: object) -> Iterator[ast.FuncCall]:
+def _calls(part: object) -> Iterator[ast.FuncCall | ast.JsonAggConstructor]:
     """Yield the function calls of an expression, but for those in subqueries."""
     if isinstance(part, tuple | list):
         for one in part:
@@ -50,11 +50,15 @@ def _calls(part: object) -> Iterator[ast.FuncCall]:
     elif isinstance(part, ast.FuncCall):
         yield part
         yield from _calls(part.args)
+    elif isinstance(part, ast.JsonAggConstructor):
+        yield part
     elif isinstance(part, ast.Node) and not isinstance(part, ast.SelectStmt):
         yield from _calls(tuple(children(part)))
 
 
-def _is_aggregate(call: ast.FuncCall) -> bool:
+def _is_aggregate(call: ast.FuncCall | ast.JsonAggConstructor) -> bool:
+    if isinstance(call, ast.JsonAggConstructor):
+        return True
     return call.over is None and (
         call.agg_star or call.agg_within_group or call.funcname[-1].sval in AGGREGATES
     )

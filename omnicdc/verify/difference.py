@@ -9,7 +9,7 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import RegistryError
-from omnicdc.files.contents import understand
+from omnicdc.files.contents import NOT_PARSED, REMEDY, understand
 from omnicdc.files.drift import stamp_of
 from omnicdc.formats.item import Differences, Item, compare
 from omnicdc.formats.text import shortened
@@ -120,10 +120,20 @@ def differences(registry: Projection, data: bytes | None) -> RegistryDifference:
         fault = Fault(exc.message, exc.hint)
         return RegistryDifference(name, count, found, rewritten=True, entries=entries, fault=fault)
     try:
-        found, entries, header = _by_bytes(layout, expected, layout.split(data or b""))
-    except ValueError:
-        found, entries, header = _by_value(layout, expected, parsed or layout.parse(data or b""))
+        found, entries, header = _compared(layout, expected, data or b"", parsed)
+    except NOT_PARSED as exc:
+        found, entries = _by_parsable_entries(layout, expected, data or b"")
+        fault = Fault(f"the file holds something else than entries: {exc}", REMEDY)
+        return RegistryDifference(name, count, found, rewritten=True, entries=entries, fault=fault)
     return RegistryDifference(name, count, found, rewritten=True, entries=entries, header=header)
+
+
+def _compared(layout: Layout, expected: Split, data: bytes, parsed: object) -> _Compared:
+    """Compare the entries: of our layout by their bytes. Raises an error of NOT_PARSED."""
+    try:
+        return _by_bytes(layout, expected, layout.split(data))
+    except ValueError:
+        return _by_value(layout, expected, parsed or layout.parse(data))
 
 
 def versions(name: str, layout: Layout, before: bytes, after: bytes) -> RegistryDifference:

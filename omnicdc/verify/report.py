@@ -106,8 +106,9 @@ def report_of(
     """
     sources = {check.scanner.source for check in checks if known[check.scanner.name]}
     concerned = tuple(check for check in checks if not sources or check.scanner.source in sources)
-    found = [in_cmp for in_cmp in known.values() if in_cmp is not None]
-    return Report(uuid, name, any(found) if found else None, concerned)
+    # The row may be in a table that could not be read.
+    in_cmp = True if any(known.values()) else None if None in known.values() or not known else False
+    return Report(uuid, name, in_cmp, concerned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 -- omnicdc.capture_fault(): what is wrong with the capture, in a sentence; NULL if nothing is.
 --
 -- It checks row-level security of omnicdc's tables, what the daemon may read, write and call, and each source (source_fault()).
+-- A table that was dropped is a fault only if the source is required: there is nothing to write to, and the registries that read it are held.
 -- omnicdc.capture_remedy(fault) returns what to do about it.   Tables written: none.
 create or replace function omnicdc.capture_fault() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = on
@@ -15,7 +16,8 @@ begin
   if fault is null then
     select f.fault into fault
       from omnicdc.source s cross join lateral omnicdc.source_fault(s.id) as f (fault)
-     where f.fault is not null order by s.id limit 1;
+     where f.fault is not null
+       and (s.required or exists (select from omnicdc.watched_relations() r where r.source = s.id)) order by s.id limit 1;
   end if;
   if fault is null then
     select format('role omnicdc_daemon has no %s on %s', lacking.privilege, lacking.thing) into fault

@@ -13,7 +13,7 @@ declare
     has_schema_privilege, has_table_privilege, hashtext, jsonb_each, jsonb_object_agg, length, lower, max, min, parse_ident, pg_advisory_unlock,
     pg_advisory_unlock_shared, pg_backend_pid, pg_blocking_pids, pg_current_snapshot, pg_current_xact_id,
     pg_current_xact_id_if_assigned, pg_get_expr,
-    pg_get_userbyid, pg_has_role, pg_is_in_recovery, pg_notification_queue_usage, pg_notify, pg_partition_tree,
+    pg_get_userbyid, pg_has_role, pg_is_in_recovery, pg_notification_queue_usage, pg_notify, pg_partition_ancestors, pg_partition_tree,
     pg_postmaster_start_time, pg_relation_filenode, pg_snapshot_xip, pg_snapshot_xmax, pg_snapshot_xmin, pg_try_advisory_lock,
     pg_try_advisory_lock_shared, pg_try_advisory_xact_lock, pg_try_advisory_xact_lock_shared, pg_typeof,
     pg_visible_in_snapshot, pg_xact_status, position, quote_ident, row_security_active, set_config, sha256, split_part,

@@ -1,15 +1,16 @@
--- omnicdc.watch(source, target, key, watched, for_clients): captures a table as a source: writes its trigger functions, creates the triggers, grants reading.
+-- omnicdc.watch(source, target, key, watched, for_clients, required): captures a table as a source: writes its trigger functions, creates the triggers, grants reading.
 --
 -- source: the name that registries have for the table.   target: the table.   key: the uuid column that a registry needs, or NULL: the
 -- primary key, if it is one column of type uuid, integer or text.   watched: columns, or column.key for a key of a json column.
--- for_clients: what of it omnicdc_client may read, besides omnicdc_daemon.
+-- for_clients: what of it omnicdc_client may read, besides omnicdc_daemon.   required: see omnicdc.source.required.
 -- What was watched of the source before stays watched, because another registry host may read it; omnicdc.release_source() ends it.
 -- Result: true if anything was changed; raises OC001 for a table that cannot be captured.   Tables written: omnicdc.source,
 -- and omnicdc.change: if anything was changed, consumers are asked to read everything.
--- Repeat: harmless; an unchanged capture takes no lock on the table, and its grants are renewed. Watching another table
--- as the same source ends the capture of the first.
+-- Repeat: harmless; an unchanged capture takes no lock on the table, and its grants are renewed. Another table as the same source is
+-- refused as long as the first one has the triggers: another host may read it.
 -- Runs with the rights of its caller, which must own the table. Locks the table against writers for an instant: set lock_timeout.
-create or replace function omnicdc.watch(source text, target regclass, key text, watched text[], for_clients text[]) returns boolean
+create or replace function omnicdc.watch(source text, target regclass, key text, watched text[], for_clients text[], required boolean)
+returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set row_security = on
 as $watch$
 declare
@@ -17,6 +18,7 @@ declare
                        from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target);
   previous omnicdc.source;
   number smallint;
+  other smallint;
   key_column text;
   key_type text;
   fields text[];
@@ -30,8 +32,10 @@ begin
   if (select c.relkind not in ('r', 'p') or c.relpersistence = 't' from pg_class c where c.oid = target) then
     raise exception 'omnicdc: % is not an ordinary table', full_name using errcode = 'OC001';
   end if;
-  -- Its policies would hide rows from the daemon. omnicdc's own sources may have them: then the daemon's role needs BYPASSRLS.
-  if key is null and (select c.relrowsecurity from pg_class c where c.oid = target) then
+  select * into previous from omnicdc.source s where s.name = watch.source;
+  -- Its policies would hide rows from the daemon. A table that is captured already, and omnicdc's own sources, may have them: then
+  -- the daemon's role needs BYPASSRLS.
+  if key is null and previous.target is distinct from full_name and (select c.relrowsecurity from pg_class c where c.oid = target) then
     raise exception 'omnicdc: table % has row-level security, which may hide rows from omnicdc', full_name
       using errcode = 'OC001', hint = format('alter table %s disable row level security, or read a table without it', full_name);
   end if;
@@ -43,7 +47,6 @@ begin
   if missing is not null then
     raise exception 'omnicdc: table % has no column %', full_name, missing using errcode = 'OC001';
   end if;
-  select * into previous from omnicdc.source s where s.name = watch.source;
   -- A column that was dropped since is not watched any more.
   fields := array(select distinct item collate "C"
                     from unnest(watched || case when previous.target = full_name then previous.watched else '{}' end) as item
@@ -63,13 +66,32 @@ begin
                                     where not exists (select from omnicdc.source s where s.id = n)
                                       and not exists (select from omnicdc.change c where c.source = n)
                                     limit 1));
+  if previous.target <> full_name and exists (select from omnicdc.watched_relations() r join pg_trigger t on t.tgrelid = r.relation
+                                               where r.source = number and r.whole
+                                                 and t.tgfoid = to_regprocedure(format('omnicdc.log_row_%s()', number))) then
+    raise exception 'omnicdc: source % is table % already, which another host may read', watch.source, previous.target
+      using errcode = 'OC001',
+            hint = format('set `tables: {%1$s: %2$s}` here; or, if it shall be another table on every host, `omnicdc source release %1$s` first',
+                          watch.source, previous.target);
+  end if;
+  -- PostgreSQL copies a table's triggers to its partitions, so one of two such sources would have the other's.
+  select r.source into other
+    from omnicdc.watched_relations() r
+   where r.source <> number
+     and r.relation in (select t.relid from pg_partition_tree(target) t union select a.relid from pg_partition_ancestors(target) a)
+   limit 1;
+  if other is not null then
+    raise exception 'omnicdc: table % is a partition of another source, or has one as a partition: %', full_name,
+                    (select s.name || ', ' || s.target from omnicdc.source s where s.id = other)
+      using errcode = 'OC001', hint = 'read one of the two in all registries';
+  end if;
   row_text := omnicdc.log_row_text(number, key_column, key_type);
   update_text := omnicdc.log_update_text(number, key_column, key_type, fields);
   columns := array(select distinct split_part(item, '.', 1) from unnest(fields || key_column) as item where item is not null);
   client_columns := array(select distinct split_part(item, '.', 1)
                             from unnest(for_clients || case when for_clients <> '{}' then key_column end) as item
                            where item is not null);
-  if previous.target = full_name and previous.watched = fields
+  if previous.target = full_name and previous.watched = fields and previous.required = watch.required
      and previous.source_hash = concat_ws(' ', omnicdc.hash_of(row_text), omnicdc.hash_of(update_text))
      and omnicdc.source_fault(number) is null
      and not exists (select from omnicdc.watched_relations() r
@@ -81,9 +103,6 @@ begin
     return false;
   end if;
 
-  if previous.target <> full_name and to_regclass(previous.target) is not null then
-    perform omnicdc.unwatch(to_regclass(previous.target));
-  end if;
   -- A table that was renamed kept its triggers; with them, PostgreSQL would refuse it as a partition of the new table.
   for relation in select c.oid from pg_trigger t join pg_class c on c.oid = t.tgrelid
                where t.tgfoid = to_regprocedure(format('omnicdc.log_row_%s()', number)) and t.tgparentid = 0 and c.oid <> target
@@ -114,12 +133,12 @@ begin
   perform omnicdc.grant_reading(target, columns, 'omnicdc_daemon');
   perform omnicdc.grant_reading(target, client_columns, 'omnicdc_client');
 
-  insert into omnicdc.source (id, name, target, key_column, key_type, watched, source_hash)
-       values (number, watch.source, full_name, key_column, key_type, fields,
+  insert into omnicdc.source (id, name, target, key_column, key_type, watched, required, source_hash)
+       values (number, watch.source, full_name, key_column, key_type, fields, watch.required,
                concat_ws(' ', omnicdc.hash_of(row_text), omnicdc.hash_of(update_text)))
   on conflict (id) do update
      set target = excluded.target, key_column = excluded.key_column, key_type = excluded.key_type, watched = excluded.watched,
-         source_hash = excluded.source_hash, installed_at = clock_timestamp();
+         required = excluded.required, source_hash = excluded.source_hash, installed_at = clock_timestamp();
   -- What was written without a trigger, or before more columns were watched, is not in the log: consumers read everything.
   if exists (select from omnicdc.consumer) then
     perform omnicdc.request_rebuild();
@@ -127,4 +146,4 @@ begin
   return true;
 end
 $watch$;
-revoke all on function omnicdc.watch(text, regclass, text, text[], text[]) from public;
+revoke all on function omnicdc.watch(text, regclass, text, text[], text[], boolean) from public;

@@ -23,6 +23,7 @@ create table omnicdc.source (
   key_column text,
   key_type text,
   watched text[] not null,
+  required boolean not null,
   source_hash text not null,
   pruned_below xid8 not null default '0',
   installed_at timestamptz not null default pg_catalog.clock_timestamp()
@@ -34,6 +35,7 @@ comment on column omnicdc.source.name is 'The name by which registries read the 
 comment on column omnicdc.source.key_column is 'The column whose value is logged as omnicdc.change.key; NULL if none is: then each change is logged as a change of every row.';
 comment on column omnicdc.source.key_type is 'uuid, integer or text; NULL without a key column.';
 comment on column omnicdc.source.watched is 'Columns, or column.key for a key of a json column.';
+comment on column omnicdc.source.required is 'Whether the capture is broken if the table is dropped; otherwise only the registries that read it are held.';
 comment on column omnicdc.source.source_hash is 'SHA-256 of the source code of the generated log_row_ID() and log_update_ID(), to detect a manual edit.';
 comment on column omnicdc.source.pruned_below is 'Rows of the log below this transaction were deleted.';
 

@@ -122,7 +122,13 @@ def test_a_replaced_function_is_not_run(cmp: Cmp, people: People) -> None:
     with people.connect(people.add("omnicdc_owner")) as conn:
         conn.execute("set role omnicdc_owner")
         for function, result in (
-            ("watch(source text, target regclass, key text, watched text[], for_clients text[])", "boolean"),
+            (
+                (
+                    "watch(source text, target regclass, key text, watched text[], for_clients text[], "
+                    "required boolean)"
+                ),
+                "boolean",
+            ),
             ("unwatch(target regclass)", "void"),
             (
                 "watched_relations(out source smallint, out relation regclass, out whole boolean)",

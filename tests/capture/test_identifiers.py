@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from psycopg import sql as pgsql
 from support.sessions import People
 from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
+from omnicdc.errors import ConfigError
 from omnicdc.registries.tables import qualified
 
 if TYPE_CHECKING:
@@ -90,11 +92,16 @@ def test_a_table_found_through_the_search_path_is_captured_by_its_full_name(bare
     assert len(bare.log()) == 1
 
 
-def test_watching_another_table_removes_the_capture_of_the_first(bare: Cmp) -> None:
+def test_another_table_is_watched_once_the_first_one_is_released(bare: Cmp) -> None:
+    """A second host with another setting must not end the capture of the first one's table."""
     bare.conn.execute("create schema cms; create table cms.projects (like public.projects including all)")
     with db.connect(bare.dsn) as conn:
-        for table in ("public.projects", "cms.projects"):
-            install.install(conn, projects(table, ("name",)))
+        install.install(conn, projects("public.projects", ("name",)))
+        with pytest.raises(ConfigError, match=r"source projects is table public\.projects already"):
+            install.install(conn, projects("cms.projects", ("name",)))
+        assert db.fetch_one(conn, "capture_fault")["fault"] is None
+        install.release(conn, "projects")
+        install.install(conn, projects("cms.projects", ("name",)))
     bare.conn.execute("insert into public.projects (name) values ('no longer watched')")
     bare.conn.execute("insert into cms.projects (name) values ('watched')")
 

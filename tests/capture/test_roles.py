@@ -89,7 +89,7 @@ ALLOWED: dict[LiteralString, LiteralString] = {
     "select changes from omnicdc.prune('1 day', '1 day')": DAEMON,
     "select omnicdc.forget_other_cluster()": DAEMON,
     "select omnicdc.notify_consumers()": NO_ROLE,
-    "select omnicdc.watch('projects', 'projects', 'id', '{name}', '{}')": NO_ROLE,
+    "select omnicdc.watch('projects', 'projects', 'id', '{name}', '{}', true)": NO_ROLE,
     "select omnicdc.release_source('projects')": NO_ROLE,
     "select omnicdc.unwatch('projects')": NO_ROLE,
     "create trigger mine after insert on pg_temp.mine for each row execute function "

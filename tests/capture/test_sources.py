@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
@@ -189,7 +190,7 @@ def test_a_released_source_leaves_nothing_on_its_table(cmp: Cmp) -> None:
 
 def test_a_fault_of_any_source_is_reported_with_its_remedy(cmp: Cmp) -> None:
     cmp.conn.execute(NUMBERED)
-    captured(cmp, *projects(), TEAMS)
+    captured(cmp, *projects(), replace(TEAMS, required=True))
     cmp.conn.execute("alter table teams disable trigger omnicdc_log_row")
     disabled = cmp.value("select omnicdc.capture_fault()")
     cmp.conn.execute(
@@ -201,6 +202,44 @@ def test_a_fault_of_any_source_is_reported_with_its_remedy(cmp: Cmp) -> None:
     assert disabled == "trigger omnicdc_log_row is disabled on public.teams"
     assert renamed == "table public.teams does not exist; its triggers are on public.groups"
     assert "`tables: {teams: public.groups}`" in str(remedy)
+
+
+def test_a_table_that_is_gone_breaks_the_capture_only_if_it_is_required(cmp: Cmp) -> None:
+    """Nothing can be written to it, and the registries that read it are held. Others do not wait for it."""
+    cmp.conn.execute(NUMBERED)
+    captured(cmp, *projects(), TEAMS)
+    cmp.conn.execute("drop table teams")
+    gone = cmp.value("select omnicdc.capture_fault()")
+    cmp.conn.execute(NUMBERED)
+    another = cmp.value("select omnicdc.capture_fault()")
+
+    assert gone is None
+    assert str(another).startswith("trigger omnicdc_log_row is missing on")
+
+
+@pytest.mark.parametrize("sources", [("parts", "parts_a"), ("parts_a", "parts")])
+def test_a_table_and_its_partition_cannot_be_two_sources(cmp: Cmp, sources: tuple[str, str]) -> None:
+    """PostgreSQL copies the triggers of the table to the partition, in place of its own."""
+    cmp.conn.execute(
+        "create table parts (id integer primary key, name text) partition by range (id);"
+        "create table parts_a partition of parts for values from (0) to (100)"
+    )
+    first, second = (Wanted(name, name, ("name",)) for name in sources)
+    captured(cmp, *projects(), first)
+    with pytest.raises(ConfigError, match="is a partition of another source, or has one as a partition"):
+        captured(cmp, *projects(), second)
+    cmp.conn.execute("insert into parts values (1, 'one')")
+
+    assert cmp.value("select omnicdc.capture_fault()") is None
+    assert [row[:2] for row in logged(cmp)] == [(sources[0], "1")]
+
+
+def test_row_level_security_that_came_later_does_not_stop_an_upgrade(cmp: Cmp) -> None:
+    cmp.conn.execute(NUMBERED)
+    captured(cmp, *projects(), TEAMS)
+    cmp.conn.execute("alter table teams enable row level security")
+
+    assert captured(cmp, *projects(), TEAMS) is False
 
 
 def test_one_table_cannot_be_two_sources(cmp: Cmp) -> None:

@@ -32,4 +32,4 @@ def installed(config: Config) -> tuple[Wanted, ...]:
 
 def projects(table: str = "projects", watched: tuple[str, ...] = WATCHED) -> tuple[Wanted, ...]:
     """Return the source `projects`, for an installation."""
-    return (Wanted("projects", table, watched, "id", for_clients=watched),)
+    return (Wanted("projects", table, watched, "id", for_clients=watched, required=True),)

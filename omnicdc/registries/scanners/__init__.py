@@ -29,6 +29,8 @@ def clash(scanner: Scanner, others: Iterable[Scanner]) -> str:
         ):
             if mine == theirs:
                 return f"registry {other.name} has the same {what}, {theirs}"
+        if f"{scanner.path}/".startswith(f"{other.path}/") or f"{other.path}/".startswith(f"{scanner.path}/"):
+            return f"registry {other.name} has the path {other.path}: one of the two would be a directory"
     return ""
 
 

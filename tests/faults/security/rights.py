@@ -76,7 +76,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "function changes_since(pg_snapshot)": BOTH_CALL,
     "function unwatch(regclass)": NO_ROLE,
     "function unwatchable(regclass,text[])": NO_ROLE,
-    "function watch(text,regclass,text,text[],text[])": NO_ROLE,
+    "function watch(text,regclass,text,text[],text[],boolean)": NO_ROLE,
     "function watched_relations()": DAEMON_CALLS,
     "function watched_types(oid[],text[])": NO_ROLE,
     "function writer_lock()": DAEMON_CALLS,
