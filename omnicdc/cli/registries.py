@@ -213,8 +213,9 @@ def list_(*, as_json: bool, **given: Any) -> None:
 def release(*, name: str, as_json: bool, **given: Any) -> None:
     """End the capture of a source: remove its triggers, and omnicdc's right to read its table.
 
-    Do this when no registry host reads the source any more; a host that still does holds its registries.
-    Run it as the owner of the table.
+    Do this when no registry host reads the source any more: a host that still does holds its registries, and
+    without `projects` no daemon serves. Run it as a superuser, or as the role that installed omnicdc and owns
+    the table.
     """
     from omnicdc import db
     from omnicdc.capture.install import release as release_source
