@@ -10,6 +10,7 @@ from omnicdc.errors import DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.files.manifest import Manifest
 from omnicdc.formats.urls import github
+from omnicdc.inputs.report import report
 from omnicdc.model import ALL, Generation
 from omnicdc.registries.scan import Scanning
 from omnicdc.registries.schedule import Schedule
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from omnicdc.registries.projection import Projection
     from omnicdc.registries.tables import Tables
     from omnicdc.stop import Stop
-
-MAX_LISTED = 20
-"""At most so many faults and so many notices of the inputs are listed in full; the others are counted."""
 
 
 class InputRefresher(Protocol):
@@ -247,20 +245,10 @@ class State:
             file.sweep()
 
     def inputs_report(self) -> dict[str, Any]:
-        """Return the part of the acknowledgement that is about the inputs.
-
-        It says whether the files show the newest inputs, and lists the faults and notices.
-        """
+        """Return the part of the acknowledgement that is about the inputs."""
         pending = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
         waiting = self.looking or (("publication",) if pending else ())
-        return {
-            "state": "looking" if waiting else "current",
-            "waiting_for": list(waiting),
-            "faults": list(self.input_faults[:MAX_LISTED]),
-            "fault_count": len(self.input_faults),
-            "notices": list(self.input_notices[:MAX_LISTED]),
-            "notice_count": len(self.input_notices),
-        }
+        return report(waiting, self.input_faults, self.input_notices)
 
     def take_arrived_keys(self) -> Collection[str] | None:
         """Return the URL keys that got a project since the last call.

@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-    from omnicdc.clients.answers import (
-        BatchAnswer,
-        Outcome,
-        ProjectAnswer,
-        RebuildAnswer,
-        VerifyAnswer,
-        WaitAnswer,
-    )
     from omnicdc.config.settings import Config
     from omnicdc.delivery.verdict import Verdict
 
@@ -83,7 +75,7 @@ class GenesisClient:
 
     def propagate_project(
         self, project_name: str | None = None, dry_run: bool = False, *, all_hosts: bool | None = None
-    ) -> ProjectAnswer:
+    ) -> answers.ProjectAnswer:
         """Wait until everything committed so far that concerns `project_name` is published.
 
         All projects of that name count. With None, every project counts. `registries_updated` names the files
@@ -94,16 +86,14 @@ class GenesisClient:
         it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
         return {
             **answers.wait_answer(it),
-            "project": project_name
-            if project_name is None or isinstance(project_name, str)
-            else repr(project_name),
+            "project": project_name if isinstance(project_name, str | None) else repr(project_name),
             "scanner_results": answers.scanner_results(it, verify.genesis_names()),
             "details": it.details,
         }
 
     def propagate_batch(
         self, project_names: Sequence[str], dry_run: bool = False, *, all_hosts: bool | None = None
-    ) -> BatchAnswer:
+    ) -> answers.BatchAnswer:
         """Wait once for all projects with these names, as `propagate_project` does for one.
 
         `count` and `projects` in the answer repeat the argument.
@@ -125,7 +115,7 @@ class GenesisClient:
 
     def rebuild_all_registries(
         self, dry_run: bool = False, *, all_hosts: bool | None = None
-    ) -> RebuildAnswer:
+    ) -> answers.RebuildAnswer:
         """Make every daemon scan everything, refresh all inputs and publish what differs, and wait for it.
 
         `scanners_run` and `results` are also filled if a project is in quarantine or a registry is held.
@@ -135,7 +125,7 @@ class GenesisClient:
         )
         return answers.rebuild_answer(it)
 
-    def verify_propagation(self, project_uuid: object) -> VerifyAnswer:
+    def verify_propagation(self, project_uuid: object) -> answers.VerifyAnswer:
         """Compare the files on this host with CMP for one project. This needs no daemon.
 
         `missing_from` names the checks that failed. `not_expected` names the checks of the registries that
@@ -169,7 +159,7 @@ class GenesisClient:
         timeout: float | None = None,
         *,
         all_hosts: bool | None = None,
-    ) -> WaitAnswer:
+    ) -> answers.WaitAnswer:
         """Wait until a transaction, or without a token everything committed so far, is published."""
         it = self._as_outcome(lambda: self._waited(token, timeout_s=timeout, all_hosts=all_hosts))
         return answers.wait_answer(it)
@@ -226,8 +216,10 @@ class GenesisClient:
         """Close the client."""
         self.close()
 
-    def _answer(self, names: Sequence[object] | None, *, dry_run: bool, all_hosts: bool | None) -> Outcome:
-        def call() -> Outcome:
+    def _answer(
+        self, names: Sequence[object] | None, *, dry_run: bool, all_hosts: bool | None
+    ) -> answers.Outcome:
+        def call() -> answers.Outcome:
             projects = None if names is None else texts(names)
             if dry_run:
                 return self._would_change(projects)
@@ -242,14 +234,14 @@ class GenesisClient:
         names: Sequence[str] | None = None,
         timeout_s: float | None = None,
         all_hosts: bool | None = None,
-    ) -> Outcome:
+    ) -> answers.Outcome:
         """Wait for a transaction or for projects by name. The time-out includes finding the names."""
         deadline = self._deadline(timeout_s)
         with self._borrowed(deadline - time.monotonic()) as conn:
             projects = None if names is None else waits.projects_named(conn, self._config, names)
         return answers.waited(self._verdict(token, deadline, projects=projects, all_hosts=all_hosts))
 
-    def _rebuild(self, all_hosts: bool | None) -> Outcome:
+    def _rebuild(self, all_hosts: bool | None) -> answers.Outcome:
         deadline = self._deadline(None)
         with self._borrowed(self._timeout_s) as conn, db.translated("asking for a rebuild"):
             token = str(db.fetch_one(conn, "request_rebuild")["token"])
@@ -284,7 +276,7 @@ class GenesisClient:
             all_hosts=self._all_hosts if all_hosts is None else all_hosts,
         )
 
-    def _would_change(self, names: Sequence[str] | None) -> Outcome:
+    def _would_change(self, names: Sequence[str] | None) -> answers.Outcome:
         self._config.require_root_directory()
         inputs = verify.known_inputs(self._config)
         with self._borrowed(self._timeout_s) as conn:
@@ -297,7 +289,7 @@ class GenesisClient:
             db.check_schema(conn)
             yield conn
 
-    def _as_outcome(self, call: Callable[[], Outcome], *, dry_run: bool = False) -> Outcome:
+    def _as_outcome(self, call: Callable[[], answers.Outcome], *, dry_run: bool = False) -> answers.Outcome:
         """Return the result of `call`; turn an OmnicdcError into an outcome."""
         try:
             return call()

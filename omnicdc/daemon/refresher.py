@@ -19,8 +19,8 @@ import structlog
 from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.daemon.worker import Worker
 from omnicdc.inputs.parts import InputSettings
+from omnicdc.inputs.report import MAX_LISTED
 from omnicdc.inputs.store import InputStore
-from omnicdc.state import MAX_LISTED
 from omnicdc.stop import SLICE_S, Stop
 
 if TYPE_CHECKING:

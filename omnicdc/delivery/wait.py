@@ -293,11 +293,6 @@ def _lacks(
     # A held file lacks something of everything that is committed.
     if not since or (goal.projects is None and not moves):
         return True
-    asked = {
-        "name": consumer,
-        "registry": registry,
-        "since": since,
-        "projects": None if goal.projects is None else list(goal.projects),
-        "barrier": goal.barrier,
-    }
-    return bool(db.fetch_one(conn, "lacks", asked)["lacks"])
+    projects = None if goal.projects is None else list(goal.projects)
+    file = {"name": consumer, "registry": registry, "since": since}
+    return bool(db.fetch_one(conn, "lacks", file | {"projects": projects, "barrier": goal.barrier})["lacks"])

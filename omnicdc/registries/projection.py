@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from omnicdc.errors import RegistryError
 from omnicdc.registries.document import Document
 from omnicdc.registries.hold import Hold
+from omnicdc.registries.scanner import check_entry, first, rows_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +44,8 @@ class Projection:
         """True if the file may differ from this projection."""
         self.scan_due = True
         """True if a full scan is needed."""
-        self._postponed = False
+        self.waited = False
+        """True if work was left to a later cycle."""
         self._next_full_scan = 0.0
         """Time of the next full scan that a change may cause, by `time.monotonic`."""
         self.as_of = ""
@@ -70,7 +72,7 @@ class Projection:
 
     def mark_published(self) -> None:
         """Record that the file is up to date."""
-        self.dirty = self._postponed = False
+        self.dirty = self.waited = False
         self.hold.end()
 
     @property
@@ -81,38 +83,31 @@ class Projection:
     @property
     def pause_s(self) -> float:
         """Seconds until the next full scan that a change may cause."""
-        return (
-            max(0.0, self._next_full_scan - time.monotonic()) if self.scan_due or not self._postponed else 0.0
-        )
+        return max(0.0, self._next_full_scan - time.monotonic()) if self.scan_due or not self.waited else 0.0
 
     def mark_scanned(self, *, full_scan_s: float | None = None) -> None:
         """Record a successful scan, and the duration of a full one."""
-        self.scan_due = self._postponed = False
+        self.scan_due = self.waited = False
         if full_scan_s is not None:
             self._next_full_scan = time.monotonic() + FULL_SCAN_PAUSE * full_scan_s
 
     def mark_scan_failed(self) -> None:
         """Record that a scan failed: a full one is needed, when `hold` allows the next attempt."""
-        self.scan_due, self._postponed = True, False
+        self.scan_due, self.waited = True, False
 
     def mark_writing(self) -> None:
         """Record that the writing of the file is no longer postponed: it is tried now."""
-        self._postponed = False
+        self.waited = False
 
     @property
     def postponed(self) -> bool:
         """True if changes wait for a later cycle: for a full scan, or for a check. The file lacks them."""
-        return self._postponed and not self.hold.backing_off
-
-    @property
-    def waited(self) -> bool:
-        """True if the work was left to this cycle by an earlier one."""
-        return self._postponed
+        return self.waited and not self.hold.backing_off
 
     def postpone(self, *, scan: bool) -> None:
         """Leave changes to a later cycle: to a full scan, or only the writing of the file."""
         self.scan_due |= scan
-        self._postponed = True
+        self.waited = True
 
     def sweep(self) -> None:
         """Make the next cycle scan everything for this registry."""
@@ -153,7 +148,7 @@ class Projection:
             self.unreadable.pop(project, None)
         self.unreadable |= unreadable
         if self.scanner.grouped:
-            keys = {key for project in ids for key in self._reassign(project, _first(fresh, project))}
+            keys = {key for project in ids for key in self._reassign(project, first(fresh, project))}
             keys_and_rows = [(key, self._rows(key)) for key in sorted(keys)]
         else:
             keys_and_rows = [(it, fresh.get(it, [])) for it in sorted(ids)]
@@ -301,26 +296,3 @@ class Projection:
     def _separator(self) -> bytes:
         # Of a file with an entry: without entries, it has none.
         return self.scanner.frame(1, (), "").separator
-
-
-def check_entry(entry: Entry, separator: bytes) -> None:
-    """Raise an error for an entry that cannot be in a file: what a plug-in renders is not trusted."""
-    name, key = entry.sort
-    is_text = isinstance(name, str) and isinstance(key, str)
-    if not is_text or not isinstance(entry.data, bytes) or entry.counters:
-        raise TypeError(f"not an entry with two texts to sort by, bytes and no counters: {entry!r:.200}")
-    if not entry.data.endswith(separator):
-        raise ValueError(f"an entry must end with {separator!r}: {entry.data!r:.200}")
-
-
-def rows_by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Return key to its rows."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(str(row[0]), []).append(row)
-    return found
-
-
-def _first(rows: Mapping[str, Sequence[Row]], key: str) -> Row | None:
-    found = rows.get(key)
-    return found[0] if found else None

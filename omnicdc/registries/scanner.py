@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
     from typing import LiteralString
 
     from omnicdc.formats.layout import Layout
@@ -104,3 +104,27 @@ class Scanner(ABC):
     def static_keys(self, inputs: Inputs) -> Iterable[str]:  # noqa: ARG002 - as above
         """Return the entry keys that have an entry even without a project."""
         return ()
+
+
+def check_entry(entry: Entry, separator: bytes) -> None:
+    """Raise an error for an entry that cannot be in a file: what a plug-in renders is not trusted."""
+    name, key = entry.sort
+    is_text = isinstance(name, str) and isinstance(key, str)
+    if not is_text or not isinstance(entry.data, bytes) or entry.counters:
+        raise TypeError(f"not an entry with two texts to sort by, bytes and no counters: {entry!r:.200}")
+    if not entry.data.endswith(separator):
+        raise ValueError(f"an entry must end with {separator!r}: {entry.data!r:.200}")
+
+
+def rows_by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return key to its rows."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(str(row[0]), []).append(row)
+    return found
+
+
+def first(rows: Mapping[str, Sequence[Row]], key: str) -> Row | None:
+    """Return the first row of a key; None if it has none."""
+    found = rows.get(key)
+    return found[0] if found else None

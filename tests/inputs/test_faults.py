@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 from support.host import until
 from support.session import opened
 
-from omnicdc import db, state
+from omnicdc import db
 from omnicdc.delivery.status import status
+from omnicdc.inputs.report import MAX_LISTED
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -114,6 +115,6 @@ def test_a_few_of_many_faults_are_listed_and_all_are_counted(cmp: Cmp, host: Hos
         reread(one)
         found, consumer = read_status(cmp)
 
-    assert (len(consumer["input_faults"]), consumer["input_fault_count"]) == (state.MAX_LISTED, 30)
-    assert (len(consumer["input_notices"]), consumer["input_notice_count"]) == (state.MAX_LISTED, 30)
+    assert (len(consumer["input_faults"]), consumer["input_fault_count"]) == (MAX_LISTED, 30)
+    assert (len(consumer["input_notices"]), consumer["input_notice_count"]) == (MAX_LISTED, 30)
     assert any("10 more faults of the inputs" in line for line in found["faults"])
