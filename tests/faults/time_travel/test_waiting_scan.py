@@ -22,7 +22,7 @@ create table fresh (like projects including all);
 insert into fresh select * from projects;
 drop table projects;
 alter table fresh rename to projects;
-select omnicdc.watch(w.name, 'projects', 'id', w.watched, w.watched) from omnicdc.source w
+select omnicdc.watch(w.name, 'projects', 'id', w.watched, w.watched, w.required) from omnicdc.source w
 """
 
 
