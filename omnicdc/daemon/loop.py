@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc.capture.doorbell import Doorbell, Poll, Wakeup
+from omnicdc.capture.reader import limit_reading_idle
 from omnicdc.daemon.canary import Canary
 from omnicdc.daemon.periodic import PeriodicTasks
 from omnicdc.delivery.quarantine import differences, log_difference
@@ -101,6 +102,8 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
             state.hook_faults = tuple(context.hooks.faults())
             generation = run_once(conn, state, context.observe)
             if generation:
+                if context.failures.count:
+                    limit_reading_idle(conn, context.timing.reading_idle_s)
                 report(context, generation)
             context.hooks.cycle_ended(generation, state)
             canary.settle(wakeup)

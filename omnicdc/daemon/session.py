@@ -17,6 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from omnicdc import db
 from omnicdc.capture.fingerprint import look_at_capture
+from omnicdc.capture.reader import READING_IDLE_S, limit_reading_idle
 from omnicdc.config.settings import describe_dsn
 from omnicdc.daemon.sources import check_sources
 from omnicdc.db.pooler import check_session
@@ -58,12 +59,14 @@ def session(
     waiting: Callable[[str], None] = lambda _for: None,
     going_on: Callable[[], bool] | None = None,
     statement_timeout: str = STATEMENT_TIMEOUT,
+    idle_s: float = READING_IDLE_S,
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check the database, lock the consumer's name, and give the connection and a new state.
 
     While this waits, it calls `waiting` repeatedly with the name of what it waits for. Connecting ends when
     `going_on()` returns false; by default, when a stop is requested. Without `wait_for_server`, an
     unreachable server is an error. Without `wait_for_name`, a name that another daemon uses is an error.
+    `idle_s` is the longest pause in seconds between two statements of a reading.
 
     Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable, and Interrupted.
     """
@@ -77,6 +80,7 @@ def session(
         with db.translated("starting"):
             tables = find_tables(conn, config, registries(config).values())
             db.execute(conn, "open_session")
+            limit_reading_idle(conn, idle_s)
             # With this limit, a server that never answers a statement leads to an error and a log line.
             limit(conn, statement_timeout, local=False)
             db.execute(conn, "confine", {"local": False})

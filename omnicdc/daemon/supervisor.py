@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from omnicdc.capture.reader import reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.loop import DaemonContext, serve
 from omnicdc.daemon.refresher import Refresher
@@ -144,6 +145,7 @@ def _session(context: DaemonContext) -> None:
         waiting=context.notifier.waiting,
         going_on=context.signals.going_on,
         statement_timeout=context.timing.statement_timeout,
+        idle_s=reading_idle_s(context.timing.reading_idle_s, context.failures.count),
     ) as (conn, state):
         serve(context, conn, state)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omnicdc.capture.reader import READING_IDLE_S
 from omnicdc.model import HEARTBEAT_S
 from omnicdc.registries.rows import STATEMENT_TIMEOUT
 
@@ -27,6 +28,9 @@ class Timing:
 
     statement_timeout: str = STATEMENT_TIMEOUT
     """The time limit for each statement of the session."""
+
+    reading_idle_s: float = READING_IDLE_S
+    """The server ends the session of a daemon that does nothing for so long within a reading."""
 
     publication_wait_s: float = 0.05
     """How long a publication waits for a refresh of the workspaces."""

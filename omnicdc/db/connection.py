@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 Row = dict[str, Any]
+
+_SESSION_ENDED = (pg.IdleInTransactionSessionTimeout, pg.TransactionTimeout)
+"""The server ends the session with these. psycopg counts them as errors of a statement (InternalError)."""
 
 LEAVE_S = 0.5
 """How long we still wait for an answer after a stop was requested.
@@ -176,11 +180,19 @@ class Connection(psycopg.Connection[Row]):
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:  # noqa: ANN401 - the driver's own
         """Wait for the server, as psycopg does.
 
-        Raises DatabaseUnavailable if the server does not answer, and Interrupted if a stop is requested. In
-        both cases the connection is closed. Every error of psycopg gets the role attached: see `role_of`.
+        Raises DatabaseUnavailable if the server does not answer or ended the session, and Interrupted if a
+        stop is requested. In both cases the connection is closed. Every error of psycopg gets the role
+        attached: see `role_of`.
         """
         try:
             return super().wait(self._supervised(gen), *args, **kwargs)
+        except _SESSION_ENDED as exc:
+            raise DatabaseUnavailable(
+                f"the server ended the session: {str(exc).strip()}",
+                hint="the process was stopped, or got too little of a processor, within a transaction",
+                again=True,
+                sqlstate=exc.sqlstate,
+            ) from exc
         except psycopg.Error as exc:
             vars(exc)[_ROLE] = self.role
             raise

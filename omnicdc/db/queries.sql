@@ -19,7 +19,6 @@ select pg_catalog.pg_backend_pid() as pid, pg_catalog.count(pg_catalog.set_confi
    and coalesce(pg_catalog.pg_backend_pid() operator(pg_catalog.=) %(pid)s::pg_catalog.int4, true);
 
 -- open_session: The server detects within a minute that this host is gone, and releases its name; waiting for a lock ends with an error.
--- A daemon that hangs while it reads blocks an ALTER of CMP's table, and every writer behind that: only for a short time.
 -- What the daemon writes need not reach the server's disk at once: if a crash loses it, the full scan that follows writes it again.
 select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('tcp_keepalives_idle', '30', false),
@@ -27,8 +26,11 @@ select pg_catalog.set_config('synchronous_commit', 'off', false),
        pg_catalog.set_config('tcp_keepalives_count', '3', false),
        pg_catalog.set_config('tcp_user_timeout', '30000', false),
        pg_catalog.set_config('lock_timeout', '30s', false),
-       pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', false),
        pg_catalog.set_config('client_connection_check_interval', '1s', false);
+
+-- limit_reading_idle: The server ends the session of a daemon that does nothing for so many milliseconds within a transaction.
+-- A daemon that hangs while it reads blocks an ALTER of CMP's table, and every writer behind that: only for a short time.
+select pg_catalog.set_config('idle_in_transaction_session_timeout', %(milliseconds)s::pg_catalog.int4::pg_catalog.text, false);
 
 -- backend: Which server process answers, and whether another one works on a query and does not wait for its client.
 select pg_catalog.pg_backend_pid() as pid,

@@ -2,8 +2,8 @@
 
 The variable FAULTS names a file with lines `POINT: ACTION`. At each point, the daemon reads the file and runs
 the matching actions. A point is what `pipeline.run_once` passes to its observer (`rename git`,
-`acknowledged`); `*` matches the rest of a name. Actions are `kill` (SIGKILL), `hang`, or the name of an
-errno, which is raised as the system would raise it. Without the file nothing happens.
+`acknowledged`); `*` matches the rest of a name. Actions are `kill` (SIGKILL), `hang`, `slow` (a second), or
+the name of an errno, which is raised as the system would raise it. Without the file nothing happens.
 
 The variable SHORTER holds words `NAME=SECONDS`, for fields of `daemon.timing.Timing` and of
 `db.conninfo.Silence`. So tests of time-outs are short.
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PROGRAM = (sys.executable, __file__)
 FAULTS = "FAULTS"
 SHORTER = "SHORTER"
+SLOW_S = 1.0
 
 SILENCES = [field.name for field in fields(Silence)]
 
@@ -56,11 +57,14 @@ def meet(faults: Path, point: str) -> None:
 
 
 def do(action: str) -> None:
-    """Kill this process, hang, or raise an error."""
+    """Kill this process, hang, wait, or raise an error."""
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "hang":
         time.sleep(3600)  # until it is killed
+    if action == "slow":
+        time.sleep(SLOW_S)
+        return
     number = getattr(errno, action)
     raise OSError(number, os.strerror(number))
 

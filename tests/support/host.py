@@ -33,7 +33,7 @@ INVENTORY = "governance/registry/git_repos/repo_inventory.json"
 REGISTRIES = (CANONICAL, PROJECT, INVENTORY)
 
 COMMAND = str(Path(sys.executable).with_name("omnicdc"))
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 """The time limit for everything that must happen: much longer than it takes on a slow or busy machine."""
 
 LEAVE_S = 3.0
