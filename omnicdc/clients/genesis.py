@@ -252,7 +252,11 @@ class GenesisClient:
         it = answers.waited(verdict)
         if it.withheld is None:
             return it
-        with self._borrowed(self._timeout_s) as conn, db.translated("asking for the registries"):
+        with (
+            self._borrowed(self._timeout_s) as conn,
+            db.translated("asking for the registries"),
+            db.confined(conn),
+        ):
             registries = {row["scanner"]: row["name"] for row in db.fetch_all(conn, "registries")}
         return answers.rebuilt(it, registries, it.withheld)
 

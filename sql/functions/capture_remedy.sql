@@ -20,9 +20,9 @@ begin
   -- The table of a source is gone, or something else has its name.
   return coalesce(
     (select format('rename or restore the table; or set `tables: {%1$s: %2$s}` here and on the registry hosts, run `omnicdc install` '
-                   'as the table''s owner, and `systemctl reload omnicdc` on the hosts; or, if no registry reads it any more, '
-                   '`omnicdc source release %1$s`',
+                   'as the table''s owner, and `systemctl reload omnicdc` on the hosts',
                    s.name, coalesce(omnicdc.triggered_table(s.id), 'NAME'))
+            || case when s.required then '' else format('; or, if no registry reads it any more, `omnicdc source release %s`', s.name) end
        from omnicdc.source s
       where not exists (select from omnicdc.watched_relations() r join pg_class c on c.oid = r.relation
                          where r.source = s.id and c.relkind in ('r', 'p'))

@@ -41,7 +41,9 @@ LONGEST_WRITE_S = 2.0
 """A transaction takes some milliseconds, and more where the kills keep all processors busy. A write that
 waits for one of omnicdc's time-outs takes longer."""
 
-TAKEOVER_S = 2.0
+TAKEOVER_S = 5.0
+"""Seconds from a kill until the stand-by daemon serves. First it scans everything, for the declared
+registries as well, while the writers and readers keep all processors busy."""
 
 MOMENTS = tuple((point, starting) for point in POINTS for starting in (True, False))
 
