@@ -72,8 +72,15 @@ def test_the_log_is_kept_for_a_dead_consumer_until_it_expires(
 
 
 def prune_all(cmp: Cmp) -> int:
-    """Prune the log as every daemon does once a minute, but changes of any age. Returns their number."""
-    return int(cmp.value("select changes from omnicdc.prune(%s::interval, '1 day')", AT_ONCE))
+    """Prune the log as every daemon does once a minute, but changes of any age. Returns their number.
+
+    While a daemon prunes, `prune` would do nothing, so this waits for its lock.
+    """
+    with cmp.connect() as conn, conn.transaction():
+        conn.execute("select from omnicdc.source order by id limit 1 for update")
+        found = conn.execute("select changes from omnicdc.prune(%s::interval, '1 day')", [AT_ONCE]).fetchone()
+    assert found
+    return int(found[0])
 
 
 def count_logged_changes(cmp: Cmp) -> int:
