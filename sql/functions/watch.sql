@@ -61,8 +61,15 @@ begin
   if exists (select from omnicdc.source s where s.target = full_name and s.name <> watch.source) then
     raise exception 'omnicdc: table % is captured as another source already', full_name using errcode = 'OC001';
   end if;
-  -- Not the number of a source that was released, while the log has rows of it.
-  number := coalesce(previous.id, (select n from generate_series(1, 32767) as n
+  -- If the row of the source was lost, the table's triggers still have its number. Else not the number of a source that was
+  -- released, while the log has rows of it.
+  number := coalesce(previous.id,
+                     (select substring(p.proname from '[0-9]+$')::smallint
+                        from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                       where t.tgrelid = target and p.pronamespace = 'omnicdc'::regnamespace and p.proname ~ '^log_(row|update)_[0-9]+$'
+                         and not exists (select from omnicdc.source s where p.proname ~ ('_' || s.id || '$'))
+                       limit 1),
+                     (select n from generate_series(1, 32767) as n
                                     where not exists (select from omnicdc.source s where s.id = n)
                                       and not exists (select from omnicdc.change c where c.source = n)
                                     limit 1));

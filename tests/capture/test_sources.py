@@ -247,6 +247,17 @@ def test_one_table_cannot_be_two_sources(cmp: Cmp) -> None:
         captured(cmp, *projects(), Wanted("ventures", "projects", ("name",)))
 
 
+def test_a_source_whose_row_was_lost_keeps_its_number(cmp: Cmp) -> None:
+    """Otherwise its trigger functions would stay, unused, beside new ones."""
+    cmp.upsert("atlas")
+    cmp.conn.execute("truncate omnicdc.source")
+
+    captured(cmp, *projects())
+
+    assert cmp.value("select id from omnicdc.source") == 1
+    assert cmp.value("select count(*) from pg_proc where proname ~ '^log_(row|update)_[0-9]'") == 2
+
+
 def test_uninstall_removes_every_source(cmp: Cmp) -> None:
     cmp.conn.execute(NUMBERED)
     captured(cmp, *projects(), TEAMS)
