@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
+from omnicdc.capture.reader import LONGEST_READING_IDLE_S, reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
 from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.delivery.retention import Retention
+from omnicdc.errors import DatabaseUnavailable
 from omnicdc.pipeline import run_once
 
 if TYPE_CHECKING:
@@ -22,6 +27,11 @@ if TYPE_CHECKING:
     from omnicdc.state import State
     from omnicdc.stop import Stop
 
+log = structlog.get_logger()
+
+IDLE = "25P03"
+"""The SQLSTATE with which the server ends a session that does nothing within a transaction."""
+
 PRUNING_S = 5.0
 """The longest time in seconds for pruning the log."""
 
@@ -29,9 +39,11 @@ PRUNING_S = 5.0
 def run_to_the_end(
     config: Config, stop: Stop, observe: Callable[[str], None], timing: Timing = USUAL
 ) -> tuple[Generation | None, State]:
-    """Bring every registry up to date once. Every failure is raised.
+    """Bring every registry up to date once. Every failure is raised, but one.
 
-    Returns what the two cycles did as one generation, None if they did nothing; and the state at the end.
+    If this host renders more slowly than the server lets a reading rest, there is another attempt with a
+    longer limit. Returns what the two cycles did as one generation, None if they did nothing; and the state
+    at the end.
     """
     with (
         hold_root(config, stop, lambda _for: None, standby=False),
@@ -39,27 +51,41 @@ def run_to_the_end(
         Refresher(config, stop, None, timing) as inputs,
     ):
         inputs.wait_for_workspaces()
-        with session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False) as (
-            conn,
-            state,
-        ):
-            state.daemon = False
-            state.input_refresher = inputs
-            inputs.take(state)
-            first = run_once(conn, state, observe)
-            # The GitHub owners are known only after the first cycle. No transaction is open here, because a
-            # transaction must not wait for GitHub.
-            inputs.wait_for_github()
-            inputs.take(state)
-            generation = _both(first, run_once(conn, state, observe))
-            while state.schedule.due_in_s < math.inf and not stop.requested:
-                stop.wait(state.schedule.due_in_s)
-                generation = _both(generation, run_once(conn, state, observe))
-            with Hooks(config, to_the_end=True) as hooks:
-                hooks.cycle_ended(generation, state)
-            # On a host without a daemon, nothing else prunes the log.
-            Retention(conn, state).finish(PRUNING_S)
-            return generation, state
+        for failures in itertools.count():
+            idle_s = reading_idle_s(timing.reading_idle_s, failures)
+            try:
+                return _run(config, stop, observe, inputs, idle_s)
+            except DatabaseUnavailable as exc:
+                if exc.context.get("sqlstate") != IDLE or idle_s >= LONGEST_READING_IDLE_S or stop.requested:
+                    raise
+                log.warning("session_lost", error=exc.message, hint=exc.advice(retrying=True))
+    raise AssertionError("the loop ends by a result or an error")
+
+
+def _run(
+    config: Config, stop: Stop, observe: Callable[[str], None], inputs: Refresher, idle_s: float
+) -> tuple[Generation | None, State]:
+    with session(config, inputs.current, stop, wait_for_server=False, wait_for_name=False, idle_s=idle_s) as (
+        conn,
+        state,
+    ):
+        state.daemon = False
+        state.input_refresher = inputs
+        inputs.take(state)
+        first = run_once(conn, state, observe)
+        # The GitHub owners are known only after the first cycle. No transaction is open here, because a
+        # transaction must not wait for GitHub.
+        inputs.wait_for_github()
+        inputs.take(state)
+        generation = _both(first, run_once(conn, state, observe))
+        while state.schedule.due_in_s < math.inf and not stop.requested:
+            stop.wait(state.schedule.due_in_s)
+            generation = _both(generation, run_once(conn, state, observe))
+        with Hooks(config, to_the_end=True) as hooks:
+            hooks.cycle_ended(generation, state)
+        # On a host without a daemon, nothing else prunes the log.
+        Retention(conn, state).finish(PRUNING_S)
+        return generation, state
 
 
 def _both(first: Generation | None, second: Generation | None) -> Generation | None:

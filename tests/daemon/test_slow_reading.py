@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from support.faulty_command import FAULTS, PROGRAM, SHORTER, SLOW_S
+
+from omnicdc.daemon.once import run_to_the_end
+from omnicdc.daemon.timing import Timing
+from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +40,18 @@ def test_a_host_that_renders_more_slowly_than_the_server_waits_serves_after_some
     cmp.upsert("boreas")
     cmp.arrived()
     assert len(host.canonical()) == 2
+
+
+def test_run_once_gets_more_time_if_it_needs_it(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("atlas")
+
+    def slow(point: str) -> None:
+        if point == "scanned cmp_projects":
+            time.sleep(SLOW_S)
+
+    run_to_the_end(host.config(), Stop(), slow, Timing(reading_idle_s=LIMIT_S))
+
+    assert len(host.canonical()) == 1
 
 
 def test_the_usual_limit_holds_again_after_a_publication(cmp: Cmp, host: Host, tmp_path: Path) -> None:
