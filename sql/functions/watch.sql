@@ -64,7 +64,7 @@ begin
   -- If the row of the source was lost, the table's triggers still have its number. Else not the number of a source that was
   -- released, while the log has rows of it.
   number := coalesce(previous.id,
-                     (select substring(p.proname from '[0-9]+$')::smallint
+                     (select split_part(p.proname, '_', 3)::smallint
                         from pg_trigger t join pg_proc p on p.oid = t.tgfoid
                        where t.tgrelid = target and p.pronamespace = 'omnicdc'::regnamespace and p.proname ~ '^log_(row|update)_[0-9]+$'
                          and not exists (select from omnicdc.source s where p.proname ~ ('_' || s.id || '$'))

@@ -47,7 +47,7 @@ def test_run_once_gets_more_time_if_it_needs_it(cmp: Cmp, host: Host) -> None:
 
     def slow(point: str) -> None:
         if point == "scanned cmp_projects":
-            time.sleep(SLOW_S)
+            time.sleep(SLOW_S)  # the slowness is the fault
 
     run_to_the_end(host.config(), Stop(), slow, Timing(reading_idle_s=LIMIT_S))
 

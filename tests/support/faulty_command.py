@@ -63,7 +63,7 @@ def do(action: str) -> None:
     if action == "hang":
         time.sleep(3600)  # until it is killed
     if action == "slow":
-        time.sleep(SLOW_S)
+        time.sleep(SLOW_S)  # the slowness is the fault
         return
     number = getattr(errno, action)
     raise OSError(number, os.strerror(number))
