@@ -1,49 +1,28 @@
-"""The client that Genesis uses: it requests, waits and verifies. The daemon publishes.
-
-A failure of a call is an answer with `success: False`, `error` and a verdict, not an exception. `success` is
-true only when the work is done.
-"""
+"""The client that Genesis uses: it requests, waits and verifies. The daemon publishes."""
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections.abc import Iterable
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omnicdc import db, verify
-from omnicdc.clients import answers, dry_run, transaction
+from omnicdc.clients import answers, dry_run
+from omnicdc.clients.client import Client
 from omnicdc.clients.names import no_names, one_root, texts
-from omnicdc.clients.propagation import Propagation, is_elsewhere
-from omnicdc.config import settings as configuration
-from omnicdc.delivery import wait as waits
-from omnicdc.delivery.connections import SLICE_S
-from omnicdc.delivery.given import seconds
 from omnicdc.delivery.inputs_state import wait_until_shown
-from omnicdc.delivery.wait_pool import Lease
 from omnicdc.errors import OmnicdcError
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Self
+    import os
+    from collections.abc import Sequence
 
     from omnicdc.config.settings import Config
-    from omnicdc.delivery.verdict import Verdict
-
-CHECK_S = 2.0
-"""Longest time in seconds for checking the database of a caller's transaction, which stays open meanwhile."""
 
 
-class GenesisClient:
-    """Waits until the registries show what Genesis wrote.
-
-    The client finds CMP as the command does: by `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a
-    process with the same target share a few connections. So threads may share a client, and a process may
-    have many. `close`, or the end of a `with` block, gives the connections back; a later call reopens them.
-    """
+class GenesisClient(Client):
+    """Waits until the registries show what Genesis wrote."""
 
     def __init__(
         self,
@@ -63,27 +42,27 @@ class GenesisClient:
         """
         if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
             dsn, omni_root = None, one_root(dsn, omni_root)
-        root = one_root(root, omni_root)
-        flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
-        self._config = config or configuration.load(
-            flags, os.environ, uid=os.getuid(), flag_name="GenesisClient({}=…)".format
+        super().__init__(
+            dsn, root=one_root(root, omni_root), timeout=timeout, all_hosts=all_hosts, config=config
         )
-        self._timeout_s = seconds(timeout)
-        self._all_hosts = all_hosts
-        self._lease = Lease(self._config.target, self._config.wait_connections)
-        self._finalizer = weakref.finalize(self, self._lease.abandon)
 
     def propagate_project(
-        self, project_name: str | None = None, dry_run: bool = False, *, all_hosts: bool | None = None
+        self,
+        project_name: str | None = None,
+        dry_run: bool = False,
+        *,
+        timeout: float | None = None,
+        all_hosts: bool | None = None,
     ) -> answers.ProjectAnswer:
         """Wait until everything committed so far that concerns `project_name` is published.
 
         All projects of that name count. With None, every project counts. `registries_updated` names the files
-        that were rewritten by the first generation that holds the last change. With `dry_run`, this does not
-        wait; `registries_updated` names the files that are not up to date for the project.
+        that were rewritten by the first generation that holds the last change. `timeout` is in seconds; by
+        default it is the client's. With `dry_run`, this does not wait; `registries_updated` names the files
+        that are not up to date for the project.
         """
         names = None if project_name is None else [project_name]
-        it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
+        it = self._answer(names, dry_run=dry_run, timeout_s=timeout, all_hosts=all_hosts)
         return {
             **answers.wait_answer(it),
             "project": project_name if isinstance(project_name, str | None) else repr(project_name),
@@ -92,7 +71,12 @@ class GenesisClient:
         }
 
     def propagate_batch(
-        self, project_names: Sequence[str], dry_run: bool = False, *, all_hosts: bool | None = None
+        self,
+        project_names: Sequence[str],
+        dry_run: bool = False,
+        *,
+        timeout: float | None = None,
+        all_hosts: bool | None = None,
     ) -> answers.BatchAnswer:
         """Wait once for all projects with these names, as `propagate_project` does for one.
 
@@ -104,7 +88,7 @@ class GenesisClient:
         if not is_list:
             it = answers.failed_by(no_names(project_names), dry_run=dry_run)
         else:
-            it = self._answer(names, dry_run=dry_run, all_hosts=all_hosts)
+            it = self._answer(names, dry_run=dry_run, timeout_s=timeout, all_hosts=all_hosts)
         return {
             **answers.wait_answer(it),
             "count": len(names),
@@ -114,14 +98,15 @@ class GenesisClient:
         }
 
     def rebuild_all_registries(
-        self, dry_run: bool = False, *, all_hosts: bool | None = None
+        self, dry_run: bool = False, *, timeout: float | None = None, all_hosts: bool | None = None
     ) -> answers.RebuildAnswer:
         """Make every daemon scan everything, refresh all inputs and publish what differs, and wait for it.
 
         `scanners_run` and `results` are also filled if a project is in quarantine or a registry is held.
         """
         it = self._as_outcome(
-            lambda: self._would_change(None) if dry_run else self._rebuild(all_hosts), dry_run=dry_run
+            lambda: self._would_change(None) if dry_run else self._rebuild(timeout, all_hosts),
+            dry_run=dry_run,
         )
         return answers.rebuild_answer(it)
 
@@ -141,109 +126,25 @@ class GenesisClient:
             it = answers.failed_by(exc, dry_run=False)
         return answers.verify_answer(it, report.as_dict())
 
-    def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
-        """Return the id of the transaction that `conn` is in. Pass it to `wait` after the commit.
-
-        The server assigns an id if the transaction has none yet. `conn` is a connection of psycopg, of
-        SQLAlchemy, or of any DB-API driver for PostgreSQL. Raises ConfigError if `conn` is in autocommit
-        mode, or if it leads to another database than this client, provided that this client can reach its
-        database.
-        """
-        token = transaction.token_of(conn)
-        self._check_same_database(conn, token)
-        return token
-
-    def wait(
-        self,
-        token: str | int | None = None,
-        timeout: float | None = None,
-        *,
-        all_hosts: bool | None = None,
-    ) -> answers.WaitAnswer:
-        """Wait until a transaction, or without a token everything committed so far, is published."""
-        it = self._as_outcome(lambda: self._waited(token, timeout_s=timeout, all_hosts=all_hosts))
-        return answers.wait_answer(it)
-
-    @contextmanager
-    def propagation(
-        self,
-        conn: Any,  # noqa: ANN401 - as for `token`
-        *,
-        all_hosts: bool | None = None,
-    ) -> Iterator[Propagation]:
-        """Commit what the block writes through `conn`, then wait for exactly that transaction.
-
-        The answer is in `result`. If the block raises an exception, the transaction is rolled back, and there
-        is no wait. If the block itself commits, the wait is for everything committed so far. Raises
-        ConfigError before the block runs if `conn` is in autocommit mode (psycopg's is allowed: this opens
-        the transaction), or if it leads to another database than this client. If the client's database cannot
-        be reached at that time, the block runs, but the answer is no success.
-        """
-        outcome = Propagation()
-        with transaction.committed(conn) as block:
-            outcome.token = block.token
-            check_failure = self._check_same_database(conn, block.token)
-            yield outcome
-        outcome.conclude(block, lambda token: self.wait(token, all_hosts=all_hosts))
-        if check_failure and outcome.result["success"]:
-            outcome.result = answers.wait_answer(answers.failed_by(check_failure, dry_run=False))
-
-    def _check_same_database(self, conn: Any, token: str) -> OmnicdcError | None:  # noqa: ANN401 - as for `token`
-        """Check that the transaction is open in this client's database.
-
-        Returns the error if the check could not be made, else None. Raises ConfigError if the transaction is
-        in another database, because there the same id means another transaction, or none.
-        """
-        pid = transaction.server_process(conn)
-        try:
-            with self._borrowed(min(self._timeout_s, CHECK_S)) as own_conn:
-                elsewhere = is_elsewhere(own_conn, token, pid)
-        except OmnicdcError as exc:
-            return exc
-        if elsewhere:
-            raise elsewhere
-        return None
-
-    def close(self) -> None:
-        """Give the shared connections back; the last client closes them. A repeat does nothing."""
-        self._lease.close()
-
-    def __enter__(self) -> Self:
-        """Return the client. No connection is opened yet."""
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        """Close the client."""
-        self.close()
-
     def _answer(
-        self, names: Sequence[object] | None, *, dry_run: bool, all_hosts: bool | None
+        self,
+        names: Sequence[object] | None,
+        *,
+        dry_run: bool,
+        timeout_s: float | None,
+        all_hosts: bool | None,
     ) -> answers.Outcome:
         def call() -> answers.Outcome:
             projects = None if names is None else texts(names)
             if dry_run:
                 return self._would_change(projects)
-            return self._waited(names=projects, all_hosts=all_hosts)
+            return self._waited(names=projects, timeout_s=timeout_s, all_hosts=all_hosts)
 
         return self._as_outcome(call, dry_run=dry_run)
 
-    def _waited(
-        self,
-        token: str | int | None = None,
-        *,
-        names: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-        all_hosts: bool | None = None,
-    ) -> answers.Outcome:
-        """Wait for a transaction or for projects by name. The time-out includes finding the names."""
+    def _rebuild(self, timeout_s: float | None, all_hosts: bool | None) -> answers.Outcome:
         deadline = self._deadline(timeout_s)
-        with self._borrowed(deadline - time.monotonic()) as conn:
-            projects = None if names is None else waits.projects_named(conn, self._config, names)
-        return answers.waited(self._verdict(token, deadline, projects=projects, all_hosts=all_hosts))
-
-    def _rebuild(self, all_hosts: bool | None) -> answers.Outcome:
-        deadline = self._deadline(None)
-        with self._borrowed(self._timeout_s) as conn, db.translated("asking for a rebuild"):
+        with self._borrowed(deadline - time.monotonic()) as conn, db.translated("asking for a rebuild"):
             token = str(db.fetch_one(conn, "request_rebuild")["token"])
         verdict = self._verdict(token, deadline, all_hosts=all_hosts)
         if verdict.arrived:
@@ -260,42 +161,8 @@ class GenesisClient:
             registries = {row["scanner"]: row["name"] for row in db.fetch_all(conn, "registries")}
         return answers.rebuilt(it, registries, it.withheld)
 
-    def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self._timeout_s if timeout_s is None else seconds(timeout_s))
-
-    def _verdict(
-        self,
-        token: str | int | None,
-        deadline: float,
-        *,
-        projects: Sequence[str] | None = None,
-        all_hosts: bool | None = None,
-    ) -> Verdict:
-        return waits.wait(
-            self._lease.pool(),
-            token,
-            timeout_s=max(0.0, deadline - time.monotonic()),
-            stop=Stop(),
-            projects=projects,
-            all_hosts=self._all_hosts if all_hosts is None else all_hosts,
-        )
-
     def _would_change(self, names: Sequence[str] | None) -> answers.Outcome:
         self._config.require_root_directory()
         inputs = verify.known_inputs(self._config)
         with self._borrowed(self._timeout_s) as conn:
             return dry_run.would_change(conn, self._config, inputs, names)
-
-    @contextmanager
-    def _borrowed(self, within_s: float) -> Iterator[db.Connection]:
-        """Borrow a connection from the pool for the `with` block, after a check of the schema."""
-        with self._lease.pool().connection(max(within_s, SLICE_S)) as conn:
-            db.check_schema(conn)
-            yield conn
-
-    def _as_outcome(self, call: Callable[[], answers.Outcome], *, dry_run: bool = False) -> answers.Outcome:
-        """Return the result of `call`; turn an OmnicdcError into an outcome."""
-        try:
-            return call()
-        except OmnicdcError as exc:
-            return answers.failed_by(exc, dry_run=dry_run)
