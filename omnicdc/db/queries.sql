@@ -465,6 +465,44 @@ select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.ve
 -- named: The projects of these names; where a name is not known, those that have it as their key.
 select p.id::text as id, p.name, p.key from {table} p where p.name = any (%(names)s) or p.key = any (%(names)s);
 
+-- json_columns: The columns of a table, and whether each is of type json or jsonb.
+select a.attname::pg_catalog.text as name,
+       a.atttypid operator(pg_catalog.=) any ('{json,jsonb}'::pg_catalog.regtype[]) as json
+  from pg_catalog.pg_attribute a
+ where a.attrelid operator(pg_catalog.=) %(table)s::pg_catalog.regclass::pg_catalog.oid
+   and a.attnum operator(pg_catalog.>) 0 and not a.attisdropped;
+
+-- project_facts: Every project, with the columns in which two projects can conflict.
+select p.id::pg_catalog.text, p.name::pg_catalog.text, p.key::pg_catalog.text, p.type::pg_catalog.text, p.status::pg_catalog.text,
+       p.metadata_ operator(pg_catalog.->>) 'github_url'::pg_catalog.text, p.metadata_ operator(pg_catalog.->>) 'domain'::pg_catalog.text
+  from {table} p;
+
+-- column_value: Part of project_values: the value of a column.
+pg_catalog.to_jsonb(p.{column})::pg_catalog.text;
+
+-- key_value: Part of project_values: the value of a key of a json column; NULL if it has no such key.
+(p.{column}::pg_catalog.jsonb operator(pg_catalog.->) {key}::pg_catalog.text)::pg_catalog.text;
+
+-- project_values: The values of some fields of these projects, as JSON.
+select p.id::pg_catalog.text, {columns} from {table} p
+ where p.id operator(pg_catalog.=) any (%(ids)s::pg_catalog.uuid[]) order by p.id {lock};
+
+-- merged_keys: Part of update_projects: a json column with the keys of `v.keys` removed and set. NULL counts as {{}}.
+pg_catalog.jsonb_build_object({name}::pg_catalog.text,
+  (coalesce(nullif(p.{column}::pg_catalog.jsonb, 'null'), '{{}}')
+   operator(pg_catalog.-) array(select pg_catalog.jsonb_array_elements_text(
+                            v.keys operator(pg_catalog.->) {name}::pg_catalog.text operator(pg_catalog.->) 'unset'::pg_catalog.text)))
+  operator(pg_catalog.||) (v.keys operator(pg_catalog.->) {name}::pg_catalog.text operator(pg_catalog.->) 'set'::pg_catalog.text));
+
+-- update_projects: Set columns of these projects. `columns`: values; `keys`: which keys of which json columns to set and to remove.
+update {table} p set ({names}) = (select {results} from pg_catalog.jsonb_populate_record(p, {values}) r)
+  from rows from (pg_catalog.unnest(%(ids)s::pg_catalog.uuid[]), pg_catalog.unnest(%(columns)s::pg_catalog.jsonb[]),
+                  pg_catalog.unnest(%(keys)s::pg_catalog.jsonb[])) v (id, columns, keys)
+ where p.id operator(pg_catalog.=) v.id;
+
+-- transaction_status: How a transaction ended: committed, aborted or in progress; NULL if that is no longer known.
+select pg_catalog.pg_xact_status(%(token)s::pg_catalog.xid8) as status;
+
 -- functions: Which of these functions PostgreSQL has, and whether the result of each may change while its arguments do not:
 -- i never, s from one statement to the next, v always; the worst of all functions of that name.
 select p.proname::text as name, max(p.provolatile::text) as volatility

@@ -1,0 +1,187 @@
+"""The client for changes of many projects: it plans, writes CMP, waits, verifies and can undo."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omnicdc import db, verify
+from omnicdc.clients import answers
+from omnicdc.clients.client import Client
+from omnicdc.clients.migration import planning
+from omnicdc.clients.migration.changes import changes_of
+from omnicdc.clients.migration.journal import Journal, committed
+from omnicdc.clients.migration.plans import items_of, no_plan, reversed_item, unaccepted
+from omnicdc.clients.migration.reports import apply_answer
+from omnicdc.clients.migration.rows import read_table
+from omnicdc.clients.migration.writing import ChangedSinceError, Written, batches_of, write_batch
+from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.filesystem.atomic import no_observer
+from omnicdc.registries.tables import resolve
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Collection, Sequence
+
+    from omnicdc.clients.migration.plans import PlanAnswer, PlannedItem
+    from omnicdc.clients.migration.reports import ApplyAnswer, Result
+    from omnicdc.clients.migration.rows import ProjectTable
+
+
+class MigrationClient(Client):
+    """Plans changes of projects, applies a plan in one transaction or in batches, and undoes it.
+
+    CMP is written with the rights of the connection's own role: it needs SELECT and UPDATE on the table, and
+    membership in omnicdc_client for the waiting.
+    """
+
+    def plan(self, changes: object, *, progress: Callable[[str], None] = no_observer) -> PlanAnswer:
+        """Return what the changes would do: the projects before and after, registries, conflicts and losses.
+
+        `changes` is a list of `{"uuid": …, "set": {FIELD: VALUE}}`. FIELD is a column, or `column.key` for a
+        key of a json column. The changes are made in a transaction that is rolled back, so that PostgreSQL
+        itself says what it refuses. Its row locks last that long. `progress` is called with the name of each
+        registry. A repeat plans again. An error is an answer with `success: False`.
+        """
+        try:
+            wanted = changes_of(changes)
+            with db.connect(self._config.target) as conn:
+                db.check_schema(conn)
+                return planning.plan(conn, self._config, wanted, progress)
+        except OmnicdcError as exc:
+            it = answers.failed_by(exc, dry_run=True)
+            return no_plan(it.error or "", it.detail, it.hint)
+
+    def apply(
+        self,
+        plan: PlanAnswer,
+        *,
+        accept: Collection[str] = (),
+        batch_size: int | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        progress: Callable[[str], None] = no_observer,
+    ) -> ApplyAnswer:
+        """Write a plan into CMP, wait until the registries show it, and verify each project.
+
+        All is written in one transaction, or, with `batch_size`, in transactions of so many projects. A row
+        that is not as the plan found it stops the apply, and nothing of its transaction is written. Conflicts
+        of the plan whose kinds are not in `accept` are refused. With `journal`, a file, a repeat after a
+        crash knows which transactions were committed, and writes only the others. `progress` is called with
+        a line for each transaction. An error is an answer with `success: False`.
+        """
+        items: Sequence[PlannedItem] = []
+        written = Written()
+        try:
+            items = items_of(plan)
+            if refused := unaccepted(plan, accept):
+                return self._refused(items, refused)
+            self._write(plan, items, written, batch_size=batch_size, journal_path=journal, progress=progress)
+        except OmnicdcError as exc:
+            return self._failed(items, written, exc)
+        return self._concluded(items, written, timeout)
+
+    def undo(
+        self,
+        report: ApplyAnswer,
+        *,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        progress: Callable[[str], None] = no_observer,
+    ) -> ApplyAnswer:
+        """Restore what an `apply` changed, by its report. A row that was changed since is refused."""
+        applied = {it["uuid"] for it in report["items"] if it["result"] == "applied"}
+        items: list[PlannedItem] = [
+            reversed_item({"set": {}, "unset": [], "registries": [], **it})  # type: ignore[typeddict-unknown-key]
+            for it in report["items"]
+            if it["uuid"] in applied
+        ]
+        plan = no_plan("", "", "") | {"success": True, "items": items}
+        return self.apply(plan, batch_size=batch_size, timeout=timeout, progress=progress)
+
+    def _write(
+        self,
+        plan: PlanAnswer,
+        items: Sequence[PlannedItem],
+        written: Written,
+        *,
+        batch_size: int | None,
+        journal_path: str | os.PathLike[str] | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise ConfigError(f"batch_size is a number of projects, 1 or more, and not {batch_size!r:.50}")
+        journal = Journal(Path(journal_path), plan["items"]) if journal_path is not None else None
+        with db.connect(self._config.target) as conn:
+            db.check_schema(conn)
+            table = self._table(conn)
+            if journal and journal.batches:
+                written.done |= committed(conn, journal.batches)
+                written.batches += [it for it in journal.batches if written.done >= {*it.uuids}]
+        left = [it for it in items if it["uuid"] not in written.done]
+        for number, batch in enumerate(batches_of(left, batch_size), 1):
+            write_batch(lambda: db.connect(self._config.target), table, batch, written, journal)
+            progress(f"transaction {number}: {len(batch)} projects")
+
+    def _table(self, conn: db.Connection) -> ProjectTable:
+        name = self._config.table_of("projects")
+        return read_table(conn, resolve(conn, name) or name)
+
+    def _concluded(
+        self, items: Sequence[PlannedItem], written: Written, timeout: float | None
+    ) -> ApplyAnswer:
+        """Wait for what was written, and verify each project."""
+        deadline = self._deadline(timeout)
+        it = answers.Outcome(success=True, detail="nothing was written")
+        for batch in written.batches:
+            left_s = max(0.0, deadline - time.monotonic())
+            it = self._as_outcome(partial(self._waited, batch.token, timeout_s=left_s))
+            if not it.success:
+                break
+        verified = self._verified([item["uuid"] for item in items]) if it.success else {}
+        wrong = [uuid for uuid, right in verified.items() if not right]
+        if wrong:
+            text = f"{len(wrong)} projects are not correct in every registry: {', '.join(wrong[:5])}"
+            it = replace(it, success=False, detail=text, error=text, hint=f"omnicdc verify {wrong[0]}")
+        return self._report(it, items, written, verified=verified)
+
+    def _verified(self, uuids: Sequence[str]) -> dict[str, bool]:
+        """Verify the projects on this host. Returns nothing where no registries are."""
+        if self._config.root is None:
+            return {}
+        with self._borrowed(self._timeout_s) as conn:
+            reports = verify.verify_projects(conn, self._config, *verify.known_inputs(self._config), uuids)
+        return {report.uuid: report.verified for report in reports}
+
+    def _refused(self, items: Sequence[PlannedItem], conflicts: Sequence[dict[str, Any]]) -> ApplyAnswer:
+        kinds = ", ".join(dict.fromkeys(it["kind"] for it in conflicts))
+        text = f"the plan has {len(conflicts)} conflicts: {kinds}"
+        it = answers.failed(
+            detail=text, hint="resolve them and plan again, or accept these kinds", error=text, dry_run=False
+        )
+        return apply_answer(it, items, results={}, verified={}, conflicts=conflicts)
+
+    def _failed(self, items: Sequence[PlannedItem], written: Written, exc: OmnicdcError) -> ApplyAnswer:
+        it = answers.failed_by(exc, dry_run=False)
+        error: dict[str, Any] = {"uuid": None, "fields": [], "detail": it.detail, "hint": it.hint}
+        if isinstance(exc, ChangedSinceError):
+            error |= {"uuid": exc.uuid, "fields": exc.fields}
+        return self._report(it, items, written, errors=[error])
+
+    def _report(
+        self,
+        it: answers.Outcome,
+        items: Sequence[PlannedItem],
+        written: Written,
+        *,
+        verified: dict[str, bool] | None = None,
+        errors: Sequence[dict[str, Any]] = (),
+    ) -> ApplyAnswer:
+        results: dict[str, Result] = dict.fromkeys(written.done, "applied")
+        results |= dict.fromkeys(written.skipped, "skipped")
+        return apply_answer(
+            it, items, results=results, verified=verified or {}, batches=written.batches, errors=errors
+        )

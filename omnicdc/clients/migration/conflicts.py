@@ -1,0 +1,146 @@
+"""What stands against a plan: two projects that would be the same, and what people would lose. No I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from omnicdc.formats.urls import github, url_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from omnicdc.clients.migration.facts import Facts
+    from omnicdc.inputs.reading import Named
+    from omnicdc.model import Inputs
+
+Kind = Literal[
+    "duplicate_name", "duplicate_key", "duplicate_url", "refused",
+    "clone_has_old_url", "override_names_old_url", "exclusion_names_old_url", "override_masks_status",
+    "github_metadata_lost", "guard",
+]  # fmt: skip
+
+
+_UNIQUE: tuple[tuple[Kind, str, Callable[[Facts], str | None]], ...] = (
+    ("duplicate_name", "name", lambda one: one.name),
+    ("duplicate_key", "key", lambda one: one.key),
+    ("duplicate_url", "URL", lambda one: url_key(one.github_url)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """One conflict, or one loss, with what fixes it."""
+
+    kind: Kind
+    projects: tuple[str, ...]
+    detail: str
+    hint: str = ""
+    where: str = ""
+    """`FILE:LINE`, or the path of a clone; empty if it is in CMP."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "kind": self.kind,
+            "projects": list(self.projects),
+            "detail": self.detail,
+            "where": self.where,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the files of a registry host say about repositories. Elsewhere nothing of it is known."""
+
+    inputs: Inputs
+    overrides: tuple[Named, ...] = field(default=())
+    exclusions: tuple[Named, ...] = field(default=())
+
+
+def duplicates(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> Iterator[Obstacle]:
+    """Yield the names, keys and URLs that several projects would share, of which one is changed to it.
+
+    `after` has the changed projects only.
+    """
+    everything = {**before, **after}
+    for kind, what, of in _UNIQUE:
+        sharing = defaultdict(list)
+        moved = {of(one) for uuid, one in after.items() if of(one) and of(one) != of(before[uuid])}
+        for one in everything.values():
+            if of(one) in moved:
+                sharing[of(one)].append(one)
+        for value, projects in sorted(sharing.items()):
+            if len(projects) > 1:
+                yield Obstacle(
+                    kind,
+                    tuple(one.uuid for one in projects),
+                    f"{len(projects)} projects would have the {what} {value}: "
+                    + ", ".join(sorted(f"{one.name} ({one.uuid})" for one in projects)[:5]),
+                    f"give them different {what}s, or accept {kind}",
+                )
+
+
+def losses(before: Mapping[str, Facts], after: Mapping[str, Facts], host: Host) -> Iterator[Obstacle]:
+    """Yield what a host's files would no longer say about the changed projects, or still say wrongly."""
+    kept = {url_key(one.github_url) for one in ({**before, **after}).values()}
+    for uuid, one in after.items():
+        old, new = url_key(before[uuid].github_url), url_key(one.github_url)
+        if old and old not in kept:
+            yield from _left_behind(one, old, host)
+        override = host.inputs.overrides.get(new)
+        if one.status != before[uuid].status and override and override.status not in (None, one.status):
+            yield Obstacle(
+                "override_masks_status",
+                (uuid,),
+                f"{one.name}: an override says status {override.status}, so the project registry would not "
+                f"show {one.status}",
+                "remove `status` from the override",
+                _place(host.overrides, new),
+            )
+
+
+def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
+    new_url, new = one.github_url or "", url_key(one.github_url)
+    if clone := host.inputs.clones.get(old):
+        yield Obstacle(
+            "clone_has_old_url",
+            (one.uuid,),
+            f"{one.name}: the clone has the remote {old}, so the project would have no local path",
+            f"git -C {clone} remote set-url origin {new_url}",
+            clone,
+        )
+    of_people: tuple[tuple[Kind, tuple[Named, ...]], ...] = (
+        ("override_names_old_url", host.overrides),
+        ("exclusion_names_old_url", host.exclusions),
+    )
+    for kind, entries in of_people:
+        for entry in entries:
+            if _names(entry.names, old) and not _names(entry.names, new):
+                yield Obstacle(
+                    kind,
+                    (one.uuid,),
+                    f"{one.name}: the entry names {old}, so it would no longer apply",
+                    f"name {new_url} there",
+                    entry.where,
+                )
+    known = host.inputs.repositories
+    if old in known and new not in known and github(new):
+        yield Obstacle(
+            "github_metadata_lost",
+            (one.uuid,),
+            f"{one.name}: GitHub's metadata is known of {old} and not of {new}",
+            "it comes with the next `gh` refresh, if GitHub lists the repository there",
+        )
+
+
+def _names(names: Collection[str], key: str) -> bool:
+    parts = key.rsplit("/", 2)
+    return not {key, parts[-1], "/".join(parts[-2:])}.isdisjoint(names)
+
+
+def _place(entries: Iterable[Named], key: str) -> str:
+    """Return where the entry is that counts for a key: the last one."""
+    return next((entry.where for entry in reversed([*entries]) if key in entry.names), "")

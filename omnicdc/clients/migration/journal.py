@@ -1,0 +1,110 @@
+"""The journal of an `apply`: the id of each transaction, on the disk before its COMMIT is sent.
+
+After a crash it tells which batches are in CMP: PostgreSQL knows the end of each transaction by its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omnicdc import db
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One transaction of an `apply`, and the projects that it changes."""
+
+    token: str
+    uuids: tuple[str, ...]
+
+
+class Journal:
+    """The journal of one plan. The file is created at the first batch."""
+
+    def __init__(self, path: Path, plan: object) -> None:
+        """Read the journal, if there is one. Raises ConfigError if it belongs to another plan."""
+        self.path = path
+        self._digest = _digest(plan)
+        self.batches = self._read()
+
+    def add(self, batch: Batch) -> None:
+        """Write a batch, and sync it to the disk. Call this before COMMIT."""
+        fresh = not self.path.exists()
+        lines: list[dict[str, Any]] = [{"plan": self._digest}] if fresh else []
+        lines.append({"token": batch.token, "uuids": list(batch.uuids)})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        if fresh:
+            _sync_directory(self.path.parent)
+
+    def _read(self) -> list[Batch]:
+        try:
+            text = self.path.read_text("utf-8")
+        except FileNotFoundError:
+            return []
+        # The last line of a killed process may be incomplete: its COMMIT was not sent.
+        complete, _, torn = text.rpartition("\n")
+        if torn:
+            os.truncate(self.path, len(text.encode()) - len(torn.encode()))
+        lines = [self._line(line) for line in complete.splitlines()]
+        if lines and lines[0].get("plan") != self._digest:
+            raise ConfigError(
+                f"{self.path} is the journal of another plan",
+                hint="name another journal, or remove it if its plan is done",
+            )
+        return [Batch(line["token"], tuple(line["uuids"])) for line in lines[1:]]
+
+    def _line(self, line: str) -> dict[str, Any]:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ConfigError(f"{self.path} is no journal: {line!r:.100}", hint="name another journal")
+        return found
+
+
+def committed(conn: db.Connection, batches: Sequence[Batch]) -> set[str]:
+    """Return the projects whose batches are committed.
+
+    Raises ConfigError while one of the transactions is open, or if PostgreSQL no longer knows its end.
+    """
+    done: set[str] = set()
+    for batch in batches:
+        status = db.fetch_one(conn, "transaction_status", {"token": batch.token})["status"]
+        if status == "in progress":
+            raise ConfigError(
+                f"transaction {batch.token} of an earlier apply is still open",
+                hint="wait until its session has ended: `select pid from pg_stat_activity`",
+            )
+        if status is None:
+            raise ConfigError(
+                f"how transaction {batch.token} of an earlier apply ended is no longer known",
+                hint="plan again: a plan names only what is not done yet",
+            )
+        if status == "committed":
+            done |= {*batch.uuids}
+    return done
+
+
+def _digest(plan: object) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

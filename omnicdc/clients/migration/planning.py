@@ -1,0 +1,126 @@
+"""Makes a plan: the changes are made in a transaction that is rolled back, between two renderings."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from omnicdc import db, verify
+from omnicdc.clients.migration.conflicts import Host, Obstacle, duplicates, losses
+from omnicdc.clients.migration.effect import Effect, effect, rendered
+from omnicdc.clients.migration.plans import plan_answer, planned_item, would_be
+from omnicdc.clients.migration.rows import read_facts, read_table, read_values, update
+from omnicdc.clients.migration.writing import refusals
+from omnicdc.db.errors import first_line
+from omnicdc.errors import ConfigError
+from omnicdc.files.decide import Policy
+from omnicdc.inputs.parts import InputSettings, peoples_files
+from omnicdc.model import Inputs
+from omnicdc.registries.catalog import registries
+from omnicdc.registries.tables import find_tables, used
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from omnicdc.clients.migration.changes import Change
+    from omnicdc.clients.migration.facts import Facts
+    from omnicdc.clients.migration.plans import PlanAnswer
+    from omnicdc.clients.migration.rows import ProjectTable
+    from omnicdc.config.settings import Config
+
+NOT_CHECKED = ("clones", "overrides", "exclusions", "GitHub metadata")
+"""What only a registry host's files show."""
+
+
+def plan(
+    conn: db.Connection, config: Config, changes: Sequence[Change], progress: Callable[[str], None]
+) -> PlanAnswer:
+    """Return the plan. Raises ConfigError for a change that CMP refuses, and DatabaseUnavailable."""
+    known = registries(config)
+    tables = find_tables(conn, config, known.values())
+    table = read_table(conn, tables["projects"])
+    table.check(changes)
+    host = host_of(config)
+    inputs = host.inputs if host else Inputs()
+    scanners = used(known, tables)
+    with refusals(table), _rolled_back(conn):
+        facts = read_facts(conn, table)
+        _check_known(changes, facts)
+        before = read_values(conn, table, changes, lock=True)
+        kept = [it for it in changes if would_be(before[it.uuid], it) != before[it.uuid]]
+        fresh = {it.uuid: facts[it.uuid].changed(it.set, it.unset) for it in kept}
+        conflicts = [*duplicates(facts, fresh)]
+        old = rendered(conn, scanners, tables, inputs, progress)
+        effects: list[Effect] = []
+        after = {it.uuid: would_be(before[it.uuid], it) for it in kept}
+        if refused := _made(conn, table, kept):
+            conflicts.append(refused)
+        else:
+            after = read_values(conn, table, kept)
+            new = rendered(conn, scanners, tables, inputs, progress)
+            effects = [effect(old[name], new[name]) for name in old]
+    lost = [*losses(facts, fresh, host)] if host else []
+    lost += _guarded(config, effects)
+    items = [planned_item(it, facts[it.uuid], before[it.uuid], after[it.uuid], effects) for it in kept]
+    unchanged = [it.uuid for it in changes if it.uuid not in fresh]
+    return plan_answer(
+        items,
+        unchanged,
+        conflicts=conflicts,
+        losses=lost,
+        effects=effects,
+        not_checked=() if host else NOT_CHECKED,
+    )
+
+
+def host_of(config: Config) -> Host | None:
+    """Return what the files of this host say; None if it is no registry host."""
+    if config.root is None:
+        return None
+    inputs, _ = verify.known_inputs(config)
+    overrides, exclusions = peoples_files(InputSettings.of(config))
+    return Host(inputs, overrides.read().entries, exclusions.read().entries)
+
+
+@contextmanager
+def _rolled_back(conn: db.Connection) -> Iterator[None]:
+    """Run the `with` block in one snapshot, and undo what it wrote."""
+    conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with conn.transaction(force_rollback=True):
+        yield
+
+
+def _check_known(changes: Sequence[Change], facts: dict[str, Facts]) -> None:
+    if missing := [it.uuid for it in changes if it.uuid not in facts]:
+        raise ConfigError(
+            f"{len(missing)} of the projects are not in CMP: {', '.join(missing[:5])}",
+            hint="is their transaction committed?",
+        )
+
+
+def _made(conn: db.Connection, table: ProjectTable, changes: Sequence[Change]) -> Obstacle | None:
+    """Make the changes. If PostgreSQL refuses a value or a row, they are not made; return why."""
+    try:
+        with conn.transaction():
+            update(conn, table, changes)
+    except (psycopg.IntegrityError, psycopg.DataError) as exc:
+        uuids = tuple(it.uuid for it in changes) if len(changes) == 1 else ()
+        return Obstacle("refused", uuids, first_line(exc), "change the plan: CMP refuses this")
+    return None
+
+
+def _guarded(config: Config, effects: Sequence[Effect]) -> Iterator[Obstacle]:
+    """Yield the registries that the guard would hold."""
+    policy = Policy(guard_share=config.guard_share, guard_min=config.guard_min)
+    for it in effects:
+        if policy.loses_too_much(it.before, it.after):
+            yield Obstacle(
+                "guard",
+                (),
+                f"{it.registry} would lose {it.before - it.after} of its {it.before} entries at once: "
+                "it would be held",
+                "apply in batches, or run `omnicdc accept` afterwards",
+                it.registry,
+            )
