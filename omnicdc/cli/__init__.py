@@ -28,6 +28,7 @@ COMMANDS = {
     "consumer": ("consumers", "List the consumers, or forget one that is gone."),
     "rebuild": ("admin", "Have everything scanned and compared afresh."),
     "accept": ("admin", "Let through what the guard holds back."),
+    "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),
     "demo": ("demo", "Watch a write propagate, on a PostgreSQL of its own."),
 }
 

@@ -147,7 +147,7 @@ def _tried(config: Config, scanners: Mapping[str, Scanner]) -> tuple[dict[str, s
                 except RegistryError as exc:
                     faults[name] = str(exc)
                     continue
-                if fault := function_fault(conn, scanner):
+                if fault := function_fault(conn, scanner.functions):
                     faults[name] = f"{fault.reason} - {fault.hint}"
                 if not scanner.builtin:
                     uncaptured, is_full = _capture(conn, scanner, tables)

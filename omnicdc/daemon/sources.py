@@ -59,7 +59,9 @@ def check_sources(conn: db.Connection, config: Config, tables: Tables) -> Source
             for fault in found.values():
                 raise ConfigError(fault.reason, hint=fault.hint)
             continue
-        if (broken_by := next(iter(found.values()), None) or function_fault(conn, scanner)) is not None:
+        if (
+            broken_by := next(iter(found.values()), None) or function_fault(conn, scanner.functions)
+        ) is not None:
             broken[name] = broken_by
         elif captured[scanner.source]["key_column"] != scanner.main_column:
             served[name] = copy.copy(scanner)

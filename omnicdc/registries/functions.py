@@ -8,7 +8,7 @@ from omnicdc import db
 from omnicdc.model import Fault
 
 if TYPE_CHECKING:
-    from omnicdc.registries.scanner import Scanner
+    from collections.abc import Collection
 
 STABLE = frozenset({
     "array_agg", "array_to_json", "array_to_string", "array_to_tsvector", "concat", "concat_ws", "format",
@@ -25,13 +25,13 @@ omnicdc pins these settings, so the functions return the same for the same row. 
 who asks, or on other tables."""
 
 
-def function_fault(conn: db.Connection, scanner: Scanner) -> Fault | None:
+def function_fault(conn: db.Connection, functions: Collection[str]) -> Fault | None:
     """Return why a query calls a function that it must not call; None if all are harmless."""
-    if not scanner.functions:
+    if not functions:
         return None
-    found = db.fetch_all(conn, "functions", {"names": sorted(scanner.functions)})
+    found = db.fetch_all(conn, "functions", {"names": sorted(functions)})
     kinds = {row["name"]: row["volatility"] for row in found}
-    for name in sorted(scanner.functions):
+    for name in sorted(functions):
         if name not in kinds:
             return Fault(
                 f"the query calls {name}, which is no function of PostgreSQL's own",

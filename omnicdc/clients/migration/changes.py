@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 from omnicdc.errors import ConfigError
-from omnicdc.formats.urls import github, url_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from omnicdc.clients.migration.facts import Facts
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 EXAMPLE = 'a change is {"uuid": "…", "set": {"status": "archived", "metadata_.domain": "labs"}}'
+
+
+class ChangeDict(TypedDict):
+    """A change as plain JSON."""
+
+    uuid: str
+    set: dict[str, Any]
+    unset: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ class Change:
     def fields(self) -> tuple[str, ...]:
         """All fields that are set or removed, in the order of their names."""
         return tuple(sorted({*self.set, *self.unset}))
+
+    def as_dict(self) -> ChangeDict:
+        """Return it as plain JSON, which `changes_of` reads."""
+        return {"uuid": self.uuid, "set": dict(self.set), "unset": list(self.unset)}
 
 
 def changes_of(given: object) -> list[Change]:
@@ -100,35 +106,3 @@ def _united(before: Change, change: Change, number: int) -> Change:
         {**before.set, **change.set},
         tuple(dict.fromkeys((*before.unset, *change.unset))),
     )
-
-
-def with_owner(projects: Iterable[Facts], old: str, new: str) -> list[Change]:
-    """Return the changes that move repositories to another owner on GitHub: URL, and key if it names it.
-
-    The form of each URL is kept. Projects of other owners are left out.
-    """
-    return [change for one in projects if (change := _moved(one, old.lower(), new))]
-
-
-def _moved(one: Facts, old: str, new: str) -> Change | None:
-    repository = github(url_key(one.github_url))
-    if repository is None or repository[0] != old:
-        return None
-    url = _replaced(rf"(github\.com[/:]+){re.escape(old)}(?=/)", new, one.github_url or "")
-    values: dict[str, Any] = {"metadata_.github_url": url}
-    key = _replaced(rf"^(github:){re.escape(old)}(?=/)", new, one.key or "")
-    return Change(one.uuid, values | ({"key": key} if key != (one.key or "") else {}))
-
-
-def _replaced(pattern: str, new: str, text: str) -> str:
-    return re.sub(pattern, lambda found: found[1] + new, text, count=1, flags=re.IGNORECASE)
-
-
-def with_value(projects: Iterable[Facts], name: str, value: Any) -> list[Change]:  # noqa: ANN401 - any JSON value
-    """Return the changes that set one field of each project to a value."""
-    return [Change(one.uuid, {name: value}) for one in projects]
-
-
-def selected(projects: Sequence[Facts], matches: Callable[[Facts], bool]) -> list[Facts]:
-    """Return the projects that match."""
-    return [one for one in projects if matches(one)]

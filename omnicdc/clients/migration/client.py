@@ -12,12 +12,13 @@ from omnicdc import db, verify
 from omnicdc.clients import answers
 from omnicdc.clients.client import Client
 from omnicdc.clients.migration import planning
-from omnicdc.clients.migration.changes import changes_of
+from omnicdc.clients.migration.changes import Change, changes_of
 from omnicdc.clients.migration.journal import Journal, committed
 from omnicdc.clients.migration.plans import items_of, no_plan, reversed_item, unaccepted
 from omnicdc.clients.migration.reports import apply_answer
-from omnicdc.clients.migration.rows import read_table
-from omnicdc.clients.migration.writing import ChangedSinceError, Written, batches_of, write_batch
+from omnicdc.clients.migration.rows import read_facts, read_table
+from omnicdc.clients.migration.selection import one_project, selected, with_owner, with_value
+from omnicdc.clients.migration.writing import ChangedSinceError, Written, batches_of, refusals, write_batch
 from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.filesystem.atomic import no_observer
 from omnicdc.registries.tables import resolve
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Sequence
 
+    from omnicdc.clients.migration.changes import ChangeDict
+    from omnicdc.clients.migration.facts import Facts
     from omnicdc.clients.migration.plans import PlanAnswer, PlannedItem
     from omnicdc.clients.migration.reports import ApplyAnswer, Result
     from omnicdc.clients.migration.rows import ProjectTable
+    from omnicdc.clients.migration.selection import Selection
 
 
 class MigrationClient(Client):
@@ -54,6 +58,33 @@ class MigrationClient(Client):
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=True)
             return no_plan(it.error or "", it.detail, it.hint)
+
+    def rename(self, project: str, name: str) -> list[ChangeDict]:
+        """Return the change that gives a project, by name or UUID, another name. Raises ConfigError."""
+        return _dicts([Change(one_project(self._facts(), project).uuid, {"name": name})])
+
+    def move_owner(self, old: str, new: str, selection: Selection | None = None) -> list[ChangeDict]:
+        """Return the changes that move repositories from one owner on GitHub to another: URL and key.
+
+        `selection` limits them to some projects; by default, all of the owner's. Raises ConfigError.
+        """
+        return _dicts(with_owner(self._selected(selection), old, new))
+
+    def move_domain(self, old: str, new: str) -> list[ChangeDict]:
+        """Return the changes that move all projects of one domain to another."""
+        return _dicts(with_value(self._selected({"domain": old}), "metadata_.domain", new))
+
+    def set_status(self, selection: Selection, status: str) -> list[ChangeDict]:
+        """Return the changes that set the status of the selected projects.
+
+        A selection is a mapping of values that must be equal (name, key, type, status, domain, github_url,
+        owner), or a list of names and UUIDs. Raises ConfigError for what is not known.
+        """
+        return _dicts(with_value(self._selected(selection), "status", status))
+
+    def set_type(self, selection: Selection, type: str) -> list[ChangeDict]:  # noqa: A002 - the column's name
+        """Return the changes that set the type of the selected projects. See `set_status`."""
+        return _dicts(with_value(self._selected(selection), "type", type))
 
     def apply(
         self,
@@ -126,6 +157,16 @@ class MigrationClient(Client):
             write_batch(lambda: db.connect(self._config.target), table, batch, written, journal)
             progress(f"transaction {number}: {len(batch)} projects")
 
+    def _selected(self, selection: Selection | None) -> list[Facts]:
+        facts = self._facts()
+        return facts if selection is None else selected(facts, selection)
+
+    def _facts(self) -> list[Facts]:
+        with db.connect(self._config.target) as conn:
+            table = self._table(conn)
+            with refusals(table):
+                return list(read_facts(conn, table).values())
+
     def _table(self, conn: db.Connection) -> ProjectTable:
         name = self._config.table_of("projects")
         return read_table(conn, resolve(conn, name) or name)
@@ -185,3 +226,7 @@ class MigrationClient(Client):
         return apply_answer(
             it, items, results=results, verified=verified or {}, batches=written.batches, errors=errors
         )
+
+
+def _dicts(changes: Sequence[Change]) -> list[ChangeDict]:
+    return [it.as_dict() for it in changes]
