@@ -30,8 +30,11 @@ def matching(config: Config, where: str) -> list[str]:
         reads = analyse(f"{_BEFORE}{where}{_AFTER}", "where")
     except QueryFault as exc:
         at = None if exc.character is None else exc.character - len(_BEFORE)
+        what = exc.what.removeprefix("the query ")
+        if at is not None and at >= len(where):
+            what = "does not parse: it ends too early"
         place = f", at character {at}" if at is not None and 0 <= at < len(where) else ""
-        raise ConfigError(f"--where: {exc.what.replace('the query', 'it')}{place}") from exc
+        raise ConfigError(f"--where: the condition {what}{place}") from exc
     with db.connect(config.target) as conn:
         name = config.table_of("projects")
         table = qualified(resolve(conn, name) or name)

@@ -1,0 +1,174 @@
+"""`omnicdc migrate`: plan, apply, undo."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.host import COMMAND, process, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+
+NO_WRITER = """
+select not exists (select from pg_stat_activity
+                    where datname = current_database() and state like 'idle in transaction%%')
+"""
+
+
+def test_a_plan_file_is_reviewed_applied_and_undone(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    atlas = cmp.upsert("atlas", status="active")
+    host.daemon()
+    file = tmp_path / "plan.json"
+
+    planned = host.ask(
+        "migrate", "plan", "--where", "name = 'atlas'", "--set", "status=archived", "--out", str(file)
+    )
+    applied = host.ask("migrate", "apply", str(file), "--yes")
+
+    assert json.loads(file.read_text()) == planned
+    assert (applied["success"], applied["applied"], applied["verified"]) == (True, 1, 1)
+    assert host.canonical()[atlas]["status"] == "archived"
+
+    undone = host.ask("migrate", "undo", f"{file}.report", "--yes")
+
+    assert (undone["success"], undone["applied"]) == (True, 1)
+    assert host.canonical()[atlas]["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("changes.json", '[{{"uuid": "{}", "set": {{"status": "archived"}}}}]'),
+        ("changes.yaml", "- uuid: {}\n  set:\n    status: archived\n"),
+        ("changes.csv", "uuid,status,metadata_.domain\n{},archived,\n"),
+    ],
+)
+def test_changes_are_read_from_files(cmp: Cmp, host: Host, tmp_path: Path, name: str, text: str) -> None:
+    atlas = cmp.upsert("atlas", status="active", domain="labs")
+    file = tmp_path / name
+    file.write_text(text.format(atlas))
+
+    planned = host.ask("migrate", "plan", str(file))
+
+    assert [(it["uuid"], it["after"]) for it in planned["items"]] == [(atlas, {"status": "archived"})]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("changes.json", "[{", "not JSON: Expecting property name"),
+        ("changes.yaml", "- uuid: [", "not YAML: "),
+        ("changes.yaml", "- uuid: x\n  set: {created_at: 2024-01-01}\n", "in quotes"),
+        ("changes.csv", "id,status\n", "line 1: no column `uuid`"),
+        ("changes.csv", "uuid,status\na,b,c\n", "line 2: 3 cells, and the header has 2"),
+        ("changes.txt", "", "of which format?"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(
+    host: Host, tmp_path: Path, name: str, text: str, named: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+
+    done = host.run("migrate", "plan", str(file))
+
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("name = ", "it ends too early"),
+        ("name = 'a'; drop table projects; --", "at character 10"),
+        ("exists (select from pg_catalog.pg_authid)", "at character 20"),
+        ("pg_catalog.pg_sleep(9) is null", "pg_sleep"),
+        ("colour = 'red'", "colour"),
+    ],
+)
+def test_a_condition_can_only_read_the_table(cmp: Cmp, host: Host, where: str, named: str) -> None:
+    cmp.upsert("atlas")
+
+    done = host.run("migrate", "plan", "--where", where, "--set", "status=x")
+
+    assert done.returncode == 2, done.stdout
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_plan_with_conflicts_is_exit_1_and_is_applied_only_if_they_are_accepted(
+    cmp: Cmp, host: Host, tmp_path: Path
+) -> None:
+    cmp.upsert("atlas")
+    cmp.upsert("boreas")
+    host.daemon()
+    file = str(tmp_path / "plan.json")
+
+    planned = host.run("migrate", "plan", "--rename", "boreas", "atlas", "--out", file)
+    refused = host.run("migrate", "apply", file, "--yes")
+    accepted = host.run("migrate", "apply", file, "--yes", "--accept", "duplicate_name")
+
+    assert (planned.returncode, refused.returncode, accepted.returncode) == (1, 1, 0)
+    assert json.loads(refused.stdout)["conflicts"][0]["kind"] == "duplicate_name"
+
+
+def test_nothing_is_written_without_a_yes(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.upsert("atlas", status="active")
+    file = str(tmp_path / "plan.json")
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", file)
+
+    done = host.run("migrate", "apply", file)
+
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert cmp.value("select status from projects") == "active"
+
+
+@pytest.mark.parametrize("noted", [1, 2, 4])
+def test_a_killed_apply_leaves_all_or_nothing_of_each_batch_and_a_repeat_knows_which(
+    cmp: Cmp, host: Host, tmp_path: Path, noted: int
+) -> None:
+    for number in range(20):
+        cmp.upsert(f"p{number}", status="active")
+    host.daemon()
+    file, journal = tmp_path / "plan.json", tmp_path / "plan.json.journal"
+    plan = host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", str(file))
+    command = (COMMAND, "migrate", "apply", str(file), "--yes", "--batch-size", "4")
+
+    with process(command, host.env) as running:
+        until(lambda: lines(journal) > noted or running.poll() is not None, "a batch is noted")
+        running.kill()
+    until(lambda: cmp.value(NO_WRITER), "the server has ended the session")
+    found = dict(cmp.conn.execute("select id::text, status from projects").fetchall())
+    batches = [plan["items"][at : at + 4] for at in range(0, 20, 4)]
+    written = [{found[item["uuid"]] for item in batch} for batch in batches]
+    again = host.ask("migrate", "apply", str(file), "--yes", "--batch-size", "4")
+
+    assert all(len(statuses) == 1 for statuses in written), written
+    assert (again["success"], again["applied"], again["skipped"]) == (True, 20, 0)
+    assert {status for (status,) in cmp.conn.execute("select status from projects")} == {"archived"}
+
+
+def test_a_journal_of_another_plan_is_refused(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.upsert("atlas", status="active")
+    host.daemon()
+    journal = str(tmp_path / "journal")
+    for name, status in (("first", "archived"), ("second", "snapshot")):
+        host.ask(
+            "migrate", "plan", "--where", "true", "--set", f"status={status}", "--out", str(tmp_path / name)
+        )
+        done = host.run("migrate", "apply", str(tmp_path / name), "--yes", "--journal", journal)
+
+    assert json.loads(done.stdout)["success"] is False
+    assert "is the journal of another plan" in json.loads(done.stdout)["error"]
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
