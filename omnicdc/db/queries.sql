@@ -500,6 +500,14 @@ update {table} p set ({names}) = (select {results} from pg_catalog.jsonb_populat
                   pg_catalog.unnest(%(keys)s::pg_catalog.jsonb[])) v (id, columns, keys)
  where p.id operator(pg_catalog.=) v.id;
 
+-- archived_projects: The projects whose metadata has this key, and those of status `archived`.
+select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.status::pg_catalog.text as status,
+       p.metadata_::pg_catalog.jsonb operator(pg_catalog.->) %(key)s::pg_catalog.text as entry
+  from {table} p
+ where p.status::pg_catalog.text operator(pg_catalog.=) 'archived'
+    or p.metadata_::pg_catalog.jsonb operator(pg_catalog.?) %(key)s::pg_catalog.text
+ order by p.name, p.id;
+
 -- transaction_status: How a transaction ended: committed, aborted or in progress; NULL if that is no longer known.
 select pg_catalog.pg_xact_status(%(token)s::pg_catalog.xid8) as status;
 

@@ -165,7 +165,7 @@ def test_a_project_that_was_deleted_after_the_plan_is_named(
     done = client.apply(plan)
 
     assert (done["success"], done["applied"]) == (False, 0)
-    assert "it is not in CMP any more" in done["error"]
+    assert "it is not in CMP any more" in str(done["error"])
 
 
 @pytest.mark.parametrize(
