@@ -12,13 +12,14 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from omnicdc import db
-from omnicdc.clients import answers, transaction
+from omnicdc import db, verify
+from omnicdc.clients import answers, dry_run, transaction
 from omnicdc.clients.propagation import Propagation, is_elsewhere
 from omnicdc.config import settings as configuration
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.connections import SLICE_S
 from omnicdc.delivery.given import seconds
+from omnicdc.delivery.inputs_state import wait_until_shown
 from omnicdc.delivery.wait_pool import Lease
 from omnicdc.errors import OmnicdcError
 from omnicdc.stop import Stop
@@ -153,6 +154,31 @@ class Client:
         with self._borrowed(deadline - time.monotonic()) as conn:
             projects = None if names is None else waits.projects_named(conn, self._config, names)
         return answers.waited(self._verdict(token, deadline, projects=projects, all_hosts=all_hosts))
+
+    def _rebuild(self, timeout_s: float | None, all_hosts: bool | None) -> answers.Outcome:
+        deadline = self._deadline(timeout_s)
+        with self._borrowed(deadline - time.monotonic()) as conn, db.translated("asking for a rebuild"):
+            token = str(db.fetch_one(conn, "request_rebuild")["token"])
+        verdict = self._verdict(token, deadline, all_hosts=all_hosts)
+        if verdict.arrived:
+            left_s = max(0.0, deadline - time.monotonic())
+            verdict = wait_until_shown(self._lease.pool(), verdict, token, timeout_s=left_s, stop=Stop())
+        it = answers.waited(verdict)
+        if it.withheld is None:
+            return it
+        with (
+            self._borrowed(self._timeout_s) as conn,
+            db.translated("asking for the registries"),
+            db.confined(conn),
+        ):
+            registries = {row["scanner"]: row["name"] for row in db.fetch_all(conn, "registries")}
+        return answers.rebuilt(it, registries, it.withheld)
+
+    def _would_change(self, names: Sequence[str] | None) -> answers.Outcome:
+        self._config.require_root_directory()
+        inputs = verify.known_inputs(self._config)
+        with self._borrowed(self._timeout_s) as conn:
+            return dry_run.would_change(conn, self._config, inputs, names)
 
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._timeout_s if timeout_s is None else seconds(timeout_s))

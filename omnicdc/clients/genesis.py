@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from omnicdc import db, verify
-from omnicdc.clients import answers, dry_run
+from omnicdc import verify
+from omnicdc.clients import answers
 from omnicdc.clients.client import Client
 from omnicdc.clients.names import no_names, one_root, texts
-from omnicdc.delivery.inputs_state import wait_until_shown
 from omnicdc.errors import OmnicdcError
-from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
     import os
@@ -141,28 +138,3 @@ class GenesisClient(Client):
             return self._waited(names=projects, timeout_s=timeout_s, all_hosts=all_hosts)
 
         return self._as_outcome(call, dry_run=dry_run)
-
-    def _rebuild(self, timeout_s: float | None, all_hosts: bool | None) -> answers.Outcome:
-        deadline = self._deadline(timeout_s)
-        with self._borrowed(deadline - time.monotonic()) as conn, db.translated("asking for a rebuild"):
-            token = str(db.fetch_one(conn, "request_rebuild")["token"])
-        verdict = self._verdict(token, deadline, all_hosts=all_hosts)
-        if verdict.arrived:
-            left_s = max(0.0, deadline - time.monotonic())
-            verdict = wait_until_shown(self._lease.pool(), verdict, token, timeout_s=left_s, stop=Stop())
-        it = answers.waited(verdict)
-        if it.withheld is None:
-            return it
-        with (
-            self._borrowed(self._timeout_s) as conn,
-            db.translated("asking for the registries"),
-            db.confined(conn),
-        ):
-            registries = {row["scanner"]: row["name"] for row in db.fetch_all(conn, "registries")}
-        return answers.rebuilt(it, registries, it.withheld)
-
-    def _would_change(self, names: Sequence[str] | None) -> answers.Outcome:
-        self._config.require_root_directory()
-        inputs = verify.known_inputs(self._config)
-        with self._borrowed(self._timeout_s) as conn:
-            return dry_run.would_change(conn, self._config, inputs, names)

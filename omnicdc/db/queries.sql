@@ -472,6 +472,9 @@ select a.attname::pg_catalog.text as name,
  where a.attrelid operator(pg_catalog.=) %(table)s::pg_catalog.regclass::pg_catalog.oid
    and a.attnum operator(pg_catalog.>) 0 and not a.attisdropped;
 
+-- ids: The ids of a table's rows.
+select p.id::pg_catalog.text from {table} p;
+
 -- project_facts: Every project, with the columns in which two projects can conflict.
 select p.id::pg_catalog.text, p.name::pg_catalog.text, p.key::pg_catalog.text, p.type::pg_catalog.text, p.status::pg_catalog.text,
        p.metadata_ operator(pg_catalog.->>) 'github_url'::pg_catalog.text, p.metadata_ operator(pg_catalog.->>) 'domain'::pg_catalog.text
