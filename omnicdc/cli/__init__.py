@@ -29,6 +29,8 @@ COMMANDS = {
     "rebuild": ("admin", "Have everything scanned and compared afresh."),
     "accept": ("admin", "Let through what the guard holds back."),
     "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),
+    "archive": ("archive", "Retire projects by their status, and restore them."),
+    "validate": ("validate", "Check whether CMP, the registries and this host's files agree."),
     "demo": ("demo", "Watch a write propagate, on a PostgreSQL of its own."),
 }
 

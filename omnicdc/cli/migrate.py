@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group, exit_status
-from omnicdc.cli.output import answer, on_terminal, say, table
+from omnicdc.cli.output import answer, confirm, say, table
 from omnicdc.cli.progress import show_progress
 from omnicdc.errors import ConfigError
 
@@ -25,7 +25,6 @@ MOST_SHOWN = 20
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
-yes = click.option("--yes", is_flag=True, help="Do not ask.")
 batch_size = click.option(
     "--batch-size", type=click.IntRange(1), help="Write so many projects in one transaction."
 )
@@ -75,7 +74,7 @@ def plan(*, out: Path | None, as_json: bool, **given: Any) -> None:
 @migrate.command()
 @options.registries
 @click.argument("file", metavar="PLAN", type=FILE)
-@yes
+@options.yes
 @click.option("--accept", multiple=True, metavar="KIND", help="Apply despite conflicts of this kind.")
 @batch_size
 @click.option("--journal", type=FILE, help="Where to note each transaction.  [default: PLAN.journal]")
@@ -93,7 +92,7 @@ def apply(
 
     planned = read_answer(file)
     details = {name: given.pop(name) for name in ("accept", "batch_size", "timeout")}
-    _confirm(f"Change {len(planned.get('items', []))} projects in CMP?", yes=yes)
+    confirm(f"Change {len(planned.get('items', []))} projects in CMP?", yes=yes)
     with _client(given) as client, show_progress("applying") as progress:
         found = client.apply(
             planned, journal=journal or file.with_name(f"{file.name}.journal"), progress=progress, **details
@@ -104,7 +103,7 @@ def apply(
 @migrate.command()
 @options.registries
 @click.argument("file", metavar="REPORT", type=FILE)
-@yes
+@options.yes
 @batch_size
 @click.option("--report", type=FILE, help="Where to write the report of the undo.  [default: REPORT.undo]")
 @options.timeout(60.0)
@@ -115,7 +114,7 @@ def undo(*, file: Path, yes: bool, report: Path | None, as_json: bool, **given: 
 
     applied = read_answer(file)
     details = {name: given.pop(name) for name in ("batch_size", "timeout")}
-    _confirm(f"Restore {applied.get('applied', 0)} projects in CMP?", yes=yes)
+    confirm(f"Restore {applied.get('applied', 0)} projects in CMP?", yes=yes)
     with _client(given) as client, show_progress("restoring") as progress:
         found = client.undo(applied, progress=progress, **details)
     _conclude(found, report or file.with_name(f"{file.name}.undo"), as_json=as_json)
@@ -166,14 +165,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not name:
         raise ConfigError(f"--set {text!r:.100}: FIELD=VALUE expected", hint="--set status=archived")
     return name, value
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not (sys.stdin.isatty() and on_terminal()):
-        raise ConfigError("nobody can be asked here", hint="say --yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _conclude(found: ApplyAnswer, report: Path, *, as_json: bool) -> None:

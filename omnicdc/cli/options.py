@@ -62,6 +62,7 @@ def all_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+yes = click.option("--yes", is_flag=True, help="Do not ask.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, also on a terminal.")
 
 

@@ -1,0 +1,134 @@
+"""Commands that retire projects: archive, restore, retire, list."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.command import NO, YES, Group, exit_status
+from omnicdc.cli.output import answer, confirm, say, table
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from omnicdc.clients.archive import ArchiveAnswer, ArchiveClient
+
+status = click.option("--status", default="archived", show_default=True, help="The status that it gets.")
+reason = click.option("--reason", help="Why; it is remembered with the status before.")
+dry_run = click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
+
+
+@click.group(cls=Group)
+def archive() -> None:
+    """Retire projects by their status, and restore them. No row is ever deleted."""
+
+
+@archive.command()
+@options.registries
+@click.argument("project")
+@status
+@reason
+@dry_run
+@options.yes
+@options.timeout(60.0)
+@options.as_json
+def add(*, project: str, status: str, reason: str | None, **given: Any) -> None:
+    """Archive PROJECT, a name or a UUID. Its status before is remembered."""
+    _run(given, f"Archive {project}?", lambda client, how: client.archive(project, status, reason, **how))
+
+
+@archive.command()
+@options.registries
+@click.argument("project")
+@dry_run
+@options.yes
+@options.timeout(60.0)
+@options.as_json
+def restore(*, project: str, **given: Any) -> None:
+    """Give PROJECT the status that it had before it was archived."""
+    _run(given, f"Restore {project}?", lambda client, how: client.restore(project, **how))
+
+
+@archive.command()
+@options.registries
+@click.argument("project")
+@status
+@reason
+@click.option(
+    "--write-exclusion", is_flag=True, help="Also write the line into the exclusions file of this host."
+)
+@dry_run
+@options.yes
+@options.timeout(60.0)
+@options.as_json
+def retire(*, project: str, status: str, reason: str | None, write_exclusion: bool, **given: Any) -> None:
+    """Archive PROJECT, and leave it out of the project registry by a line of the exclusions file."""
+    _run(
+        given,
+        f"Retire {project}?",
+        lambda client, how: client.retire(project, status, reason, write_exclusion=write_exclusion, **how),
+    )
+
+
+@archive.command("list")
+@options.connection
+@options.as_json
+def list_(*, as_json: bool, **given: Any) -> None:
+    """List the archived projects, and the status that each had before."""
+    from omnicdc.clients.archive import ArchiveClient
+
+    with ArchiveClient(config=options.load(given)) as client:
+        found = client.list()
+
+    def text() -> None:
+        rows = [
+            (it["name"], it["uuid"], it["status"], it["status_before"], it["at"], it["reason"])
+            for it in found
+        ]
+        table(["project", "uuid", "status", "before", "since", "reason"], rows)
+
+    answer({"projects": found}, as_json=as_json, text=text)
+
+
+def _run(
+    given: dict[str, Any], question: str, call: Callable[[ArchiveClient, dict[str, Any]], ArchiveAnswer]
+) -> None:
+    """Ask, make the call, print the answer, and exit."""
+    from omnicdc.clients.archive import ArchiveClient
+
+    how = {name: given.pop(name) for name in ("dry_run", "timeout")}
+    as_json, yes = given.pop("as_json"), given.pop("yes")
+    if not how["dry_run"]:
+        confirm(question, yes=yes)
+    with ArchiveClient(config=options.load(given)) as client:
+        found = call(client, how)
+    if found["plan"] is None:
+        raise ConfigError(str(found["error"]), hint=found["hint"])
+    answer(found, as_json=as_json, text=lambda: _show(found))
+    report = found["report"]
+    sys.exit(
+        exit_status(report["verdict"], success=found["success"])
+        if report
+        else YES
+        if found["success"]
+        else NO
+    )
+
+
+def _show(found: ArchiveAnswer) -> None:
+    plan = found["plan"]
+    for item in plan["items"] if plan else ():
+        before, after = item["before"].get("status"), item["after"].get("status")
+        verb = "would become" if found["dry_run"] else "is now"
+        say(f"{item['name']} ({item['uuid']}) {verb} {after}; before: {before}", good=found["success"])
+    for notice in found["notices"]:
+        say(notice)
+    if line := found["exclusion"]:
+        state = "written to" if line["written"] else "already in" if line["there"] else "to be added to"
+        say(f"{line['line']}: {state} {line['file']}")
+    if found["error"]:
+        say(f"{found['error']} - {found['hint']}", good=False)
