@@ -36,9 +36,12 @@ def test_a_plan_file_is_reviewed_applied_and_undone(cmp: Cmp, host: Host, tmp_pa
     assert host.canonical()[atlas]["status"] == "archived"
 
     undone = host.ask("migrate", "undo", f"{file}.report", "--yes")
+    repeated = host.ask("migrate", "apply", str(file), "--yes")
 
     assert (undone["success"], undone["applied"]) == (True, 1)
     assert host.canonical()[atlas]["status"] == "active"
+    assert not repeated["success"]
+    assert "this plan was applied" in repeated["error"]
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,14 @@ class MigrationClient(Client):
             items = items_of(plan)
             if refused := unaccepted(plan, accept):
                 return self._refused(items, refused)
-            self._write(plan, items, written, batch_size=batch_size, journal_path=journal, progress=progress)
+            noted = Journal(Path(journal), items) if journal is not None else None
+            self._write(items, written, batch_size=batch_size, journal=noted, progress=progress)
         except OmnicdcError as exc:
             return self._failed(items, written, exc)
-        return self._concluded(items, written, timeout)
+        report = self._concluded(items, written, timeout)
+        if noted and report["success"]:
+            noted.finish()
+        return report
 
     def undo(
         self,
@@ -135,20 +139,23 @@ class MigrationClient(Client):
 
     def _write(
         self,
-        plan: PlanAnswer,
         items: Sequence[PlannedItem],
         written: Written,
         *,
         batch_size: int | None,
-        journal_path: str | os.PathLike[str] | None,
+        journal: Journal | None,
         progress: Callable[[str], None],
     ) -> None:
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise ConfigError(f"batch_size is a number of projects, 1 or more, and not {batch_size!r:.50}")
-        journal = Journal(Path(journal_path), plan["items"]) if journal_path is not None else None
         with db.connect(self._config.target) as conn:
             db.check_schema(conn)
             table = self._table(conn)
+            if journal and journal.finished:
+                raise ConfigError(
+                    f"this plan was applied: {journal.path} says so",
+                    hint="plan again, or remove the journal",
+                )
             if journal and journal.batches:
                 written.done |= committed(conn, journal.batches)
                 written.batches += [it for it in journal.batches if written.done >= {*it.uuids}]

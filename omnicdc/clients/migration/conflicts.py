@@ -109,7 +109,9 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
             "clone_has_old_url",
             (one.uuid,),
             f"{one.name}: the clone has the remote {old}, so the project would have no local path",
-            f"git -C {clone} remote set-url origin {new_url}",
+            f"git -C {clone} remote set-url origin {new_url}"
+            if new_url
+            else "remove the clone, or keep the URL",
             clone,
         )
     of_people: tuple[tuple[Kind, tuple[Named, ...]], ...] = (
@@ -123,7 +125,7 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
                     kind,
                     (one.uuid,),
                     f"{one.name}: the entry names {old}, so it would no longer apply",
-                    f"name {new_url} there",
+                    f"name {new_url} there" if new_url else "remove the entry, or keep the URL",
                     entry.where,
                 )
     known = host.inputs.repositories

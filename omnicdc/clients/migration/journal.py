@@ -8,15 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg import errors as pg
+
 from omnicdc import db
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+ENDING_S, PAUSE_S = 5.0, 0.1
+"""How many seconds the session of a killed process may take to end, and the pause between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +41,21 @@ class Journal:
         """Read the journal, if there is one. Raises ConfigError if it belongs to another plan."""
         self.path = path
         self._digest = _digest(plan)
+        self.finished = False
+        """True if an apply noted that everything was written."""
         self.batches = self._read()
 
     def add(self, batch: Batch) -> None:
         """Write a batch, and sync it to the disk. Call this before COMMIT."""
+        self._write({"token": batch.token, "uuids": list(batch.uuids)})
+
+    def finish(self) -> None:
+        """Note that every batch is committed: a later apply of the same plan is then refused."""
+        self._write({"finished": True})
+
+    def _write(self, line: dict[str, Any]) -> None:
         fresh = not self.path.exists()
-        lines: list[dict[str, Any]] = [{"plan": self._digest}] if fresh else []
-        lines.append({"token": batch.token, "uuids": list(batch.uuids)})
+        lines: list[dict[str, Any]] = [{"plan": self._digest}, line] if fresh else [line]
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
             file.flush()
@@ -63,7 +78,8 @@ class Journal:
                 f"{self.path} is the journal of another plan",
                 hint="name another journal, or remove it if its plan is done",
             )
-        return [Batch(line["token"], tuple(line["uuids"])) for line in lines[1:]]
+        self.finished = any("finished" in line for line in lines)
+        return [Batch(line["token"], tuple(line["uuids"])) for line in lines[1:] if "token" in line]
 
     def _line(self, line: str) -> dict[str, Any]:
         try:
@@ -82,7 +98,7 @@ def committed(conn: db.Connection, batches: Sequence[Batch]) -> set[str]:
     """
     done: set[str] = set()
     for batch in batches:
-        status = db.fetch_one(conn, "transaction_status", {"token": batch.token})["status"]
+        status = _status(conn, batch.token)
         if status == "in progress":
             raise ConfigError(
                 f"transaction {batch.token} of an earlier apply is still open",
@@ -96,6 +112,24 @@ def committed(conn: db.Connection, batches: Sequence[Batch]) -> set[str]:
         if status == "committed":
             done |= {*batch.uuids}
     return done
+
+
+def _status(conn: db.Connection, token: str) -> str | None:
+    """Return how a transaction ended. While it is open, this waits for a moment: its session may just end."""
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        try:
+            with db.translated("asking how a transaction ended"):
+                found = db.fetch_one(conn, "transaction_status", {"token": token})["status"]
+        except OmnicdcError as exc:
+            if isinstance(exc.__cause__, pg.InvalidParameterValue):
+                raise ConfigError(
+                    f"transaction {token} is not one of this cluster", hint="name another journal"
+                ) from exc
+            raise
+        if found != "in progress" or time.monotonic() > deadline:
+            return None if found is None else str(found)
+        time.sleep(PAUSE_S)
 
 
 def _digest(plan: object) -> str:

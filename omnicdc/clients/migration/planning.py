@@ -16,6 +16,7 @@ from omnicdc.clients.migration.writing import refusals
 from omnicdc.db.errors import first_line
 from omnicdc.errors import ConfigError
 from omnicdc.files.decide import Policy
+from omnicdc.formats.item import same
 from omnicdc.inputs.parts import InputSettings, peoples_files
 from omnicdc.model import Inputs
 from omnicdc.registries.catalog import registries
@@ -49,7 +50,7 @@ def plan(
         facts = read_facts(conn, table)
         _check_known(changes, facts)
         before = read_values(conn, table, changes, lock=True)
-        kept = [it for it in changes if would_be(before[it.uuid], it) != before[it.uuid]]
+        kept = [it for it in changes if not same(would_be(before[it.uuid], it), before[it.uuid])]
         fresh = {it.uuid: facts[it.uuid].changed(it.set, it.unset) for it in kept}
         conflicts = [*duplicates(facts, fresh)]
         old = rendered(conn, scanners, tables, inputs, progress)
