@@ -10,12 +10,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db
+from omnicdc.delivery.asking import Asking, rows
 from omnicdc.delivery.connections import as_connections
+from omnicdc.delivery.wait import take_steps
+from omnicdc.delivery.waiting import Check, Patience, Sleep
 
 if TYPE_CHECKING:
     from omnicdc.delivery.connections import Connections
     from omnicdc.delivery.observation import InputsState
     from omnicdc.delivery.verdict import Verdict
+    from omnicdc.delivery.waiting import Steps
     from omnicdc.stop import Stop
 
 SLICE_S = 0.2
@@ -54,29 +58,32 @@ def wait_until_shown(
     consumer: str | None = None,
 ) -> Verdict:
     """Wait as `wait_for_inputs` does; transaction `request` has already requested the refresh."""
-    source, end = as_connections(source), time.monotonic() + timeout_s
+    source = as_connections(source)
+    patience = Patience(timeout_s, time.monotonic, lambda: stop.requested, lambda: SLICE_S)
+    with db.translated("asking for the state of the inputs"):
+        return take_steps(source, showing(verdict, request, patience, consumer=consumer))
+
+
+def showing(verdict: Verdict, request: str, patience: Patience, *, consumer: str | None = None) -> Steps:
+    """Return the steps of `wait_until_shown`."""
+    end = patience.clock() + patience.timeout_s
     while True:
-        seen_count = source.notification_count()
-        with source.connection(max(end - time.monotonic(), SLICE_S)) as conn:
-            state, pending = _state(conn, request, consumer)
+        state, pending = yield Check(_state(request, consumer), max(end - patience.clock(), SLICE_S))
         if state != "looking":
             return replace(verdict, inputs=state)
-        left = end - time.monotonic()
-        if left <= 0 or stop.requested:
+        left = end - patience.clock()
+        if left <= 0 or patience.stopped():
             return _timed_out(verdict, pending)
-        source.sleep(seen_count, min(SLICE_S, left))
+        yield Sleep(min(SLICE_S, left))
 
 
-def _state(
-    conn: db.Connection, request: str, consumer: str | None
-) -> tuple[InputsState | None, dict[str, list[str]]]:
+def _state(request: str, consumer: str | None) -> Asking[tuple[InputsState | None, dict[str, list[str]]]]:
     """Return the state of all consumers' inputs together, and the inputs that are not current yet.
 
     The state is None if no consumer reports its inputs. The second result is a dict by consumer.
     """
-    with db.translated("asking for the state of the inputs"), db.confined(conn):
-        rows = db.fetch_all(conn, "inputs_state", {"asked": request, "consumer": consumer})
-    reporting = {row["name"]: row for row in rows if row["inputs"] is not None}
+    found = yield from rows("inputs_state", {"asked": request, "consumer": consumer})
+    reporting = {row["name"]: row for row in found if row["inputs"] is not None}
     pending = {
         name: row["inputs"]["waiting_for"] or ["what was asked for"]
         for name, row in reporting.items()

@@ -14,6 +14,8 @@ from support.host import INVENTORY
 from omnicdc import db
 from omnicdc.config.settings import Config
 from omnicdc.delivery import wait as waits
+from omnicdc.delivery.asking import answered
+from omnicdc.delivery.observing import begin
 from omnicdc.delivery.verdict import decide
 from omnicdc.errors import ConfigError
 
@@ -51,7 +53,7 @@ def after_pruning(
         barrier = db.fetch_one(conn, "snapshot")["snapshot"]
         goals = [waits.Goal(token, barrier) for token in tokens]
         goals += [
-            waits._goal(conn, None, waits.projects_named(conn, PINNED, [name]), None, all_hosts=False)
+            answered(conn, begin(None, waits.projects_named(conn, PINNED, [name]), None, all_hosts=False))
             for name in named
         ]
         return [decide(waits.observe(conn, goal)) for goal in goals]

@@ -15,7 +15,7 @@ import pytest
 from omnicdc.config import settings
 from omnicdc.daemon import supervisor
 from omnicdc.db import conninfo
-from omnicdc.delivery import wait
+from omnicdc.delivery import waiting
 from systemd.page import CHECKOUT, blocks, commands
 
 UNIT = CHECKOUT / "systemd/omnicdc.service"
@@ -109,7 +109,7 @@ def test_every_setting_has_its_reason_above_it() -> None:
 
 def test_a_restart_after_a_crash_is_within_the_grace_time_of_clients() -> None:
     """A client that waits reports `no_consumer` only after its grace time."""
-    assert seconds(setting("RestartSec")[0]) < wait.GRACE_S
+    assert seconds(setting("RestartSec")[0]) < waiting.GRACE_S
 
 
 def test_the_watchdog_is_slower_than_the_longest_wait_for_the_database() -> None:
