@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from omnicdc.clients.aio import AsyncGenesisClient
     from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer
     from omnicdc.clients.archive import ArchiveAnswer, ArchiveClient
     from omnicdc.clients.genesis import GenesisClient
@@ -20,6 +21,7 @@ _WHERE = {
     "ApplyAnswer": "migration",
     "ArchiveAnswer": "archive",
     "ArchiveClient": "archive",
+    "AsyncGenesisClient": "aio",
     "BatchAnswer": "answers",
     "Finding": "validation",
     "GenesisClient": "genesis",
@@ -39,6 +41,7 @@ __all__ = [
     "ApplyAnswer",
     "ArchiveAnswer",
     "ArchiveClient",
+    "AsyncGenesisClient",
     "BatchAnswer",
     "Finding",
     "GenesisClient",

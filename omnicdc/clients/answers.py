@@ -207,6 +207,27 @@ def scanner_results(it: Outcome, registries: Mapping[str, str]) -> ScannerResult
     return cast("ScannerResults", results)
 
 
+def project_answer(it: Outcome, project_name: object, registries: Mapping[str, str]) -> ProjectAnswer:
+    """Return the answer of `propagate_project`. `registries` is as for `scanner_results`."""
+    return {
+        **wait_answer(it),
+        "project": project_name if isinstance(project_name, str | None) else repr(project_name),
+        "scanner_results": scanner_results(it, registries),
+        "details": it.details,
+    }
+
+
+def batch_answer(it: Outcome, names: Sequence[object], registries: Mapping[str, str]) -> BatchAnswer:
+    """Return the answer of `propagate_batch`. `registries` is as for `scanner_results`."""
+    return {
+        **wait_answer(it),
+        "count": len(names),
+        "projects": [name if isinstance(name, str) else repr(name) for name in names],
+        "scanner_results": scanner_results(it, registries),
+        "details": it.details,
+    }
+
+
 def rebuilt(it: Outcome, registries: Mapping[str, str], withheld: Collection[str]) -> Outcome:
     """Return the outcome of a rebuild with its results. `registries` maps each scanner to its file name.
 

@@ -66,6 +66,21 @@ class Client:
         self._lease = Lease(self._config.target, self._config.wait_connections)
         self._finalizer = weakref.finalize(self, self._lease.abandon)
 
+    @property
+    def config(self) -> Config:
+        """The settings that this client uses."""
+        return self._config
+
+    @property
+    def timeout_s(self) -> float:
+        """The default time-out in seconds."""
+        return self._timeout_s
+
+    @property
+    def all_hosts(self) -> bool:
+        """Whether a wait fails while the daemon of a registered host is down, by default."""
+        return self._all_hosts
+
     def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, SQLAlchemy's or any DB-API connection
         """Return the id of the transaction that `conn` is in. Pass it to `wait` after the commit.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from omnicdc import verify
 from omnicdc.clients import answers
 from omnicdc.clients.client import Client
-from omnicdc.clients.names import no_names, one_root, texts
+from omnicdc.clients.names import names_of, no_names, one_root, texts
 from omnicdc.errors import OmnicdcError
 
 if TYPE_CHECKING:
@@ -60,12 +59,7 @@ class GenesisClient(Client):
         """
         names = None if project_name is None else [project_name]
         it = self._answer(names, dry_run=dry_run, timeout_s=timeout, all_hosts=all_hosts)
-        return {
-            **answers.wait_answer(it),
-            "project": project_name if isinstance(project_name, str | None) else repr(project_name),
-            "scanner_results": answers.scanner_results(it, verify.genesis_names()),
-            "details": it.details,
-        }
+        return answers.project_answer(it, project_name, verify.genesis_names())
 
     def propagate_batch(
         self,
@@ -79,20 +73,12 @@ class GenesisClient(Client):
 
         `count` and `projects` in the answer repeat the argument.
         """
-        # Text is excluded, because Python would read it as a sequence of one-letter names.
-        is_list = isinstance(project_names, Iterable) and not isinstance(project_names, (str, bytes))
-        names = list(project_names) if is_list else []
-        if not is_list:
+        names = names_of(project_names)
+        if names is None:
             it = answers.failed_by(no_names(project_names), dry_run=dry_run)
         else:
             it = self._answer(names, dry_run=dry_run, timeout_s=timeout, all_hosts=all_hosts)
-        return {
-            **answers.wait_answer(it),
-            "count": len(names),
-            "projects": [name if isinstance(name, str) else repr(name) for name in names],
-            "scanner_results": answers.scanner_results(it, verify.genesis_names()),
-            "details": it.details,
-        }
+        return answers.batch_answer(it, names or [], verify.genesis_names())
 
     def rebuild_all_registries(
         self, dry_run: bool = False, *, timeout: float | None = None, all_hosts: bool | None = None

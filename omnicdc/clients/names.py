@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
@@ -17,6 +18,14 @@ def texts(names: Sequence[object]) -> list[str]:
     if len(found) < len(names):
         raise no_names(next(name for name in names if not isinstance(name, str)))
     return found
+
+
+def names_of(given: object) -> list[object] | None:
+    """Return the items of a list of names; None if it is no list.
+
+    Text is none, because Python would read it as a sequence of one-letter names.
+    """
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else None
 
 
 def no_names(given: object) -> ConfigError:

@@ -23,15 +23,20 @@ def check_schema(conn: Connection) -> None:
         found = int(fetch_one(conn, "schema_version")["version"])
         if not found and fetch_one(conn, "hidden_schema")["hidden"]:
             check_row_security(conn)
+    check_version(found, conn.info.dbname)
+
+
+def check_version(found: int, database: str) -> None:
+    """Raise SchemaMismatch unless the newest installed migration is this version's newest."""
     wanted = sql.migrations()[-1].version
     if found < wanted:
         raise SchemaMismatch(
-            f"the schema in {conn.info.dbname} is at {found}, this omnicdc needs {wanted}",
+            f"the schema in {database} is at {found}, this omnicdc needs {wanted}",
             hint="run `omnicdc install`",
         )
     if found > wanted:
         raise SchemaMismatch(
-            f"the schema in {conn.info.dbname} is at {found}, newer than this omnicdc knows ({wanted})",
+            f"the schema in {database} is at {found}, newer than this omnicdc knows ({wanted})",
             hint="upgrade omnicdc on this host: `pip install --upgrade omnicdc`",
         )
 

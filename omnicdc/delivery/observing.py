@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import errors as pg
+from psycopg import sql as pgsql
 
-from omnicdc.delivery.asking import Asking, one, rows
+from omnicdc.db import sql
+from omnicdc.delivery.asking import Ask, Asking, one, rows
 from omnicdc.delivery.given import no_token
 from omnicdc.delivery.observation import Consumer, Delivery, Observation, Transaction
 from omnicdc.delivery.verdict import no_writes
 from omnicdc.errors import ConfigError
+from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +58,26 @@ def begin(
     at = newest[0]["at"] if newest else None
     tokens = tuple(dict.fromkeys(row["token"] for row in newest))
     return Goal(None, barrier, tuple(projects), tokens, at, consumer, all_hosts)
+
+
+def named(table: pgsql.Identifier, names: Sequence[str]) -> Asking[list[str]]:
+    """Return the ids of the projects with these names: see `wait.projects_named`. `table` is a full name."""
+    # Text that PostgreSQL cannot store cannot be the name of a project.
+    possible = [name for name in names if is_unicode(name) and "\0" not in name]
+    yield Ask(sql.query("refuse_policies"))
+    found = yield Ask(pgsql.SQL(sql.query("named")).format(table=table), {"names": possible})
+    by_name: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
+    for row in found:
+        by_name.setdefault(row["name"], []).append(row["id"])
+        by_key.setdefault(row["key"], []).append(row["id"])
+    for name in names:
+        if name not in by_name and name not in by_key:
+            raise ConfigError(
+                f"no project in CMP is named {name!r}",
+                hint="is its transaction committed? names are case sensitive",
+            )
+    return list(dict.fromkeys(it for name in names for it in by_name.get(name) or by_key[name]))
 
 
 def observe(goal: Goal) -> Asking[Observation]:

@@ -11,17 +11,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql as pgsql
-
 from omnicdc import db
-from omnicdc.db import sql
 from omnicdc.delivery import observing
 from omnicdc.delivery.asking import answered
 from omnicdc.delivery.connections import SLICE_S, Connections, as_connections
 from omnicdc.delivery.observing import Goal
 from omnicdc.delivery.waiting import GRACE_S, Check, Patience, Sleep, waiting
-from omnicdc.errors import ConfigError
-from omnicdc.formats.text import is_unicode
 from omnicdc.registries.tables import qualified, resolve
 
 if TYPE_CHECKING:
@@ -109,24 +104,8 @@ def projects_named(conn: db.Connection, config: Config, names: Sequence[str]) ->
 
     Raises ConfigError for a name that is neither, SchemaMismatch and DatabaseUnavailable.
     """
-    # Text that PostgreSQL cannot store cannot be the name of a project.
-    possible = [name for name in names if is_unicode(name) and "\0" not in name]
     with db.translated("looking for the project"):
         table = config.table_of("projects")
         full_name = qualified(resolve(conn, table) or table)
         with db.confined(conn):
-            db.execute(conn, "refuse_policies")
-            query = pgsql.SQL(sql.query("named")).format(table=full_name)
-            found = conn.execute(query, {"names": possible}).fetchall()
-    by_name: dict[str, list[str]] = {}
-    by_key: dict[str, list[str]] = {}
-    for row in found:
-        by_name.setdefault(row["name"], []).append(row["id"])
-        by_key.setdefault(row["key"], []).append(row["id"])
-    for name in names:
-        if name not in by_name and name not in by_key:
-            raise ConfigError(
-                f"no project in CMP is named {name!r}",
-                hint="is its transaction committed? names are case sensitive",
-            )
-    return list(dict.fromkeys(one for name in names for one in by_name.get(name) or by_key[name]))
+            return answered(conn, observing.named(full_name, names))
