@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omnicdc.clients.aio import AsyncGenesisClient
     from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer
     from omnicdc.clients.archive import ArchiveAnswer, ArchiveClient
+    from omnicdc.clients.explain import Explanation
     from omnicdc.clients.genesis import GenesisClient
     from omnicdc.clients.migration import ApplyAnswer, MigrationClient, PlanAnswer
     from omnicdc.clients.propagation import Propagation
@@ -23,6 +24,7 @@ _WHERE = {
     "ArchiveClient": "archive",
     "AsyncGenesisClient": "aio",
     "BatchAnswer": "answers",
+    "Explanation": "explain",
     "Finding": "validation",
     "GenesisClient": "genesis",
     "MigrationClient": "migration",
@@ -43,6 +45,7 @@ __all__ = [
     "ArchiveClient",
     "AsyncGenesisClient",
     "BatchAnswer",
+    "Explanation",
     "Finding",
     "GenesisClient",
     "MigrationClient",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from omnicdc.clients.answers import Outcome
+    from omnicdc.clients.explain.answers import Explanation
     from omnicdc.config.settings import Config
 
 
@@ -99,6 +100,10 @@ class AsyncGenesisClient:
     async def verify_propagation(self, project_uuid: object) -> answers.VerifyAnswer:
         """As `GenesisClient.verify_propagation`, in a thread."""
         return await asyncio.to_thread(self._files.verify_propagation, project_uuid)
+
+    async def explain(self, project: str) -> Explanation:
+        """As `GenesisClient.explain`, in a thread."""
+        return await asyncio.to_thread(self._files.explain, project)
 
     async def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, asyncpg's or SQLAlchemy's
         """Return the id of the transaction that `conn` is in. Pass it to `wait` after the commit.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
+    from omnicdc.clients.explain.answers import Explanation
     from omnicdc.config.settings import Config
     from omnicdc.delivery.verdict import Verdict
 
@@ -143,6 +144,23 @@ class Client:
         if elsewhere:
             raise elsewhere
         return None
+
+    def explain(self, project: str) -> Explanation:
+        """Explain a project, by UUID, name or CMP's key: where it is, why, and what is on its way.
+
+        On another computer than a registry host, only the log and the consumers are explained. Nothing is
+        written. An error is an answer with `success: False`.
+        """
+        # Imported here, because most programs never call this.
+        from omnicdc.clients.explain.answers import no_explanation  # noqa: PLC0415
+        from omnicdc.clients.explain.reading import explain  # noqa: PLC0415
+
+        try:
+            with self._borrowed(self._timeout_s) as conn:
+                return explain(conn, self._config, str(project))
+        except OmnicdcError as exc:
+            it = answers.failed_by(exc, dry_run=True)
+            return no_explanation(str(it.error), it.hint)
 
     def close(self) -> None:
         """Give the shared connections back; the last client closes them. A repeat does nothing."""

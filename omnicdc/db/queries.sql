@@ -511,6 +511,30 @@ select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.status::p
     or p.metadata_::pg_catalog.jsonb operator(pg_catalog.?) %(key)s::pg_catalog.text
  order by p.name, p.id;
 
+-- changes_of: The last changes of a row that the log still has, the newest first, one row for each consumer: whether its files hold
+-- the change, and which generation published it. A change of every row of the source counts.
+with newest as (
+  select c.xid, c.op, c.fields, c.at, c.key is null as every_row
+    from omnicdc.change c join omnicdc.source s on s.id = c.source
+   where s.name = any (%(sources)s::text[]) and (c.key = %(key)s or c.key is null)
+   order by c.at desc limit %(most)s)
+select n.xid::text as token, n.op, n.fields, n.at, n.every_row, k.name as consumer,
+       pg_catalog.pg_visible_in_snapshot(n.xid, k.snapshot) as read,
+       h.generation, h.at as published_at, h.held, h.postponed
+  from newest n
+  left join omnicdc.consumer k on true
+  left join lateral omnicdc.delivery(k.name, n.xid) as h on true
+ order by n.at desc, n.xid desc, k.name;
+
+-- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read, and what it holds back of it.
+select c.name, c.host, c.root, omnicdc.is_alive(c.name) as alive, c.generation, c.published_at, c.held, c.postponed,
+       (select count(*) from omnicdc.changes_since(c.snapshot) x join omnicdc.source s on s.id = x.source
+         where s.name = any (%(sources)s::text[]) and (x.key = %(key)s or x.key is null)) as unread,
+       coalesce((select jsonb_object_agg(q.registry, q.reason) from omnicdc.quarantine q
+                  where q.consumer = c.name and q.source = any (%(sources)s::text[]) and q.key = %(key)s), '{}') as quarantined
+  from omnicdc.consumer c
+ order by c.name;
+
 -- transaction_status: How a transaction ended: committed, aborted or in progress; NULL if that is no longer known.
 select pg_catalog.pg_xact_status(%(token)s::pg_catalog.xid8) as status;
 

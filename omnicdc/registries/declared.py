@@ -11,11 +11,12 @@ from omnicdc.formats.records import COUNT, TIME, RecordLayout, Shape
 from omnicdc.formats.values import read_value, sortable
 from omnicdc.formats.yaml_records import YamlList
 from omnicdc.model import Entry
+from omnicdc.registries.origin import Origin
 from omnicdc.registries.query import NAMELESS, QueryFault
-from omnicdc.registries.scanner import Row, Scanner
+from omnicdc.registries.scanner import OTHERS, Row, Scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jinja2 import Template
 
@@ -67,6 +68,10 @@ class QueryScanner(Scanner):
         data = self.layout.rendered(entry_key, records)
         first = min("\0".join(sortable(each[at]) for at in self._sort) for each in values)
         return Entry((first, entry_key), data) if data else None
+
+    def origins(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Mapping[str, Origin]:  # noqa: ARG002 - of CMP alone
+        """Return where each value comes from: the query in the configuration."""
+        return {OTHERS: Origin("CMP", f"the query at {self.declared.query.place}")}
 
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
         """Return header and footer with the count and the time."""

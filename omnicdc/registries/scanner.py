@@ -5,12 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from omnicdc.registries.origin import of_cmp
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
     from typing import LiteralString
 
     from omnicdc.formats.layout import Layout
     from omnicdc.model import Entry, Frame, Inputs
+    from omnicdc.registries.origin import Origin
+
+OTHERS = ""
+"""In `Scanner.origins`: every field that is not named."""
 
 Row = tuple[str | None, ...]
 """A row of the scanner's SELECT. The first column is the key."""
@@ -104,6 +110,10 @@ class Scanner(ABC):
     def static_keys(self, inputs: Inputs) -> Iterable[str]:  # noqa: ARG002 - as above
         """Return the entry keys that have an entry even without a project."""
         return ()
+
+    def origins(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Mapping[str, Origin]:  # noqa: ARG002 - the default for a registry of CMP alone
+        """Return field to where its value comes from. `OTHERS` stands for every other field."""
+        return {OTHERS: of_cmp("a column of the query")}
 
 
 def check_entry(entry: Entry, separator: bytes) -> None:

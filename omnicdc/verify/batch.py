@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc.verify.audit import compare_all
+from omnicdc.verify.expectation import NO_REPOSITORY, NOT_IN_CMP, left_out
 from omnicdc.verify.project import check_absent, check_present, quarantine_fault, verify_project
 from omnicdc.verify.report import WAIT, Check, report_of
 
@@ -134,7 +135,7 @@ class _Indexed:
 
     def _why_none(self, entry_key: str | None, *, in_cmp: bool) -> str:
         if not in_cmp:
-            return "the project is not in CMP"
-        if self.compared.registry.scanner.grouped and not entry_key:
-            return "its URL names no repository of GitHub"
-        return "it is excluded"
+            return NOT_IN_CMP
+        if self.scanner.grouped and not entry_key:
+            return NO_REPOSITORY
+        return left_out(self.scanner)

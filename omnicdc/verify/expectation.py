@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from psycopg import sql as pgsql
@@ -29,6 +29,9 @@ _SHARED = pgsql.SQL('select * from ({}) s where s.github_url collate "C" ilike %
 LIKENESS = 200
 """Longest end of a URL that is matched, in characters. Owner and name on GitHub have 139 at most."""
 
+NOT_IN_CMP = "the project is not in CMP"
+NO_REPOSITORY = "its URL names no repository of GitHub"
+
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _FOLDED = re.compile("i\u0307|[^a-z0-9./_-]+")
@@ -49,8 +52,14 @@ class Expectation:
     why: str = ""
     in_cmp: bool | None = None
     """None if CMP could not be read."""
+    rows: tuple[Row, ...] = ()
+    """The rows of CMP from which the entry is rendered."""
     fault: Fault | None = None
     """Why this is not known, or why the project is in quarantine."""
+
+    def filtered(self) -> Expectation:
+        """Return it for a project that CMP has, and of which the query returns no row."""
+        return replace(self, why=left_out(self.scanner))
 
 
 def expect(conn: Connection, scanner: Scanner, tables: Tables, inputs: Inputs, project: str) -> Expectation:
@@ -61,16 +70,21 @@ def expect(conn: Connection, scanner: Scanner, tables: Tables, inputs: Inputs, p
         if unreadable:
             return Expectation(scanner, layout, in_cmp=True, fault=quarantine_fault(unreadable[project]))
         if not rows:
-            return Expectation(scanner, layout, why="the project is not in CMP", in_cmp=False)
+            return Expectation(scanner, layout, why=NOT_IN_CMP, in_cmp=False)
         entry_key = project
         if scanner.grouped:
             entry_key = scanner.key(rows[0])
             if not entry_key:
-                return Expectation(scanner, layout, why="its URL names no repository of GitHub", in_cmp=True)
+                return Expectation(scanner, layout, why=NO_REPOSITORY, in_cmp=True, rows=(rows[0],))
             rows = _rows_of_repository(conn, scanner, tables, entry_key)
     except RegistryError as exc:
         return Expectation(scanner, layout, fault=Fault(exc.message, exc.hint))
     return _rendered(scanner, layout, entry_key, rows, inputs)
+
+
+def left_out(scanner: Scanner) -> str:
+    """Return why a project that is in CMP has no entry."""
+    return "it is excluded" if scanner.builtin else "the registry's query or template leaves it out"
 
 
 def is_uuid(text: str) -> bool:
@@ -102,9 +116,8 @@ def _rendered(
         fault = quarantine_fault(f"{type(exc).__name__}: {exc}")
         return Expectation(scanner, layout, entry_key, in_cmp=True, fault=fault)
     name = entry.sort[0] if entry and scanner.named else None
-    return Expectation(
-        scanner, layout, entry_key, name, items, "" if items else "it is excluded", in_cmp=True
-    )
+    why = "" if items else left_out(scanner)
+    return Expectation(scanner, layout, entry_key, name, items, why, in_cmp=True, rows=(*rows,))
 
 
 def _rows_of_repository(conn: Connection, scanner: Scanner, tables: Tables, entry_key: str) -> list[Row]:

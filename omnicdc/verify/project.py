@@ -43,13 +43,20 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
     ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
     """
+    return examine_project(conn, config, inputs, inputs_known, uuid)[0]
+
+
+def examine_project(
+    conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, uuid: str
+) -> tuple[Report, Mapping[str, Expectation]]:
+    """As `verify_project`; also return scanner to what CMP requires of its registry."""
     host = Host.of(conn, config, inputs, inputs_known)
     project = _canonical(uuid, host)
     before = _signatures(host)
-    report = _verify_once(conn, host, project)
-    if report.verified or before == _signatures(host):
-        return report
-    return _verify_once(conn, host, project)
+    found = _examine_once(conn, host, project)
+    if found[0].verified or before == _signatures(host):
+        return found
+    return _examine_once(conn, host, project)
 
 
 def known_inputs(config: Config) -> tuple[Inputs, bool]:
@@ -101,7 +108,7 @@ def _signature(path: Path) -> object:
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
-def _verify_once(conn: Connection, host: Host, project: str) -> Report:
+def _examine_once(conn: Connection, host: Host, project: str) -> tuple[Report, Mapping[str, Expectation]]:
     manifest = read_manifest(host.root)
     published = manifest.registries if manifest else {}
     files = {
@@ -116,12 +123,14 @@ def _verify_once(conn: Connection, host: Host, project: str) -> Report:
                 name: expect(conn, scanner, host.tables, host.inputs, project)
                 for name, scanner in host.scanners.items()
             }
+    known = {it.scanner.name: it.in_cmp for it in expected.values()}
+    if any(known.values()):
+        expected = {name: it.filtered() if it.in_cmp is False else it for name, it in expected.items()}
     checks = [
         _check(files[name], searches[name], it, project, host.inputs_known) for name, it in expected.items()
     ]
-    known = {it.scanner.name: it.in_cmp for it in expected.values()}
     name = next((it.name for it in expected.values() if it.name is not None), None)
-    return report_of(project, name, known, checks)
+    return report_of(project, name, known, checks), expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from omnicdc.formats import canonical
+from omnicdc.registries.origin import CONSTANT, of_cmp
 from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from omnicdc.model import Entry, Frame, Inputs
+    from omnicdc.registries.origin import Origin
 
 
 class CmpAgents(Scanner):
@@ -45,9 +47,19 @@ class CmpAgents(Scanner):
         }
         return canonical.entry(entry_key, name or "", fields)
 
+    def origins(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Mapping[str, Origin]:  # noqa: ARG002 - a mirror
+        """Return where each value comes from: all but the fixed ones from CMP."""
+        return _ORIGINS
+
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - counts entries
         """Return the header with the count."""
         return canonical.frame("agents", count, stamp)
 
+
+_ORIGINS = {
+    **{name: of_cmp(name) for name in ("id", "name", "kind", "role")},
+    **{name: of_cmp(f"metadata_.{name}") for name in ("clearance_tier", "twin_bond")},
+    **dict.fromkeys(("type", "status", "source"), CONSTANT),
+}
 
 SCANNER = CmpAgents()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from omnicdc.formats import inventory
 from omnicdc.formats.urls import github, github_with_case, url_key
 from omnicdc.inputs.inventory import CMP, GONE, SOURCE
-from omnicdc.registries.scanner import Row, Scanner
+from omnicdc.registries.origin import Origin, of_cmp
+from omnicdc.registries.scanner import OTHERS, Row, Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,6 +71,14 @@ class Git(Scanner):
         elif known.get(SOURCE) == GONE:
             element[SOURCE] = element.pop(SOURCE)
         return inventory.entry(entry_key, element)
+
+    def origins(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Mapping[str, Origin]:  # noqa: ARG002 - by the URL key
+        """Return where each value comes from: the projects from CMP, the rest from GitHub's metadata."""
+        projects = dict.fromkeys(("uuid", "uuids"), of_cmp("id"))
+        if entry_key in inputs.repositories:
+            return {**projects, OTHERS: Origin("repository")}
+        named = dict.fromkeys(("name", "owner", "url"), of_cmp("metadata_.github_url"))
+        return {**projects, **named, OTHERS: Origin("omnicdc", "only CMP knows the repository")}
 
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:  # noqa: ARG002 - a bare list
         """Return the brackets; this registry has no header."""

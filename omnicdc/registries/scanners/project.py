@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from omnicdc.formats import projects
 from omnicdc.formats.urls import is_excluded, url_key
 from omnicdc.model import Entry, Override
+from omnicdc.registries.origin import CONSTANT, Origin, of_cmp
 from omnicdc.registries.scanner import Row, Scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from omnicdc.model import Frame, Inputs
 
@@ -105,6 +106,26 @@ class Project(Scanner):
         )
         return Entry((name, entry_key), data, counters)
 
+    def origins(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Mapping[str, Origin]:  # noqa: ARG002 - by the URL key
+        """Return where each value comes from. People's overrides win over CMP and over the clones."""
+        [row] = rows
+        override = inputs.overrides.get(self.key(row), _NO_OVERRIDE)
+        found = self.inputs_for(inputs, self.key(row))
+        return {
+            **_OF_CMP,
+            "name": of_cmp("name" if row[2] is None else "key"),
+            "classification": of_cmp("type") if row[3] is not None else _default("type"),
+            "status": Origin("override", "status") if override.status
+            else of_cmp("status") if row[4] is not None else _default("status"),
+            "local_paths": Origin("override", "local_paths") if override.local_paths else Origin("clone"),
+            "notes": Origin("override", "notes") if override.notes else Origin("omnicdc", "no override"),
+            "visibility": Origin("repository", "visibility") if found.visibility in _VISIBILITIES
+            else Origin("omnicdc", "the default, because GitHub's metadata is not known"),
+            "updated_at": Origin("repository", "updatedAt"),
+            "heart_connected": Origin("clone", "Python files that import the heart"),
+            "heart_import_count": Origin("clone", "Python files that import the heart"),
+        }  # fmt: skip
+
     def frame(self, count: int, counters: tuple[int, ...], stamp: str) -> Frame:
         """Return the header with the statistics."""
         return projects.frame(count, counters, stamp)
@@ -123,5 +144,17 @@ def _counters(snapshot: bool, on_github: bool, local: bool, connected: bool) -> 
         int(not connected and local),
     )
 
+
+def _default(column: str) -> Origin:
+    return Origin("omnicdc", f"the default, because {column} is NULL in CMP")
+
+
+_OF_CMP = {
+    "uuid": of_cmp("id"),
+    "display_name": of_cmp("name"),
+    "github_url": of_cmp("metadata_.github_url"),
+    "domain": of_cmp("metadata_.domain"),
+    "origin": CONSTANT,
+}
 
 SCANNER = Project()

@@ -1,0 +1,269 @@
+"""The answer of `explain`, built from what was read. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from omnicdc.registries.scanner import OTHERS
+
+# Imported at run time, so that programs can evaluate the types of the answers.
+from omnicdc.verify.report import Status  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from omnicdc.clients.explain.places import Places
+    from omnicdc.db import Row
+    from omnicdc.verify.expectation import Expectation
+    from omnicdc.verify.report import Check, Report
+
+IN_FILE: Mapping[str, bool | None] = {
+    "current": True,
+    "stale": True,
+    "unexpected": True,
+    "missing": False,
+    "not_expected": False,
+    "unreadable": None,
+}
+"""Status of a check to whether the project is in the file; None if that is not known."""
+
+
+class FieldExplanation(TypedDict):
+    """One field: the value that it should have, the one in the file, and where the value comes from.
+
+    `where` is a column, `FILE:LINE`, a path, or a reason.
+    """
+
+    value: Any
+    found: Any
+    differs: bool
+    origin: Literal["CMP", "override", "clone", "GitHub", "inventory", "omnicdc"]
+    where: str
+
+
+class RegistryExplanation(TypedDict):
+    """One registry. `in_file` and `expected` are None if that is not known; `where` may be empty."""
+
+    scanner: str
+    registry: str
+    path: str
+    status: Status
+    in_file: bool | None
+    expected: bool | None
+    reason: str
+    where: str
+    hint: str
+    fields: dict[str, FieldExplanation]
+
+
+class ConsumerExplanation(TypedDict):
+    """What one registry host has of the project.
+
+    `unread` counts the changes that its daemon has not read yet. `held` maps a registry to reason and hint,
+    and `quarantined` a registry to the reason.
+    """
+
+    consumer: str
+    host: str
+    root: str
+    alive: bool
+    generation: int
+    published_at: str | None
+    unread: int
+    held: dict[str, dict[str, str]]
+    postponed: list[str]
+    quarantined: dict[str, str]
+
+
+class Publication(TypedDict):
+    """Whether the files of one consumer hold a change, and since when.
+
+    `generation` is None if the change is not read yet, or if the generation was deleted by retention.
+    """
+
+    consumer: str
+    read: bool
+    generation: int | None
+    published_at: str | None
+    milliseconds: float | None
+    held: list[str]
+    postponed: list[str]
+
+
+class ChangeExplanation(TypedDict):
+    """One change in the log. `at` is when it was written; `fields` is None for the whole row."""
+
+    token: str
+    op: str
+    fields: list[str] | None
+    every_row: bool
+    at: str
+    published: list[Publication]
+
+
+class Explanation(TypedDict):
+    """The answer of `explain`. `success` is false only if the project could not be explained.
+
+    `on_its_way` says in words what the files do not show yet. `not_checked` names the registries whose files
+    are not on this host.
+    """
+
+    success: bool
+    error: str | None
+    hint: str
+    uuid: str | None
+    name: str | None
+    in_cmp: bool | None
+    verified: bool | None
+    registries: list[RegistryExplanation]
+    on_its_way: list[str]
+    consumers: list[ConsumerExplanation]
+    changes: list[ChangeExplanation]
+    not_checked: list[str]
+
+
+def no_explanation(error: str, hint: str) -> Explanation:
+    """Return the answer for a project that could not be explained."""
+    return {
+        "success": False, "error": error, "hint": hint, "uuid": None, "name": None, "in_cmp": None,
+        "verified": None, "registries": [], "on_its_way": [], "consumers": [], "changes": [],
+        "not_checked": [],
+    }  # fmt: skip
+
+
+def registry_explanations(
+    report: Report, expected: Mapping[str, Expectation], places: Places
+) -> list[RegistryExplanation]:
+    """Return what is to be said about each registry that concerns the project."""
+    return [_registry(check, expected[check.scanner.name], places) for check in report.checks]
+
+
+def _registry(check: Check, expected: Expectation, places: Places) -> RegistryExplanation:
+    scanner = check.scanner
+    reason, where = places.reason(expected)
+    wrong = check.status not in ("current", "not_expected")
+    return {
+        "scanner": scanner.name,
+        "registry": scanner.registry,
+        "path": places.path(scanner),
+        "status": check.status,
+        "in_file": IN_FILE[check.status],
+        "expected": None if expected.fault else bool(expected.items),
+        "reason": check.detail if wrong and check.detail else reason,
+        "where": where,
+        "hint": check.hint,
+        "fields": _fields(check, expected, places),
+    }
+
+
+def _fields(check: Check, expected: Expectation, places: Places) -> dict[str, FieldExplanation]:
+    """Return the fields of the entry, or of the first if there are several."""
+    origins = (
+        expected.scanner.origins(expected.entry_key, expected.rows, places.inputs) if expected.items else {}
+    )
+    fields: dict[str, FieldExplanation] = {}
+    for name, value in expected.items[0].fields.items() if expected.items else ():
+        if origin := origins.get(name) or origins.get(OTHERS):
+            source, where = places.place(origin, expected)
+            differs = name in check.differences
+            present = value if IN_FILE[check.status] else None
+            fields[name] = {
+                "value": value,
+                "found": check.differences[name][1] if differs else present,
+                "differs": differs,
+                "origin": source,
+                "where": where,
+            }
+    return fields
+
+
+def consumer_explanations(rows: Iterable[Row]) -> list[ConsumerExplanation]:
+    """Return what each consumer has, from the rows of the query `hosts`."""
+    return [
+        {
+            "consumer": row["name"],
+            "host": row["host"],
+            "root": row["root"],
+            "alive": row["alive"],
+            "generation": row["generation"],
+            "published_at": _time(row["published_at"]),
+            "unread": row["unread"],
+            "held": {name: {"reason": it["reason"], "hint": it["hint"]} for name, it in row["held"].items()},
+            "postponed": sorted(row["postponed"]),
+            "quarantined": dict(row["quarantined"]),
+        }
+        for row in rows
+    ]
+
+
+def change_explanations(rows: Iterable[Row]) -> list[ChangeExplanation]:
+    """Return the changes, the newest first, from the rows of the query `changes_of`."""
+    changes: dict[tuple[Any, ...], ChangeExplanation] = {}
+    for row in rows:
+        fields = None if row["fields"] is None else list(row["fields"])
+        change = changes.setdefault(
+            (row["token"], row["op"], row["at"], row["every_row"], str(fields)),
+            {
+                "token": row["token"],
+                "op": row["op"],
+                "fields": fields,
+                "every_row": row["every_row"],
+                "at": row["at"].isoformat(),
+                "published": [],
+            },
+        )
+        if row["consumer"] is not None:
+            change["published"].append(_publication(row))
+    return [*changes.values()]
+
+
+def _publication(row: Row) -> Publication:
+    after = row["published_at"] - row["at"] if row["published_at"] else None
+    return {
+        "consumer": row["consumer"],
+        "read": bool(row["read"]),
+        "generation": row["generation"],
+        "published_at": _time(row["published_at"]),
+        "milliseconds": None if after is None else round(after.total_seconds() * 1000, 1),
+        "held": sorted(row["held"] or ()),
+        "postponed": sorted(row["postponed"] or ()),
+    }
+
+
+def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str]) -> list[str]:
+    """Return one line for each thing that the files of a consumer do not show yet, and why.
+
+    `concerned` are the names of the registries that may show the project.
+    """
+    names = {*concerned}
+    lines = []
+    for one in consumers:
+        who = one["consumer"]
+        if one["unread"]:
+            state = "its daemon reads them next" if one["alive"] else (
+                f"its daemon does not run - on {one['host']}: systemctl start omnicdc"
+            )  # fmt: skip
+            lines.append(f"{who}: {_changes(one['unread'])} not published yet: {state}")
+        lines += [
+            f"{who}: {registry} is held: {why['reason']} - {why['hint']}"
+            for registry, why in one["held"].items()
+            if registry in names
+        ]
+        lines += [
+            f"{who}: {registry} shows changes only after its next full scan or check"
+            for registry in one["postponed"]
+            if registry in names
+        ]
+        lines += [
+            f"{who}: the project is in quarantine in {registry}: {reason}"
+            for registry, reason in one["quarantined"].items()
+        ]
+    return lines
+
+
+def _changes(count: int) -> str:
+    return "1 change is" if count == 1 else f"{count} changes are"
+
+
+def _time(at: Any) -> str | None:  # noqa: ANN401 - a datetime of the server, or None
+    return None if at is None else str(at.isoformat())

@@ -1,0 +1,108 @@
+"""Reads everything that is known of one project: CMP, the log, the consumers, and the files of this host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omnicdc import db
+from omnicdc.clients.explain.answers import (
+    change_explanations,
+    consumer_explanations,
+    on_its_way,
+    registry_explanations,
+)
+from omnicdc.clients.explain.places import Places
+from omnicdc.delivery import wait as waits
+from omnicdc.errors import ConfigError
+from omnicdc.formats.text import is_unicode
+from omnicdc.registries.catalog import registries
+from omnicdc.registries.tables import find_tables
+from omnicdc.verify.expectation import is_uuid
+from omnicdc.verify.project import examine_project, known_inputs
+
+if TYPE_CHECKING:
+    from omnicdc.clients.explain.answers import Explanation, RegistryExplanation
+    from omnicdc.config.settings import Config
+    from omnicdc.model import Inputs
+    from omnicdc.registries.tables import Tables
+
+LAST = 10
+"""So many changes are shown, the newest first."""
+
+
+def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
+    """Explain a project, by UUID, name, or CMP's key; or the row of another table, by its key.
+
+    Nothing is written. Raises ConfigError for a name that no project or several have, for settings that are
+    not valid, and DatabaseUnavailable.
+    """
+    known = registries(config)
+    uuid, unknown = _identified(conn, config, project)
+    if unknown and (config.root is None or all(scanner.builtin for scanner in known.values())):
+        raise unknown
+    on_this_host: list[RegistryExplanation] = []
+    name, in_cmp, verified = None, None, None
+    sources = {scanner.source for scanner in known.values()}
+    if config.root is not None:
+        inputs, inputs_known = known_inputs(config)
+        report, expected = examine_project(conn, config, inputs, inputs_known, uuid)
+        if unknown and not report.in_cmp:
+            raise unknown
+        places = _places(config, inputs, find_tables(conn, config, known.values()))
+        on_this_host = registry_explanations(report, expected, places)
+        name, in_cmp, verified = report.name, report.in_cmp, report.verified
+        sources = {check.scanner.source for check in report.checks}
+    concerned = {one["registry"] for one in on_this_host} or {it.registry for it in known.values()}
+    with db.translated("reading the log"), db.confined(conn):
+        asked = {"sources": sorted(sources), "key": uuid, "most": LAST}
+        consumers = consumer_explanations(db.fetch_all(conn, "hosts", asked))
+        changes = change_explanations(db.fetch_all(conn, "changes_of", asked))
+    return {
+        "success": True,
+        "error": None,
+        "hint": "",
+        "uuid": uuid,
+        "name": name,
+        "in_cmp": in_cmp,
+        "verified": verified,
+        "registries": on_this_host,
+        "on_its_way": on_its_way(consumers, concerned),
+        "consumers": consumers,
+        "changes": changes,
+        "not_checked": [] if config.root is not None else [it.registry for it in known.values()],
+    }
+
+
+def _identified(conn: db.Connection, config: Config, project: str) -> tuple[str, ConfigError | None]:
+    """Return the id. If no project has the name, return it with the error: another table may have the key."""
+    if not is_unicode(project) or "\0" in project:
+        raise ConfigError(f"no project in CMP can be named {project!r:.100}")
+    if is_uuid(project):
+        return project.strip().lower(), None
+    try:
+        found = waits.projects_named(conn, config, [project])
+    except ConfigError as exc:
+        return project, exc
+    if len(found) > 1:
+        raise ConfigError(
+            f"{len(found)} projects are named {project!r}: {', '.join(sorted(found)[:5])}",
+            hint="give the UUID",
+        )
+    return found[0], None
+
+
+def _places(config: Config, inputs: Inputs, tables: Tables) -> Places:
+    # Imported here, because a caller that has no registries does not need these modules.
+    from omnicdc.inputs import github  # noqa: PLC0415
+    from omnicdc.inputs.parts import InputSettings, peoples_files  # noqa: PLC0415
+
+    settings = InputSettings.of(config)
+    overrides, exclusions = peoples_files(settings)
+    return Places(
+        settings.root,
+        tables,
+        inputs,
+        overrides.read().entries,
+        exclusions.read().entries,
+        github.load(settings.state_dir).keys(),
+    )
