@@ -40,7 +40,7 @@ def explain(*, project: str, as_json: bool, **given: Any) -> None:
     with GenesisClient(config=options.load(given)) as client:
         found = client.explain(project)
     if not found["success"]:
-        raise ConfigError(str(found["error"]), hint=found["hint"])
+        raise ConfigError(str(found["error"]))
     answer(found, as_json=as_json, text=lambda: _show(found))
     sys.exit(NO if found["in_cmp"] is False else YES)
 
@@ -73,13 +73,11 @@ def _show_registry(one: RegistryExplanation) -> None:
     hint = f" - {one['hint']}" if one["hint"] else ""
     say("")
     say(f"{one['registry']}: {state}, {_judged(one)}: {one['reason']}{where}{hint}", good=right)
-    rows: list[tuple[str, str, str, str]] = []
     for name, field in one["fields"].items():
-        rows.append((name, _shown(field["value"]), field["origin"], field["where"]))
+        # No table: a path that is cut is of no use.
+        say(f"  {name}: {_shown(field['value'])}  [{field['origin']}: {field['where']}]")
         if field["differs"]:
-            rows.append(("", f"in the file: {_shown(field['found'])}", "", ""))
-    if rows:
-        table(["field", "value", "from", "where"], rows)
+            say(f"    in the file: {_shown(field['found'])}", good=False)
 
 
 def _judged(one: RegistryExplanation) -> str:

@@ -1,4 +1,4 @@
-"""`explain`: for each registry why a project is in it or not, where each value comes from, what is on its way."""
+"""`explain`: why a project is in a registry or not, where each value comes from, and what is on its way."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_quarantine_and_a_held_registry_are_named(cmp: Cmp, host: Host, client: 
 
 
 @pytest.mark.parametrize("name", ["nothing", "a\0b", "\ud800"])
-def test_an_unknown_name_is_refused(cmp: Cmp, host: Host, client: GenesisClient, name: str) -> None:
+def test_an_unknown_name_is_refused(cmp: Cmp, client: GenesisClient, name: str) -> None:
     cmp.upsert("atlas")
 
     found = client.explain(name)
