@@ -16,6 +16,7 @@ from psycopg import errors as pg
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.filesystem.sync import sync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         if fresh:
-            _sync_directory(self.path.parent)
+            sync(self.path.parent)
 
     def _read(self) -> list[Batch]:
         try:
@@ -134,11 +135,3 @@ def _status(conn: db.Connection, token: str) -> str | None:
 
 def _digest(plan: object) -> str:
     return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
