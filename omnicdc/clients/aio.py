@@ -24,10 +24,10 @@ from omnicdc.registries.tables import qualified
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Awaitable, Sequence
-    from typing import Self
+    from typing import Self, Unpack
 
     from omnicdc.clients.answers import Outcome
-    from omnicdc.config.settings import Config
+    from omnicdc.clients.options import ClientOptions
 
 
 class AsyncGenesisClient:
@@ -42,16 +42,11 @@ class AsyncGenesisClient:
         self,
         dsn: str | os.PathLike[str] | None = None,
         *,
-        root: str | os.PathLike[str] | None = None,
         omni_root: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
-        all_hosts: bool = False,
-        config: Config | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
         """Read the settings, as GenesisClient does; connect nothing yet."""
-        self._files = GenesisClient(
-            dsn, root=root, omni_root=omni_root, timeout=timeout, all_hosts=all_hosts, config=config
-        )
+        self._files = GenesisClient(dsn, omni_root=omni_root, **options)
         self._config = self._files.config
         self._lease = AsyncLease(self._config.target)
 

@@ -13,8 +13,9 @@ from omnicdc.errors import OmnicdcError
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from typing import Unpack
 
-    from omnicdc.config.settings import Config
+    from omnicdc.clients.options import ClientOptions
 
 
 class GenesisClient(Client):
@@ -24,23 +25,18 @@ class GenesisClient(Client):
         self,
         dsn: str | os.PathLike[str] | None = None,
         *,
-        root: str | os.PathLike[str] | None = None,
         omni_root: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
-        all_hosts: bool = False,
-        config: Config | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        """Read the settings; connect nothing yet. Raises ConfigError for invalid settings.
+        """As for every client: see `Client`. Raises ConfigError for invalid settings.
 
-        `timeout` is in seconds. `omni_root` is another name of `root`. Genesis passes the root as the first
-        argument: so if `dsn` is not text, or is text that begins with /, it is taken as the root. With
-        `all_hosts`, no answer is a success while the daemon of a registered host is down.
+        `omni_root` is another name of `root`. Genesis passes the root as the first argument: so if `dsn` is
+        not text, or is text that begins with /, it is taken as the root.
         """
         if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
             dsn, omni_root = None, one_root(dsn, omni_root)
-        super().__init__(
-            dsn, root=one_root(root, omni_root), timeout=timeout, all_hosts=all_hosts, config=config
-        )
+        options["root"] = one_root(options.get("root"), omni_root)
+        super().__init__(dsn, **options)
 
     def propagate_project(
         self,

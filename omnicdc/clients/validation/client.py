@@ -15,12 +15,12 @@ from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.filesystem.atomic import no_observer
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Unpack
 
     from omnicdc.clients.answers import WaitAnswer
+    from omnicdc.clients.options import ClientOptions
     from omnicdc.clients.validation.context import Context
-    from omnicdc.config.settings import Config
 
 STATUSES = ("active", "snapshot", "archived")
 TYPES = ("PROJECT", "REPO", "tool")
@@ -68,15 +68,12 @@ class ValidationClient(MigrationClient):
         self,
         dsn: str | None = None,
         *,
-        root: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
-        all_hosts: bool = False,
-        config: Config | None = None,
         statuses: Iterable[str] = STATUSES,
         types: Iterable[str] = TYPES,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        """As for every client. `statuses` and `types` are the values that CMP may have."""
-        super().__init__(dsn, root=root, timeout=timeout, all_hosts=all_hosts, config=config)
+        """As for every client: see `Client`. `statuses` and `types` are the values that CMP may have."""
+        super().__init__(dsn, **options)
         self._statuses, self._types = tuple(statuses), tuple(types)
 
     def check(
