@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from omnicdc.errors import ConfigError
+from omnicdc.formats.answer import as_json as as_json_text
 from omnicdc.formats.text import shortened
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]
     """Print an answer. On a pipe, or with `as_json`, it is `result` as JSON; otherwise `text` prints it."""
     with flushed_stdout():
         if as_json or not on_terminal():
-            click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+            click.echo(as_json_text(result))
         else:
             text()
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     import os
 
     from omnicdc.config.settings import Config
+
+Progress = Callable[[str], None]
+"""Is called with a line of text before each step of a call, such as `waiting for transaction 4711`."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -17,3 +21,4 @@ class ClientOptions(TypedDict, total=False):
     timeout: float
     all_hosts: bool
     config: Config | None
+    progress: Progress
