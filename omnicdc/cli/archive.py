@@ -9,7 +9,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group, exit_status
-from omnicdc.cli.output import answer, confirm, say, table
+from omnicdc.cli.output import answer, confirm, say, say_error, table
 from omnicdc.cli.progress import show_progress
 from omnicdc.errors import ConfigError
 
@@ -107,7 +107,7 @@ def _run(
     with ArchiveClient(config=options.load(given)) as client, show_progress("working") as progress:
         found = call(client, how | {"progress": progress})
     if found["plan"] is None:
-        raise ConfigError(str(found["error"]), hint=found["hint"])
+        raise ConfigError(str(found["error"]))  # it contains the hint
     answer(found, as_json=as_json, text=lambda: _show(found))
     report = found["report"]
     sys.exit(
@@ -132,4 +132,4 @@ def _show(found: ArchiveAnswer) -> None:
         state = "written to" if line["written"] else "already in" if line["there"] else "not yet in"
         say(f"{line['line']}: {state} {line['file']}")
     if found["error"]:
-        say(f"{found['error']} - {found['hint']}", good=False)
+        say_error(found["error"], found["hint"])

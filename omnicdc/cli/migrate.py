@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group, exit_status
-from omnicdc.cli.output import answer, confirm, say, table
+from omnicdc.cli.output import answer, confirm, say, say_error, table
 from omnicdc.cli.progress import show_progress
 from omnicdc.errors import ConfigError
 
@@ -172,7 +172,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _conclude(found: ApplyAnswer, report: Path, *, as_json: bool) -> None:
     from omnicdc.clients.migration.files import write_answer
 
-    if found["items"] and not found["dry_run"]:
+    # Without anything applied there is nothing to undo; and an earlier apply's report may be there, which is.
+    if found["applied"] and not found["dry_run"]:
         write_answer(report, found)
 
     answer(found, as_json=as_json, text=lambda: _show_report(found, report))
@@ -225,6 +226,6 @@ def _show_report(found: ApplyAnswer, report: Path) -> None:
         say(f"{it['detail']} - {it['hint']}", good=False)
     _count(len(obstacles) - MOST_SHOWN, "of this kind")
     if found["error"] and not found["errors"]:
-        say(f"{found['error']} - {found['hint']}", good=False)
-    if found["items"] and not found["dry_run"]:
+        say_error(found["error"], found["hint"])
+    if found["applied"] and not found["dry_run"]:
         say(f"the report, for `omnicdc migrate undo`: {report}")

@@ -80,7 +80,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")  # a URL or a UUID that is cut is of no use
     for row in rows:
         shown.add_row(*("" if cell is None else shortened(str(cell), WIDEST) for cell in row))
     Console().print(shown, markup=False)
@@ -93,6 +95,11 @@ def say(line: str, *, good: bool | None = None) -> None:
     # click.secho is not used, because without a colour it still prints the escape sequence that ends a
     # colour.
     click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
+
+
+def say_error(error: str, hint: str) -> None:
+    """Print an answer's error in red, with its hint unless the error ends with it."""
+    say(error if not hint or error.endswith(hint) else f"{error} - {hint}", good=False)
 
 
 def wants_colour() -> bool:

@@ -83,3 +83,23 @@ def test_an_unknown_project_is_one_line_and_exit_2(cmp: Cmp, host: Host) -> None
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "no project in CMP is named 'boreas'" in done.stderr
+
+
+def test_an_ambiguous_name_is_one_line_with_one_remedy(cmp: Cmp, host: Host) -> None:
+    """Regression: the remedy was printed twice."""
+    cmp.upsert("atlas")
+    cmp.upsert("atlas")
+
+    done = host.run("archive", "add", "atlas", "--yes")
+
+    assert (done.returncode, done.stderr.count("\n"), done.stderr.count("give the UUID")) == (2, 1, 1)
+
+
+def test_a_uuid_is_whole_on_a_narrow_terminal(cmp: Cmp, host: Host) -> None:
+    """Regression: it was cut, and could not be copied."""
+    atlas = cmp.upsert("atlas", status="archived")
+
+    shown = on_a_terminal([COMMAND, "archive", "list"], host.env, columns=80)
+
+    assert "…" not in shown.text
+    assert atlas[:8] in shown.text

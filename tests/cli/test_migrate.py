@@ -243,3 +243,19 @@ def test_a_file_that_is_no_plan_or_no_report_is_named(host: Host, tmp_path: Path
 
     assert "not a plan" in plan["error"]
     assert "not a report of an apply" in report["error"]
+
+
+def test_a_repeated_apply_leaves_the_report_that_undo_needs(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """Regression: the report of the refused repeat replaced it, and then nothing could be undone."""
+    cmp.upsert("atlas", status="active")
+    host.daemon()
+    file = str(tmp_path / "plan.json")
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", file)
+    host.ask("migrate", "apply", file, "--yes")
+
+    repeated = host.ask("migrate", "apply", file, "--yes")
+    undone = host.ask("migrate", "undo", f"{file}.report", "--yes")
+
+    assert "this plan was applied" in repeated["error"]
+    assert (undone["success"], undone["applied"]) == (True, 1)
+    assert cmp.value("select status from projects") == "active"

@@ -48,11 +48,13 @@ def test_a_repair_that_has_not_arrived_is_exit_3(cmp: Cmp, host: Host) -> None:
 def test_a_wrong_kind_is_one_line_and_the_near_one_is_suggested(cmp: Cmp, host: Host) -> None:
     cmp.upsert("atlas")
 
-    done = host.run("validate", "--kind", "duplicate_nam")
+    done = host.run("validate", "--kind", "duplicate_nane")
+    several = host.run("validate", "--kind", "duplicate")
     dry = host.run("validate", "--dry-run")
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "did you mean duplicate_name?" in done.stderr
+    assert "did you mean duplicate_name or duplicate_key or duplicate_url?" in several.stderr
     assert dry.returncode == 2
     assert "add --fix" in dry.stderr
 

@@ -146,8 +146,9 @@ class ValidationClient(MigrationClient):
 def _known(kinds: Iterable[str] | None) -> set[str]:
     wanted = {*KINDS} if kinds is None else {kinds} if isinstance(kinds, str) else {*kinds}
     if unknown := sorted(wanted - {*KINDS}):
-        near = get_close_matches(str(unknown[0]), KINDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use {', '.join(KINDS)}"
+        given = str(unknown[0])
+        near = [kind for kind in KINDS if given and given in kind] or get_close_matches(given, KINDS, n=1)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"use {', '.join(KINDS)}"
         raise ConfigError(f"no kind of finding is named {unknown[0]!r:.50}", hint=hint)
     return wanted
 
