@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-READING_IDLE_S = 10.0
-LONGEST_READING_IDLE_S = 300.0
-"""Seconds that the daemon may spend between two statements of a reading: usually, and at most."""
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One reading of the log: a snapshot, and the changes that are visible in it but not in the last one."""
@@ -60,15 +55,6 @@ def reading(
         finally:
             if not conn.closed:
                 conn.rollback()
-
-
-def reading_idle_s(usual_s: float, failures: int) -> float:
-    """Return how many seconds the daemon may spend between two statements of a reading, after these failures.
-
-    The limit doubles with each failure, because a busy host may need longer than usual to render all rows.
-    With one limit for all sessions, each of them would end in the same way, and the daemon would never serve.
-    """
-    return min(usual_s * 2.0 ** min(failures, 10), LONGEST_READING_IDLE_S)
 
 
 def limit_reading_idle(conn: db.Connection, seconds: float) -> None:

@@ -9,7 +9,8 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group, exit_status
-from omnicdc.cli.output import answer, confirm, say, table
+from omnicdc.cli.output import answer, confirm, say, say_error, table
+from omnicdc.cli.progress import show_progress
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 status = click.option("--status", default="archived", show_default=True, help="The status that it gets.")
 reason = click.option("--reason", help="Why; it is remembered with the status before.")
-dry_run = click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
 
 
 @click.group(cls=Group)
@@ -32,7 +32,7 @@ def archive() -> None:
 @click.argument("project")
 @status
 @reason
-@dry_run
+@options.dry_run
 @options.yes
 @options.timeout(60.0)
 @options.as_json
@@ -44,7 +44,7 @@ def add(*, project: str, status: str, reason: str | None, **given: Any) -> None:
 @archive.command()
 @options.registries
 @click.argument("project")
-@dry_run
+@options.dry_run
 @options.yes
 @options.timeout(60.0)
 @options.as_json
@@ -61,7 +61,7 @@ def restore(*, project: str, **given: Any) -> None:
 @click.option(
     "--write-exclusion", is_flag=True, help="Also write the line into the exclusions file of this host."
 )
-@dry_run
+@options.dry_run
 @options.yes
 @options.timeout(60.0)
 @options.as_json
@@ -104,10 +104,10 @@ def _run(
     as_json, yes = given.pop("as_json"), given.pop("yes")
     if not how["dry_run"]:
         confirm(question, yes=yes)
-    with ArchiveClient(config=options.load(given)) as client:
-        found = call(client, how)
+    with ArchiveClient(config=options.load(given)) as client, show_progress("working") as progress:
+        found = call(client, how | {"progress": progress})
     if found["plan"] is None:
-        raise ConfigError(str(found["error"]), hint=found["hint"])
+        raise ConfigError(str(found["error"]))  # it contains the hint
     answer(found, as_json=as_json, text=lambda: _show(found))
     report = found["report"]
     sys.exit(
@@ -123,12 +123,13 @@ def _show(found: ArchiveAnswer) -> None:
     plan = found["plan"]
     for item in plan["items"] if plan else ():
         before, after = item["before"].get("status"), item["after"].get("status")
-        verb = "would become" if found["dry_run"] else "is now"
+        report = found["report"]
+        verb = "is now" if report and report["applied"] else "would become"
         say(f"{item['name']} ({item['uuid']}) {verb} {after}; before: {before}", good=found["success"])
     for notice in found["notices"]:
         say(notice)
     if line := found["exclusion"]:
-        state = "written to" if line["written"] else "already in" if line["there"] else "to be added to"
+        state = "written to" if line["written"] else "already in" if line["there"] else "not yet in"
         say(f"{line['line']}: {state} {line['file']}")
     if found["error"]:
-        say(f"{found['error']} - {found['hint']}", good=False)
+        say_error(found["error"], found["hint"])

@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group, exit_status
-from omnicdc.cli.output import answer, confirm, say, table
+from omnicdc.cli.output import answer, confirm, say, say_error, table
 from omnicdc.cli.progress import show_progress
 from omnicdc.errors import ConfigError
 
@@ -76,6 +76,7 @@ def plan(*, out: Path | None, as_json: bool, **given: Any) -> None:
 @click.argument("file", metavar="PLAN", type=FILE)
 @options.yes
 @click.option("--accept", multiple=True, metavar="KIND", help="Apply despite conflicts of this kind.")
+@options.dry_run
 @batch_size
 @click.option("--journal", type=FILE, help="Where to note each transaction.  [default: PLAN.journal]")
 @click.option("--report", type=FILE, help="Where to write the report.  [default: PLAN.report]")
@@ -91,8 +92,8 @@ def apply(
     from omnicdc.clients.migration.files import read_answer
 
     planned = read_answer(file)
-    details = {name: given.pop(name) for name in ("accept", "batch_size", "timeout")}
-    confirm(f"Change {len(planned.get('items', []))} projects in CMP?", yes=yes)
+    details = {name: given.pop(name) for name in ("accept", "batch_size", "timeout", "dry_run")}
+    confirm(f"Change {_count_of(planned)} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("applying") as progress:
         found = client.apply(
             planned, journal=journal or file.with_name(f"{file.name}.journal"), progress=progress, **details
@@ -104,6 +105,7 @@ def apply(
 @options.registries
 @click.argument("file", metavar="REPORT", type=FILE)
 @options.yes
+@options.dry_run
 @batch_size
 @click.option("--report", type=FILE, help="Where to write the report of the undo.  [default: REPORT.undo]")
 @options.timeout(60.0)
@@ -113,8 +115,8 @@ def undo(*, file: Path, yes: bool, report: Path | None, as_json: bool, **given: 
     from omnicdc.clients.migration.files import read_answer
 
     applied = read_answer(file)
-    details = {name: given.pop(name) for name in ("batch_size", "timeout")}
-    confirm(f"Restore {applied.get('applied', 0)} projects in CMP?", yes=yes)
+    details = {name: given.pop(name) for name in ("batch_size", "timeout", "dry_run")}
+    confirm(f"Restore {_count_of(applied)} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("restoring") as progress:
         found = client.undo(applied, progress=progress, **details)
     _conclude(found, report or file.with_name(f"{file.name}.undo"), as_json=as_json)
@@ -170,7 +172,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _conclude(found: ApplyAnswer, report: Path, *, as_json: bool) -> None:
     from omnicdc.clients.migration.files import write_answer
 
-    if found["items"]:
+    # Without anything applied there is nothing to undo; and an earlier apply's report may be there, which is.
+    if found["applied"] and not found["dry_run"]:
         write_answer(report, found)
 
     answer(found, as_json=as_json, text=lambda: _show_report(found, report))
@@ -200,20 +203,29 @@ def _show_plan(found: PlanAnswer, out: Path | None) -> None:
         say(f"apply it: omnicdc migrate apply {out}")
 
 
+def _count_of(answer: object) -> int:
+    """Return the number of projects in a plan or a report; 0 if it is none: the client says that."""
+    items = answer.get("items") if isinstance(answer, dict) else None
+    return len(items) if isinstance(items, list) else 0
+
+
 def _count(more: int, what: str) -> None:
     if more > 0:
         say(f"and {more} more {what}")
 
 
 def _show_report(found: ApplyAnswer, report: Path) -> None:
-    say(
-        f"{found['applied']} applied, {found['skipped']} as they should be already, "
-        f"{found['verified']} verified, of {found['total']} projects",
-        good=found["success"],
-    )
-    for it in (*found["conflicts"], *found["errors"]):
+    counts = f"{found['applied']} applied, {found['skipped']} as they should be already"
+    if found["dry_run"]:
+        say(f"dry run: {counts}, of {found['total']} projects", good=found["success"])
+        say(f"would change: {', '.join(found['registries_updated']) or 'no registry'}")
+    else:
+        say(f"{counts}, {found['verified']} verified, of {found['total']} projects", good=found["success"])
+    obstacles = (*found["conflicts"], *found["errors"])
+    for it in obstacles[:MOST_SHOWN]:
         say(f"{it['detail']} - {it['hint']}", good=False)
+    _count(len(obstacles) - MOST_SHOWN, "of this kind")
     if found["error"] and not found["errors"]:
-        say(f"{found['error']} - {found['hint']}", good=False)
-    if found["items"]:
+        say_error(found["error"], found["hint"])
+    if found["applied"] and not found["dry_run"]:
         say(f"the report, for `omnicdc migrate undo`: {report}")

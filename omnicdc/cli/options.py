@@ -63,6 +63,7 @@ def all_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run = click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, also on a terminal.")
 
 

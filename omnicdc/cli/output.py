@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from omnicdc.errors import ConfigError
+from omnicdc.formats.answer import as_json as as_json_text
 from omnicdc.formats.text import shortened
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]
     """Print an answer. On a pipe, or with `as_json`, it is `result` as JSON; otherwise `text` prints it."""
     with flushed_stdout():
         if as_json or not on_terminal():
-            click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+            click.echo(as_json_text(result))
         else:
             text()
 
@@ -80,7 +80,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")  # a URL or a UUID that is cut is of no use
     for row in rows:
         shown.add_row(*("" if cell is None else shortened(str(cell), WIDEST) for cell in row))
     Console().print(shown, markup=False)
@@ -93,6 +95,11 @@ def say(line: str, *, good: bool | None = None) -> None:
     # click.secho is not used, because without a colour it still prints the escape sequence that ends a
     # colour.
     click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
+
+
+def say_error(error: str, hint: str) -> None:
+    """Print an answer's error in red, with its hint unless the error ends with it."""
+    say(error if not hint or error.endswith(hint) else f"{error} - {hint}", good=False)
 
 
 def wants_colour() -> bool:

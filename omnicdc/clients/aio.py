@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omnicdc import verify
 from omnicdc.clients import answers, async_transaction
-from omnicdc.clients.client import CHECK_S
+from omnicdc.clients.client import CHECK_S, waiting_for
 from omnicdc.clients.genesis import GenesisClient
 from omnicdc.clients.names import names_of, no_names, texts
 from omnicdc.clients.propagation import Propagation, elsewhere
@@ -19,16 +19,18 @@ from omnicdc.delivery.asking import one, rows
 from omnicdc.delivery.async_pool import AsyncLease
 from omnicdc.delivery.given import seconds
 from omnicdc.errors import OmnicdcError
+from omnicdc.filesystem.atomic import no_observer
+from omnicdc.formats.answer import as_json
 from omnicdc.registries.tables import qualified
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Awaitable, Sequence
-    from typing import Self
+    from typing import Self, Unpack
 
     from omnicdc.clients.answers import Outcome
     from omnicdc.clients.explain.answers import Explanation
-    from omnicdc.config.settings import Config
+    from omnicdc.clients.options import ClientOptions
 
 
 class AsyncGenesisClient:
@@ -43,17 +45,16 @@ class AsyncGenesisClient:
         self,
         dsn: str | os.PathLike[str] | None = None,
         *,
-        root: str | os.PathLike[str] | None = None,
         omni_root: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
-        all_hosts: bool = False,
-        config: Config | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        """Read the settings, as GenesisClient does; connect nothing yet."""
-        self._files = GenesisClient(
-            dsn, root=root, omni_root=omni_root, timeout=timeout, all_hosts=all_hosts, config=config
-        )
+        """Read the settings, as GenesisClient does; connect nothing yet.
+
+        `progress` is called in the event loop's thread, and in another one by what reads files.
+        """
+        self._files = GenesisClient(dsn, omni_root=omni_root, **options)
         self._config = self._files.config
+        self._progress = options.get("progress", no_observer)
         self._lease = AsyncLease(self._config.target)
 
     async def propagate_project(
@@ -66,7 +67,9 @@ class AsyncGenesisClient:
     ) -> answers.ProjectAnswer:
         """As `GenesisClient.propagate_project`."""
         if dry_run:
-            return await asyncio.to_thread(self._files.propagate_project, project_name, dry_run=True)
+            return await asyncio.to_thread(
+                self._files.propagate_project, project_name, dry_run=True, timeout=timeout
+            )
         names = None if project_name is None else [project_name]
         it = await self._outcome(self._waited(names=names, timeout_s=timeout, all_hosts=all_hosts))
         return answers.project_answer(it, project_name, verify.genesis_names())
@@ -81,7 +84,9 @@ class AsyncGenesisClient:
     ) -> answers.BatchAnswer:
         """As `GenesisClient.propagate_batch`."""
         if dry_run:
-            return await asyncio.to_thread(self._files.propagate_batch, project_names, dry_run=True)
+            return await asyncio.to_thread(
+                self._files.propagate_batch, project_names, dry_run=True, timeout=timeout
+            )
         names = names_of(project_names)
         if names is None:
             it = answers.failed_by(no_names(project_names), dry_run=dry_run)
@@ -94,16 +99,18 @@ class AsyncGenesisClient:
     ) -> answers.RebuildAnswer:
         """As `GenesisClient.rebuild_all_registries`."""
         if dry_run:
-            return await asyncio.to_thread(self._files.rebuild_all_registries, dry_run=True)
+            return await asyncio.to_thread(self._files.rebuild_all_registries, dry_run=True, timeout=timeout)
         return answers.rebuild_answer(await self._outcome(self._rebuilt(timeout, all_hosts)))
 
-    async def verify_propagation(self, project_uuid: object) -> answers.VerifyAnswer:
+    async def verify_propagation(
+        self, project_uuid: object, *, timeout: float | None = None
+    ) -> answers.VerifyAnswer:
         """As `GenesisClient.verify_propagation`, in a thread."""
-        return await asyncio.to_thread(self._files.verify_propagation, project_uuid)
+        return await asyncio.to_thread(self._files.verify_propagation, project_uuid, timeout=timeout)
 
-    async def explain(self, project: str) -> Explanation:
+    async def explain(self, project: str, *, timeout: float | None = None) -> Explanation:
         """As `GenesisClient.explain`, in a thread."""
-        return await asyncio.to_thread(self._files.explain, project)
+        return await asyncio.to_thread(self._files.explain, project, timeout=timeout)
 
     async def token(self, conn: Any) -> str:  # noqa: ANN401 - psycopg's, asyncpg's or SQLAlchemy's
         """Return the id of the transaction that `conn` is in. Pass it to `wait` after the commit.
@@ -153,6 +160,11 @@ class AsyncGenesisClient:
         if failure and outcome.result["success"]:
             outcome.result = answers.wait_answer(answers.failed_by(failure, dry_run=False))
 
+    @staticmethod
+    def as_json(answer: object) -> str:
+        """Return an answer of a client as JSON text, exactly as the commands print it."""
+        return as_json(answer)
+
     async def close(self) -> None:
         """Give the shared connections back; the last client closes them. A repeat does nothing."""
         self._files.close()
@@ -198,6 +210,7 @@ class AsyncGenesisClient:
             projects = await pool.ask(
                 observing.named(qualified(found["target"] or table), texts(names)), limit_s
             )
+        self._progress(waiting_for(token))
         verdict = await wait_async.wait(
             pool,
             token,
@@ -210,8 +223,10 @@ class AsyncGenesisClient:
     async def _rebuilt(self, timeout_s: float | None, all_hosts: bool | None) -> Outcome:
         limit_s = self._files.timeout_s if timeout_s is None else seconds(timeout_s)
         end, pool = time.monotonic() + limit_s, self._lease.pool()
+        self._progress("asking for a rebuild")
         asked = await pool.ask(one("request_rebuild"), limit_s, confined=False)
         token = str(asked["token"])
+        self._progress(waiting_for(token))
         verdict = await wait_async.wait(
             pool,
             token,
@@ -220,6 +235,7 @@ class AsyncGenesisClient:
         )
         if verdict.arrived:
             left_s = max(0.0, end - time.monotonic())
+            self._progress("waiting until the inputs are current")
             verdict = await wait_async.wait_until_shown(pool, verdict, token, timeout_s=left_s)
         it = answers.waited(verdict)
         if it.withheld is None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from psycopg import sql as pgsql
 
-from omnicdc import db
 from omnicdc.clients import answers, exclusions
 from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.migration.changes import Change
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from omnicdc.clients.exclusions import Exclusion
     from omnicdc.clients.migration import ApplyAnswer, PlanAnswer
     from omnicdc.clients.migration.facts import Facts
+    from omnicdc.clients.options import Progress
 
 KEY = "archived"
 """The key of `metadata_` that remembers the status before: `{"status": …, "reason": …, "at": …}`."""
@@ -79,20 +79,30 @@ class ArchiveClient(MigrationClient):
         *,
         dry_run: bool = False,
         timeout: float | None = None,
+        progress: Progress | None = None,
     ) -> ArchiveAnswer:
         """Set a project's status, and remember the status before, so that `restore` is exact.
 
-        `project` is a name or a UUID. A project that is archived already is refused. `timeout` is in seconds.
-        An error is an answer with `success: False`.
+        `project` is a name or a UUID. A project that is archived already is refused. `timeout` is in seconds,
+        for the waiting. With `dry_run`, nothing is changed, and `plan` is what would be. An error is an
+        answer with `success: False`.
         """
-        return self._answered(project, partial(_archived, status, reason), dry_run, timeout)
+        make = partial(_archived, status, reason)
+        return self._answered(project, make, dry_run=dry_run, timeout=timeout, progress=progress)
 
-    def restore(self, project: str, *, dry_run: bool = False, timeout: float | None = None) -> ArchiveAnswer:
+    def restore(
+        self,
+        project: str,
+        *,
+        dry_run: bool = False,
+        timeout: float | None = None,
+        progress: Progress | None = None,
+    ) -> ArchiveAnswer:
         """Give a project the status that it had before `archive`. The remembered status is removed.
 
         An exclusion stays, because people own that file. A project that `archive` did not archive is refused.
         """
-        return self._answered(project, _restored, dry_run, timeout)
+        return self._answered(project, _restored, dry_run=dry_run, timeout=timeout, progress=progress)
 
     def retire(
         self,
@@ -103,23 +113,33 @@ class ArchiveClient(MigrationClient):
         write_exclusion: bool = False,
         dry_run: bool = False,
         timeout: float | None = None,
+        progress: Progress | None = None,
     ) -> ArchiveAnswer:
         """Archive a project, and leave it out of the project registry by a line of the exclusions file.
 
-        The line is in the answer. It is written only with `write_exclusion`, on the registry host. A project
-        without a URL on GitHub cannot be excluded: the answer says so. A repeat is refused, as for `archive`.
+        The line is in the answer. It is written only with `write_exclusion`, on the registry host. If it
+        cannot be written, nothing is changed, and `dry_run` says so too. A project without a URL on GitHub
+        cannot be excluded: the answer says so. A repeat is refused, as for `archive`.
         """
-        found = self._answered(project, partial(_archived, status, reason), dry_run, timeout)
-        if not found["success"] or found["plan"] is None:
+        try:
+            one, _ = self._found(project)
+            line, notices = self._exclusion(one, write=write_exclusion)
+        except OmnicdcError as exc:
+            it = answers.failed_by(exc, dry_run=dry_run)
+            return _answer(dry_run=dry_run, error=it.error, hint=it.hint)
+        make = partial(_archived, status, reason)
+        found = self._answered(one.uuid, make, dry_run=dry_run, timeout=timeout, progress=progress)
+        if not found["success"]:
             return found
-        return self._excluded(found, write_exclusion and not dry_run)
+        found = {**found, "exclusion": line, "notices": [*found["notices"], *notices]}
+        return self._excluded(found, line) if line and write_exclusion and not dry_run else found
 
-    def list(self) -> list[ArchivedProject]:
+    def list(self, *, timeout: float | None = None) -> list[ArchivedProject]:
         """Return the projects that `archive` archived, and the others that have the status `archived`.
 
-        Raises ConfigError, DatabaseUnavailable and SchemaMismatch.
+        `timeout` is in seconds. Raises ConfigError, DatabaseUnavailable and SchemaMismatch.
         """
-        with db.connect(self._config.target) as conn:
+        with self._connected(timeout) as conn:
             table = self._table(conn)
             with refusals(table):
                 query = pgsql.SQL(sql.query("archived_projects")).format(table=table.identifier)
@@ -130,8 +150,10 @@ class ArchiveClient(MigrationClient):
         self,
         project: str,
         make: Callable[[Facts, _Metadata], Change],
+        *,
         dry_run: bool,
         timeout: float | None,
+        progress: Progress | None,
     ) -> ArchiveAnswer:
         try:
             one, metadata = self._found(project)
@@ -139,24 +161,25 @@ class ArchiveClient(MigrationClient):
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=dry_run)
             return _answer(dry_run=dry_run, error=it.error, hint=it.hint)
-        plan = self.plan([change])
+        plan = self.plan([change], progress=progress)
         if not plan["success"]:
             return _answer(dry_run=dry_run, error=plan["error"], hint=plan["hint"])
         notices = [*(f"{it['detail']} - {it['hint']}" for it in plan["losses"]), *self._clones(one)]
-        report = None if dry_run else self.apply(plan, timeout=timeout)
-        error = report["error"] if report else None
+        if dry_run and not plan["conflicts"]:
+            return _answer(dry_run=True, error=None, hint="", notices=notices, plan=plan)
+        notices += [f"{it['detail']} - {it['hint']}" for it in plan["conflicts"]]
+        report = self.apply(plan, dry_run=dry_run, timeout=timeout, progress=progress)
         return _answer(
             dry_run=dry_run,
-            error=error,
-            hint=report["hint"] if report else "",
+            error=report["error"],
+            hint=report["hint"],
             notices=notices,
             plan=plan,
-            report=report,
+            report=None if dry_run else report,
         )
 
     def _found(self, project: str) -> tuple[Facts, _Metadata]:
-        with db.connect(self._config.target) as conn:
-            db.check_schema(conn)
+        with self._connected() as conn:
             table = self._table(conn)
             with refusals(table):
                 one = one_project(read_facts(conn, table).values(), project)
@@ -169,20 +192,30 @@ class ArchiveClient(MigrationClient):
         clone = host.inputs.clones.get(url_key(one.github_url)) if host and one.github_url else None
         return (f"{one.name}: its clone is still at {clone}",) if clone else ()
 
-    def _excluded(self, found: ArchiveAnswer, write: bool) -> ArchiveAnswer:
+    def _exclusion(self, one: Facts, *, write: bool) -> tuple[Exclusion | None, tuple[str, ...]]:
+        """Return the project's line of the exclusions file, or a notice why there can be none.
+
+        With `write`, this raises ConfigError if the line could not be written. Nothing is written here.
+        """
+        key = url_key(one.github_url)
+        repository = github(key)
+        if repository is None:
+            return None, (NO_URL,)
+        line = exclusions.exclusion(self._config, key, "/".join(repository))
+        if write and not line["there"]:
+            exclusions.with_entry(Path(line["file"]), "/".join(repository))
+        return line, ()
+
+    def _excluded(self, found: ArchiveAnswer, line: Exclusion) -> ArchiveAnswer:
+        """Write the line into the exclusions file, unless it is there."""
+        if line["there"]:
+            return found
         try:
-            one, _ = self._found(found["plan"]["items"][0]["uuid"]) if found["plan"] else (None, None)
-            key = url_key(one.github_url) if one else ""
-            repository = github(key)
-            if repository is None:
-                return {**found, "notices": [*found["notices"], NO_URL]}
-            line = exclusions.exclusion(self._config, key, "/".join(repository))
-            if write and not line["there"]:
-                exclusions.write(Path(line["file"]), self._config.require_root(), "/".join(repository))
-                line = {**line, "written": True}
+            repository = line["line"].removeprefix(exclusions.PREFIX)
+            exclusions.write(Path(line["file"]), self._config.require_root(), repository)
         except OmnicdcError as exc:
             return {**found, "success": False, "error": exc.message, "hint": exc.hint}
-        return {**found, "exclusion": line}
+        return {**found, "exclusion": {**line, "written": True}}
 
 
 def _archived(status: str, reason: str | None, one: Facts, metadata: _Metadata) -> Change:

@@ -6,25 +6,23 @@ The connection may be one of psycopg, of asyncpg, or of SQLAlchemy (a connection
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import tuple_row
 
-from omnicdc.clients.transaction import Block, sqlstate_of
+from omnicdc.clients.block import Block, autocommit_error, end_by, explained, not_ours_error, token_from
 from omnicdc.db import sql
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_NO_TRANSACTION, _FAILED = "25P01", "25P02"
+    from omnicdc.clients.block import End
 
-AUTOCOMMIT = (
-    "the connection is in autocommit mode: each statement is a transaction of its own, so there is none to "
-    "wait for"
-)
 HINT = "begin a transaction first, or write first and then call `await client.wait()`"
+BY_HAND = "take `await client.token(conn)` inside it, and wait after its commit"
 
 
 async def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
@@ -33,21 +31,11 @@ async def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
     Raises ConfigError for a connection without a transaction, or in a failed one, and for an object that is
     not an asynchronous connection.
     """
-    driver = _driver(conn)
-    try:
+    driver, autocommit = _driver(conn), partial(autocommit_error, HINT)
+    with explained(autocommit):
         async with driver.savepoint():
-            first, second = [await driver.scalar(sql.query("token")) for _ in range(2)]
-    except Exception as exc:
-        if sqlstate_of(exc) == _NO_TRANSACTION:
-            raise ConfigError(AUTOCOMMIT, hint=HINT) from exc
-        if sqlstate_of(exc) == _FAILED:
-            raise ConfigError(
-                "the connection is in a transaction that has failed", hint="call its rollback() first"
-            ) from exc
-        raise
-    if first != second or first is None:
-        raise ConfigError(AUTOCOMMIT, hint=HINT)
-    return first
+            answers = await driver.scalar(sql.query("token")), await driver.scalar(sql.query("token"))
+    return token_from(answers, autocommit)
 
 
 async def server_process(conn: Any) -> int:  # noqa: ANN401 - any driver's
@@ -71,12 +59,12 @@ async def committed(conn: Any) -> AsyncIterator[Block]:  # noqa: ANN401 - any dr
         block.end = await _end(driver, block.token)
 
 
-async def _end(driver: _Driver, token: str) -> Any:  # noqa: ANN401 - one of Block's ends
+async def _end(driver: _Driver, token: str) -> End:
     try:
         async with driver.savepoint():
             now = await driver.scalar(sql.query("token_if_assigned"))
     except Exception as exc:  # noqa: BLE001 - each driver has its own
-        return "other" if sqlstate_of(exc) == _NO_TRANSACTION else "failed"
+        return end_by(exc)
     return "same" if now == token else "other"
 
 
@@ -134,10 +122,7 @@ class _Psycopg(_Driver):
                 yield
             return
         if self.conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            raise ConfigError(
-                "the connection is in a transaction that your own code ends",
-                hint="take `await client.token(conn)` inside it, and wait after its commit",
-            )
+            raise not_ours_error(BY_HAND)
         async with self.conn.transaction():
             yield
 
@@ -153,10 +138,7 @@ class _Asyncpg(_Driver):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         if self.conn.is_in_transaction():
-            raise ConfigError(
-                "the connection is in a transaction that your own code ends",
-                hint="take `await client.token(conn)` inside it, and wait after its commit",
-            )
+            raise not_ours_error(BY_HAND)
         async with self.conn.transaction():
             yield
 

@@ -22,6 +22,8 @@ from omnicdc.delivery.given import seconds
 from omnicdc.delivery.inputs_state import wait_until_shown
 from omnicdc.delivery.wait_pool import Lease
 from omnicdc.errors import OmnicdcError
+from omnicdc.filesystem.atomic import no_observer
+from omnicdc.formats.answer import as_json
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from omnicdc.clients.explain.answers import Explanation
+    from omnicdc.clients.options import Progress
     from omnicdc.config.settings import Config
     from omnicdc.delivery.verdict import Verdict
 
@@ -52,11 +55,13 @@ class Client:
         timeout: float = 30.0,
         all_hosts: bool = False,
         config: Config | None = None,
+        progress: Progress = no_observer,
     ) -> None:
         """Read the settings; connect nothing yet. Raises ConfigError for invalid settings.
 
-        `timeout` is in seconds. With `all_hosts`, no answer is a success while the daemon of a registered
-        host is down.
+        `timeout` is in seconds, for calls that name no other. With `all_hosts`, no answer is a success while
+        the daemon of a registered host is down. `progress` is called with a line of text before each step of
+        a call. It should not raise: that would end the call.
         """
         flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
         self._config = config or configuration.load(
@@ -64,6 +69,7 @@ class Client:
         )
         self._timeout_s = seconds(timeout)
         self._all_hosts = all_hosts
+        self._progress = progress
         self._lease = Lease(self._config.target, self._config.wait_connections)
         self._finalizer = weakref.finalize(self, self._lease.abandon)
 
@@ -145,22 +151,28 @@ class Client:
             raise elsewhere
         return None
 
-    def explain(self, project: str) -> Explanation:
+    def explain(self, project: str, *, timeout: float | None = None) -> Explanation:
         """Explain a project, by UUID, name or CMP's key: where it is, why, and what is on its way.
 
         On another computer than a registry host, only the log and the consumers are explained. Nothing is
-        written. An error is an answer with `success: False`.
+        written. `timeout` is how many seconds CMP may take to be reached. An error is an answer with
+        `success: False`.
         """
         # Imported here, because most programs never call this.
         from omnicdc.clients.explain.answers import no_explanation  # noqa: PLC0415
         from omnicdc.clients.explain.reading import explain  # noqa: PLC0415
 
         try:
-            with self._borrowed(self._timeout_s) as conn:
+            with self._borrowed(self._timeout_s if timeout is None else seconds(timeout)) as conn:
                 return explain(conn, self._config, str(project))
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=True)
             return no_explanation(str(it.error), it.hint)
+
+    @staticmethod
+    def as_json(answer: object) -> str:
+        """Return an answer of a client as JSON text, exactly as the commands print it."""
+        return as_json(answer)
 
     def close(self) -> None:
         """Give the shared connections back; the last client closes them. A repeat does nothing."""
@@ -190,11 +202,13 @@ class Client:
 
     def _rebuild(self, timeout_s: float | None, all_hosts: bool | None) -> answers.Outcome:
         deadline = self._deadline(timeout_s)
+        self._progress("asking for a rebuild")
         with self._borrowed(deadline - time.monotonic()) as conn, db.translated("asking for a rebuild"):
             token = str(db.fetch_one(conn, "request_rebuild")["token"])
         verdict = self._verdict(token, deadline, all_hosts=all_hosts)
         if verdict.arrived:
             left_s = max(0.0, deadline - time.monotonic())
+            self._progress("waiting until the inputs are current")
             verdict = wait_until_shown(self._lease.pool(), verdict, token, timeout_s=left_s, stop=Stop())
         it = answers.waited(verdict)
         if it.withheld is None:
@@ -207,14 +221,19 @@ class Client:
             registries = {row["scanner"]: row["name"] for row in db.fetch_all(conn, "registries")}
         return answers.rebuilt(it, registries, it.withheld)
 
-    def _would_change(self, names: Sequence[str] | None) -> answers.Outcome:
+    def _would_change(self, names: Sequence[str] | None, timeout_s: float | None = None) -> answers.Outcome:
         self._config.require_root_directory()
+        limit_s = self._limit_s(timeout_s)
+        self._progress("comparing the registries of this host with CMP")
         inputs = verify.known_inputs(self._config)
-        with self._borrowed(self._timeout_s) as conn:
+        with self._borrowed(limit_s) as conn:
             return dry_run.would_change(conn, self._config, inputs, names)
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self._timeout_s if timeout_s is None else seconds(timeout_s))
+        return time.monotonic() + self._limit_s(timeout_s)
+
+    def _limit_s(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else seconds(timeout_s)
 
     def _verdict(
         self,
@@ -224,6 +243,7 @@ class Client:
         projects: Sequence[str] | None = None,
         all_hosts: bool | None = None,
     ) -> Verdict:
+        self._progress(waiting_for(token))
         return waits.wait(
             self._lease.pool(),
             token,
@@ -232,6 +252,17 @@ class Client:
             projects=projects,
             all_hosts=self._all_hosts if all_hosts is None else all_hosts,
         )
+
+    @contextmanager
+    def _connected(self, timeout_s: float | None = None) -> Iterator[db.Connection]:
+        """Open a connection of the call's own for the `with` block, after a check of the schema.
+
+        With a time-out, queries end after it.
+        """
+        within_s = None if timeout_s is None else seconds(timeout_s)
+        with db.connect(self._config.target, timeout_s=within_s) as conn:
+            db.check_schema(conn)
+            yield conn
 
     @contextmanager
     def _borrowed(self, within_s: float) -> Iterator[db.Connection]:
@@ -246,3 +277,8 @@ class Client:
             return call()
         except OmnicdcError as exc:
             return answers.failed_by(exc, dry_run=dry_run)
+
+
+def waiting_for(token: str | int | None) -> str:
+    """Return the line of progress for a wait."""
+    return f"waiting for {'everything committed so far' if token is None else f'transaction {token}'}"

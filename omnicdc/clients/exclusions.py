@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 BY_HAND = "add the line by hand"
 
+PREFIX = "- repo: "
+"""What a line has before the name of the repository."""
+
 
 class Exclusion(TypedDict):
     """An entry of the exclusions file. `written` is true if this call wrote it."""
@@ -39,13 +42,27 @@ def exclusion(config: Config, key: str, repository: str) -> Exclusion:
 
     _, exclusions = peoples_files(InputSettings.of(config))
     there = is_excluded(key, exclusions.read().value)
-    return {"file": str(exclusions.path), "line": f"- repo: {repository}", "there": there, "written": False}
+    return {"file": str(exclusions.path), "line": f"{PREFIX}{repository}", "there": there, "written": False}
 
 
 def write(path: Path, root: Path, repository: str) -> None:
     """Add a repository to the exclusions file, atomically. Comments and the other entries stay.
 
     A repeat is harmless. Raises ConfigError if the file does not parse, or could not be kept as it is.
+    """
+    new = with_entry(path, repository)
+    if new is None:
+        return
+    try:
+        replace(root, path.relative_to(root), [new])
+    except RegistryError as exc:
+        raise ConfigError(exc.message, hint=exc.hint or BY_HAND) from exc
+
+
+def with_entry(path: Path, repository: str) -> bytes | None:
+    """Return the exclusions file with a repository added, or None if it is there already. Write nothing.
+
+    Raises ConfigError if the file does not parse, or could not be kept as it is.
     """
     from omnicdc.inputs.overrides import parse_exclusions  # noqa: PLC0415
 
@@ -54,16 +71,16 @@ def write(path: Path, root: Path, repository: str) -> None:
         old = path.read_bytes() if path.exists() else b""
         before = parse_exclusions(old, str(path))
         if name in before.value:
-            return
+            return None
         new = _with_entry(old, repository)
         after = parse_exclusions(new, str(path))
-        if after.value != before.value | {name} or _comments(new) != _comments(old):
-            raise ConfigError(f"{path}: cannot be written without losing what people wrote", hint=BY_HAND)
-        replace(root, path.relative_to(root), [new])
     except RegistryError as exc:
         raise ConfigError(exc.message, hint=exc.hint or BY_HAND) from exc
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}", hint=BY_HAND) from exc
+    if after.value != before.value | {name} or _comments(new) != _comments(old):
+        raise ConfigError(f"{path}: cannot be written without losing what people wrote", hint=BY_HAND)
+    return new
 
 
 def _with_entry(old: bytes, repository: str) -> bytes:

@@ -13,8 +13,9 @@ from omnicdc.errors import OmnicdcError
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from typing import Unpack
 
-    from omnicdc.config.settings import Config
+    from omnicdc.clients.options import ClientOptions
 
 
 class GenesisClient(Client):
@@ -24,23 +25,18 @@ class GenesisClient(Client):
         self,
         dsn: str | os.PathLike[str] | None = None,
         *,
-        root: str | os.PathLike[str] | None = None,
         omni_root: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
-        all_hosts: bool = False,
-        config: Config | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        """Read the settings; connect nothing yet. Raises ConfigError for invalid settings.
+        """As for every client: see `Client`. Raises ConfigError for invalid settings.
 
-        `timeout` is in seconds. `omni_root` is another name of `root`. Genesis passes the root as the first
-        argument: so if `dsn` is not text, or is text that begins with /, it is taken as the root. With
-        `all_hosts`, no answer is a success while the daemon of a registered host is down.
+        `omni_root` is another name of `root`. Genesis passes the root as the first argument: so if `dsn` is
+        not text, or is text that begins with /, it is taken as the root.
         """
         if dsn is not None and (not isinstance(dsn, str) or dsn.startswith("/")):
             dsn, omni_root = None, one_root(dsn, omni_root)
-        super().__init__(
-            dsn, root=one_root(root, omni_root), timeout=timeout, all_hosts=all_hosts, config=config
-        )
+        options["root"] = one_root(options.get("root"), omni_root)
+        super().__init__(dsn, **options)
 
     def propagate_project(
         self,
@@ -88,12 +84,14 @@ class GenesisClient(Client):
         `scanners_run` and `results` are also filled if a project is in quarantine or a registry is held.
         """
         it = self._as_outcome(
-            lambda: self._would_change(None) if dry_run else self._rebuild(timeout, all_hosts),
+            lambda: self._would_change(None, timeout) if dry_run else self._rebuild(timeout, all_hosts),
             dry_run=dry_run,
         )
         return answers.rebuild_answer(it)
 
-    def verify_propagation(self, project_uuid: object) -> answers.VerifyAnswer:
+    def verify_propagation(
+        self, project_uuid: object, *, timeout: float | None = None
+    ) -> answers.VerifyAnswer:
         """Compare the files on this host with CMP for one project. This needs no daemon.
 
         `missing_from` names the checks that failed. `not_expected` names the checks of the registries that
@@ -103,7 +101,9 @@ class GenesisClient(Client):
         report = verify.Report(uuid, None, None, ())
         it = answers.Outcome(success=True)
         try:
-            with self._borrowed(self._timeout_s) as conn:
+            limit_s = self._limit_s(timeout)
+            self._progress(f"verifying {uuid}")
+            with self._borrowed(limit_s) as conn:
                 report = verify.verify_project(conn, self._config, *verify.known_inputs(self._config), uuid)
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=False)
@@ -120,7 +120,7 @@ class GenesisClient(Client):
         def call() -> answers.Outcome:
             projects = None if names is None else texts(names)
             if dry_run:
-                return self._would_change(projects)
+                return self._would_change(projects, timeout_s)
             return self._waited(names=projects, timeout_s=timeout_s, all_hosts=all_hosts)
 
         return self._as_outcome(call, dry_run=dry_run)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from omnicdc.clients.answers import WaitAnswer
-    from omnicdc.clients.transaction import Block
+    from omnicdc.clients.block import Block
     from omnicdc.delivery.asking import Asking
 
 ROLLED_BACK = "the block ended in a transaction that had failed: PostgreSQL rolled it back"

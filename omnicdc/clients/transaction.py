@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from omnicdc.clients.block import Block, autocommit_error, end_by, explained, not_ours_error, token_from
 from omnicdc.db import sql
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from omnicdc.clients.block import End
+
 BY_HAND = "take `client.token(conn)` inside the transaction, and call `client.wait(token)` after its commit"
-
-_NO_TRANSACTION, _FAILED = "25P01", "25P02"
-
-
-@dataclass(slots=True)
-class Block:
-    """One `with` block: the transaction in which it began, and how it ended."""
-
-    token: str
-    end: Literal["unknown", "same", "other", "failed"] = "unknown"
-    """`same`: the block ended in the same transaction, which was then committed. `other`: the block itself
-    ended the transaction. `failed`: the block ended in a failed transaction; PostgreSQL rolls it back at the
-    commit."""
 
 
 def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
@@ -45,21 +35,10 @@ def token_of(conn: Any) -> str:  # noqa: ANN401 - any driver's
     connection, and for an object that is not a connection.
     """
     _check_kind(conn)
-    was_open = _in_transaction(conn)
-    try:
-        with _savepoint(conn):
-            first, second = (_scalar(conn, sql.query("token")) for _ in range(2))
-    except Exception as exc:
-        if sqlstate_of(exc) == _NO_TRANSACTION:
-            raise _autocommit(conn, was_open=was_open) from exc
-        if sqlstate_of(exc) == _FAILED:
-            raise ConfigError(
-                "the connection is in a transaction that has failed", hint="call its rollback() first"
-            ) from exc
-        raise
-    if first != second or first is None:
-        raise _autocommit(conn, was_open=was_open)
-    return first
+    autocommit = partial(_autocommit, conn, was_open=_in_transaction(conn))
+    with explained(autocommit), _savepoint(conn):
+        answers = _scalar(conn, sql.query("token")), _scalar(conn, sql.query("token"))
+    return token_from(answers, autocommit)
 
 
 def server_process(conn: Any) -> int:  # noqa: ANN401 - any driver's
@@ -78,7 +57,7 @@ def committed(conn: Any) -> Iterator[Block]:  # noqa: ANN401 - any driver's
     _check_kind(conn)
     if isinstance(conn, psycopg.Connection) and conn.autocommit:
         if conn.info.transaction_status != TransactionStatus.IDLE:
-            raise ConfigError("the connection is in a transaction that your own code ends", hint=BY_HAND)
+            raise not_ours_error(BY_HAND)
         with conn.transaction():
             yield from _observed(conn)
         return
@@ -94,22 +73,13 @@ def committed(conn: Any) -> Iterator[Block]:  # noqa: ANN401 - any driver's
     conn.commit()
 
 
-def sqlstate_of(exc: BaseException) -> str | None:
-    """Return the SQLSTATE of an exception of psycopg, psycopg2, pg8000 or SQLAlchemy."""
-    exc = getattr(exc, "orig", None) or exc
-    if found := getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None):
-        return str(found)
-    fields = exc.args[0] if exc.args else None  # pg8000 gives the fields of the error as a dict
-    return str(fields["C"]) if isinstance(fields, dict) and "C" in fields else None
-
-
 def _observed(conn: Any, begun: Block | None = None) -> Iterator[Block]:  # noqa: ANN401 - any driver's
     block = begun or Block(token_of(conn))
     yield block
     block.end = _end(conn, block.token)
 
 
-def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: ANN401 - any driver's
+def _end(conn: Any, token: str) -> End:  # noqa: ANN401 - any driver's
     """Find out in which transaction the block ended.
 
     Errors are not raised here: the commit that follows raises its own.
@@ -117,7 +87,7 @@ def _end(conn: Any, token: str) -> Literal["same", "other", "failed"]:  # noqa: 
     try:
         _execute(conn, "savepoint omnicdc_token")
     except Exception as exc:  # noqa: BLE001 - each driver has its own
-        return "other" if sqlstate_of(exc) == _NO_TRANSACTION else "failed"
+        return end_by(exc)
     try:
         now = _scalar(conn, sql.query("token_if_assigned"))
     except Exception:  # noqa: BLE001 - each driver has its own
@@ -156,10 +126,8 @@ def _autocommit(conn: Any, *, was_open: bool) -> ConfigError:  # noqa: ANN401 - 
     if not was_open and _in_transaction(conn):
         # Our query began a transaction in SQLAlchemy's own bookkeeping. The server has none. So end it.
         conn.rollback()
-    return ConfigError(
-        "the connection is in autocommit mode: each statement is a transaction of its own, so there is none "
-        "to wait for",
-        hint="turn autocommit off for this block, or write first and then call `client.wait()`",
+    return autocommit_error(
+        "turn autocommit off for this block, or write first and then call `client.wait()`"
     )
 
 

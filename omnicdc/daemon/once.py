@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from omnicdc.capture.reader import LONGEST_READING_IDLE_S, reading_idle_s
+from omnicdc.capture.reading_limit import longer_may_help, reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
 log = structlog.get_logger()
-
-IDLE = "25P03"
-"""The SQLSTATE with which the server ends a session that does nothing within a transaction."""
 
 PRUNING_S = 5.0
 """The longest time in seconds for pruning the log."""
@@ -56,7 +53,7 @@ def run_to_the_end(
             try:
                 return _run(config, stop, observe, inputs, idle_s)
             except DatabaseUnavailable as exc:
-                if exc.context.get("sqlstate") != IDLE or idle_s >= LONGEST_READING_IDLE_S or stop.requested:
+                if stop.requested or not longer_may_help(exc, idle_s):
                     raise
                 log.warning("session_lost", error=exc.message, hint=exc.advice(retrying=True))
     raise AssertionError("the loop ends by a result or an error")

@@ -17,7 +17,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from omnicdc import db
 from omnicdc.capture.fingerprint import look_at_capture
-from omnicdc.capture.reader import READING_IDLE_S, limit_reading_idle
+from omnicdc.capture.reader import limit_reading_idle
+from omnicdc.capture.reading_limit import READING_IDLE_S
 from omnicdc.config.settings import describe_dsn
 from omnicdc.daemon.sources import check_sources
 from omnicdc.db.pooler import check_session

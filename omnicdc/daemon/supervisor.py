@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from omnicdc.capture.reader import reading_idle_s
+from omnicdc.capture.reading_limit import reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.loop import DaemonContext, serve
 from omnicdc.daemon.refresher import Refresher

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omnicdc.capture.reader import READING_IDLE_S
+from omnicdc.capture.reading_limit import READING_IDLE_S
 from omnicdc.model import HEARTBEAT_S
 from omnicdc.registries.rows import STATEMENT_TIMEOUT
 

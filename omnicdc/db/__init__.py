@@ -6,7 +6,7 @@ define and explain these functions.
 
 from omnicdc.db.connect import RETRY_S, connect, connect_within
 from omnicdc.db.connection import Connection, Row
-from omnicdc.db.errors import canceled_remedy, read_only_remedy, translated
+from omnicdc.db.errors import canceled_remedy, ended_idle, read_only_remedy, translated
 from omnicdc.db.queries import (
     Cursor,
     confined,
@@ -31,6 +31,7 @@ __all__ = [
     "confined",
     "connect",
     "connect_within",
+    "ended_idle",
     "execute",
     "fetch_all",
     "fetch_one",

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 _NOT_INSTALLED = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedColumn)
 
+_IDLE_IN_TRANSACTION = "25P03"
+
+
+def ended_idle(exc: OmnicdcError) -> bool:
+    """Whether the server ended the session because it did nothing for too long within a transaction."""
+    return exc.context.get("sqlstate") == _IDLE_IN_TRANSACTION
+
 
 def canceled_remedy(exc: psycopg.Error) -> str:
     """Return the remedy for a statement that the server canceled."""

@@ -1,6 +1,6 @@
 """Questions to the database, without I/O: a generator yields each query, and gets its rows.
 
-So one text serves threads and asyncio. `answered` runs the queries on a connection; `wait_async` has its
+So one text serves threads and asyncio. `answered` runs the queries on a connection; `async_pool` has its
 counterpart for asyncio.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psycopg
 
@@ -17,7 +17,7 @@ from omnicdc.db.connection import Row
 from omnicdc.errors import OmnicdcError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import LiteralString
 
     from psycopg.sql import Composed
@@ -53,17 +53,40 @@ def one(name: str, params: Mapping[str, Any] | None = None) -> Asking[Row]:
     return found[0]
 
 
+class Dialogue(Generic[T]):
+    """Runs a generator of queries: `ask` is the present query, or None at the end. Then `result` is set."""
+
+    result: T
+
+    def __init__(self, asking: Asking[T]) -> None:
+        """Run it up to its first query."""
+        self._asking = asking
+        self.ask: Ask | None = None
+        self._step(lambda: next(asking))
+
+    def answer(self, found: list[Row]) -> None:
+        """Give it the rows of the present query."""
+        self._step(lambda: self._asking.send(found))
+
+    def refuse(self, exc: psycopg.Error) -> None:
+        """Raise in it the error of the present query."""
+        self._step(lambda: self._asking.throw(exc))
+
+    def _step(self, step: Callable[[], Ask]) -> None:
+        try:
+            self.ask = step()
+        except StopIteration as end:
+            self.ask, self.result = None, end.value
+
+
 def answered(conn: Connection, asking: Asking[T]) -> T:
     """Run the queries on a connection, and return the result. An error of a query is raised in `asking`."""
-    try:
-        ask = next(asking)
-        while True:
-            try:
-                found = conn.execute(ask.statement, ask.params).fetchall()
-            except psycopg.Error as exc:
-                ask = asking.throw(exc)
-            else:
-                ask = asking.send(found)
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    dialogue = Dialogue(asking)
+    while ask := dialogue.ask:
+        try:
+            found = conn.execute(ask.statement, ask.params).fetchall()
+        except psycopg.Error as exc:
+            dialogue.refuse(exc)
+        else:
+            dialogue.answer(found)
+    return dialogue.result

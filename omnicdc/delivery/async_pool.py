@@ -16,7 +16,7 @@ import psycopg
 from omnicdc.db import translated
 from omnicdc.db.async_connection import AsyncConnection
 from omnicdc.db.schema import check_version
-from omnicdc.delivery.asking import one
+from omnicdc.delivery.asking import Dialogue, one
 from omnicdc.errors import DatabaseUnavailable, OmnicdcError, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -141,18 +141,15 @@ class AsyncPool:
 async def _answered(conn: AsyncConnection, asking: Asking[T]) -> T:
     """Run the queries on a connection, and return the result: see `asking.answered`."""
     with translated("asking CMP"):
-        try:
-            ask = next(asking)
-            while True:
-                try:
-                    found = await conn.rows(ask.statement, ask.params)
-                except psycopg.Error as exc:
-                    ask = asking.throw(exc)
-                else:
-                    ask = asking.send(found)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        dialogue = Dialogue(asking)
+        while ask := dialogue.ask:
+            try:
+                found = await conn.rows(ask.statement, ask.params)
+            except psycopg.Error as exc:
+                dialogue.refuse(exc)
+            else:
+                dialogue.answer(found)
+        return dialogue.result
 
 
 class AsyncLease:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from omnicdc.filesystem import attributes
 from omnicdc.filesystem.atomic import directory_below, no_observer
 from omnicdc.filesystem.remedy import TEMPORARY, registry_errors
+from omnicdc.filesystem.sync import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def make_durable(path: Path, observe: Callable[[str], None] = no_observer) -> No
     with registry_errors(f"sync {path}", path):
         for step, place in (("fsync", path), ("fsync_directory", path.parent)):
             observe(step)
-            _sync(place)
+            sync(place)
 
 
 def stamp_in(path: Path) -> str:
@@ -191,7 +192,7 @@ def _copy(target: Path, temporary: Path, kept: Path, *, is_link: bool) -> None:
         else:
             _copy_file(target, temporary)
         temporary.rename(kept)
-        _sync(kept.parent)
+        sync(kept.parent)
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -216,14 +217,6 @@ def _copy_file(source: Path, copy: Path) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _prune(kept: Path, name: str, keep: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from support.host import COMMAND, process, until
+from support.terminal import on_a_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +177,85 @@ def test_a_journal_of_another_plan_is_refused(cmp: Cmp, host: Host, tmp_path: Pa
 
 def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_dry_runs_write_neither_cmp_nor_a_file(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.upsert("atlas", status="active")
+    host.daemon()
+    file = tmp_path / "plan.json"
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", str(file))
+
+    dry = host.run("migrate", "apply", str(file), "--dry-run")
+    files, status = sorted(it.name for it in tmp_path.glob("plan*")), cmp.value("select status from projects")
+    host.ask("migrate", "apply", str(file), "--yes")
+    undo = host.run("migrate", "undo", f"{file}.report", "--dry-run")
+
+    assert (dry.returncode, json.loads(dry.stdout)["applied"]) == (0, 1)
+    assert (files, status) == (["plan.json"], "active")
+    assert (undo.returncode, json.loads(undo.stdout)["applied"]) == (0, 1)
+    assert cmp.value("select status from projects") == "archived"
+    assert not (tmp_path / "plan.json.report.undo").exists()
+
+
+def test_on_a_terminal_a_plan_and_a_report_are_words_and_on_a_pipe_json(
+    cmp: Cmp, host: Host, tmp_path: Path
+) -> None:
+    cmp.upsert("atlas", status="active")
+    host.daemon()
+    file = str(tmp_path / "p")
+    plan = [COMMAND, "migrate", "plan", "--where", "true", "--set", "status=archived", "--out", file]
+
+    planned = on_a_terminal(plan, host.env, columns=80)
+    dry = on_a_terminal([COMMAND, "migrate", "apply", file, "--dry-run"], host.env, columns=80)
+    declined = on_a_terminal([COMMAND, "migrate", "apply", file], host.env, typed="n\n", columns=80)
+    agreed = on_a_terminal([COMMAND, "migrate", "apply", file], host.env, typed="y\n", columns=80)
+    piped = host.run("migrate", "undo", f"{file}.report", "--yes")
+
+    assert planned.status == 0
+    assert re.search(r"atlas +status +active +archived", planned.text)
+    assert re.search(r"canonical_projects_uuids.json +1 +0 +0", planned.text)
+    assert "planning" in planned.text
+    assert "dry run: 1 applied, 0 as they should be already, of 1 projects" in dry.text
+    assert (declined.status, agreed.status) == (1, 0)
+    assert "Change 1 projects in CMP? [y/N]" in declined.text
+    assert "1 applied, 0 as they should be already, 1 verified, of 1 projects" in agreed.text
+    assert (piped.returncode, piped.stderr, json.loads(piped.stdout)["applied"]) == (0, "", 1)
+
+
+def test_without_a_daemon_an_apply_is_exit_3_and_says_that_it_was_written(
+    cmp: Cmp, host: Host, tmp_path: Path
+) -> None:
+    cmp.upsert("atlas", status="active")
+    file = str(tmp_path / "plan.json")
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", file)
+
+    done = host.run("migrate", "apply", file, "--yes", "--timeout", "0")
+
+    assert done.returncode == 3
+    assert (json.loads(done.stdout)["applied"], json.loads(done.stdout)["verdict"]) == (1, "no_consumer")
+
+
+def test_a_file_that_is_no_plan_or_no_report_is_named(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text("[1]")
+
+    plan, report = (host.ask("migrate", verb, str(file), "--yes") for verb in ("apply", "undo"))
+
+    assert "not a plan" in plan["error"]
+    assert "not a report of an apply" in report["error"]
+
+
+def test_a_repeated_apply_leaves_the_report_that_undo_needs(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """Regression: the report of the refused repeat replaced it, and then nothing could be undone."""
+    cmp.upsert("atlas", status="active")
+    host.daemon()
+    file = str(tmp_path / "plan.json")
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", file)
+    host.ask("migrate", "apply", file, "--yes")
+
+    repeated = host.ask("migrate", "apply", file, "--yes")
+    undone = host.ask("migrate", "undo", f"{file}.report", "--yes")
+
+    assert "this plan was applied" in repeated["error"]
+    assert (undone["success"], undone["applied"]) == (True, 1)
+    assert cmp.value("select status from projects") == "active"

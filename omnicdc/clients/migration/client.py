@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from omnicdc import db, verify
 from omnicdc.clients import answers
-from omnicdc.clients.client import Client
+from omnicdc.clients.client import Client, waiting_for
 from omnicdc.clients.migration import planning
 from omnicdc.clients.migration.changes import Change, changes_of
 from omnicdc.clients.migration.journal import Journal, committed
-from omnicdc.clients.migration.plans import items_of, no_plan, reversed_item, unaccepted
-from omnicdc.clients.migration.reports import apply_answer
+from omnicdc.clients.migration.plans import change_of, items_of, no_plan, unaccepted, undone_items
+from omnicdc.clients.migration.rehearsal import rehearsal_answer
+from omnicdc.clients.migration.reports import apply_answer, error_of
 from omnicdc.clients.migration.rows import read_facts, read_table
 from omnicdc.clients.migration.selection import one_project, selected, with_owner, with_value
-from omnicdc.clients.migration.writing import ChangedSinceError, Written, batches_of, refusals, write_batch
+from omnicdc.clients.migration.writing import Written, batches_of, refusals, write_batch
 from omnicdc.errors import ConfigError, OmnicdcError
-from omnicdc.filesystem.atomic import no_observer
 from omnicdc.registries.tables import resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from omnicdc.clients.migration.changes import ChangeDict
     from omnicdc.clients.migration.facts import Facts
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from omnicdc.clients.migration.reports import ApplyAnswer, Result
     from omnicdc.clients.migration.rows import ProjectTable
     from omnicdc.clients.migration.selection import Selection
+    from omnicdc.clients.options import Progress
 
 
 class MigrationClient(Client):
@@ -42,19 +43,20 @@ class MigrationClient(Client):
     membership in omnicdc_client for the waiting.
     """
 
-    def plan(self, changes: object, *, progress: Callable[[str], None] = no_observer) -> PlanAnswer:
+    def plan(
+        self, changes: object, *, timeout: float | None = None, progress: Progress | None = None
+    ) -> PlanAnswer:
         """Return what the changes would do: the projects before and after, registries, conflicts and losses.
 
         `changes` is a list of `{"uuid": …, "set": {FIELD: VALUE}}`. FIELD is a column, or `column.key` for a
         key of a json column. The changes are made in a transaction that is rolled back, so that PostgreSQL
-        itself says what it refuses. Its row locks last that long. `progress` is called with the name of each
-        registry. A repeat plans again. An error is an answer with `success: False`.
+        itself says what it refuses. Its row locks last that long. `timeout` is in seconds; without it, only
+        the server limits the time. A repeat plans again. An error is an answer with `success: False`.
         """
         try:
             wanted = changes_of(changes)
-            with db.connect(self._config.target) as conn:
-                db.check_schema(conn)
-                return planning.plan(conn, self._config, wanted, progress)
+            with self._connected(timeout) as conn:
+                return planning.plan(conn, self._config, wanted, progress or self._progress)
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=True)
             return no_plan(it.error or "", it.detail, it.hint)
@@ -93,28 +95,41 @@ class MigrationClient(Client):
         accept: Collection[str] = (),
         batch_size: int | None = None,
         journal: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
         timeout: float | None = None,
-        progress: Callable[[str], None] = no_observer,
+        progress: Progress | None = None,
     ) -> ApplyAnswer:
         """Write a plan into CMP, wait until the registries show it, and verify each project.
 
         All is written in one transaction, or, with `batch_size`, in transactions of so many projects. A row
         that is not as the plan found it stops the apply, and nothing of its transaction is written. Conflicts
         of the plan whose kinds are not in `accept` are refused. With `journal`, a file, a repeat after a
-        crash knows which transactions were committed, and writes only the others. `progress` is called with
-        a line for each transaction. An error is an answer with `success: False`.
+        crash knows which transactions were committed, and writes only the others. `timeout` is in seconds,
+        for the waiting. An error is an answer with `success: False`.
+
+        With `dry_run`, the rows are compared with the plan as they are now, and the answer says what would be
+        applied, skipped and refused; `registries_updated` names the files that would change. Neither CMP nor
+        the journal is changed.
         """
+        progress = progress or self._progress
         items: Sequence[PlannedItem] = []
         written = Written()
         try:
             items = items_of(plan)
+            _check_size(batch_size)
             if refused := unaccepted(plan, accept):
-                return self._refused(items, refused)
+                return self._refused(items, refused, dry_run=dry_run)
             noted = Journal(Path(journal), items) if journal is not None else None
+            with self._connected() as conn:
+                self._recall(conn, noted, written)
+            if dry_run:
+                return self._rehearsed(
+                    items, written, accept=accept, batch_size=batch_size, timeout=timeout, progress=progress
+                )
             self._write(items, written, batch_size=batch_size, journal=noted, progress=progress)
         except OmnicdcError as exc:
-            return self._failed(items, written, exc)
-        report = self._concluded(items, written, timeout)
+            return self._failed(items, written, exc, dry_run=dry_run)
+        report = self._concluded(items, written, timeout, progress)
         if noted and report["success"]:
             noted.finish()
         return report
@@ -124,18 +139,52 @@ class MigrationClient(Client):
         report: ApplyAnswer,
         *,
         batch_size: int | None = None,
+        dry_run: bool = False,
         timeout: float | None = None,
-        progress: Callable[[str], None] = no_observer,
+        progress: Progress | None = None,
     ) -> ApplyAnswer:
-        """Restore what an `apply` changed, by its report. A row that was changed since is refused."""
-        applied = {it["uuid"] for it in report["items"] if it["result"] == "applied"}
-        items: list[PlannedItem] = [
-            reversed_item({"set": {}, "unset": [], "registries": [], **it})  # type: ignore[typeddict-unknown-key]
-            for it in report["items"]
-            if it["uuid"] in applied
-        ]
+        """Restore what an `apply` changed, by its report. A row that was changed since is refused.
+
+        The other arguments are those of `apply`. The report of a dry run is refused, because nothing was
+        applied.
+        """
+        try:
+            items = undone_items(report)
+        except OmnicdcError as exc:
+            return self._failed([], Written(), exc, dry_run=dry_run)
         plan = no_plan("", "", "") | {"success": True, "items": items}
-        return self.apply(plan, batch_size=batch_size, timeout=timeout, progress=progress)
+        return self.apply(plan, batch_size=batch_size, dry_run=dry_run, timeout=timeout, progress=progress)
+
+    def _recall(self, conn: db.Connection, journal: Journal | None, written: Written) -> None:
+        """Note what an earlier apply of the plan has written. Raises ConfigError if that was everything."""
+        if journal and journal.finished:
+            raise ConfigError(
+                f"this plan was applied: {journal.path} says so", hint="plan again, or remove the journal"
+            )
+        if journal and journal.batches:
+            written.done |= committed(conn, journal.batches)
+            written.batches += [it for it in journal.batches if written.done >= {*it.uuids}]
+
+    def _rehearsed(
+        self,
+        items: Sequence[PlannedItem],
+        written: Written,
+        *,
+        accept: Collection[str],
+        batch_size: int | None,
+        timeout: float | None,
+        progress: Progress,
+    ) -> ApplyAnswer:
+        """Return the report of a dry run: the changes are planned anew, in one snapshot."""
+        left = [it for it in items if it["uuid"] not in written.done]
+        changes = {it["uuid"]: change_of(it) for it in left}
+        with self._connected(timeout) as conn:
+            try:
+                fresh = planning.plan(conn, self._config, [*changes.values()], progress)
+            except planning.MissingProjectsError as exc:
+                known = [it for uuid, it in changes.items() if uuid not in exc.uuids]
+                fresh = planning.plan(conn, self._config, known, progress)
+        return rehearsal_answer(items, left, fresh, written.done, accept=accept, batch_size=batch_size)
 
     def _write(
         self,
@@ -144,21 +193,10 @@ class MigrationClient(Client):
         *,
         batch_size: int | None,
         journal: Journal | None,
-        progress: Callable[[str], None],
+        progress: Progress,
     ) -> None:
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise ConfigError(f"batch_size is a number of projects, 1 or more, and not {batch_size!r:.50}")
-        with db.connect(self._config.target) as conn:
-            db.check_schema(conn)
+        with self._connected() as conn:
             table = self._table(conn)
-            if journal and journal.finished:
-                raise ConfigError(
-                    f"this plan was applied: {journal.path} says so",
-                    hint="plan again, or remove the journal",
-                )
-            if journal and journal.batches:
-                written.done |= committed(conn, journal.batches)
-                written.batches += [it for it in journal.batches if written.done >= {*it.uuids}]
         left = [it for it in items if it["uuid"] not in written.done]
         for number, batch in enumerate(batches_of(left, batch_size), 1):
             write_batch(lambda: db.connect(self._config.target), table, batch, written, journal)
@@ -169,7 +207,7 @@ class MigrationClient(Client):
         return facts if selection is None else selected(facts, selection)
 
     def _facts(self) -> list[Facts]:
-        with db.connect(self._config.target) as conn:
+        with self._connected() as conn:
             table = self._table(conn)
             with refusals(table):
                 return list(read_facts(conn, table).values())
@@ -179,16 +217,18 @@ class MigrationClient(Client):
         return read_table(conn, resolve(conn, name) or name)
 
     def _concluded(
-        self, items: Sequence[PlannedItem], written: Written, timeout: float | None
+        self, items: Sequence[PlannedItem], written: Written, timeout: float | None, progress: Progress
     ) -> ApplyAnswer:
         """Wait for what was written, and verify each project."""
         deadline = self._deadline(timeout)
         it = answers.Outcome(success=True, detail="nothing was written")
         for batch in written.batches:
             left_s = max(0.0, deadline - time.monotonic())
+            progress(waiting_for(batch.token))
             it = self._as_outcome(partial(self._waited, batch.token, timeout_s=left_s))
             if not it.success:
                 break
+        progress(f"verifying {len(items)} projects")
         verified = self._verified([item["uuid"] for item in items]) if it.success else {}
         wrong = [uuid for uuid, right in verified.items() if not right]
         if wrong:
@@ -204,20 +244,24 @@ class MigrationClient(Client):
             reports = verify.verify_projects(conn, self._config, *verify.known_inputs(self._config), uuids)
         return {report.uuid: report.verified for report in reports}
 
-    def _refused(self, items: Sequence[PlannedItem], conflicts: Sequence[dict[str, Any]]) -> ApplyAnswer:
+    def _refused(
+        self, items: Sequence[PlannedItem], conflicts: Sequence[dict[str, Any]], *, dry_run: bool
+    ) -> ApplyAnswer:
         kinds = ", ".join(dict.fromkeys(it["kind"] for it in conflicts))
         text = f"the plan has {len(conflicts)} conflicts: {kinds}"
         it = answers.failed(
-            detail=text, hint="resolve them and plan again, or accept these kinds", error=text, dry_run=False
+            detail=text,
+            hint="resolve them and plan again, or accept these kinds",
+            error=text,
+            dry_run=dry_run,
         )
         return apply_answer(it, items, results={}, verified={}, conflicts=conflicts)
 
-    def _failed(self, items: Sequence[PlannedItem], written: Written, exc: OmnicdcError) -> ApplyAnswer:
-        it = answers.failed_by(exc, dry_run=False)
-        error: dict[str, Any] = {"uuid": None, "fields": [], "detail": it.detail, "hint": it.hint}
-        if isinstance(exc, ChangedSinceError):
-            error |= {"uuid": exc.uuid, "fields": exc.fields}
-        return self._report(it, items, written, errors=[error])
+    def _failed(
+        self, items: Sequence[PlannedItem], written: Written, exc: OmnicdcError, *, dry_run: bool
+    ) -> ApplyAnswer:
+        it = answers.failed_by(exc, dry_run=dry_run)
+        return self._report(it, items, written, errors=[error_of(exc)])
 
     def _report(
         self,
@@ -233,6 +277,11 @@ class MigrationClient(Client):
         return apply_answer(
             it, items, results=results, verified=verified or {}, batches=written.batches, errors=errors
         )
+
+
+def _check_size(batch_size: object) -> None:
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ConfigError(f"batch_size is a number of projects, 1 or more, and not {batch_size!r:.50}")
 
 
 def _dicts(changes: Sequence[Change]) -> list[ChangeDict]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omnicdc.clients.migration.changes import Change, changes_of
 from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.filesystem.atomic import replace
+from omnicdc.formats.answer import as_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def read_answer(path: Path) -> Any:  # noqa: ANN401 - a plan or a report
 
 def write_answer(path: Path, answer: object) -> None:
     """Write a plan or a report as JSON, atomically. Raises ConfigError."""
-    data = json.dumps(answer, indent=2, ensure_ascii=False, default=str) + "\n"
+    data = as_json(answer) + "\n"
     try:
         replace(path.absolute().parent, path.name, [data.encode()])
     except RegistryError as exc:

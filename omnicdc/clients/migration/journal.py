@@ -16,6 +16,7 @@ from psycopg import errors as pg
 
 from omnicdc import db
 from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.filesystem.sync import sync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +39,13 @@ class Journal:
     """The journal of one plan. The file is created at the first batch."""
 
     def __init__(self, path: Path, plan: object) -> None:
-        """Read the journal, if there is one. Raises ConfigError if it belongs to another plan."""
+        """Read the journal, if there is one; write nothing. Raises ConfigError if it is another plan's."""
         self.path = path
         self._digest = _digest(plan)
         self.finished = False
         """True if an apply noted that everything was written."""
+        self._torn = 0
+        """The number of bytes of an incomplete last line, which a killed process left."""
         self.batches = self._read()
 
     def add(self, batch: Batch) -> None:
@@ -54,6 +57,9 @@ class Journal:
         self._write({"finished": True})
 
     def _write(self, line: dict[str, Any]) -> None:
+        if self._torn:
+            os.truncate(self.path, self.path.stat().st_size - self._torn)
+            self._torn = 0
         fresh = not self.path.exists()
         lines: list[dict[str, Any]] = [{"plan": self._digest}, line] if fresh else [line]
         with self.path.open("a", encoding="utf-8") as file:
@@ -61,7 +67,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         if fresh:
-            _sync_directory(self.path.parent)
+            sync(self.path.parent)
 
     def _read(self) -> list[Batch]:
         try:
@@ -70,8 +76,7 @@ class Journal:
             return []
         # The last line of a killed process may be incomplete: its COMMIT was not sent.
         complete, _, torn = text.rpartition("\n")
-        if torn:
-            os.truncate(self.path, len(text.encode()) - len(torn.encode()))
+        self._torn = len(torn.encode())
         lines = [self._line(line) for line in complete.splitlines()]
         if lines and lines[0].get("plan") != self._digest:
             raise ConfigError(
@@ -134,11 +139,3 @@ def _status(conn: db.Connection, token: str) -> str | None:
 
 def _digest(plan: object) -> str:
     return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -38,7 +38,10 @@ NOT_CHECKED = ("clones", "overrides", "exclusions", "GitHub metadata")
 def plan(
     conn: db.Connection, config: Config, changes: Sequence[Change], progress: Callable[[str], None]
 ) -> PlanAnswer:
-    """Return the plan. Raises ConfigError for a change that CMP refuses, and DatabaseUnavailable."""
+    """Return the plan.
+
+    Raises MissingProjectsError, ConfigError for a change that cannot be, and DatabaseUnavailable.
+    """
     known = registries(config)
     tables = find_tables(conn, config, known.values())
     table = read_table(conn, tables["projects"])
@@ -85,6 +88,17 @@ def host_of(config: Config) -> Host | None:
     return Host(inputs, overrides.read().entries, exclusions.read().entries)
 
 
+class MissingProjectsError(ConfigError):
+    """Projects that are to be changed are not in CMP."""
+
+    def __init__(self, uuids: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(uuids)} of the projects are not in CMP: {', '.join(uuids[:5])}",
+            hint="is their transaction committed?",
+        )
+        self.uuids = frozenset(uuids)
+
+
 @contextmanager
 def _rolled_back(conn: db.Connection) -> Iterator[None]:
     """Run the `with` block in one snapshot, and undo what it wrote."""
@@ -95,10 +109,7 @@ def _rolled_back(conn: db.Connection) -> Iterator[None]:
 
 def _check_known(changes: Sequence[Change], facts: dict[str, Facts]) -> None:
     if missing := [it.uuid for it in changes if it.uuid not in facts]:
-        raise ConfigError(
-            f"{len(missing)} of the projects are not in CMP: {', '.join(missing[:5])}",
-            hint="is their transaction committed?",
-        )
+        raise MissingProjectsError(missing)
 
 
 def _made(conn: db.Connection, table: ProjectTable, changes: Sequence[Change]) -> Obstacle | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from omnicdc.clients.migration.changes import Change
 from omnicdc.errors import ConfigError
@@ -124,6 +124,21 @@ def reversed_item(item: PlannedItem) -> PlannedItem:
     before, after = item["before"], item["after"]
     return {**item, "set": before, "unset": [name for name in after if name not in before],
             "before": after, "after": before}  # fmt: skip
+
+
+def undone_items(report: object) -> list[PlannedItem]:
+    """Return the items that restore what an apply changed, by its report. Raises ConfigError."""
+    items = report.get("items") if isinstance(report, dict) else None
+    keys = {"uuid", "name", "before", "after", "result"}
+    if not isinstance(items, list) or not all(isinstance(it, dict) and keys <= it.keys() for it in items):
+        raise ConfigError(
+            f"not a report of an apply: {report!r:.100}",
+            hint="`omnicdc migrate apply` writes it: PLAN.report",
+        )
+    if isinstance(report, dict) and report.get("dry_run"):
+        raise ConfigError("this is the report of a dry run: nothing was applied", hint="apply the plan first")
+    applied = [it for it in items if it["result"] == "applied"]
+    return [reversed_item(cast("PlannedItem", {"registries": [], **it})) for it in applied]
 
 
 def changed_since(item: PlannedItem, present: Values | None) -> list[str]:

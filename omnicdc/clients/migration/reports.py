@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from omnicdc.clients.answers import Outcome, WaitAnswer, wait_answer
+from omnicdc.log.events import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from omnicdc.clients.migration.journal import Batch
     from omnicdc.clients.migration.plans import PlannedItem
+    from omnicdc.errors import OmnicdcError
 
 Result = Literal["applied", "skipped", "not_written"]
 
@@ -34,7 +36,10 @@ class BatchAnswer(TypedDict):
 
 
 class ApplyAnswer(WaitAnswer):
-    """The answer of `apply` and `undo`. `skipped` counts the projects that had the new values already."""
+    """The answer of `apply` and `undo`. `skipped` counts the projects that had the new values already.
+
+    For a dry run, all counts and results are those that there would be.
+    """
 
     total: int
     applied: int
@@ -68,6 +73,16 @@ def apply_answer(
         "verified": sum(verified.values()),
         "items": [_applied(item, results, verified) for item in items],
         "batches": [{"token": one.token, "projects": len(one.uuids)} for one in batches],
+    }
+
+
+def error_of(exc: OmnicdcError) -> dict[str, Any]:
+    """Return one of a report's `errors`. `uuid` is None if it concerns no single project."""
+    return {
+        "uuid": getattr(exc, "uuid", None),
+        "fields": getattr(exc, "fields", []),
+        "detail": scrubbed(exc.message),
+        "hint": exc.advice(),
     }
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypedDict
 
-from omnicdc import db
 from omnicdc.clients import answers
 from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.validation import files, identity
 from omnicdc.clients.validation.findings import KINDS, Finding, Place, finding
 from omnicdc.clients.validation.reading import read_context
 from omnicdc.errors import ConfigError, OmnicdcError
-from omnicdc.filesystem.atomic import no_observer
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Unpack
 
     from omnicdc.clients.answers import WaitAnswer
+    from omnicdc.clients.options import ClientOptions, Progress
     from omnicdc.clients.validation.context import Context
-    from omnicdc.config.settings import Config
 
 STATUSES = ("active", "snapshot", "archived")
 TYPES = ("PROJECT", "REPO", "tool")
@@ -68,32 +67,36 @@ class ValidationClient(MigrationClient):
         self,
         dsn: str | None = None,
         *,
-        root: str | os.PathLike[str] | None = None,
-        timeout: float = 30.0,
-        all_hosts: bool = False,
-        config: Config | None = None,
         statuses: Iterable[str] = STATUSES,
         types: Iterable[str] = TYPES,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        """As for every client. `statuses` and `types` are the values that CMP may have."""
-        super().__init__(dsn, root=root, timeout=timeout, all_hosts=all_hosts, config=config)
+        """As for every client: see `Client`. `statuses` and `types` are the values that CMP may have."""
+        super().__init__(dsn, **options)
         self._statuses, self._types = tuple(statuses), tuple(types)
 
     def check(
-        self, kinds: Iterable[str] | None = None, *, progress: Callable[[str], None] = no_observer
+        self,
+        kinds: Iterable[str] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Progress | None = None,
     ) -> ValidationAnswer:
         """Return the findings of these kinds, by default of all. See `findings.KINDS`.
 
         On another computer than a registry host, the kinds that need its files are in `not_checked`. Nothing
-        is written; a repeat checks again. `progress` is called with the name of each registry. An error is an
-        answer with `success: False`.
+        is written; a repeat checks again. `timeout` is in seconds; without it, only the server limits the
+        time. An error is an answer with `success: False`.
         """
         try:
             wanted = _known(kinds)
-            with db.connect(self._config.target) as conn:
-                db.check_schema(conn)
+            with self._connected(timeout) as conn:
                 context = read_context(
-                    conn, self._config, statuses=self._statuses, types=self._types, progress=progress
+                    conn,
+                    self._config,
+                    statuses=self._statuses,
+                    types=self._types,
+                    progress=progress or self._progress,
                 )
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=True)
@@ -113,7 +116,8 @@ class ValidationClient(MigrationClient):
         """Repair one finding, and wait until that has arrived. A repeat is harmless.
 
         A registry that differs is scanned and published afresh; a URL with blanks is written without them.
-        Everything else needs people: then `success` is false, and `hint` is the remedy.
+        Everything else needs people: then `success` is false, and `hint` is the remedy. With `dry_run`,
+        nothing is changed, and `registries_updated` names the files that would be.
         """
         if not found.get("repairable"):
             refused = answers.failed(
@@ -126,12 +130,15 @@ class ValidationClient(MigrationClient):
         if found["kind"] == "bad_url":
             change = {"uuid": found["project"], "set": {"metadata_.github_url": found["expected"]}}
             plan = self.plan([change])
-            if dry_run or not plan["success"]:
-                it = answers.would(list(plan["registries"]), [*plan["items"]], {})  # type: ignore[list-item]
-                return answers.wait_answer(it)
-            return self.apply(plan, timeout=timeout)
+            if not plan["success"]:
+                error = plan["error"] or ""
+                return answers.wait_answer(
+                    answers.failed(detail=plan["detail"], hint=plan["hint"], error=error, dry_run=dry_run)
+                )
+            return self.apply(plan, dry_run=dry_run, timeout=timeout)
         it = self._as_outcome(
-            lambda: self._would_change(None) if dry_run else self._rebuild(timeout, None), dry_run=dry_run
+            lambda: self._would_change(None, timeout) if dry_run else self._rebuild(timeout, None),
+            dry_run=dry_run,
         )
         return answers.wait_answer(it)
 
@@ -139,7 +146,10 @@ class ValidationClient(MigrationClient):
 def _known(kinds: Iterable[str] | None) -> set[str]:
     wanted = {*KINDS} if kinds is None else {kinds} if isinstance(kinds, str) else {*kinds}
     if unknown := sorted(wanted - {*KINDS}):
-        raise ConfigError(f"no kind of finding is named {unknown[0]!r:.50}", hint=f"use {', '.join(KINDS)}")
+        given = str(unknown[0])
+        near = [kind for kind in KINDS if given and given in kind] or get_close_matches(given, KINDS, n=1)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"use {', '.join(KINDS)}"
+        raise ConfigError(f"no kind of finding is named {unknown[0]!r:.50}", hint=hint)
     return wanted
 
 
