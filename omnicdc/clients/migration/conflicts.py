@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from omnicdc.formats.urls import github, url_key
+from omnicdc.formats.urls import github, names_of, url_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.inputs.reading import Named
@@ -120,7 +120,8 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
     )
     for kind, entries in of_people:
         for entry in entries:
-            if _names(entry.names, old) and not _names(entry.names, new):
+            named = {*entry.names}
+            if not named.isdisjoint(names_of(old)) and named.isdisjoint(names_of(new)):
                 yield Obstacle(
                     kind,
                     (one.uuid,),
@@ -136,11 +137,6 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
             f"{one.name}: GitHub's metadata is known of {old} and not of {new}",
             "it comes with the next `gh` refresh, if GitHub lists the repository there",
         )
-
-
-def _names(names: Collection[str], key: str) -> bool:
-    parts = key.rsplit("/", 2)
-    return not {key, parts[-1], "/".join(parts[-2:])}.isdisjoint(names)
 
 
 def _place(entries: Iterable[Named], key: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omnicdc.clients.validation.findings import Place, finding
 from omnicdc.formats.urls import url_key
 from omnicdc.inputs.inventory import CMP, GONE, SOURCE
+from omnicdc.inputs.reading import without_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,15 +104,12 @@ def people(context: Context) -> Iterator[Finding]:
     """Yield the overrides and exclusions that match no project."""
     files = _files(context)
     keys = {url_key(one.github_url) for one in context.projects.values()} - {""}
-    parts = [key.rsplit("/", 2) for key in keys]
-    known = {*keys, *(part[-1] for part in parts), *("/".join(part[-2:]) for part in parts)}
     for what, entries in (("override", files.overrides), ("exclusion", files.exclusions)):
-        for entry in entries:
-            if known.isdisjoint(entry.names):
-                yield finding(
-                    "useless_entry", Place(where=entry.where), f"the {what} matches no project in CMP",
-                    "correct it or remove it", found=", ".join(entry.names),
-                )  # fmt: skip
+        for entry in without_match(entries, keys):
+            yield finding(
+                "useless_entry", Place(where=entry.where), f"the {what} matches no project in CMP",
+                "correct it or remove it", found=", ".join(entry.names),
+            )  # fmt: skip
 
 
 def inventory(context: Context) -> Iterator[Finding]:
