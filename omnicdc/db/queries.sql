@@ -480,6 +480,9 @@ select p.id::pg_catalog.text, p.name::pg_catalog.text, p.key::pg_catalog.text, p
        p.metadata_ operator(pg_catalog.->>) 'github_url'::pg_catalog.text, p.metadata_ operator(pg_catalog.->>) 'domain'::pg_catalog.text
   from {table} p;
 
+-- quarantined: Every project that a consumer holds back from a registry, and why.
+select q.consumer, q.registry, q.source, q.key, q.reason from omnicdc.quarantine q order by q.consumer, q.registry, q.key;
+
 -- check_constraints: Check the deferred constraints now, and not only at COMMIT.
 set constraints all immediate;
 
