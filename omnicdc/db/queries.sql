@@ -480,6 +480,18 @@ select p.id::pg_catalog.text, p.name::pg_catalog.text, p.key::pg_catalog.text, p
        p.metadata_ operator(pg_catalog.->>) 'github_url'::pg_catalog.text, p.metadata_ operator(pg_catalog.->>) 'domain'::pg_catalog.text
   from {table} p;
 
+-- quarantined: Every project that a consumer holds back from a registry, and why.
+select q.consumer, q.registry, q.source, q.key, q.reason from omnicdc.quarantine q order by q.consumer, q.registry, q.key;
+
+-- check_constraints: Check the deferred constraints now, and not only at COMMIT.
+set constraints all immediate;
+
+-- touched: The rows that this transaction has changed so far, as the log names them, by source. NULL: every row.
+select s.name as source, case when bool_and(c.key is not null) then array_agg(distinct c.key) end as keys
+  from omnicdc.change c join omnicdc.source s on s.id = c.source
+ where c.xid = pg_current_xact_id_if_assigned()
+ group by s.name;
+
 -- column_value: Part of project_values: the value of a column.
 pg_catalog.to_jsonb(p.{column})::pg_catalog.text;
 

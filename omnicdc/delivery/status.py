@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc import db
 from omnicdc.delivery.verdict import no_writes
 from omnicdc.model import HEARTBEAT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_LAG_S = 90.0
 """The default of the setting `max_lag_s`."""
@@ -16,12 +20,27 @@ OVERDUE_S = 2.5 * HEARTBEAT_S
 """If the last heartbeat is older, the daemon is stopped or hangs, although its connection is still open."""
 
 
+@dataclass(frozen=True, slots=True)
+class StatusFault:
+    """One fault, as one line for people."""
+
+    kind: Literal["capture", "held", "quarantine", "other"]
+    """`held` and `quarantine` are also in the answer's `consumers`, and `capture` in its `capture`."""
+    text: str
+
+
 def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, Any]:
     """Return the state of the capture, the log and the consumers, and in `faults` one line for each fault.
 
     A consumer that lags behind for more than `max_lag_s` seconds is a fault. Raises DatabaseUnavailable and
     SchemaMismatch.
     """
+    answer, _ = examine(conn, max_lag_s=max_lag_s)
+    return answer
+
+
+def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], list[StatusFault]]:
+    """As `status`, but also return the faults with their kinds."""
     with db.translated("asking for the status"), db.confined(conn):
         sources = db.fetch_all(conn, "sources")
         capture = db.fetch_one(conn, "capture_fault")
@@ -29,25 +48,31 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
         reads = db.fetch_one(conn, "only_reads")
         publications = db.fetch_all(conn, "unexpected_publications")
         consumers = [_spread(row) for row in db.fetch_all(conn, "status_consumers")]
-    faults = [f"capture is broken: {capture['fault']} - {capture['remedy']}"] if capture["fault"] else []
-    faults += [_published(found["name"]) for found in publications]
-    if not consumers:
-        faults.append("no consumer has ever run here - `omnicdc run` on the registry host")
-    faults += [
-        line for consumer in consumers for line in (*_faults(consumer), *late(consumer, max_lag_s=max_lag_s))
-    ]
+    faults: list[StatusFault] = []
     if not any(consumer["alive"] for consumer in consumers) and (cause := no_writes(**reads)):
-        faults.insert(0, f"{cause.reason} - {cause.hint}")
-    return {
+        faults.append(StatusFault("other", f"{cause.reason} - {cause.hint}"))
+    if capture["fault"]:
+        text = f"capture is broken: {capture['fault']} - {capture['remedy']}"
+        faults.append(StatusFault("capture", text))
+    faults += [StatusFault("other", _published(found["name"])) for found in publications]
+    if not consumers:
+        text = "no consumer has ever run here - `omnicdc run` on the registry host"
+        faults.append(StatusFault("other", text))
+    for consumer in consumers:
+        faults += _faults(consumer)
+        faults += [StatusFault("other", line) for line in late(consumer, max_lag_s=max_lag_s)]
+    answer = {
         "healthy": not faults,
-        "faults": faults,
+        "faults": [fault.text for fault in faults],
         "capture": {
             "fault": capture["fault"],
+            "remedy": capture["remedy"] if capture["fault"] else None,
             "sources": {row["name"]: {"table": row["target"], "watched": row["watched"]} for row in sources},
         },
         "log": {"changes": log["changes"], "estimated": log["estimated"], "oldest": log["oldest"]},
         "consumers": consumers,
     }
+    return answer, faults
 
 
 def _published(publication: str) -> str:
@@ -80,7 +105,7 @@ def _spread(consumer: db.Row) -> db.Row:
     }
 
 
-def _faults(consumer: db.Row) -> list[str]:
+def _faults(consumer: db.Row) -> Iterator[StatusFault]:
     name = consumer["name"]
     lines = [] if consumer["alive"] or not consumer["daemon"] else [_not_serving(name, consumer["host"])]
     lines += [
@@ -89,26 +114,26 @@ def _faults(consumer: db.Row) -> list[str]:
         for pid in consumer["blocked_by"]
     ]
     lines += [f"{name}: {consumer['last_error']}"] if consumer["last_error"] else []
-    lines += [
-        f"{name}: {registry} is held: {held['reason']} - {held['hint']}"
-        for registry, held in consumer["held"].items()
-    ]
-    lines += [f"{name}: {fault}" for fault in (*consumer["faults"], *consumer["input_faults"])]
+    yield from (StatusFault("other", line) for line in lines)
+    for registry, held in consumer["held"].items():
+        yield StatusFault("held", f"{name}: {registry} is held: {held['reason']} - {held['hint']}")
+    lines = [f"{name}: {fault}" for fault in (*consumer["faults"], *consumer["input_faults"])]
     more = consumer["input_fault_count"] - len(consumer["input_faults"])
     lines += [f"{name}: {more} more faults of the inputs - see the log"] if more > 0 else []
-    lines += [
-        f"{name}: project {project} is held back from {registry}: {reason}"
-        for registry, held_back in consumer["quarantined"].items()
-        for project, reason in held_back.items()
-    ]
-    lines += [
-        f"{name}: {count - len(consumer['quarantined'].get(registry, ()))} more projects are held back from "
-        f"{registry} - "
-        "all are in table omnicdc.quarantine"
-        for registry, count in consumer["quarantined_counts"].items()
-        if count > len(consumer["quarantined"].get(registry, ()))
-    ]
-    return lines
+    yield from (StatusFault("other", line) for line in lines)
+    yield from (StatusFault("quarantine", f"{name}: {line}") for line in _quarantined(consumer))
+
+
+def _quarantined(consumer: db.Row) -> Iterator[str]:
+    for registry, held_back in consumer["quarantined"].items():
+        for project, reason in held_back.items():
+            yield f"project {project} is held back from {registry}: {reason}"
+    for registry, count in consumer["quarantined_counts"].items():
+        more = count - len(consumer["quarantined"].get(registry, ()))
+        if more > 0:
+            yield (
+                f"{more} more projects are held back from {registry} - all are in table omnicdc.quarantine"
+            )
 
 
 def late(consumer: db.Row, *, max_lag_s: float) -> list[str]:

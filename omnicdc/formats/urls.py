@@ -48,6 +48,12 @@ def is_excluded(key: str, excluded: Collection[str]) -> bool:
     return bool(name) and (name in excluded or f"{before.rpartition('/')[2]}/{name}" in excluded)
 
 
+def names_of(key: str) -> tuple[str, str, str]:
+    """Return the names by which an override or an exclusion may name a URL key: itself, name, owner/name."""
+    parts = key.rsplit("/", 2)
+    return key, parts[-1], "/".join(parts[-2:])
+
+
 def trimmed(text: str) -> str:
     """Remove blanks around the text, and all slashes and `.git` at its end.
 

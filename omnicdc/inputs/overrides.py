@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from omnicdc.formats.urls import github, trimmed, url_key
-from omnicdc.inputs.reading import Named, Reading
+from omnicdc.inputs.reading import Named, Reading, without_match
 from omnicdc.inputs.yaml_source import BadEntry, Fields, content, entry_list
 from omnicdc.model import Override
 
@@ -81,12 +81,9 @@ def unmatched(reading: Reading[T], keys: Collection[str]) -> tuple[str, ...]:
     """Return a notice for each entry that matches none of these URL keys of CMP's projects."""
     if not reading.entries:
         return ()
-    parts = [key.rsplit("/", 2) for key in keys]
-    known = {*keys, *(part[-1] for part in parts), *("/".join(part[-2:]) for part in parts)}
     return tuple(
         f"{entry.where}: matches no project in CMP; it has no effect"
-        for entry in reading.entries
-        if known.isdisjoint(entry.names)
+        for entry in without_match(reading.entries, keys)
     )
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from omnicdc.formats.urls import names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -37,3 +42,9 @@ class Named:
     """`FILE:LINE`."""
     names: tuple[str, ...]
     """Overrides: URL keys. Exclusions: `name` or `owner/name`."""
+
+
+def without_match(entries: Iterable[Named], keys: Iterable[str]) -> Iterator[Named]:
+    """Yield the entries of people's files that name none of these URL keys."""
+    known = {name for key in keys for name in names_of(key)}
+    return (entry for entry in entries if known.isdisjoint(entry.names))

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Key = tuple[str, str, str]
 """Name and id by which an entry is sorted, then its entry key, so that no two keys are equal."""
@@ -50,6 +50,13 @@ class Block:
         at = bisect_left(self.keys, key)
         start = sum(self.lengths[:at])
         return self.data[start : start + self.lengths[at]]
+
+    def entries(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each entry key with the bytes of its entry, in order."""
+        start = 0
+        for key, length in zip(self.keys, self.lengths, strict=True):
+            yield key[2], self.data[start : start + length]
+            start += length
 
     def compare(self, wanted: Iterable[tuple[Key, Row | None]]) -> list[Edit]:
         """Return the edits, in order, that make the block hold the wanted row at each key. None: no row.

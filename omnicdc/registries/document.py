@@ -18,7 +18,7 @@ from zlib import crc32
 from omnicdc.registries.block import Block, Key, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, KeysView, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 
     from omnicdc.model import Entry, Frame
     from omnicdc.registries.block import Edit
@@ -96,6 +96,11 @@ class Document:
         if (key := self._keys.get(entry_key)) is None:
             return None
         return self._blocks[self._index(key)].entry(key)
+
+    def entries(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each entry key with the bytes of its entry, in order. Quicker than `get` for each."""
+        for block in self._blocks:
+            yield from block.entries()
 
     def name_of(self, entry_key: str) -> str | None:
         """Return the name by which the key's entry is sorted; None if there is no entry."""

@@ -202,16 +202,6 @@ def test_a_manifest_that_contradicts_cmp_is_found(cmp: Cmp, host: Host, client: 
     assert "is no project in CMP" in only(client, "manifest_differs")["detail"]
 
 
-def test_the_faults_of_status_are_findings(cmp: Cmp, host: Host, client: ValidationClient) -> None:
-    cmp.upsert("atlas")
-    host.once()
-    cmp.conn.execute("alter table projects disable trigger user")
-
-    found = client.check(["fault"])["findings"]
-
-    assert any("capture is broken" in it["detail"] for it in found)
-
-
 def test_elsewhere_the_kinds_that_need_files_are_named_as_not_checked(cmp: Cmp) -> None:
     cmp.upsert("atlas", status="retired")
 

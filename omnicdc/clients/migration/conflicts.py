@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from omnicdc.formats.urls import github, url_key
+from omnicdc.clients.migration.facts import IDENTIFYING, Duplicate, by_value
+from omnicdc.formats.urls import github, names_of, url_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.inputs.reading import Named
     from omnicdc.model import Inputs
 
-Kind = Literal[
-    "duplicate_name", "duplicate_key", "duplicate_url", "refused",
-    "clone_has_old_url", "override_names_old_url", "exclusion_names_old_url", "override_masks_status",
-    "github_metadata_lost", "guard",
-]  # fmt: skip
-
-
-_UNIQUE: tuple[tuple[Kind, str, Callable[[Facts], str | None]], ...] = (
-    ("duplicate_name", "name", lambda one: one.name),
-    ("duplicate_key", "key", lambda one: one.key),
-    ("duplicate_url", "URL", lambda one: url_key(one.github_url)),
-)
+Kind = (
+    Duplicate
+    | Literal[
+        "refused", "clone_has_old_url", "override_names_old_url", "exclusion_names_old_url",
+        "override_masks_status", "github_metadata_lost", "guard",
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +61,11 @@ def duplicates(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> Itera
     `after` has the changed projects only.
     """
     everything = {**before, **after}
-    for kind, what, of in _UNIQUE:
-        sharing = defaultdict(list)
-        moved = {of(one) for uuid, one in after.items() if of(one) and of(one) != of(before[uuid])}
-        for one in everything.values():
-            if of(one) in moved:
-                sharing[of(one)].append(one)
-        for value, projects in sorted(sharing.items()):
-            if len(projects) > 1:
+    for kind, what, of in IDENTIFYING:
+        moved = {of(one) for uuid, one in after.items() if of(one) != of(before[uuid])}
+        sharing = by_value(everything.values(), of)
+        for value in sorted(sharing.keys() & moved):
+            if len(projects := sharing[value]) > 1:
                 yield Obstacle(
                     kind,
                     tuple(one.uuid for one in projects),
@@ -120,7 +112,8 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
     )
     for kind, entries in of_people:
         for entry in entries:
-            if _names(entry.names, old) and not _names(entry.names, new):
+            named = {*entry.names}
+            if not named.isdisjoint(names_of(old)) and named.isdisjoint(names_of(new)):
                 yield Obstacle(
                     kind,
                     (one.uuid,),
@@ -136,11 +129,6 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
             f"{one.name}: GitHub's metadata is known of {old} and not of {new}",
             "it comes with the next `gh` refresh, if GitHub lists the repository there",
         )
-
-
-def _names(names: Collection[str], key: str) -> bool:
-    parts = key.rsplit("/", 2)
-    return not {key, parts[-1], "/".join(parts[-2:])}.isdisjoint(names)
 
 
 def _place(entries: Iterable[Named], key: str) -> str:

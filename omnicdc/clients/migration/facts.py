@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from omnicdc.formats.urls import url_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 FIELDS = {
     "name": "name",
@@ -39,3 +42,22 @@ class Facts(NamedTuple):
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     return value if value is None or isinstance(value, str) else str(value)
+
+
+Duplicate = Literal["duplicate_name", "duplicate_key", "duplicate_url"]
+
+IDENTIFYING: tuple[tuple[Duplicate, str, Callable[[Facts], str | None]], ...] = (
+    ("duplicate_name", "name", lambda one: one.name),
+    ("duplicate_key", "key", lambda one: one.key),
+    ("duplicate_url", "URL", lambda one: url_key(one.github_url)),
+)
+"""What each project should have alone: the kind of a finding if several have it, its name, and its value."""
+
+
+def by_value(projects: Iterable[Facts], value_of: Callable[[Facts], str | None]) -> dict[str, list[Facts]]:
+    """Return each value to the projects that have it, without the projects that have none."""
+    found: dict[str, list[Facts]] = defaultdict(list)
+    for one in projects:
+        if value := value_of(one):
+            found[value].append(one)
+    return found

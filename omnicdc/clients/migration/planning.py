@@ -9,7 +9,7 @@ import psycopg
 
 from omnicdc import db, verify
 from omnicdc.clients.migration.conflicts import Host, Obstacle, duplicates, losses
-from omnicdc.clients.migration.effect import Effect, effect, rendered
+from omnicdc.clients.migration.effect import Effect, Rendering
 from omnicdc.clients.migration.plans import plan_answer, planned_item, would_be
 from omnicdc.clients.migration.rows import read_facts, read_table, read_values, update
 from omnicdc.clients.migration.writing import refusals
@@ -56,15 +56,15 @@ def plan(
         kept = [it for it in changes if not same(would_be(before[it.uuid], it), before[it.uuid])]
         fresh = {it.uuid: facts[it.uuid].changed(it.set, it.unset) for it in kept}
         conflicts = [*duplicates(facts, fresh)]
-        old = rendered(conn, scanners, tables, inputs, progress)
+        rendering = Rendering(conn, scanners, tables, inputs, progress)
+        rendered = rendering.before()
         effects: list[Effect] = []
         after = {it.uuid: would_be(before[it.uuid], it) for it in kept}
         if refused := _made(conn, table, kept):
             conflicts.append(refused)
         else:
             after = read_values(conn, table, kept)
-            new = rendered(conn, scanners, tables, inputs, progress)
-            effects = [effect(old[name], new[name]) for name in old]
+            effects = rendering.effects(rendered, rendering.touched())
     lost = [*losses(facts, fresh, host)] if host else []
     lost += _guarded(config, effects)
     items = [planned_item(it, facts[it.uuid], before[it.uuid], after[it.uuid], effects) for it in kept]
@@ -117,6 +117,7 @@ def _made(conn: db.Connection, table: ProjectTable, changes: Sequence[Change]) -
     try:
         with conn.transaction():
             update(conn, table, changes)
+            db.execute(conn, "check_constraints")
     except (psycopg.IntegrityError, psycopg.DataError) as exc:
         uuids = tuple(it.uuid for it in changes) if len(changes) == 1 else ()
         return Obstacle("refused", uuids, first_line(exc), "change the plan: CMP refuses this")

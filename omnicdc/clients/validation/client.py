@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from omnicdc.clients import answers
 from omnicdc.clients.migration import MigrationClient
-from omnicdc.clients.validation import files, identity
-from omnicdc.clients.validation.findings import KINDS, Finding, Place, finding
+from omnicdc.clients.validation import delivery, files, identity
+from omnicdc.clients.validation.findings import KINDS, Finding
 from omnicdc.clients.validation.reading import read_context
 from omnicdc.errors import ConfigError, OmnicdcError
 
@@ -38,14 +38,12 @@ class ValidationAnswer(TypedDict):
     not_checked: list[str]
 
 
-def _faults(context: Context) -> Iterator[Finding]:
-    for fault in context.faults:
-        detail, _, remedy = fault.partition(" - ")
-        yield finding("fault", Place(), detail, remedy)
-
-
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Context], Iterator[Finding]], bool], ...] = (
-    (("fault",), _faults, False),
+    (("capture",), delivery.capture, False),
+    (("held",), delivery.held, False),
+    (("quarantine",), delivery.quarantine, False),
+    (("drift",), delivery.drift, True),
+    (("fault",), delivery.faults, False),
     (("duplicate_name", "duplicate_key", "duplicate_url"), identity.duplicates, False),
     (("bad_url", "foreign_url"), identity.urls, False),
     (("shared_id", "placeholder_id"), identity.ids, False),

@@ -10,19 +10,30 @@ if TYPE_CHECKING:
 
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.inputs.reading import Named
-    from omnicdc.model import Inputs
+    from omnicdc.model import Fault, Inputs
     from omnicdc.verify.audit import Compared
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What one registry file of projects shows."""
+class Held:
+    """A registry that a consumer holds, or a project that it holds back from a registry."""
 
+    consumer: str
     registry: str
-    is_mirror: bool
-    """True if it should show every project."""
-    urls: Mapping[str, str]
-    """Project to the URL key that the file shows; empty for none."""
+    reason: str
+    remedy: str = ""
+    project: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the database says about the capture and the consumers."""
+
+    capture: Fault | None = None
+    held: tuple[Held, ...] = ()
+    quarantine: tuple[Held, ...] = ()
+    others: tuple[str, ...] = ()
+    """All other faults of `omnicdc status`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +45,24 @@ class Files:
     """Scanner to its registry as it should be, and the comparison with the file."""
     overrides: tuple[Named, ...] = ()
     exclusions: tuple[Named, ...] = ()
-    manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Path of a clone's manifest to its content."""
-    contents: Mapping[str, Content] = field(default_factory=dict)
-    """Scanner to what its file shows, of the registries of projects whose files can be read."""
+    manifests: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """URL key of a clone to the path and the content of its manifest."""
+    drifted: Mapping[str, str] = field(default_factory=dict)
+    """The registries that another process changed since omnicdc published them, to their paths."""
+    restores: bool = True
+    """Whether the daemon restores them: the setting `on_drift`."""
     missing_paths: frozenset[str] = frozenset()
-    """The `local_paths` that do not exist on this host."""
+    """The `local_paths` of overrides that do not exist on this host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """CMP, the files of this host if it is a registry host, and the faults that `omnicdc status` shows."""
+    """CMP, the files of this host if it is a registry host, and the state of the delivery."""
 
     projects: Mapping[str, Facts]
     agents: frozenset[str]
     """The ids of the agents, if CMP has that table."""
-    faults: tuple[str, ...]
+    delivery: Delivery
     statuses: frozenset[str]
     types: frozenset[str]
     files: Files | None = None

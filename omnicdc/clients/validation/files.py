@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from omnicdc.clients.validation.delivery import is_repairable, remedy
 from omnicdc.clients.validation.findings import Place, finding
-from omnicdc.formats.urls import url_key
+from omnicdc.formats.urls import github, url_key
 from omnicdc.inputs.inventory import CMP, GONE, SOURCE
+from omnicdc.inputs.reading import without_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,50 +18,100 @@ if TYPE_CHECKING:
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.clients.validation.context import Context, Files
     from omnicdc.clients.validation.findings import Finding
+    from omnicdc.formats.item import Item
     from omnicdc.verify.audit import Compared
-    from omnicdc.verify.difference import EntryDifference
+    from omnicdc.verify.difference import EntryDifference, Side
 
-REBUILD = "omnicdc rebuild"
 IDLE = ("archived", "snapshot")
 """Projects of these statuses need no directory on a host."""
 
 
 def registries(context: Context) -> Iterator[Finding]:
     """Yield what differs between each registry and CMP, entry by entry."""
-    for compared in _files(context).compared.values():
-        report = compared.report
+    files = _files(context)
+    for compared in files.compared.values():
+        report, difference = compared.report, compared.report.difference
+        repairs = is_repairable(files, report.registry)
         if report.status == "unreadable":
+            # Without a difference CMP itself cannot be read; a rebuild would not help.
+            repairs_file = repairs and difference is not None
             yield finding(
-                "registry_differs", Place(where=report.registry), report.detail, report.hint, repairable=False
-            )
-        for entry in report.difference.entries if report.difference else ():
+                "registry_differs", Place(where=report.registry), report.detail,
+                remedy(files, report.registry) if difference else report.hint, repairable=repairs_file,
+            )  # fmt: skip
+        for entry in difference.entries if difference else ():
             yield _differing(context, compared, entry)
-        for name, (expected, found) in report.difference.header.items() if report.difference else ():
+        for name, (expected, found) in difference.header.items() if difference else ():
             yield finding(
-                "registry_differs", Place(where=report.registry), f"its header has another {name}", REBUILD,
-                expected=expected, found=found, repairable=True,
+                "registry_differs", Place(where=report.registry), f"its header has another {name}",
+                remedy(files, report.registry), expected=expected, found=found, repairable=repairs,
             )  # fmt: skip
 
 
 def disagreements(context: Context) -> Iterator[Finding]:
     """Yield the projects that a registry shows and the mirror of CMP does not, or shows with another URL.
 
-    Only the files are compared with each other.
+    Registries agree on all entries that are as CMP has them. So only the projects are compared of which one
+    of the files has another entry.
     """
-    contents = _files(context).contents.values()
-    for mirror in (it for it in contents if it.is_mirror):
-        for content in (it for it in contents if it is not mirror):
-            for project, url in content.urls.items():
-                expected = mirror.urls.get(project)
-                if url != expected:
-                    known = context.projects.get(project)
-                    yield finding(
-                        "registries_disagree",
-                        Place(project, known.name if known else None, content.registry),
-                        f"{mirror.registry} does not have the project" if expected is None
-                        else f"{mirror.registry} has another URL",
-                        REBUILD, expected=expected, found=url, repairable=True,
-                    )  # fmt: skip
+    files = _files(context)
+    shown = [
+        Shown(it) for it in files.compared.values()
+        if it.registry.scanner.builtin and it.registry.scanner.source == "projects"
+        if it.present and it.report.difference and not it.report.difference.fault
+    ]  # fmt: skip
+    mirror = next((it for it in shown if not it.registry.scanner.uses_inputs), None)
+    differing = dict.fromkeys(project for it in shown for project in it.differing)
+    if mirror is None:
+        return
+    for it in (other for other in shown if other is not mirror):
+        for project in differing:
+            url, expected = it.url_of(project), mirror.url_of(project)
+            if url is not None and url != expected:
+                known, name = context.projects.get(project), mirror.registry.name
+                yield finding(
+                    "registries_disagree",
+                    Place(project, known.name if known else None, it.registry.name),
+                    f"{name} does not have the project" if expected is None else f"{name} has another URL",
+                    remedy(files, it.registry.name), expected=expected, found=url,
+                    repairable=is_repairable(files, it.registry.name) and is_repairable(files, name),
+                )  # fmt: skip
+
+
+class Shown:
+    """What one registry file of projects shows of the projects, by its comparison with CMP."""
+
+    def __init__(self, compared: Compared) -> None:
+        self.registry = compared.registry
+        entries = compared.report.difference.entries if compared.report.difference else ()
+        self.differing: dict[str, str | None] = {}
+        """The projects of entries that are not as CMP has them, to the URL keys that the file shows."""
+        for entry in entries:
+            self.differing |= dict.fromkeys(self._projects(entry.expected))
+        for entry in entries:
+            if entry.found:
+                item = entry.found.item
+                self.differing |= dict.fromkeys(item.projects, self._url(item))
+
+    def url_of(self, project: str) -> str | None:
+        """Return the URL key that the file shows of a project, empty for none; None if it has no entry."""
+        if project in self.differing:
+            return self.differing[project]
+        key = self.registry.entry_key_of(project)
+        data = self.registry.document.get(key) if key else None
+        if data is None:
+            return None
+        layout = self.registry.scanner.layout
+        return self._url(layout.item(layout.core(data)))
+
+    def _projects(self, side: Side | None) -> tuple[str, ...]:
+        return side.item.projects if side else ()
+
+    def _url(self, item: Item) -> str:
+        if self.registry.scanner.grouped:
+            return item.entry_key
+        url = item.fields.get("github_url")
+        return url_key(url) if isinstance(url, str) else ""
 
 
 def _differing(context: Context, compared: Compared, entry: EntryDifference) -> Finding:
@@ -74,10 +128,10 @@ def _differing(context: Context, compared: Compared, entry: EntryDifference) -> 
         "registry_differs",
         Place(project, known.name if known else None, compared.report.registry),
         f"{entry.entry_key}: {what}",
-        REBUILD,
+        remedy(context.files, compared.report.registry),
         expected={name: pair[0] for name, pair in entry.fields.items()} or None,
         found={name: pair[1] for name, pair in entry.fields.items()} or None,
-        repairable=True,
+        repairable=is_repairable(context.files, compared.report.registry),
     )
 
 
@@ -95,7 +149,8 @@ def paths(context: Context) -> Iterator[Finding]:
                 where = next((it.where for it in reversed(files.overrides) if key in it.names), "")
                 yield finding(
                     "missing_path", Place(uuid, one.name, where), "the local path is missing on this host",
-                    "clone it there, correct the override, or archive the project", found=path,
+                    f"git clone {shlex.quote(one.github_url or '')} {shlex.quote(path)}; "
+                    "or correct the override, or archive the project", found=path,
                 )  # fmt: skip
 
 
@@ -103,15 +158,12 @@ def people(context: Context) -> Iterator[Finding]:
     """Yield the overrides and exclusions that match no project."""
     files = _files(context)
     keys = {url_key(one.github_url) for one in context.projects.values()} - {""}
-    parts = [key.rsplit("/", 2) for key in keys]
-    known = {*keys, *(part[-1] for part in parts), *("/".join(part[-2:]) for part in parts)}
     for what, entries in (("override", files.overrides), ("exclusion", files.exclusions)):
-        for entry in entries:
-            if known.isdisjoint(entry.names):
-                yield finding(
-                    "useless_entry", Place(where=entry.where), f"the {what} matches no project in CMP",
-                    "correct it or remove it", found=", ".join(entry.names),
-                )  # fmt: skip
+        for entry in without_match(entries, keys):
+            yield finding(
+                "useless_entry", Place(where=entry.where), f"the {what} matches no project in CMP",
+                "correct it or remove it", found=", ".join(entry.names),
+            )  # fmt: skip
 
 
 def inventory(context: Context) -> Iterator[Finding]:
@@ -153,7 +205,8 @@ def _unlisted(compared: Compared, used: Mapping[str, Facts]) -> Iterator[Finding
 
 def manifests(context: Context) -> Iterator[Finding]:
     """Yield what the manifests in clones say differently from CMP."""
-    for path, manifest in _files(context).manifests.items():
+    files = _files(context)
+    for clone_key, (path, manifest) in files.manifests.items():
         uuid = str(manifest.get("canonical_uuid") or "").lower()
         one = context.projects.get(uuid)
         if one is None:
@@ -162,23 +215,34 @@ def manifests(context: Context) -> Iterator[Finding]:
                 "correct the manifest, or create the project", found=uuid or None,
             )  # fmt: skip
             continue
-        for name, expected, found in _pairs(one, manifest):
+        for name, expected, found in _pairs(one, manifest, clone_key, files):
             if found is not None and found != expected:
                 yield finding(
                     "manifest_differs", Place(uuid, one.name, path), f"{name} is not as CMP has it",
-                    "CMP is the source of truth: correct the manifest", expected=expected, found=found,
+                    f"CMP is the source of truth: write {name.rpartition('.')[2]}: {json.dumps(expected)}",
+                    expected=expected, found=found,
                 )  # fmt: skip
 
 
-def _pairs(one: Facts, manifest: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+def _pairs(
+    one: Facts, manifest: Mapping[str, Any], clone_key: str, files: Files
+) -> Iterator[tuple[str, object, object]]:
+    """Yield field, value that it should have, and its value; None if the manifest lacks it."""
     project, repository = _mapping(manifest, "project"), _mapping(manifest, "repository")
     for name, expected in (("name", one.name), ("type", one.type), ("domain", one.domain)):
         yield f"project.{name}", expected, project.get(name)
     url = repository.get("github_url")
-    yield "repository.github_url", url_key(one.github_url), None if url is None else url_key(str(url))
+    yield "repository.github_url", url_key(one.github_url), clone_key if url is None else url_key(str(url))
     anchors = _mapping(_mapping(manifest, "genesis"), "anchors")
-    if anchors.get("cmp_registered") is False:
-        yield "genesis.anchors.cmp_registered", True, False
+    shown = {it.registry.scanner.check: one.uuid in it.registry.document for it in files.compared.values()}
+    for name, anchored in (
+        ("cmp_registered", True),
+        ("uuid_registry", shown.get("in_canonical_uuids")),
+        ("project_registry", shown.get("in_project_registry")),
+        ("github_repo", github(url_key(one.github_url)) is not None),
+    ):
+        if isinstance(found := anchors.get(name), bool):
+            yield f"genesis.anchors.{name}", anchored, found
 
 
 def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:

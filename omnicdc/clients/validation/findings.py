@@ -25,6 +25,10 @@ KINDS: dict[str, Severity] = {
     "manifest_differs": "warn",
     "unknown_status": "warn",
     "unknown_type": "warn",
+    "capture": "critical",
+    "held": "critical",
+    "quarantine": "critical",
+    "drift": "warn",
     "fault": "critical",
 }
 """Every kind of finding, and how severe it is.
@@ -37,7 +41,12 @@ KINDS: dict[str, Severity] = {
 - `unused_repository`: no project has it. `gone_repository`: GitHub does not list it any more.
 - `unlisted_repository`: only CMP knows it.
 - `manifest_differs`: a clone's `.genesis/PROJECT_MANIFEST.yaml` contradicts CMP.
-- `fault`: of the capture, a daemon or a registry, as in `omnicdc status`."""
+- `capture`: it is broken, so changes may be missed. `held`: a daemon does not write a registry.
+- `quarantine`: a project is held back from a registry. `drift`: a registry was changed outside omnicdc.
+- `fault`: any other one of `omnicdc status`."""
+
+REBUILD = "omnicdc rebuild"
+"""Repairs what differs between a registry and CMP."""
 
 
 class Finding(TypedDict):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from omnicdc.clients.migration.facts import IDENTIFYING, by_value
 from omnicdc.clients.validation.findings import Place, finding
 from omnicdc.formats.urls import github, url_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from omnicdc.clients.migration.facts import Facts
     from omnicdc.clients.validation.context import Context
     from omnicdc.clients.validation.findings import Finding
 
@@ -27,17 +26,8 @@ _URL = re.compile(r"https://[a-z0-9.-]+\.[a-z]{2,}/\S+")
 
 def duplicates(context: Context) -> Iterator[Finding]:
     """Yield the names, keys and URLs that several projects share."""
-    kinds: tuple[tuple[str, str, Callable[[Facts], str | None]], ...] = (
-        ("duplicate_name", "name", lambda one: one.name),
-        ("duplicate_key", "key", lambda one: one.key),
-        ("duplicate_url", "URL", lambda one: url_key(one.github_url)),
-    )
-    for kind, what, of in kinds:
-        sharing: dict[str, list[Facts]] = defaultdict(list)
-        for one in context.projects.values():
-            if value := of(one):
-                sharing[value].append(one)
-        for value, projects in sorted(sharing.items()):
+    for kind, what, of in IDENTIFYING:
+        for value, projects in sorted(by_value(context.projects.values(), of).items()):
             if len(projects) > 1:
                 yield finding(
                     kind,

@@ -11,11 +11,13 @@ from psycopg.rows import tuple_row
 
 from omnicdc import db, verify
 from omnicdc.clients.migration.rows import read_facts, read_table
-from omnicdc.clients.validation.context import Content, Context, Files
+from omnicdc.clients.validation.context import Context, Delivery, Files, Held
 from omnicdc.db import sql
-from omnicdc.delivery.status import status
-from omnicdc.files.contents import content
-from omnicdc.formats.urls import url_key
+from omnicdc.delivery.status import examine
+from omnicdc.errors import RegistryError
+from omnicdc.files.drift import intact, rehash, signature
+from omnicdc.files.manifest import read_announced, read_manifest
+from omnicdc.model import Fault
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.tables import find_tables, qualified
 from omnicdc.verify.audit import compare_all
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from omnicdc.config.settings import Config
-    from omnicdc.registries.scanner import Scanner
+    from omnicdc.verify.audit import Compared
 
 MANIFEST = ".genesis/PROJECT_MANIFEST.yaml"
 
@@ -41,17 +43,17 @@ def read_context(
     known = registries(config)
     tables = find_tables(conn, config, known.values())
     table = read_table(conn, tables["projects"])
-    faults = status(conn, max_lag_s=config.max_lag_s)["faults"]
+    delivery = _delivery(conn, config)
     with db.one_snapshot(conn):
         projects = read_facts(conn, table)
         agents = _ids(conn, tables.get("agents"))
     return Context(
         projects,
         agents,
-        tuple(faults),
+        delivery,
         frozenset(statuses),
         frozenset(types),
-        _files(conn, config, known, progress) if config.root is not None else None,
+        _files(conn, config, progress) if config.root is not None else None,
     )
 
 
@@ -63,61 +65,84 @@ def _ids(conn: db.Connection, table: str | None) -> frozenset[str]:
         return frozenset(uuid for (uuid,) in cursor.execute(query))
 
 
-def _files(
-    conn: db.Connection, config: Config, known: Mapping[str, Scanner], progress: Callable[[str], None]
-) -> Files:
+def _files(conn: db.Connection, config: Config, progress: Callable[[str], None]) -> Files:
     # Imported here: importing a client must not import ruamel.yaml, which these modules need.
     from omnicdc.inputs.parts import InputSettings, peoples_files  # noqa: PLC0415
 
     inputs, inputs_known = verify.known_inputs(config)
     overrides, exclusions = peoples_files(InputSettings.of(config))
     paths = {path for it in inputs.overrides.values() for path in it.local_paths}
-    contents = {
-        name: found
-        for name, scanner in known.items()
-        if scanner.builtin and scanner.source == "projects"
-        if (found := _content(config.require_root(), scanner))
-    }
+    root = config.require_root()
+    compared = compare_all(conn, config, inputs, inputs_known, progress)
     return Files(
         inputs,
-        compare_all(conn, config, inputs, inputs_known, progress),
+        compared,
         overrides.read().entries,
         exclusions.read().entries,
-        {path: found for clone in inputs.clones.values() for path, found in _manifest(clone)},
-        contents,
+        {key: found for key, clone in inputs.clones.items() if (found := _manifest(clone))},
+        _drifted(root, compared),
+        config.on_drift == "restore",
         frozenset(path for path in paths if not os.path.exists(path)),  # noqa: PTH110 - never raises
     )
 
 
-def _content(root: Path, scanner: Scanner) -> Content | None:
-    """Return what a file shows; None if it is missing, or cannot be read: then it differs from CMP anyway."""
-    layout = scanner.layout
-    try:
-        data = content(root / scanner.path) or b""
-        items = [layout.item(core) for core in layout.split(data).cores]
-    except Exception:  # noqa: BLE001 - as the docstring says
-        return None
-    urls = {
-        project: item.entry_key if scanner.grouped else url_key(_text(item.fields.get("github_url")))
-        for item in items
-        for project in item.projects
+def _delivery(conn: db.Connection, config: Config) -> Delivery:
+    found, faults = examine(conn, max_lag_s=config.max_lag_s)
+    with db.translated("asking for the quarantine"), db.confined(conn):
+        rows = db.fetch_all(conn, "quarantined")
+    capture = found["capture"]
+    return Delivery(
+        Fault(capture["fault"], capture["remedy"]) if capture["fault"] else None,
+        tuple(
+            Held(consumer["name"], registry, held["reason"], held["hint"])
+            for consumer in found["consumers"]
+            for registry, held in consumer["held"].items()
+        ),
+        tuple(Held(row["consumer"], row["registry"], row["reason"], project=row["key"]) for row in rows),
+        tuple(fault.text for fault in faults if fault.kind == "other"),
+    )
+
+
+def _drifted(root: Path, compared: Mapping[str, Compared]) -> dict[str, str]:
+    """Return the registries whose files are not the ones that omnicdc published, to their paths.
+
+    A file that is as it should be is not among them. Each is looked at twice, because the daemon may write it
+    between the reading of the file and of the manifest.
+    """
+    paths = {it.report.registry: it.registry.scanner.path for it in compared.values() if _differs(it)}
+    return {
+        registry: str(root / path)
+        for registry, path in paths.items()
+        if _is_changed(root, path) and _is_changed(root, path)
     }
-    return Content(scanner.registry, not scanner.uses_inputs, urls)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _differs(it: Compared) -> bool:
+    return it.present and it.report.difference is not None and it.report.difference.rewritten
 
 
-def _manifest(clone: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the path and the content of a clone's manifest; nothing if there is none."""
+def _is_changed(root: Path, path: str) -> bool:
+    """Return True if the file is neither the published one nor the one that is just being published."""
+    found = signature(root / path)
+    manifest = read_manifest(root)
+    published = manifest.registries.get(path) if manifest else None
+    if found is None or published is None or found in read_announced(root).get(path, ()):
+        return False
+    try:
+        return not (intact(root, path, published) or rehash(root, path, published))
+    except RegistryError:
+        return False
+
+
+def _manifest(clone: str) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the path and the content of a clone's manifest; None if there is none."""
     path = Path(clone) / MANIFEST
     try:
         text = path.read_text("utf-8")
     except OSError:
-        return []
+        return None
     except UnicodeDecodeError:
-        return [(str(path), {})]
+        return str(path), {}
     from ruamel.yaml import YAML  # noqa: PLC0415
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
@@ -125,4 +150,4 @@ def _manifest(clone: str) -> list[tuple[str, Mapping[str, Any]]]:
         found = YAML(typ="safe").load(text)
     except YAMLError:
         found = None
-    return [(str(path), found if isinstance(found, dict) else {})]
+    return str(path), found if isinstance(found, dict) else {}
