@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from omnicdc import db, verify
 from omnicdc.clients import answers
 from omnicdc.clients.client import Client
-from omnicdc.clients.migration import planning
 from omnicdc.clients.migration.changes import Change, changes_of
 from omnicdc.clients.migration.journal import Journal, committed
 from omnicdc.clients.migration.plans import items_of, no_plan, reversed_item, unaccepted
@@ -50,6 +49,8 @@ class MigrationClient(Client):
         itself says what it refuses. Its row locks last that long. `progress` is called with the name of each
         registry. A repeat plans again. An error is an answer with `success: False`.
         """
+        from omnicdc.clients.migration import planning  # noqa: PLC0415 - it imports the registries
+
         try:
             wanted = changes_of(changes)
             with db.connect(self._config.target) as conn:

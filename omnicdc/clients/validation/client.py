@@ -10,7 +10,6 @@ from omnicdc.clients import answers
 from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.validation import files, identity
 from omnicdc.clients.validation.findings import KINDS, Finding, Place, finding
-from omnicdc.clients.validation.reading import read_context
 from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.filesystem.atomic import no_observer
 
@@ -88,6 +87,8 @@ class ValidationClient(MigrationClient):
         is written; a repeat checks again. `progress` is called with the name of each registry. An error is an
         answer with `success: False`.
         """
+        from omnicdc.clients.validation.reading import read_context  # noqa: PLC0415 - it imports the registries
+
         try:
             wanted = _known(kinds)
             with db.connect(self._config.target) as conn:
