@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 # Imported at run time, so that programs can evaluate the types of the answers.
 from omnicdc.delivery.observation import InputsState  # noqa: TC001
 from omnicdc.delivery.verdict import Status
-from omnicdc.log.events import scrubbed
+from omnicdc.log.scrub import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

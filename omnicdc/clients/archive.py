@@ -12,7 +12,6 @@ from psycopg import sql as pgsql
 from omnicdc.clients import answers, exclusions
 from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.migration.changes import Change
-from omnicdc.clients.migration.planning import host_of
 from omnicdc.clients.migration.rows import read_facts, read_values
 from omnicdc.clients.migration.selection import one_project
 from omnicdc.clients.migration.writing import refusals
@@ -188,6 +187,8 @@ class ArchiveClient(MigrationClient):
 
     def _clones(self, one: Facts) -> tuple[str, ...]:
         """Return a notice for the project's clone on this host."""
+        from omnicdc.clients.migration.planning import host_of  # noqa: PLC0415 - it imports the registries
+
         host = host_of(self._config)
         clone = host.inputs.clones.get(url_key(one.github_url)) if host and one.github_url else None
         return (f"{one.name}: its clone is still at {clone}",) if clone else ()

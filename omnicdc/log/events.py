@@ -20,7 +20,7 @@ import structlog
 from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
-from omnicdc.formats.text import escaped
+from omnicdc.log.scrub import HIDDEN, scrubbed
 from omnicdc.log.sink import CAPACITY, Sink, has_reader
 
 if TYPE_CHECKING:
@@ -164,30 +164,7 @@ class _Unfailing:
             self._stream.flush()
 
 
-HIDDEN = "***"
-_QUOTED = r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|\\{1,8}'.*?\\{1,8}'|\\{1,8}".*?\\{1,8}\""""
-_BARE = r"(?:[^\s&\\]|\\.)+"
-_SECRETS = [
-    # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends the password
-    (re.compile(r"(\w://[^\s/:@]*):[^\s/]*@"), rf"\1:{HIDDEN}@"),
-    # an assignment, as in libpq's format, a URI, Python or JSON; below, SQL's `password '…'`
-    (
-        re.compile(
-            rf"""(?is)((?:passw(?:or)?d|client_secret|scram_\w+_key)["']?\s*[=:]\s*)(?:{_QUOTED}|{_BARE})"""
-        ),
-        rf"\1{HIDDEN}",
-    ),
-    (re.compile(rf"(?is)(passw(?:or)?d\s+)(?:{_QUOTED})"), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(?:gh[a-z]_|github_pat_)\w+"), HIDDEN),
-]
 _SECRET_KEY = re.compile(r"passw(or)?d", re.IGNORECASE)
-
-
-def scrubbed(text: str) -> str:
-    """Return `text` without passwords and without terminal control sequences."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return escaped(text, keep="\n\t")
 
 
 def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from omnicdc.log.events import HIDDEN, Repeating, configure, scrubbed
+from omnicdc.log.events import Repeating, configure
+from omnicdc.log.scrub import HIDDEN, scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from omnicdc import db, verify
 from omnicdc.clients import answers
 from omnicdc.clients.client import Client, waiting_for
-from omnicdc.clients.migration import planning
 from omnicdc.clients.migration.changes import Change, changes_of
 from omnicdc.clients.migration.journal import Journal, committed
 from omnicdc.clients.migration.plans import change_of, items_of, no_plan, unaccepted, undone_items
@@ -53,6 +52,8 @@ class MigrationClient(Client):
         itself says what it refuses. Its row locks last that long. `timeout` is in seconds; without it, only
         the server limits the time. A repeat plans again. An error is an answer with `success: False`.
         """
+        from omnicdc.clients.migration import planning  # noqa: PLC0415 - it imports the registries
+
         try:
             wanted = changes_of(changes)
             with self._connected(timeout) as conn:
@@ -176,6 +177,8 @@ class MigrationClient(Client):
         progress: Progress,
     ) -> ApplyAnswer:
         """Return the report of a dry run: the changes are planned anew, in one snapshot."""
+        from omnicdc.clients.migration import planning  # noqa: PLC0415 - it imports the registries
+
         left = [it for it in items if it["uuid"] not in written.done]
         changes = {it["uuid"]: change_of(it) for it in left}
         with self._connected(timeout) as conn:

@@ -10,7 +10,6 @@ from omnicdc.clients import answers
 from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.validation import delivery, files, identity
 from omnicdc.clients.validation.findings import KINDS, Finding
-from omnicdc.clients.validation.reading import read_context
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ class ValidationClient(MigrationClient):
         is written; a repeat checks again. `timeout` is in seconds; without it, only the server limits the
         time. An error is an answer with `success: False`.
         """
+        from omnicdc.clients.validation.reading import read_context  # noqa: PLC0415 - it imports the registries
+
         try:
             wanted = _known(kinds)
             with self._connected(timeout) as conn:
