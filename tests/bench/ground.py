@@ -23,7 +23,7 @@ from support.host import COMMAND, REGISTRIES, Host, until
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.demo.embedded import EmbeddedServer, bundled
+from omnicdc.testing.embedded import EmbeddedServer, bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

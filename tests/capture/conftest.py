@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.memory import in_memory
 
-from omnicdc.demo.embedded import EmbeddedServer
+from omnicdc.testing.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

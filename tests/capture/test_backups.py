@@ -16,7 +16,7 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.demo.embedded import bundled
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

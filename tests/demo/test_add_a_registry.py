@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from support.host import COMMAND
 
-from omnicdc.demo.embedded import bundled
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -23,8 +23,8 @@ from support.host import COUNTED
 from support.terminal import GREEN, on_a_terminal
 
 import omnicdc
-from omnicdc.demo import sandbox
-from omnicdc.demo.output import Act, Check, show_act, summary, terminal
+from omnicdc.cli.demo import sandbox
+from omnicdc.cli.demo.output import Act, Check, show_act, summary, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -325,8 +325,8 @@ def test_the_output_on_a_terminal_is_coloured(directory: Path) -> None:
 
 def test_a_claim_that_does_not_hold_is_shown_and_the_exit_status_is_1(directory: Path) -> None:
     program = """
-from omnicdc.demo import run
-from omnicdc.demo.output import Act, Check
+from omnicdc.cli.demo import run
+from omnicdc.cli.demo.output import Act, Check
 checks = (Check("true", True), Check("false", False))
 run.ACTS = (lambda _observer: Act("An act", "Nothing happens.", checks),)
 """

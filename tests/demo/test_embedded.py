@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc.demo.embedded import EmbeddedServer, bundled
 from omnicdc.errors import OmnicdcError
+from omnicdc.testing.embedded import EmbeddedServer, bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

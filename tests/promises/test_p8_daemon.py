@@ -13,7 +13,7 @@ from support.cmp import TABLE, Cmp
 from support.host import CANONICAL, Host, until
 from support.memory import in_memory
 
-from omnicdc.demo.embedded import EmbeddedServer
+from omnicdc.testing.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from support.pace import Pace

@@ -24,7 +24,7 @@ import psycopg
 import pytest
 
 import omnicdc
-from omnicdc.demo.embedded import bundled
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

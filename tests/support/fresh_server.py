@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.demo.embedded import EmbeddedServer, bundled
+from omnicdc.testing.embedded import EmbeddedServer, bundled
 from support.memory import in_memory
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc.demo.embedded import unprivileged
+from omnicdc.testing.embedded import unprivileged
 from support.host import until
 
 if TYPE_CHECKING:

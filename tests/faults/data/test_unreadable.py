@@ -21,7 +21,7 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.demo.embedded import EmbeddedServer
+from omnicdc.testing.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     import random

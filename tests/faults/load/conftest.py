@@ -21,7 +21,7 @@ from omnicdc.capture import install
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.demo.embedded import EmbeddedServer
+    from omnicdc.testing.embedded import EmbeddedServer
 
 
 @pytest.fixture(scope="session")  # one server, as all files of this directory run in one process

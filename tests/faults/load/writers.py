@@ -10,7 +10,7 @@ from bench.pgbench import DRAW, VALUES, command
 from support.cmp import UPSERT, Cmp
 from support.host import DEADLINE_S
 
-from omnicdc.demo.embedded import bundled
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from support.writer import Writer
 
-    from omnicdc.demo.embedded import EmbeddedServer
+    from omnicdc.testing.embedded import EmbeddedServer
 
 NAMES = ["cmp_projects", "cmp_agents", "project", "git", "teams", "staff"]
 DISK = ["open", "write", "fsync", "rename", "fsync_directory"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from support.evidence import Evidence, Scale
     from support.pace import Pace
 
-    from omnicdc.demo.embedded import EmbeddedServer
+    from omnicdc.testing.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.xdist_group("model")  # the tests share one server
 

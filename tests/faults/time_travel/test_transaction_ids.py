@@ -12,7 +12,7 @@ from faults.time_travel.clusters import Cluster, Sandbox
 from faults.time_travel.serving import PROJECTS, assert_serving, served, write, write_to_lose
 from support.cmp import TABLE
 
-from omnicdc.demo.embedded import bundled
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from omnicdc.demo.observer import Transaction
+    from omnicdc.cli.demo.observer import Transaction
 
 _DIFFERENCE = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -53,8 +53,8 @@ class Output:
 
 def terminal() -> Output:
     """Return an output for a terminal. The library rich detects its colours, and obeys NO_COLOR."""
-    from rich.console import Console  # noqa: PLC0415 - needed only on a terminal
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.console import Console
+    from rich.text import Text
 
     console = Console(highlight=False, markup=False, emoji=False)
     return Output(

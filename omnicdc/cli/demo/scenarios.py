@@ -6,17 +6,17 @@ import time
 from typing import TYPE_CHECKING
 
 from omnicdc import db
+from omnicdc.cli.demo import fixtures
+from omnicdc.cli.demo.fixtures import upsert
+from omnicdc.cli.demo.observer import PATIENCE_S, Transaction, check, difference, token_of
+from omnicdc.cli.demo.output import Act, Check
 from omnicdc.delivery.status import status
-from omnicdc.demo import fixtures
-from omnicdc.demo.fixtures import upsert
-from omnicdc.demo.observer import PATIENCE_S, Transaction, check, difference, token_of
-from omnicdc.demo.output import Act, Check
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from omnicdc.demo.observer import File, Observer
+    from omnicdc.cli.demo.observer import File, Observer
 
 
 def write_arrives(observer: Observer) -> Act:

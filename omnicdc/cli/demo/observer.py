@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import LiteralString
 
+    from omnicdc.cli.demo.sandbox import Sandbox
     from omnicdc.db import Connection
     from omnicdc.delivery.verdict import Verdict
-    from omnicdc.demo.sandbox import Sandbox
     from omnicdc.stop import Stop
 
     File = tuple[object, bytes]

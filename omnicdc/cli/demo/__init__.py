@@ -2,5 +2,5 @@
 
 `run` runs the whole demo. `sandbox` creates its directory, PostgreSQL and daemon. `fixtures` is the content
 of CMP. `scenarios` are the writes and the checks. `observer` watches the effects. `output` prints them.
-`embedded` is the PostgreSQL, which tests use too.
+`command` is the command. The PostgreSQL is `omnicdc.testing.embedded`.
 """

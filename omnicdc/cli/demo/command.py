@@ -18,8 +18,8 @@ from omnicdc.cli.output import discard_output, flushed_stdout, on_terminal
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from omnicdc.demo.output import Output
-    from omnicdc.demo.sandbox import Sandbox
+    from omnicdc.cli.demo.output import Output
+    from omnicdc.cli.demo.sandbox import Sandbox
 
 
 @click.command(cls=Answering)
@@ -36,8 +36,8 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
     Exit status 0 if every check succeeded, 1 if not, 130 if it was interrupted.
     """
-    from omnicdc.demo.run import kept, run, show_kept
-    from omnicdc.demo.sandbox import isolate
+    from omnicdc.cli.demo.run import kept, run, show_kept
+    from omnicdc.cli.demo.sandbox import isolate
     from omnicdc.errors import OmnicdcError
     from omnicdc.stop import Stop
 
@@ -74,7 +74,7 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
 def _output(*, as_json: bool) -> Output:
     """Return an output for the reader: a program (`as_json`), a terminal, or a pipe."""
-    from omnicdc.demo.output import Output, terminal
+    from omnicdc.cli.demo.output import Output, terminal
 
     if isinstance(sys.stdout, TextIOWrapper):
         # A name may contain a character that the encoding of stdout lacks.

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.capture.install import install, wanted
+from omnicdc.cli.demo import fixtures
 from omnicdc.config.settings import Config
-from omnicdc.demo import fixtures
-from omnicdc.demo.embedded import EmbeddedServer, unprivileged
 from omnicdc.errors import ConfigError
 from omnicdc.registries.scanners import scanners
+from omnicdc.testing.embedded import EmbeddedServer, unprivileged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnicdc import db
+from omnicdc.cli.demo import fixtures
+from omnicdc.cli.demo.observer import Observer, check
+from omnicdc.cli.demo.output import show_act, summary
+from omnicdc.cli.demo.sandbox import create_cmp, daemon, sandbox
+from omnicdc.cli.demo.scenarios import ACTS
 from omnicdc.delivery.wait import wait
-from omnicdc.demo import fixtures
-from omnicdc.demo.embedded import bundled
-from omnicdc.demo.observer import Observer, check
-from omnicdc.demo.output import show_act, summary
-from omnicdc.demo.sandbox import create_cmp, daemon, sandbox
-from omnicdc.demo.scenarios import ACTS
 from omnicdc.errors import OmnicdcError
 from omnicdc.registries.scanners import scanners
+from omnicdc.testing.embedded import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from subprocess import Popen
 
-    from omnicdc.demo.output import Act, Output
-    from omnicdc.demo.sandbox import Sandbox
+    from omnicdc.cli.demo.output import Act, Output
+    from omnicdc.cli.demo.sandbox import Sandbox
     from omnicdc.stop import Stop
 
     Afterwards = Callable[[Sandbox, Popen[bytes], dict[str, Any]], object]
