@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from omnicdc.clients.answers import Outcome, WaitAnswer, wait_answer
-from omnicdc.log.events import scrubbed
+from omnicdc.log.scrub import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
