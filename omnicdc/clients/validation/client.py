@@ -13,6 +13,7 @@ from omnicdc.clients.validation.findings import KINDS, Finding
 from omnicdc.clients.validation.reading import read_context
 from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.filesystem.atomic import no_observer
+from omnicdc.registries.gc_pause import without_garbage_collection
 
 if TYPE_CHECKING:
     import os
@@ -98,13 +99,14 @@ class ValidationClient(MigrationClient):
             return _answer([], [], [], error=it.error, detail=it.detail, hint=it.hint)
         possible = [check for check in _CHECKS if context.files is not None or not check[2]]
         here = {kind for check in possible for kind in check[0]}
-        found = [
-            it
-            for kinds_of, check, _ in possible
-            if wanted & {*kinds_of}
-            for it in check(context)
-            if it["kind"] in wanted
-        ]
+        with without_garbage_collection():
+            found = [
+                it
+                for kinds_of, check, _ in possible
+                if wanted & {*kinds_of}
+                for it in check(context)
+                if it["kind"] in wanted
+            ]
         return _answer(found, sorted(wanted & here), sorted(wanted - here))
 
     def repair(self, found: Finding, *, dry_run: bool = False, timeout: float | None = None) -> WaitAnswer:
