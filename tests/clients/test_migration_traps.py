@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.host import INVENTORY
 
 from omnicdc.clients.migration import MigrationClient
 
@@ -62,7 +64,33 @@ def test_an_owner_move_names_what_still_has_the_old_url(
     ]
     assert kinds(plan) == ["clone_has_old_url", "override_names_old_url", "exclusion_names_old_url"]
     assert [it["where"] for it in plan["losses"]] == [str(path), f"{overrides}:2", f"{exclusions}:2"]
-    assert plan["losses"][0]["hint"] == f"git -C {path} remote set-url origin {NEW}"
+    assert [it["hint"] for it in plan["losses"]] == [
+        f"git -C {path} remote set-url origin {NEW}",
+        f"write `github_url: {NEW}` there",
+        "write `repo: newco/atlas` there",
+    ]
+
+
+def test_the_metadata_of_github_that_would_be_lost_is_named(
+    cmp: Cmp, host: Host, client: MigrationClient
+) -> None:
+    cmp.upsert("atlas", github_url=OLD)
+    file = host.root / INVENTORY
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps([{"name": "atlas", "url": OLD, "visibility": "PUBLIC"}]))
+    host.once()
+
+    assert kinds(client.plan(client.move_owner("acme", "newco"))) == ["github_metadata_lost"]
+
+
+def test_elsewhere_a_plan_names_what_it_did_not_check(cmp: Cmp) -> None:
+    cmp.upsert("atlas", github_url=OLD)
+
+    with MigrationClient(cmp.dsn) as client:
+        plan = client.plan(client.move_owner("acme", "newco"))
+
+    assert (kinds(plan), plan["total"]) == ([], 1)
+    assert plan["not_checked"] == ["clones", "overrides", "exclusions", "GitHub metadata"]
 
 
 @pytest.mark.parametrize("url", ["git@github.com:acme/atlas.git", "http://www.GitHub.com/Acme/atlas/"])
@@ -85,7 +113,9 @@ def test_an_archived_project_under_an_override_is_named(
     plan = client.plan(client.set_status(["atlas"], "archived"))
 
     assert kinds(plan) == ["override_masks_status"]
-    assert plan["losses"][0]["where"] == f"{file}:2"
+    assert (plan["losses"][0]["where"], plan["losses"][0]["hint"]) == (
+        f"{file}:2", "remove the line `status: active` from the override"
+    )  # fmt: skip
     assert plan["items"][0]["registries"] == ["canonical_projects_uuids.json"]
 
 

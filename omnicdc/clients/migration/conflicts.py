@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ from omnicdc.clients.migration.facts import IDENTIFYING, Duplicate, by_value
 from omnicdc.formats.urls import github, names_of, url_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.inputs.reading import Named
@@ -78,50 +79,66 @@ def duplicates(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> Itera
 def losses(before: Mapping[str, Facts], after: Mapping[str, Facts], host: Host) -> Iterator[Obstacle]:
     """Yield what a host's files would no longer say about the changed projects, or still say wrongly."""
     kept = {url_key(one.github_url) for one in ({**before, **after}).values()}
+    overrides, exclusions = _by_name(host.overrides), _by_name(host.exclusions)
     for uuid, one in after.items():
         old, new = url_key(before[uuid].github_url), url_key(one.github_url)
         if old and old not in kept:
-            yield from _left_behind(one, old, host)
-        override = host.inputs.overrides.get(new)
-        if one.status != before[uuid].status and override and override.status not in (None, one.status):
+            yield from _clone(one, old, host)
+            yield from _named("override_names_old_url", one, old, overrides)
+            yield from _named("exclusion_names_old_url", one, old, exclusions)
+            yield from _metadata(one, old, host)
+        status = (override := host.inputs.overrides.get(new)) and override.status
+        if one.status != before[uuid].status and status and status != (one.status or "active"):
             yield Obstacle(
                 "override_masks_status",
                 (uuid,),
-                f"{one.name}: an override says status {override.status}, so the project registry would not "
+                f"{one.name}: an override says status {status}, so the project registry would not "
                 f"show {one.status}",
-                "remove `status` from the override",
-                _place(host.overrides, new),
+                f"remove the line `status: {status}` from the override",
+                # If a repository has several overrides, the last one counts.
+                overrides[new][-1].where if new in overrides else "",
             )
 
 
-def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
-    new_url, new = one.github_url or "", url_key(one.github_url)
+def _by_name(entries: Iterable[Named]) -> dict[str, list[Named]]:
+    found: dict[str, list[Named]] = {}
+    for entry in entries:
+        for name in dict.fromkeys(entry.names):
+            found.setdefault(name, []).append(entry)
+    return found
+
+
+def _clone(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
     if clone := host.inputs.clones.get(old):
+        to = f"remote set-url origin {shlex.quote(one.github_url)}" if one.github_url else ""
         yield Obstacle(
             "clone_has_old_url",
             (one.uuid,),
             f"{one.name}: the clone has the remote {old}, so the project would have no local path",
-            f"git -C {clone} remote set-url origin {new_url}"
-            if new_url
-            else "remove the clone, or keep the URL",
+            f"git -C {shlex.quote(clone)} {to}" if to else "remove the clone, or keep the URL",
             clone,
         )
-    of_people: tuple[tuple[Kind, tuple[Named, ...]], ...] = (
-        ("override_names_old_url", host.overrides),
-        ("exclusion_names_old_url", host.exclusions),
-    )
-    for kind, entries in of_people:
-        for entry in entries:
-            named = {*entry.names}
-            if not named.isdisjoint(names_of(old)) and named.isdisjoint(names_of(new)):
-                yield Obstacle(
-                    kind,
-                    (one.uuid,),
-                    f"{one.name}: the entry names {old}, so it would no longer apply",
-                    f"name {new_url} there" if new_url else "remove the entry, or keep the URL",
-                    entry.where,
-                )
-    known = host.inputs.repositories
+
+
+def _named(kind: Kind, one: Facts, old: str, entries: Mapping[str, Sequence[Named]]) -> Iterator[Obstacle]:
+    new = url_key(one.github_url)
+    line = f"github_url: {one.github_url}"
+    if kind == "exclusion_names_old_url":
+        line = f"repo: {'/'.join(github(new) or (new,))}"
+    found = {entry.where: entry for name in dict.fromkeys(names_of(old)) for entry in entries.get(name, ())}
+    for entry in found.values():
+        if {*entry.names}.isdisjoint(names_of(new)):
+            yield Obstacle(
+                kind,
+                (one.uuid,),
+                f"{one.name}: the entry names {old}, so it would no longer apply",
+                f"write `{line}` there" if new else "remove the entry, or keep the URL",
+                entry.where,
+            )
+
+
+def _metadata(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
+    known, new = host.inputs.repositories, url_key(one.github_url)
     if old in known and new not in known and github(new):
         yield Obstacle(
             "github_metadata_lost",
@@ -129,8 +146,3 @@ def _left_behind(one: Facts, old: str, host: Host) -> Iterator[Obstacle]:
             f"{one.name}: GitHub's metadata is known of {old} and not of {new}",
             "it comes with the next `gh` refresh, if GitHub lists the repository there",
         )
-
-
-def _place(entries: Iterable[Named], key: str) -> str:
-    """Return where the entry is that counts for a key: the last one."""
-    return next((entry.where for entry in reversed([*entries]) if key in entry.names), "")

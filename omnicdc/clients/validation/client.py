@@ -11,6 +11,7 @@ from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.validation import delivery, files, identity
 from omnicdc.clients.validation.findings import KINDS, Finding
 from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.registries.gc_pause import without_garbage_collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,13 +103,14 @@ class ValidationClient(MigrationClient):
             return _answer([], [], [], error=it.error, detail=it.detail, hint=it.hint)
         possible = [check for check in _CHECKS if context.files is not None or not check[2]]
         here = {kind for check in possible for kind in check[0]}
-        found = [
-            it
-            for kinds_of, check, _ in possible
-            if wanted & {*kinds_of}
-            for it in check(context)
-            if it["kind"] in wanted
-        ]
+        with without_garbage_collection():
+            found = [
+                it
+                for kinds_of, check, _ in possible
+                if wanted & {*kinds_of}
+                for it in check(context)
+                if it["kind"] in wanted
+            ]
         return _answer(found, sorted(wanted & here), sorted(wanted - here))
 
     def repair(self, found: Finding, *, dry_run: bool = False, timeout: float | None = None) -> WaitAnswer:

@@ -60,6 +60,8 @@ class Context:
     """CMP, the files of this host if it is a registry host, and the state of the delivery."""
 
     projects: Mapping[str, Facts]
+    keys: Mapping[str, str]
+    """Project to its URL key; empty for none."""
     agents: frozenset[str]
     """The ids of the agents, if CMP has that table."""
     delivery: Delivery

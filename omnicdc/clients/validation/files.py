@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omnicdc.clients.validation.delivery import is_repairable, remedy
 from omnicdc.clients.validation.findings import Place, finding
 from omnicdc.formats.urls import github, url_key
-from omnicdc.inputs.inventory import CMP, GONE, SOURCE
+from omnicdc.inputs.inventory import GONE, SOURCE
 from omnicdc.inputs.reading import without_match
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def paths(context: Context) -> Iterator[Finding]:
     """Yield the `local_paths` of active projects that are missing on this host."""
     files = _files(context)
     for uuid, one in context.projects.items():
-        key = url_key(one.github_url)
+        key = context.keys[uuid]
         override = files.inputs.overrides.get(key)
         status = (override.status if override and override.status else one.status) or "active"
         if status in IDLE or not key:
@@ -157,7 +157,7 @@ def paths(context: Context) -> Iterator[Finding]:
 def people(context: Context) -> Iterator[Finding]:
     """Yield the overrides and exclusions that match no project."""
     files = _files(context)
-    keys = {url_key(one.github_url) for one in context.projects.values()} - {""}
+    keys = {*context.keys.values()} - {""}
     for what, entries in (("override", files.overrides), ("exclusion", files.exclusions)):
         for entry in without_match(entries, keys):
             yield finding(
@@ -169,7 +169,7 @@ def people(context: Context) -> Iterator[Finding]:
 def inventory(context: Context) -> Iterator[Finding]:
     """Yield the repositories that no project uses, that GitHub no longer lists, or that only CMP knows."""
     files = _files(context)
-    used = {url_key(one.github_url): one for one in context.projects.values() if one.github_url}
+    used = {key: context.projects[uuid] for uuid, key in context.keys.items() if key}
     for key, element in files.inputs.repositories.items():
         one = used.get(key)
         place = Place(one.uuid if one else None, one.name if one else None, key)
@@ -184,23 +184,15 @@ def inventory(context: Context) -> Iterator[Finding]:
                 "correct github_url in CMP, or archive the project",
             )  # fmt: skip
     for compared in files.compared.values():
-        yield from _unlisted(compared, used)
-
-
-def _unlisted(compared: Compared, used: Mapping[str, Facts]) -> Iterator[Finding]:
-    layout, document = compared.registry.scanner.layout, compared.registry.document
-    if not compared.registry.scanner.grouped:
-        return
-    for key in document.entry_keys():
-        data = document.get(key) or b""
-        if f'"{SOURCE}": "{CMP}"'.encode() in data and key in used:
-            for core in layout.cores(data):
-                if layout.item(core).fields.get(SOURCE) == CMP:
-                    yield finding(
-                        "unlisted_repository", Place(used[key].uuid, used[key].name, key),
-                        "only CMP knows this repository: GitHub has not listed it",
-                        "check github_url; `gh auth status` on the registry host",
-                    )  # fmt: skip
+        if compared.registry.scanner.grouped:
+            # The inputs hold what GitHub lists, or listed. Of any other repository only CMP knows.
+            shown = compared.registry.document.entry_keys() & used.keys()
+            for key in sorted(shown - files.inputs.repositories.keys()):
+                yield finding(
+                    "unlisted_repository", Place(used[key].uuid, used[key].name, key),
+                    "only CMP knows this repository: GitHub has not listed it",
+                    "check github_url; `gh auth status` on the registry host",
+                )  # fmt: skip
 
 
 def manifests(context: Context) -> Iterator[Finding]:

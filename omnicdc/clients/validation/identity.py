@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.clients.migration.facts import IDENTIFYING, by_value
 from omnicdc.clients.validation.findings import Place, finding
-from omnicdc.formats.urls import github, url_key
+from omnicdc.formats.urls import github
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def urls(context: Context) -> Iterator[Finding]:
     for one in context.projects.values():
         if not one.github_url:
             continue
-        key, place = url_key(one.github_url), Place(one.uuid, one.name, "CMP")
+        key, place = context.keys[one.uuid], Place(one.uuid, one.name, "CMP")
         if _URL.fullmatch(key) is None:
             yield finding(
                 "bad_url",

@@ -17,6 +17,7 @@ from omnicdc.delivery.status import examine
 from omnicdc.errors import RegistryError
 from omnicdc.files.drift import intact, rehash, signature
 from omnicdc.files.manifest import read_announced, read_manifest
+from omnicdc.formats.urls import url_key
 from omnicdc.model import Fault
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.tables import find_tables, qualified
@@ -49,6 +50,7 @@ def read_context(
         agents = _ids(conn, tables.get("agents"))
     return Context(
         projects,
+        {uuid: url_key(one.github_url) for uuid, one in projects.items()},
         agents,
         delivery,
         frozenset(statuses),
