@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, TypedDict
 from uuid import UUID, uuid4
@@ -66,7 +66,7 @@ class State(TypedDict):
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+async def lifespan(_app: FastAPI) -> AsyncGenerator[State, None]:
     """Open the client and the pool when the service starts, and close them when it ends."""
     engine = create_async_engine(os.environ["DATABASE_URL"])
     timeout = float(os.environ.get("PUBLISH_TIMEOUT_S", "5"))
@@ -81,7 +81,7 @@ def client_of(request: Request) -> AsyncGenesisClient:
     return client
 
 
-async def session_of(request: Request) -> AsyncIterator[AsyncSession]:
+async def session_of(request: Request) -> AsyncGenerator[AsyncSession, None]:
     """Give a session for one request."""
     async with request.state.sessions() as session:
         yield session
