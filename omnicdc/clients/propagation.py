@@ -25,7 +25,7 @@ class Propagation:
 
     def __init__(self) -> None:
         self.token: str | None = None
-        self.result = cast("WaitAnswer", {})
+        self.result: WaitAnswer = cast("WaitAnswer", {})
 
     def conclude(self, block: Block, wait: Callable[[str | None], WaitAnswer]) -> None:
         """Wait for what the block committed, and store the answer in `result`."""
