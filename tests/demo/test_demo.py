@@ -20,9 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 import psycopg
 import pytest
 from support.host import COUNTED
+from support.other_user import user_without_rights
 from support.terminal import GREEN, on_a_terminal
 
-import omnicdc
 from omnicdc.cli.demo import sandbox
 from omnicdc.cli.demo.output import Act, Check, show_act, summary, terminal
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-m", "omnicdc", "demo"]
 DEADLINE_S = 120.0
 PAGE = 4096
-NOBODY_UID = 65534
 CLAIMS = 24
 STARTED = "omnicdc demo"
 RUNNING = "CMP: database"
@@ -135,33 +134,6 @@ def end(demo: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str, str
     return demo.returncode, out, err
 
 
-def user_without_rights() -> dict[str, Any]:
-    """Return the arguments by which root starts the demo as a user without rights; empty for other users."""
-    python = _python_for_all() if os.geteuid() == 0 else None
-    if not python:
-        return {}
-    packages = [path for path in sys.path if path.endswith("site-packages")]
-    path = os.pathsep.join([str(Path(omnicdc.__file__).parents[1]), *packages])
-    return {
-        "args": [python, *COMMAND[1:]], "env": {"PYTHONPATH": path}, "cwd": "/",
-        "user": NOBODY_UID, "group": NOBODY_UID, "extra_groups": [],
-    }  # fmt: skip
-
-
-def _python_for_all() -> str | None:
-    """Return a Python of this version that a user without rights can run, if there is one."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
-        try:
-            subprocess.run(
-                [python, "-V"], user=NOBODY_UID, group=NOBODY_UID, extra_groups=[], cwd="/", check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return python
-    return None
-
-
 @pytest.fixture(scope="module")
 def kept_json() -> Iterator[dict[str, Any]]:
     """Run the demo with `--keep --json`, without rights, in an environment that names another CMP.
@@ -169,7 +141,7 @@ def kept_json() -> Iterator[dict[str, Any]]:
     Return the summary, what was found while the demo was kept running, and how it ended.
     """
     with temporary_directory() as directory:
-        demo = start(directory, "--keep", "--json", user=user_without_rights(), **MISLEADING)
+        demo = start(directory, "--keep", "--json", user=user_without_rights(*COMMAND[1:]), **MISLEADING)
         summary = json.loads("\n".join(read_to(demo, "}")))
         kept = summary["kept"]
         with psycopg.connect(kept["dsn"]) as conn:
@@ -354,7 +326,7 @@ def test_a_daemon_that_ends_at_once_is_reported_and_everything_removed(directory
     (directory / "broken").unlink()
 
     assert done.returncode == 2
-    assert done.stderr.startswith("omnicdc: the demo's daemon did not publish: ")
+    assert done.stderr.startswith("omnicdc: the daemon did not publish: ")
     assert done.stderr.endswith("its log: farewell\n")
 
 

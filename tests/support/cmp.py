@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 from omnicdc import db
 from omnicdc.delivery import wait as waits
 from omnicdc.stop import Stop
+from omnicdc.testing.cmp import TABLE
 from support.host import DEADLINE_S
 
 if TYPE_CHECKING:
@@ -22,19 +23,7 @@ if TYPE_CHECKING:
 
     from omnicdc.delivery.verdict import Verdict
 
-TABLE: LiteralString = """
-create table projects (
-  id uuid primary key default gen_random_uuid(),
-  name text not null,
-  key text,
-  type text,
-  status text,
-  metadata_ jsonb,
-  description text,
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
-)
-"""
+__all__ = ["TABLE", "UPSERT", "Cmp", "undo"]
 
 UPSERT: LiteralString = """
 insert into projects as p (id, name, key, type, status, metadata_)

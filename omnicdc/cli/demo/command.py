@@ -37,9 +37,9 @@ def demo(*, keep: bool, as_json: bool) -> None:
     Exit status 0 if every check succeeded, 1 if not, 130 if it was interrupted.
     """
     from omnicdc.cli.demo.run import kept, run, show_kept
-    from omnicdc.cli.demo.sandbox import isolate
     from omnicdc.errors import OmnicdcError
     from omnicdc.stop import Stop
+    from omnicdc.testing.process import isolate
 
     isolate(os.environ)
     stop = Stop()

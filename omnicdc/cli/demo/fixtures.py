@@ -1,4 +1,4 @@
-"""The content of the demo's CMP: roles, table, and the projects of a small software company."""
+"""The content of the demo's CMP: roles, rights, and the projects of a small software company."""
 
 from __future__ import annotations
 
@@ -11,22 +11,11 @@ if TYPE_CHECKING:
 
     from omnicdc.db import Connection
 
-DATABASE, WRITER, READER = "cms_db", "genesis", "omnicdc"
+DATABASE = "cms_db"
 
 ROLES: LiteralString = "create role genesis login; create role omnicdc login"
 
-TABLE: LiteralString = """
-create table projects (
-  id uuid primary key default gen_random_uuid(),
-  name text not null, key text, type text, status text, metadata_ jsonb, description text,
-  created_at timestamptz not null default now(), updated_at timestamptz not null default now()
-);
-grant select, insert, update, delete on projects to genesis
-"""
-
-GRANTS: LiteralString = "grant omnicdc_client to genesis; grant omnicdc_daemon, omnicdc_client to omnicdc"
-"""A writer needs no role of omnicdc, because the triggers log every write. It needs a role only to wait for
-the publication."""
+RIGHTS: LiteralString = "grant select, insert, update, delete on projects to genesis"
 
 UPSERT: LiteralString = """
 insert into projects (id, name, key, type, status, metadata_)

@@ -15,10 +15,10 @@ from omnicdc.cli.demo.observer import Observer, check
 from omnicdc.cli.demo.output import show_act, summary
 from omnicdc.cli.demo.sandbox import create_cmp, daemon, sandbox
 from omnicdc.cli.demo.scenarios import ACTS
-from omnicdc.delivery.wait import wait
-from omnicdc.errors import OmnicdcError
 from omnicdc.registries.scanners import scanners
+from omnicdc.testing import cmp
 from omnicdc.testing.embedded import bundled
+from omnicdc.testing.process import await_publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from omnicdc.stop import Stop
 
     Afterwards = Callable[[Sandbox, Popen[bytes], dict[str, Any]], object]
-
-START_S = 30.0
 
 TRY = """\
 omnicdc status
@@ -59,10 +57,10 @@ def run(output: Output, stop: Stop, environ: Mapping[str, str], afterwards: Afte
             check(stop)
             create_cmp(box)
             process = undo.enter_context(daemon(box, environ))
-            users = (fixtures.WRITER, fixtures.READER)
+            users = (cmp.WRITER, cmp.DAEMON)
             writer, operator = (undo.enter_context(db.connect(box.dsn(user))) for user in users)
             observer = Observer(box, stop, writer, operator)
-            _await_first_publication(observer, process)
+            await_publication(operator, process, box.log, stop)
         version = str(observer.writer.info.parameter_status("server_version")).split(" ", 1)[0]
         output.lines(*_introduction(observer, version, process.pid))
         acts = tuple(_run_acts(output, observer))
@@ -72,19 +70,6 @@ def run(output: Output, stop: Stop, environ: Mapping[str, str], afterwards: Afte
         output.lines("", f"{held} of {total} claims held, in {seconds} s including PostgreSQL's start.")
         afterwards(box, process, result)
     return result
-
-
-def _await_first_publication(observer: Observer, process: Popen[bytes]) -> None:
-    """Wait until the daemon has published.
-
-    Raises OmnicdcError, with the end of the daemon's log, if it ends or is too slow.
-    """
-    deadline = time.monotonic() + START_S
-    while not (verdict := wait(observer.operator, timeout_s=1.0, stop=observer.stop)).arrived:
-        check(observer.stop)
-        if process.poll() is not None or time.monotonic() > deadline:
-            log = observer.box.log.read_text("utf-8", "replace")[-500:].strip()
-            raise OmnicdcError(f"the demo's daemon did not publish: {verdict.detail}; its log: {log}")
 
 
 def _introduction(observer: Observer, version: str, pid: int) -> Iterator[str]:
@@ -113,9 +98,9 @@ def kept(box: Sandbox, daemon: Popen[bytes]) -> dict[str, Any]:
 
     `env` has the environment variables for `omnicdc` and `psql`.
     """
-    server, env = box.server, box.settings() | {"PGDATABASE": fixtures.DATABASE, "PGUSER": fixtures.WRITER}
+    server, env = box.server, box.settings() | {"PGDATABASE": fixtures.DATABASE, "PGUSER": cmp.WRITER}
     env |= {"PGHOST": str(server.directory), "PGPORT": str(server.port)}
-    dsn, root, log = box.dsn(fixtures.READER), str(box.root), str(box.log)
+    dsn, root, log = box.dsn(cmp.DAEMON), str(box.root), str(box.log)
     return {"dsn": dsn, "root": root, "log": log, "pid": daemon.pid, "env": env}
 
 

@@ -12,6 +12,7 @@ from omnicdc.cli.demo.observer import PATIENCE_S, Transaction, check, difference
 from omnicdc.cli.demo.output import Act, Check
 from omnicdc.delivery.status import status
 from omnicdc.registries.scanners import scanners
+from omnicdc.testing import cmp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,7 @@ def hostile_names(observer: Observer) -> Act:
 
 def late_commit(observer: Observer) -> Act:
     """Commit a transaction after a later one was published."""
-    with db.connect(observer.box.dsn(fixtures.WRITER)) as conn:
+    with db.connect(observer.box.dsn(cmp.WRITER)) as conn:
         with conn.transaction():
             token = token_of(conn)
             upsert(conn, fixtures.LATE)
