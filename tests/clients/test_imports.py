@@ -19,7 +19,9 @@ HEAVY = {"pglast", "ruamel", "rich", "pygments", "structlog", "click", "jinja2",
 """The daemon, the command and declared registries need these. A program that uses a client may not have to
 pay for them."""
 
-PRINT_MODULES = "import json, sys\nprint(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+PRINT_MODULES = (
+    "import json, sys\nprint(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+)
 
 
 def imported(program: str, **env: str) -> set[str]:
