@@ -129,9 +129,7 @@ async def verify_project(uuid: UUID, client: Client) -> Verified:
     answer = await client.verify_propagation(uuid)
     if answer["in_cmp"] is False:
         raise HTTPException(status.HTTP_404_NOT_FOUND, answer["detail"] or "not in CMP")
-    return Verified(
-        verified=answer["verified"], missing_from=answer["missing_from"], detail=answer["detail"]
-    )
+    return Verified(verified=answer["verified"], missing_from=answer["missing_from"], detail=answer["detail"])
 
 
 def publication(answer: WaitAnswer) -> Publication:

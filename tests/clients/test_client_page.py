@@ -49,7 +49,7 @@ def test_the_page_for_asyncio_runs(cmp: Cmp, host: Host, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     host.daemon()
     page: dict[str, Any] = {}
-    exec("\n".join(programs("client-asyncio.md")), page)  # noqa: S102 - our own page
+    exec("\n".join(programs("client-asyncio.md")), page)
 
     answers, published = asyncio.run(every_function(page, cmp))
 

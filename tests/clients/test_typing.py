@@ -1,4 +1,4 @@
-"""The clients' types are right for users: a program that uses every client passes mypy and pyright, strict."""
+"""The clients' types are right for users: a program with every client passes mypy and pyright, strict."""
 
 from __future__ import annotations
 

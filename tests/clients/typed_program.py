@@ -1,10 +1,8 @@
-"""A program that uses every public client. It is not run: test_typing.py checks its types, as a user would."""
+"""A program that uses every public client. It is not run: test_typing.py checks its types, as users do."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, assert_type
-
-import psycopg
+from typing import TYPE_CHECKING, Any, Literal, assert_type
 
 from omnicdc.clients import (
     ApplyAnswer,
@@ -23,6 +21,9 @@ from omnicdc.clients import (
     VerifyAnswer,
     WaitAnswer,
 )
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 def wait_and_verify(conn: psycopg.Connection) -> bool:
