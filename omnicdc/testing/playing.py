@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from omnicdc.clients.answers import Outcome
+    from omnicdc.clients.explain.answers import Explanation
 
 
 class Playing(Plays):
@@ -50,6 +51,10 @@ class Playing(Plays):
     def _play_verification(self, project_uuid: object, **rest: object) -> answers.VerifyAnswer:
         self._record("verify_propagation", project_uuid=project_uuid, **rest)
         return self._next_verification(str(project_uuid))
+
+    def _play_explanation(self, project: str, **rest: object) -> Explanation:
+        self._record("explain", project=project, **rest)
+        return self._next_explanation()
 
     def _play_token(self, conn: object) -> str:
         self._record("token", conn=conn)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from omnicdc.clients.answers import Outcome, VerifyAnswer
+    from omnicdc.clients.explain.answers import Explanation
 
 Kind = Literal["verdict", "dry run", "verification"]
 
@@ -77,6 +78,7 @@ class Plays:
         self._queues: dict[Kind, deque[Outcome]] = {kind: deque() for kind in _HOW}
         self._always: Outcome | None = None
         self._found: deque[dict[str, Any]] = deque()
+        self._explanations: deque[Explanation] = deque()
         self._last_token = FIRST_TOKEN - 1
 
     def play(
@@ -133,16 +135,21 @@ class Plays:
         good = answers.Outcome(success=True)
         self._queues["verification"].append(good if error is None else _failed(error, dry_run=False))
 
+    def play_explanation(self, explanation: Explanation) -> None:
+        """Answer the next `explain` with this answer, for example one that `omnicdc explain --json` gave."""
+        self._explanations.append(explanation)
+
     def unplayed(self) -> int:
         """Return the number of answers for which no call was made."""
-        return sum(map(len, self._queues.values()))
+        return sum(map(len, self._queues.values())) + len(self._explanations)
 
     def assert_all_played(self) -> None:
         """Fail if an answer is left: the program did not make the call. The fixtures do this at their end."""
-        for kind, left in self._queues.items():
+        left_over = [(kind, len(left)) for kind, left in self._queues.items()]
+        for kind, left in [*left_over, ("explanation", len(self._explanations))]:
             if left:
                 raise AssertionError(
-                    f"{len(left)} of the answers to play ({kind}) were never asked for; "
+                    f"{left} of the answers to play ({kind}) were never asked for; "
                     f"the calls were {self.calls}. For any number of waits: always(…)"
                 )
 
@@ -160,6 +167,14 @@ class Plays:
             f"{method} was called, and there is no {kind} left to play: "
             f"call {_HOW[kind]} on the recorded client before"
         )
+
+    def _next_explanation(self) -> Explanation:
+        if not self._explanations:
+            raise NothingToPlay(
+                "explain was called, and there is no explanation left to play: call play_explanation(…) on "
+                "the recorded client before"
+            )
+        return self._explanations.popleft()
 
     def _new_token(self) -> str:
         self._last_token += 1

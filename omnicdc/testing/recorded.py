@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from omnicdc.clients import answers
+    from omnicdc.clients.explain.answers import Explanation
     from omnicdc.clients.propagation import Propagation
 
 
@@ -70,9 +71,15 @@ class RecordedGenesisClient(Playing, GenesisClient):
         """Play the next verdict, or the next dry run."""
         return self._play_rebuild(dry_run=dry_run, timeout=timeout, all_hosts=all_hosts)
 
-    def verify_propagation(self, project_uuid: object) -> answers.VerifyAnswer:
+    def verify_propagation(
+        self, project_uuid: object, *, timeout: float | None = None
+    ) -> answers.VerifyAnswer:
         """Play the next verification."""
-        return self._play_verification(project_uuid)
+        return self._play_verification(project_uuid, timeout=timeout)
+
+    def explain(self, project: str, *, timeout: float | None = None) -> Explanation:
+        """Play the next explanation."""
+        return self._play_explanation(project, timeout=timeout)
 
     def token(self, conn: Any) -> str:  # noqa: ANN401 - any object, or None
         """Return an invented token. The connection is not used."""
@@ -137,9 +144,15 @@ class RecordedAsyncGenesisClient(Playing, AsyncGenesisClient):
         """Play the next verdict, or the next dry run."""
         return self._play_rebuild(dry_run=dry_run, timeout=timeout, all_hosts=all_hosts)
 
-    async def verify_propagation(self, project_uuid: object) -> answers.VerifyAnswer:
+    async def verify_propagation(
+        self, project_uuid: object, *, timeout: float | None = None
+    ) -> answers.VerifyAnswer:
         """Play the next verification."""
-        return self._play_verification(project_uuid)
+        return self._play_verification(project_uuid, timeout=timeout)
+
+    async def explain(self, project: str, *, timeout: float | None = None) -> Explanation:
+        """Play the next explanation."""
+        return self._play_explanation(project, timeout=timeout)
 
     async def token(self, conn: Any) -> str:  # noqa: ANN401 - any object, or None
         """Return an invented token. The connection is not used."""

@@ -19,6 +19,7 @@ from omnicdc.clients import (
     WaitAnswer,
 )
 from omnicdc.clients.answers import VerdictName  # noqa: TC001 - the type of a parameter
+from omnicdc.clients.explain.answers import no_explanation
 from omnicdc.delivery.verdict import CERTAIN, Status
 from omnicdc.testing import Call, NothingToPlay, RecordedAsyncGenesisClient, RecordedGenesisClient
 
@@ -255,3 +256,16 @@ def test_a_type_checker_sees_the_types(
     assert_type(answer, WaitAnswer)
     assert_type(omnicdc_recorded.calls, list[Call])
     assert all(clients)
+
+
+def test_an_explanation_is_the_one_that_the_test_gives() -> None:
+    client, explanation = RecordedGenesisClient(), no_explanation("no project in CMP is named 'atlas'", "")
+
+    with pytest.raises(NothingToPlay, match="play_explanation"):
+        client.explain("atlas")
+    client.play_explanation(explanation)
+    with pytest.raises(AssertionError, match="explanation"):
+        client.assert_all_played()
+
+    assert client.explain("atlas") == explanation
+    assert client.calls[-1] == ("explain", {"project": "atlas"})
