@@ -67,6 +67,7 @@ READING: dict[str, Callable[[Config, str], object]] = {
     "propagate": lambda config, _: GenesisClient(config=config).propagate_project("apollo")["success"],
     "verify": lambda config, it: GenesisClient(config=config).verify_propagation(it)["verified"],
     "rebuild": lambda config, _: GenesisClient(config=config).rebuild_all_registries()["success"],
+    "explain": lambda config, _: len(GenesisClient(config=config).explain("apollo")["changes"]) == 1,
     "check": lambda config, _: "bad_url" in ValidationClient(config=config).check()["counts"],
     "make changes": lambda config, it: MigrationClient(config=config).set_status([it], "snapshot"),
     "list": lambda config, _: ArchiveClient(config=config).list() == [],
