@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from omnicdc.clients import ArchiveClient, GenesisClient, MigrationClient, ValidationClient
-from omnicdc.errors import ConfigError
+from omnicdc.errors import SchemaMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +150,7 @@ def test_a_role_without_any_grant_is_told_which_one(host: Host, people: People, 
     for answer in answers:
         assert answer["error"]
         assert answer["hint"].startswith(f"grant omnicdc_daemon (or omnicdc_client) to {role};")
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(SchemaMismatch) as refused:
         migration.set_status([apollo], "snapshot")
     assert role in refused.value.hint
 

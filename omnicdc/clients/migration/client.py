@@ -63,13 +63,13 @@ class MigrationClient(Client):
             return no_plan(it.error or "", it.detail, it.hint)
 
     def rename(self, project: str, name: str) -> list[ChangeDict]:
-        """Return the change that gives a project, by name or UUID, another name. Raises ConfigError."""
+        """Return the change that gives a project, by name or UUID, another name. Raises OmnicdcError."""
         return _dicts([Change(one_project(self._facts(), project).uuid, {"name": name})])
 
     def move_owner(self, old: str, new: str, selection: Selection | None = None) -> list[ChangeDict]:
         """Return the changes that move repositories from one owner on GitHub to another: URL and key.
 
-        `selection` limits them to some projects; by default, all of the owner's. Raises ConfigError.
+        `selection` limits them to some projects; by default, all of the owner's. Raises OmnicdcError.
         """
         return _dicts(with_owner(self._selected(selection), old, new))
 
@@ -81,7 +81,8 @@ class MigrationClient(Client):
         """Return the changes that set the status of the selected projects.
 
         A selection is a mapping of values that must be equal (name, key, type, status, domain, github_url,
-        owner), or a list of names and UUIDs. Raises ConfigError for what is not known.
+        owner), or a list of names and UUIDs. Raises ConfigError for what is not known, SchemaMismatch for a
+        missing right, and DatabaseUnavailable.
         """
         return _dicts(with_value(self._selected(selection), "status", status))
 
