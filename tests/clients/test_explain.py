@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support.host import CANONICAL, INVENTORY, PROJECT, until
 
+from omnicdc import db
 from omnicdc.clients import GenesisClient
 from omnicdc.registries.scanner import OTHERS
 from omnicdc.registries.scanners import scanners
+from omnicdc.verify import known_inputs, verify_projects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
     from omnicdc.clients.explain.answers import Explanation, RegistryExplanation
 
 URL = "https://github.com/acme/atlas"
+
+DECLARED = """
+registries:
+  - name: active
+    path: governance/active.json
+    query: select id, name from projects where status = 'active'
+    format: json
+"""
 
 
 @pytest.fixture
@@ -203,3 +213,29 @@ def test_on_another_computer_the_log_and_the_consumers_are_explained(cmp: Cmp, h
     assert "PROJECT_REGISTRY_V1.yaml" in found["not_checked"]
     assert [one["alive"] for one in found["consumers"]] == [True]
     assert found["changes"][0]["published"][0]["read"]
+
+
+def test_a_project_that_a_declared_registry_leaves_out_is_in_cmp(
+    cmp: Cmp, host: Host, tmp_path: Path
+) -> None:
+    """Regression: `verify` and its answers for many projects gave two reasons, and both were wrong."""
+    file = tmp_path / "omnicdc.yaml"
+    file.write_text(DECLARED)
+    host.env["OMNICDC_CONFIG"] = str(file)
+    assert host.run("install").returncode == 0
+    atlas = cmp.upsert("atlas", status="archived")
+    assert host.once()
+
+    with GenesisClient(config=host.config()) as client:
+        found = client.explain(atlas)
+    config = host.config()
+    with db.connect(config.target) as conn:
+        reports = [
+            verify_projects(conn, config, *known_inputs(config), [atlas], few=few)[0].as_dict()["details"]
+            for few in (0, 1)
+        ]
+
+    registry = of(found, "governance/active.json")
+    assert (found["in_cmp"], registry["in_file"], registry["expected"]) == (True, False, False)
+    assert registry["reason"] == "the registry's query or template leaves it out"
+    assert [it["in_active"]["detail"] for it in reports] == [registry["reason"]] * 2
