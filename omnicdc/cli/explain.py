@@ -67,21 +67,20 @@ def _show(found: Explanation) -> None:
 
 
 def _show_registry(one: RegistryExplanation) -> None:
+    from omnicdc.verify.report import RIGHT
+
     state = {True: "in it", False: "not in it", None: "not known"}[one["in_file"]]
-    right = one["status"] in ("current", "not_expected")
+    right = one["status"] in RIGHT
+    judged = "as it should be" if right else one["status"]
     where = f" ({one['where']})" if one["where"] else ""
     hint = f" - {one['hint']}" if one["hint"] else ""
     say("")
-    say(f"{one['registry']}: {state}, {_judged(one)}: {one['reason']}{where}{hint}", good=right)
+    say(f"{one['registry']}: {state}, {judged}: {one['reason']}{where}{hint}", good=right)
     for name, field in one["fields"].items():
         # No table: a path that is cut is of no use.
         say(f"  {name}: {_shown(field['value'])}  [{field['origin']}: {field['where']}]")
         if field["differs"]:
             say(f"    in the file: {_shown(field['found'])}", good=False)
-
-
-def _judged(one: RegistryExplanation) -> str:
-    return "as it should be" if one["status"] in ("current", "not_expected") else one["status"]
 
 
 def _change_rows(change: ChangeExplanation) -> Iterator[tuple[object, ...]]:

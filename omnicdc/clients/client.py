@@ -163,7 +163,7 @@ class Client:
         from omnicdc.clients.explain.reading import explain  # noqa: PLC0415
 
         try:
-            with self._borrowed(self._timeout_s if timeout is None else seconds(timeout)) as conn:
+            with self._borrowed(self._limit_s(timeout)) as conn:
                 return explain(conn, self._config, str(project))
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=True)

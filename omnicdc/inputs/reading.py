@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from omnicdc.formats.urls import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,3 +48,8 @@ def without_match(entries: Iterable[Named], keys: Iterable[str]) -> Iterator[Nam
     """Yield the entries of people's files that name none of these URL keys."""
     known = {name for key in keys for name in names_of(key)}
     return (entry for entry in entries if known.isdisjoint(entry.names))
+
+
+def place_of(entries: Sequence[Named], name: str) -> str:
+    """Return where the entry that counts for a name is, the last one: `FILE:LINE`; empty if there is none."""
+    return next((entry.where for entry in reversed(entries) if name in entry.names), "")

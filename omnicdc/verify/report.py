@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
 
+RIGHT: tuple[Status, ...] = ("current", "not_expected")
+"""The registry has the right entry, or rightly has none."""
+
 WAIT = "`omnicdc wait`, then look again; if it lasts, `omnicdc status` tells why"
 
 MAX_LISTED = 20
@@ -39,6 +42,11 @@ class Check:
     def registry(self) -> str:
         """The file's name."""
         return self.scanner.registry
+
+    @property
+    def right(self) -> bool:
+        """True if the registry has the right entry, or rightly has none."""
+        return self.status in RIGHT
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -69,18 +77,16 @@ class Report:
 
         False if the project is not in CMP.
         """
-        return self.in_cmp is not False and all(
-            check.status in ("current", "not_expected") for check in self.checks
-        )
+        return self.in_cmp is not False and all(check.right for check in self.checks)
 
     def stale_registries(self) -> tuple[str, ...]:
         """Return the names of the files that are wrong about the project."""
-        return tuple(it.registry for it in self.checks if it.status not in ("current", "not_expected"))
+        return tuple(it.registry for it in self.checks if not it.right)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer to `verify_propagation`."""
         # A registry that rightly has no entry is right. If the project is not in CMP, only `current` is.
-        right = ("current", "not_expected") if self.in_cmp is not False else ("current",)
+        right = RIGHT if self.in_cmp is not False else ("current",)
         checks = {check.scanner.check: check.status in right for check in self.checks}
         if not self.checks:
             checks = {it.check: False for it in scanners().values() if it.source == Scanner.source}

@@ -141,7 +141,6 @@ def registry_explanations(
 def _registry(check: Check, expected: Expectation, places: Places) -> RegistryExplanation:
     scanner = check.scanner
     reason, where = places.reason(expected)
-    wrong = check.status not in ("current", "not_expected")
     return {
         "scanner": scanner.name,
         "registry": scanner.registry,
@@ -149,7 +148,7 @@ def _registry(check: Check, expected: Expectation, places: Places) -> RegistryEx
         "status": check.status,
         "in_file": IN_FILE[check.status],
         "expected": None if expected.fault else bool(expected.items),
-        "reason": check.detail if wrong and check.detail else reason,
+        "reason": reason if check.right else check.detail or reason,
         "where": where,
         "hint": check.hint,
         "fields": _fields(check, expected, places),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from omnicdc.formats.urls import is_excluded
+from omnicdc.inputs.reading import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -59,8 +60,7 @@ class Places:
             table = self.tables.get(expected.scanner.source, "")
             return "CMP", f"{table}.{origin.what}" if expected.scanner.builtin else origin.what
         if origin.kind == "override":
-            where = next((it.where for it in reversed(self.overrides) if key in it.names), "")
-            return "override", where
+            return "override", place_of(self.overrides, key)
         if origin.kind == "clone":
             return "clone", self.inputs.clones.get(key) or "no clone of it is known on this host"
         if origin.kind == "repository":

@@ -10,7 +10,7 @@ from omnicdc.clients.validation.delivery import is_repairable, remedy
 from omnicdc.clients.validation.findings import Place, finding
 from omnicdc.formats.urls import github, url_key
 from omnicdc.inputs.inventory import GONE, SOURCE
-from omnicdc.inputs.reading import without_match
+from omnicdc.inputs.reading import place_of, without_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -146,7 +146,7 @@ def paths(context: Context) -> Iterator[Finding]:
             continue
         for path in override.local_paths if override else ():
             if path in files.missing_paths:
-                where = next((it.where for it in reversed(files.overrides) if key in it.names), "")
+                where = place_of(files.overrides, key)
                 yield finding(
                     "missing_path", Place(uuid, one.name, where), "the local path is missing on this host",
                     f"git clone {shlex.quote(one.github_url or '')} {shlex.quote(path)}; "
