@@ -14,6 +14,7 @@ from omnicdc.cli.output import answer, flushed_stdout, say
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
+    from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
 
 
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let omnicdc_client read what declared registries show, so that clients can verify them.",
 )
-@options.as_json
+@options.output
 def install(
     *,
     only_print: bool,
     print_tables: bool,
     allowed: tuple[str, ...],
     grant_clients: bool,
-    as_json: bool,
+    output: Output,
     **given: Any,
 ) -> None:
     """Put the capture into the database: schema, log, triggers, roles.
@@ -87,14 +88,14 @@ def install(
             if one.source not in sources:
                 say(f"no table {one.table}: its registries are not published")
 
-    answer(result, as_json=as_json, text=text)
+    answer(result, output, text)
 
 
 @click.command(cls=Answering)
 @options.connection
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@options.as_json
-def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
+@options.output
+def uninstall(*, yes: bool, output: Output, **given: Any) -> None:
     """Take the capture out of the database: triggers, log, schema. CMP's table stays as it is.
 
     The roles stay, because they belong to the whole cluster. The registry files stay too.
@@ -111,7 +112,7 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
         if not yes:
             click.confirm(f"Remove the capture and its log from {conn.info.dbname}?", abort=True, err=True)
         installation.uninstall(conn)
-    answer({"installed": False}, as_json=as_json, text=lambda: say("uninstalled", good=True))
+    answer({"installed": False}, output, lambda: say("uninstalled", good=True))
 
 
 @click.command(cls=Answering)
@@ -119,8 +120,8 @@ def uninstall(*, yes: bool, as_json: bool, **given: Any) -> None:
 @click.option("--once", is_flag=True, help="Bring every registry up to date once, and end (for cron).")
 @click.option("--standby", is_flag=True, help="Wait while another daemon serves this root or this name.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
-@options.as_json
-def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
+@options.output
+def run(*, once: bool, standby: bool, output: Output, **given: Any) -> None:
     """Keep the registries current until SIGTERM. SIGHUP reads the configuration again.
 
     At its start the daemon scans everything once and publishes every registry that differs. After that it
@@ -134,7 +135,7 @@ def run(*, once: bool, standby: bool, as_json: bool, **given: Any) -> None:
     config.require_root()
     events.configure(config.log_level)
     if once:
-        sys.exit(_publish_once(config, as_json=as_json))
+        sys.exit(_publish_once(config, output=output))
     from omnicdc.daemon import supervisor
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
@@ -153,7 +154,7 @@ def _load(given: dict[str, Any]) -> Config:
     return config
 
 
-def _publish_once(config: Config, *, as_json: bool) -> int:
+def _publish_once(config: Config, *, output: Output) -> int:
     """Bring every registry up to date once, print the answer, and return the exit status."""
     from omnicdc.cli.progress import show_progress
     from omnicdc.daemon.once import run_to_the_end
@@ -188,7 +189,7 @@ def _publish_once(config: Config, *, as_json: bool) -> int:
         for name, fault in held.items():
             say(f"held: {name}: {fault['reason']} - {fault['hint']}", good=False)
 
-    answer(result, as_json=as_json, text=text)
+    answer(result, output, text)
     return NO if held else YES
 
 
@@ -196,8 +197,8 @@ def _publish_once(config: Config, *, as_json: bool) -> int:
 @options.registries
 @click.option("--dry-run", is_flag=True, help="Show what would change in the files, and change nothing.")
 @options.timeout(300.0)
-@options.as_json
-def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> None:
+@options.output
+def rebuild(*, dry_run: bool, timeout: float, output: Output, **given: Any) -> None:
     """Make every daemon scan everything and publish every registry that differs, and wait for it.
 
     Registries that are already correct are not rewritten. With --dry-run this command itself compares CMP
@@ -208,21 +209,21 @@ def rebuild(*, dry_run: bool, timeout: float, as_json: bool, **given: Any) -> No
 
     config = options.load(given)
     if dry_run:
-        sys.exit(_show_difference(config, as_json=as_json))
+        sys.exit(_show_difference(config, output=output))
     with waiting("rebuilding"):
         result = GenesisClient(config=config, timeout=timeout).rebuild_all_registries()
     if result["verdict"] == "unavailable":
         raise OmnicdcError(result["detail"], hint=result["hint"])
     line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
-    answer(result, as_json=as_json, text=lambda: say(line, good=result["success"]))
+    answer(result, output, lambda: say(line, good=result["success"]))
     sys.exit(exit_status(result["verdict"], success=result["success"]))
 
 
 @click.command(cls=Answering)
 @options.connection
 @options.timeout(30.0)
-@options.as_json
-def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
+@options.output
+def accept(*, timeout: float, output: Output, **given: Any) -> None:
     """Release, once, the registries that the guard holds now, and wait until they are published.
 
     The guard holds a registry that would lose more than half of its entries at once (and at least
@@ -250,13 +251,13 @@ def accept(*, timeout: float, as_json: bool, **given: Any) -> None:
     done = f"accepted; rewritten: {', '.join(verdict.registries) or 'nothing, for nothing was held'}"
     answer(
         result,
-        as_json=as_json,
-        text=lambda: say(done if accepted else verdict.detail, good=accepted),
+        output,
+        lambda: say(done if accepted else verdict.detail, good=accepted),
     )
     sys.exit(exit_status(verdict.status, success=accepted))
 
 
-def _show_difference(config: Config, *, as_json: bool) -> int:
+def _show_difference(config: Config, *, output: Output) -> int:
     """Print the differences between CMP and the files, and return the exit status."""
     from omnicdc import db, verify
     from omnicdc.cli.progress import show_progress
@@ -281,5 +282,5 @@ def _show_difference(config: Config, *, as_json: bool) -> int:
         if not result["registries_updated"]:
             say("nothing would change", good=True)
 
-    answer(result, as_json=as_json, text=text)
+    answer(result, output, text)
     return NO if result["registries_updated"] else YES

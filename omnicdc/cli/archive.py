@@ -16,6 +16,7 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from omnicdc.cli.output import Output
     from omnicdc.clients.archive import ArchiveAnswer, ArchiveClient
 
 status = click.option("--status", default="archived", show_default=True, help="The status that it gets.")
@@ -35,7 +36,7 @@ def archive() -> None:
 @options.dry_run
 @options.yes
 @options.timeout(60.0)
-@options.as_json
+@options.output
 def add(*, project: str, status: str, reason: str | None, **given: Any) -> None:
     """Archive PROJECT, a name or a UUID. Its status before is remembered."""
     _run(given, f"Archive {project}?", lambda client, how: client.archive(project, status, reason, **how))
@@ -47,7 +48,7 @@ def add(*, project: str, status: str, reason: str | None, **given: Any) -> None:
 @options.dry_run
 @options.yes
 @options.timeout(60.0)
-@options.as_json
+@options.output
 def restore(*, project: str, **given: Any) -> None:
     """Give PROJECT the status that it had before it was archived."""
     _run(given, f"Restore {project}?", lambda client, how: client.restore(project, **how))
@@ -64,7 +65,7 @@ def restore(*, project: str, **given: Any) -> None:
 @options.dry_run
 @options.yes
 @options.timeout(60.0)
-@options.as_json
+@options.output
 def retire(*, project: str, status: str, reason: str | None, write_exclusion: bool, **given: Any) -> None:
     """Archive PROJECT, and leave it out of the project registry by a line of the exclusions file."""
     _run(
@@ -76,8 +77,8 @@ def retire(*, project: str, status: str, reason: str | None, write_exclusion: bo
 
 @archive.command("list")
 @options.connection
-@options.as_json
-def list_(*, as_json: bool, **given: Any) -> None:
+@options.output
+def list_(*, output: Output, **given: Any) -> None:
     """List the archived projects, and the status that each had before."""
     from omnicdc.clients.archive import ArchiveClient
 
@@ -91,7 +92,7 @@ def list_(*, as_json: bool, **given: Any) -> None:
         ]
         table(["project", "uuid", "status", "before", "since", "reason"], rows)
 
-    answer({"projects": found}, as_json=as_json, text=text)
+    answer({"projects": found}, output, text)
 
 
 def _run(
@@ -101,14 +102,14 @@ def _run(
     from omnicdc.clients.archive import ArchiveClient
 
     how = {name: given.pop(name) for name in ("dry_run", "timeout")}
-    as_json, yes = given.pop("as_json"), given.pop("yes")
+    output, yes = given.pop("output"), given.pop("yes")
     if not how["dry_run"]:
         confirm(question, yes=yes)
     with ArchiveClient(config=options.load(given)) as client, show_progress("working") as progress:
         found = call(client, how | {"progress": progress})
     if found["plan"] is None:
         raise ConfigError(str(found["error"]))  # it contains the hint
-    answer(found, as_json=as_json, text=lambda: _show(found))
+    answer(found, output, lambda: _show(found))
     report = found["report"]
     sys.exit(
         exit_status(report["verdict"], success=found["success"])

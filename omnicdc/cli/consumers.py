@@ -14,6 +14,7 @@ from omnicdc.cli.output import answer, say, table
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
+    from omnicdc.cli.output import Output
     from omnicdc.db import Connection, Row
 
 _LISTED = (
@@ -32,8 +33,8 @@ def consumer() -> None:
 
 @consumer.command("list")
 @options.connection
-@options.as_json
-def list_(*, as_json: bool, **given: Any) -> None:
+@options.output
+def list_(*, output: Output, **given: Any) -> None:
     """List the consumers that the database knows."""
     from omnicdc import db
 
@@ -54,14 +55,14 @@ def list_(*, as_json: bool, **given: Any) -> None:
             ],
         )  # fmt: skip
 
-    answer({"consumers": found}, as_json=as_json, text=text)
+    answer({"consumers": found}, output, text)
 
 
 @consumer.command()
 @options.connection
 @click.argument("name")
-@options.as_json
-def forget(*, name: str, as_json: bool, **given: Any) -> None:
+@options.output
+def forget(*, name: str, output: Output, **given: Any) -> None:
     """Forget a consumer that is gone for good: remove its row and the history of its generations.
 
     The host's files stay as they are. The command is refused while the consumer's daemon is connected. If a
@@ -93,7 +94,7 @@ def forget(*, name: str, as_json: bool, **given: Any) -> None:
             if isinstance(refused, psycopg.Error) and refused.sqlstate == "OC001":
                 raise ConfigError(exc.message, hint=refused.diag.message_hint or "") from exc
             raise
-    answer({"forgotten": name}, as_json=as_json, text=lambda: say(f"forgotten: {name}", good=True))
+    answer({"forgotten": name}, output, lambda: say(f"forgotten: {name}", good=True))
 
 
 def _known(conn: Connection) -> list[Row]:

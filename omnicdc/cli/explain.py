@@ -16,19 +16,20 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.clients.explain.answers import (
+    from omnicdc.answers.explain.answers import (
         ChangeExplanation,
         Explanation,
         Publication,
         RegistryExplanation,
     )
+    from omnicdc.cli.output import Output
 
 
 @click.command(cls=Answering)
 @options.registries
 @click.argument("project", metavar="NAME|KEY|UUID")
-@options.as_json
-def explain(*, project: str, as_json: bool, **given: Any) -> None:
+@options.output
+def explain(*, project: str, output: Output, **given: Any) -> None:
     """Explain one project: in which registries it is, by which rule, and where each value comes from.
 
     It also shows what is on its way, and the last changes. A project that was deleted is given by its UUID.
@@ -41,7 +42,7 @@ def explain(*, project: str, as_json: bool, **given: Any) -> None:
         found = client.explain(project)
     if not found["success"]:
         raise ConfigError(str(found["error"]))
-    answer(found, as_json=as_json, text=lambda: _show(found))
+    answer(found, output, lambda: _show(found))
     sys.exit(NO if found["in_cmp"] is False else YES)
 
 

@@ -17,6 +17,7 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from omnicdc.cli.output import Output
     from omnicdc.clients.migration import ApplyAnswer, MigrationClient, PlanAnswer
     from omnicdc.clients.migration.changes import Change, ChangeDict
 
@@ -46,8 +47,8 @@ def migrate() -> None:
 @click.option("--move-domain", nargs=2, metavar="OLD NEW", help="Move the projects of one domain to another.")
 @click.option("--rename", nargs=2, metavar="PROJECT NAME", help="Give a project another name.")
 @click.option("--out", type=FILE, help="Write the plan to a file, for `omnicdc migrate apply`.")
-@options.as_json
-def plan(*, out: Path | None, as_json: bool, **given: Any) -> None:
+@options.output
+def plan(*, out: Path | None, output: Output, **given: Any) -> None:
     """Show what changes would do: projects, registries, conflicts and losses. Nothing is written to CMP.
 
     The changes are read from CHANGES, a file in JSON, YAML or CSV, or made by the options.
@@ -67,7 +68,7 @@ def plan(*, out: Path | None, as_json: bool, **given: Any) -> None:
 
         write_answer(out, found)
 
-    answer(found, as_json=as_json, text=lambda: _show_plan(found, out))
+    answer(found, output, lambda: _show_plan(found, out))
     sys.exit(NO if found["conflicts"] else YES)
 
 
@@ -81,9 +82,9 @@ def plan(*, out: Path | None, as_json: bool, **given: Any) -> None:
 @click.option("--journal", type=FILE, help="Where to note each transaction.  [default: PLAN.journal]")
 @click.option("--report", type=FILE, help="Where to write the report.  [default: PLAN.report]")
 @options.timeout(60.0)
-@options.as_json
+@options.output
 def apply(
-    *, file: Path, yes: bool, journal: Path | None, report: Path | None, as_json: bool, **given: Any
+    *, file: Path, yes: bool, journal: Path | None, report: Path | None, output: Output, **given: Any
 ) -> None:
     """Write a plan to CMP, wait until the registries show it, and verify each project.
 
@@ -98,7 +99,7 @@ def apply(
         found = client.apply(
             planned, journal=journal or file.with_name(f"{file.name}.journal"), progress=progress, **details
         )
-    _conclude(found, report or file.with_name(f"{file.name}.report"), as_json=as_json)
+    _conclude(found, report or file.with_name(f"{file.name}.report"), output=output)
 
 
 @migrate.command()
@@ -109,8 +110,8 @@ def apply(
 @batch_size
 @click.option("--report", type=FILE, help="Where to write the report of the undo.  [default: REPORT.undo]")
 @options.timeout(60.0)
-@options.as_json
-def undo(*, file: Path, yes: bool, report: Path | None, as_json: bool, **given: Any) -> None:
+@options.output
+def undo(*, file: Path, yes: bool, report: Path | None, output: Output, **given: Any) -> None:
     """Restore what an apply changed, by its report. A project that was changed since is refused."""
     from omnicdc.clients.migration.files import read_answer
 
@@ -119,7 +120,7 @@ def undo(*, file: Path, yes: bool, report: Path | None, as_json: bool, **given: 
     confirm(f"Restore {_count_of(applied)} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("restoring") as progress:
         found = client.undo(applied, progress=progress, **details)
-    _conclude(found, report or file.with_name(f"{file.name}.undo"), as_json=as_json)
+    _conclude(found, report or file.with_name(f"{file.name}.undo"), output=output)
 
 
 def _client(given: dict[str, Any]) -> MigrationClient:
@@ -169,14 +170,14 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _conclude(found: ApplyAnswer, report: Path, *, as_json: bool) -> None:
+def _conclude(found: ApplyAnswer, report: Path, *, output: Output) -> None:
     from omnicdc.clients.migration.files import write_answer
 
     # Without anything applied there is nothing to undo; and an earlier apply's report may be there, which is.
     if found["applied"] and not found["dry_run"]:
         write_answer(report, found)
 
-    answer(found, as_json=as_json, text=lambda: _show_report(found, report))
+    answer(found, output, lambda: _show_report(found, report))
     sys.exit(exit_status(found["verdict"], success=found["success"]))
 
 

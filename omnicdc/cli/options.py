@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
+from omnicdc.cli.output import Output, on_terminal
 from omnicdc.config import settings as configuration
 from omnicdc.db import conninfo
 from omnicdc.errors import ConfigError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from omnicdc.config.settings import Config
+
+_JSON = "omnicdc.json"
+"""The key of `click.Context.meta` that tells whether --json was given."""
 
 Decorator = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
@@ -65,6 +69,41 @@ def all_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
 dry_run = click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, also on a terminal.")
+"""For a command that writes text to a pipe as well; all others have `output`."""
+
+
+def _form(ctx: click.Context, _param: click.Parameter, given: str | None) -> Output:
+    """Return the form that was asked for; else text on a terminal, and JSON on a pipe.
+
+    Raises click.UsageError if --json and another form are given.
+    """
+    if ctx.meta.pop(_JSON, False):
+        if given not in {None, "json"}:
+            raise click.UsageError(f"--json and --output {given} exclude each other")
+        return "json"
+    return cast("Output", given) if given else "text" if on_terminal() else "json"
+
+
+def _note_json(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+    ctx.meta[_JSON] = given
+
+
+def output(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --output and --json. The command gets the argument `output`, one of `Output`."""
+    for option in (
+        click.option(
+            "--json", is_flag=True, expose_value=False, is_eager=True, callback=_note_json, help="As -o json."
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(get_args(Output)),
+            callback=_form,
+            help="The form of the answer.  [default: text on a terminal, json on a pipe]",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def connection(command: Callable[..., Any]) -> Callable[..., Any]:

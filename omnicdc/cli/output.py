@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import click
 
@@ -16,14 +16,17 @@ from omnicdc.formats.text import shortened
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+Output = Literal["text", "json", "wide"]
+"""The forms of an answer: for people, for programs, and for people with a wide terminal."""
+
 WIDEST = 2000
 """The largest number of characters in a line. A longer line is cut."""
 
 
-def answer(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
-    """Print an answer. On a pipe, or with `as_json`, it is `result` as JSON; otherwise `text` prints it."""
+def answer(result: Mapping[str, Any], output: Output, text: Callable[[], None]) -> None:
+    """Print an answer: `result` as JSON, or what `text` prints."""
     with flushed_stdout():
-        if as_json or not on_terminal():
+        if output == "json":
             click.echo(as_json_text(result))
         else:
             text()

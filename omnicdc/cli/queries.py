@@ -14,19 +14,20 @@ from omnicdc.cli.command import NO, YES, Answering, exit_status, refuse_other_en
 from omnicdc.cli.output import answer, say, table
 
 if TYPE_CHECKING:
+    from omnicdc.cli.output import Output
     from omnicdc.verify.report import AllReport, Report
 
 
 @click.command(cls=Answering)
 @options.connection
-@options.as_json
-def status(*, as_json: bool, **given: Any) -> None:
+@options.output
+def status(*, output: Output, **given: Any) -> None:
     """Show the capture, every consumer, held registries and quarantined projects.
 
     Exit status 0 if there is no fault, 1 if there is one.
     """
     from omnicdc import db
-    from omnicdc.delivery.status import status as read_status
+    from omnicdc.answers.status import status as read_status
 
     config = options.load(given)
     with db.connect(config.target) as conn:
@@ -62,7 +63,7 @@ def status(*, as_json: bool, **given: Any) -> None:
         for fault in found["faults"]:
             say(fault, good=False)
 
-    answer(found, as_json=as_json, text=text)
+    answer(found, output, text)
     sys.exit(YES if found["healthy"] else NO)
 
 
@@ -84,7 +85,7 @@ def status(*, as_json: bool, **given: Any) -> None:
     help="Have clones and GitHub looked at, and wait until the registries show them.",
 )
 @options.timeout(30.0)
-@options.as_json
+@options.output
 def wait(
     *,
     token: str | None,
@@ -93,7 +94,7 @@ def wait(
     all_hosts: bool,
     inputs: bool,
     timeout: float,
-    as_json: bool,
+    output: Output,
     **given: Any,
 ) -> None:
     """Wait until the registries hold a transaction.
@@ -147,7 +148,7 @@ def wait(
         if verdict.left_out:
             say(f"not waited for, as no daemon is alive there: {', '.join(verdict.left_out)}")
 
-    answer(verdict.as_dict(), as_json=as_json, text=text)
+    answer(verdict.as_dict(), output, text)
     sys.exit(exit_status(verdict.status, success=verdict.arrived))
 
 
@@ -155,8 +156,8 @@ def wait(
 @options.registries
 @click.argument("uuid", required=False)
 @click.option("--all", "everything", is_flag=True, help="Compare every project in every registry.")
-@options.as_json
-def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -> None:
+@options.output
+def verify(*, uuid: str | None, everything: bool, output: Output, **given: Any) -> None:
     """Compare a project or an agent in CMP with every registry file; or another key of a declared registry.
 
     The command reads only CMP and the files on this host, and needs no daemon. Exit status 0 if all are
@@ -178,11 +179,11 @@ def verify(*, uuid: str | None, everything: bool, as_json: bool, **given: Any) -
     with db.connect(config.target) as conn:
         if uuid:
             report = verification.verify_project(conn, config, *inputs, uuid)
-            answer(report.as_dict(), as_json=as_json, text=lambda: _show_project(report))
+            answer(report.as_dict(), output, lambda: _show_project(report))
             sys.exit(YES if report.verified else NO)
         with show_progress("comparing", list(verification.registry_names(config))) as observe:
             audit = verification.verify_all(conn, config, *inputs, observe)
-    answer(audit.as_dict(), as_json=as_json, text=lambda: _show_all(audit))
+    answer(audit.as_dict(), output, lambda: _show_all(audit))
     sys.exit(YES if audit.verified else NO)
 
 

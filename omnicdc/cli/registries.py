@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from omnicdc.capture.watch_list import Watch
+    from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
     from omnicdc.db import Connection
     from omnicdc.registries.scanner import Scanner
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=Answering)
 @options.registries
-@options.as_json
-def registries(*, as_json: bool, **given: Any) -> None:
+@options.output
+def registries(*, output: Output, **given: Any) -> None:
     """List the registries: file, sources, what is watched, format, number of entries, and state.
 
     Count and state are those that the daemon of this host (see --consumer) acknowledged last.
@@ -54,7 +55,7 @@ def registries(*, as_json: bool, **given: Any) -> None:
         ]
         table(["registry", "file", "sources", "format", "entries", "state"], rows)
 
-    answer({"registries": found}, as_json=as_json, text=text)
+    answer({"registries": found}, output, text)
 
 
 def _listed(
@@ -91,8 +92,8 @@ def _state(registry: str, consumer: Mapping[str, Any] | None, *, served: bool) -
 @click.command("check-config", cls=Answering)
 @options.registries
 @click.option("--offline", is_flag=True, help="Do not connect to CMP: only read the configuration.")
-@options.as_json
-def check_config(*, offline: bool, as_json: bool, **given: Any) -> None:
+@options.output
+def check_config(*, offline: bool, output: Output, **given: Any) -> None:
     """Read the configuration, try each registry's query in CMP, and show what would be watched.
 
     Nothing is changed. Exit status 0 if all is well, 1 if a query fails in CMP, 2 if the configuration has a
@@ -121,7 +122,7 @@ def check_config(*, offline: bool, as_json: bool, **given: Any) -> None:
             if fault:
                 say(f"  {fault}")
 
-    answer(result, as_json=as_json, text=text)
+    answer(result, output, text)
     sys.exit(NO if faults else YES)
 
 
@@ -184,8 +185,8 @@ def source() -> None:
 
 @source.command("list")
 @options.connection
-@options.as_json
-def list_(*, as_json: bool, **given: Any) -> None:
+@options.output
+def list_(*, output: Output, **given: Any) -> None:
     """List the sources, their tables, and what is watched of each."""
     from omnicdc import db
     from omnicdc.capture.fingerprint import installed_sources
@@ -203,14 +204,14 @@ def list_(*, as_json: bool, **given: Any) -> None:
         rows = [(one["name"], one["table"], one["key"] or "-", ", ".join(one["watched"])) for one in found]
         table(["source", "table", "key", "watched"], rows)
 
-    answer({"sources": found}, as_json=as_json, text=text)
+    answer({"sources": found}, output, text)
 
 
 @source.command()
 @options.connection
 @click.argument("name")
-@options.as_json
-def release(*, name: str, as_json: bool, **given: Any) -> None:
+@options.output
+def release(*, name: str, output: Output, **given: Any) -> None:
     """End the capture of a source: remove its triggers, and omnicdc's right to read its table.
 
     Do this when no registry host reads the source any more: a host that still does holds its registries, and
@@ -225,4 +226,4 @@ def release(*, name: str, as_json: bool, **given: Any) -> None:
         db.check_schema(conn)
         if not release_source(conn, name):
             raise ConfigError(f"no source is named {name!r}", hint="see `omnicdc source list`")
-    answer({"released": name}, as_json=as_json, text=lambda: say(f"released: {name}", good=True))
+    answer({"released": name}, output, lambda: say(f"released: {name}", good=True))

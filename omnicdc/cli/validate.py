@@ -16,6 +16,7 @@ from omnicdc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from omnicdc.cli.output import Output
     from omnicdc.clients.answers import WaitAnswer
     from omnicdc.clients.validation import Finding, ValidationAnswer, ValidationClient
 
@@ -32,9 +33,9 @@ MOST_SHOWN = 20
 @click.option("--dry-run", is_flag=True, help="With --fix: show what would be changed, and change nothing.")
 @options.yes
 @options.timeout(60.0)
-@options.as_json
+@options.output
 def validate(
-    *, kinds: tuple[str, ...], fix: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any
+    *, kinds: tuple[str, ...], fix: bool, dry_run: bool, yes: bool, output: Output, **given: Any
 ) -> None:
     """Check whether CMP, the registries and the files of this host agree, and name what does not.
 
@@ -58,7 +59,7 @@ def validate(
             if not dry_run:
                 found = _checked(client, kinds)
     result = {**found, "repairs": repairs} if fix else found
-    answer(result, as_json=as_json, text=lambda: _show(found, repairs))
+    answer(result, output, lambda: _show(found, repairs))
     failed = next((it for it in repairs if not it["success"]), None)
     sys.exit(exit_status(failed["verdict"], success=False) if failed else YES if found["success"] else NO)
 

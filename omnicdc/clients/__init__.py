@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from omnicdc.answers.explain import Explanation
     from omnicdc.clients.aio import AsyncGenesisClient
     from omnicdc.clients.answers import BatchAnswer, ProjectAnswer, RebuildAnswer, VerifyAnswer, WaitAnswer
     from omnicdc.clients.archive import ArchiveAnswer, ArchiveClient
-    from omnicdc.clients.explain import Explanation
     from omnicdc.clients.genesis import GenesisClient
     from omnicdc.clients.migration import ApplyAnswer, MigrationClient, PlanAnswer
     from omnicdc.clients.propagation import Propagation

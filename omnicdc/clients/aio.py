@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
     from typing import Self, Unpack
 
+    from omnicdc.answers.explain.answers import Explanation
     from omnicdc.clients.answers import Outcome
-    from omnicdc.clients.explain.answers import Explanation
     from omnicdc.clients.options import ClientOptions
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-    from omnicdc.clients.explain.answers import Explanation
+    from omnicdc.answers.explain.answers import Explanation
     from omnicdc.clients.options import Progress
     from omnicdc.config.settings import Config
     from omnicdc.delivery.verdict import Verdict
@@ -159,8 +159,8 @@ class Client:
         `success: False`.
         """
         # Imported here, because most programs never call this.
-        from omnicdc.clients.explain.answers import no_explanation  # noqa: PLC0415
-        from omnicdc.clients.explain.reading import explain  # noqa: PLC0415
+        from omnicdc.answers.explain.answers import no_explanation  # noqa: PLC0415
+        from omnicdc.answers.explain.reading import explain  # noqa: PLC0415
 
         try:
             with self._borrowed(self._limit_s(timeout)) as conn:

@@ -16,8 +16,8 @@ from omnicdc.testing.plays import Plays
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from omnicdc.answers.explain.answers import Explanation
     from omnicdc.clients.answers import Outcome
-    from omnicdc.clients.explain.answers import Explanation
 
 
 class Playing(Plays):

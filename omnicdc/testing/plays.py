@@ -19,8 +19,8 @@ from omnicdc.registries.scanners import scanners
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from omnicdc.answers.explain.answers import Explanation
     from omnicdc.clients.answers import Outcome, VerifyAnswer
-    from omnicdc.clients.explain.answers import Explanation
 
 Kind = Literal["verdict", "dry run", "verification"]
 

@@ -13,8 +13,8 @@ from omnicdc.testing.playing import Playing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from omnicdc.answers.explain.answers import Explanation
     from omnicdc.clients import answers
-    from omnicdc.clients.explain.answers import Explanation
     from omnicdc.clients.propagation import Propagation
 
 

@@ -18,9 +18,9 @@ from support.sessions import psql
 from support.sources import projects
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.capture import install, script
 from omnicdc.db import sql
-from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:

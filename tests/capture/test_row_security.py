@@ -16,10 +16,10 @@ from support.sessions import People
 from support.sources import projects
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.capture import install
 from omnicdc.config.settings import Config
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import status
 from omnicdc.errors import SchemaMismatch
 from omnicdc.stop import Stop
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.host import Host
 
-    from omnicdc.clients.explain.answers import Explanation, RegistryExplanation
+    from omnicdc.answers.explain.answers import Explanation, RegistryExplanation
 
 URL = "https://github.com/acme/atlas"
 

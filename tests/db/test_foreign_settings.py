@@ -20,11 +20,11 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc import verify as verification
+from omnicdc.answers.status import status
 from omnicdc.capture import install
 from omnicdc.capture.doorbell import Wakeup
 from omnicdc.clients import GenesisClient
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import status
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

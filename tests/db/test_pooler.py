@@ -19,11 +19,11 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc import verify as verification
+from omnicdc.answers.status import status
 from omnicdc.capture import install
 from omnicdc.clients import GenesisClient
 from omnicdc.db.pooler import check_session
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import status
 from omnicdc.errors import ConfigError
 from omnicdc.stop import Stop
 

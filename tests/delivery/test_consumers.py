@@ -10,9 +10,9 @@ from support.host import until
 from support.session import opened
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.db import sql
 from omnicdc.delivery.retention import Retention
-from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

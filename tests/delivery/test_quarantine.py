@@ -8,9 +8,9 @@ import pytest
 from support.session import opened
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.delivery import wait as waits
 from omnicdc.delivery.quarantine import LISTED, Difference, differences, listed
-from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -8,9 +8,9 @@ import pytest
 from support.session import opened
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.daemon.periodic import PeriodicTasks
 from omnicdc.delivery.retention import FEWEST, MOST, Retention, next_size
-from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from support.cmp import Cmp

@@ -8,8 +8,8 @@ import pytest
 from psycopg import sql as pgsql
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import status
 from omnicdc.stop import Stop
 
 if TYPE_CHECKING:

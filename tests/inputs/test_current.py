@@ -17,11 +17,11 @@ from support.host import until
 from support.hung_mount import hung_mount
 
 from omnicdc import db, verify
+from omnicdc.answers.status import status
 from omnicdc.daemon import once
 from omnicdc.daemon.timing import Timing
 from omnicdc.delivery import inputs_state
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import status
 from omnicdc.inputs.watches import MOST
 from omnicdc.stop import Stop
 

@@ -12,7 +12,7 @@ from support.host import until
 from support.session import opened
 
 from omnicdc import db
-from omnicdc.delivery.status import status
+from omnicdc.answers.status import status
 from omnicdc.inputs.report import MAX_LISTED
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import pytest
 from support.host import Host
 
 from omnicdc import db
+from omnicdc.answers.status import late, status
 from omnicdc.clients import GenesisClient
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import late, status
 from omnicdc.errors import ConfigError
 from omnicdc.stop import Stop
 

@@ -13,8 +13,8 @@ from support.session import opened
 from support.sources import WATCHED, projects
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.capture import install
-from omnicdc.delivery.status import status
 
 if TYPE_CHECKING:
     from pathlib import Path

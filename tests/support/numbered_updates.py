@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from omnicdc import db
-from omnicdc.delivery.status import status
+from omnicdc.answers.status import status
 from omnicdc.filesystem.exchange import exchange
 from support.host import REGISTRIES
 from support.reader import look, statuses

@@ -18,8 +18,8 @@ import psycopg
 from psycopg import sql as pgsql
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.delivery import wait as waits
-from omnicdc.delivery.status import status
 from omnicdc.stop import Stop
 from support.host import DEADLINE_S, Daemon, Host, until
 from support.rebuild import assert_as_rebuilt

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_type, cast, get_args
 
 import pytest
 
+from omnicdc.answers.explain.answers import no_explanation
 from omnicdc.clients import (
     AsyncGenesisClient,
     BatchAnswer,
@@ -19,7 +20,6 @@ from omnicdc.clients import (
     WaitAnswer,
 )
 from omnicdc.clients.answers import VerdictName  # noqa: TC001 - the type of a parameter
-from omnicdc.clients.explain.answers import no_explanation
 from omnicdc.delivery.verdict import CERTAIN, Status
 from omnicdc.testing import Call, NothingToPlay, RecordedAsyncGenesisClient, RecordedGenesisClient
 

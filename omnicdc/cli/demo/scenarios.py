@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from omnicdc import db
+from omnicdc.answers.status import status
 from omnicdc.cli.demo import fixtures
 from omnicdc.cli.demo.fixtures import upsert
 from omnicdc.cli.demo.observer import PATIENCE_S, Transaction, check, difference, token_of
 from omnicdc.cli.demo.output import Act, Check
-from omnicdc.delivery.status import status
 from omnicdc.registries.scanners import scanners
 from omnicdc.testing import cmp
 

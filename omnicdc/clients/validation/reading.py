@@ -10,10 +10,10 @@ from psycopg import sql as pgsql
 from psycopg.rows import tuple_row
 
 from omnicdc import db, verify
+from omnicdc.answers.status import examine
 from omnicdc.clients.migration.rows import read_facts, read_table
 from omnicdc.clients.validation.context import Context, Delivery, Files, Held
 from omnicdc.db import sql
-from omnicdc.delivery.status import examine
 from omnicdc.errors import RegistryError
 from omnicdc.files.drift import intact, rehash, signature
 from omnicdc.files.manifest import read_announced, read_manifest

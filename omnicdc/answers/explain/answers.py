@@ -12,7 +12,7 @@ from omnicdc.verify.report import Status  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from omnicdc.clients.explain.places import Places
+    from omnicdc.answers.explain.places import Places
     from omnicdc.db import Row
     from omnicdc.verify.expectation import Expectation
     from omnicdc.verify.report import Check, Report

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc.clients.explain.answers import (
+from omnicdc.answers.explain.answers import (
     change_explanations,
     consumer_explanations,
     on_its_way,
     registry_explanations,
 )
-from omnicdc.clients.explain.places import Places
+from omnicdc.answers.explain.places import Places
 from omnicdc.delivery import wait as waits
 from omnicdc.errors import ConfigError
 from omnicdc.formats.text import is_unicode
@@ -21,7 +21,7 @@ from omnicdc.verify.expectation import is_uuid
 from omnicdc.verify.project import examine_project, known_inputs
 
 if TYPE_CHECKING:
-    from omnicdc.clients.explain.answers import Explanation, RegistryExplanation
+    from omnicdc.answers.explain.answers import Explanation, RegistryExplanation
     from omnicdc.config.settings import Config
     from omnicdc.model import Inputs
     from omnicdc.registries.tables import Tables
