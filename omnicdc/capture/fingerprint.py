@@ -43,7 +43,7 @@ class Capture:
     def report(self) -> None:
         """Log what is wrong with it, if anything."""
         if self.fault:
-            log.warning("capture_broken", fault=self.fault, hint=self.remedy)
+            log.error("capture_broken", fault=self.fault, hint=self.remedy)
         if self.lacking:
             log.warning("watch_list_differs", lacking=self.lacking, hint="run `omnicdc install`")
 

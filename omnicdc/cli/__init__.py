@@ -27,6 +27,7 @@ COMMANDS = {
     "check-config": ("registries", "Check the configuration, and the queries of its registries."),
     "source": ("registries", "List CMP's tables that are captured, or release one."),
     "consumer": ("consumers", "List the consumers, or forget one that is gone."),
+    "reload": ("reload", "Have the daemon read its configuration again."),
     "rebuild": ("admin", "Have everything scanned and compared afresh."),
     "accept": ("admin", "Let through what the guard holds back."),
     "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),

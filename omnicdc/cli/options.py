@@ -14,7 +14,7 @@ from omnicdc.db import conninfo
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from omnicdc.config.settings import Config
 
@@ -116,7 +116,7 @@ def registries(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(command, (*_CONNECTION, *_REGISTRIES))
 
 
-def load(given: dict[str, Any]) -> Config:
+def load(given: dict[str, Any], environ: Mapping[str, str] = os.environ) -> Config:
     """Build the configuration from the flags `given`, the environment and the file.
 
     Raises ConfigError for invalid settings, and for a password in a flag: every user of this host can read
@@ -128,7 +128,7 @@ def load(given: dict[str, Any]) -> Config:
             hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if "
             "others were here",
         )
-    return configuration.load(given, os.environ, uid=os.getuid())
+    return configuration.load(given, environ, uid=os.getuid())
 
 
 def _with_options(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:

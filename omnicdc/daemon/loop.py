@@ -9,6 +9,7 @@ connection, the lock on the root, or the process ends. `supervisor` opens the ne
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
     from omnicdc.daemon.hooks import Hooks
     from omnicdc.daemon.refresher import Refresher
+    from omnicdc.daemon.reload import ReloadReport
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
     from omnicdc.daemon.timing import Timing
@@ -59,6 +61,7 @@ class DaemonContext:
     observe: Callable[[str], None]
     failures: Repeating
     """The failures since a session last published. They are retried."""
+    reload: ReloadReport
     timing: Timing
     standby: bool
     started: bool = False
@@ -105,6 +108,7 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
                 if context.failures.count:
                     limit_reading_idle(conn, context.timing.reading_idle_s)
                 report(context, generation)
+            context.notifier.current_at = datetime.now(UTC)
             context.hooks.cycle_ended(generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
@@ -127,8 +131,23 @@ def _notify(context: DaemonContext, canary: Canary, wakeup: Wakeup) -> None:
     if not canary.not_receiving:
         context.notifier.alive()
     if canary.followed or wakeup.writers_busy:
+        context.reload.in_force()
         fault = f"; {canary.fault.reason}" if canary.fault else ""
         context.notifier.tell(context.status + fault)
+
+
+def status_line(generation: Generation) -> str:
+    """Return the line for `systemctl status` after a cycle: how far the files are behind CMP.
+
+    A cycle publishes everything that was committed when it began, so that the daemon has no lag after it,
+    except in the registries that are held or postponed.
+    """
+    line = f"generation {generation.number} of {generation.at:%Y-%m-%dT%H:%M:%SZ}, lag 0 s"
+    if generation.held:
+        line += f"; held: {', '.join(generation.held)}"
+    if generation.postponed:
+        line += f"; waiting for a full scan: {', '.join(generation.postponed)}"
+    return line
 
 
 def coalesce_delay_s(changes: int, streak: int) -> float:
@@ -166,10 +185,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
     for difference in differences(context.quarantine, generation.quarantined):
         log_difference(difference)
     context.quarantine = generation.quarantined
-    status = f"generation {generation.number}"
-    if generation.held:
-        status += f", held: {', '.join(generation.held)}"
-    context.status = status
+    context.status = status_line(generation)
     if not context.started:
         context.started = True
         log.info("serving", root=str(context.config.root), consumer=context.config.consumer)

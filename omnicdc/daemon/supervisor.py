@@ -15,6 +15,7 @@ from omnicdc.capture.reading_limit import reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.loop import DaemonContext, serve
 from omnicdc.daemon.refresher import Refresher
+from omnicdc.daemon.reload import ReloadReport
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
 from omnicdc.daemon.timing import USUAL, Timing
@@ -56,7 +57,7 @@ def run(
     step of a cycle.
     """
     config, published_config = load(), None
-    failures = Repeating("session_lost", time.monotonic)
+    failures, report = Repeating("session_lost", time.monotonic), ReloadReport()
     while not signals.stop.requested:
         signals.reload = False
         try:
@@ -66,6 +67,7 @@ def run(
                 notifier,
                 observe,
                 failures,
+                report=report,
                 timing=timing,
                 standby=standby,
                 started=published_config is not None,
@@ -74,14 +76,17 @@ def run(
         except OmnicdcError as exc:
             if published_config not in (None, config):
                 log.error("reload_failed", error=exc.message, hint=exc.hint or STAYS)
+                report.refused(exc.message, exc.hint)
                 config = published_config
             elif published_config or _is_transient(exc):
+                report.delayed(exc.message, exc.hint)
                 _log_and_back_off(failures, signals.stop, notifier, exc)
             else:
                 raise
         if signals.reload:
             notifier.reloading()
-            config = reloaded(load, config)
+            report.begin(config.state_dir)
+            config = reloaded(load, config, report)
     notifier.stopping()
     log.info("stopped")
 
@@ -93,6 +98,7 @@ def _served(
     observe: Callable[[str], None],
     failures: Repeating,
     *,
+    report: ReloadReport,
     timing: Timing,
     standby: bool,
     started: bool,
@@ -107,7 +113,18 @@ def _served(
         Hooks(config) as hooks,
     ):
         context = DaemonContext(
-            config, root, inputs, hooks, signals, notifier, observe, failures, timing, standby, started
+            config,
+            root,
+            inputs,
+            hooks,
+            signals,
+            notifier,
+            observe,
+            failures,
+            report,
+            timing,
+            standby,
+            started,
         )
         _run_sessions(context)
         return context.started
@@ -127,6 +144,8 @@ def _run_sessions(context: DaemonContext) -> None:
                 return
             if not (context.started or _is_transient(exc)):
                 raise
+            if isinstance(exc, OmnicdcError):
+                context.reload.delayed(exc.message, exc.hint)
             _log_and_back_off(context.failures, context.signals.stop, context.notifier, exc)
 
 
@@ -155,17 +174,16 @@ def _log_and_back_off(failures: Repeating, stop: Stop, notifier: Notifier, exc: 
     if isinstance(exc, OmnicdcError):
         advice = exc.advice(retrying=True)
         failures.failed(exc.message, error=exc.message, hint=advice, **exc.context)
-        notifier.tell(f"degraded: {exc.message} - {advice}" if advice else f"degraded: {exc.message}")
+        notifier.degraded(f"{exc.message} - {advice}" if advice else exc.message)
     else:
         failures.failed(
             f"{type(exc)}: {exc}", error=f"{type(exc).__name__}: {exc}", hint="please report it", exc_info=exc
         )
-        notifier.tell(f"degraded: {exc}")
-    notifier.alive()
+        notifier.degraded(str(exc))
     stop.wait(min(PAUSE_S * 2 ** min(failures.count, 10), LONGEST_PAUSE_S))
 
 
-def reloaded(load: Callable[[], Config], config: Config) -> Config:
+def reloaded(load: Callable[[], Config], config: Config, report: ReloadReport) -> Config:
     """Read the configuration again, and return the one to use from now on.
 
     An invalid configuration is logged, and `config` is returned. A configuration file that has lost all its
@@ -178,6 +196,8 @@ def reloaded(load: Callable[[], Config], config: Config) -> Config:
             raise ConfigError("the configuration file holds no settings any more")
     except OmnicdcError as exc:
         log.error("reload_failed", error=exc.message, hint=STAYS)
+        report.refused(exc.message, exc.hint)
         return config
+    report.starting(fresh.state_dir)
     log.info("reloaded")
     return fresh

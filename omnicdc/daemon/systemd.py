@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 
 class Notifier:
@@ -19,6 +20,14 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._ready = False
         self._status = ""
+        self.current_at: datetime | None = None
+        """When the files last held everything that was committed; None before the first time."""
+
+    def degraded(self, fault: str) -> None:
+        """Report a fault that is being retried, and how old the files are."""
+        age = f"; the files show CMP of {self.current_at:%Y-%m-%dT%H:%M:%SZ}" if self.current_at else ""
+        self.tell(f"degraded: {fault}{age}")
+        self.alive()
 
     def tell(self, status: str) -> None:
         """Send one line for `systemctl status`.

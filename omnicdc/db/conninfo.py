@@ -234,9 +234,18 @@ def holds_secret(dsn: str | None) -> bool:
 
 
 def credential(environ: Mapping[str, str]) -> Path | None:
-    """Return the password file that systemd's `LoadCredential=cmp_password:FILE` gives to the service."""
-    file = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "cmp_password")
-    return file if file.exists() else None
+    """Return the password file that systemd's `LoadCredential=cmp_password:FILE` gives to the service.
+
+    Reading it says why, if this process may not read the directory.
+    """
+    file = Path(environ.get(CREDENTIALS, "/nonexistent"), "cmp_password")
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass
+    return file
 
 
 def _from_cmp(environ: Mapping[str, str]) -> Parameters:

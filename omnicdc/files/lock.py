@@ -170,6 +170,15 @@ class RootLock:
         self._file = file
 
 
+def holder_of(root: Path) -> int | None:
+    """Return the pid of the process that publishes below `root` on this host; None if there is none."""
+    try:
+        pid = _holder(os.stat(root / LOCK))  # noqa: PTH116 - as the others here
+    except OSError:
+        return None
+    return int(pid) if pid else None
+
+
 def _is_private(found: os.stat_result) -> bool:
     """Return True if only the owner may open the file, or if it is not a regular file.
 

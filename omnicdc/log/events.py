@@ -20,11 +20,13 @@ import structlog
 from structlog.processors import ExceptionRenderer, TimeStamper, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
+from omnicdc.log.journal import SOCKET, Journal, fields_of
 from omnicdc.log.scrub import HIDDEN, scrubbed
 from omnicdc.log.sink import CAPACITY, Sink, has_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -47,16 +49,17 @@ def configure(
     *,
     environ: Mapping[str, str] | None = None,
     capacity: int = CAPACITY,
+    journal: Path = SOCKET,
 ) -> None:
     """Send events of `level` and above to `stream` (default: stderr). A repeat replaces the earlier call.
 
     Python's warnings, and log records of libraries from WARNING on, become events too. A reader that does not
-    read delays nothing: up to `capacity` bytes wait for it (see `sink`). In systemd's journal each line has
-    its severity.
+    read delays nothing: up to `capacity` bytes wait for it (see `sink`). If `stream` is connected to
+    systemd's journal, events are sent to the socket `journal` instead, with their severity and fields.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
-    rendering = _for_terminal(environ) if stream.isatty() else _for_pipe(environ, stream)
+    rendering = _for_terminal(environ) if stream.isatty() else _for_pipe(environ, stream, journal)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -97,20 +100,35 @@ def in_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def _for_pipe(environ: Mapping[str, str], stream: TextIO) -> list[Processor]:
+def _for_pipe(environ: Mapping[str, str], stream: TextIO, journal: Path = SOCKET) -> list[Processor]:
     traceback = ExceptionDictTransformer(show_locals=False)  # a local variable may hold a password
     return [
         TimeStamper(fmt="iso", utc=True),
         ExceptionRenderer(traceback),
         _scrub,
-        _with_priority if in_journal(environ, stream) else structlog.processors.JSONRenderer(json.dumps),
+        _ForJournal(Journal(journal))
+        if in_journal(environ, stream)
+        else structlog.processors.JSONRenderer(json.dumps),
     ]
 
 
-def _with_priority(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """Render the event as JSON after a severity prefix, which journald removes: sd-daemon(3)."""
-    priority = PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])
-    return f"<{priority}>{structlog.processors.JSONRenderer(json.dumps)(logger, method, event)!s}"
+class _ForJournal:
+    """Sends the event to the journal.
+
+    If the journal does not take it, this returns the event as JSON after a severity prefix, which journald
+    removes: sd-daemon(3). Then the line is written to the stream, which can hold more.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._render = structlog.processors.JSONRenderer(json.dumps)
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority = PRIORITIES.get(str(event.get("level")), PRIORITIES["info"])
+        line = str(self._render(logger, method, event))
+        if self._journal.send(fields_of(event, line, priority)):
+            raise structlog.DropEvent
+        return f"<{priority}>{line}"
 
 
 def _for_terminal(environ: Mapping[str, str]) -> list[Processor]:
@@ -144,9 +162,11 @@ def _output(stream: TextIO, rendering: Sequence[Processor], capacity: int = CAPA
 def _dropped_line(rendering: Sequence[Processor], count: int) -> str:
     """Return the log line that says how many lines were dropped, rendered by `rendering`."""
     event: Any = {"event": "log_lines_dropped", "level": "warning", "count": count}
-    for processor in rendering:
-        event = processor(None, "warning", event)
-    return f"{event}\n"
+    with suppress(structlog.DropEvent):  # the journal has it already
+        for processor in rendering:
+            event = processor(None, "warning", event)
+        return f"{event}\n"
+    return ""
 
 
 class _Unfailing:

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from structlog.testing import capture_logs
 
 from omnicdc.config.settings import SETTINGS, Config, describe_dsn, load
+from omnicdc.daemon.reload import ReloadReport
 from omnicdc.daemon.supervisor import reloaded
 from omnicdc.errors import ConfigError
 
@@ -209,14 +210,14 @@ def test_a_reload_refuses_a_file_that_lost_all_settings(write_file: Callable[[st
     for left in ("", "# sweep_s: 7s\n", "sweep_s:\n"):
         file.write_text(left)
         with capture_logs() as logged:
-            kept = reloaded(lambda: read({"config": file, "root": "/srv"}), config)
+            kept = reloaded(lambda: read({"config": file, "root": "/srv"}), config, ReloadReport())
         assert kept is config
         assert [(it["event"], it["error"]) for it in logged] == [
             ("reload_failed", "the configuration file holds no settings any more")
         ]
     file.write_text("poll_s: 8s\n")
 
-    assert reloaded(lambda: read({"config": file, "root": "/srv"}), config).poll_s == 8
+    assert reloaded(lambda: read({"config": file, "root": "/srv"}), config, ReloadReport()).poll_s == 8
 
 
 def test_values_of_the_file_are_read_as_text(write_file: Callable[[str], Path]) -> None:

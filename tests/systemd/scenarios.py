@@ -20,6 +20,7 @@ import yaml
 from support.cmp import Cmp
 from support.host import CANONICAL, PROJECT, REGISTRIES
 
+from omnicdc.log.journal import MESSAGE_IDS
 from omnicdc.testing.embedded import EmbeddedServer, bundled
 from systemd.machine import CMP, PREFIX, drop_in, is_active, output_of, prepare, service, until
 from systemd.page import block, commands
@@ -62,6 +63,7 @@ def main(*, whole: bool) -> None:
         results["published"] = result_of(lambda: publish(cmp))
         results["confined"] = result_of(inspect_process)
         results["reloaded"] = result_of(lambda: reload(cmp))
+        results["edited"] = result_of(edit)
         results["watched"] = result_of(lambda: watch_registry(cmp))
         results["killed"] = result_of(lambda: kill(cmp))
         if whole:
@@ -177,12 +179,32 @@ def reload(cmp: Cmp) -> Result:
     reloaded = subprocess.run(["systemctl", "reload", "omnicdc"], check=False)
     found = until(lambda: str(clone) in json.dumps(yaml.safe_load((ROOT / PROJECT).read_text())))
     cmp.upsert("after the reload")
+    valid = CONFIGURATION.read_text()
+    CONFIGURATION.write_text(f"{valid}pol_s: 1\n")
+    refused = subprocess.run(["systemctl", "reload", "omnicdc"], check=False)
+    CONFIGURATION.write_text(valid)
     return {
         "status": reloaded.returncode,
+        "refused": refused.returncode,
+        "shown": service()["StatusText"],
         "found": found,
         "running": until(lambda: service()["SubState"] == "running"),
         "same_process": service()["MainPID"] == before["MainPID"],
         "waited": omnicdc("wait", "--timeout", "60").returncode,
+    }
+
+
+def edit() -> Result:
+    """Edit a registry by hand, and read the journal with the catalog of docs/install.md."""
+    for command in block("sh", "--update-catalog").splitlines():
+        subprocess.run(["bash", "-c", command], check=True)
+    wanted = ["MESSAGE_ID=" + MESSAGE_IDS["drift_found"], "--no-pager"]
+    (ROOT / CANONICAL).write_text("edited by hand")
+    until(lambda: bool(output_of("journalctl", *wanted, "--output=json").strip()))
+    return {
+        "entry": json.loads(output_of("journalctl", *wanted, "--output=json").splitlines()[0]),
+        "explained": output_of("journalctl", *wanted, "-x"),
+        "restored": until(lambda: "edited" not in (ROOT / CANONICAL).read_text()),
     }
 
 

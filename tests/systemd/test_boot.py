@@ -107,6 +107,21 @@ def test_a_reload_keeps_the_process_running(results: Result) -> None:
     assert result["waited"] == 0
 
 
+def test_a_reload_with_a_fault_fails_and_the_status_shows_generation_and_lag(results: Result) -> None:
+    assert results["reloaded"]["refused"] != 0
+    assert re.match(r"generation \d+ of \d{4}-\d\d-\d\dT[\d:]{8}Z, lag 0 s", results["reloaded"]["shown"])
+
+
+def test_the_journal_has_fields_and_explains_the_event(results: Result) -> None:
+    result = results["edited"]
+
+    assert result["entry"]["_SYSTEMD_UNIT"] == "omnicdc.service"
+    assert result["entry"]["PRIORITY"] == "4"
+    assert result["entry"]["OMNICDC_REGISTRY"] == "canonical_projects_uuids.json"
+    assert "Registry canonical_projects_uuids.json was changed by another program" in result["explained"]
+    assert result["restored"]
+
+
 def test_a_reload_applies_a_workspace_of_another_user_below_home(results: Result) -> None:
     assert results["reloaded"]["found"]
 

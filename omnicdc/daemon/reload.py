@@ -1,0 +1,82 @@
+"""Reports what became of a reload, in a file of the state directory: `omnicdc reload` waits for it.
+
+A signal has no answer, and systemd has none for a reload either (a service of type notify-reload cannot
+refuse one). So the daemon writes the outcome, and the command that sent the signal reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from omnicdc.errors import OmnicdcError
+from omnicdc.inputs import cache
+
+FILE = Path("reload.json")
+"""The file's name in the state directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the last reload of a daemon."""
+
+    pid: int
+    number: int
+    """How many reloads this process has begun."""
+    state: Literal["reading", "starting", "in_force", "refused"]
+    """`starting`: the configuration is valid, and nothing was published with it yet."""
+    error: str = ""
+    hint: str = ""
+
+
+def load_outcome(state_dir: Path) -> Outcome | None:
+    """Return the outcome of the last reload; None if there was none, or if the file cannot be read."""
+    try:
+        return Outcome(**orjson.loads(cache.read(state_dir / FILE) or b""))
+    except (orjson.JSONDecodeError, TypeError):
+        return None
+
+
+class ReloadReport:
+    """Writes the outcome of each reload of this process. If it cannot be written, nothing else happens."""
+
+    def __init__(self) -> None:
+        self._outcome = Outcome(os.getpid(), 0, "in_force")
+        self._state_dir = Path()
+
+    def begin(self, state_dir: Path) -> None:
+        """Report that the configuration is being read."""
+        self._state_dir = state_dir
+        self._write(Outcome(self._outcome.pid, self._outcome.number + 1, "reading"))
+
+    def starting(self, state_dir: Path) -> None:
+        """Report that the configuration is valid. `state_dir` is the directory that it names."""
+        self._state_dir = state_dir
+        self._write(replace(self._outcome, state="starting"))
+
+    def in_force(self) -> None:
+        """Report that the first publication with the new configuration is done. A repeat does nothing."""
+        if self._outcome.state == "starting":
+            self._write(replace(self._outcome, state="in_force"))
+
+    def delayed(self, error: str, hint: str) -> None:
+        """Report what the new configuration waits for."""
+        if self._outcome.state == "starting" and self._outcome.error != error:
+            self._write(replace(self._outcome, error=error, hint=hint))
+
+    def refused(self, error: str, hint: str) -> None:
+        """Report that the configuration from before stays in force."""
+        self._write(replace(self._outcome, state="refused", error=error, hint=hint))
+
+    def _write(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        if not outcome.number:  # nobody waits for the outcome of a start
+            return
+        try:
+            cache.write(self._state_dir / FILE, orjson.dumps(asdict(outcome)))
+        except OmnicdcError:
+            return  # status reports an unwritable state directory; the command reports that it got no answer
