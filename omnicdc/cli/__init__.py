@@ -33,6 +33,7 @@ COMMANDS = {
     "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),
     "archive": ("archive", "Retire projects by their status, and restore them."),
     "validate": ("validate", "Check whether CMP, the registries and this host's files agree."),
+    "cutover": ("cutover.command", "Replace Omni's scanners: compare, switch, back out."),
     "demo": ("demo.command", "Watch a write propagate, on a PostgreSQL of its own."),
 }
 

@@ -263,7 +263,7 @@ def _show_difference(config: Config, *, output: Output) -> int:
     from omnicdc.cli.progress import show_progress
     from omnicdc.verify.difference import unified
 
-    config.require_root_directory()
+    config.require_output_directory()
     inputs = verify.known_inputs(config)
     with (
         db.connect(config.target) as conn,

@@ -222,7 +222,7 @@ class Client:
         return answers.rebuilt(it, registries, it.withheld)
 
     def _would_change(self, names: Sequence[str] | None, timeout_s: float | None = None) -> answers.Outcome:
-        self._config.require_root_directory()
+        self._config.require_output_directory()
         limit_s = self._limit_s(timeout_s)
         self._progress("comparing the registries of this host with CMP")
         inputs = verify.known_inputs(self._config)

@@ -50,6 +50,10 @@ class Config:
     root: Path | None = field(
         default=None, metadata=_about(path, "infrastructure root, which holds governance/registry")
     )
+    shadow: Path | None = field(
+        default=None,
+        metadata=_about(path, "publish below this directory instead of the root: a trial before a cutover"),
+    )
     workspaces: tuple[Path, ...] = field(
         default=(), metadata=_about(path, "further directories to look for clones in", os.pathsep)
     )
@@ -142,15 +146,23 @@ class Config:
             raise ConfigError("no infrastructure root is configured", hint=NAME_ROOT)
         return self.root
 
-    def require_root_directory(self) -> Path:
-        """Return the infrastructure root, for commands that only compare files.
+    def require_output_root(self) -> Path:
+        """Return the directory below which the registries are published: the root, or its shadow.
+
+        The inputs are always those of the root. Raises ConfigError if no root is configured.
+        """
+        root = self.require_root()
+        return self.shadow or root
+
+    def require_output_directory(self) -> Path:
+        """Return the directory of the registries, for commands that only compare files.
 
         Raises ConfigError if none is configured, or if it is not a directory now.
         """
-        root = self.require_root()
+        root = self.require_output_root()
         if not os.path.isdir(root):  # noqa: PTH112 - never raises
             raise ConfigError(
-                f"the infrastructure root {root} is not a directory",
+                f"{'the shadow' if self.shadow else 'the infrastructure root'} {root} is not a directory",
                 hint=f"is it mounted? else name another one: {NAME_ROOT}",
             )
         return root

@@ -159,7 +159,7 @@ class Hooks:
 
     def _message(self, told: Mapping[str, str], generation: int, snapshot: str) -> bytes:
         """Return what the command reads from its standard input."""
-        root = self._config.require_root()
+        root = self._config.require_output_root()
         return json.dumps({
             "generation": generation,
             "snapshot": snapshot,

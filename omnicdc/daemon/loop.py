@@ -188,4 +188,4 @@ def report(context: DaemonContext, generation: Generation) -> None:
     context.status = status_line(generation)
     if not context.started:
         context.started = True
-        log.info("serving", root=str(context.config.root), consumer=context.config.consumer)
+        log.info("serving", root=str(context.config.require_output_root()), consumer=context.config.consumer)

@@ -7,17 +7,23 @@ refuse one). So the daemon writes the outcome, and the command that sent the sig
 from __future__ import annotations
 
 import os
+import signal
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import orjson
 
-from omnicdc.errors import OmnicdcError
+from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.files.lock import holder_of
 from omnicdc.inputs import cache
 
 FILE = Path("reload.json")
 """The file's name in the state directory."""
+
+CHECK_S = 0.05
+"""Seconds between two looks at the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,44 @@ def load_outcome(state_dir: Path) -> Outcome | None:
         return Outcome(**orjson.loads(cache.read(state_dir / FILE) or b""))
     except (orjson.JSONDecodeError, TypeError):
         return None
+
+
+def request(root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = None) -> Outcome:
+    """Have a daemon read its configuration again; return the outcome, or how far it got within the time.
+
+    The daemon is the process `pid`, or the one that publishes below `root`. Raises ConfigError if there is no
+    such process, if it belongs to another user, and if it does not report within `timeout_s` seconds.
+    """
+    pid = pid or holder_of(root)
+    if pid is None:
+        raise ConfigError(f"no daemon publishes below {root} on this host", hint="`systemctl start omnicdc`")
+    before = load_outcome(state_dir)
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except ProcessLookupError as exc:
+        raise ConfigError(f"there is no process {pid}", hint="`systemctl status omnicdc`") from exc
+    except PermissionError as exc:
+        raise ConfigError(
+            f"process {pid} belongs to another user", hint="`sudo systemctl reload omnicdc`"
+        ) from exc
+    outcome = _outcome_after(before, state_dir, time.monotonic() + timeout_s)
+    if outcome is None:
+        raise ConfigError(
+            f"process {pid} did not report within {timeout_s:g} s, in {state_dir}, that it reloads",
+            hint="`systemctl status omnicdc`; name its directory if it has another one: --state-dir DIR",
+        )
+    return outcome
+
+
+def _outcome_after(before: Outcome | None, state_dir: Path, deadline: float) -> Outcome | None:
+    """Wait for the outcome of the reload that follows `before`; return the last known one at the deadline."""
+    while True:
+        found = load_outcome(state_dir)
+        if found and before and (found.pid, found.number) == (before.pid, before.number):
+            found = None
+        if (found and found.state in {"in_force", "refused"}) or time.monotonic() >= deadline:
+            return found
+        time.sleep(CHECK_S)
 
 
 class ReloadReport:

@@ -31,7 +31,7 @@ def hold_root(
     requested during the wait, the block runs without the lock.
     """
     busy = Repeating("standing_by", time.monotonic)
-    lock = RootLock(config.require_root())
+    lock = RootLock(config.require_output_root())
     with ExitStack() as held:
         while not stop.requested:
             try:
@@ -41,7 +41,7 @@ def hold_root(
                 if isinstance(exc, LockBusy) and not standby:
                     raise
                 busy.failed(exc.message, error=exc.message, hint=exc.advice(retrying=True))
-                waiting(f"the root {config.root}")
+                waiting(f"the root {config.require_output_root()}")
                 stop.wait(PAUSE_S)
         busy.recovered()
         yield lock

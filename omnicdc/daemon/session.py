@@ -184,7 +184,7 @@ def _state(conn: db.Connection, config: Config, sources: Sources, inputs: Inputs
     identity = _identity(conn)
     capture = look_at_capture(conn, watch)
     capture.report()
-    root, state_dir = config.require_root(), config.state_dir
+    root, state_dir = config.require_output_root(), config.state_dir
     restore = config.on_drift == "restore"
     files = {
         name: RegistryFile(Projection(scanner, inputs), root, state_dir, restore)

@@ -538,6 +538,11 @@ select n.xid::text as token, n.op, n.fields, n.at, n.every_row, k.name as consum
   left join lateral omnicdc.delivery(k.name, n.xid) as h on true
  order by n.at desc, n.xid desc, k.name;
 
+-- keys_changed_since: The keys of a source's rows that were changed since a time, as far as the log still has the changes.
+select distinct c.key
+  from omnicdc.change c join omnicdc.source s on s.id = c.source
+ where s.name = %(source)s and c.at >= %(at)s and c.key is not null;
+
 -- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read, and what it holds back of it.
 select c.name, c.host, c.root, omnicdc.is_alive(c.name) as alive, c.generation, c.published_at, c.held, c.postponed,
        (select count(*) from omnicdc.changes_since(c.snapshot) x join omnicdc.source s on s.id = x.source

@@ -75,7 +75,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "unused": Jsonb({name: {"reason": it.reason, "hint": it.hint} for name, it in state.unused.items()}),
         "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
         "host": socket.gethostname(),
-        "root": str(config.root),
+        "root": str(config.require_output_root()),
         "version": __version__,
         **_last_error(state),
         "started_at": state.started_at,

@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 from contextlib import suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ from omnicdc.filesystem.sync import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
 
@@ -32,6 +32,9 @@ Blocks = tuple[tuple[int, str], ...]
 """Length and SHA-256 of each block of a file, in order."""
 
 _STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
+
+_BACKUP = "%Y%m%dT%H%M%S.%fZ"
+"""The end of a backup's name: when it was made."""
 
 _HEAD = 400
 """`generated_at` is within the first bytes of a file, up to this number."""
@@ -148,7 +151,7 @@ def back_up(
         found = _status(there)
         if found is None:
             return None
-        stamp = at.strftime("%Y%m%dT%H%M%S.%fZ")
+        stamp = at.strftime(_BACKUP)
         with directory_below(root, target.parent) as directory:
             if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                 return _rename_aside(directory, there, f".{target.name}.{stamp}.omnicdc-aside")
@@ -157,6 +160,17 @@ def back_up(
         _copy(there, temporary, kept, is_link=stat.S_ISLNK(found.st_mode))
         _prune(kept, target.name, keep)
         return kept
+
+
+def backups_of(name: str, state_dir: Path) -> list[tuple[Path, datetime]]:
+    """Return the backups of a file of this name, and when each was made. Empty if they cannot be listed."""
+    found = []
+    with suppress(OSError):
+        for path in sorted((state_dir / "drift").iterdir()):
+            with suppress(ValueError):
+                stamp = path.name.removeprefix(f"{name}.")
+                found.append((path, datetime.strptime(stamp, _BACKUP).replace(tzinfo=UTC)))
+    return found
 
 
 def discard_half_copy(name: str, state_dir: Path) -> None:

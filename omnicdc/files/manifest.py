@@ -116,6 +116,15 @@ def read_announced(root: Path) -> dict[str, Signatures]:
         return {}
 
 
+def is_published(root: Path, relative: str, found: Signature) -> bool:
+    """Return True if the daemon has announced or published a file with this signature at this path."""
+    if found in read_announced(root).get(relative, ()):
+        return True
+    manifest = read_manifest(root)
+    known = manifest.registries.get(relative) if manifest else None
+    return known is not None and found == (known.size, known.mtime_ns, known.inode)
+
+
 def _signature(size: int, mtime_ns: int, inode: int) -> Signature:
     return size, mtime_ns, inode
 

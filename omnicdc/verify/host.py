@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The root and the inputs of a registry host, and the tables of CMP's sources."""
+    """The files and the inputs of a registry host, and the tables of CMP's sources."""
 
     root: Path
+    """The directory below which the registries are published."""
     tables: Tables
     every: Mapping[str, Scanner]
     """All scanners of the configuration, in the order of publication."""
@@ -36,7 +37,11 @@ class Host:
         """Find the tables. Raises ConfigError if no root is configured, and DatabaseUnavailable."""
         known = registries(config)
         return cls(
-            config.require_root(), find_tables(conn, config, known.values()), known, inputs, inputs_known
+            config.require_output_root(),
+            find_tables(conn, config, known.values()),
+            known,
+            inputs,
+            inputs_known,
         )
 
     @property

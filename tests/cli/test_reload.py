@@ -95,7 +95,7 @@ def test_the_message_says_that_there_is_no_daemon(host: Host, file: Path) -> Non
 
     assert file.exists()
     assert (nobody.returncode, gone.returncode) == (2, 2)
-    assert f"no daemon serves {host.root} on this host - `systemctl start omnicdc`" in nobody.stderr
+    assert f"no daemon publishes below {host.root} on this host - `systemctl start omnicdc`" in nobody.stderr
     assert f"there is no process {child}" in gone.stderr
 
 

@@ -99,7 +99,7 @@ def _places(config: Config, inputs: Inputs, tables: Tables) -> Places:
     settings = InputSettings.of(config)
     overrides, exclusions = peoples_files(settings)
     return Places(
-        settings.root,
+        config.require_output_root(),
         tables,
         inputs,
         overrides.read().entries,

@@ -74,7 +74,7 @@ def _files(conn: db.Connection, config: Config, progress: Callable[[str], None])
     inputs, inputs_known = verify.known_inputs(config)
     overrides, exclusions = peoples_files(InputSettings.of(config))
     paths = {path for it in inputs.overrides.values() for path in it.local_paths}
-    root = config.require_root()
+    root = config.require_output_root()
     compared = compare_all(conn, config, inputs, inputs_known, progress)
     return Files(
         inputs,

@@ -1,0 +1,124 @@
+"""Compares Omni's files below the root with what omnicdc would write there now. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from omnicdc import db, verify
+from omnicdc.answers.cutover.rulings import Judgement, judge
+from omnicdc.files.drift import stamp_in
+from omnicdc.registries.catalog import registries
+from omnicdc.verify.audit import compare_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from omnicdc.config.settings import Config
+    from omnicdc.verify.audit import Compared
+
+LISTED = 20
+"""At most so many differences without a known reason are listed; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryComparison:
+    """The comparison of one registry."""
+
+    registry: str
+    path: Path
+    written_at: str | None
+    """When Omni's scanner wrote the file, RFC 3339; None if there is no file."""
+    entries: int
+    equal: int
+    judgement: Judgement
+    fault: str = ""
+    """Why the file or CMP cannot be read; then nothing was compared."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every difference has a known reason."""
+        return not (self.fault or self.judgement.unexplained)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        rest = self.judgement.unexplained
+        return {
+            "registry": self.registry,
+            "path": str(self.path),
+            "written_at": self.written_at,
+            "agrees": self.agrees,
+            "fault": self.fault,
+            "entries": self.entries,
+            "equal": self.equal,
+            "explained": dict(self.judgement.explained),
+            "unexplained_count": len(rest),
+            "unexplained": [
+                {
+                    "entry_key": it.entry_key,
+                    "name": it.name,
+                    "kind": it.kind,
+                    "fields": {key: {"omnicdc": a, "omni": b} for key, (a, b) in it.fields.items()},
+                }
+                for it in islice(rest, LISTED)
+            ],
+        }
+
+
+def compare(conn: db.Connection, config: Config, progress: Callable[[str], None]) -> list[RegistryComparison]:
+    """Compare each built-in registry. Raises ConfigError without a root, and DatabaseUnavailable.
+
+    A project that CMP changed after Omni's file was written is not counted against it, as far as the log
+    still has the change.
+    """
+    live = replace(config, shadow=None)
+    root = live.require_output_directory()
+    inputs, known = verify.known_inputs(live)
+    found = compare_all(conn, live, inputs, known, progress)
+    result = []
+    for name, scanner in registries(live).items():
+        if scanner.builtin and name in found:
+            path = root / scanner.path
+            written_at = _written_at(path)
+            changed = _changed_since(conn, scanner.source, written_at)
+            result.append(_comparison(name, path, written_at, found[name], changed))
+    return result
+
+
+def _comparison(
+    name: str, path: Path, written_at: datetime | None, found: Compared, changed: frozenset[str]
+) -> RegistryComparison:
+    difference = found.report.difference
+    at = written_at.isoformat() if written_at else None
+    if found.present and (difference is None or difference.fault):
+        fault = f"{found.report.detail} - {found.report.hint}"
+        return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), fault)
+    if difference is None:
+        return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), found.report.detail)
+    judgement = judge(name, difference, present=found.present, changed=changed)
+    equal = difference.expected - sum(1 for it in difference.entries if it.expected)
+    return RegistryComparison(path.name, path, at, difference.expected, equal, judgement)
+
+
+def _written_at(path: Path) -> datetime | None:
+    """Return the `generated_at` in the file, else its modification time; None if there is no file."""
+    try:
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return None
+    try:
+        stamp = datetime.fromisoformat(stamp_in(path))
+    except ValueError:
+        return changed
+    return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
+
+
+def _changed_since(conn: db.Connection, source: str, at: datetime | None) -> frozenset[str]:
+    if at is None:
+        return frozenset()
+    with db.translated("reading the log"), db.confined(conn):
+        rows = db.fetch_all(conn, "keys_changed_since", {"source": source, "at": at})
+    return frozenset(row["key"] for row in rows)

@@ -1,0 +1,1 @@
+"""The cutover from Omni's scanners: compare, switch, look for writers, back out."""

@@ -1,0 +1,230 @@
+"""The commands `cutover compare | switch | writers | back-out`: docs/cutover.md tells the whole story."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.command import NO, YES, Group
+from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
+from omnicdc.cli.output import answer, confirm, say
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omnicdc.answers.cutover.comparison import RegistryComparison
+    from omnicdc.answers.cutover.rulings import Unexplained
+    from omnicdc.cli.output import Output
+    from omnicdc.config.settings import Config
+    from omnicdc.verify.report import AllReport
+
+
+@click.group(cls=Group)
+def cutover() -> None:
+    """Replace Omni's scanners: compare, switch, look for old scanners, back out.
+
+    docs/cutover.md describes the steps.
+    """
+
+
+cutover.add_command(writers)
+
+
+@cutover.command()
+@options.registries
+@options.output
+def compare(*, output: Output, **given: Any) -> None:
+    """Compare Omni's files with what omnicdc would write now.
+
+    Differences with a known reason are counted by their reason; the others are listed. A project that CMP
+    changed after Omni's scan is not counted against it.
+
+    Exit status 0 if each difference has a known reason, 1 if not.
+    """
+    config = options.load(given)
+    found = _compared(config)
+    good = all(it.agrees for it in found)
+    result = {"agrees": good, "registries": {it.registry: it.as_dict() for it in found}}
+
+    def text() -> None:
+        for it in found:
+            _show(it)
+
+    answer(result, output, text)
+    sys.exit(YES if good else NO)
+
+
+@cutover.command()
+@options.registries
+@click.option("--accept-differences", is_flag=True, help="Switch although differences have no known reason.")
+@pattern
+@options.yes
+@options.timeout(300.0)
+@options.output
+def switch(
+    *, accept_differences: bool, pattern: str, yes: bool, timeout: float, output: Output, **given: Any
+) -> None:
+    """Publish below the root instead of the shadow.
+
+    Stop Omni's scanners before. The command checks the shadow, compares, keeps Omni's files in the state
+    directory, switches the setting `shadow` off, reloads the daemon, and verifies the files. If the daemon
+    refuses, everything stays as it was.
+
+    Exit status 0 if the files below the root are verified, 1 if not.
+    """
+    from omnicdc.cli.cutover import backup, setting
+    from omnicdc.daemon.reload import request
+
+    config, file = options.load(given), _file(given)
+    live = replace(config, shadow=None)
+    shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
+    before = setting.load(file)
+    after = setting.switched_off(before)
+    _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
+    if not _verified(config).verified:
+        raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
+    if not (accept_differences or all(it.agrees for it in _compared(config))):
+        raise ConfigError(
+            "differences to Omni's files have no known reason",
+            hint="`omnicdc cutover compare -o text` lists them; if they are right: --accept-differences",
+        )
+    confirm(f"Publish below {root} from now on?", yes=yes)
+    kept = backup.back_up(root, paths, config.state_dir)
+    setting.write(file, after)
+    outcome = request(shadow, config.state_dir, timeout)
+    if outcome.state != "in_force":
+        setting.write(file, before)
+        raise ConfigError(
+            f"the daemon did not take the new configuration: {outcome.error or outcome.state}; "
+            f"{file} is as it was before",
+            hint=outcome.hint or "`omnicdc reload`, then `systemctl status omnicdc`",
+        )
+    verified = _verified(live).verified
+    result = {"switched": True, "verified": verified, "root": str(root), "kept": str(kept)}
+
+    def text() -> None:
+        say(f"omnicdc publishes below {root}; Omni's files are kept in {kept}", good=True)
+        say(
+            f"the files are {'verified' if verified else 'not verified: `omnicdc verify --all`'}",
+            good=verified,
+        )
+        say("now: `omnicdc cutover writers --follow` shows whether an old scanner still writes")
+
+    answer(result, output, text)
+    sys.exit(YES if verified else NO)
+
+
+@cutover.command("back-out")
+@options.registries
+@click.option(
+    "--keep-files", is_flag=True, help="Leave omnicdc's files below the root; Omni's tools read them."
+)
+@options.yes
+@options.timeout(300.0)
+@options.output
+def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **given: Any) -> None:
+    """Publish into the shadow again, and put Omni's files back.
+
+    Then start Omni's scanners again. CMP and its database stay as they are.
+    """
+    from omnicdc.cli.cutover import backup, setting
+    from omnicdc.daemon.reload import request
+
+    config, file = options.load(given), _file(given)
+    root, before = config.require_root(), setting.load(file)
+    after = setting.switched_on(before)
+    kept = None if keep_files else backup.newest(config.state_dir)
+    confirm(f"Put back Omni's files below {root}, and publish into the shadow?", yes=yes)
+    setting.write(file, after)
+    outcome = request(root, config.state_dir, timeout)
+    if outcome.state != "in_force":
+        setting.write(file, before)
+        raise ConfigError(
+            f"the daemon did not take the new configuration: {outcome.error or outcome.state}",
+            hint=outcome.hint or "stop the daemon (`systemctl stop omnicdc`) and try again",
+        )
+    restored = backup.put_back(kept, root, paths_of(config)) if kept else []
+    result = {"switched": False, "root": str(root), "kept": str(kept) if kept else None, "restored": restored}
+    line = f"omnicdc publishes into the shadow; {len(restored)} files below {root} are as Omni wrote them"
+    answer(result, output, lambda: say(line, good=True))
+
+
+def _compared(config: Config) -> list[RegistryComparison]:
+    from omnicdc import db, verify
+    from omnicdc.answers.cutover.comparison import compare as compare_registries
+    from omnicdc.cli.progress import show_progress
+
+    with (
+        db.connect(config.target) as conn,
+        show_progress("comparing", list(verify.registry_names(config))) as observe,
+    ):
+        return compare_registries(conn, config, observe)
+
+
+def _verified(config: Config) -> AllReport:
+    from omnicdc import db, verify
+    from omnicdc.cli.progress import show_progress
+
+    inputs = verify.known_inputs(config)
+    with (
+        db.connect(config.target) as conn,
+        show_progress("verifying", list(verify.registry_names(config))) as observe,
+    ):
+        return verify.verify_all(conn, config, *inputs, observe)
+
+
+def _shadow(config: Config) -> Path:
+    if config.shadow is None:
+        raise ConfigError(
+            "omnicdc has no shadow: it publishes below the root already", hint="see docs/cutover.md, step 2"
+        )
+    return config.shadow
+
+
+def _file(given: dict[str, Any]) -> Path:
+    """Return the configuration file. Raises ConfigError if there is none."""
+    name = given.get("config") or os.environ.get("OMNICDC_CONFIG")
+    if not name:
+        raise ConfigError("the setting `shadow` must be in a configuration file", hint="--config FILE")
+    return Path(name)
+
+
+def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
+    from omnicdc.answers.cutover.writers import looking_like, writing
+
+    if found := [*writing(paths), *looking_like(pattern)]:
+        raise ConfigError(
+            f"an old scanner is running: {described(found[0])}",
+            hint=f"stop it, and what starts it: `omnicdc cutover writers`; `kill {found[0].pid}`",
+        )
+
+
+def _show(it: RegistryComparison) -> None:
+    rest = it.judgement.unexplained
+    if it.fault:
+        say(f"{it.registry}: cannot be compared: {it.fault}", good=False)
+        return
+    say(
+        f"{it.registry}: {it.equal} of {it.entries} entries are equal, {len(rest)} differences without a "
+        f"known reason; Omni wrote it {it.written_at or 'never'}",
+        good=it.agrees,
+    )
+    for reason, count in it.judgement.explained.items():
+        say(f"  {count:>7}: {reason}")
+    for one in rest[:20]:
+        _show_unexplained(one)
+    if len(rest) > 20:  # noqa: PLR2004 - as in the JSON
+        say(f"  and {len(rest) - 20} more", good=False)
+
+
+def _show_unexplained(one: Unexplained) -> None:
+    named = f"{one.name} ({one.entry_key})" if one.entry_key else f"header: {one.name}"
+    say(f"  {named}: {one.kind}", good=False)
+    for key, (expected, found) in one.fields.items():
+        say(f"    {key}: omnicdc {expected!r}, Omni {found!r}")

@@ -1,0 +1,50 @@
+"""Switches the setting `shadow` off and on in the configuration file, and leaves the rest of it as it is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from omnicdc.errors import ConfigError
+from omnicdc.filesystem import regular
+from omnicdc.filesystem.atomic import replace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ON = re.compile(r"^shadow\s*:.*$", re.MULTILINE)
+_OFF = re.compile(r"^# (shadow\s*:.*?)  # switched off by `omnicdc cutover switch`$", re.MULTILINE)
+
+
+def switched_off(text: str) -> str:
+    """Return the text of a configuration with `shadow` as a comment. Raises ConfigError without the line."""
+    if not _ON.search(text):
+        raise ConfigError(
+            "the configuration file has no line `shadow: DIR`", hint="see docs/cutover.md, step 2"
+        )
+    return _ON.sub(lambda it: f"# {it[0].rstrip()}  # switched off by `omnicdc cutover switch`", text)
+
+
+def switched_on(text: str) -> str:
+    """Undo `switched_off`. Raises ConfigError if the text does not have its comment."""
+    if _ON.search(text):
+        raise ConfigError("`shadow` is on already", hint="`omnicdc reload`, if the daemon has not read it")
+    if not _OFF.search(text):
+        raise ConfigError(
+            "the configuration file has no line that `omnicdc cutover switch` has switched off",
+            hint="add the line `shadow: DIR`, then `systemctl reload omnicdc`",
+        )
+    return _OFF.sub(lambda it: it[1], text)
+
+
+def load(file: Path) -> str:
+    """Return the text of the configuration file. Raises ConfigError."""
+    try:
+        return regular.read(file).decode()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{file} cannot be read: {exc}", hint="run it as root") from exc
+
+
+def write(file: Path, text: str) -> None:
+    """Replace the configuration file; owner, group and mode stay. Raises RegistryError."""
+    replace(file.parent, file.name, [text.encode()])

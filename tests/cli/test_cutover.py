@@ -1,0 +1,194 @@
+"""The cutover from Omni's scanners, with files as Omni writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, process
+
+from omnicdc.answers.cutover import rulings
+from omnicdc.answers.cutover.writers import PATTERN, schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+SCANNER = """
+import sys, time
+file = open(sys.argv[1], "r+b")
+file.write(b"{")
+file.flush()
+print("writing", flush=True)
+time.sleep(60)  # a slow scanner: it is killed
+"""
+
+
+@pytest.fixture
+def shadow(cmp: Cmp, host: Host) -> Path:
+    """The shadow of a host where Omni's scanners have written the registries, and a daemon runs."""
+    cmp.upsert("garden", github_url="https://github.com/acme/garden", domain="garden.example")
+    cmp.upsert("library", github_url="https://github.com/acme/library")
+    host.once()
+    write_as_omni(host.root)
+    for path in host.state.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    shadow = host.root.with_name("shadow")
+    shadow.mkdir()
+    file = host.root.with_name("omnicdc.yaml")
+    file.write_text(f"# of the registry host\nroot: {host.root}\nshadow: {shadow}\npoll_s: 1\n")
+    del host.env["OMNICDC_ROOT"]
+    host.env["OMNICDC_CONFIG"] = str(file)
+    host.daemon()
+    return shadow
+
+
+def write_as_omni(root: Path) -> None:
+    """Rewrite the registries below a root in the form of Omni's scanners."""
+    projects = yaml.safe_load((root / PROJECT).read_text())
+    for entry in projects["projects"]:
+        del entry["domain"]
+        if entry["display_name"] == "garden":
+            entry["visibility"] = "PRIVATE"  # as the inventory below has it
+    (root / PROJECT).write_text(yaml.safe_dump(projects, sort_keys=False))
+    elements = json.loads((root / INVENTORY).read_text())
+    kept = [{k: v for k, v in it.items() if k not in ("uuid", "source")} for it in elements[:1]]
+    kept[0]["visibility"] = "PRIVATE"
+    (root / INVENTORY).write_text(json.dumps(kept, indent=4))
+    for name in ("omnicdc_manifest.json", ".omnicdc_announced.json", ".omnicdc.lock"):
+        (root / "governance/registry" / name).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def scanner(host: Host) -> Iterator[subprocess.Popen[str]]:
+    """An old scanner that writes the canonical registry in place."""
+    words = [sys.executable, "-c", SCANNER, str(host.root / CANONICAL), "omni.scanners.registry"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as running:
+        yield running
+        running.kill()
+
+
+def compared(host: Host, status: int) -> dict[str, Any]:
+    done = host.run("cutover", "compare")
+    assert done.returncode == status, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["registries"]
+    return found
+
+
+def test_differences_by_the_rulings_are_explained_and_others_are_listed(
+    cmp: Cmp, host: Host, shadow: Path
+) -> None:
+    explained = compared(host, 0)
+    text = host.run("cutover", "compare", "-o", "text").stdout
+    omni = json.loads((host.root / CANONICAL).read_text())
+    uuid = next(iter(omni["uuids"]))
+    omni["uuids"][uuid]["status"] = "unheard of"
+    (host.root / CANONICAL).write_text(json.dumps(omni, indent=2))
+    found = compared(host, 1)["canonical_projects_uuids.json"]
+    refused = host.run("cutover", "switch", "--yes")
+    cmp.set(uuid, status="archived")
+    later = compared(host, 0)["canonical_projects_uuids.json"]
+
+    assert explained["canonical_projects_uuids.json"]["explained"] == {}
+    assert explained["PROJECT_REGISTRY_V1.yaml"]["explained"] == {rulings.DOMAIN: 2}
+    assert explained["repo_inventory.json"]["explained"] == {rulings.IDS: 1, rulings.ONLY_CMP: 1}
+    assert f"      2: {rulings.DOMAIN}" in text
+    assert found["unexplained"] == [{
+        "entry_key": uuid,
+        "name": omni["uuids"][uuid]["name"],
+        "kind": "differs",
+        "fields": {"status": {"omnicdc": "active", "omni": "unheard of"}},
+    }]  # fmt: skip
+    assert refused.returncode == 2
+    assert "omnicdc cutover compare" in refused.stderr
+    assert later["explained"] == {rulings.LATER: 1}
+    assert shadow.is_dir()
+
+
+def test_the_daemon_publishes_into_the_shadow_then_below_the_root_and_back(
+    cmp: Cmp, host: Host, shadow: Path
+) -> None:
+    by_omni = {path: host.raw(path) for path in (CANONICAL, PROJECT, INVENTORY)}
+    cmp.upsert("before the switch")
+    cmp.arrived()
+    in_shadow = json.loads((shadow / CANONICAL).read_text())["count"]
+    untouched = {path: host.raw(path) for path in by_omni}
+    switched = host.run("cutover", "switch", "--yes")
+    after = cmp.upsert("after the switch")
+    cmp.arrived()
+    below_root = host.canonical()
+    verified = host.run("verify", "--all").returncode
+    writers = host.run("cutover", "writers", "--pattern", "no such scanner")
+    back = host.run("cutover", "back-out", "--yes", "-o", "text")
+    restored = {path: host.raw(path) for path in by_omni}
+    cmp.upsert("after the back-out")
+    cmp.arrived()
+
+    assert in_shadow == 3
+    assert untouched == by_omni
+    assert switched.returncode == 0, switched.stdout + switched.stderr
+    assert json.loads(switched.stdout)["verified"]
+    assert after in below_root
+    assert verified == 0
+    assert writers.returncode == 0, writers.stdout
+    assert back.returncode == 0, back.stderr
+    assert restored == by_omni
+    assert {path: host.raw(path) for path in by_omni} == by_omni
+    assert json.loads((shadow / CANONICAL).read_text())["count"] == 5
+    assert host.root.with_name("omnicdc.yaml").read_text() == (
+        f"# of the registry host\nroot: {host.root}\nshadow: {shadow}\npoll_s: 1\n"
+    )
+
+
+def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(
+    host: Host, shadow: Path, scanner: subprocess.Popen[str]
+) -> None:
+    assert scanner.stdout
+    assert scanner.stdout.readline() == "writing\n"
+    found = json.loads(host.run("cutover", "writers").stdout)
+    refused = host.run("cutover", "switch", "--yes")
+
+    assert shadow.is_dir()
+    assert [it["pid"] for it in found["writing"]] == [scanner.pid]
+    assert found["writing"][0]["file"] == str(host.root / CANONICAL)
+    assert scanner.pid in [it["pid"] for it in found["processes"]]
+    assert refused.returncode == 2
+    assert f"process {scanner.pid} of " in refused.stderr
+    assert f"`kill {scanner.pid}`" in refused.stderr
+
+
+@pytest.mark.usefixtures("shadow")
+def test_a_write_is_named_as_it_happens(host: Host) -> None:
+    with process([COMMAND, "cutover", "writers", "--follow", "-o", "text"], host.env, stdout=-1) as watching:
+        assert watching.stdout
+        first = watching.stdout.readline()
+        words = [sys.executable, "-c", SCANNER, str(host.root / CANONICAL)]
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as old:
+            line = watching.stdout.readline()
+            old.kill()
+        watching.kill()
+
+    assert first.startswith("watching 4 files below")
+    assert f"{CANONICAL} was written: process {old.pid} of " in line
+
+
+def test_schedules_are_found_and_comments_are_not(tmp_path: Path) -> None:
+    (tmp_path / "etc/cron.d").mkdir(parents=True)
+    (tmp_path / "etc/cron.d/omni").write_text(
+        "# */5 * * * * omni old-scan\n*/5 * * * * omni python -m omni.cli scan --all\n"
+    )
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/omnicdc.service").write_text("ExecStart=omnicdc run # registry\n")
+
+    found = schedules(re.compile(PATTERN, re.IGNORECASE), tmp_path)
+
+    assert [(it.line, it.text) for it in found] == [(2, "*/5 * * * * omni python -m omni.cli scan --all")]
