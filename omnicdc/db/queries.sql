@@ -486,11 +486,19 @@ select q.consumer, q.registry, q.source, q.key, q.reason from omnicdc.quarantine
 -- check_constraints: Check the deferred constraints now, and not only at COMMIT.
 set constraints all immediate;
 
--- touched: The rows that this transaction has changed so far, as the log names them, by source. NULL: every row.
-select s.name as source, case when bool_and(c.key is not null) then array_agg(distinct c.key) end as keys
+-- limit_trial: Limit how long a statement may take, and wait for a lock, until the end of the transaction; what was set before.
+with earlier as materialized (
+  select pg_catalog.current_setting('statement_timeout') as statement, pg_catalog.current_setting('lock_timeout') as lock)
+select e.statement, e.lock, pg_catalog.set_config('statement_timeout', %(statement)s, true),
+       pg_catalog.set_config('lock_timeout', %(lock)s, true)
+  from earlier e;
+
+-- touched: The rows that this transaction has changed so far, as the log names them, grouped by kind of change. keys NULL: every row.
+select s.name as source, c.op, c.fields, case when bool_and(c.key is not null) then array_agg(distinct c.key) end as keys, count(*) as rows
   from omnicdc.change c join omnicdc.source s on s.id = c.source
  where c.xid = pg_current_xact_id_if_assigned()
- group by s.name;
+ group by s.name, c.op, c.fields
+ order by s.name, min(c.at);
 
 -- column_value: Part of project_values: the value of a column.
 pg_catalog.to_jsonb(p.{column})::pg_catalog.text;

@@ -107,6 +107,10 @@ class Document:
         key = self._keys.get(entry_key)
         return key and key[0]
 
+    def place_of(self, entry_key: str) -> Key | None:
+        """Return what the key's entry is sorted by; None if there is no entry."""
+        return self._keys.get(entry_key)
+
     def entry_keys(self) -> KeysView[str]:
         """Return a live view of the entry keys, without an order. It supports the operators of a set."""
         return self._keys.keys()

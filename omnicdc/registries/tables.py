@@ -64,7 +64,7 @@ def resolve(conn: db.Connection, table: str) -> str | None:
 
 def is_closed(conn: db.Connection, table: str) -> bool:
     """Return True if the name has a schema that the connection's role may not use."""
-    *schema, _ = _parts(table)
+    *schema, _ = name_parts(table)
     found = db.fetch_optional(conn, "schema_is_closed", {"schema": schema[0]}) if schema else None
     return bool(found and found["closed"])
 
@@ -76,10 +76,10 @@ def used(scanners: Mapping[str, Scanner], tables: Tables) -> dict[str, Scanner]:
 
 def qualified(table: str) -> pgsql.Identifier:
     """Turn NAME or SCHEMA.NAME, with or without quotes, into an identifier. Else raise ConfigError."""
-    return pgsql.Identifier(*_parts(table))
+    return pgsql.Identifier(*name_parts(table))
 
 
-def _parts(table: str) -> list[str]:
+def name_parts(table: str) -> list[str]:
     found = re.fullmatch(_TABLE, table)
     if not found:
         raise ConfigError(f"not a table's name: {table}", hint=NAME_IT)

@@ -23,6 +23,7 @@ from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from omnicdc.config.settings import Config
     from omnicdc.db import Connection
@@ -94,14 +95,23 @@ def _compare_registries(
 
 def _compare(conn: Connection, host: Host, scanner: Scanner) -> Compared:
     registry, path = Projection(scanner, host.inputs), host.root / scanner.path
-    blank = RegistryReport(scanner.name, path.name, "unreadable")
     try:
         registry.rebuild(*readable(conn, scanner, host.tables, ALL))
+    except RegistryError as exc:
+        unreadable = RegistryReport(scanner.name, path.name, "unreadable", exc.message, exc.hint)
+        return Compared(registry, unreadable, present=True)
+    return compare(registry, path, host.inputs_known)
+
+
+def compare(registry: Projection, path: Path, inputs_known: bool) -> Compared:
+    """Compare a registry that was rendered from CMP with its file, which may be written meanwhile."""
+    blank = RegistryReport(registry.scanner.name, path.name, "unreadable")
+    try:
         data = content(path)
         found = differences(registry, data)
     except RegistryError as exc:
         return Compared(registry, replace(blank, detail=exc.message, hint=exc.hint), present=True)
-    found = found if host.inputs_known else _without_inputs(found, scanner.layout)
+    found = found if inputs_known else _without_inputs(found, registry.scanner.layout)
     held = registry.quarantined | registry.unreadable
     judged = _with_status(replace(blank, difference=found, held=held), found)
     return Compared(registry, judged, present=data is not None)

@@ -13,9 +13,10 @@ from support.host import Host
 from support.strategies import IDS, REPOSITORIES, values
 
 from omnicdc import db
+from omnicdc.answers.plan.rendering import Rendering, effect
+from omnicdc.capture.watch_list import derive
 from omnicdc.clients.migration import MigrationClient
 from omnicdc.clients.migration.changes import Change
-from omnicdc.clients.migration.effect import Rendered, Rendering, effect
 from omnicdc.clients.migration.rows import read_table, update
 from omnicdc.filesystem.atomic import no_observer
 from omnicdc.model import Inputs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
 
+    from omnicdc.answers.plan.effect import Rendered
     from omnicdc.config.settings import Config
 
 CASCADE: LiteralString = """
@@ -44,6 +46,9 @@ create trigger cascade after update on projects for each row execute function ca
 
 BY_KEY = ("cmp_projects", "project", "git", "upstreams")
 """The scanners that are brought up to date by the keys of the changed projects."""
+
+MOST = 5
+"""The number of entries whose content an effect holds."""
 
 ROW = """
 insert into projects (id, name, key, type, status, metadata_) values (%(id)s, %(name)s, %(key)s, %(type)s,
@@ -73,7 +78,8 @@ def estate(bare: Cmp, tmp_path: Path) -> Iterator[Host]:
 def rendering(conn: db.Connection, config: Config, inputs: Inputs) -> Rendering:
     known = registries(config)
     tables = find_tables(conn, config, known.values())
-    return Rendering(conn, used(known, tables), tables, inputs, no_observer)
+    scanners = used(known, tables)
+    return Rendering(conn, scanners, tables, derive(scanners.values()), inputs, no_observer, MOST)
 
 
 def contents(rendered: Mapping[str, Rendered]) -> dict[str, tuple[list[tuple[str, bytes]], dict[str, str]]]:
@@ -110,7 +116,7 @@ def test_what_is_rendered_again_is_what_a_full_rendering_gives(
         found = here.effects(keyed, here.touched())
         after = here.before()
 
-    assert found == [effect(full[name], after[name]) for name in full]
+    assert found == [effect(full[name], after[name], MOST) for name in full]
     assert contents(keyed) == contents(after)
 
 

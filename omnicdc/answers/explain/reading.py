@@ -37,7 +37,7 @@ def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
     not valid, and DatabaseUnavailable.
     """
     known = registries(config)
-    uuid, unknown = _identified(conn, config, project)
+    uuid, unknown = identified(conn, config, project)
     if unknown and (config.root is None or all(scanner.builtin for scanner in known.values())):
         raise unknown
     on_this_host: list[RegistryExplanation] = []
@@ -73,7 +73,7 @@ def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
     }
 
 
-def _identified(conn: db.Connection, config: Config, project: str) -> tuple[str, ConfigError | None]:
+def identified(conn: db.Connection, config: Config, project: str) -> tuple[str, ConfigError | None]:
     """Return the id. If no project has the name, return it with the error: another table may have the key."""
     if not is_unicode(project) or "\0" in project:
         raise ConfigError(f"no project in CMP can be named {project!r:.100}")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from omnicdc import db, verify
+from omnicdc.answers.plan.rendering import Rendering
+from omnicdc.answers.plan.trial import guard_fault, rolled_back
+from omnicdc.capture.watch_list import derive
 from omnicdc.clients.migration.conflicts import Host, Obstacle, duplicates, losses
-from omnicdc.clients.migration.effect import Effect, Rendering
 from omnicdc.clients.migration.plans import plan_answer, planned_item, would_be
 from omnicdc.clients.migration.rows import read_facts, read_table, read_values, update
 from omnicdc.clients.migration.writing import refusals
 from omnicdc.db.errors import first_line
 from omnicdc.errors import ConfigError
-from omnicdc.files.decide import Policy
 from omnicdc.formats.item import same
 from omnicdc.inputs.parts import InputSettings, peoples_files
 from omnicdc.model import Inputs
@@ -25,6 +25,7 @@ from omnicdc.registries.tables import find_tables, used
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from omnicdc.answers.plan.effect import Effect
     from omnicdc.clients.migration.changes import Change
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.clients.migration.plans import PlanAnswer
@@ -49,14 +50,14 @@ def plan(
     host = host_of(config)
     inputs = host.inputs if host else Inputs()
     scanners = used(known, tables)
-    with refusals(table), _rolled_back(conn):
+    with refusals(table), rolled_back(conn):
         facts = read_facts(conn, table)
         _check_known(changes, facts)
         before = read_values(conn, table, changes, lock=True)
         kept = [it for it in changes if not same(would_be(before[it.uuid], it), before[it.uuid])]
         fresh = {it.uuid: facts[it.uuid].changed(it.set, it.unset) for it in kept}
         conflicts = [*duplicates(facts, fresh)]
-        rendering = Rendering(conn, scanners, tables, inputs, progress)
+        rendering = Rendering(conn, scanners, tables, derive(scanners.values()), inputs, progress)
         rendered = rendering.before()
         effects: list[Effect] = []
         after = {it.uuid: would_be(before[it.uuid], it) for it in kept}
@@ -99,14 +100,6 @@ class MissingProjectsError(ConfigError):
         self.uuids = frozenset(uuids)
 
 
-@contextmanager
-def _rolled_back(conn: db.Connection) -> Iterator[None]:
-    """Run the `with` block in one snapshot, and undo what it wrote."""
-    conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    with conn.transaction(force_rollback=True):
-        yield
-
-
 def _check_known(changes: Sequence[Change], facts: dict[str, Facts]) -> None:
     if missing := [it.uuid for it in changes if it.uuid not in facts]:
         raise MissingProjectsError(missing)
@@ -126,14 +119,6 @@ def _made(conn: db.Connection, table: ProjectTable, changes: Sequence[Change]) -
 
 def _guarded(config: Config, effects: Sequence[Effect]) -> Iterator[Obstacle]:
     """Yield the registries that the guard would hold."""
-    policy = Policy(guard_share=config.guard_share, guard_min=config.guard_min)
     for it in effects:
-        if policy.loses_too_much(it.before, it.after):
-            yield Obstacle(
-                "guard",
-                (),
-                f"{it.registry} would lose {it.before - it.after} of its {it.before} entries at once: "
-                "it would be held",
-                "apply in batches, or run `omnicdc accept` afterwards",
-                it.registry,
-            )
+        if held := guard_fault(config, it.registry, it.before, it.after):
+            yield Obstacle("guard", (), held.reason, held.hint, it.registry)

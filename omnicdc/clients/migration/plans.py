@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from omnicdc.clients.migration.conflicts import Obstacle
-    from omnicdc.clients.migration.effect import Effect
+    from omnicdc.answers.plan.effect import Effect
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.clients.migration.rows import Values
 

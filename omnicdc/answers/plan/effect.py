@@ -1,0 +1,171 @@
+"""What a transaction would change in one registry: its entries before and after, compared. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from omnicdc.formats.item import compare
+from omnicdc.registries.scan import most_by_name
+from omnicdc.model import ALL, NO_IDS
+from omnicdc.verify.difference import EntryDifference, RegistryDifference, of_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from omnicdc.formats.item import Differences
+    from omnicdc.model import Ids
+    from omnicdc.registries.block import Key
+    from omnicdc.registries.projection import Projection
+    from omnicdc.registries.scanner import Scanner
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One registry at one moment, or the reason why it is not known."""
+
+    projection: Projection
+    fault: str = ""
+
+    @property
+    def scanner(self) -> Scanner:
+        """The registry's scanner."""
+        return self.projection.scanner
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What would change in one registry."""
+
+    registry: str
+    before: int
+    """The number of entries before the change."""
+    after: int
+    changed: frozenset[str] = frozenset()
+    """Entry keys whose entries would be another, or at another place."""
+    added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    projects: frozenset[str] = frozenset()
+    """The projects that one of these entries shows, before or after."""
+    fault: str = ""
+    """Why this is not known."""
+    entries: tuple[EntryDifference, ...] = ()
+    """The first of these entries, as they are (`found`) and would be (`expected`): in the order of the file,
+    and the removed ones last."""
+    header: Differences = field(default_factory=dict)
+    """The fields of the file's header that would change: to the value that it would have, and has."""
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    """Projects that would be held back from now on, to the reason."""
+    released: tuple[str, ...] = ()
+    """Projects that are held back, and would be so no longer."""
+
+    @property
+    def rewritten(self) -> bool:
+        """True if the file would change."""
+        return bool(self.changed or self.added or self.removed)
+
+    @property
+    def difference(self) -> RegistryDifference:
+        """The file as it would be, compared with the file as it is, as far as `entries` go."""
+        return RegistryDifference(
+            self.registry, self.after, self.before, self.rewritten, self.entries, self.header
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON: the counts."""
+        counts = {"changed": len(self.changed), "added": len(self.added), "removed": len(self.removed)}
+        return {"before": self.before, "after": self.after, **counts, "fault": self.fault}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a registry shows of some entry keys at one moment."""
+
+    entries: Mapping[str, tuple[Key, bytes]]
+    count: int
+    bare: bytes
+    """The file with one of its entries: it has the whole header."""
+    quarantined: Mapping[str, str]
+
+    @classmethod
+    def of(cls, projection: Projection, keys: Iterable[str] | None = None) -> View:
+        """Return the view of these entry keys; without keys, of all. Raises RegistryError."""
+        document = projection.document
+        if keys is None:
+            found = list(document.entries())
+        else:
+            found = [(key, data) for key in keys if (data := document.get(key)) is not None]
+        places = ((key, data, document.place_of(key)) for key, data in found)
+        return cls(
+            {key: (place, data) for key, data, place in places if place},
+            len(document),
+            _bare(projection),
+            projection.quarantined_projects(),
+        )
+
+
+def unchanged(it: Rendered) -> Effect:
+    """Return the effect of nothing."""
+    count = len(it.projection.document)
+    return Effect(it.projection.name, count, count, fault=it.fault)
+
+
+def compared(it: Rendered, old: View, new: View, most: int) -> Effect:
+    """Return what differs between two views of the same entry keys, with at most `most` entries."""
+    both = old.entries.keys() & new.entries.keys()
+    changed = frozenset(key for key in both if old.entries[key] != new.entries[key])
+    added, removed = frozenset(new.entries.keys() - both), frozenset(old.entries.keys() - both)
+    places = {key: (new.entries.get(key) or old.entries[key])[0] for key in changed | added | removed}
+    shown = sorted(places, key=lambda key: (key in removed, places[key]))[:most]
+    concerned = [
+        *(project for key in changed | removed for project in _projects(it, old.entries[key][1])),
+        *(project for key in changed | added for project in _projects(it, new.entries[key][1])),
+    ]
+    return Effect(
+        it.projection.name,
+        old.count,
+        new.count,
+        changed,
+        added,
+        removed,
+        frozenset(concerned),
+        entries=tuple(each for key in shown for each in _differences(it.scanner, key, old, new)),
+        header=_header(it.scanner, old.bare, new.bare),
+        quarantined={
+            key: why for key, why in new.quarantined.items() if old.quarantined.get(key) != why
+        },
+        released=tuple(sorted(old.quarantined.keys() - new.quarantined.keys())),
+    )
+
+
+def to_render(it: Rendered, ids: Ids) -> Ids:
+    """Return the keys to render again if the changes concern `ids`; ALL if all must be, or that is quicker."""
+    if ids is ALL or it.fault or not (it.scanner.targeted or ids == NO_IDS):
+        return ALL
+    return ids if len(ids) <= most_by_name([it.projection]) else ALL
+
+
+def _differences(scanner: Scanner, key: str, old: View, new: View) -> tuple[EntryDifference, ...]:
+    found, expected = (view.entries.get(key) for view in (old, new))
+    return of_entry(scanner.layout, key, expected and expected[1], found and found[1])
+
+
+def _bare(projection: Projection) -> bytes:
+    frame = projection.frame("")
+    first = next(projection.document.entries(), None)
+    entry = first[1].removesuffix(frame.separator) if first else b""
+    return frame.header + entry + frame.footer
+
+
+def _header(scanner: Scanner, old: bytes, new: bytes) -> Differences:
+    layout = scanner.layout
+    if layout.frame(layout.split(old)) == layout.frame(layout.split(new)):
+        return {}
+    found, expected = (layout.header(layout.parse(layout.frame(layout.split(it)))) for it in (old, new))
+    return compare(expected, found)
+
+
+def _projects(it: Rendered, data: bytes) -> Iterator[str]:
+    layout = it.scanner.layout
+    for core in layout.cores(data):
+        yield from layout.item(core).projects

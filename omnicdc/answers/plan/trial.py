@@ -1,0 +1,140 @@
+"""Runs statements in a transaction that is rolled back. `rendering` renders what they would change."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors as pg
+
+from omnicdc import db
+from omnicdc.db.connection import role_of
+from omnicdc.db.errors import first_line
+from omnicdc.errors import ConfigError, DatabaseUnavailable
+from omnicdc.files.decide import Policy
+from omnicdc.model import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from omnicdc.answers.plan.statement import Statement
+    from omnicdc.config.settings import Config
+
+_COUNTED = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+"""The commands of which PostgreSQL tells how many rows they wrote."""
+
+_OF_SEQUENCES = {"nextval", "setval"}
+
+_CONFINED = {
+    "clock_timestamp", "currval", "gen_random_uuid", "lastval", "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared", "pg_current_xact_id", "pg_notify", "pg_sleep", "pg_sleep_for", "random",
+    "random_normal", "set_config", "setseed", "timeofday", "txid_current", "uuidv4", "uuidv7",
+}  # fmt: skip
+"""Functions whose result may always be another, and of which nothing is left after a rollback."""
+
+WAITED_FOR = (
+    "`select pid, usename, query from pg_stat_activity where state like 'idle in transaction%'` names the "
+    "sessions that may hold it; or a longer --timeout"
+)
+
+
+class ConflictError(DatabaseUnavailable):
+    """Another session changed the same rows meanwhile. The plan can be tried again."""
+
+
+@contextmanager
+def rolled_back(conn: db.Connection) -> Iterator[None]:
+    """Run the `with` block in one snapshot, and undo what it wrote."""
+    conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with conn.transaction(force_rollback=True):
+        yield
+
+
+def run(conn: db.Connection, statements: Iterable[Statement], timeout_s: float) -> list[int | None]:
+    """Run the statements, and the checks that PostgreSQL defers to the commit.
+
+    Returns how many rows each wrote, where PostgreSQL tells it. Each may take `timeout_s` seconds, the
+    waiting for locks included. The connection must be in a transaction, which holds the rows' locks until it
+    ends. Raises ConfigError for what PostgreSQL refuses, ConflictError and DatabaseUnavailable.
+    """
+    limit = f"{max(1, round(timeout_s * 1000))}ms"
+    earlier = db.fetch_one(conn, "limit_trial", {"statement": limit, "lock": limit})
+    found: list[int | None] = []
+    for one in statements:
+        with _refusals(one, timeout_s):
+            # The parser has seen that this is one statement, which writes rows and does nothing else.
+            cursor = conn.execute(one.text.encode())
+            words = (cursor.statusmessage or "").split()
+            found.append(cursor.rowcount if words and words[0] in _COUNTED else None)
+    with _refusals(one, timeout_s):
+        db.execute(conn, "check_constraints")
+    db.execute(conn, "limit_trial", {"statement": earlier["statement"], "lock": earlier["lock"]})
+    return found
+
+
+def guard_fault(config: Config, registry: str, before: int, after: int) -> Fault | None:
+    """Return why the guard would hold a registry with so many entries; None if it would not."""
+    policy = Policy(guard_share=config.guard_share, guard_min=config.guard_min)
+    if not policy.loses_too_much(before, after):
+        return None
+    return Fault(
+        f"{registry} would lose {before - after} of its {before} entries at once: it would be held",
+        "apply in batches, or run `omnicdc accept` afterwards",
+    )
+
+
+def remains(conn: db.Connection, statements: Iterable[Statement]) -> list[str]:
+    """Return what the rollback does not undo, as far as the functions tell that the statements call."""
+    called = dict.fromkeys(name for one in statements for name in one.functions)
+    own = {name[-1]: name for name in called if name[:-1] in ((), ("pg_catalog",))}
+    kinds: dict[str, str] = {}
+    if own:
+        with db.translated("asking which functions the statements call"):
+            rows = db.fetch_all(conn, "functions", {"names": sorted(own)})
+        kinds = {row["name"]: row["volatility"] for row in rows}
+    found = []
+    for name in called:
+        volatile = kinds.get(name[-1]) if own.get(name[-1]) == name else None
+        if volatile and name[-1] in _OF_SEQUENCES:
+            found.append(f"{name[-1]}: a rollback does not set the sequence back")
+        elif volatile is None or (volatile == "v" and name[-1] not in _CONFINED):
+            found.append(f"{'.'.join(name)}: what this function does outside of CMP's tables is not undone")
+    return found
+
+
+@contextmanager
+def _refusals(statement: Statement, timeout_s: float) -> Iterator[None]:
+    """Turn the errors of PostgreSQL in a statement into omnicdc errors."""
+    place, doing = statement.place, "running the statement"
+    try:
+        yield
+    except (pg.SerializationFailure, pg.DeadlockDetected) as exc:
+        raise ConflictError(f"{doing}: {first_line(exc)}", again=True) from exc
+    except pg.LockNotAvailable as exc:
+        raise DatabaseUnavailable(
+            f"{doing}: it needs a lock that another session has held for {timeout_s:g} s", hint=WAITED_FOR
+        ) from exc
+    except pg.QueryCanceled as exc:
+        raise DatabaseUnavailable(
+            f"{doing}: it did not end within {timeout_s:g} s ({first_line(exc)})", hint="a longer --timeout"
+        ) from exc
+    except pg.InsufficientPrivilege as exc:
+        raise ConfigError(f"{place}: {first_line(exc)}", hint=_grant(statement, exc)) from exc
+    except (pg.ReadOnlySqlTransaction, psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except psycopg.Error as exc:
+        position = exc.diag.statement_position
+        at = place.after(statement.text[: int(position) - 1]) if position else place
+        raise ConfigError(
+            f"{at}: PostgreSQL refuses this: {first_line(exc)}", hint=exc.diag.message_hint or ""
+        ) from exc
+
+
+def _grant(statement: Statement, exc: psycopg.Error) -> str:
+    writes: Sequence[str] = sorted({it.operation for it in statement.writes})
+    tables = ", ".join(dict.fromkeys(".".join(it.table) for it in statement.writes))
+    return (
+        f"as the table's owner: `grant select, {', '.join(writes)} on {tables} to {role_of(exc)}`; "
+        "or --static, which needs no right on the table"
+    )

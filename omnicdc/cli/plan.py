@@ -1,0 +1,199 @@
+"""The command `plan`: what SQL statements, or a rebuild, would change in the registries."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import options
+from omnicdc.cli.command import NO, YES, Answering
+from omnicdc.cli.output import answer, say
+from omnicdc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omnicdc.answers.plan.answers import Plan, RegistryPlan, Row
+    from omnicdc.answers.plan.statement import Statement
+    from omnicdc.cli.output import Output
+    from omnicdc.config.settings import Config
+
+SHOWN, LISTED = 20, 1000
+"""How many rows, and entries of each registry, are in an answer as text and as JSON by default."""
+
+
+@click.command(cls=Answering)
+@options.registries
+@click.argument("statements", required=False)
+@click.option(
+    "--file", type=click.Path(dir_okay=False, path_type=Path), help="Read the statements from a file."
+)
+@click.option("--project", metavar="NAME|KEY|UUID", help="What a publication of this project would change.")
+@click.option("--static", is_flag=True, help="Judge the statements by their text; connect nothing.")
+@click.option(
+    "--limit", type=click.IntRange(0), help=f"Show so many entries.  [default: {SHOWN}; JSON: {LISTED}]"
+)
+@click.option("--exit-code", is_flag=True, help="Exit status 1 if something would change.")
+@options.timeout(30.0)
+@options.output
+def plan(
+    *,
+    statements: str | None,
+    file: Path | None,
+    project: str | None,
+    static: bool,
+    limit: int | None,
+    exit_code: bool,
+    timeout: float,
+    output: Output,
+    **given: Any,
+) -> None:
+    """Show what SQL statements would change in CMP and in the registries, without a change.
+
+    STATEMENTS are INSERT, UPDATE, DELETE, MERGE or TRUNCATE, one or several; `-` reads them from stdin. They
+    run in a transaction that is rolled back, with the rights of the connection's role. CMP's own triggers
+    run, too. The rows that they write are locked meanwhile, for as long as each statement and the reading of
+    these rows take. A statement may take --timeout seconds, its waiting for locks included.
+
+    Without STATEMENTS, it compares CMP with the files on this host: it shows what a rebuild would change.
+
+    Exit status 0; with --exit-code, 1 if something would change.
+
+    \b
+    omnicdc plan "UPDATE projects SET status = 'archived' WHERE name = 'atlas'"
+    omnicdc plan --file changes.sql --exit-code
+    omnicdc plan --project atlas
+    """
+    sql = _sql(statements, file)
+    if (static and sql is None) or (sql is not None and project is not None):
+        raise click.UsageError(
+            "--project and statements exclude each other" if project else "--static needs statements"
+        )
+    most = limit if limit is not None else LISTED if output == "json" else SHOWN
+    found = _plan(options.load(given), sql, static=static, project=project, most=most, timeout_s=timeout)
+
+    answer(found.as_dict(), output, lambda: _show(found, most, wide=output == "wide"))
+    sys.exit(NO if exit_code and found.would_change else YES)
+
+
+def _sql(statements: str | None, file: Path | None) -> str | None:
+    """Return the text of the statements, None without any. Raises ConfigError if it cannot be read."""
+    if file is not None and statements is not None:
+        raise click.UsageError("give the statements, or --file")
+    if file is None and statements != "-":
+        return statements
+    try:
+        data = file.read_bytes() if file else sys.stdin.buffer.read()
+    except OSError as exc:
+        raise ConfigError(f"{file} cannot be read: {exc.strerror}", hint=f"`ls -l {file}`") from exc
+    try:
+        return data.decode()
+    except ValueError as exc:
+        raise ConfigError(f"{file or 'stdin'}: not UTF-8: {exc}", hint="write the statements in UTF-8") from exc
+
+
+def _plan(
+    config: Config, sql: str | None, *, static: bool, project: str | None, most: int, timeout_s: float
+) -> Plan:
+    from omnicdc import db
+    from omnicdc.answers.plan import reading
+    from omnicdc.answers.plan.statement import statements_of
+    from omnicdc.cli.progress import show_progress
+
+    parsed: Sequence[Statement] = () if sql is None else statements_of(sql)
+    if static:
+        return reading.plan_static(config, parsed)
+    with show_progress("planning") as progress, db.connect(config.target) as conn:
+        db.check_schema(conn)
+        if parsed:
+            return reading.plan_statements(
+                conn, config, parsed, timeout_s=timeout_s, most=most, progress=progress
+            )
+        return reading.plan_rebuild(conn, config, project=project, most=most, progress=progress)
+
+
+def _show(found: Plan, most: int, *, wide: bool) -> None:
+    for each in found.statements:
+        _show_statement(each)
+    for row in found.rows:
+        say(f"  {_row(row)}")
+    _show_more(found.total_rows - len(found.rows), "rows")
+    if found.project:
+        say(f"{found.project['name'] or 'project'} ({found.project['uuid']})")
+    for it in found.registries:
+        if found.static:
+            _show_reached(it)
+        elif it.changes or it.fault or it.held or wide:
+            _show_registry(it, most)
+    for text in found.warnings:
+        say(f"not undone: {text}", good=False)
+    if found.not_checked and not found.static:
+        say(f"not known here: {', '.join(found.not_checked)}")
+    if not found.would_change:
+        say(_nothing(found), good=True)
+
+
+def _show_statement(it: dict[str, Any]) -> None:
+    rows = "" if it["rows"] is None else f": {it['rows']} row{'' if it['rows'] == 1 else 's'}"
+    say(f"{it['command']} ({it['place']}){rows}")
+    for write in it["writes"]:
+        text = f"  {write['operation']} {write['table']}"
+        if write["source"] is None:
+            say(f"{text}: no registry reads this table")
+            continue
+        parts = ["watched: all columns" if write["watched"] is None else ""]
+        parts += [f"watched: {', '.join(write['watched'])}" if write["watched"] else ""]
+        parts += [f"not watched: {', '.join(write['unwatched'])}" if write["unwatched"] else ""]
+        say(f"{text}: {'; '.join(filter(None, parts))}")
+
+
+def _row(row: Row) -> str:
+    fields = "" if row.fields is None else f" {', '.join(row.fields)}"
+    if row.key is None:
+        return f"{row.source}: all rows: {', '.join(row.operations)}"
+    return f"{row.name or row.source} ({row.key}): {', '.join(row.operations)}{fields}"
+
+
+def _show_reached(it: RegistryPlan) -> None:
+    if it.changes:
+        say(f"{it.registry}: may change: {it.why}")
+
+
+def _show_registry(it: RegistryPlan, most: int) -> None:
+    from omnicdc.verify.difference import unified
+
+    counts = [
+        f"{n} {kind}"
+        for n, kind in ((it.added, "added"), (it.changed, "changed"), (it.removed, "removed"))
+        if n
+    ]
+    what = ", ".join(counts) or ("rewritten" if it.difference.rewritten else "nothing would change")
+    say(f"{it.registry}: {what}" + (f" ({it.why})" if it.why else ""))
+    for fault in filter(None, (it.fault, it.guard)):
+        say(f"  {fault.reason} - {fault.hint}", good=False)
+    for line in unified(it.difference, most, ("now", "then")):
+        say(line, good={"+": True, "-": False}.get(line[:1]))
+    _show_more(it.added + it.changed + it.removed - len(it.difference.entries), "entries")
+    for project, reason in (it.quarantined | it.held).items():
+        say(f"  {project} would be held back: {reason}", good=False)
+    for project in it.released:
+        say(f"  {project} would no longer be held back", good=True)
+
+
+def _show_more(count: int, what: str) -> None:
+    if count > 0:
+        say(f"and {count} more {what}; --limit shows more")
+
+
+def _nothing(found: Plan) -> str:
+    unwatched = dict.fromkeys(
+        name for each in found.statements for write in each["writes"] for name in write["unwatched"]
+    )
+    if not found.statements or found.total_rows:
+        return "nothing would change"
+    if unwatched:
+        return f"nothing to publish: {', '.join(unwatched)} {'is' if len(unwatched) == 1 else 'are'} not watched"
+    return "nothing to publish: no watched column of any row would change"
