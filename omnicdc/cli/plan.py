@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
-from omnicdc.cli.output import answer, say
+from omnicdc.cli.output import answer, say, show_diff
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def plan(
     most = limit if limit is not None else LISTED if output == "json" else SHOWN
     found = _plan(options.load(given), sql, static=static, project=project, most=most, timeout_s=timeout)
 
-    answer(found.as_dict(), output, lambda: _show(found, most, wide=output == "wide"))
+    answer(found.as_dict(), output, lambda: _show(found, wide=output == "wide"))
     sys.exit(NO if exit_code and found.would_change else YES)
 
 
@@ -115,7 +115,7 @@ def _plan(
         return reading.plan_rebuild(conn, config, project=project, most=most, progress=progress)
 
 
-def _show(found: Plan, most: int, *, wide: bool) -> None:
+def _show(found: Plan, *, wide: bool) -> None:
     for each in found.statements:
         _show_statement(each)
     for row in found.rows:
@@ -127,7 +127,7 @@ def _show(found: Plan, most: int, *, wide: bool) -> None:
         if found.static:
             _show_reached(it)
         elif it.changes or it.fault or it.held or wide:
-            _show_registry(it, most)
+            _show_registry(it)
     for text in found.warnings:
         say(f"not undone: {text}", good=False)
     if found.not_checked and not found.static:
@@ -162,7 +162,7 @@ def _show_reached(it: RegistryPlan) -> None:
         say(f"{it.registry}: may change: {it.why}")
 
 
-def _show_registry(it: RegistryPlan, most: int) -> None:
+def _show_registry(it: RegistryPlan) -> None:
     from omnicdc.verify.difference import unified
 
     counts = [
@@ -174,13 +174,12 @@ def _show_registry(it: RegistryPlan, most: int) -> None:
     say(f"{it.registry}: {what}" + (f" ({it.why})" if it.why else ""))
     for fault in filter(None, (it.fault, it.guard)):
         say(f"  {fault.reason} - {fault.hint}", good=False)
-    for line in unified(it.difference, most, ("now", "then")):
-        say(line, good={"+": True, "-": False}.get(line[:1]))
+    show_diff(unified(it.difference, None, ("now", "then")))
     _show_more(it.added + it.changed + it.removed - len(it.difference.entries), "entries")
     for project, reason in (it.quarantined | it.held).items():
-        say(f"  {project} would be held back: {reason}", good=False)
+        say(f"{it.registry}: {project} would be held back: {reason}", good=False)
     for project in it.released:
-        say(f"  {project} would no longer be held back", good=True)
+        say(f"{it.registry}: {project} would no longer be held back", good=True)
 
 
 def _show_more(count: int, what: str) -> None:

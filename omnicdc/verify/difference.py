@@ -70,12 +70,17 @@ class EntryDifference:
         return compare(self.expected.item.fields, self.found.item.fields)
 
     @property
-    def title(self) -> str:
-        """The entry key, and the name that the entry shows, if it shows one."""
+    def name(self) -> str | None:
+        """The name that the entry shows; None if it shows none."""
         side = self.expected or self.found
         fields = side.item.fields if side else {}
         name = fields.get("display_name", fields.get("name"))
-        return f"{self.entry_key} {name}" if isinstance(name, str) and name else self.entry_key
+        return name if isinstance(name, str) and name else None
+
+    @property
+    def title(self) -> str:
+        """The entry key, and the name that the entry shows, if it shows one."""
+        return f"{self.entry_key} {self.name}" if self.name else self.entry_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[st
     yield f"+++ {difference.name}, {titles[1]}"
     if difference.fault:
         yield f"# {difference.fault.reason}"
-    for name, (expected, found) in difference.header.items():
+    for name, (expected, found) in _single_values(difference.header):
         yield from (f"-{name}: {found}", f"+{name}: {expected}")
     for entry in difference.entries[:limit]:
         yield f"@@ {entry.title} @@"
@@ -194,6 +199,15 @@ def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[st
         yield f"# {len(difference.entries) - limit} more entries differ"
     if not (difference.fault or difference.header or difference.entries):
         yield "# the same entries, in another order or layout"
+
+
+def _single_values(header: Differences) -> Iterator[tuple[str, tuple[object, object]]]:
+    """Yield the fields of a header that differ; of a mapping, its keys that differ."""
+    for name, (expected, found) in header.items():
+        if isinstance(expected, dict) and isinstance(found, dict):
+            yield from ((f"{name}.{key}", pair) for key, pair in compare(expected, found).items())
+        else:
+            yield name, (expected, found)
 
 
 def _parsed(layout: Layout, data: bytes | None) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.formats.item import compare
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from omnicdc.formats.item import Differences
-    from omnicdc.model import Ids
+    from omnicdc.model import Frame, Ids
     from omnicdc.registries.block import Key
+    from omnicdc.registries.document import Document
     from omnicdc.registries.projection import Projection
     from omnicdc.registries.scanner import Scanner
 
@@ -85,6 +87,8 @@ class View:
     count: int
     bare: bytes
     """The file with one of its entries: it has the whole header."""
+    digest: bytes
+    """The SHA-256 of the whole file."""
     quarantined: Mapping[str, str]
 
     @classmethod
@@ -96,10 +100,12 @@ class View:
         else:
             found = [(key, data) for key in keys if (data := document.get(key)) is not None]
         places = ((key, data, document.place_of(key)) for key, data in found)
+        frame = projection.frame("")
         return cls(
             {key: (place, data) for key, data, place in places if place},
             len(document),
-            _bare(projection),
+            _bare(document, frame),
+            _digest(document, frame),
             projection.quarantined_projects(),
         )
 
@@ -112,6 +118,10 @@ def unchanged(it: Rendered) -> Effect:
 
 def compared(it: Rendered, old: View, new: View, most: int) -> Effect:
     """Return what differs between two views of the same entry keys, with at most `most` entries."""
+    held = {key: why for key, why in new.quarantined.items() if old.quarantined.get(key) != why}
+    released = tuple(sorted(old.quarantined.keys() - new.quarantined.keys()))
+    if old.digest == new.digest:  # entries that do not show their keys may be equal though the keys differ
+        return Effect(it.projection.name, old.count, new.count, quarantined=held, released=released)
     both = old.entries.keys() & new.entries.keys()
     changed = frozenset(key for key in both if old.entries[key] != new.entries[key])
     added, removed = frozenset(new.entries.keys() - both), frozenset(old.entries.keys() - both)
@@ -131,10 +141,8 @@ def compared(it: Rendered, old: View, new: View, most: int) -> Effect:
         frozenset(concerned),
         entries=tuple(each for key in shown for each in _differences(it.scanner, key, old, new)),
         header=_header(it.scanner, old.bare, new.bare),
-        quarantined={
-            key: why for key, why in new.quarantined.items() if old.quarantined.get(key) != why
-        },
-        released=tuple(sorted(old.quarantined.keys() - new.quarantined.keys())),
+        quarantined=held,
+        released=released,
     )
 
 
@@ -150,11 +158,17 @@ def _differences(scanner: Scanner, key: str, old: View, new: View) -> tuple[Entr
     return of_entry(scanner.layout, key, expected and expected[1], found and found[1])
 
 
-def _bare(projection: Projection) -> bytes:
-    frame = projection.frame("")
-    first = next(projection.document.entries(), None)
+def _bare(document: Document, frame: Frame) -> bytes:
+    first = next(document.entries(), None)
     entry = first[1].removesuffix(frame.separator) if first else b""
     return frame.header + entry + frame.footer
+
+
+def _digest(document: Document, frame: Frame) -> bytes:
+    found = sha256()
+    for part in document.parts(frame):
+        found.update(part)
+    return found.digest()
 
 
 def _header(scanner: Scanner, old: bytes, new: bytes) -> Differences:
