@@ -92,7 +92,9 @@ def _sql(statements: str | None, file: Path | None) -> str | None:
     try:
         return data.decode()
     except ValueError as exc:
-        raise ConfigError(f"{file or 'stdin'}: not UTF-8: {exc}", hint="write the statements in UTF-8") from exc
+        raise ConfigError(
+            f"{file or 'stdin'}: not UTF-8: {exc}", hint="write the statements in UTF-8"
+        ) from exc
 
 
 def _plan(
@@ -116,20 +118,18 @@ def _plan(
 
 
 def _show(found: Plan, *, wide: bool) -> None:
-    for each in found.statements:
-        _show_statement(each)
-    for row in found.rows:
-        say(f"  {_row(row)}")
-    _show_more(found.total_rows - len(found.rows), "rows")
     if found.project:
         say(f"{found.project['name'] or 'project'} ({found.project['uuid']})")
+    for each in found.statements:
+        _show_statement(each)
+    _show_rows(found)
     for it in found.registries:
         if found.static:
             _show_reached(it)
         elif it.changes or it.fault or it.held or wide:
-            _show_registry(it)
+            _show_registry(it, compared=not found.statements)
     for text in found.warnings:
-        say(f"not undone: {text}", good=False)
+        say(f"warning: {text}", good=False)
     if found.not_checked and not found.static:
         say(f"not known here: {', '.join(found.not_checked)}")
     if not found.would_change:
@@ -150,6 +150,14 @@ def _show_statement(it: dict[str, Any]) -> None:
         say(f"{text}: {'; '.join(filter(None, parts))}")
 
 
+def _show_rows(found: Plan) -> None:
+    if found.total_rows:
+        say(f"watched rows that would change: {found.total_rows}")
+    for row in found.rows:
+        say(f"  {_row(row)}")
+    _show_more(found.total_rows - len(found.rows), "rows")
+
+
 def _row(row: Row) -> str:
     fields = "" if row.fields is None else f" {', '.join(row.fields)}"
     if row.key is None:
@@ -162,21 +170,22 @@ def _show_reached(it: RegistryPlan) -> None:
         say(f"{it.registry}: may change: {it.why}")
 
 
-def _show_registry(it: RegistryPlan) -> None:
+def _show_registry(it: RegistryPlan, *, compared: bool) -> None:
+    """Show one registry. `compared` says that its file was compared with CMP, and no statement was run."""
     from omnicdc.verify.difference import unified
 
-    counts = [
-        f"{n} {kind}"
-        for n, kind in ((it.added, "added"), (it.changed, "changed"), (it.removed, "removed"))
-        if n
-    ]
-    what = ", ".join(counts) or ("rewritten" if it.difference.rewritten else "nothing would change")
-    say(f"{it.registry}: {what}" + (f" ({it.why})" if it.why else ""))
+    counts = {"added": it.added, "changed": it.changed, "removed": it.removed}
+    what = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
+    what = what or ("rewritten" if it.difference.rewritten else "nothing would change")
+    say(f"{it.registry}: {what}" + (f" ({it.why})" if it.why and not compared else ""))
     for fault in filter(None, (it.fault, it.guard)):
         say(f"  {fault.reason} - {fault.hint}", good=False)
-    show_diff(unified(it.difference, None, ("now", "then")))
-    _show_more(it.added + it.changed + it.removed - len(it.difference.entries), "entries")
-    for project, reason in (it.quarantined | it.held).items():
+    if not (compared or it.fault or it.file in {None, "current"}):
+        say(f"  its file is not as CMP is now ({it.file}): more would change, see `omnicdc plan`", good=False)
+    titles = ("the file", "as CMP has it") if compared else ("now", "then")
+    show_diff(unified(it.difference, None, titles))
+    _show_more(sum(counts.values()) - len(it.difference.entries), "entries")
+    for project, reason in {**it.quarantined, **it.held}.items():
         say(f"{it.registry}: {project} would be held back: {reason}", good=False)
     for project in it.released:
         say(f"{it.registry}: {project} would no longer be held back", good=True)
@@ -194,5 +203,7 @@ def _nothing(found: Plan) -> str:
     if not found.statements or found.total_rows:
         return "nothing would change"
     if unwatched:
-        return f"nothing to publish: {', '.join(unwatched)} {'is' if len(unwatched) == 1 else 'are'} not watched"
+        return (
+            f"nothing to publish: {', '.join(unwatched)} {'is' if len(unwatched) == 1 else 'are'} not watched"
+        )
     return "nothing to publish: no watched column of any row would change"

@@ -80,6 +80,7 @@ def qualified(table: str) -> pgsql.Identifier:
 
 
 def name_parts(table: str) -> list[str]:
+    """Return the parts of NAME or SCHEMA.NAME, as PostgreSQL has them. Else raise ConfigError."""
     found = re.fullmatch(_TABLE, table)
     if not found:
         raise ConfigError(f"not a table's name: {table}", hint=NAME_IT)

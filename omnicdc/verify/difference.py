@@ -158,17 +158,6 @@ def versions(name: str, layout: Layout, before: bytes, after: bytes) -> Registry
     )
 
 
-def of_entry(
-    layout: Layout, entry_key: str, expected: bytes | None, found: bytes | None
-) -> tuple[EntryDifference, ...]:
-    """Compare two versions of a rendered entry; None if it does not exist. It may show several rows."""
-    ours, theirs = (Counter(layout.cores(data)) if data is not None else Counter() for data in (expected, found))
-    return _paired(
-        ((entry_key, Side(layout, core)) for core in (ours - theirs).elements()),
-        ((entry_key, Side(layout, core)) for core in (theirs - ours).elements()),
-    )
-
-
 def unified(
     difference: RegistryDifference,
     limit: int | None = 20,

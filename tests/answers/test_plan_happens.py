@@ -73,7 +73,8 @@ STATEMENTS: tuple[tuple[LiteralString, set[str]], ...] = (
         {"canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml", "repo_inventory.json"},
     ),
     (
-        f"""update projects set metadata_ = jsonb_set(metadata_, '{{github_url}}', '"git@github.com:acme/secret"')
+        f"""update projects
+               set metadata_ = jsonb_set(metadata_, '{{github_url}}', '"git@github.com:acme/secret"')
              where id = '{BOREAS}'""",
         {"canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml", "repo_inventory.json"},
     ),

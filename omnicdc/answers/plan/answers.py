@@ -9,11 +9,11 @@ from omnicdc.model import Fault
 from omnicdc.verify.difference import RegistryDifference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from omnicdc.answers.plan.effect import Effect
-    from omnicdc.answers.plan.static import Reach
     from omnicdc.answers.plan.statement import Statement
+    from omnicdc.answers.plan.static import Reach
     from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.audit import Compared
     from omnicdc.verify.difference import EntryDifference, Side
@@ -187,7 +187,9 @@ def of_compared(it: Compared, project: str | None, most: int) -> RegistryPlan:
     found = report.difference
     if found is None:
         blank = RegistryDifference(report.registry, 0, 0)
-        return RegistryPlan(projection.scanner, blank, fault=Fault(report.detail, report.hint), file="unreadable")
+        return RegistryPlan(
+            projection.scanner, blank, fault=Fault(report.detail, report.hint), file="unreadable"
+        )
     held = projection.quarantined_projects()
     if project is not None:
         key = projection.entry_key_of(project)
@@ -212,7 +214,9 @@ def of_reach(scanner: Scanner, reached: Iterable[Reach]) -> RegistryPlan:
     concerned = [it for it in reached if scanner.registry in it.registries]
     fields = dict.fromkeys(name for it in concerned for name in it.watched or [it.write.operation])
     why = ", ".join(fields)
-    return RegistryPlan(scanner, RegistryDifference(scanner.registry, 0, 0, rewritten=bool(concerned)), why=why)
+    return RegistryPlan(
+        scanner, RegistryDifference(scanner.registry, 0, 0, rewritten=bool(concerned)), why=why
+    )
 
 
 def _projects(one: EntryDifference) -> set[str]:

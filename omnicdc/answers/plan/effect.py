@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.formats.item import compare
-from omnicdc.registries.scan import most_by_name
 from omnicdc.model import ALL, NO_IDS
-from omnicdc.verify.difference import EntryDifference, RegistryDifference, of_entry
+from omnicdc.registries.scan import most_by_name
+from omnicdc.verify.difference import EntryDifference, RegistryDifference, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -147,15 +149,22 @@ def compared(it: Rendered, old: View, new: View, most: int) -> Effect:
 
 
 def to_render(it: Rendered, ids: Ids) -> Ids:
-    """Return the keys to render again if the changes concern `ids`; ALL if all must be, or that is quicker."""
+    """Return the keys to render again if the changes concern `ids`; ALL if that is necessary, or quicker."""
     if ids is ALL or it.fault or not (it.scanner.targeted or ids == NO_IDS):
         return ALL
     return ids if len(ids) <= most_by_name([it.projection]) else ALL
 
 
-def _differences(scanner: Scanner, key: str, old: View, new: View) -> tuple[EntryDifference, ...]:
-    found, expected = (view.entries.get(key) for view in (old, new))
-    return of_entry(scanner.layout, key, expected and expected[1], found and found[1])
+def _differences(scanner: Scanner, key: str, old: View, new: View) -> Iterator[EntryDifference]:
+    """Yield the differences of an entry. It has several if it shows several rows of its key."""
+    layout, found, expected = scanner.layout, Counter[bytes](), Counter[bytes]()
+    for cores, view in ((found, old), (expected, new)):
+        if key in view.entries:
+            cores.update(layout.cores(view.entries[key][1]))
+    pairs = zip_longest((expected - found).elements(), (found - expected).elements())
+    for sides in pairs:
+        ours, theirs = (None if core is None else Side(layout, core) for core in sides)
+        yield EntryDifference(key, ours, theirs)
 
 
 def _bare(document: Document, frame: Frame) -> bytes:

@@ -28,8 +28,8 @@ def _changed(value: ast.Node, column: str) -> tuple[str, ...] | None:
             return () if isinstance(last, ast.String) and last.sval == column else None
         case ast.TypeCast():
             return _changed(value.arg, column)
-        case ast.CoalesceExpr():
-            return None if len(value.args) != 2 or _keys(value.args[1]) != () else _changed(value.args[0], column)  # noqa: PLR2004, E501 - coalesce(column, '{}')
+        case ast.CoalesceExpr(args=(first, default)):
+            return _changed(first, column) if _keys(default) == () else None
         case ast.A_Expr() if value.lexpr and len(value.name) == 1:
             operator = value.name[0].sval
             more = {"||": _keys, "-": _removed}.get(operator, lambda _node: None)(value.rexpr)
@@ -37,7 +37,7 @@ def _changed(value: ast.Node, column: str) -> tuple[str, ...] | None:
             return _united(_changed(value.args[0], column), _path(value.args[1]))
         case _:
             return None
-    return _united(_changed(value.lexpr, column), more)
+    return None if more is None else _united(_changed(value.lexpr, column), more)
 
 
 def _united(some: tuple[str, ...] | None, more: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -81,5 +81,6 @@ def _text(node: object) -> str | None:
     """Return a constant text."""
     while isinstance(node, ast.TypeCast):
         node = node.arg
-    constant = isinstance(node, ast.A_Const) and isinstance(node.val, ast.String)
-    return str(node.val.sval) if constant else None
+    if isinstance(node, ast.A_Const) and isinstance(node.val, ast.String):
+        return str(node.val.sval)
+    return None

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db, verify
 from omnicdc.answers.explain.reading import identified
-from omnicdc.answers.plan.answers import Plan, RegistryPlan, of_compared, of_effect, of_reach, statement_answer
+from omnicdc.answers.plan.answers import (
+    Plan,
+    RegistryPlan,
+    of_compared,
+    of_effect,
+    of_reach,
+    statement_answer,
+)
 from omnicdc.answers.plan.reasons import rows_of, why
 from omnicdc.answers.plan.rendering import Rendering
 from omnicdc.answers.plan.static import Readers, reaches
 from omnicdc.answers.plan.trial import ConflictError, guard_fault, remains, rolled_back, run
 from omnicdc.capture.watch_list import derive
-from omnicdc.errors import ConfigError
 from omnicdc.model import Fault, Inputs
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.tables import find_tables, used
@@ -64,7 +70,7 @@ def plan_statements(
     The plan holds at most `most` rows, and entries of each registry. Each statement may take `timeout_s`
     seconds. Raises ConfigError for what PostgreSQL refuses, DatabaseUnavailable and SchemaMismatch.
     """
-    trial = _Trial(conn, config, statements, timeout_s, most, progress)
+    trial = _Trial(conn, config, statements, timeout_s=timeout_s, most=most, progress=progress)
     for _ in range(TRIALS - 1):
         try:
             return trial.plan()
@@ -96,7 +102,7 @@ def plan_rebuild(
     return Plan(
         tuple(plans),
         not_checked=() if inputs_known else NOT_CHECKED,
-        project=uuid and {"uuid": uuid, "name": next((name for name in names if name), None)} or None,
+        project=(uuid and {"uuid": uuid, "name": next((name for name in names if name), None)}) or None,
     )
 
 
@@ -108,6 +114,7 @@ class _Trial:
         conn: db.Connection,
         config: Config,
         statements: Sequence[Statement],
+        *,
         timeout_s: float,
         most: int,
         progress: Callable[[str], None],
@@ -145,7 +152,7 @@ class _Trial:
             tuple(statement_answer(*each) for each in found),
             tuple(replace(row, name=names.get((row.source, row.key))) for row in rows[: self._most]),
             len(rows),
-            tuple([*self._warnings, *([f"{touched.fault} - {LOOK}"] if touched.fault else [])]),
+            (*self._warnings, *([f"{touched.fault} - {LOOK}"] if touched.fault else [])),
             () if self._inputs_known else NOT_CHECKED,
         )
 

@@ -83,7 +83,9 @@ class Rendering:
         )
         fields = ((row, row["fields"]) for row in found)
         changes = tuple(
-            Change(row["op"], None if names is None else tuple(names), row["keys"], row["rows"], row["source"])
+            Change(
+                row["op"], None if names is None else tuple(names), row["keys"], row["rows"], row["source"]
+            )
             for row, names in fields
         )
         lacking = sorted({*self.watch.sources} & self.tables.keys() - watched)

@@ -78,13 +78,17 @@ def statements_of(sql: str) -> tuple[Statement, ...]:
     Raises ConfigError, with the place, for a text that does not parse, and for a statement that does anything
     else than writing rows: a plan runs it, and must be able to undo it.
     """
+    if "\0" in sql:
+        raise ConfigError("the SQL holds a NUL character", hint="is it a text file in UTF-8?")
     try:
-        parsed = parse_sql(sql)
+        found = tuple(_statement(sql, one) for one in parse_sql(sql))
     except ParseError as exc:
         raise ConfigError(f"the SQL does not parse: {exc.args[0]}, {_place(sql, exc.args[1])}") from exc
-    if not parsed:
+    except RecursionError as exc:
+        raise ConfigError("the SQL is nested too deeply", hint="divide it into several statements") from exc
+    if not found:
         raise ConfigError("there is no statement", hint='omnicdc plan "UPDATE projects SET …"')
-    return tuple(_statement(sql, one) for one in parsed)
+    return found
 
 
 def _statement(sql: str, parsed: ast.RawStmt) -> Statement:
@@ -112,15 +116,16 @@ def _statement(sql: str, parsed: ast.RawStmt) -> Statement:
 _WRITING = ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt | ast.MergeStmt | ast.TruncateStmt
 
 
-def _nodes(part: object) -> Iterator[ast.Node]:
-    """Yield a node and all that is in it."""
-    if isinstance(part, ast.Node):
-        yield part
-        for child in children(part):
-            yield from _nodes(child)
-    elif isinstance(part, tuple | list):
-        for one in part:
-            yield from _nodes(one)
+def _nodes(node: ast.Node) -> Iterator[ast.Node]:
+    """Yield a node and all that is in it, in their order. An expression may be nested very deeply."""
+    left: list[object] = [node]
+    while left:
+        part = left.pop()
+        if isinstance(part, ast.Node):
+            yield part
+            left += reversed([*children(part)])
+        elif isinstance(part, tuple | list):
+            left += reversed(part)
 
 
 def _writes(node: ast.Node) -> Iterator[Write]:
@@ -162,4 +167,6 @@ def _names(strings: tuple[ast.String, ...]) -> tuple[str, ...]:
 
 
 def _place(sql: str, at: int) -> Place:
-    return Place(1 if "\n" in sql.strip() else 0, 1).after(sql[:at] if "\n" in sql.strip() else sql[:at].lstrip())
+    return Place(1 if "\n" in sql.strip() else 0, 1).after(
+        sql[:at] if "\n" in sql.strip() else sql[:at].lstrip()
+    )

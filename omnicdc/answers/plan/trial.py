@@ -33,6 +33,10 @@ _CONFINED = {
 }  # fmt: skip
 """Functions whose result may always be another, and of which nothing is left after a rollback."""
 
+_NOT_OF_THE_STATEMENT = (pg.ReadOnlySqlTransaction, psycopg.OperationalError, psycopg.InterfaceError)
+_TOO_COMPLEX = (pg.ProgramLimitExceeded, pg.StatementTooComplex)
+"""Errors of the class OperationalError that are the statement's fault."""
+
 WAITED_FOR = (
     "`select pid, usename, query from pg_stat_activity where state like 'idle in transaction%'` names the "
     "sessions that may hold it; or a longer --timeout"
@@ -58,8 +62,10 @@ def run(conn: db.Connection, statements: Iterable[Statement], timeout_s: float) 
     waiting for locks included. The connection must be in a transaction, which holds the rows' locks until it
     ends. Raises ConfigError for what PostgreSQL refuses, ConflictError and DatabaseUnavailable.
     """
-    limit = f"{max(1, round(timeout_s * 1000))}ms"
-    earlier = db.fetch_one(conn, "limit_trial", {"statement": limit, "lock": limit})
+    limit_ms = max(20, round(timeout_s * 1000))
+    # A little less for a lock, so that a lock is named as the reason.
+    limits = {"statement": f"{limit_ms}ms", "lock": f"{limit_ms - limit_ms // 20}ms"}
+    earlier = db.fetch_one(conn, "limit_trial", limits)
     found: list[int | None] = []
     for one in statements:
         with _refusals(one, timeout_s):
@@ -97,9 +103,9 @@ def remains(conn: db.Connection, statements: Iterable[Statement]) -> list[str]:
     for name in called:
         volatile = kinds.get(name[-1]) if own.get(name[-1]) == name else None
         if volatile and name[-1] in _OF_SEQUENCES:
-            found.append(f"{name[-1]}: a rollback does not set the sequence back")
+            found.append(f"{name[-1]}(): the rollback does not set the sequence back")
         elif volatile is None or (volatile == "v" and name[-1] not in _CONFINED):
-            found.append(f"{'.'.join(name)}: what this function does outside of CMP's tables is not undone")
+            found.append(f"{'.'.join(name)}() may have effects that the rollback does not undo")
     return found
 
 
@@ -113,7 +119,8 @@ def _refusals(statement: Statement, timeout_s: float) -> Iterator[None]:
         raise ConflictError(f"{doing}: {first_line(exc)}", again=True) from exc
     except pg.LockNotAvailable as exc:
         raise DatabaseUnavailable(
-            f"{doing}: it needs a lock that another session has held for {timeout_s:g} s", hint=WAITED_FOR
+            f"{doing}: another session holds a lock that it needs, and did not release it in {timeout_s:g} s",
+            hint=WAITED_FOR,
         ) from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
@@ -121,9 +128,9 @@ def _refusals(statement: Statement, timeout_s: float) -> Iterator[None]:
         ) from exc
     except pg.InsufficientPrivilege as exc:
         raise ConfigError(f"{place}: {first_line(exc)}", hint=_grant(statement, exc)) from exc
-    except (pg.ReadOnlySqlTransaction, psycopg.OperationalError, psycopg.InterfaceError):
-        raise
     except psycopg.Error as exc:
+        if isinstance(exc, _NOT_OF_THE_STATEMENT) and not isinstance(exc, _TOO_COMPLEX):
+            raise
         position = exc.diag.statement_position
         at = place.after(statement.text[: int(position) - 1]) if position else place
         raise ConfigError(

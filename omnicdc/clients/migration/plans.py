@@ -11,8 +11,8 @@ from omnicdc.formats.item import same
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from omnicdc.clients.migration.conflicts import Obstacle
     from omnicdc.answers.plan.effect import Effect
+    from omnicdc.clients.migration.conflicts import Obstacle
     from omnicdc.clients.migration.facts import Facts
     from omnicdc.clients.migration.rows import Values
 

@@ -1,0 +1,149 @@
+"""`omnicdc plan`: its answers as text and as JSON, what it refuses, and what it leaves behind: nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from support.host import CANONICAL, COMMAND, process
+from support.session import publish
+from support.terminal import GREEN, RED, on_a_terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.cmp import Cmp
+    from support.host import Host
+    from support.sessions import People
+
+ARCHIVE = "update projects set status = 'archived', updated_at = now() where name = 'atlas'"
+ROWS = "select array_agg(p order by id)::text || array_agg(p.xmin order by id)::text from projects p"
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Assert that a command was refused with one line, and return that line."""
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_it_shows_rows_registries_and_the_diff_and_changes_nothing(cmp: Cmp, host: Host) -> None:
+    atlas = cmp.upsert("atlas", status="active", github_url="https://github.com/acme/atlas")
+    cmp.upsert("boreas")
+    publish(host)
+    rows, files, log = cmp.value(ROWS), host.stats(), cmp.log()
+
+    shown = on_a_terminal([COMMAND, "plan", ARCHIVE], host.env, columns=80)
+    plain = on_a_terminal([COMMAND, "plan", ARCHIVE, "--exit-code"], host.env | {"NO_COLOR": "1"}, columns=80)
+    piped = host.ask("plan", "--limit", "0", ARCHIVE)
+
+    assert (shown.status, plain.status) == (0, 1)
+    assert "  update projects: watched: status; not watched: updated_at\n" in shown.text
+    assert f"  atlas ({atlas}): update status\n" in shown.text
+    assert shown.line("canonical_projects") == "canonical_projects_uuids.json: 1 changed (it reads status)"
+    assert f'@@ {atlas} atlas @@\n       "domain": null,\n-      "status": "active",\n' in shown.text
+    assert "repo_inventory.json" not in shown.text
+    assert max(map(len, shown.text.partition("\nUPDATE")[2].splitlines())) <= 80
+    assert GREEN in shown.raw
+    assert RED in shown.raw
+    assert GREEN not in plain.raw
+    assert piped["would_change"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
+    assert piped["rows"] == {"count": 1, "first": []}
+    canonical = piped["registries"]["canonical_projects_uuids.json"]
+    assert (canonical["changed"], canonical["entries"], canonical["file"]) == (1, [], "current")
+    assert piped["registries"]["repo_inventory.json"]["why"] == "it does not read status"
+    assert (cmp.value(ROWS), host.stats(), cmp.log()) == (rows, files, log)
+
+
+def test_without_statements_it_shows_what_a_rebuild_would_change(cmp: Cmp, host: Host) -> None:
+    atlas, boreas = cmp.upsert("atlas", status="active"), cmp.upsert("boreas")
+    publish(host)
+    equal = host.run("plan", "--exit-code", "-o", "text")
+    cmp.set(atlas, status="archived")
+    cmp.set(boreas, status="gone")
+
+    found = host.ask("plan")
+    of_atlas = host.ask("plan", "--project", "atlas")
+    static = host.ask("plan", "--static", ARCHIVE, OMNICDC_DSN="host=/nowhere", OMNICDC_ROOT="")
+    behind = host.run("plan", "delete from projects where name = 'atlas'", "-o", "text")
+
+    assert (equal.returncode, equal.stdout) == (0, "nothing would change\n")
+    assert {it["key"] for it in found["registries"][CANONICAL.rsplit("/", 1)[1]]["entries"]} == {
+        atlas,
+        boreas,
+    }
+    [entry] = of_atlas["registries"]["canonical_projects_uuids.json"]["entries"]
+    assert (entry["key"], entry["name"]) == (atlas, "atlas")
+    assert (entry["before"]["status"], entry["after"]["status"]) == ("active", "archived")
+    assert static["would_change"] == found["would_change"]
+    assert "\n  its file is not as CMP is now (differs): more would change" in behind.stdout
+
+
+def test_statements_are_read_from_stdin_and_from_a_file(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.upsert("atlas")
+    file = tmp_path / "changes.sql"
+    file.write_text("update projects set key = 'ä%s';\nupdate projects set nonsense = 1;\n")
+
+    with process([COMMAND, "plan", "-", "--json"], host.env, stdin=subprocess.PIPE) as running:
+        piped, _ = running.communicate("update projects set updated_at = now(), description = 'x'")
+    from_file = refused(host.run("plan", "--file", str(file)))
+
+    assert '"would_change": []' in piped
+    assert 'line 2, character 21: PostgreSQL refuses this: column "nonsense"' in from_file
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("update projects set updated_at = now()", "nothing to publish: updated_at is not watched"),
+        ("update projects set status = status", "nothing to publish: no watched column"),
+        ("delete from projects where name = 'nobody'", "nothing to publish: no watched column"),
+        ("update projects set key = nextval('numbers')", "nextval(): the rollback does not set the sequence"),
+        ("update projects set key = own()", "own() may have effects that the rollback does not undo"),
+        ("update projects set name = null", "refuses this: null value in column"),
+        ("update projects set name = 'x'", "refuses this: duplicate key value violates unique"),
+    ],
+)
+def test_what_follows_from_a_statement_is_said(cmp: Cmp, host: Host, sql: str, shown: str) -> None:
+    cmp.conn.execute(
+        """create sequence numbers; alter table projects add unique (name) deferrable initially deferred;
+           create function own() returns text language sql as 'select null'"""
+    )
+    cmp.upsert("atlas"), cmp.upsert("boreas")
+    done = host.run("plan", sql, "-o", "text", OMNICDC_ROOT="")
+
+    assert shown in (done.stdout or refused(done))
+
+
+def test_a_lock_and_a_missing_right_end_with_their_remedy(cmp: Cmp, host: Host, people: People) -> None:
+    atlas = cmp.upsert("atlas")
+    reader = people.dsn(people.add("omnicdc_client"))
+    with psycopg.connect(cmp.dsn) as holder:
+        holder.execute("update projects set key = 'x' where id = %s", [atlas])
+        locked = refused(host.run("plan", ARCHIVE, "--timeout", "0.2"))
+    lacking = refused(host.run("plan", ARCHIVE, OMNICDC_DSN=reader))
+
+    assert "another session holds a lock that it needs, and did not release it in 0.2 s" in locked
+    assert "pg_stat_activity" in locked
+    assert "`grant select, update on projects to person_" in lacking
+    assert "--static" in lacking
+
+
+def test_a_row_that_changes_meanwhile_is_planned_again(cmp: Cmp, host: Host) -> None:
+    atlas = cmp.upsert("atlas", status="active")
+    cmp.conn.execute(
+        """create sequence attempts;
+           create function race() returns text language plpgsql as $$
+           begin
+             if nextval('attempts') = 1 then
+               raise exception using errcode = 'serialization_failure', message = 'as if';
+             end if;
+             return 'archived';
+           end $$"""
+    )
+    found = host.ask("plan", f"update projects set status = race() where id = '{atlas}'", OMNICDC_ROOT="")
+
+    assert cmp.value("select last_value from attempts") == 2
+    assert found["rows"]["count"] == 1
