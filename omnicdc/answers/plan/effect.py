@@ -50,7 +50,7 @@ class Effect:
     added: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     projects: frozenset[str] = frozenset()
-    """The projects that one of these entries shows, before or after."""
+    """The projects, or other keys of rows, that one of these entries shows, before or after."""
     fault: str = ""
     """Why this is not known."""
     entries: tuple[EntryDifference, ...] = ()
@@ -129,10 +129,6 @@ def compared(it: Rendered, old: View, new: View, most: int) -> Effect:
     added, removed = frozenset(new.entries.keys() - both), frozenset(old.entries.keys() - both)
     places = {key: (new.entries.get(key) or old.entries[key])[0] for key in changed | added | removed}
     shown = sorted(places, key=lambda key: (key in removed, places[key]))[:most]
-    concerned = [
-        *(project for key in changed | removed for project in _projects(it, old.entries[key][1])),
-        *(project for key in changed | added for project in _projects(it, new.entries[key][1])),
-    ]
     return Effect(
         it.projection.name,
         old.count,
@@ -140,7 +136,7 @@ def compared(it: Rendered, old: View, new: View, most: int) -> Effect:
         changed,
         added,
         removed,
-        frozenset(concerned),
+        frozenset(_projects(it.scanner, old, new, changed | added | removed)),
         entries=tuple(each for key in shown for each in _differences(it.scanner, key, old, new)),
         header=_header(it.scanner, old.bare, new.bare),
         quarantined=held,
@@ -188,7 +184,13 @@ def _header(scanner: Scanner, old: bytes, new: bytes) -> Differences:
     return compare(expected, found)
 
 
-def _projects(it: Rendered, data: bytes) -> Iterator[str]:
-    layout = it.scanner.layout
-    for core in layout.cores(data):
-        yield from layout.item(core).projects
+def _projects(scanner: Scanner, old: View, new: View, keys: frozenset[str]) -> Iterator[str]:
+    """Yield the projects of these entries. Only an entry that several projects share must be parsed."""
+    if not scanner.grouped:
+        yield from keys
+        return
+    layout = scanner.layout
+    for view in (old, new):
+        for _, data in (view.entries[key] for key in keys & view.entries.keys()):
+            for core in layout.cores(data):
+                yield from layout.item(core).projects
