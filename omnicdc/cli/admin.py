@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering, exit_status
-from omnicdc.cli.output import answer, flushed_stdout, say
+from omnicdc.cli.output import answer, flushed_stdout, say, show_diff
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -277,8 +277,7 @@ def _show_difference(config: Config, *, output: Output) -> int:
             if registry.difference is None:
                 say(f"{registry.registry}: {registry.detail} - {registry.hint}", good=False)
                 continue
-            for line in unified(registry.difference):
-                say(line, good={"+": True, "-": False}.get(line[:1]))
+            show_diff(unified(registry.difference))
         if not result["registries_updated"]:
             say("nothing would change", good=True)
 

@@ -100,6 +100,15 @@ def say(line: str, *, good: bool | None = None) -> None:
     click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
 
 
+def show_diff(lines: Iterable[str]) -> None:
+    """Print the lines of `verify.difference.unified`, on a terminal with the colours of git's diffs."""
+    colours = {"-": "red", "+": "green", "@": "cyan"} if wants_colour() else {}
+    for line in lines:
+        colour = colours.get(line[:1])
+        is_title = line.startswith(("--- ", "+++ "))
+        click.echo(click.style(line, None if is_title else colour, bold=is_title) if colour else line)
+
+
 def say_error(error: str, hint: str) -> None:
     """Print an answer's error in red, with its hint unless the error ends with it."""
     say(error if not hint or error.endswith(hint) else f"{error} - {hint}", good=False)

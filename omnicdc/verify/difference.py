@@ -69,6 +69,14 @@ class EntryDifference:
             return {}
         return compare(self.expected.item.fields, self.found.item.fields)
 
+    @property
+    def title(self) -> str:
+        """The entry key, and the name that the entry shows, if it shows one."""
+        side = self.expected or self.found
+        fields = side.item.fields if side else {}
+        name = fields.get("display_name", fields.get("name"))
+        return f"{self.entry_key} {name}" if isinstance(name, str) and name else self.entry_key
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryDifference:
@@ -146,17 +154,20 @@ def versions(name: str, layout: Layout, before: bytes, after: bytes) -> Registry
 
 
 def unified(
-    difference: RegistryDifference, limit: int = 20, titles: tuple[str, str] = ("as it is", "as CMP has it")
+    difference: RegistryDifference,
+    limit: int | None = 20,
+    titles: tuple[str, str] = ("as it is", "as CMP has it"),
+    longest: int = MAX_LINE_CHARS,
 ) -> Iterator[str]:
     """Yield the difference as a diff: lines of the file with `-`, lines as they should be with `+`.
 
-    At most `limit` entries are shown, then the number of the others. Long lines are cut. Control characters
-    are escaped, so that the lines are safe to print.
+    At most `limit` entries are shown, then the number of the others; None for all. Lines are cut after
+    `longest` characters. Control characters are escaped, so that the lines are safe to print.
     """
-    return (shortened(line, MAX_LINE_CHARS) for line in _unified(difference, limit, titles))
+    return (shortened(line, longest) for line in _unified(difference, limit, titles))
 
 
-def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]) -> Iterator[str]:
+def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[str, str]) -> Iterator[str]:
     if not difference.rewritten:
         return
     yield f"--- {difference.name}, {titles[0]}"
@@ -166,9 +177,9 @@ def _unified(difference: RegistryDifference, limit: int, titles: tuple[str, str]
     for name, (expected, found) in difference.header.items():
         yield from (f"-{name}: {found}", f"+{name}: {expected}")
     for entry in difference.entries[:limit]:
-        yield f"@@ {entry.entry_key} @@"
+        yield f"@@ {entry.title} @@"
         yield from _lines(entry)
-    if len(difference.entries) > limit:
+    if limit is not None and len(difference.entries) > limit:
         yield f"# {len(difference.entries) - limit} more entries differ"
     if not (difference.fault or difference.header or difference.entries):
         yield "# the same entries, in another order or layout"

@@ -153,7 +153,7 @@ def test_the_output_shows_only_what_would_change() -> None:
     expected = [
         "--- canonical_projects_uuids.json, as it is",
         "+++ canonical_projects_uuids.json, as CMP has it",
-        f"@@ {IDS[1]} @@",
+        f"@@ {IDS[1]} p01 @@",
         '       "domain": null,',
         '-      "status": "active",',
         '+      "status": "retired",',
@@ -170,7 +170,7 @@ def test_two_versions_of_a_file_are_compared_entry_by_entry() -> None:
     expected = [
         "--- mirror, before",
         "+++ mirror, after",
-        f"@@ {IDS[1]} @@",
+        f"@@ {IDS[1]} p01 @@",
         '       "domain": null,',
         '-      "status": "active",',
         '+      "status": "retired",',
