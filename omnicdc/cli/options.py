@@ -72,13 +72,15 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, 
 """For a command that writes text to a pipe as well; all others have `output`."""
 
 
-def _form(ctx: click.Context, _param: click.Parameter, given: str | None) -> Output:
+def _form(ctx: click.Context, param: click.Parameter, given: str | None) -> Output:
     """Return the form that was asked for; else text on a terminal, and JSON on a pipe.
+
+    If the option has a default, that is the form, also on a pipe.
 
     Raises click.UsageError if --json and another form are given.
     """
     if ctx.meta.pop(_JSON, False):
-        if given not in {None, "json"}:
+        if given not in {param.default, "json"}:
             raise click.UsageError(f"--json and --output {given} exclude each other")
         return "json"
     return cast("Output", given) if given else "text" if on_terminal() else "json"
@@ -100,6 +102,26 @@ def output(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(get_args(Output)),
             callback=_form,
             help="The form of the answer.  [default: text on a terminal, json on a pipe]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def text_output(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `output`, for a command that writes text to a pipe as well, as git's diff does."""
+    for option in (
+        click.option(
+            "--json", is_flag=True, expose_value=False, is_eager=True, callback=_note_json, help="As -o json."
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            show_default=True,
+            callback=_form,
+            help="The form of the answer, on a pipe as well.",
         ),
     ):
         command = option(command)

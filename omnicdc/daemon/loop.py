@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
     from omnicdc.daemon.hooks import Hooks
+    from omnicdc.daemon.keeper import Keeper
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
@@ -54,6 +55,7 @@ class DaemonContext:
     root: RootLock
     inputs: Refresher
     hooks: Hooks
+    keeper: Keeper
     signals: SignalFlags
     notifier: Notifier
     observe: Callable[[str], None]
@@ -99,13 +101,14 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
         sleep = Sleep(context, canary)
         while context.going_on():
             context.inputs.take(state)
-            state.hook_faults = tuple(context.hooks.faults())
+            state.background_faults = (*context.hooks.faults(), *context.keeper.faults())
             generation = run_once(conn, state, context.observe)
             if generation:
                 if context.failures.count:
                     limit_reading_idle(conn, context.timing.reading_idle_s)
                 report(context, generation)
             context.hooks.cycle_ended(generation, state)
+            context.keeper.cycle_ended(generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
             if periodic.run() or canary.sent_beside_writers(wakeup):

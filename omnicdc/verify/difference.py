@@ -175,7 +175,7 @@ def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[st
     if difference.fault:
         yield f"# {difference.fault.reason}"
     for name, (expected, found) in difference.header.items():
-        yield from (f"-{name}: {found}", f"+{name}: {expected}")
+        yield from _header_lines(name, expected, found)
     for entry in difference.entries[:limit]:
         yield f"@@ {entry.title} @@"
         yield from _lines(entry)
@@ -183,6 +183,15 @@ def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[st
         yield f"# {len(difference.entries) - limit} more entries differ"
     if not (difference.fault or difference.header or difference.entries):
         yield "# the same entries, in another order or layout"
+
+
+def _header_lines(name: str, expected: object, found: object) -> Iterator[str]:
+    """Yield a value of the header that differs; of a mapping only the values that differ."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, (ours, theirs) in compare(expected, found).items():
+            yield from _header_lines(f"{name}.{key}", ours, theirs)
+    else:
+        yield from (f"-{name}: {found}", f"+{name}: {expected}")
 
 
 def _parsed(layout: Layout, data: bytes | None) -> object:
