@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,9 +69,9 @@ def diff(
 ) -> None:
     """Compare two generations entry by entry, or a generation with the files on disk.
 
-    GEN1 and GEN2 are numbers, @ for the newest, @~2 for two before it, or `files` for what is on disk now (the
-    default of GEN2). The time `generated_at` is ignored. On a pipe the answer is a diff as well; -o json lists
-    the entries.
+    GEN1 and GEN2 are numbers, @ for the newest, @~2 for two before it, or `files` for what is on disk now
+    (the default of GEN2). The time `generated_at` is ignored. On a pipe the answer is a diff as well; -o json
+    lists the entries.
 
     Exit status 0 if they are equal, 1 if they differ.
 
@@ -118,8 +119,8 @@ def restore(
 ) -> None:
     """Write the files of a generation into a directory, as they were: all registries, or those named.
 
-    GENERATION is a number, @ for the newest, or @~2 for two before it. The command never writes where a daemon
-    writes: registries show what CMP holds. To change what they show, change CMP.
+    GENERATION is a number, @ for the newest, or @~2 for two before it. The command never writes where a
+    daemon writes: registries show what CMP holds. To change what they show, change CMP.
 
     \b
     omnicdc restore 41 --to /tmp/before
@@ -158,13 +159,15 @@ def _show(found: dict[str, Any]) -> None:
     kept = found["kept"]
     published = found["published_at"].isoformat(timespec="milliseconds")
     say(f"generation {found['generation']}, published {published}")
-    say(f"  consumer {found['consumer']}, root {found['root']}")
-    say(f"  snapshot {found['snapshot']}, changes {found['changes']}")
+    for name in ("consumer", "root", "snapshot", "changes"):
+        say(f"  {name:<10}{found[name]}")
     for registry, why in found["held"].items():
         say(f"  held: {registry}: {why}", good=False)
     for registry, number in found["quarantined"].items():
         say(f"  in quarantine: {number} of {registry}", good=False)
-    say("  " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in found["stages_ms"].items()))
+    stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in found["stages_ms"].items())
+    for line in textwrap.wrap(stages, 80, initial_indent="  stages    ", subsequent_indent=" " * 12):
+        say(line)
     say("")
     table(
         ["registry", "entries", "bytes", "rewritten"],
@@ -178,12 +181,12 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _show_counts(found: Sequence[RegistryComparison]) -> None:
-    def row(it: RegistryComparison) -> tuple[object, ...]:
-        note = it.difference.fault.reason if it.difference.fault else ""
-        return (it.difference.name, *(count or "" for count in it.counts.values()), note)
-
-    if found:
-        table(["registry", "changed", "added", "removed", ""], [row(it) for it in found])
+    rows = [(it.difference.name, *it.counts.values()) for it in found if not it.difference.fault]
+    if rows:
+        table(["registry", "changed", "added", "removed"], rows)
+    for it in found:
+        if it.difference.fault:
+            say(f"{it.difference.name}: {it.difference.fault.reason}")
 
 
 def _show_diff(found: Sequence[RegistryComparison], titles: tuple[str, str]) -> None:

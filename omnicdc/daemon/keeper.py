@@ -75,6 +75,7 @@ class Keeper:
         self._ending = self._abandoned = False
         self._files: Mapping[str, object] | None = None
         """The blocks of the files that were handed over last; None if they must be handed over again."""
+        self._latest: Generation | None = None
         self._failures = 0
         self._next_at = 0.0
         self._fault = ""
@@ -94,14 +95,19 @@ class Keeper:
         self._abandoned = True
 
     def cycle_ended(self, generation: Generation | None, state: State) -> None:
-        """Hand over what a cycle published. Its files are durable and acknowledged. This returns at once."""
+        """Hand over what a cycle published. Its files are durable and acknowledged. This returns at once.
+
+        After a failure, a later cycle hands the files over again, even if it published nothing.
+        """
+        held = bool(generation and generation.held)
+        generation = self._latest = generation or self._latest
         if generation is None or not self._bounds.generations or time.monotonic() < self._next_at:
             return
         manifest = replace(state.as_manifest(), published_at=generation.at)
         files = {path: published.blocks for path, published in manifest.registries.items()}
         reserve = 2 * sum(published.size for published in manifest.registries.values())
         if files == self._files:
-            if generation.held:
+            if held:
                 self._hand_over(_Task(reserve))
             return
         root = self._config.require_root()

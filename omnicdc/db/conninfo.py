@@ -235,8 +235,9 @@ def holds_secret(dsn: str | None) -> bool:
 
 def credential(environ: Mapping[str, str]) -> Path | None:
     """Return the password file that systemd's `LoadCredential=cmp_password:FILE` gives to the service."""
-    file = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "cmp_password")
-    return file if file.exists() else None
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(directory, "cmp_password") if directory else None
+    return file if file and file.exists() else None
 
 
 def _from_cmp(environ: Mapping[str, str]) -> Parameters:

@@ -94,12 +94,13 @@ def _compared(path: str, layout: Layout | None, before: Version, after: Version)
 
 
 def _differing(version: Version, path: str, old: Blocks, new: Blocks) -> bytes:
-    """Return a file without the blocks of entries that both versions have, except one.
+    """Return a file without the blocks of entries that both versions have.
 
-    The one makes sure that the file still has entries, because a file without any has another frame.
+    The last block of entries is always there, because it has no separator at its end, and because a file
+    without entries has another frame.
     """
-    common = {digest for _, digest in old[1:-1]} & {digest for _, digest in new[1:-1]}
-    skipped = common - {min(common, default="")}
+    common = {digest for _, digest in old[1:-2]} & {digest for _, digest in new[1:-2]}
+    skipped = common - {digest for blocks in (old, new) for _, digest in blocks[-2:]}
     wanted = {digest for _, digest in version.files[path]} - skipped
     return b"".join(data for _, data in version.data(path, wanted))
 

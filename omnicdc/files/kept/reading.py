@@ -92,7 +92,7 @@ class KeptGenerations:
         except PermissionError as exc:
             owner = _owner(self._state_dir)
             raise ConfigError(
-                f"{self._state_dir} is closed to this user: only {owner} and root may read kept generations",
+                f"only {' and '.join({owner: None, 'root': None})} may read the kept generations in {self._places.top}",
                 hint=f"`sudo -u {owner} omnicdc …`",
             ) from exc
         except OSError as exc:
@@ -114,8 +114,8 @@ def _none_kept(state_dir: Path, *, off: bool) -> ConfigError:
 
 
 def _owner(directory: Path) -> str:
-    """Return the name of a directory's owner."""
+    """Return the name of a directory's owner; that of the service if it cannot be found out."""
     try:
         return pwd.getpwuid(directory.stat().st_uid).pw_name
     except (OSError, KeyError):
-        return "the daemon's user"
+        return "omnicdc"

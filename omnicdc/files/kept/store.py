@@ -7,8 +7,10 @@ checks each block.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -63,7 +65,7 @@ class Store:
         with registry_errors(f"open the kept generations in {top}", top):
             self._step("open")
             for directory in (top, self._places.blocks, self._places.records):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _create(directory)
             self._lock = _locked(self._places)
             try:
                 self._load()
@@ -83,7 +85,7 @@ class Store:
         must stay free on the disk. A generation that is there is not added again. Raises RegistryError, and
         Interrupted if the work should not go on.
         """
-        top = self._places.top
+        top, began = self._places.top, time.monotonic()
         with registry_errors(f"keep generation {kept.number} in {top}", top):
             if self._newest and self._newest.same_files(kept):
                 return
@@ -101,6 +103,8 @@ class Store:
             self._names.append(name)
             self._newest = kept
             self._step("done")
+            ms = round((time.monotonic() - began) * 1000, 2)
+            log.debug("generation_kept", generation=kept.number, bytes=added, ms=ms)
 
     def give_way(self, reserve: int) -> None:
         """Drop the oldest generations until so many bytes are free on the disk. Raises RegistryError."""
@@ -232,6 +236,14 @@ def remove_all(state_dir: Path) -> None:
                     found.unlink()
         finally:
             os.close(lock)
+
+
+def _create(directory: Path) -> None:
+    """Create a directory that only this user can read, unless it is there."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as exc:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from exc
 
 
 def _locked(places: Places) -> int:
