@@ -79,7 +79,7 @@ def _run(
         while state.schedule.due_in_s < math.inf and not stop.requested:
             stop.wait(state.schedule.due_in_s)
             generation = _both(generation, run_once(conn, state, observe))
-        with Hooks(config, to_the_end=True) as hooks, Keeper(config, observe, to_the_end=True) as keeper:
+        with Hooks(config, to_the_end=True) as hooks, Keeper(config, to_the_end=True) as keeper:
             hooks.cycle_ended(generation, state)
             keeper.cycle_ended(generation, state)
         # On a host without a daemon, nothing else prunes the log.

@@ -73,6 +73,44 @@ def kept(cmp: Cmp, host: Host) -> Kept:
     return Kept(cmp, host)
 
 
+def check_terminal(host: Host) -> None:
+    """A terminal gets the colours of a diff, and tables of 80 columns."""
+    plain, coloured, shown, stat = (
+        on_a_terminal([COMMAND, *arguments], host.env | env, columns=80)
+        for arguments, env in (
+            (("diff", "1", "2"), {"NO_COLOR": "1"}),
+            (("diff", "1", "2"), {}),
+            (("show",), {}),
+            (("diff", "1", "2", "--stat"), {}),
+        )
+    )
+
+    assert "\x1b" not in plain.raw
+    assert f"{RED}-  status: active" in coloured.raw
+    assert f"{GREEN}+  status: retired" in coloured.raw
+    assert shown.line("generation 2, published ").endswith("+00:00")
+    assert shown.line("kept: ") == "kept: 2 generations, 1 to 2"
+    for text in (shown.text, stat.text):
+        lines = [line for line in text.splitlines() if not line.startswith("  root ")]
+        assert max(map(len, lines)) <= 80, text
+
+
+def check_another_user(host: Host) -> None:
+    """Another user is told whom to become."""
+    started = user_without_rights("-m", "omnicdc", "show", "--state-dir", str(host.state))
+    if not started:
+        return  # only root can become another user
+    started["env"]["HOME"] = "/"
+    for directory in (*host.state.parents[:3], host.state):
+        if directory.stat().st_uid == os.geteuid() and str(directory) != "/":
+            directory.chmod(directory.stat().st_mode | 0o005)
+    done = subprocess.run(**started, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("omnicdc: only root may read the kept generations in ")
+    assert done.stderr.strip().endswith("`sudo -u root omnicdc …`")
+
+
 def test_generations_are_shown_compared_and_restored(kept: Kept, tmp_path: Path) -> None:
     host = kept.host
     shown = host.ask("show", "@")
@@ -121,33 +159,13 @@ def test_generations_are_shown_compared_and_restored(kept: Kept, tmp_path: Path)
     assert (by_hand.returncode, by_hand.stdout.count("@@ ")) == (1, 1)
     assert '+      "status": "by hand"' in by_hand.stdout
 
+    check_terminal(host)
+
     before = tmp_path / "before"
     for arguments in (["map.json"], ["nginx_map"], []):
         done = host.run("restore", "1", "--to", str(before), *arguments)
         assert done.returncode == (2 if arguments == ["map.json"] else 0), done.stderr
     assert {path: state_of(before / path) for path in kept.first} == kept.first
-
-
-def test_a_terminal_gets_the_colours_of_a_diff_and_tables_of_80_columns(kept: Kept) -> None:
-    host = kept.host
-    plain, coloured, shown, stat = (
-        on_a_terminal([COMMAND, *arguments], host.env | env, columns=80)
-        for arguments, env in (
-            (("diff", "1", "2"), {"NO_COLOR": "1"}),
-            (("diff", "1", "2"), {}),
-            (("show",), {}),
-            (("diff", "1", "2", "--stat"), {}),
-        )
-    )
-
-    assert "\x1b" not in plain.raw
-    assert f"{RED}-  status: active" in coloured.raw
-    assert f"{GREEN}+  status: retired" in coloured.raw
-    assert shown.line("generation 2, published ").endswith("+00:00")
-    assert shown.line("kept: ") == "kept: 2 generations, 1 to 2"
-    for text in (shown.text, stat.text):
-        lines = [line for line in text.splitlines() if not line.startswith("  root ")]
-        assert max(map(len, lines)) <= 80, text
 
 
 def test_what_is_refused_is_refused_with_the_reason_and_the_remedy(kept: Kept, tmp_path: Path) -> None:
@@ -177,18 +195,4 @@ def test_what_is_refused_is_refused_with_the_reason_and_the_remedy(kept: Kept, t
     damaged = kept.refusal("restore", "2", "--to", str(tmp_path / "damaged"))
     assert f"block {largest} is damaged - `systemctl reload omnicdc`" in damaged
     assert not (tmp_path / "damaged").exists()
-
-
-def test_another_user_is_told_whom_to_become(kept: Kept) -> None:
-    started = user_without_rights("-m", "omnicdc", "show", "--state-dir", str(kept.host.state))
-    if not started:
-        pytest.skip("only root can become another user")
-    started["env"]["HOME"] = "/"
-    for directory in (*kept.host.state.parents[:3], kept.host.state):
-        if directory.stat().st_uid == os.geteuid() and str(directory) != "/":
-            directory.chmod(directory.stat().st_mode | 0o005)
-    done = subprocess.run(**started, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("omnicdc: only root may read the kept generations in ")
-    assert done.stderr.strip().endswith("`sudo -u root omnicdc …`")
+    check_another_user(host)

@@ -7,6 +7,7 @@ import shutil
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +21,7 @@ from omnicdc.files.kept.store import Store, remove_all
 from omnicdc.files.manifest import Manifest, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 AT = datetime(2026, 11, 22, 20, 59, 55, 573397, tzinfo=UTC)
 PATH = "governance/registry/some.json"
@@ -164,17 +164,15 @@ def test_two_daemons_do_not_share_a_store(host: Host) -> None:
 def test_what_is_damaged_is_reported_and_the_next_generation_is_whole(host: Host) -> None:
     """Each kind of damage concerns a block that the next generation needs as well."""
     shared = sha256(b"same\n" * 9).hexdigest()
-    for number, (damage, reason) in enumerate(
-        {
-            lambda: host.places.block(shared).unlink(): "is missing",
-            lambda: os.truncate(host.places.block(shared), 5): "is damaged",
-            lambda: host.places.block(shared).write_bytes(b"x" * 45): "is damaged",
-        }.items(),
-        start=1,
-    ):
+    damages: list[tuple[Callable[[Path], object], str]] = [
+        (Path.unlink, "is missing"),
+        (lambda block: os.truncate(block, 5), "is damaged"),
+        (lambda block: block.write_bytes(b"x" * 45), "is damaged"),
+    ]
+    for number, (damage, reason) in enumerate(damages, start=1):
         with opened(host) as store:
             host.keep(store, number)
-        damage()
+        damage(host.places.block(shared))
         with pytest.raises(RegistryError, match=f"{shared} {reason}") as found:
             host.read(KeptGenerations(host.state), number)
         with opened(host) as store:

@@ -91,8 +91,9 @@ class KeptGenerations:
             yield
         except PermissionError as exc:
             owner = _owner(self._state_dir)
+            readers = " and ".join(dict.fromkeys((owner, "root")))
             raise ConfigError(
-                f"only {' and '.join({owner: None, 'root': None})} may read the kept generations in {self._places.top}",
+                f"only {readers} may read the kept generations in {self._places.top}",
                 hint=f"`sudo -u {owner} omnicdc …`",
             ) from exc
         except OSError as exc:
