@@ -1,4 +1,4 @@
-"""Commands that read kept generations: show, diff, restore. They need no database."""
+"""Commands that read kept generations: show, diff, restore. They need no database for what is kept."""
 
 from __future__ import annotations
 
@@ -41,11 +41,10 @@ def show(*, generation: str, output: Output, **given: Any) -> None:
     from omnicdc.answers.kept.version import kept_version
 
     config, named = options.load(given), split(generation)
-    version = kept_version(config, named.generation)
     if ":" in generation:
-        _print_file(config, version, named.registry)
+        _print_file(config, kept_version(config, named.generation), named.registry)
         return
-    found = describe(version)
+    found = describe(config, named.generation)
     answer(found, output, lambda: _show(found))
 
 
@@ -160,15 +159,20 @@ def _show(found: dict[str, Any]) -> None:
     published = found["published_at"].isoformat(timespec="milliseconds")
     say(f"generation {found['generation']}, published {published}")
     for name in ("consumer", "root", "snapshot", "changes"):
-        say(f"  {name:<10}{found[name]}")
+        if found[name] is not None:
+            say(f"  {name:<10}{found[name]}")
     for registry, why in found["held"].items():
-        say(f"  held: {registry}: {why}", good=False)
+        say(f"  held: {registry}" + (f": {why}" if why else ""), good=False)
     for registry, number in found["quarantined"].items():
         say(f"  in quarantine: {number} of {registry}", good=False)
     stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in found["stages_ms"].items())
     for line in textwrap.wrap(stages, 80, initial_indent="  stages    ", subsequent_indent=" " * 12):
         say(line)
     say("")
+    if kept is None:
+        say(f"rewritten: {', '.join(found['rewritten']) or 'nothing'}")
+        say("its files are not kept here: this is what the history in the database says")
+        return
     table(
         ["registry", "entries", "bytes", "rewritten"],
         [

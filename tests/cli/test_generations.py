@@ -39,7 +39,7 @@ class Kept:
     """A host without a database, with two generations: rocket is retired in the second, apollo is new."""
 
     def __init__(self, cmp: Cmp, host: Host) -> None:
-        self.host = host
+        self.host, self.dsn = host, cmp.dsn
         host.env |= declare(host.root.parent, DECLARED)
         cmp.fill(600)
         self.rocket = cmp.upsert("rocket", github_url="https://github.com/acme/rocket")
@@ -111,6 +111,20 @@ def check_another_user(host: Host) -> None:
     assert done.stderr.strip().endswith("`sudo -u root omnicdc …`")
 
 
+def check_history(kept: Kept) -> None:
+    """What is not kept any more is found in the history, if there is a database."""
+    [record] = (kept.host.state / "generations/records").glob("*-1.json")
+    moved = record.rename(kept.host.state / "moved")
+    found = kept.host.ask("show", "1", OMNICDC_DSN=kept.dsn)
+    text = kept.host.run("show", "1", "-o", "text", OMNICDC_DSN=kept.dsn).stdout
+    moved.rename(record)
+
+    assert (found["generation"], found["kept"], found["registries"]) == (1, None, [])
+    assert set(found["rewritten"]) == {path.rsplit("/", 1)[-1] for path in kept.first}
+    assert {"scan", "publish", "acknowledge"} <= found["stages_ms"].keys()
+    assert "its files are not kept here" in text
+
+
 def test_generations_are_shown_compared_and_restored(kept: Kept, tmp_path: Path) -> None:
     host = kept.host
     shown = host.ask("show", "@")
@@ -160,6 +174,7 @@ def test_generations_are_shown_compared_and_restored(kept: Kept, tmp_path: Path)
     assert '+      "status": "by hand"' in by_hand.stdout
 
     check_terminal(host)
+    check_history(kept)
 
     before = tmp_path / "before"
     for arguments in (["map.json"], ["nginx_map"], []):
