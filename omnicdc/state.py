@@ -89,8 +89,8 @@ class State:
     """Duration of the last acknowledgement."""
     input_refresher: InputRefresher | None = None
     """Refreshes the inputs of new projects; None if the inputs stay as they were loaded."""
-    hook_faults: tuple[str, ...] = ()
-    """A line for each command after publications that fails."""
+    background_faults: tuple[str, ...] = ()
+    """A line for each fault of what follows a publication: its commands, and keeping the generation."""
     plugin_faults: tuple[str, ...] = ()
     """A line for each plug-in that cannot be used."""
     looking: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class State:
             self.manifest.error,
             self.verified_fingerprint,
             [it.name for it in self.projections.values() if it.postponed],
-            self.hook_faults,
+            self.background_faults,
         )
 
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:

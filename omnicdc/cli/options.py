@@ -14,7 +14,7 @@ from omnicdc.db import conninfo
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from omnicdc.config.settings import Config
 
@@ -88,8 +88,34 @@ def _note_json(ctx: click.Context, _param: click.Parameter, given: bool) -> None
     ctx.meta[_JSON] = given
 
 
+def _text_unless_told(ctx: click.Context, param: click.Parameter, given: str | None) -> Output:
+    """As `_form`, but text on a pipe as well."""
+    return _form(ctx, param, given or (None if ctx.meta.get(_JSON) else "text"))
+
+
 def output(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --output and --json. The command gets the argument `output`, one of `Output`."""
+    return _with_form(
+        command,
+        get_args(Output),
+        _form,
+        "The form of the answer.  [default: text on a terminal, json on a pipe]",
+    )
+
+
+def text_output(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `output`, for a command that writes text to a pipe as well, as git's diff does."""
+    return _with_form(
+        command,
+        ("text", "json"),
+        _text_unless_told,
+        "The form of the answer, on a pipe as well.  [default: text]",
+    )
+
+
+def _with_form(
+    command: Callable[..., Any], forms: Sequence[str], callback: Callable[..., Output], meaning: str
+) -> Callable[..., Any]:
     for option in (
         click.option(
             "--json", is_flag=True, expose_value=False, is_eager=True, callback=_note_json, help="As -o json."
@@ -97,9 +123,9 @@ def output(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "-o",
             "--output",
-            type=click.Choice(get_args(Output)),
-            callback=_form,
-            help="The form of the answer.  [default: text on a terminal, json on a pipe]",
+            type=click.Choice(forms),
+            callback=callback,
+            help=meaning,
         ),
     ):
         command = option(command)

@@ -106,7 +106,7 @@ def show_diff(lines: Iterable[str]) -> None:
     for line in lines:
         colour = colours.get(line[:1])
         is_title = line.startswith(("--- ", "+++ "))
-        click.echo(click.style(line, None if is_title else colour, bold=is_title) if colour else line)
+        click.echo(click.style(line, None if is_title else colour, bold=is_title or None) if colour else line)
 
 
 def say_error(error: str, hint: str) -> None:

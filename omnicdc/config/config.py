@@ -15,6 +15,7 @@ from omnicdc.config.readers import (
     positive,
     seconds,
     share,
+    size,
     span,
     switch,
     table,
@@ -97,6 +98,12 @@ class Config:
         default=0.5, metadata=_about(share, "hold a registry that would lose more than this share of entries")
     )
     guard_min: int = field(default=10, metadata=_about(whole, "... and at least this many"))
+    keep_generations: int = field(
+        default=100, metadata=_about(whole, "how many generations to keep at most; 0 keeps none")
+    )
+    keep_bytes: int = field(
+        default=1 << 30, metadata=_about(size, "how much room the kept generations may take at most")
+    )
     on_drift: Literal["restore", "alert"] = field(
         default="restore",
         metadata=_about(

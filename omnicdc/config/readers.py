@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LONGEST = timedelta(days=3650)
 
+_SIZES = {"": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -81,6 +83,15 @@ def positive(given: str) -> int:
     if (number := whole(given)) == 0:
         raise ValueError("at least 1 expected, found 0")
     return number
+
+
+def size(given: str) -> int:
+    """Read a number of bytes, or a number with the unit `kB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`."""
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*([A-Za-z]*)", given.strip())
+    units = {name.lower(): factor for name, factor in _SIZES.items()}
+    if not found or found[2].lower() not in units:
+        raise ValueError(f"a size such as 500MB or 1GiB expected, found {given!r}")
+    return int(float(found[1]) * units[found[2].lower()])
 
 
 def switch(given: str) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
     from omnicdc.daemon.hooks import Hooks
+    from omnicdc.daemon.keeper import Keeper
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.daemon.reload import ReloadReport
     from omnicdc.daemon.signals import SignalFlags
@@ -56,6 +57,7 @@ class DaemonContext:
     root: RootLock
     inputs: Refresher
     hooks: Hooks
+    keeper: Keeper
     signals: SignalFlags
     notifier: Notifier
     observe: Callable[[str], None]
@@ -102,7 +104,7 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
         sleep = Sleep(context, canary)
         while context.going_on():
             context.inputs.take(state)
-            state.hook_faults = tuple(context.hooks.faults())
+            state.background_faults = (*context.hooks.faults(), *context.keeper.faults())
             generation = run_once(conn, state, context.observe)
             if generation:
                 if context.failures.count:
@@ -110,6 +112,7 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
                 report(context, generation)
             context.notifier.current_at = datetime.now(UTC)
             context.hooks.cycle_ended(generation, state)
+            context.keeper.cycle_ended(generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
             if periodic.run() or canary.sent_beside_writers(wakeup):

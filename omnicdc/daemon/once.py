@@ -11,6 +11,7 @@ import structlog
 
 from omnicdc.capture.reading_limit import longer_may_help, reading_idle_s
 from omnicdc.daemon.hooks import Hooks
+from omnicdc.daemon.keeper import Keeper
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
@@ -78,8 +79,9 @@ def _run(
         while state.schedule.due_in_s < math.inf and not stop.requested:
             stop.wait(state.schedule.due_in_s)
             generation = _both(generation, run_once(conn, state, observe))
-        with Hooks(config, to_the_end=True) as hooks:
+        with Hooks(config, to_the_end=True) as hooks, Keeper(config, to_the_end=True) as keeper:
             hooks.cycle_ended(generation, state)
+            keeper.cycle_ended(generation, state)
         # On a host without a daemon, nothing else prunes the log.
         Retention(conn, state).finish(PRUNING_S)
         return generation, state

@@ -13,6 +13,7 @@ import structlog
 
 from omnicdc.capture.reading_limit import reading_idle_s
 from omnicdc.daemon.hooks import Hooks
+from omnicdc.daemon.keeper import Keeper
 from omnicdc.daemon.loop import DaemonContext, serve
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.reload import ReloadReport
@@ -111,12 +112,14 @@ def _served(
         hold_root(config, signals.stop, notifier.waiting, standby=standby or started) as root,
         Refresher(config, signals.stop, Watches(), timing) as inputs,
         Hooks(config) as hooks,
+        Keeper(config, observe) as keeper,
     ):
         context = DaemonContext(
             config,
             root,
             inputs,
             hooks,
+            keeper,
             signals,
             notifier,
             observe,

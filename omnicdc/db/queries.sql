@@ -272,6 +272,13 @@ on conflict (consumer, registry, key) do update set reason = excluded.reason;
 insert into omnicdc.history (consumer, generation, snapshot, changes, registries, held, postponed, timings)
      values (%(name)s, %(generation)s, %(snapshot)s, %(changes)s, %(registries)s, %(held)s, %(postponed)s, %(timings)s);
 
+-- history_of: What a consumer did in a generation. Of the rows of one generation, that of the cycle that wrote files.
+select h.consumer, h.generation, h.snapshot::text as snapshot, h.changes, h.registries, h.held, h.timings, h.at
+  from omnicdc.history h
+ where h.consumer = %(consumer)s and h.generation = %(generation)s
+ order by h.registries = '{}', h.id
+ limit 1;
+
 -- begin: A transaction of several statements.
 begin;
 

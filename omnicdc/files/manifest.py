@@ -66,7 +66,7 @@ def describe(
 
 def write_manifest(root: Path, manifest: Manifest) -> tuple[str, ...]:
     """Write the manifest, after its files. Return `Staged.not_kept`. Raises RegistryError."""
-    with stage(root, MANIFEST, [_encoded(manifest)]) as staged:
+    with stage(root, MANIFEST, [orjson.dumps(as_json(manifest), option=orjson.OPT_APPEND_NEWLINE)]) as staged:
         staged.swap()
         staged.sync()
         return staged.not_kept
@@ -75,7 +75,7 @@ def write_manifest(root: Path, manifest: Manifest) -> tuple[str, ...]:
 def read_manifest(root: Path) -> Manifest | None:
     """Return the manifest; None if it is missing, unreadable or of another version."""
     try:
-        return _decoded(orjson.loads(regular.read(root / MANIFEST)))
+        return decoded(orjson.loads(regular.read(root / MANIFEST)))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -129,19 +129,19 @@ def _signature(size: int, mtime_ns: int, inode: int) -> Signature:
     return size, mtime_ns, inode
 
 
-def _encoded(manifest: Manifest) -> bytes:
-    raw = {
+def as_json(manifest: Manifest) -> dict[str, object]:
+    """Return the manifest's content, for JSON."""
+    return {
         "version": VERSION,
         "consumer": manifest.consumer,
         "generation": manifest.generation,
         "snapshot": manifest.snapshot,
         "published_at": manifest.published_at.isoformat(),
-        "registries": {path: _as_json(published) for path, published in manifest.registries.items()},
+        "registries": {path: _described(published) for path, published in manifest.registries.items()},
     }
-    return orjson.dumps(raw, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _as_json(published: Published) -> dict[str, object]:
+def _described(published: Published) -> dict[str, object]:
     return {
         "count": published.count,
         "size": published.size,
@@ -152,7 +152,8 @@ def _as_json(published: Published) -> dict[str, object]:
     }
 
 
-def _decoded(raw: dict[str, Any]) -> Manifest:
+def decoded(raw: dict[str, Any]) -> Manifest:
+    """Return the manifest with this content. Raises ValueError, TypeError or KeyError for anything else."""
     if raw["version"] != VERSION:
         raise ValueError(f"version {VERSION} expected")
     return Manifest(

@@ -179,8 +179,8 @@ def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[st
     yield f"+++ {difference.name}, {titles[1]}"
     if difference.fault:
         yield f"# {difference.fault.reason}"
-    for name, (expected, found) in _single_values(difference.header):
-        yield from (f"-{name}: {found}", f"+{name}: {expected}")
+    for name, (expected, found) in difference.header.items():
+        yield from _header_lines(name, expected, found)
     for entry in difference.entries[:limit]:
         yield f"@@ {entry.title} @@"
         yield from _lines(entry)
@@ -190,13 +190,13 @@ def _unified(difference: RegistryDifference, limit: int | None, titles: tuple[st
         yield "# the same entries, in another order or layout"
 
 
-def _single_values(header: Differences) -> Iterator[tuple[str, tuple[object, object]]]:
-    """Yield the fields of a header that differ; of a mapping, its keys that differ."""
-    for name, (expected, found) in header.items():
-        if isinstance(expected, dict) and isinstance(found, dict):
-            yield from ((f"{name}.{key}", pair) for key, pair in compare(expected, found).items())
-        else:
-            yield name, (expected, found)
+def _header_lines(name: str, expected: object, found: object) -> Iterator[str]:
+    """Yield a value of the header that differs; of a mapping only the values that differ."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, (ours, theirs) in compare(expected, found).items():
+            yield from _header_lines(f"{name}.{key}", ours, theirs)
+    else:
+        yield from (f"-{name}: {found}", f"+{name}: {expected}")
 
 
 def _parsed(layout: Layout, data: bytes | None) -> object:

@@ -82,6 +82,7 @@ def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callab
         "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
         "wait_connections": "2", "guard_share": "0.25", "guard_min": "3", "on_drift": "alert", "gh": "no",
         "on_publish": "reload", "hook_interval_s": "3s", "hook_timeout_s": "4s",
+            "keep_generations": "7", "keep_bytes": "20MB",
         "github_owners": "omni", "log_level": "debug",
     }  # fmt: skip
 
@@ -112,6 +113,14 @@ def test_a_duration_is_read_by_its_unit_or_in_seconds(given: str, expected: floa
         assert read(OMNICDC_RETENTION=given).retention == timedelta(seconds=expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("4096", 4096), ("500MB", 500_000_000), ("1GiB", 1 << 30), ("1.5 kib", 1536), ("0", 0)],
+)
+def test_a_size_is_read_by_its_unit_or_in_bytes(given: str, expected: int) -> None:
+    assert read(OMNICDC_KEEP_BYTES=given).keep_bytes == expected
+
+
 @pytest.mark.parametrize("name", ["retention", "consumer_expiry"])
 @pytest.mark.parametrize("value", ["7", " 7 ", "0.5", "-7", "nan", "-1d"])
 def test_retention_and_consumer_expiry_need_a_unit(
@@ -134,6 +143,7 @@ def test_retention_and_consumer_expiry_need_a_unit(
         ("OMNICDC_POLL_S", "soon"), ("OMNICDC_POLL_S", "0"), ("OMNICDC_POLL_S", "-1"),
         ("OMNICDC_POLL_S", "nan"), ("OMNICDC_POLL_S", "9" * 12 + "d"), ("OMNICDC_GUARD_SHARE", "1.5"),
         ("OMNICDC_GUARD_SHARE", "50%"), ("OMNICDC_GUARD_MIN", "2.5"), ("OMNICDC_GH", "perhaps"),
+        ("OMNICDC_KEEP_BYTES", "1 lot"), ("OMNICDC_KEEP_BYTES", "-1"),
         ("OMNICDC_WAKE", "bell"), ("OMNICDC_LOG_LEVEL", "loud"),
     ],
 )  # fmt: skip
