@@ -24,7 +24,8 @@ COMMANDS = {
     "wait": ("queries", "Wait until the registries hold a transaction."),
     "status": ("queries", "Show every consumer, and what is held back."),
     "registries": ("registries", "List the registries, and the state of each."),
-    "check-config": ("registries", "Check the configuration, and the queries of its registries."),
+    "config": ("configuration", "Show the settings and where each comes from, or check a file."),
+    "check-config": ("configuration", "As `config check`: the configuration, and its registries' queries."),
     "source": ("registries", "List CMP's tables that are captured, or release one."),
     "consumer": ("consumers", "List the consumers, or forget one that is gone."),
     "reload": ("reload", "Have the daemon read its configuration again."),
@@ -68,8 +69,9 @@ class Lazy(Group):
 def omnicdc() -> None:
     """Write to CMP; omnicdc updates every registry file.
 
-    The connection is --dsn, else OMNICDC_DSN, else CMP_DB_HOST/PORT/NAME/USER/PASSWORD, else libpq's
-    PG* variables. The registries are below --root or OMNICDC_ROOT.
+    The connection is --dsn, else OMNICDC_DSN, else CMP_DB_HOST/PORT/NAME/USER/PASSWORD, else
+    /etc/omnicdc/omnicdc.yaml, else libpq's PG* variables. The registries are below --root or OMNICDC_ROOT.
+    `omnicdc config` shows what is in force.
     """
 
 

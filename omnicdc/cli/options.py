@@ -7,10 +7,11 @@ import os
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from omnicdc.cli.output import Output, on_terminal
 from omnicdc.config import settings as configuration
-from omnicdc.db import conninfo
+from omnicdc.db import masking
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,16 +24,40 @@ _JSON = "omnicdc.json"
 
 Decorator = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
+
+def complete_files(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Let the shell complete the name of a file."""
+    return [CompletionItem(begun, type="file")]
+
+
+def complete_directories(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Let the shell complete the name of a directory."""
+    return [CompletionItem(begun, type="dir")]
+
+
 _CONNECTION = (
-    click.option("--config", metavar="FILE", help="Configuration, YAML.  [env: OMNICDC_CONFIG]"),
+    click.option(
+        "--config",
+        metavar="FILE",
+        shell_complete=complete_files,
+        help="Configuration, YAML.  [env: OMNICDC_CONFIG; default: /etc/omnicdc/omnicdc.yaml]",
+    ),
     click.option(
         "--dsn", help="Connection string or URI of CMP's database.  [env: OMNICDC_DSN, CMP_DB_*, PG*]"
     ),
 )
 _REGISTRIES = (
-    click.option("--root", metavar="DIR", help="Infrastructure root.  [env: OMNICDC_ROOT]"),
     click.option(
-        "--state-dir", metavar="DIR", help="What omnicdc keeps for itself.  [env: OMNICDC_STATE_DIR]"
+        "--root",
+        metavar="DIR",
+        shell_complete=complete_directories,
+        help="Infrastructure root.  [env: OMNICDC_ROOT]",
+    ),
+    click.option(
+        "--state-dir",
+        metavar="DIR",
+        shell_complete=complete_directories,
+        help="What omnicdc keeps for itself.  [env: OMNICDC_STATE_DIR]",
     ),
     click.option(
         "--consumer", metavar="NAME", help="The daemon's name in the database.  [default: host name]"
@@ -81,7 +106,12 @@ def _form(ctx: click.Context, _param: click.Parameter, given: str | None) -> Out
         if given not in {None, "json"}:
             raise click.UsageError(f"--json and --output {given} exclude each other")
         return "json"
-    return cast("Output", given) if given else "text" if on_terminal() else "json"
+    return cast("Output", given) if given else default_output()
+
+
+def default_output() -> Output:
+    """Return the form of an answer if none was asked for."""
+    return "text" if on_terminal() else "json"
 
 
 def _note_json(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
@@ -122,13 +152,13 @@ def load(given: dict[str, Any], environ: Mapping[str, str] = os.environ) -> Conf
     Raises ConfigError for invalid settings, and for a password in a flag: every user of this host can read
     the flags while the command runs.
     """
-    if conninfo.holds_secret(given.get("dsn")):
+    if masking.holds_secret(given.get("dsn")):
         raise ConfigError(
             "--dsn: a password on the command line is shown to every user of this host by `ps`",
             hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if "
             "others were here",
         )
-    return configuration.load(given, environ, uid=os.getuid())
+    return configuration.load(given, environ, uid=os.getuid(), default_file=configuration.DEFAULT_FILE)
 
 
 def _with_options(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
