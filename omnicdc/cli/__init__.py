@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from omnicdc.cli.command import Group, refuse_other_encodings
 from omnicdc.errors import OmnicdcError
@@ -53,6 +54,14 @@ class Lazy(Group):
         command = getattr(import_module(f"omnicdc.cli.{COMMANDS[name][0]}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101 - COMMANDS names only commands
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands to a shell, without importing them."""
+        offered = [CompletionItem(it, help=text) for it, (_module, text) in COMMANDS.items()]
+        return [
+            *(it for it in offered if it.value.startswith(incomplete)),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omnicdc.cli import options
+from omnicdc.cli import completion, options
 from omnicdc.cli.command import NO, YES, Answering, Group
 from omnicdc.cli.output import answer, say, table
 
@@ -61,7 +61,7 @@ def show(*, changed: bool, output: Output, **given: Any) -> None:
 
 
 @config.command()
-@click.argument("file", required=False, shell_complete=options.complete_files)
+@click.argument("file", required=False, shell_complete=completion.files)
 @options.registries
 @click.option("--offline", is_flag=True, help="Do not connect to CMP: only read the configuration.")
 @options.output

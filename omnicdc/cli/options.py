@@ -7,11 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
-from click.shell_completion import CompletionItem
 
+from omnicdc.cli import completion
 from omnicdc.cli.output import Output, on_terminal
-from omnicdc.config import settings as configuration
-from omnicdc.db import masking
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,22 +22,11 @@ _JSON = "omnicdc.json"
 
 Decorator = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
-
-def complete_files(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Let the shell complete the name of a file."""
-    return [CompletionItem(begun, type="file")]
-
-
-def complete_directories(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Let the shell complete the name of a directory."""
-    return [CompletionItem(begun, type="dir")]
-
-
 _CONNECTION = (
     click.option(
         "--config",
         metavar="FILE",
-        shell_complete=complete_files,
+        shell_complete=completion.files,
         help="Configuration, YAML.  [env: OMNICDC_CONFIG; default: /etc/omnicdc/omnicdc.yaml]",
     ),
     click.option(
@@ -50,17 +37,20 @@ _REGISTRIES = (
     click.option(
         "--root",
         metavar="DIR",
-        shell_complete=complete_directories,
+        shell_complete=completion.directories,
         help="Infrastructure root.  [env: OMNICDC_ROOT]",
     ),
     click.option(
         "--state-dir",
         metavar="DIR",
-        shell_complete=complete_directories,
+        shell_complete=completion.directories,
         help="What omnicdc keeps for itself.  [env: OMNICDC_STATE_DIR]",
     ),
     click.option(
-        "--consumer", metavar="NAME", help="The daemon's name in the database.  [default: host name]"
+        "--consumer",
+        metavar="NAME",
+        shell_complete=completion.consumers,
+        help="The daemon's name in the database.  [default: host name]",
     ),
 )
 
@@ -152,6 +142,9 @@ def load(given: dict[str, Any], environ: Mapping[str, str] = os.environ) -> Conf
     Raises ConfigError for invalid settings, and for a password in a flag: every user of this host can read
     the flags while the command runs.
     """
+    from omnicdc.config import settings as configuration
+    from omnicdc.db import masking
+
     if masking.holds_secret(given.get("dsn")):
         raise ConfigError(
             "--dsn: a password on the command line is shown to every user of this host by `ps`",
