@@ -10,10 +10,10 @@ import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.answers.bundle.report import Unavailable
+from omnicdc.config.default_file import DEFAULT_FILE
 from omnicdc.errors import OmnicdcError
 from omnicdc.files.manifest import MANIFEST
 from omnicdc.filesystem.access import access
@@ -23,6 +23,7 @@ from omnicdc.registries.catalog import registries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from omnicdc.config.settings import Config
 
@@ -44,7 +45,7 @@ def _manifest(config: Config) -> str:
 def _files(config: Config) -> str:
     """Return the listing of each directory, and the digest of each registry."""
     lines = [f"as user {os.geteuid()}, groups {sorted({os.getegid(), *os.getgroups()})}", ""]
-    directories = [Path("/etc/omnicdc"), config.state_dir]
+    directories = [config.file.path.parent if config.file.path else DEFAULT_FILE.parent, config.state_dir]
     if config.root is not None:
         directories += [config.root / it for it in (*reversed(REGISTRY.parents), REGISTRY)]
         directories += sorted({(config.root / path).parent for path in _paths(config)} - {*directories})

@@ -46,13 +46,15 @@ def secrets(config: Config | None, environ: Mapping[str, str]) -> frozenset[str]
 
 
 def project_names(config: Config | None) -> frozenset[str]:
-    """Return the names of the projects in the canonical registry on this host; none if it cannot be read."""
+    """Return the names in the canonical registries of this host: projects and agents."""
+    found: set[str] = set()
     if config is None or config.root is None:
         return frozenset()
-    with suppress(OSError, ValueError, AttributeError):
-        entries = json.loads((config.root / scanners()["cmp_projects"].path).read_bytes())["uuids"].values()
-        return frozenset(str(it["name"]) for it in entries if it.get("name"))
-    return frozenset()
+    for scanner in ("cmp_projects", "cmp_agents"):
+        with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
+            entries = json.loads((config.root / scanners()[scanner].path).read_bytes())["uuids"].values()
+            found |= {str(it["name"]) for it in entries if it.get("name")}
+    return frozenset(found)
 
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[str]:
