@@ -34,7 +34,7 @@ COMMANDS = {
     "accept": ("admin", "Let through what the guard holds back."),
     "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),
     "archive": ("archive", "Retire projects by their status, and restore them."),
-    "validate": ("validate", "Check whether CMP, the registries and this host's files agree."),
+    "validate": ("validate", "Check that CMP, the registries and this host's files agree."),
     "cutover": ("cutover.command", "Replace Omni's scanners: compare, switch, back out."),
     "support-bundle": ("support", "Collect what a bug report needs, without passwords."),
     "demo": ("demo.command", "Watch a write propagate, on a PostgreSQL of its own."),
