@@ -6,14 +6,13 @@ importing `config` is fast.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc.db.masking import harmless
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ def _parsed(dsn: str) -> Parameters:
     try:
         given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
-        raise ValueError(f"not a connection string: {_harmless(str(exc))} - {ESCAPES}") from None
+        raise ValueError(f"not a connection string: {harmless(str(exc))} - {ESCAPES}") from None
     if not _are_numbers(str(given.get("port", ""))):
         raise ValueError(f"the port is not a number - {ESCAPES}")
     return given
@@ -271,20 +270,6 @@ def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> Par
     several = any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
     own = "PGTARGETSESSIONATTRS" in environ
     return {"target_session_attrs": "read-write"} if several and not own else {}
-
-
-def _harmless(complaint: str) -> str:
-    """Remove the text that libpq quotes, because it may be part of a password.
-
-    A quoted text that is almost the name of an option is kept.
-    """
-    from psycopg.pq import Conninfo  # noqa: PLC0415
-
-    quoted = re.fullmatch(r'invalid (?:connection option|URI query parameter):? "(\w+)"\s*', complaint)
-    options = [it.keyword.decode() for it in Conninfo.get_defaults()]
-    if quoted and (near := difflib.get_close_matches(quoted[1], options, n=1)):
-        return f"no such option as {quoted[1]}, did you mean {near[0]}?"
-    return re.sub(r'(?<!"[=\]])"(?![=\]]").*', "…", complaint.strip(), flags=re.DOTALL)
 
 
 def describe_dsn(conninfo: str) -> str:

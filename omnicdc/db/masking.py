@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+
 from omnicdc.log.scrub import HIDDEN
 
 
@@ -27,6 +30,20 @@ def masked(dsn: str) -> str:
     if given is None:
         return HIDDEN
     return make_conninfo("", **given | {option: HIDDEN for option in _secret_options() if given.get(option)})
+
+
+def harmless(complaint: str) -> str:
+    """Remove the text that libpq quotes, because it may be part of a password.
+
+    A quoted text that is almost the name of an option is kept.
+    """
+    from psycopg.pq import Conninfo  # noqa: PLC0415
+
+    quoted = re.fullmatch(r'invalid (?:connection option|URI query parameter):? "(\w+)"\s*', complaint)
+    options = [it.keyword.decode() for it in Conninfo.get_defaults()]
+    if quoted and (near := difflib.get_close_matches(quoted[1], options, n=1)):
+        return f"no such option as {quoted[1]}, did you mean {near[0]}?"
+    return re.sub(r'(?<!"[=\]])"(?![=\]]).*', "…", complaint.strip(), flags=re.DOTALL)
 
 
 def _parsed(dsn: str) -> dict[str, str | int | None] | None:

@@ -39,20 +39,21 @@ def collectors(config: Config) -> dict[str, Callable[[], str]]:
 
 
 def _manifest(config: Config) -> str:
-    return (config.require_root() / MANIFEST).read_text("utf-8", "replace")
+    return (config.require_output_root() / MANIFEST).read_text("utf-8", "replace")
 
 
 def _files(config: Config) -> str:
     """Return the listing of each directory, and the digest of each registry."""
     lines = [f"as user {os.geteuid()}, groups {sorted({os.getegid(), *os.getgroups()})}", ""]
     directories = [config.file.path.parent if config.file.path else DEFAULT_FILE.parent, config.state_dir]
-    if config.root is not None:
-        directories += [config.root / it for it in (*reversed(REGISTRY.parents), REGISTRY)]
-        directories += sorted({(config.root / path).parent for path in _paths(config)} - {*directories})
+    root = config.shadow or config.root
+    if root is not None:
+        directories += [root / it for it in (*reversed(REGISTRY.parents), REGISTRY)]
+        directories += sorted({(root / path).parent for path in _paths(config)} - {*directories})
     for directory in directories:
         lines += [*_listing(directory), ""]
-    if config.root is not None:
-        lines += [f"{path}: {_digest(config.root / path)}" for path in _paths(config)]
+    if root is not None:
+        lines += [f"{path}: {_digest(root / path)}" for path in _paths(config)]
     return "\n".join(lines) + "\n"
 
 

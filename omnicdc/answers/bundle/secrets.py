@@ -48,11 +48,12 @@ def secrets(config: Config | None, environ: Mapping[str, str]) -> frozenset[str]
 def project_names(config: Config | None) -> frozenset[str]:
     """Return the names in the canonical registries of this host: projects and agents."""
     found: set[str] = set()
-    if config is None or config.root is None:
+    root = (config.shadow or config.root) if config else None
+    if root is None:
         return frozenset()
     for scanner in ("cmp_projects", "cmp_agents"):
         with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
-            entries = json.loads((config.root / scanners()[scanner].path).read_bytes())["uuids"].values()
+            entries = json.loads((root / scanners()[scanner].path).read_bytes())["uuids"].values()
             found |= {str(it["name"]) for it in entries if it.get("name")}
     return frozenset(found)
 
