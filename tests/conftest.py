@@ -44,6 +44,7 @@ pytest_plugins = ["support.evidence", "support.files", "support.sessions"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("OMNICDC_CONFIG", "")  # clients in tests read no /etc/omnicdc
     # A shell starts commands in its background with SIGINT ignored, and those of tests would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     explore = config.option.campaign or os.environ.get("EXPLORE")

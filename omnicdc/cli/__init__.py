@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from omnicdc.cli.command import Group, refuse_other_encodings
 from omnicdc.errors import OmnicdcError
@@ -28,7 +29,8 @@ COMMANDS = {
     "diff": ("generations", "Compare two generations, or one with the files."),
     "restore": ("generations", "Write the files of a generation into a directory."),
     "registries": ("registries", "List the registries, and the state of each."),
-    "check-config": ("registries", "Check the configuration, and the queries of its registries."),
+    "config": ("configuration", "Show where each setting comes from, or check a file."),
+    "check-config": ("configuration", "The older name of `config check`."),
     "source": ("registries", "List CMP's tables that are captured, or release one."),
     "consumer": ("consumers", "List the consumers, or forget one that is gone."),
     "reload": ("reload", "Have the daemon read its configuration again."),
@@ -36,8 +38,9 @@ COMMANDS = {
     "accept": ("admin", "Let through what the guard holds back."),
     "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),
     "archive": ("archive", "Retire projects by their status, and restore them."),
-    "validate": ("validate", "Check whether CMP, the registries and this host's files agree."),
+    "validate": ("validate", "Check that CMP, the registries and this host's files agree."),
     "cutover": ("cutover.command", "Replace Omni's scanners: compare, switch, back out."),
+    "support-bundle": ("support", "Collect what a bug report needs, without passwords."),
     "demo": ("demo.command", "Watch a write propagate, on a PostgreSQL of its own."),
 }
 
@@ -57,6 +60,14 @@ class Lazy(Group):
         assert isinstance(command, click.Command)  # noqa: S101 - COMMANDS names only commands
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands to a shell, without importing them."""
+        offered = [CompletionItem(it, help=text) for it, (_module, text) in COMMANDS.items()]
+        return [
+            *(it for it in offered if it.value.startswith(incomplete)),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -72,8 +83,9 @@ class Lazy(Group):
 def omnicdc() -> None:
     """Write to CMP; omnicdc updates every registry file.
 
-    The connection is --dsn, else OMNICDC_DSN, else CMP_DB_HOST/PORT/NAME/USER/PASSWORD, else libpq's
-    PG* variables. The registries are below --root or OMNICDC_ROOT.
+    The connection is --dsn, else OMNICDC_DSN, else CMP_DB_HOST/PORT/NAME/USER/PASSWORD, else
+    /etc/omnicdc/omnicdc.yaml, else libpq's PG* variables. The registries are below --root or OMNICDC_ROOT.
+    `omnicdc config` shows what is in force.
     """
 
 

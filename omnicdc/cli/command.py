@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,20 @@ def explained_usage() -> Iterator[None]:
 
 
 class Group(Answering, click.Group):
-    """A command that has subcommands."""
+    """A command that has subcommands. For an unknown one it suggests the nearest name."""
 
     command_class = Answering
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand. Raises click.UsageError for an unknown one."""
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
+            near = get_close_matches(name, self.list_commands(ctx), n=1)
+            guess = f", did you mean {near[0]}?" if near else "."
+            raise click.UsageError(f"No such command {name!r}{guess}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 def refuse_other_encodings(arguments: Iterable[str]) -> None:

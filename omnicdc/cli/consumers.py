@@ -6,9 +6,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
-import psycopg
 
-from omnicdc.cli import options
+from omnicdc.cli import completion, options
 from omnicdc.cli.command import Group
 from omnicdc.cli.output import answer, say, table
 from omnicdc.errors import ConfigError, OmnicdcError
@@ -60,7 +59,7 @@ def list_(*, output: Output, **given: Any) -> None:
 
 @consumer.command()
 @options.connection
-@click.argument("name")
+@click.argument("name", shell_complete=completion.consumers)
 @options.output
 def forget(*, name: str, output: Output, **given: Any) -> None:
     """Forget a consumer that is gone for good: remove its row and the history of its generations.
@@ -68,6 +67,8 @@ def forget(*, name: str, output: Output, **given: Any) -> None:
     The host's files stay as they are. The command is refused while the consumer's daemon is connected. If a
     daemon of this name starts later, it registers again. This needs the role omnicdc_daemon.
     """
+    import psycopg
+
     from omnicdc import db
 
     config = options.load(given)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
+from omnicdc.cli import completion
 from omnicdc.cli.output import Output, on_terminal
-from omnicdc.config import settings as configuration
-from omnicdc.db import conninfo
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,18 +23,34 @@ _JSON = "omnicdc.json"
 Decorator = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
 _CONNECTION = (
-    click.option("--config", metavar="FILE", help="Configuration, YAML.  [env: OMNICDC_CONFIG]"),
+    click.option(
+        "--config",
+        metavar="FILE",
+        shell_complete=completion.files,
+        help="Configuration, YAML.  [env: OMNICDC_CONFIG; default: /etc/omnicdc/omnicdc.yaml]",
+    ),
     click.option(
         "--dsn", help="Connection string or URI of CMP's database.  [env: OMNICDC_DSN, CMP_DB_*, PG*]"
     ),
 )
 _REGISTRIES = (
-    click.option("--root", metavar="DIR", help="Infrastructure root.  [env: OMNICDC_ROOT]"),
     click.option(
-        "--state-dir", metavar="DIR", help="What omnicdc keeps for itself.  [env: OMNICDC_STATE_DIR]"
+        "--root",
+        metavar="DIR",
+        shell_complete=completion.directories,
+        help="Infrastructure root.  [env: OMNICDC_ROOT]",
     ),
     click.option(
-        "--consumer", metavar="NAME", help="The daemon's name in the database.  [default: host name]"
+        "--state-dir",
+        metavar="DIR",
+        shell_complete=completion.directories,
+        help="What omnicdc keeps for itself.  [env: OMNICDC_STATE_DIR]",
+    ),
+    click.option(
+        "--consumer",
+        metavar="NAME",
+        shell_complete=completion.consumers,
+        help="The daemon's name in the database.  [default: host name]",
     ),
 )
 
@@ -81,7 +96,12 @@ def _form(ctx: click.Context, _param: click.Parameter, given: str | None) -> Out
         if given not in {None, "json"}:
             raise click.UsageError(f"--json and --output {given} exclude each other")
         return "json"
-    return cast("Output", given) if given else "text" if on_terminal() else "json"
+    return cast("Output", given) if given else default_output()
+
+
+def default_output() -> Output:
+    """Return the form of an answer if none was asked for."""
+    return "text" if on_terminal() else "json"
 
 
 def _note_json(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
@@ -148,13 +168,16 @@ def load(given: dict[str, Any], environ: Mapping[str, str] = os.environ) -> Conf
     Raises ConfigError for invalid settings, and for a password in a flag: every user of this host can read
     the flags while the command runs.
     """
-    if conninfo.holds_secret(given.get("dsn")):
+    from omnicdc.config import settings as configuration
+    from omnicdc.db import masking
+
+    if masking.holds_secret(given.get("dsn")):
         raise ConfigError(
             "--dsn: a password on the command line is shown to every user of this host by `ps`",
             hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if "
             "others were here",
         )
-    return configuration.load(given, environ, uid=os.getuid())
+    return configuration.load(given, environ, uid=os.getuid(), default_file=configuration.DEFAULT_FILE)
 
 
 def _with_options(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omnicdc.cli import options
+from omnicdc.cli import completion, options
 from omnicdc.cli.command import NO, YES, Answering, exit_status, refuse_other_encodings
 from omnicdc.cli.output import answer, say, table
 
@@ -76,7 +76,10 @@ def status(*, output: Output, **given: Any) -> None:
     help="Everything committed so far, as far as projects of this name (or key) go.",
 )
 @click.option(
-    "--consumer", metavar="NAME", help="Wait for this registry host only.  [default: all that are alive]"
+    "--consumer",
+    metavar="NAME",
+    shell_complete=completion.consumers,
+    help="Wait for this registry host only.  [default: all that are alive]",
 )
 @options.all_hosts
 @click.option(

@@ -42,9 +42,10 @@ CHECK_S = 2.0
 class Client:
     """Waits until the registries show a transaction. Each client adds its own workflow.
 
-    A client finds CMP as the command does: by `dsn`, else OMNICDC_DSN, CMP_DB_*, PG*. All clients of a
-    process with the same target share a few connections. So threads may share a client, and a process may
-    have many. `close`, or the end of a `with` block, gives the connections back; a later call reopens them.
+    A client finds CMP as the command does: by `dsn`, else OMNICDC_DSN, CMP_DB_*, the configuration file, PG*.
+    All clients of a process with the same target share a few connections. So threads may share a client, and
+    a process may have many. `close`, or the end of a `with` block, gives the connections back; a later call
+    reopens them.
     """
 
     def __init__(
@@ -65,7 +66,11 @@ class Client:
         """
         flags = {"dsn": dsn, "root": None if root is None else os.fspath(root)}
         self._config = config or configuration.load(
-            flags, os.environ, uid=os.getuid(), flag_name=f"{type(self).__name__}({{}}=…)".format
+            flags,
+            os.environ,
+            uid=os.getuid(),
+            flag_name=f"{type(self).__name__}({{}}=…)".format,
+            default_file=configuration.DEFAULT_FILE,
         )
         self._timeout_s = seconds(timeout)
         self._all_hosts = all_hosts

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnicdc.config.default_file import ConfigFile
 from omnicdc.config.readers import (
     line,
     one_of,
@@ -131,8 +132,14 @@ class Config:
     """The registries that the configuration file declares."""
     target: Target = field(default_factory=Target)
     """How to connect to CMP's database, and where the credentials come from."""
+    file: ConfigFile = field(default=ConfigFile(), compare=False)
+    """The configuration file."""
     file_settings: int = field(default=0, compare=False)
     """How many settings the configuration file holds."""
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each setting was set: the flag, the variable, or FILE:LINE. Those with a default are missing."""
+    derived: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """What the default of a setting depends on, if it is not the same everywhere."""
 
     @property
     def conninfo(self) -> str:
@@ -150,7 +157,8 @@ class Config:
     def require_root(self) -> Path:
         """Return the infrastructure root. Raises ConfigError if none is configured."""
         if self.root is None:
-            raise ConfigError("no infrastructure root is configured", hint=NAME_ROOT)
+            because = f": {self.file.unread}" if self.file.unread else ""
+            raise ConfigError(f"no infrastructure root is configured{because}", hint=NAME_ROOT)
         return self.root
 
     def require_output_root(self) -> Path:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import pwd
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.config import sources
 from omnicdc.config.config import SETTINGS, Config, Setting
+from omnicdc.config.default_file import DEFAULT_FILE, ConfigFile, default_password, find_file
 from omnicdc.config.readers import path
 from omnicdc.db import conninfo
 from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.sources import Given
 
-__all__ = ["SETTINGS", "Config", "Setting", "describe_dsn", "load"]
+__all__ = ["DEFAULT_FILE", "SETTINGS", "Config", "Setting", "describe_dsn", "load"]
 
 PASSWORD_S = 0.5
 """How many seconds `load` waits for the password file, to report the file's faults together with the
@@ -43,55 +45,115 @@ def load(
     uid: int,
     flag_name: Callable[[str], str] = sources.command_flag,
     password_s: float = PASSWORD_S,
+    default_file: Path | None = None,
 ) -> Config:
     """Read the settings from every source.
 
     Flags take precedence over OMNICDC_* variables, variables over the file, and the file over the defaults. A
     flag that is None or an empty tuple is not set. `flag_name` returns the name of a flag for messages.
     `uid` is the user whose home directory is used if HOME is not set. `password_s` is how many seconds to
-    wait for the password file.
+    wait for the password file. `default_file` is read if no flag and no variable names a file: the command
+    and the clients pass DEFAULT_FILE.
 
     Raises ConfigError with one line for each fault. Faults in values that another source overrides are
     included.
     """
     faults: list[str] = []
-    home = _home(environ, uid)
-    values: dict[str, Any] = {"password_file": conninfo.credential(environ), "consumer": os.uname().nodename}
-    places: dict[str, str] = {}
-    dsns: list[Given] = []
-    password_layer = sources.ENVIRONMENT
-    file_settings = 0
-    for given in sources.in_order(flags, environ, _SEPARATORS, faults, flag_name):
-        if given.registries:
-            values[given.name] = given.registries
-            file_settings += 1
-            continue
+    file = find_file(flags.get(sources.CONFIG), environ, default_file)
+    found = _Found(file, _home(environ, uid))
+    for given in sources.in_order(flags, environ, _SEPARATORS, faults, file=file.path, flag_name=flag_name):
         with _collecting(faults, given.where):
-            found = _value(given, home)
-            # A flag that names one table leaves the others as the file has them.
-            values[given.name] = _united(values, found) if given.name == "tables" else found
-        places[given.name] = given.where
-        file_settings += given.layer == sources.FILE
-        if given.name == "dsn":
-            dsns.append(given)
-        elif given.name == "password_file":
-            password_layer = given.layer
-    if "state_dir" not in places:
-        with _collecting(faults, "state_dir"):
-            values["state_dir"] = _state_dir(environ, uid, home)
-    beside = [given.words[0] for given in dsns if given.layer <= password_layer]
-    values["target"] = target = Target(
-        dsn=values.get("dsn"),
-        source=places.get("dsn", ""),
-        password_file=PasswordFile(file) if (file := values["password_file"]) else None,
-        password_source=places.get("password_file", CREDENTIALS),
-        beside=beside[-1] if beside else None,
+            found.add(given, environ)
+    with _collecting(faults, "state_dir"):
+        found.add_state_dir(environ, uid)
+    unread_password = found.add_password_file(environ)
+    target = Target(
+        dsn=found.values.get("dsn"),
+        source=found.origins.get("dsn", ""),
+        password_file=PasswordFile(secret) if (secret := found.values.get("password_file")) else None,
+        password_source=(found.derived | found.origins).get("password_file", ""),
+        beside=found.dsn_beside_password,
         environ=conninfo.relevant(environ),
+        unread=file.unread,
+        unread_password=unread_password,
     )
     _check(target, password_s, faults)
     if faults:
         raise ConfigError("\n".join(fault.replace("\n", "\\n") for fault in faults))
-    return Config(**values, file_settings=file_settings)
+    return Config(
+        **found.values,
+        target=target,
+        file=file,
+        file_settings=found.file_settings,
+        origins=found.origins,
+        derived=found.derived,
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    """The settings that were found so far, and where."""
+
+    file: ConfigFile
+    home: Path | None
+    values: dict[str, Any] = field(default_factory=lambda: {"consumer": os.uname().nodename})
+    origins: dict[str, str] = field(default_factory=dict)
+    derived: dict[str, str] = field(default_factory=lambda: {"consumer": "the host's name"})
+    """What the default of a setting depends on."""
+    dsns: list[Given] = field(default_factory=list)
+    password_layer: int = sources.ENVIRONMENT
+    file_settings: int = 0
+
+    def add(self, given: Given, environ: Mapping[str, str]) -> None:
+        """Add a setting that takes precedence over what was added before. Raises ValueError and OSError."""
+        self.file_settings += given.layer == sources.FILE
+        if given.registries:
+            self.values[given.name] = given.registries
+            self.origins[given.name] = given.where
+            return
+        value = _value(given, self.home)
+        if given.name == "tables":
+            # A flag that names one table leaves the others as the file has them.
+            value = _united(self.values, value)
+        if given.name == "dsn":
+            # Variables that name CMP win over a file that nobody named.
+            if given.layer == sources.FILE and not self.file.is_named and conninfo.has_cmp(environ):
+                return
+            self.dsns.append(given)
+        elif given.name == "password_file":
+            self.password_layer = given.layer
+        self.values[given.name] = value
+        self.origins[given.name] = given.where
+
+    def add_state_dir(self, environ: Mapping[str, str], uid: int) -> None:
+        """Add the default of `state_dir`. Raises ValueError if there is none."""
+        if "state_dir" not in self.origins:
+            self.values["state_dir"], self.derived["state_dir"] = _state_dir(environ, uid, self.home)
+
+    def add_password_file(self, environ: Mapping[str, str]) -> str:
+        """Add the default of `password_file`. Return why this user cannot read it, if that is so.
+
+        The file beside the host's configuration is the password of the DSN in there, so it needs one.
+        """
+        if "password_file" in self.origins:
+            return ""
+        if (given := conninfo.credential(environ)) is not None:
+            self.values["password_file"], self.derived["password_file"] = given, CREDENTIALS
+            return ""
+        if not any(given.layer == sources.FILE for given in self.dsns):
+            return ""
+        self.password_layer = sources.FILE
+        given, unread = default_password(self.file)
+        if given is not None:
+            self.values["password_file"] = given
+            self.derived["password_file"] = f"beside {self.file.path}"
+        return unread
+
+    @property
+    def dsn_beside_password(self) -> str | None:
+        """The DSN that belongs to the password file: see `Target.beside`."""
+        beside = [given.words[0] for given in self.dsns if given.layer <= self.password_layer]
+        return beside[-1] if beside else None
 
 
 def _check(target: Target, password_s: float, faults: list[str]) -> None:
@@ -141,13 +203,14 @@ def _home(environ: Mapping[str, str], uid: int) -> Path | None:
         return None
 
 
-def _state_dir(environ: Mapping[str, str], uid: int, home: Path | None) -> Path:
+def _state_dir(environ: Mapping[str, str], uid: int, home: Path | None) -> tuple[Path, str]:
+    """Return the default of `state_dir`, and what it depends on; empty text for the fixed default."""
     if given := environ.get("STATE_DIRECTORY"):  # set by systemd; several directories are separated by colons
-        return path(given.split(":")[0])
+        return path(given.split(":")[0]), "STATE_DIRECTORY"
     if uid == 0:
-        return Path("/var/lib/omnicdc")
+        return Path("/var/lib/omnicdc"), ""
     if given := environ.get("XDG_STATE_HOME"):
-        return path(given) / "omnicdc"
+        return path(given) / "omnicdc", "XDG_STATE_HOME"
     if home is None:
         raise ValueError("no home directory is known to keep it in - --state-dir DIR or OMNICDC_STATE_DIR")
-    return home / ".local/state/omnicdc"
+    return home / ".local/state/omnicdc", "HOME"

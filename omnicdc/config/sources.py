@@ -74,6 +74,8 @@ def in_order(
     environ: Mapping[str, str],
     separators: Mapping[str, str],
     faults: list[str],
+    *,
+    file: Path | None,
     flag_name: Callable[[str], str] = command_flag,
 ) -> Iterator[Given]:
     """Yield the settings of the file, then of the environment, then of the flags. Later ones take precedence.
@@ -82,8 +84,7 @@ def in_order(
     `flag_name` returns the name of a flag for messages. A fault is added to `faults` for each unknown
     setting, and for a file that cannot be read.
     """
-    file = flags.get(CONFIG) or environ.get(PREFIX + CONFIG.upper())
-    from_file = _from_file(Path(str(file)), faults) if file else ()
+    from_file = _from_file(file, faults) if file else ()
     yield from (given for given in from_file if given.registries)
     from_file = [given for given in from_file if given.name != REGISTRIES]
     for given in (*from_file, *_from_environ(environ, separators), *_from_flags(flags, flag_name)):

@@ -6,14 +6,13 @@ importing `config` is fast.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc.db.masking import harmless
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ NO_USER = "\0"
 
 PATIENCE_S = 10.0
 """How many seconds we wait for the password file by default: as long as for a server (`connect_timeout`)."""
+
+NAME_THE_DATABASE = "name it with --dsn or OMNICDC_DSN, or run the command with sudo"
 
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
@@ -91,13 +92,20 @@ class Target:
     the password file's source, the one with the highest precedence."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     silence: Silence = Silence()
+    unread: str = field(default="", compare=False)
+    """Why the default configuration file cannot be read by this user; empty text if that is not so."""
+    unread_password: str = field(default="", compare=False)
+    """The same of the password file beside it."""
 
     def login(self, budget_s: float = PATIENCE_S, going_on: Callable[[], bool] | None = None) -> Login:
         """Build the connection string, with the password that the file holds now.
 
-        Raises ConfigError if a part is invalid, DatabaseUnavailable if the file cannot be read within
-        `budget_s` seconds, and Interrupted as soon as `going_on()` returns false.
+        Raises ConfigError if a part is invalid, or if nothing says where CMP is, because this user cannot
+        read the default configuration file; DatabaseUnavailable if the password file cannot be read within
+        `budget_s` seconds; and Interrupted as soon as `going_on()` returns false.
         """
+        if self.unread and not self.names_a_server():
+            raise ConfigError(f"the connection to CMP is not known: {self.unread}", hint=NAME_THE_DATABASE)
         secret = None
         if self.password_file:
             try:
@@ -129,13 +137,19 @@ class Target:
             found = f"password from password_file {self.password_file} ({self.password_source})"
         else:
             found = self._password_of(given)
-            found = f"password from {found}" if found else "no password"
+            lacking = f"as {self.unread_password}" if self.unread_password and not withheld else ""
+            found = f"password from {found}" if found else " ".join(filter(None, ["no password", lacking]))
             if secret and withheld and not in_dsn:
                 other = owner if owner and owner != NO_USER else "another user"
                 found += f"; password_file {self.password_file} is for {other}"
         parameters = _robust(self.environ) | _the_primary(given, self.environ) | given
         sources = f"database from {self._named()}, {found}"
         return Login(make_conninfo("", **parameters), sources, self.silence)
+
+    def names_a_server(self) -> bool:
+        """Whether a DSN, CMP_DB_* or PG* says where CMP is. If not, libpq uses its own defaults."""
+        named = (*CMP.values(), "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE")
+        return bool(self.dsn) or any(self.environ.get(variable) for variable in named)
 
     def _owner(self) -> str | None:
         """Return the user whose password the password file holds.
@@ -158,7 +172,9 @@ class Target:
     def _named(self) -> str:
         if self.dsn:
             return self.source or "the connection string"
-        return "CMP_DB_*" if _from_cmp(self.environ) else "PG*"
+        if _from_cmp(self.environ):
+            return "CMP_DB_*"
+        return f"PG* ({self.unread})" if self.unread else "PG*"
 
     def _password_of(self, given: Parameters) -> str:
         """Return the name of the source from which libpq takes the password; empty text if there is none."""
@@ -202,7 +218,7 @@ def _parsed(dsn: str) -> Parameters:
     try:
         given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
-        raise ValueError(f"not a connection string: {_harmless(str(exc))} - {ESCAPES}") from None
+        raise ValueError(f"not a connection string: {harmless(str(exc))} - {ESCAPES}") from None
     if not _are_numbers(str(given.get("port", ""))):
         raise ValueError(f"the port is not a number - {ESCAPES}")
     return given
@@ -210,27 +226,6 @@ def _parsed(dsn: str) -> Parameters:
 
 def _are_numbers(ports: str) -> bool:
     return all(port.isdecimal() for port in ports.split(",") if port)
-
-
-def holds_secret(dsn: str | None) -> bool:
-    """Whether a connection string contains a password or another value that libpq itself hides.
-
-    False for a connection string that does not parse: `assembled` refuses it later.
-    """
-    if not dsn:
-        return False
-    from psycopg import ProgrammingError  # noqa: PLC0415
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-    from psycopg.pq import Conninfo  # noqa: PLC0415
-
-    options = Conninfo.get_defaults()
-    hidden = {
-        it.keyword.decode() for it in options if it.dispchar == b"*" or it.keyword.startswith(b"scram_")
-    }
-    try:
-        return any(conninfo_to_dict(dsn).get(option) for option in hidden)
-    except ProgrammingError:
-        return False
 
 
 def credential(environ: Mapping[str, str]) -> Path | None:
@@ -256,6 +251,11 @@ def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     return {**CMP_DEFAULTS, **given} if given else {}
 
 
+def has_cmp(environ: Mapping[str, str]) -> bool:
+    """Whether the variables CMP_DB_* say where CMP is."""
+    return any(environ.get(variable) for variable in CMP.values())
+
+
 def _robust(environ: Mapping[str, str]) -> Parameters:
     """Return our default parameters, without connect_timeout if PGCONNECT_TIMEOUT is set."""
     own = {"connect_timeout"} if environ.get("PGCONNECT_TIMEOUT") else set()
@@ -270,20 +270,6 @@ def _the_primary(given: Mapping[str, object], environ: Mapping[str, str]) -> Par
     several = any("," in str(given.get(key) or "") for key in ("host", "hostaddr"))
     own = "PGTARGETSESSIONATTRS" in environ
     return {"target_session_attrs": "read-write"} if several and not own else {}
-
-
-def _harmless(complaint: str) -> str:
-    """Remove the text that libpq quotes, because it may be part of a password.
-
-    A quoted text that is almost the name of an option is kept.
-    """
-    from psycopg.pq import Conninfo  # noqa: PLC0415
-
-    quoted = re.fullmatch(r'invalid (?:connection option|URI query parameter):? "(\w+)"\s*', complaint)
-    options = [it.keyword.decode() for it in Conninfo.get_defaults()]
-    if quoted and (near := difflib.get_close_matches(quoted[1], options, n=1)):
-        return f"no such option as {quoted[1]}, did you mean {near[0]}?"
-    return re.sub(r'(?<!"[=\]])"(?![=\]]").*', "…", complaint.strip(), flags=re.DOTALL)
 
 
 def describe_dsn(conninfo: str) -> str:

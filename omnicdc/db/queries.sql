@@ -576,3 +576,36 @@ select p.proname::text as name, max(p.provolatile::text) as volatility
   from pg_catalog.pg_proc p
  where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = any (%(names)s::pg_catalog.text[]::pg_catalog.name[])
  group by p.proname;
+
+-- last_generations: The newest rows of the history, of all consumers.
+select h.consumer, h.generation, h.changes, h.registries, h.held, h.postponed, h.timings, h.at
+  from omnicdc.history h order by h.id desc limit %(limit)s;
+
+-- server_parameters: Parameters of the server, for a bug report: those that omnicdc depends on, and those that were set here.
+-- Parameters of connections to other servers, of files and of commands are left out: their values can be secret.
+select s.name, s.setting, s.source
+  from pg_catalog.pg_settings s
+ where (s.name = any ('{server_version, max_connections, max_locks_per_transaction, max_prepared_transactions, wal_level, fsync,
+                        synchronous_commit, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, idle_session_timeout,
+                        default_transaction_isolation, default_transaction_read_only, row_security, server_encoding, TimeZone}')
+        or s.source not in ('default', 'override', 'client', 'session', 'environment variable'))
+   and s.name not like '%%conninfo%%' and s.name not like '%%command%%' and s.name not like '%%ssl%%' and s.name not like '%%passw%%'
+   and s.name not like '%%.%%'
+ order by s.name;
+
+-- installed_functions: The functions in omnicdc's schema, as they are now.
+select p.proname as name, r.rolname as owner, p.prosecdef as definer, p.proconfig::text as settings, p.proacl::text as access,
+       p.prosrc as body
+  from pg_catalog.pg_proc p
+  join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+  left join pg_catalog.pg_roles r on r.oid = p.proowner
+ where n.nspname = 'omnicdc'
+ order by p.proname, p.oid;
+
+-- installed_triggers: The triggers that call a function in omnicdc's schema.
+select t.tgname as name, t.tgrelid::regclass::text as target, t.tgenabled as enabled, t.tgtype as type, p.proname as function
+  from pg_catalog.pg_trigger t
+  join pg_catalog.pg_proc p on p.oid = t.tgfoid
+  join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where n.nspname = 'omnicdc' and not t.tgisinternal
+ order by t.tgrelid, t.tgname;

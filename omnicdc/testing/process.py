@@ -28,9 +28,10 @@ _FOREIGN = ("OMNICDC_", "CMP_DB_", "PG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "CRED
 
 
 def isolate(environ: MutableMapping[str, str]) -> None:
-    """Remove the variables that may lead to a real CMP or to systemd: libpq reads a process's environment."""
+    """Remove what may lead to a real CMP or to systemd: libpq reads a process's environment."""
     for name in [name for name in environ if name.startswith(_FOREIGN)]:
         del environ[name]
+    environ["OMNICDC_CONFIG"] = ""  # nor does this host's own configuration
 
 
 def start(environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -77,7 +77,8 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callable[[str], Path]) -> None:
     given = {
-        "dsn": "host=db", "password_file": __file__, "root": "/infra", "shadow": "/sh", "workspaces": "/w", "state_dir": "/s",
+        "dsn": "host=db", "password_file": __file__, "root": "/infra", "shadow": "/sh",
+        "workspaces": "/w", "state_dir": "/s",
         "tables": "projects=cms.projects", "consumer": "a", "wake": "poll", "poll_s": "2m", "sweep_s": "2h",
         "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
         "wait_connections": "2", "guard_share": "0.25", "guard_min": "3", "on_drift": "alert", "gh": "no",

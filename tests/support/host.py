@@ -157,6 +157,7 @@ class Host:
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(where),
+            "OMNICDC_CONFIG": "",  # not the /etc/omnicdc of whoever runs the tests
             "OMNICDC_DSN": dsn,
             "OMNICDC_ROOT": str(self.root),
             "OMNICDC_STATE_DIR": str(self.state),

@@ -330,9 +330,8 @@ def start() -> Result:
 
 def omnicdc(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as root, as docs/install.md describes."""
-    given = {"OMNICDC_CONFIG": str(CONFIGURATION), "OMNICDC_PASSWORD_FILE": str(PASSWORD)}
-    return subprocess.run([PREFIX / "bin/omnicdc", *arguments], env=os.environ | given, text=True,
-                          capture_output=True, check=False)  # fmt: skip
+    given = {name: value for name, value in os.environ.items() if name != "OMNICDC_CONFIG"}
+    return subprocess.run(["omnicdc", *arguments], env=given, text=True, capture_output=True, check=False)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Sandbox:
     def settings(self) -> dict[str, str]:
         """Return the daemon's settings, as environment variables."""
         return {
+            "OMNICDC_CONFIG": "",  # no file, not even this host's own
             "OMNICDC_DSN": self.dsn(cmp.DAEMON),
             "OMNICDC_ROOT": str(self.root),
             "OMNICDC_STATE_DIR": str(self.directory / "state"),

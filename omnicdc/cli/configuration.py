@@ -1,0 +1,117 @@
+"""The commands about the configuration: `config show`, `config check`, `check-config`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from omnicdc.cli import completion, options
+from omnicdc.cli.command import NO, YES, Answering, Group
+from omnicdc.cli.output import answer, say, table
+
+if TYPE_CHECKING:
+    from omnicdc.cli.output import Output
+    from omnicdc.config.settings import Config
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@click.pass_context
+def config(ctx: click.Context) -> None:
+    """Show the settings and where each comes from, or check a configuration file.
+
+    Without a subcommand: show.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show, output=options.default_output(), changed=False)
+
+
+@config.command()
+@options.registries
+@click.option("--changed", is_flag=True, help="Only the settings that are not left at their default.")
+@options.output
+def show(*, changed: bool, output: Output, **given: Any) -> None:
+    """Show each setting, its value, and where it was set: flag, variable, FILE:LINE or default.
+
+    Passwords are shown as ***. This does not connect to CMP.
+    """
+    from omnicdc.answers import settings
+
+    loaded = options.load(given)
+    found = settings.as_dict(loaded, os.environ, changed=changed)
+    rows = [it for it in settings.shown(loaded) if not (changed and it.is_default)]
+
+    def text() -> None:
+        say(f"file: {found['file'] or 'none'}" + (f" - {found['unread']}" if found["unread"] else ""))
+        table(["setting", "value", "from"], [(it.name, it.text, it.origin) for it in rows])
+        if found["registries"]:
+            table(
+                ["registry", "file", "from"],
+                [(it["name"], it["path"], it["origin"]) for it in found["registries"]],
+            )
+        connection = found["connection"]
+        if "fault" in connection:
+            say(f"connection: {connection['fault']}", good=False)
+        else:
+            say(f"connection: {connection['database']} ({connection['sources']})")
+
+    answer(found, output, text)
+
+
+@config.command()
+@click.argument("file", required=False, shell_complete=completion.files)
+@options.registries
+@click.option("--offline", is_flag=True, help="Do not connect to CMP: only read the configuration.")
+@options.output
+def check(*, file: str | None, offline: bool, output: Output, **given: Any) -> None:
+    """Read a configuration, try each registry's query in CMP, and show what would be watched.
+
+    FILE is the configuration to check, by default the one that is in use. Nothing is changed. Exit status 0
+    if all is well, 1 if a query fails in CMP, 2 if the configuration has a fault.
+    """
+    if file is not None and given["config"] is not None:
+        raise click.UsageError("FILE and --config exclude each other")
+    _check(options.load(given | {"config": file or given["config"]}), output, offline=offline)
+
+
+@click.command("check-config", cls=Answering)
+@options.registries
+@click.option("--offline", is_flag=True, help="Do not connect to CMP: only read the configuration.")
+@options.output
+def check_config(*, offline: bool, output: Output, **given: Any) -> None:
+    """Check the configuration, as `omnicdc config check` does.
+
+    Exit status 0 if all is well, 1 if a query fails in CMP, 2 if the configuration has a fault.
+    """
+    _check(options.load(given), output, offline=offline)
+
+
+def _check(config: Config, output: Output, *, offline: bool) -> None:
+    """Print the answer, and exit."""
+    from omnicdc.answers.registry_queries import tried
+    from omnicdc.capture.watch_list import derive
+    from omnicdc.registries.catalog import registries
+
+    scanners = registries(config)
+    watch = derive(scanners.values())
+    faults, full = ({}, set[str]()) if offline else tried(config, scanners)
+    result = {
+        "good": not faults,
+        "faults": faults,
+        "watched": {source: list(watch.fields_of(source)) for source in watch.sources},
+        "registries": list(scanners),
+    }
+
+    def text() -> None:
+        for name, scanner in scanners.items():
+            reads = ", ".join(f"{it} ({', '.join(watch.fields_of(it))})" for it in scanner.sources)
+            scan = "; each change scans everything" if name in full or not scanner.targeted else ""
+            fault = faults.get(name)
+            say(f"{name}: {scanner.path} from {reads}{scan}", good=fault is None)
+            if fault:
+                say(f"  {fault}")
+
+    answer(result, output, text)
+    sys.exit(NO if faults else YES)
