@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from omnicdc.capture.watch_list import Watch
     from omnicdc.cli.output import Output
-    from omnicdc.config.settings import Config
-    from omnicdc.db import Connection
     from omnicdc.registries.scanner import Scanner
-    from omnicdc.registries.tables import Tables
 
 
 @click.command(cls=Answering)
@@ -99,13 +96,19 @@ def check_config(*, offline: bool, output: Output, **given: Any) -> None:
     Nothing is changed. Exit status 0 if all is well, 1 if a query fails in CMP, 2 if the configuration has a
     fault.
     """
+    from omnicdc import db
+    from omnicdc.answers.trial import Trial, try_queries
     from omnicdc.capture.watch_list import derive
     from omnicdc.registries.catalog import registries as catalog
 
     config = options.load(given)
     scanners = catalog(config)
     watch = derive(scanners.values())
-    faults, full = ({}, set[str]()) if offline else _tried(config, scanners)
+    trial = Trial()
+    if not offline:
+        with db.connect(config.target) as conn:
+            trial = try_queries(conn, config, scanners)
+    faults = trial.faults
     result = {
         "good": not faults,
         "faults": faults,
@@ -116,7 +119,7 @@ def check_config(*, offline: bool, output: Output, **given: Any) -> None:
     def text() -> None:
         for name, scanner in scanners.items():
             reads = ", ".join(f"{it} ({', '.join(watch.fields_of(it))})" for it in scanner.sources)
-            scan = "; each change scans everything" if name in full or not scanner.targeted else ""
+            scan = "; each change scans everything" if name in trial.full or not scanner.targeted else ""
             fault = faults.get(name)
             say(f"{name}: {scanner.path} from {reads}{scan}", good=fault is None)
             if fault:
@@ -124,58 +127,6 @@ def check_config(*, offline: bool, output: Output, **given: Any) -> None:
 
     answer(result, output, text)
     sys.exit(NO if faults else YES)
-
-
-def _tried(config: Config, scanners: Mapping[str, Scanner]) -> tuple[dict[str, str], set[str]]:
-    """Run each query without reading a row.
-
-    Return scanner to fault, and the scanners whose first column is not the key by which changes are logged.
-    """
-    from omnicdc import db
-    from omnicdc.errors import RegistryError
-    from omnicdc.registries.functions import function_fault
-    from omnicdc.registries.rows import select
-    from omnicdc.registries.tables import find_tables, used
-
-    faults: dict[str, str] = {}
-    full: set[str] = set()
-    with db.connect(config.target) as conn:
-        tables = find_tables(conn, config, scanners.values())
-        with db.one_snapshot(conn):
-            for name, scanner in used(scanners, tables).items():
-                try:
-                    select(conn, scanner, tables, ())
-                except RegistryError as exc:
-                    faults[name] = str(exc)
-                    continue
-                if fault := function_fault(conn, scanner.functions):
-                    faults[name] = f"{fault.reason} - {fault.hint}"
-                if not scanner.builtin:
-                    uncaptured, is_full = _capture(conn, scanner, tables)
-                    full |= {name} if is_full else set()
-                    faults |= {name: uncaptured} if uncaptured else {}
-    return faults, full
-
-
-def _capture(conn: Connection, scanner: Scanner, tables: Tables) -> tuple[str, bool]:
-    """Return why a table of a scanner cannot be captured, and whether each change scans everything."""
-    from omnicdc import db
-    from omnicdc.registries.tables import qualified
-
-    full = False
-    for source in scanner.sources:
-        name = tables[source]
-        facts = db.fetch_one(conn, "table_facts", {"table": qualified(name).as_string(conn)})
-        if not facts["ordinary"]:
-            return f"{name} is no table: read the tables that it consists of", full
-        if not facts["keyed"]:
-            return f"table {name} has no primary key - `alter table {name} add primary key (COLUMN)`", full
-        if facts["secured"]:
-            return f"table {name} has row-level security, which may hide rows: read another table", full
-        if twin := next((it for it, table in tables.items() if table == name and it != source), None):
-            return f"{source} and {twin} are the same table, {name}: use one name in all queries", full
-        full |= source == scanner.source and facts["key_column"] != scanner.main_column
-    return "", full
 
 
 @click.group(cls=Group)

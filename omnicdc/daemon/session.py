@@ -20,7 +20,7 @@ from omnicdc.capture.fingerprint import look_at_capture
 from omnicdc.capture.reader import limit_reading_idle
 from omnicdc.capture.reading_limit import READING_IDLE_S
 from omnicdc.config.settings import describe_dsn
-from omnicdc.daemon.sources import check_sources
+from omnicdc.capture.sources import check_sources
 from omnicdc.db.pooler import check_session
 from omnicdc.errors import DatabaseUnavailable, LockBusy, OmnicdcError
 from omnicdc.files.manifest_file import ManifestFile
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from omnicdc.config.settings import Config
-    from omnicdc.daemon.sources import Sources
+    from omnicdc.capture.sources import Sources
     from omnicdc.model import Inputs
     from omnicdc.stop import Stop
 
