@@ -566,7 +566,8 @@ select p.proname::text as name, max(p.provolatile::text) as volatility
 select r.rolname::text as name, r.rolsuper as superuser,
        coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'member'), false) as daemon,
        coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'member'), false) as client,
-       coalesce(pg_has_role(to_regrole('omnicdc_owner')::oid, 'usage'), false) as owner
+       coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'usage'), false)
+         or coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'usage'), false) as inherits
   from pg_roles r where r.rolname = current_user;
 
 -- lacking_rights: Which of these rights these roles lack. `kinds` are schema, table and function; a function is given by its name alone.
@@ -596,7 +597,8 @@ select s.name as source, s.target, array_agg(a.attname::text order by a.attnum) 
  group by s.id order by s.id;
 
 -- daemon_roles: The roles that a daemon can log in as.
-select r.rolname::text as name, r.rolconnlimit as connections, r.rolvaliduntil < clock_timestamp() as expired, r.rolvaliduntil as valid_until
+select r.rolname::text as name, r.rolconnlimit as connections, r.rolvaliduntil < clock_timestamp() as expired,
+       nullif(r.rolvaliduntil, 'infinity') as valid_until
   from pg_roles r
  where r.rolcanlogin and not r.rolsuper and pg_has_role(r.oid, to_regrole('omnicdc_daemon')::oid, 'member')
  order by 1;

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import errors as pg
 
 from omnicdc import db
 from omnicdc.answers.doctor.finding import FIX_INSTALL, Finding, Skipped, fail, ok
@@ -18,7 +17,10 @@ from omnicdc.registries.tables import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.answers.doctor.site import Site
+    from omnicdc.answers.doctor.site import AskingRole, Site
+
+PER_GRANT = 160000
+"""From this version on, each grant of a role says whether its rights are inherited."""
 
 
 def check_connection(site: Site) -> Iterator[Finding]:
@@ -35,7 +37,9 @@ def check_role(site: Site) -> Iterator[Finding]:
     role = site.role
     if role.superuser:
         yield ok(f"{role.name}, a superuser")
-    elif role.daemon or role.client:
+    elif role.groups and not role.inherits:
+        yield not_inherited(role, site.conn.info.server_version)
+    elif role.groups:
         yield ok(f"{role.name}, of {' and '.join(role.groups)}")
     else:
         yield fail(
@@ -45,12 +49,23 @@ def check_role(site: Site) -> Iterator[Finding]:
         )
 
 
+def not_inherited(role: AskingRole, version: int) -> Finding:
+    """Return the finding of a member of a role that does not inherit the role's rights."""
+    remedies = [f"`grant {group} to {role.name} with inherit true`" for group in role.groups]
+    if version < PER_GRANT:
+        remedies = [f"`alter role {role.name} inherit`"]
+    groups = " and ".join(role.groups)
+    return fail(f"{role.name} is a member of {groups}, but does not inherit its rights", ", ".join(remedies))
+
+
 def check_schema(site: Site) -> Iterator[Finding]:
     """Whether the schema of this version is installed."""
     conn = site.conn
     if fault := site.schema_fault:
-        if isinstance(fault.__cause__, pg.InsufficientPrivilege) and not site.role.groups:
-            raise Skipped("the role may not read it: see `role`")
+        if site.closed:
+            raise Skipped(
+                f"{site.role.name} may not read it: see `{'rights' if site.role.inherits else 'role'}`"
+            )
         yield fail(fault.message, fault.hint, FIX_INSTALL if _is_older(site) else None)
         return
     with db.translated("asking for the schema"):
@@ -83,6 +98,8 @@ def check_foreign(site: Site) -> Iterator[Finding]:
             found, hint = exc.diag.message_primary or "", exc.diag.message_hint or ""
         else:
             found = hint = ""
+    if " policy " in found and site.policy_faults:
+        raise Skipped(f"{found.removeprefix('omnicdc: ')}: see `row security`")
     if found:
         command, _, then = hint.partition("; then ")
         yield fail(found.removeprefix("omnicdc: "), f"`{command}`" + (f"; then {then}" if then else ""))
@@ -95,8 +112,8 @@ def check_row_security(site: Site) -> Iterator[Finding]:
     conn = site.installed
     tables = [it for it in site.tables.values() if resolve(conn, it)]
     with db.translated("looking for row-level security"), db.confined(conn):
-        found = db.fetch_all(conn, "row_security_fault")
         hidden = {table: db.fetch_one(conn, "hidden", {"table": table}) for table in tables}
+    found = site.policy_faults
     for row in found:
         yield fail(row["fault"], row["remedy"], FIX_INSTALL if "omnicdc install" in row["remedy"] else None)
     for table, row in hidden.items():

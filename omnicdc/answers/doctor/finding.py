@@ -16,6 +16,8 @@ Status = Literal["ok", "warn", "fail", "skipped"]
 ROOM = 2
 """A daemon needs so many connections: one for itself, one for its canary."""
 
+NO_SCHEMA = "needs omnicdc's schema in CMP, which cannot be used: see `schema`"
+
 INSTALL = "run `omnicdc install` as the table's owner"
 
 

@@ -99,7 +99,7 @@ def check_workspaces(site: Site) -> Iterator[Finding]:
     for path in site.config.workspaces:
         yield (
             workspace(path, user)
-            if answers_in_time(path)
+            if answers_in_time(path, site.patience_s)
             else fail(
                 f"{path} does not answer: a mount that hangs",
                 "repair the mount, or remove it from `workspaces:`",

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from psycopg import errors
+
 from omnicdc import db
-from omnicdc.answers.doctor.finding import Skipped
-from omnicdc.answers.doctor.reach import answers_in_time
+from omnicdc.answers.doctor.finding import NO_SCHEMA, Skipped
+from omnicdc.answers.doctor.reach import PATIENCE_S, answers_in_time
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON
 from omnicdc.answers.doctor.unit import Unit, read_unit
 from omnicdc.answers.doctor.users import User, named_user, this_user
@@ -39,15 +41,14 @@ NO_ROOT = "no root is configured here: ask on the registry host, or give --root 
 
 @dataclass(frozen=True, slots=True)
 class AskingRole:
-    """The database role that asks, and which of omnicdc's roles it is a member of."""
+    """The database role that asks, and which of omnicdc's roles it is a member of: a superuser of all."""
 
     name: str
     superuser: bool
     daemon: bool
-    """A member of omnicdc_daemon, or a superuser that is none of omnicdc_client."""
     client: bool
-    owner: bool
-    """May use the rights of omnicdc_owner: it may install."""
+    inherits: bool
+    """Whether it has the rights of these roles without SET ROLE."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -59,9 +60,16 @@ class Site:
     """A registry host, a client's host, or a DBA's: whatever can be read from here."""
 
     def __init__(
-        self, flags: Mapping[str, Any], environ: Mapping[str, str], *, long_s: float = 600.0
+        self,
+        flags: Mapping[str, Any],
+        environ: Mapping[str, str],
+        *,
+        long_s: float = 600.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.flags, self.environ = flags, environ
+        self.patience_s = patience_s
+        """How many seconds a file system may take to answer."""
         self.long_s = long_s
         """How many seconds a transaction may be open before it is a fault that it keeps dead rows."""
         self._connected: db.Connection | OmnicdcError | None = None
@@ -132,7 +140,7 @@ class Site:
     @cached_property
     def root_answers(self) -> bool:
         """Whether the file system of the root answers; true without a root."""
-        return self.config.root is None or answers_in_time(self.config.root)
+        return self.config.root is None or answers_in_time(self.config.root, self.patience_s)
 
     def connect(self) -> db.Connection:
         """Return the connection; open it if necessary. Raises the error of the first attempt again."""
@@ -185,12 +193,26 @@ class Site:
         return None
 
     @property
+    def closed(self) -> bool:
+        """Whether the schema cannot be used because a right is missing."""
+        return self.schema_fault is not None and isinstance(
+            self.schema_fault.__cause__, errors.InsufficientPrivilege
+        )
+
+    @property
     def installed(self) -> db.Connection:
         """The connection, to a database whose schema can be used. Raises Skipped otherwise."""
         conn = self.conn
         if self.schema_fault:
-            raise Skipped("needs omnicdc's schema in CMP, which cannot be used: see `schema`")
+            raise Skipped(NO_SCHEMA)
         return conn
+
+    @cached_property
+    def policy_faults(self) -> list[db.Row]:
+        """What is wrong with the row-level security of omnicdc's tables, each with its remedy."""
+        conn = self.installed
+        with db.translated("looking for row-level security"), db.confined(conn):
+            return db.fetch_all(conn, "row_security_fault")
 
     @property
     def has_schema(self) -> bool:

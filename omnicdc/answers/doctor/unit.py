@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,11 +60,12 @@ class Unit:
 
 def read_unit(environ: Mapping[str, str]) -> Unit | None:
     """Return the unit; None if this host has none. Without systemd, only the files are read."""
-    return _live() or _from_files(environ)
+    program = shutil.which("systemctl", path=environ.get("PATH"))
+    return (_live(program) if program else None) or _from_files(environ)
 
 
-def _live() -> Unit | None:
-    command = ["systemctl", "show", NAME, "--no-pager", f"--property={','.join(_SHOWN)}"]
+def _live(program: str) -> Unit | None:
+    command = [program, "show", NAME, "--no-pager", f"--property={','.join(_SHOWN)}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
