@@ -25,6 +25,8 @@ IN_THE_DATABASE = {
     "create policy mine on omnicdc.source using (false)": "row security",
     "revoke execute on function omnicdc.release_canary() from omnicdc_daemon": "rights",
     "revoke insert on omnicdc.history from omnicdc_daemon": "rights",
+    "revoke execute on function omnicdc.is_alive(text) from omnicdc_client": "rights",
+    "revoke select (name) on projects from omnicdc_client": "columns",
     "grant omnicdc_client to CLIENT with inherit false": "role",
     "alter role DAEMON connection limit 1": "daemon roles",
     "alter role DAEMON valid until '2020-01-01'": "daemon roles",
@@ -67,6 +69,14 @@ def test_a_missing_schema_is_one_fault_and_installing_it_is_the_remedy(estate: E
     estate.carry_out(faults["schema"])
     estate.publish()
     assert estate.failed() == {}
+
+
+def test_a_renamed_table_is_one_fault(estate: Estate) -> None:
+    estate.cmp.conn.execute("alter table projects rename to undertakings")
+    faults = estate.failed()
+
+    assert [*faults] == ["triggers"]
+    assert "`tables: {projects: public.undertakings}`" in faults["triggers"].remedy
 
 
 @pytest.mark.parametrize("kind", ["session", "prepared"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -27,9 +28,21 @@ def check_connection(site: Site) -> Iterator[Finding]:
     """Whether CMP's database can be reached."""
     if isinstance(site.loaded, ConfigError):
         raise Skipped("the configuration has a fault")
-    conn = site.connect()
+    try:
+        conn = site.connect()
+    except OmnicdcError as exc:
+        yield fail(exc.message, "; ".join(filter(None, [exc.hint, _credential(site)])))
+        return
     pooled = ", behind a pooler" if conn.behind_pooler else ""
     yield ok(f"{describe_dsn(conn.info.dsn)}{pooled}; {conn.sources}")
+
+
+def _credential(site: Site) -> str:
+    """Return how to use the service's password, if this command has none and may read it."""
+    file = site.unit.credential if site.unit else ""
+    if site.config.target.password_file or not file.startswith("/") or not os.access(file, os.R_OK):
+        return ""
+    return f"with the service's password: `OMNICDC_PASSWORD_FILE={file} omnicdc doctor`"
 
 
 def check_role(site: Site) -> Iterator[Finding]:

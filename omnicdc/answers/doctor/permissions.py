@@ -49,6 +49,7 @@ def check_rights(site: Site) -> Iterator[Finding]:
                 "privileges": [right.privilege for _, right in rights],
             },
         )
+    site.lacks_rights = bool(lacking)
     groups = {row["role"] for row in lacking}
     for role in asked:
         found = [row for row in lacking if row["role"] == role]
@@ -72,6 +73,7 @@ def check_reading(site: Site) -> Iterator[Finding]:
     conn = site.installed
     with db.translated("asking for the columns"), db.confined(conn):
         found = db.fetch_all(conn, "unreadable_columns")
+    site.unreadable = "columns" if found else ""
     for row in found:
         yield fail(
             f"{site.role.name} may not read {', '.join(row['columns'])} of {row['target']}",

@@ -248,6 +248,7 @@ def check_manifest(site: Site) -> Iterator[Finding]:
 def check_content(site: Site) -> Iterator[Finding]:
     """Whether the files hold what CMP holds: `omnicdc verify --all`."""
     conn, config = site.installed, site.config
+    site.require_tables()
     if not (site.root / REGISTRY).is_dir():
         raise Skipped(f"{site.root / REGISTRY} is missing")
     report = verify_all(conn, config, *known_inputs(config))

@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from psycopg import errors
+
 from omnicdc.answers.doctor.finding import Finding, Result, Skipped, fail
 from omnicdc.errors import OmnicdcError
 
@@ -67,6 +69,12 @@ def _findings(check: Check, site: Site) -> list[Finding]:
     ]
 
 
+def _failed(exc: OmnicdcError, site: Site) -> Finding:
+    if site.lacks_rights and isinstance(exc.__cause__, errors.InsufficientPrivilege):
+        return Finding("skipped", f"{exc.message}: see `rights`")
+    return fail(exc.message, exc.hint)
+
+
 def _look(check: Check, site: Site) -> list[Finding]:
     found: list[Finding] = []
     try:
@@ -75,7 +83,7 @@ def _look(check: Check, site: Site) -> list[Finding]:
     except Skipped as exc:
         found.append(Finding("skipped", str(exc)))
     except OmnicdcError as exc:
-        found.append(fail(exc.message, exc.hint))
+        found.append(_failed(exc, site))
     except PermissionError as exc:
         found.append(Finding("skipped", f"needs the right to read {exc.filename}: ask as root"))
     except Exception as exc:  # noqa: BLE001 - whatever one check raises, the others are made

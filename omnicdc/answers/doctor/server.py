@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc.answers.doctor.finding import ROOM, Finding, fail, ok, warn
+from omnicdc.answers.doctor.finding import ROOM, Finding, Skipped, fail, ok, warn
 from omnicdc.capture.doorbell import NOT_RECEIVING, QUEUE_FULL, QUEUE_FULL_SHARE
 from omnicdc.db.pooler import check_session
 from omnicdc.delivery.verdict import no_writes
@@ -31,10 +31,9 @@ def check_server(site: Site) -> Iterator[Finding]:
     """Whether the server is new enough, and takes writes."""
     with db.translated("looking at the server"), db.confined(site.conn):
         found = db.fetch_one(site.conn, "server_parameters")
-        reads = db.fetch_one(site.conn, "only_reads") if site.role.daemon or site.role.client else None
     if found["number"] < OLDEST:
         yield fail(f"PostgreSQL {found['version']} is older than 14", "upgrade the server")
-    elif reads and (cause := no_writes(**reads)):
+    elif cause := no_writes(**site.reads):
         yield fail(cause.reason, cause.hint)
     else:
         yield ok(f"PostgreSQL {found['version']}, takes writes")
@@ -95,6 +94,8 @@ def parameter_findings(found: db.Row, role: str) -> Iterator[Finding]:
 def check_doorbell(site: Site) -> Iterator[Finding]:
     """Whether a notification that is sent over one connection arrives on another one."""
     conn = site.conn
+    if site.reads["standby"]:
+        raise Skipped("a standby sends no notifications: see `server`")
     try:
         check_session(conn, site.another)
     except ConfigError as exc:

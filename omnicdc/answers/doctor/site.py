@@ -72,6 +72,10 @@ class Site:
         """How many seconds a file system may take to answer."""
         self.long_s = long_s
         """How many seconds a transaction may be open before it is a fault that it keeps dead rows."""
+        self.lacks_rights = False
+        """Whether `rights` found that some are lacking: then it reports every error of a missing right."""
+        self.unreadable = ""
+        """The check that found that CMP's tables cannot be read; else empty."""
         self._connected: db.Connection | OmnicdcError | None = None
         self._deadline = float("inf")
 
@@ -221,6 +225,19 @@ class Site:
             return bool(self.installed)
         except Skipped:
             return False
+
+    def require_tables(self) -> None:
+        """Raise Skipped if an earlier check found that CMP's tables cannot be read."""
+        if self.unreadable:
+            raise Skipped(f"CMP's tables cannot be read: see `{self.unreadable}`")
+
+    @cached_property
+    def reads(self) -> Mapping[str, bool]:
+        """Whether the server is a standby, and whether daemons may only read. Raises Skipped."""
+        if not self.role.groups:
+            return {"standby": False, "only_reads": False}
+        with db.translated("looking at the server"), db.confined(self.conn):
+            return db.fetch_one(self.conn, "only_reads")
 
     @cached_property
     def status(self) -> Mapping[str, Any]:
