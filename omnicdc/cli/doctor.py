@@ -60,13 +60,13 @@ def doctor(
     """
     from omnicdc.answers.doctor.checks import examine
     from omnicdc.answers.doctor.site import Site
-    from omnicdc.cli.progress import waiting
+    from omnicdc.cli.progress import show_progress
 
     options.refuse_secret(given)
     chosen = groups or GROUPS
     site = Site(given, os.environ)
-    with waiting("checking"):
-        report = examine(site, chosen)
+    with show_progress("checking") as observe:
+        report = examine(site, chosen, observe)
     fixed: list[dict[str, Any]] = []
     if fix:
         fixed = _fixed(site, report, yes=yes)

@@ -83,9 +83,9 @@ def _closed_files(site: Site) -> Iterator[Finding]:
         yield _credential(credential)
     if file := unit.environment.get("OMNICDC_CONFIG"):
         yield readable(site, Path(file), "the configuration")
-    given = site.config.target.password_file
-    if given and credential is None and given.path.is_file():
-        yield readable(site, given.path, "the password")
+    target = site.config.target
+    if target.password_file and file and target.password_source.startswith(f"{file}:"):
+        yield readable(site, target.password_file.path, "the password")
 
 
 def _credential(file: Path) -> Finding:

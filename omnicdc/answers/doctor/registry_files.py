@@ -13,7 +13,7 @@ from omnicdc.answers.doctor.site import NO_ROOT
 from omnicdc.answers.doctor.users import SEARCH, WRITE, acl_of, group_name
 from omnicdc.errors import ConfigError
 from omnicdc.files.drift import intact, rehash
-from omnicdc.files.lock import holder_of
+from omnicdc.files.lock import LOCK, holder_of
 from omnicdc.files.manifest import MANIFEST, read_manifest
 from omnicdc.filesystem.access import access, for_another_group, widens
 from omnicdc.filesystem.atomic import REGISTRY
@@ -123,18 +123,18 @@ def _exists(path: Path) -> bool:
 def check_lock(site: Site) -> Iterator[Finding]:
     """Whether the process that holds the lock of the root is the daemon that serves it."""
     root = site.root
-    holder = holder_of(root)
+    holder = holder_of(root) if _exists(root / LOCK) else None
     serving = None
     if site.has_schema:
         serving = any(it["alive"] and it["root"] == str(root) for it in site.status["consumers"])
     yield lock(holder, serving, this_pid_space=Path("/proc/locks").exists())
 
 
-def lock(holder: str, serving: bool | None, *, this_pid_space: bool) -> Finding:
+def lock(holder: int | None, serving: bool | None, *, this_pid_space: bool) -> Finding:
     """Judge who holds the lock. `serving`: whether a daemon of this root is alive; None if not known."""
     if not this_pid_space:
         raise Skipped("needs /proc/locks, which this system does not show")
-    if not holder:
+    if holder is None:
         return ok(
             "free" if not serving else "held by a process that is not shown here, such as in a container"
         )

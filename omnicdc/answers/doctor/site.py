@@ -19,7 +19,7 @@ from omnicdc import db
 from omnicdc.answers.doctor.finding import NO_SCHEMA, Skipped
 from omnicdc.answers.doctor.reach import PATIENCE_S, answers_in_time
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON
-from omnicdc.answers.doctor.unit import Unit, read_unit
+from omnicdc.answers.doctor.unit import Unit, as_service, read_unit
 from omnicdc.answers.doctor.users import User, named_user, this_user
 from omnicdc.answers.status import status
 from omnicdc.config import settings
@@ -98,7 +98,10 @@ class Site:
     def loaded(self) -> Config | ConfigError:
         """The configuration, or its faults."""
         try:
-            return settings.load(self.flags, self.environ, uid=os.getuid())
+            environ = self.environ
+            if self.unit and not self.flags.get("dsn"):
+                environ = as_service(self.unit, environ)
+            return settings.load(self.flags, environ, uid=os.getuid())
         except ConfigError as exc:
             return exc
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,15 @@ NO_UNIT = (
     "there is no unit omnicdc.service here: not a registry host, or the daemon is started by other means"
 )
 
+CREDENTIALS = Path("/run/credentials") / NAME
+"""Where systemd puts the credentials while the service runs."""
+
 ANSWER_S = 5.0
 
 _SHOWN = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths",
     "NeedDaemonReload", "User", "Group", "SupplementaryGroups", "ReadWritePaths", "ProtectSystem",
-    "Environment", "LoadCredential", "ExecStart", "Result",
+    "Environment", "StateDirectory", "ExecStart", "Result",
 )  # fmt: skip
 
 
@@ -51,6 +55,8 @@ class Unit:
     strict: bool = False
     """Whether the service may write below `writable` and its state directory only."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    state_directory: str = ""
+    """The name of its state directory below /var/lib."""
     credential: str = ""
     """The file of the credential cmp_password."""
     program: str = ""
@@ -76,7 +82,10 @@ def _live(program: str) -> Unit | None:
         shown.setdefault(name, []).append(value)
     if done.returncode or not shown.get("LoadState") or shown["LoadState"] == ["not-found"]:
         return None
-    return unit_of({name: " ".join(filter(None, values)) for name, values in shown.items()})
+    unit = unit_of({name: " ".join(filter(None, values)) for name, values in shown.items()})
+    # systemctl shows no credentials.
+    assigned = _assigned([Path(it) for it in (unit.file, *unit.drop_ins) if it])
+    return replace(unit, credential=_credential(assigned.get("LoadCredential", ())))
 
 
 def unit_of(shown: Mapping[str, str]) -> Unit:
@@ -98,7 +107,7 @@ def unit_of(shown: Mapping[str, str]) -> Unit:
         writable=_paths(get("ReadWritePaths", "").split()),
         strict=get("ProtectSystem") == "strict",
         environment=_pairs(get("Environment", "").split()),
-        credential=_credential(get("LoadCredential", "").split()),
+        state_directory=get("StateDirectory", ""),
         program=_program(get("ExecStart", "")),
         fault="" if load in ("loaded", "") else load,
     )
@@ -111,9 +120,7 @@ def _from_files(environ: Mapping[str, str]) -> Unit | None:
     if file is None:
         return None
     drop_ins = {it.name: it for each in reversed(directories) for it in sorted(each.glob(f"{NAME}.d/*.conf"))}
-    found: dict[str, list[str]] = {}
-    for each in (file, *(drop_ins[name] for name in sorted(drop_ins))):
-        _read(each, found)
+    found = _assigned([file, *(drop_ins[name] for name in sorted(drop_ins))])
     last = {name: values[-1] for name, values in found.items() if values}
     return Unit(
         file=str(file),
@@ -124,20 +131,31 @@ def _from_files(environ: Mapping[str, str]) -> Unit | None:
         writable=_paths(" ".join(found.get("ReadWritePaths", ())).split()),
         strict=last.get("ProtectSystem") == "strict",
         environment=_pairs(found.get("Environment", ())),
+        state_directory=last.get("StateDirectory", ""),
         credential=_credential(found.get("LoadCredential", ())),
         program=last.get("ExecStart", "").split(" ")[0],
     )
 
 
-def _read(file: Path, found: dict[str, list[str]]) -> None:
-    """Add the assignments of [Service]. An empty one removes those before it, as systemd does."""
-    section = ""
-    for line in file.read_text("utf-8", "replace").splitlines():
-        if line.startswith("["):
-            section = line.strip()
-        elif section == "[Service]" and "=" in line and not line.startswith(("#", ";")):
-            name, _, value = (part.strip() for part in line.partition("="))
-            found[name] = [*found.get(name, ()), value] if value else []
+def _assigned(files: Iterable[Path]) -> dict[str, list[str]]:
+    """Return the assignments of [Service] in these files, which are read in this order.
+
+    An empty assignment removes those before it, as systemd does. A file that cannot be read is left out.
+    """
+    found: dict[str, list[str]] = {}
+    for file in files:
+        section = ""
+        try:
+            lines = file.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith("["):
+                section = line.strip()
+            elif section == "[Service]" and "=" in line and not line.startswith(("#", ";")):
+                name, _, value = (part.strip() for part in line.partition("="))
+                found[name] = [*found.get(name, ()), value] if value else []
+    return found
 
 
 def _paths(words: Iterable[str]) -> tuple[str, ...]:
@@ -156,3 +174,22 @@ def _program(exec_start: str) -> str:
     """Return the program of `{ path=/opt/… ; argv[]=… ; … }`."""
     _, found, rest = exec_start.partition("path=")
     return rest.split(" ")[0] if found else ""
+
+
+def as_service(unit: Unit, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with those that systemd sets for the service, as far as they can be known here.
+
+    These are its state directory, and the directory of its password if this user may read it. The password is
+    left out if a variable names another database or user.
+    """
+    added: dict[str, str] = {}
+    if unit.state_directory:
+        added["STATE_DIRECTORY"] = f"/var/lib/{unit.state_directory}"
+    if unit.credential and not any(name.startswith(("OMNICDC_DSN", "CMP_DB_", "PG")) for name in environ):
+        places = [
+            CREDENTIALS,
+            *([Path(unit.credential).parent] if unit.credential.endswith("/cmp_password") else []),
+        ]
+        readable = [it for it in places if os.access(it / "cmp_password", os.R_OK)]
+        added |= {"CREDENTIALS_DIRECTORY": str(readable[0])} if readable else {}
+    return {**added, **environ}
