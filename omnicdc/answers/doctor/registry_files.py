@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.answers.doctor.finding import Finding, Fix, Skipped, fail, ok, warn
-from omnicdc.answers.doctor.site import NO_ROOT
 from omnicdc.answers.doctor.users import SEARCH, WRITE, acl_of, group_name
 from omnicdc.errors import ConfigError
 from omnicdc.files.drift import intact, rehash
@@ -34,17 +32,16 @@ MOST = 5
 
 def check_root(site: Site) -> Iterator[Finding]:
     """Whether the infrastructure root is there, and its file system answers."""
-    root = site.config.root
-    if root is None:
-        raise Skipped(NO_ROOT)
+    root = site.output_root
     if not site.root_answers:
         yield fail(
             f"{root} does not answer: a mount that hangs",
             f"look at `findmnt -T {_quoted(root)}` and `dmesg`; repair that mount",
         )
         return
+    _exists(root)
     try:
-        site.config.require_root_directory()
+        site.config.require_output_directory()
     except ConfigError as exc:
         remedy = f"mount it, or `mkdir -p {_quoted(root)}`; or name another one: --root DIR or OMNICDC_ROOT"
         yield fail(exc.message, remedy)
@@ -266,8 +263,8 @@ def check_content(site: Site) -> Iterator[Finding]:
 
 def check_peoples_files(site: Site) -> Iterator[Finding]:
     """Whether overrides and exclusions parse."""
-    root = site.root
-    settings = replace(InputSettings.of(site.config), root=root)
+    site.require_files()
+    settings = InputSettings.of(site.config)
     readings = [file.read() for file in peoples_files(settings)]
     faults = [fault for reading in readings for fault in reading.faults]
     notices = [notice for reading in readings for notice in reading.notices]

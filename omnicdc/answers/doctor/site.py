@@ -129,10 +129,8 @@ class Site:
 
     @property
     def root(self) -> Path:
-        """The infrastructure root. Raises Skipped if there is none, or if its file system hangs."""
-        root = self.config.root
-        if root is None:
-            raise Skipped(NO_ROOT)
+        """The directory of the registries. Raises Skipped if there is none, or if its file system hangs."""
+        root = self.output_root
         if not self.root_answers:
             raise Skipped(f"the root {root} does not answer")
         try:
@@ -144,10 +142,21 @@ class Site:
             pass
         raise Skipped(f"the root {root} is no directory here")
 
+    @property
+    def output_root(self) -> Path:
+        """The infrastructure root, or its shadow. Raises Skipped if none is configured."""
+        if self.config.root is None:
+            raise Skipped(NO_ROOT)
+        return self.config.require_output_root()
+
+    def require_files(self) -> None:
+        """Raise Skipped if `root` does: the registries are not on this host, or cannot be read."""
+        self.root  # noqa: B018 - the property raises it
+
     @cached_property
     def root_answers(self) -> bool:
-        """Whether the file system of the root answers; true without a root."""
-        return self.config.root is None or answers_in_time(self.config.root, self.patience_s)
+        """Whether the file system of the registries answers. Raises Skipped without a root."""
+        return answers_in_time(self.output_root, self.patience_s)
 
     def connect(self) -> db.Connection:
         """Return the connection; open it if necessary. Raises the error of the first attempt again."""
