@@ -656,3 +656,18 @@ select clock_timestamp() as now;
 
 -- schema_is_ours: Whether schema omnicdc exists and belongs to omnicdc's own role.
 select exists (select from pg_namespace n where n.nspname = 'omnicdc' and n.nspowner = to_regrole('omnicdc_owner')::oid) as ours;
+
+-- table_locks: Which sessions hold a lock that keeps even readers from these tables or from omnicdc's, the oldest first.
+select l.pid, format('%%I.%%I', n.nspname, c.relname) as "table", a.usename::text as role, a.application_name as program, a.state, a.xact_start as since,
+       extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds
+  from pg_locks l
+  join pg_class c on c.oid = l.relation
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_stat_activity a on a.pid = l.pid
+ where l.granted and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid()
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   and (n.nspname = 'omnicdc' or format('%%I.%%I', n.nspname, c.relname) = any (%(tables)s::text[]))
+ order by a.xact_start nulls last, l.pid, 2;
+
+-- limit_lock_wait: Limit for this session how long a statement waits for a lock.
+select set_config('lock_timeout', %(limit)s, false);

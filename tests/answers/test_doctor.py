@@ -71,6 +71,17 @@ def test_a_missing_schema_is_one_fault_and_installing_it_is_the_remedy(estate: E
     assert estate.failed() == {}
 
 
+def test_a_session_that_locks_the_table_is_one_fault_and_no_check_waits_for_it(estate: Estate) -> None:
+    with closing(estate.cmp.connect()) as other:
+        other.execute("begin; lock table projects")
+        faults = estate.failed()
+
+        assert [*faults] == ["locks"]
+        assert f"on public.projects (pid {other.info.backend_pid}; " in faults["locks"].seen
+        estate.carry_out(faults["locks"])
+        assert estate.failed() == {}
+
+
 def test_a_renamed_table_is_one_fault(estate: Estate) -> None:
     estate.cmp.conn.execute("alter table projects rename to undertakings")
     faults = estate.failed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omnicdc.answers.doctor.checks import GROUPS, examine
 from omnicdc.answers.doctor.site import Site
@@ -45,15 +45,11 @@ class Estate:
 
     def failed(self, groups: Collection[str] = GROUPS, **env: str) -> dict[str, Finding]:
         """Return check to its first fault."""
-        found: dict[str, Finding] = {}
-        for it in self.examine(groups, **env).results:
-            if it.finding.status == "fail":
-                found.setdefault(it.check, it.finding)
-        return found
+        return failed(self.examine(groups, **env))
 
     def carry_out(self, finding: Finding) -> None:
         """Run each command of a remedy: omnicdc's and SQL as a superuser, others in a shell."""
-        for command in re.findall("`([^`]+)`", finding.remedy):
+        for command in commands(finding):
             words = shlex.split(command)
             if words[0] == "omnicdc":
                 done = self.host.run(*words[1:], OMNICDC_DSN=self.cmp.dsn)
@@ -67,6 +63,21 @@ class Estate:
 SQL = ("alter", "create", "drop", "grant", "revoke", "rollback", "select")
 
 
-def statuses(report: Report) -> dict[str, Any]:
-    """Return group and check to the status of its findings."""
-    return {f"{it.group}: {it.check}": it.finding.status for it in report.results}
+def failed(report: Report) -> dict[str, Finding]:
+    """Return check to its first fault."""
+    found: dict[str, Finding] = {}
+    for it in report.results:
+        if it.finding.status == "fail":
+            found.setdefault(it.check, it.finding)
+    return found
+
+
+def commands(finding: Finding) -> list[str]:
+    """Return the commands of a remedy."""
+    return re.findall("`([^`]+)`", finding.remedy)
+
+
+def carry_out(finding: Finding) -> None:
+    """Run each command of a remedy in a shell."""
+    for command in commands(finding):
+        subprocess.run(command, shell=True, check=True)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from omnicdc.answers.doctor.site import Site
 
+LOCKED_S = 5.0
+"""A lock that is held for longer is a fault: an ALTER TABLE takes a moment."""
+
 
 def check_triggers(site: Site) -> Iterator[Finding]:
     """Whether the triggers are there, fire always, and call functions that were not edited."""
@@ -63,6 +66,31 @@ def check_tables(site: Site) -> Iterator[Finding]:
 
 def _fix(hint: str) -> Fix | None:
     return FIX_INSTALL if hint.startswith("run `omnicdc install`") else None
+
+
+def check_locks(site: Site) -> Iterator[Finding]:
+    """Whether another session keeps everybody from reading CMP's tables, or omnicdc's."""
+    conn = site.installed
+    tables = [*site.tables.values()]
+    with db.translated("looking for locks"), db.confined(conn):
+        held = db.fetch_all(conn, "table_locks", {"tables": tables})
+    held = [row for row in held if row["seconds"] is None or row["seconds"] >= min(LOCKED_S, site.long_s)]
+    if held:
+        site.unreadable = "locks"
+        yield locked(held[0])
+    else:
+        yield ok("no session keeps readers from CMP's tables")
+
+
+def locked(row: db.Row) -> Finding:
+    """Return the finding of a session that holds a lock on a table."""
+    since = f", since {row['since'].isoformat(timespec='seconds')}" if row["since"] else ""
+    who = ", ".join(filter(None, [row["role"], row["program"], row["state"]]))
+    return fail(
+        f"another session holds a lock on {row['table']} (pid {row['pid']}{since}; {who}): readers and "
+        "writers of CMP wait",
+        f"end it in its program, or `select pg_terminate_backend({row['pid']})`",
+    )
 
 
 def check_watch_list(site: Site) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ CHECKS = (
     Check("database", "parameters", server.check_parameters),
     Check("database", "doorbell", server.check_doorbell),
     Check("database", "queue", server.check_queue),
+    Check("capture", "locks", capturing.check_locks),
     Check("capture", "tables", capturing.check_tables),
     Check("capture", "triggers", capturing.check_triggers),
     Check("capture", "watch list", capturing.check_watch_list),

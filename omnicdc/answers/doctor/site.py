@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from omnicdc.registries.scanner import Scanner
     from omnicdc.registries.tables import Tables
 
+LOCK_WAIT = "5s"
+"""The longest time that a check waits for a lock: see `capturing.check_locks`."""
+
 NO_ROOT = "no root is configured here: ask on the registry host, or give --root DIR"
 
 
@@ -179,6 +182,7 @@ class Site:
             if not conn.behind_pooler:
                 with db.translated("connecting"):
                     limit(conn, local=False)
+                    db.execute(conn, "limit_lock_wait", {"limit": LOCK_WAIT})
         except OmnicdcError as exc:
             return exc
         return conn
