@@ -19,6 +19,8 @@ MAX_LAG_S = 90.0
 OVERDUE_S = 2.5 * HEARTBEAT_S
 """If the last heartbeat is older, the daemon is stopped or hangs, although its connection is still open."""
 
+NO_CONSUMER = "no consumer has ever run here - `omnicdc run` on the registry host"
+
 
 @dataclass(frozen=True, slots=True)
 class StatusFault:
@@ -54,13 +56,11 @@ def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], l
     if capture["fault"]:
         text = f"capture is broken: {capture['fault']} - {capture['remedy']}"
         faults.append(StatusFault("capture", text))
-    faults += [StatusFault("other", _published(found["name"])) for found in publications]
+    faults += [StatusFault("other", publication_fault(found["name"])) for found in publications]
     if not consumers:
-        text = "no consumer has ever run here - `omnicdc run` on the registry host"
-        faults.append(StatusFault("other", text))
+        faults.append(StatusFault("other", NO_CONSUMER))
     for consumer in consumers:
-        faults += _faults(consumer)
-        faults += [StatusFault("other", line) for line in late(consumer, max_lag_s=max_lag_s)]
+        faults += consumer_faults(consumer, max_lag_s=max_lag_s)
     answer = {
         "healthy": not faults,
         "faults": [fault.text for fault in faults],
@@ -75,7 +75,8 @@ def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], l
     return answer, faults
 
 
-def _published(publication: str) -> str:
+def publication_fault(publication: str) -> str:
+    """Return the fault of a publication that carries omnicdc's tables and is not allowed to."""
     return (
         f"publication {publication} carries omnicdc's tables: a subscriber that lacks them stops - replace "
         f"it by one that names tables or "
@@ -103,6 +104,12 @@ def _spread(consumer: db.Row) -> db.Row:
         "input_notices": inputs.get("notices", []),
         "input_notice_count": inputs.get("notice_count", 0),
     }
+
+
+def consumer_faults(consumer: db.Row, *, max_lag_s: float) -> Iterator[StatusFault]:
+    """Yield the faults of one consumer of the answer of `status`."""
+    yield from _faults(consumer)
+    yield from (StatusFault("other", line) for line in late(consumer, max_lag_s=max_lag_s))
 
 
 def _faults(consumer: db.Row) -> Iterator[StatusFault]:

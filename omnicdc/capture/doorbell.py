@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from omnicdc import db
+from omnicdc.model import Fault
 from omnicdc.stop import SLICE_S
 
 if TYPE_CHECKING:
@@ -20,6 +21,22 @@ FIRST_NAP_S = 0.001
 LONGEST_NAP_S = 0.25
 """Sleep while a transaction is open that may end without a notification. The time doubles from FIRST_NAP_S to
 LONGEST_NAP_S."""
+
+QUEUE_FULL_SHARE = 0.5
+"""If more than this share of the server's notification queue is in use, writers do not notify.
+sql/functions/notify_consumers.sql has the same number."""
+
+QUEUE_FULL = Fault(
+    "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by "
+    "polling",
+    "a session that uses LISTEN has a long open transaction: `select pid, xact_start, query from "
+    "pg_stat_activity "
+    "order by xact_start`",
+)
+NOT_RECEIVING = Fault(
+    "notifications do not arrive here; changes arrive by polling",
+    "connect to PostgreSQL itself, or to a pool in session mode; or set `wake: poll`",
+)
 
 
 class Wakeup(Enum):

@@ -21,6 +21,8 @@ COMMANDS = {
     "uninstall": ("admin", "Take the capture out of the database."),
     "run": ("admin", "Keep the registries current (the daemon)."),
     "verify": ("queries", "Tell whether a project has arrived in every registry."),
+    "doctor": ("doctor", "Check everything, and show how to fix what is wrong."),
+    "check": ("doctor", "The same as doctor."),
     "plan": ("plan", "Show what a statement, or a rebuild, would change."),
     "explain": ("explain", "Tell why a project is in a registry or not."),
     "wait": ("queries", "Wait until the registries hold a transaction."),

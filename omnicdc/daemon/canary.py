@@ -17,7 +17,7 @@ import psycopg
 import structlog
 
 from omnicdc import db
-from omnicdc.capture.doorbell import Wakeup
+from omnicdc.capture.doorbell import NOT_RECEIVING, QUEUE_FULL, QUEUE_FULL_SHARE, Wakeup
 from omnicdc.daemon.timing import USUAL
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError
@@ -33,23 +33,8 @@ log = structlog.get_logger()
 POLL_ONCE_S = 0.001
 """Time-out in seconds of a check that should not wait."""
 
-QUEUE_FULL_SHARE = 0.5
-"""If more than this share of the server's notification queue is in use, writers do not notify.
-sql/functions/notify_consumers.sql has the same number."""
-
 NOT_NOTED = Fault(
     "changes are not noted: the trigger function leaves no trace of them", "run `omnicdc install`"
-)
-QUEUE_FULL = Fault(
-    "writers cannot ring: the server's queue of notifications is more than half full; changes arrive by "
-    "polling",
-    "a session that uses LISTEN has a long open transaction: `select pid, xact_start, query from "
-    "pg_stat_activity "
-    "order by xact_start`",
-)
-NOT_RECEIVING = Fault(
-    "notifications do not arrive here; changes arrive by polling",
-    "connect to PostgreSQL itself, or to a pool in session mode; or set `wake: poll`",
 )
 NOT_ACKNOWLEDGED = Fault(
     "what is acknowledged does not show in the database",

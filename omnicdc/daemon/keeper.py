@@ -110,7 +110,7 @@ class Keeper:
             if held:
                 self._hand_over(_Task(reserve))
             return
-        root = self._config.require_root()
+        root = self._config.require_output_root()
         sources, modes = _opened(root, manifest.registries)
         kept = KeptGeneration(
             manifest=manifest,
@@ -173,7 +173,7 @@ class Keeper:
 
     def _shares_a_disk(self) -> bool:
         """Return True if what is kept takes room from the registries."""
-        return self._config.require_root().stat().st_dev == self._config.state_dir.stat().st_dev
+        return self._config.require_output_root().stat().st_dev == self._config.state_dir.stat().st_dev
 
     def _remove_all(self) -> None:
         try:

@@ -19,8 +19,8 @@ from omnicdc import db
 from omnicdc.capture.fingerprint import look_at_capture
 from omnicdc.capture.reader import limit_reading_idle
 from omnicdc.capture.reading_limit import READING_IDLE_S
+from omnicdc.capture.sources import check_sources
 from omnicdc.config.settings import describe_dsn
-from omnicdc.daemon.sources import check_sources
 from omnicdc.db.pooler import check_session
 from omnicdc.errors import DatabaseUnavailable, LockBusy, OmnicdcError
 from omnicdc.files.manifest_file import ManifestFile
@@ -38,8 +38,8 @@ from omnicdc.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from omnicdc.capture.sources import Sources
     from omnicdc.config.settings import Config
-    from omnicdc.daemon.sources import Sources
     from omnicdc.model import Inputs
     from omnicdc.stop import Stop
 

@@ -609,3 +609,113 @@ select t.tgname as name, t.tgrelid::regclass::text as target, t.tgenabled as ena
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where n.nspname = 'omnicdc' and not t.tgisinternal
  order by t.tgrelid, t.tgname;
+
+-- asking_role: Which role asks, and which of omnicdc's roles it is a member of. A superuser has every right.
+select r.rolname::text as name, r.rolsuper as superuser,
+       coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'member'), false) as daemon,
+       coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'member'), false) as client,
+       coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'usage'), false)
+         or coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'usage'), false) as inherits
+  from pg_roles r where r.rolname = current_user;
+
+-- lacking_rights: Which of these rights these roles lack. `kinds` are schema, table and function; a function is given by its name alone.
+select w.role, w.kind, w.name, w.privilege
+  from rows from (unnest(%(roles)s::text[]), unnest(%(kinds)s::text[]), unnest(%(names)s::text[]), unnest(%(privileges)s::text[]))
+       as w (role, kind, name, privilege)
+  left join pg_roles r on r.rolname = w.role
+  left join pg_namespace n on n.nspname = 'omnicdc'
+ where not coalesce(
+         case w.kind
+           when 'schema' then has_schema_privilege(r.oid, n.oid, w.privilege)
+           when 'table' then (select has_table_privilege(r.oid, c.oid, w.privilege)
+                                from pg_class c where c.relnamespace = n.oid and c.relname = w.name)
+           else (select bool_and(has_function_privilege(r.oid, p.oid, w.privilege))
+                   from pg_proc p where p.pronamespace = n.oid and p.proname = w.name) end, false)
+ order by w.role, w.kind desc, w.name, w.privilege;
+
+-- unreadable_columns: Which watched columns the asking role may not read, by source.
+select s.name as source, s.target, array_agg(a.attname::text order by a.attnum) as columns
+  from omnicdc.source s
+ cross join parse_ident(s.target) as part
+  join pg_namespace n on n.nspname = part[1]
+  join pg_class c on c.relnamespace = n.oid and c.relname = part[2]
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+ where a.attname in (select split_part(item, '.', 1) from unnest(s.watched || s.key_column) as item)
+   and not (has_schema_privilege(n.oid, 'usage') and has_column_privilege(c.oid, a.attnum, 'select'))
+ group by s.id order by s.id;
+
+-- daemon_roles: The roles that a daemon can log in as.
+select r.rolname::text as name, r.rolconnlimit as connections, r.rolvaliduntil < clock_timestamp() as expired,
+       nullif(r.rolvaliduntil, 'infinity') as valid_until
+  from pg_roles r
+ where r.rolcanlogin and not r.rolsuper and pg_has_role(r.oid, to_regrole('omnicdc_daemon')::oid, 'member')
+ order by 1;
+
+-- connection_room: How many connections the server, the database and the asking role have left; NULL without a limit.
+with connected as (select a.datname, a.usename from pg_stat_activity a where a.backend_type = 'client backend')
+select current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+       - coalesce(current_setting('reserved_connections', true), '0')::integer - (select count(*) from connected) as server,
+       (select d.datconnlimit - (select count(*) from connected c where c.datname = d.datname)
+          from pg_database d where d.datname = current_database() and d.datconnlimit >= 0) as database,
+       (select r.rolconnlimit - (select count(*) from connected c where c.usename = r.rolname)
+          from pg_roles r where r.rolname = current_user and r.rolconnlimit >= 0) as role,
+       current_database()::text as database_name;
+
+-- relied_on_parameters: What of the server's settings matters to omnicdc, and what the log's table says of its vacuum.
+select current_setting('server_version') as version, current_setting('server_version_num')::integer as number,
+       -- Of the role, the database or the DSN: this session may have set one of its own.
+       (select s.reset_val::bigint from pg_settings s where s.name = 'statement_timeout') as statement_timeout_ms,
+       current_setting('autovacuum')::boolean as autovacuum,
+       current_setting('track_counts')::boolean as track_counts,
+       (select c.reloptions from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'omnicdc' and c.relname = 'change') as log_options;
+
+-- queue_usage: How full the queue of notifications is, 0 to 1.
+select pg_notification_queue_usage() as usage;
+
+-- knock: Notify the session that checks whether notifications arrive. Nothing else listens on this channel.
+select pg_notify('omnicdc_doctor', '');
+
+-- fingerprints: Whether each consumer has read everything since the last change of the capture.
+select c.name, omnicdc.is_alive(c.name) as alive, coalesce(c.capture_fingerprint = omnicdc.capture_fingerprint(), false) as verified
+  from omnicdc.consumer c order by c.name;
+
+-- dead_rows: How many rows of the log are live and dead, as PostgreSQL estimates.
+select s.n_live_tup as live, s.n_dead_tup as dead from pg_stat_user_tables s where s.schemaname = 'omnicdc' and s.relname = 'change';
+
+-- old_snapshots: What keeps PostgreSQL from removing dead rows of this database, the oldest first. `seconds` is NULL if the role may not see it.
+select h.kind, h.name, h.role, h.program, h.state, extract(epoch from clock_timestamp() - h.since)::float8 as seconds, h.since
+  from (select 'session' as kind, a.pid::text as name, a.usename::text as role, a.application_name as program, a.state, a.xact_start as since
+          from pg_stat_activity a
+         where a.datname = current_database() and a.pid <> pg_backend_pid() and (a.backend_xmin is not null or a.backend_xid is not null)
+           and coalesce(a.backend_type, 'client backend') = 'client backend'
+        union all
+        select 'prepared', p.gid, p.owner::text, null, null, p.prepared from pg_prepared_xacts p where p.database = current_database()
+        union all
+        select 'slot', s.slot_name::text, null, null, case when s.active then 'active' else 'not used' end, null
+          from pg_replication_slots s where s.xmin is not null
+        union all
+        select 'standby', coalesce(r.client_addr::text, r.pid::text), r.usename::text, r.application_name, r.state, null
+          from pg_stat_replication r where r.backend_xmin is not null) as h
+ order by h.since nulls last, h.name;
+
+-- clock: The server's clock.
+select clock_timestamp() as now;
+
+-- schema_is_ours: Whether schema omnicdc exists and belongs to omnicdc's own role.
+select exists (select from pg_namespace n where n.nspname = 'omnicdc' and n.nspowner = to_regrole('omnicdc_owner')::oid) as ours;
+
+-- table_locks: Which sessions hold a lock that keeps even readers from these tables or from omnicdc's, the oldest first.
+select l.pid, format('%%I.%%I', n.nspname, c.relname) as "table", a.usename::text as role, a.application_name as program, a.state, a.xact_start as since,
+       extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds
+  from pg_locks l
+  join pg_class c on c.oid = l.relation
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_stat_activity a on a.pid = l.pid
+ where l.granted and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid()
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   and (n.nspname = 'omnicdc' or format('%%I.%%I', n.nspname, c.relname) = any (%(tables)s::text[]))
+ order by a.xact_start nulls last, l.pid, 2;
+
+-- limit_lock_wait: Limit for this session how long a statement waits for a lock.
+select set_config('lock_timeout', %(limit)s, false);

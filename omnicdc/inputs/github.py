@@ -151,7 +151,7 @@ def _run(command: list[str], stop: Stop, timeout_s: float) -> bytes:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            env=_env(),
+            env=environment(),
             start_new_session=True,
         )
         try:
@@ -188,7 +188,8 @@ def _reason(code: int, errors: bytes) -> str:
     return f"exit {code} ({_SECRET.sub('***', line)}){hint}"
 
 
-def _env() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment variables for `gh`: it asks nothing, and gets none of our secrets."""
     removed = {name for name in os.environ if name.startswith(_PRIVATE_PREFIXES) or name in _VERBOSE}
     return {name: value for name, value in os.environ.items() if name not in removed} | _QUIET
 

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from omnicdc.daemon.canary import (
-    NOT_ACKNOWLEDGED,
-    NOT_NOTED,
-    NOT_RECEIVING,
-    QUEUE_FULL,
-    QUEUE_FULL_SHARE,
-    Flight,
-    diagnose,
-)
+from omnicdc.capture.doorbell import NOT_RECEIVING, QUEUE_FULL, QUEUE_FULL_SHARE
+from omnicdc.daemon.canary import NOT_ACKNOWLEDGED, NOT_NOTED, Flight, diagnose
 
 
 def test_the_diagnosis_is_the_first_step_that_was_not_reached() -> None:

@@ -14,8 +14,8 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
-from omnicdc.capture.doorbell import Wakeup
-from omnicdc.daemon.canary import NOT_RECEIVING, Stage
+from omnicdc.capture.doorbell import NOT_RECEIVING, Wakeup
+from omnicdc.daemon.canary import Stage
 from omnicdc.daemon.session import session
 from omnicdc.daemon.timing import Timing
 from omnicdc.errors import DatabaseUnavailable, Interrupted, LockBusy, SchemaMismatch

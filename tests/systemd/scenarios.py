@@ -61,6 +61,7 @@ def main(*, whole: bool) -> None:
     with Cmp(CMP) as cmp:
         results["installed"] = result_of(lambda: install(cmp))
         results["published"] = result_of(lambda: publish(cmp))
+        results["examined"] = result_of(examine)
         results["confined"] = result_of(inspect_process)
         results["reloaded"] = result_of(lambda: reload(cmp))
         results["edited"] = result_of(edit)
@@ -71,6 +72,7 @@ def main(*, whole: bool) -> None:
     if whole:
         results["outage"] = result_of(lambda: stop_database(server))
     results["stopped"] = result_of(stop)
+    results["examined when stopped"] = result_of(lambda: {"root": doctor()})
     if whole:
         results["refused"] = result_of(change_password)
         results["moved"] = result_of(move_root)
@@ -107,6 +109,30 @@ def install(cmp: Cmp) -> Result:
         "modes": {str(path): oct(path.stat().st_mode & 0o777) for path in (CONFIGURATION.parent, PASSWORD)},
         "canonical": (ROOT / CANONICAL).read_text(),
         **service(),
+    }
+
+
+def examine() -> Result:
+    """Run `omnicdc doctor` as root, as the service's user, and after the unit was changed on disk."""
+    found: Result = {"root": doctor(), "service": doctor("runuser", "-u", "omnicdc", "--")}
+    file = drop_in("unread", "[Service]\nReadWritePaths=\n")
+    found["closed"] = doctor()
+    file.unlink()
+    found["changed"] = doctor()
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    return found
+
+
+def doctor(*as_user: str) -> Result:
+    """Return check to status and what was seen, for what is not ok, without a password of its own."""
+    environ = {**os.environ, "OMNICDC_CONFIG": str(CONFIGURATION), "OMNICDC_GH": "no"}
+    command = [*as_user, "omnicdc", "doctor", "-o", "json"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        return {"error": done.stderr}
+    answer = json.loads(done.stdout)
+    return {
+        f"{it['group']}: {it['check']}": [it["status"], it["seen"], it["remedy"]] for it in answer["checks"]
     }
 
 

@@ -75,6 +75,24 @@ def test_a_write_to_cmp_is_published_under_systemd(results: Result) -> None:
     assert len(result["holding"]) == 3
 
 
+def test_doctor_finds_the_documented_service_healthy_as_root_and_as_its_user(results: Result) -> None:
+    """Both log in as the service does. What is changed in the unit is found, and only that."""
+    examined = {who: failed(found) for who, found in results["examined"].items()}
+
+    assert examined == {
+        "root": [],
+        "service": [],
+        "closed": ["service: paths"],
+        "changed": ["service: unit", "service: paths"],
+    }
+    assert failed(results["examined when stopped"]["root"]) == ["consumers: daemons", "service: unit"]
+
+
+def failed(found: Result) -> list[str]:
+    assert "service: unit" in found, found
+    return [check for check, (status, *_) in found.items() if status == "fail"]
+
+
 def test_a_service_of_root_is_reloaded_when_a_registry_is_replaced(results: Result) -> None:
     assert results["watched"] == {"before": False, "reloaded": True}
 

@@ -105,7 +105,7 @@ def version(config: Config, text: str) -> Version:
 
 def present_files(config: Config) -> PresentFiles:
     """Read all registries below the root. Raises ConfigError without a root, and RegistryError."""
-    root = config.require_root_directory()
+    root = config.require_output_directory()
     manifest = read_manifest(root)
     published = manifest.registries if manifest else {}
     paths = dict.fromkeys([*published, *(scanner.path for scanner in registries(config).values())])

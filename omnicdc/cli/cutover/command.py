@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +16,7 @@ from omnicdc.cli.output import answer, confirm, say
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from omnicdc.answers.cutover.comparison import RegistryComparison
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
@@ -81,7 +80,8 @@ def switch(
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.daemon.reload import request
 
-    config, file = options.load(given), _file(given)
+    config = options.load(given)
+    file = _file(config)
     live = replace(config, shadow=None)
     shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
     before = setting.load(file)
@@ -136,7 +136,8 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.daemon.reload import request
 
-    config, file = options.load(given), _file(given)
+    config = options.load(given)
+    file = _file(config)
     root, before = config.require_root(), setting.load(file)
     after = setting.switched_on(before)
     kept = None if keep_files else backup.newest(config.state_dir)
@@ -187,12 +188,11 @@ def _shadow(config: Config) -> Path:
     return config.shadow
 
 
-def _file(given: dict[str, Any]) -> Path:
+def _file(config: Config) -> Path:
     """Return the configuration file. Raises ConfigError if there is none."""
-    name = given.get("config") or os.environ.get("OMNICDC_CONFIG")
-    if not name:
+    if config.file.path is None:
         raise ConfigError("the setting `shadow` must be in a configuration file", hint="--config FILE")
-    return Path(name)
+    return config.file.path
 
 
 def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
