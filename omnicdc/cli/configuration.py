@@ -90,13 +90,18 @@ def check_config(*, offline: bool, output: Output, **given: Any) -> None:
 
 def _check(config: Config, output: Output, *, offline: bool) -> None:
     """Print the answer, and exit."""
-    from omnicdc.answers.registry_queries import tried
+    from omnicdc import db
+    from omnicdc.answers.trial import Trial, try_queries
     from omnicdc.capture.watch_list import derive
     from omnicdc.registries.catalog import registries
 
     scanners = registries(config)
     watch = derive(scanners.values())
-    faults, full = ({}, set[str]()) if offline else tried(config, scanners)
+    trial = Trial()
+    if not offline:
+        with db.connect(config.target) as conn:
+            trial = try_queries(conn, config, scanners)
+    faults = trial.faults
     result = {
         "good": not faults,
         "faults": faults,
@@ -107,7 +112,7 @@ def _check(config: Config, output: Output, *, offline: bool) -> None:
     def text() -> None:
         for name, scanner in scanners.items():
             reads = ", ".join(f"{it} ({', '.join(watch.fields_of(it))})" for it in scanner.sources)
-            scan = "; each change scans everything" if name in full or not scanner.targeted else ""
+            scan = "; each change scans everything" if name in trial.full or not scanner.targeted else ""
             fault = faults.get(name)
             say(f"{name}: {scanner.path} from {reads}{scan}", good=fault is None)
             if fault:

@@ -139,10 +139,16 @@ def registries(command: Callable[..., Any]) -> Callable[..., Any]:
 def load(given: dict[str, Any], environ: Mapping[str, str] = os.environ) -> Config:
     """Build the configuration from the flags `given`, the environment and the file.
 
-    Raises ConfigError for invalid settings, and for a password in a flag: every user of this host can read
-    the flags while the command runs.
+    Raises ConfigError for invalid settings, and for a password in a flag.
     """
     from omnicdc.config import settings as configuration
+
+    refuse_secret(given)
+    return configuration.load(given, environ, uid=os.getuid(), default_file=configuration.DEFAULT_FILE)
+
+
+def refuse_secret(given: dict[str, Any]) -> None:
+    """Raise ConfigError for a password in a flag: every user of this host can read flags."""
     from omnicdc.db import masking
 
     if masking.holds_secret(given.get("dsn")):
@@ -151,7 +157,6 @@ def load(given: dict[str, Any], environ: Mapping[str, str] = os.environ) -> Conf
             hint="give it by PGPASSWORD, ~/.pgpass, OMNICDC_PASSWORD_FILE or OMNICDC_DSN; and change it, if "
             "others were here",
         )
-    return configuration.load(given, environ, uid=os.getuid(), default_file=configuration.DEFAULT_FILE)
 
 
 def _with_options(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:

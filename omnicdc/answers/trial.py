@@ -1,7 +1,8 @@
-"""Tries the queries of the registries in CMP, without reading a row: `omnicdc config check`."""
+"""Tries the query of each registry in CMP, without reading a row."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from omnicdc import db
@@ -14,38 +15,43 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from omnicdc.config.settings import Config
-    from omnicdc.db import Connection
     from omnicdc.registries.scanner import Scanner
     from omnicdc.registries.tables import Tables
 
 
-def tried(config: Config, scanners: Mapping[str, Scanner]) -> tuple[dict[str, str], set[str]]:
-    """Run each query without reading a row.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the queries showed."""
 
-    Return scanner to fault, and the scanners whose first column is not the key by which changes are logged.
-    Raises DatabaseUnavailable and SchemaMismatch.
-    """
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Scanner to its fault."""
+    full: frozenset[str] = frozenset()
+    """The scanners whose first column is not the key by which changes are logged: each change scans
+    everything."""
+
+
+def try_queries(conn: db.Connection, config: Config, scanners: Mapping[str, Scanner]) -> Trial:
+    """Run each query without reading a row. Raises DatabaseUnavailable and SchemaMismatch."""
     faults: dict[str, str] = {}
     full: set[str] = set()
-    with db.connect(config.target) as conn:
-        tables = find_tables(conn, config, scanners.values())
-        with db.one_snapshot(conn):
-            for name, scanner in used(scanners, tables).items():
-                try:
-                    select(conn, scanner, tables, ())
-                except RegistryError as exc:
-                    faults[name] = str(exc)
-                    continue
-                if fault := function_fault(conn, scanner.functions):
-                    faults[name] = f"{fault.reason} - {fault.hint}"
-                if not scanner.builtin:
-                    uncaptured, is_full = _capture(conn, scanner, tables)
-                    full |= {name} if is_full else set()
-                    faults |= {name: uncaptured} if uncaptured else {}
-    return faults, full
+    tables = find_tables(conn, config, scanners.values())
+    with db.one_snapshot(conn):
+        for name, scanner in used(scanners, tables).items():
+            try:
+                select(conn, scanner, tables, ())
+            except RegistryError as exc:
+                faults[name] = str(exc)
+                continue
+            if fault := function_fault(conn, scanner.functions):
+                faults[name] = f"{fault.reason} - {fault.hint}"
+            if not scanner.builtin:
+                uncaptured, is_full = _capture(conn, scanner, tables)
+                full |= {name} if is_full else set()
+                faults |= {name: uncaptured} if uncaptured else {}
+    return Trial(faults, frozenset(full))
 
 
-def _capture(conn: Connection, scanner: Scanner, tables: Tables) -> tuple[str, bool]:
+def _capture(conn: db.Connection, scanner: Scanner, tables: Tables) -> tuple[str, bool]:
     """Return why a table of a scanner cannot be captured, and whether each change scans everything."""
     full = False
     for source in scanner.sources:
