@@ -61,8 +61,8 @@ def support_bundle(*, file: str | None, journal: int, output: Output, **given: A
     def text() -> None:
         say(f"written: {path} ({size} bytes)", good=True)
         say(f"holds: {', '.join(bundle.parts)}")
-        for name, why in bundle.missing.items():
-            say(f"missing: {name}: {why}")
+        for why, names in bundle.reasons().items():
+            say(f"missing: {', '.join(names)}: {why}")
         say(f"Look at it before you send it: `tar xzOf {path} | less`")
 
     answer(result, output, text)

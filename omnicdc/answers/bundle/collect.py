@@ -47,7 +47,11 @@ def collect(
         observe(name)
         try:
             bundle.parts[name] = _clean(privacy, name, read())
-        except (OmnicdcError, Unavailable, OSError, ValueError, KeyError) as exc:
+        except OSError as exc:
+            bundle.missing[name] = privacy.clean(
+                f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)
+            )
+        except (OmnicdcError, Unavailable, ValueError, KeyError) as exc:
             bundle.missing[name] = privacy.clean(str(exc) or type(exc).__name__)
     if isinstance(config, str):
         bundle.missing["status.json and all that needs a configuration"] = privacy.clean(config)

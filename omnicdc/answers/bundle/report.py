@@ -20,6 +20,13 @@ class Bundle:
     missing: dict[str, str] = field(default_factory=dict)
     """File name to the reason why there is none."""
 
+    def reasons(self) -> dict[str, list[str]]:
+        """Return each reason, and the files that are missing for it."""
+        found: dict[str, list[str]] = {}
+        for name, why in self.missing.items():
+            found.setdefault(why, []).append(name)
+        return found
+
 
 def as_text(value: object) -> str:
     """Return a value as JSON, with a newline at its end."""
@@ -59,7 +66,7 @@ Read the files before you send them.
 
 def readme(bundle: Bundle, *, host: str, at: str, known_names: int) -> str:
     """Return the text of the file README.txt in the bundle."""
-    missing = "\n".join(f"- {name}: {why}" for name, why in bundle.missing.items())
+    missing = "\n".join(f"- {', '.join(names)}: {why}" for why, names in bundle.reasons().items())
     names = (
         f"names of projects by (project):\n  the {known_names} names in the canonical registry on this host"
         if known_names
