@@ -18,7 +18,7 @@ from omnicdc.db.queries import (
     single,
     start,
 )
-from omnicdc.db.schema import check_row_security, check_schema
+from omnicdc.db.schema import check_row_security, check_schema, schema_revision
 
 __all__ = [
     "RETRY_S",
@@ -28,6 +28,7 @@ __all__ = [
     "canceled_remedy",
     "check_row_security",
     "check_schema",
+    "schema_revision",
     "confined",
     "connect",
     "connect_within",

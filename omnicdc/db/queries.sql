@@ -152,8 +152,9 @@ select c.relkind in ('r', 'p') as ordinary, c.relrowsecurity as secured, k.colum
                        from pg_catalog.pg_index i where i.indrelid operator(pg_catalog.=) c.oid and i.indisprimary) k on true
  where c.oid operator(pg_catalog.=) %(table)s::pg_catalog.regclass::pg_catalog.oid;
 
--- schema_state: Whether omnicdc is installed, and the newest migration.
-select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
+-- schema_state: Whether omnicdc is installed, and whether it was ever upgraded by an additive migration.
+select pg_catalog.to_regclass('omnicdc.migration') is not null as installed,
+       pg_catalog.to_regclass('omnicdc.addition') is not null as additions;
 
 -- schema_is_hollow: Whether the schema exists and has no rows, as after `pg_restore --schema-only`; false if policies may hide them.
 select not exists (select from omnicdc.migration) and not pg_catalog.row_security_active('omnicdc.migration') as hollow;
@@ -184,11 +185,28 @@ select r.fault, r.remedy from omnicdc.row_security_fault() r;
 -- hidden_schema: Whether row-level security may hide from us which migrations have been applied.
 select pg_catalog.row_security_active('omnicdc.migration') as hidden;
 
--- schema_version: The newest migration applied.
+-- schema_version: The newest migration applied, of those that every program must know.
 select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;
 
+-- schema_revision: The newest additive migration applied.
+select coalesce(pg_catalog.max(a.revision), 0) as revision from omnicdc.addition a;
+
 -- migrated: Record that a numbered file was applied.
-insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
+insert into omnicdc.migration (version, name) values (%(number)s, %(name)s);
+
+-- added: Record that a numbered file was applied that older programs need not know.
+insert into omnicdc.addition (revision, name) values (%(number)s, %(name)s);
+
+-- choose_writers: For the rest of this transaction, whether writers are to be recorded: on, off, or '' for what was chosen before.
+select pg_catalog.set_config('omnicdc.record_writers', %(chosen)s::pg_catalog.text, true);
+
+-- writers_recorded: Whether writers shall be recorded, and whether the trigger functions of every source do so.
+select coalesce((select s.value operator(pg_catalog.=) 'on' from omnicdc.setting s
+                  where s.name operator(pg_catalog.=) 'record_writers'), false) as chosen,
+       coalesce((select pg_catalog.bool_and(pg_catalog.position(f.prosrc, 'omnicdc.traceparent') operator(pg_catalog.>) 0)
+                   from pg_catalog.pg_proc f
+                  where f.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
+                    and f.proname operator(pg_catalog.~) '^log_(row|update)_[1-9][0-9]*$'), false) as recorded;
 
 -- allow_publications: Name the publications that may carry omnicdc's tables, for the rest of this transaction.
 select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catalog.text[]::pg_catalog.text, true);

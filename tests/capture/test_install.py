@@ -132,7 +132,7 @@ def test_a_transaction_that_began_before_the_capture_is_logged(bare: Cmp) -> Non
 
 def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add one more migration, as the next version of omnicdc will."""
-    later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
+    later = sql.Migration(3, sql.Script("0003_later.sql", "alter table omnicdc.change add remark text"))
     known = [*sql.migrations(), later]
     monkeypatch.setattr(sql, "migrations", lambda: known)
 
@@ -166,7 +166,7 @@ def test_the_next_migration_is_applied_once_and_keeps_the_log(
     install_capture(bare)
     artemis = bare.upsert("artemis")
 
-    assert bare.value("select array_agg(version order by version) from omnicdc.migration") == [1, 2]
+    assert bare.value("select array_agg(version order by version) from omnicdc.migration") == [1, 3]
     assert bare.log() == [(apollo, "insert", None), (artemis, "insert", None)]
 
 
