@@ -226,6 +226,17 @@ def test_install_refuses_to_replace_a_newer_schema(cmp: Cmp) -> None:
     assert dump(cmp) == before
 
 
+def test_a_newer_additive_migration_stops_no_program_but_an_older_install(cmp: Cmp) -> None:
+    cmp.conn.execute("insert into omnicdc.addition (revision, name) values (999, 'of the future')")
+    before = dump(cmp)
+    check_version(cmp)
+
+    with pytest.raises(SchemaMismatch, match="is at 999, newer") as raised:
+        install_capture(cmp)
+    assert "pip install --upgrade" in raised.value.hint
+    assert dump(cmp) == before
+
+
 def test_a_database_without_omnicdc_is_reported_with_the_command_to_run(bare: Cmp) -> None:
     with pytest.raises(SchemaMismatch, match="omnicdc install"), db.connect(bare.dsn) as conn:
         db.check_schema(conn)
