@@ -21,6 +21,7 @@ COMMANDS = {
     "run": ("admin", "Keep the registries current (the daemon)."),
     "verify": ("queries", "Tell whether a project has arrived in every registry."),
     "explain": ("explain", "Tell why a project is in a registry or not."),
+    "log": ("log", "Show what changed, who changed it, and when it was published."),
     "wait": ("queries", "Wait until the registries hold a transaction."),
     "status": ("queries", "Show every consumer, and what is held back."),
     "registries": ("registries", "List the registries, and the state of each."),

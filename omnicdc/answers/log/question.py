@@ -1,0 +1,79 @@
+"""What `omnicdc log` is asked: everything, a project (or the row of another table), or a registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from omnicdc import db
+from omnicdc.answers.project import identified
+from omnicdc.errors import ConfigError
+from omnicdc.registries.catalog import registries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from omnicdc.config.settings import Config
+
+SEARCH = 500_000
+"""So many rows of the log are read at most, the newest first. It has no index on the key: each writer would pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the log."""
+
+    of: Literal["all", "project", "registry"] = "all"
+    name: str | None = None
+    """The registry, or the project as it was given."""
+    key: str | None = None
+    """The project's UUID, or the key of another table's row."""
+    sources: tuple[str, ...] = ()
+    """The sources that may have the key."""
+    consumer: str | None = None
+    """Only what concerns this consumer."""
+    since: datetime | None = None
+    """Only what was written, or published, from this time on."""
+    most: int = 50
+    """So many transactions or generations at most."""
+    search: int = SEARCH
+    table: str = "projects"
+    """CMP's table of projects, as the configuration names it: for the projects' names."""
+
+
+def question(
+    conn: db.Connection,
+    config: Config,
+    subject: str | None,
+    *,
+    consumer: str | None = None,
+    since: datetime | None = None,
+    most: int = 50,
+    search: int = SEARCH,
+) -> Question:
+    """Return the question about a subject: a registry by the name of its file or scanner, else a project.
+
+    Raises ConfigError for a subject or a consumer that does not exist, and DatabaseUnavailable.
+    """
+    with db.translated("reading the log"), db.confined(conn):
+        known = db.fetch_all(conn, "log_registries")
+        names = [row["name"] for row in db.fetch_all(conn, "consumer_names")]
+    if consumer is not None and consumer not in names:
+        raise ConfigError(
+            f"no consumer is named {consumer!r}; known: {', '.join(names[:20]) or 'none'}",
+            hint="`omnicdc consumer list`",
+        )
+    table = config.table_of("projects") or "projects"
+    shared = {"consumer": consumer, "since": since, "most": most, "search": search, "table": table}
+    if subject is None:
+        return Question(**shared)
+    for row in known:
+        if subject in (row["registry"], row["scanner"]):
+            return Question("registry", row["registry"], **shared)
+    key, unknown = identified(conn, config, subject)
+    scanners = registries(config).values()
+    if unknown and all(scanner.builtin for scanner in scanners):
+        registry_names = ", ".join(row["registry"] for row in known) or "none yet"
+        raise ConfigError(f"{unknown.message}; and no registry is (known: {registry_names})", hint=unknown.hint)
+    sources = tuple(sorted({source for scanner in scanners for source in scanner.sources}))
+    return Question("project", subject, key, sources, **shared)
