@@ -207,7 +207,7 @@ def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
 
 
 def _renew_others(conn: db.Connection) -> bool:
-    """Write the trigger functions of the sources that only other hosts read; returns whether that was needed."""
+    """Write the trigger functions of sources that only other hosts read; returns whether any was outdated."""
     conn.execute("set local role omnicdc_owner")
     row = conn.execute("select omnicdc.renew_trigger_functions() as renewed").fetchone()
     conn.execute("reset role")

@@ -24,7 +24,9 @@ class WritersRecorded:
         """What is wrong, and the command that fixes it; None if the triggers do what was chosen."""
         if self.chosen == self.recorded:
             return None
-        state = "not recorded by every trigger" if self.chosen else "recorded by a trigger although that is off"
+        state = (
+            "not recorded by every trigger" if self.chosen else "recorded by a trigger although that is off"
+        )
         return f"writers are {state}: an older omnicdc was installed over this one - run `omnicdc install`"
 
 

@@ -50,7 +50,9 @@ def _since(_ctx: click.Context, _param: click.Parameter, given: str | None) -> d
 @click.option(
     "-n", "most", type=click.IntRange(1, 100_000), help=f"At most so many entries.  [default: {MOST}]"
 )
-@click.option("--since", callback=_since, metavar="TIME", help="From this time on, or so long ago: 30m, 2h, 7d.")
+@click.option(
+    "--since", callback=_since, metavar="TIME", help="From this time on, or so long ago: 30m, 2h, 7d."
+)
 @click.option("--consumer", metavar="NAME", help="Only what concerns this registry host.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
 @click.option("--no-pager", is_flag=True, help="Do not show it through a pager.")
@@ -75,13 +77,13 @@ def log(
     line.
     """
     from omnicdc import db
-    from omnicdc.answers.log import question, read_log
+    from omnicdc.answers.log import Question, question, read_log
 
     config = options.load(given)
-    shown = most or (FOLLOWED if follow else MOST)
+    limits = Question(consumer=consumer, since=since, most=most or (FOLLOWED if follow else MOST))
     with db.connect(config.target) as conn:
         db.check_schema(conn)
-        asked = question(conn, config, subject, consumer=consumer, since=since, most=shown)
+        asked = question(conn, config, subject, limits)
         if follow:
             _follow(conn, asked, output)
             return

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from omnicdc.answers.log.entries import Changes, Writer
 
 COLUMNS = 80
+SECOND_MS = 1000
+KEYS = 10
+"""Of so many rows of a group, the answer has the keys."""
 
 REQUESTS = {
     "rebuild": "request: scan everything",
@@ -27,7 +30,7 @@ REQUESTS = {
 
 def log_lines(found: LogAnswer, *, wide: bool) -> Iterator[str]:
     """Return the lines of a whole answer, the newest entry first."""
-    entries = [*found["transactions"], *found["generations"]]
+    entries: list[Transaction | Generation] = [*found["transactions"], *found["generations"]]
     for number, entry in enumerate(entries):
         if number:
             yield ""
@@ -40,7 +43,9 @@ def log_lines(found: LogAnswer, *, wide: bool) -> Iterator[str]:
         yield f"({len(entries)} shown; older ones: -n {len(entries) * 10})"
     if found["searched_back_to"]:
         yield from _folded(
-            f"(the log is longer: it was searched back to {when(found['searched_back_to'])} only)", "", wide=wide
+            f"(the log is longer: it was searched back to {when(found['searched_back_to'])} only)",
+            "",
+            wide=wide,
         )
 
 
@@ -86,8 +91,9 @@ def _changes(group: Changes) -> str:
     if group["every_row"]:
         return f"{table}{group['op']}: every row"
     names = [key["name"] or key["key"] for key in group["keys"]]
-    more = group["changes"] - len(names)
-    return f"{table}{group['op']}{fields}: {', '.join(names)}" + (f" and {more} more" if more > 0 else "")
+    count = f" ({group['changes']} changes)" if group["changes"] > len(names) else ""
+    more = ", …" if group["changes"] > KEYS else ""
+    return f"{table}{group['op']}{fields}: {', '.join(names)}{more}{count}"
 
 
 def _publication(one: Publication) -> str:
@@ -125,7 +131,7 @@ def _stages(stages_ms: Mapping[str, float]) -> str:
 
 
 def _duration(milliseconds: float) -> str:
-    if milliseconds < 1000:
+    if milliseconds < SECOND_MS:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1000:.1f} s"
 

@@ -1,7 +1,7 @@
 """Checks that the database has a schema that this omnicdc can use.
 
-A breaking migration raises the schema's version, which must be the one that the program knows. An additive one
-raises only its revision: programs that know less, or more, go on with what both know.
+A breaking migration raises the schema's version, which must be the one that the program knows. An additive
+one raises only its revision: programs that know less, or more, go on with what both know.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def install_this_version(cmp: Cmp, *, record_writers: bool | None = None) -> boo
 def test_the_previous_daemon_and_client_go_on_when_the_schema_is_upgraded(
     bare: Cmp, previous: PreviousHost
 ) -> None:
-    """An upgrade begins with the schema. The daemon that runs meanwhile, and one that starts then, serve on."""
+    """An upgrade begins with the schema. A daemon that runs meanwhile, and one that starts then, serve on."""
     running = previous.daemon()
     apollo = bare.upsert("apollo", github_url="https://github.com/acme/apollo")
     bare.arrived()

@@ -30,10 +30,10 @@ SET: dict[str, tuple[str | None, str | None]] = {
     "set omnicdc.traceparent = ''": ("", None),
     "set omnicdc.traceparent = E'\\'); drop table projects --'": ("", None),
 }
-"""What a writer sets, and the application and the traceparent that are logged. '': the application is not looked at."""
+"""What a writer sets, and the application and the traceparent that are logged. '': any application."""
 
 
-def record(cmp: Cmp, choice: bool | None) -> bool:  # noqa: FBT001
+def record(cmp: Cmp, choice: bool | None) -> bool:
     """Install with a choice; return whether anything was changed."""
     with db.connect(cmp.dsn) as conn:
         return install.install(conn, projects(), record_writers=choice)
@@ -138,7 +138,7 @@ def test_the_choice_holds_for_the_tables_of_other_hosts(cmp: Cmp) -> None:
 
 
 @pytest.mark.parametrize("choice", [True, False])
-def test_the_printed_script_makes_the_same_choice(bare: Cmp, choice: bool) -> None:  # noqa: FBT001
+def test_the_printed_script_makes_the_same_choice(bare: Cmp, choice: bool) -> None:
     done = psql(bare.dsn, script.script(projects(), record_writers=choice))
 
     assert done.returncode == 0, done.stderr

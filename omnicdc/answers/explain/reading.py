@@ -55,6 +55,9 @@ def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
         asked = {"sources": sorted(sources), "key": uuid, "most": LAST, "search": SEARCH}
         consumers = consumer_explanations(db.fetch_all(conn, "hosts", asked))
         changes = change_explanations(db.fetch_all(conn, "changes_of", asked))
+        reach = None
+        if len(changes) < LAST:
+            reach = db.fetch_optional(conn, "log_reach", asked)
     return {
         "success": True,
         "error": None,
@@ -67,6 +70,7 @@ def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
         "on_its_way": on_its_way(consumers, concerned),
         "consumers": consumers,
         "changes": changes,
+        "changes_searched_back_to": reach["at"].isoformat() if reach else None,
         "not_checked": [] if config.root is not None else [it.registry for it in known.values()],
     }
 

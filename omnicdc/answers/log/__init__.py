@@ -1,4 +1,4 @@
-"""What changed, who changed it, and which generation of which host published it: the answer of `omnicdc log`."""
+"""The answer of `omnicdc log`: what changed, who changed it, and which generation published it."""
 
 from omnicdc.answers.log.entries import Generation, LogAnswer, Publication, Transaction
 from omnicdc.answers.log.following import Follower

@@ -34,9 +34,9 @@ class Key(TypedDict):
 
 
 class Changes(TypedDict):
-    """Changes of one kind in one transaction. `keys` are the first ten; `fields` is None for the whole row.
+    """Changes of one kind in one transaction.
 
-    `op` rebuild, accept and look are requests to the daemons; `source` is None then.
+    `keys` are those of the first ten rows, each once; `fields` is None for the whole row. `op` rebuild, accept and look are requests to the daemons; `source` is None then.
     """
 
     source: str | None
@@ -120,7 +120,10 @@ def keys_in(rows: Iterable[Row]) -> list[str]:
 
 
 def transactions(
-    changes: Iterable[Row], publications: Iterable[Row], names: Mapping[str, str], since: datetime | None = None
+    changes: Iterable[Row],
+    publications: Iterable[Row],
+    names: Mapping[str, str],
+    since: datetime | None = None,
 ) -> list[Transaction]:
     """Return the transactions in the order of `changes`, from the rows of the queries about them.
 
@@ -170,7 +173,9 @@ def _merged(rows: Iterable[Row], names: Mapping[str, str]) -> list[Changes]:
             },
         )  # fmt: skip
         group["changes"] += row["changes"]
-        group["keys"] += [{"key": key, "name": names.get(key)} for key in row["keys"] or ()]
+        known = {it["key"] for it in group["keys"]}
+        keys = dict.fromkeys(key for key in row["keys"] or () if key not in known)
+        group["keys"] += [{"key": key, "name": names.get(key)} for key in keys]
     return [*merged.values()]
 
 

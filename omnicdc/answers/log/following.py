@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from omnicdc.answers.log.question import Question
 
 BACKSTOP_S = 5.0
-"""The longest time between two looks. Writers notify only where a daemon waits, and a pooler delivers nothing."""
+"""The longest time between two looks: writers notify only if a daemon waits, and poolers deliver nothing."""
 
 MOST_AT_ONCE = 1000
-"""So many transactions are shown of one look; and so many are remembered, to name them when they are published."""
+"""So many transactions are shown of one look, and so many are remembered until they are published."""
 
 
 class Follower:
@@ -52,7 +52,7 @@ class Follower:
                 found = db.fetch_one(self._conn, "log_since", self._log_params())
             self._last = found["now"]
             tokens = [] if self._asked.of == "registry" else found["tokens"][-MOST_AT_ONCE:]
-            shown = described(self._conn, self._asked, tokens)
+            shown = described(self._conn, self._asked, tokens, live=True)
         self._recent.extend(it["token"] for it in shown)
         yield from shown
         for row in history:

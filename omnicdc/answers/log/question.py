@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from omnicdc import db
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
 
 SEARCH = 500_000
-"""So many rows of the log are read at most, the newest first. It has no index on the key: each writer would pay."""
+"""So many rows of the log are read at most. It has no index on the key, because each writer would pay for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +41,30 @@ class Question:
     """CMP's table of projects, as the configuration names it: for the projects' names."""
 
 
-def question(
-    conn: db.Connection,
-    config: Config,
-    subject: str | None,
-    *,
-    consumer: str | None = None,
-    since: datetime | None = None,
-    most: int = 50,
-    search: int = SEARCH,
-) -> Question:
+def question(conn: db.Connection, config: Config, subject: str | None, limits: Question) -> Question:
     """Return the question about a subject: a registry by the name of its file or scanner, else a project.
 
-    Raises ConfigError for a subject or a consumer that does not exist, and DatabaseUnavailable.
+    `limits` holds everything but the subject. Raises ConfigError for a subject or a consumer that does not
+    exist, and DatabaseUnavailable.
     """
     with db.translated("reading the log"), db.confined(conn):
         known = db.fetch_all(conn, "log_registries")
         names = [row["name"] for row in db.fetch_all(conn, "consumer_names")]
-    if consumer is not None and consumer not in names:
+    if limits.consumer is not None and limits.consumer not in names:
         raise ConfigError(
-            f"no consumer is named {consumer!r}; known: {', '.join(names[:20]) or 'none'}",
+            f"no consumer is named {limits.consumer!r}; known: {', '.join(names[:20]) or 'none'}",
             hint="`omnicdc consumer list`",
         )
-    table = config.table_of("projects") or "projects"
-    shared = {"consumer": consumer, "since": since, "most": most, "search": search, "table": table}
+    asked = replace(limits, table=config.table_of("projects") or "projects")
     if subject is None:
-        return Question(**shared)
+        return asked
     for row in known:
         if subject in (row["registry"], row["scanner"]):
-            return Question("registry", row["registry"], **shared)
+            return replace(asked, of="registry", name=row["registry"])
     key, unknown = identified(conn, config, subject)
     scanners = registries(config).values()
     if unknown and all(scanner.builtin for scanner in scanners):
-        registry_names = ", ".join(row["registry"] for row in known) or "none yet"
-        raise ConfigError(f"{unknown.message}; and no registry is (known: {registry_names})", hint=unknown.hint)
+        found = ", ".join(row["registry"] for row in known) or "none yet"
+        raise ConfigError(f"{unknown.message}; and no registry is (known: {found})", hint=unknown.hint)
     sources = tuple(sorted({source for scanner in scanners for source in scanner.sources}))
-    return Question("project", subject, key, sources, **shared)
+    return replace(asked, of="project", name=subject, key=key, sources=sources)

@@ -42,7 +42,7 @@ def read_log(conn: db.Connection, asked: Question) -> LogAnswer:
         "of": asked.of,
         "name": asked.name,
         "key": asked.key,
-        "since": asked.since and asked.since.isoformat(),
+        "since": asked.since.isoformat() if asked.since else None,
         "writers_recorded": writers.recorded,
         "transactions": found,
         "generations": generations,
@@ -62,12 +62,14 @@ def _generations(conn: db.Connection, asked: Question) -> tuple[list[Generation]
     return [generation(row) for row in found[: asked.most]], len(found) > asked.most
 
 
-def described(conn: db.Connection, asked: Question, tokens: Sequence[str]) -> list[Transaction]:
-    """Return transactions, in the order of the tokens: what they changed, and who published it."""
+def described(
+    conn: db.Connection, asked: Question, tokens: Sequence[str], *, live: bool = False
+) -> list[Transaction]:
+    """Return transactions in the order of the tokens: what they changed and, unless `live`, who published them."""
     with db.confined(conn):
         params = _params(asked) | {"tokens": list(tokens), "most": MOST_ROWS}
         changes = db.fetch_all(conn, "log_changes", params)
-        published = db.fetch_all(conn, "log_publications", params)
+        published = [] if live else db.fetch_all(conn, "log_publications", params)
     return transactions(changes, published, _names(conn, asked, keys_in(changes)), asked.since)
 
 
