@@ -36,7 +36,8 @@ class Key(TypedDict):
 class Changes(TypedDict):
     """Changes of one kind in one transaction.
 
-    `keys` are those of the first ten rows, each once; `fields` is None for the whole row. `op` rebuild, accept and look are requests to the daemons; `source` is None then.
+    `keys` are those of the first ten rows, each once; `fields` is None for the whole row. `op` rebuild,
+    accept and look are requests to the daemons; `source` is None then.
     """
 
     source: str | None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
 
 SEARCH = 500_000
-"""So many rows of the log are read at most. It has no index on the key, because each writer would pay for it."""
+"""So many rows of the log are read at most. It has no index on the key: every writer would pay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _generations(conn: db.Connection, asked: Question) -> tuple[list[Generation]
 def described(
     conn: db.Connection, asked: Question, tokens: Sequence[str], *, live: bool = False
 ) -> list[Transaction]:
-    """Return transactions in the order of the tokens: what they changed and, unless `live`, who published them."""
+    """Return transactions in the order of the tokens; unless `live`, with who published them."""
     with db.confined(conn):
         params = _params(asked) | {"tokens": list(tokens), "most": MOST_ROWS}
         changes = db.fetch_all(conn, "log_changes", params)
