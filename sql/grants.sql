@@ -1,7 +1,7 @@
 -- The rights of daemons and clients on omnicdc's tables. Renewed by every install; each function's file has its own grants.
 grant usage on schema omnicdc to omnicdc_daemon, omnicdc_client;
 grant select on omnicdc.migration, omnicdc.source, omnicdc.change, omnicdc.consumer, omnicdc.history, omnicdc.allowed_publication,
-  omnicdc.quarantine
+  omnicdc.quarantine, omnicdc.addition, omnicdc.setting
   to omnicdc_daemon, omnicdc_client;
 grant insert, update on omnicdc.consumer to omnicdc_daemon;
 grant insert on omnicdc.history to omnicdc_daemon;

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc import db
+from omnicdc.capture.writers import writers_recorded
 from omnicdc.delivery.verdict import no_writes
 from omnicdc.model import HEARTBEAT_S
 
@@ -50,12 +51,14 @@ def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], l
         reads = db.fetch_one(conn, "only_reads")
         publications = db.fetch_all(conn, "unexpected_publications")
         consumers = [_spread(row) for row in db.fetch_all(conn, "status_consumers")]
+        writers = writers_recorded(conn)
     faults: list[StatusFault] = []
     if not any(consumer["alive"] for consumer in consumers) and (cause := no_writes(**reads)):
         faults.append(StatusFault("other", f"{cause.reason} - {cause.hint}"))
     if capture["fault"]:
         text = f"capture is broken: {capture['fault']} - {capture['remedy']}"
         faults.append(StatusFault("capture", text))
+    faults += [StatusFault("other", writers.fault)] if writers.fault else []
     faults += [StatusFault("other", publication_fault(found["name"])) for found in publications]
     if not consumers:
         faults.append(StatusFault("other", NO_CONSUMER))
@@ -68,6 +71,7 @@ def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], l
             "fault": capture["fault"],
             "remedy": capture["remedy"] if capture["fault"] else None,
             "sources": {row["name"]: {"table": row["target"], "watched": row["watched"]} for row in sources},
+            "writers_recorded": writers.recorded,
         },
         "log": {"changes": log["changes"], "estimated": log["estimated"], "oldest": log["oldest"]},
         "consumers": consumers,

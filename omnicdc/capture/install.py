@@ -49,6 +49,9 @@ class Attempts:
 
 USUAL = Attempts()
 
+CHOICES = {True: "on", False: "off", None: ""}
+"""What the database calls a choice of the operator; '' keeps the one made before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -95,12 +98,14 @@ def install(
     sources: Sequence[Wanted],
     *,
     allowed: Sequence[str] = (),
+    record_writers: bool | None = None,
     attempts: Attempts = USUAL,
 ) -> bool:
     """Install or upgrade; returns whether the capture was changed. A repeat is harmless.
 
     What other hosts' registries read of these sources, and sources that only they read, stay captured.
-    `allowed` names the publications that may carry omnicdc's tables; they are stored. One transaction: all or
+    `allowed` names the publications that may carry omnicdc's tables; they are stored. So is `record_writers`:
+    whether each change is logged with its writer; None keeps what was chosen before. One transaction: all or
     nothing. Raises ConfigError for a table that cannot be watched, and where tables would be created or
     altered that a publication carries unasked; LockBusy if a table's lock cannot be had, SchemaMismatch
     without the rights.
@@ -118,9 +123,9 @@ def install(
             _remove_hollow(conn)
             conn.execute(sql.roles().text)
             _restore_policies(conn, targets.values())
-            _migrate(conn, targets.values(), allowed)
+            _migrate(conn, targets.values(), allowed, record_writers)
             changed = [_watch(conn, one, target) for one, target in targets.items()]
-            return any(changed)
+            return _renew_others(conn) or any(changed)
     raise AssertionError  # tenacity returns or raises
 
 
@@ -159,10 +164,13 @@ def _restore_policies(conn: db.Connection, targets: Iterable[str]) -> None:
         conn.execute("reset role")
 
 
-def _migrate(conn: db.Connection, targets: Iterable[str], allowed: Sequence[str]) -> None:
+def _migrate(
+    conn: db.Connection, targets: Iterable[str], allowed: Sequence[str], record_writers: bool | None
+) -> None:
     """Bring omnicdc's own tables and functions, and their rights, to this version."""
     pending = _pending(conn)
     db.execute(conn, "allow_publications", {"names": list(allowed)})
+    db.execute(conn, "choose_writers", {"chosen": CHOICES[record_writers]})
     if pending:
         conn.execute(sql.publications().text)
     if 0 < len(pending) < len(sql.migrations()):
@@ -178,11 +186,13 @@ def _migrate(conn: db.Connection, targets: Iterable[str], allowed: Sequence[str]
         conn.execute(migration.script.text)
         # At once: an event trigger may have enabled row-level security for the new tables.
         conn.execute(sql.policies().text)
-        db.execute(conn, "migrated", {"version": migration.version, "name": migration.script.name})
+        known = {"number": migration.number, "name": migration.script.name}
+        db.execute(conn, "added" if migration.additive else "migrated", known)
     for function in sql.functions():
         conn.execute(function.text)
     conn.execute(sql.grants().text)
     conn.execute("select omnicdc.allow_publications()")
+    conn.execute("select omnicdc.record_writers()")
     conn.execute(sql.policies().text)
     conn.execute("reset role")
 
@@ -194,6 +204,14 @@ def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
     )
     row = conn.execute(call).fetchone()
     return bool(row and row["changed"])
+
+
+def _renew_others(conn: db.Connection) -> bool:
+    """Write the trigger functions of sources that only other hosts read; returns whether any was outdated."""
+    conn.execute("set local role omnicdc_owner")
+    row = conn.execute("select omnicdc.renew_trigger_functions() as renewed").fetchone()
+    conn.execute("reset role")
+    return bool(row and row["renewed"])
 
 
 def _lock(conn: db.Connection, targets: Iterable[str]) -> None:
@@ -234,16 +252,13 @@ def release(conn: db.Connection, source: str, *, attempts: Attempts = USUAL) -> 
 
 
 def _pending(conn: db.Connection) -> list[sql.Migration]:
-    found = 0
-    if db.fetch_one(conn, "schema_state")["installed"]:
-        found = int(db.fetch_one(conn, "schema_version")["version"])
-    known = sql.migrations()
-    if found > known[-1].version:
+    found = db.schema_revision(conn)
+    if found > sql.revision():
         raise SchemaMismatch(
-            f"the schema is at {found}, newer than this omnicdc knows ({known[-1].version})",
+            f"the schema is at {found}, newer than this omnicdc knows ({sql.revision()})",
             hint="install with the newer version: `pip install --upgrade omnicdc`",
         )
-    return [migration for migration in known if migration.version > found]
+    return [migration for migration in sql.migrations() if migration.number > found]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql as pgsql
 
-from omnicdc.capture.install import USUAL
+from omnicdc.capture.install import CHOICES, USUAL
 from omnicdc.db import sql
 from omnicdc.registries.tables import qualified
 
@@ -24,11 +24,18 @@ _PINNED = "-- From here on a bare name is PostgreSQL's own.\nset search_path = p
 """For the scripts: else an operator of another user's could get into a constraint of omnicdc's tables."""
 
 
-def script(sources: Sequence[Wanted], *, allowed: Sequence[str] = ()) -> str:
+_MIGRATED = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n")
+_ADDED = pgsql.SQL("insert into omnicdc.addition (revision, name) values ({}, {});\n")
+
+
+def script(
+    sources: Sequence[Wanted], *, allowed: Sequence[str] = (), record_writers: bool | None = None
+) -> str:
     """Return the SQL of a first installation, for a DBA to read and to run in psql as the tables' owner."""
     allow = pgsql.SQL(
         "select pg_catalog.set_config('omnicdc.allowed_publications', {}::text[]::text, false);\n"
     )
+    choose = pgsql.SQL("select pg_catalog.set_config('omnicdc.record_writers', {}, false);\n")
     lacking, grant = sql.executes()
     parts = [
         _HOW_TO_RUN,
@@ -37,6 +44,7 @@ def script(sources: Sequence[Wanted], *, allowed: Sequence[str] = ()) -> str:
         sql.foreign().as_string(),
         "\n",
         allow.format(list(allowed)).as_string(),
+        choose.format(CHOICES[record_writers]).as_string(),
         sql.publications().text,
         sql.roles().text,
         "\nset role omnicdc_owner;\n",
@@ -46,14 +54,15 @@ def script(sources: Sequence[Wanted], *, allowed: Sequence[str] = ()) -> str:
         "\nset role omnicdc_owner;\n",
     ]
     for migration in sql.migrations():
-        done = pgsql.SQL("insert into omnicdc.migration (version, name) values ({}, {});\n").format(
-            migration.version, migration.script.name
-        )
+        record = _ADDED if migration.additive else _MIGRATED
+        done = record.format(migration.number, migration.script.name)
         parts += [migration.script.text, "\n", sql.policies().text, done.as_string()]
     parts += ["\n" + function.text for function in sql.functions()]
-    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n", "\nreset role;\n"]
+    parts += ["\n" + sql.grants().text, "\nselect omnicdc.allow_publications();\n"]
+    parts += ["select omnicdc.record_writers();\n", "\nreset role;\n"]
     parts += [pgsql.SQL("\nset lock_timeout = {};\n").format(USUAL.lock_timeout).as_string()]
-    return "".join([*parts, *(_watched(source) for source in sources), "reset search_path;\n"])
+    parts += [_watched(source) for source in sources]
+    return "".join([*parts, "reset search_path;\n"])
 
 
 def _table_found(source: Wanted) -> str:

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let omnicdc_client read what declared registries show, so that clients can verify them.",
 )
+@click.option(
+    "--record-writers/--no-record-writers",
+    default=None,
+    help="Log each change with its writer's role and application.  [default: as before; at first, not]",
+)
 @options.output
 def install(
     *,
@@ -43,6 +48,7 @@ def install(
     print_tables: bool,
     allowed: tuple[str, ...],
     grant_clients: bool,
+    record_writers: bool | None,
     output: Output,
     **given: Any,
 ) -> None:
@@ -60,17 +66,20 @@ def install(
     from omnicdc.capture import install as installation
     from omnicdc.capture.fingerprint import installed_sources
     from omnicdc.capture.script import script, tables_script
+    from omnicdc.capture.writers import writers_recorded
     from omnicdc.registries.catalog import registries
 
     config = options.load(given)
     wanted = installation.wanted(config, registries(config).values(), for_clients=grant_clients)
     if only_print or print_tables:
         with flushed_stdout():
-            click.echo(tables_script() if print_tables else script(wanted, allowed=allowed))
+            whole = script(wanted, allowed=allowed, record_writers=record_writers)
+            click.echo(tables_script() if print_tables else whole)
         return
     with db.connect(config.target) as conn:
-        changed = installation.install(conn, wanted, allowed=allowed)
+        changed = installation.install(conn, wanted, allowed=allowed, record_writers=record_writers)
         sources = installed_sources(conn)
+        writers = writers_recorded(conn).recorded
     result = {
         "installed": True,
         "changed": changed,
@@ -78,6 +87,7 @@ def install(
             name: {"table": row["target"], "watched": row["watched"]} for name, row in sources.items()
         },
         "lacking": [one.source for one in wanted if one.source not in sources],
+        "writers_recorded": writers,
     }
 
     def text() -> None:
@@ -87,6 +97,7 @@ def install(
         for one in wanted:
             if one.source not in sources:
                 say(f"no table {one.table}: its registries are not published")
+        say("writers are recorded with each change" if writers else "writers are not recorded")
 
     answer(result, output, text)
 

@@ -59,6 +59,8 @@ def _show(found: Explanation) -> None:
     )
     for line in found["on_its_way"]:
         say(f"  {line}", good=False)
+    if found["changes_searched_back_to"]:
+        say(f"the log is longer: it was searched back to {_seconds(found['changes_searched_back_to'])} only")
     if not found["changes"]:
         say("no change of it is in the log: see the setting retention")
         return

@@ -21,6 +21,7 @@ from omnicdc.capture.reader import limit_reading_idle
 from omnicdc.capture.reading_limit import READING_IDLE_S
 from omnicdc.capture.sources import check_sources
 from omnicdc.config.settings import describe_dsn
+from omnicdc.db import sql
 from omnicdc.db.pooler import check_session
 from omnicdc.errors import DatabaseUnavailable, LockBusy, OmnicdcError
 from omnicdc.files.manifest_file import ManifestFile
@@ -93,6 +94,7 @@ def session(
                 sources=conn.sources,
                 pooled=conn.behind_pooler,
             )
+            _report_older_schema(conn)
             _lock_consumer_name(conn, config, stop, waiting, patient=wait_for_name)
             yield conn, _state(conn, config, served, inputs, stop)
 
@@ -131,6 +133,13 @@ def _connect(
     conn = retrying(db.connect, config.target, going_on=attended if patient else going_on)
     failing.recovered()
     return conn
+
+
+def _report_older_schema(conn: db.Connection) -> None:
+    """Log that the schema lacks an additive migration. Everything else works without it."""
+    found, known = db.schema_revision(conn), sql.revision()
+    if found < known:
+        log.warning("schema_older", revision=found, known=known, hint="run `omnicdc install`")
 
 
 def _lock_consumer_name(

@@ -18,7 +18,7 @@ from omnicdc.db.queries import (
     single,
     start,
 )
-from omnicdc.db.schema import check_row_security, check_schema
+from omnicdc.db.schema import check_row_security, check_schema, schema_revision
 
 __all__ = [
     "RETRY_S",
@@ -38,6 +38,7 @@ __all__ = [
     "fetch_optional",
     "one_snapshot",
     "read_only_remedy",
+    "schema_revision",
     "single",
     "start",
     "translated",

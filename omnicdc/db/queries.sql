@@ -152,8 +152,9 @@ select c.relkind in ('r', 'p') as ordinary, c.relrowsecurity as secured, k.colum
                        from pg_catalog.pg_index i where i.indrelid operator(pg_catalog.=) c.oid and i.indisprimary) k on true
  where c.oid operator(pg_catalog.=) %(table)s::pg_catalog.regclass::pg_catalog.oid;
 
--- schema_state: Whether omnicdc is installed, and the newest migration.
-select pg_catalog.to_regclass('omnicdc.migration') is not null as installed;
+-- schema_state: Whether omnicdc is installed, and whether it was ever upgraded by an additive migration.
+select pg_catalog.to_regclass('omnicdc.migration') is not null as installed,
+       pg_catalog.to_regclass('omnicdc.addition') is not null as additions;
 
 -- schema_is_hollow: Whether the schema exists and has no rows, as after `pg_restore --schema-only`; false if policies may hide them.
 select not exists (select from omnicdc.migration) and not pg_catalog.row_security_active('omnicdc.migration') as hollow;
@@ -184,11 +185,28 @@ select r.fault, r.remedy from omnicdc.row_security_fault() r;
 -- hidden_schema: Whether row-level security may hide from us which migrations have been applied.
 select pg_catalog.row_security_active('omnicdc.migration') as hidden;
 
--- schema_version: The newest migration applied.
+-- schema_version: The newest migration applied, of those that every program must know.
 select coalesce(pg_catalog.max(m.version), 0) as version from omnicdc.migration m;
 
+-- schema_revision: The newest additive migration applied.
+select coalesce(pg_catalog.max(a.revision), 0) as revision from omnicdc.addition a;
+
 -- migrated: Record that a numbered file was applied.
-insert into omnicdc.migration (version, name) values (%(version)s, %(name)s);
+insert into omnicdc.migration (version, name) values (%(number)s, %(name)s);
+
+-- added: Record that a numbered file was applied that older programs need not know.
+insert into omnicdc.addition (revision, name) values (%(number)s, %(name)s);
+
+-- choose_writers: For the rest of this transaction, whether writers are to be recorded: on, off, or '' for what was chosen before.
+select pg_catalog.set_config('omnicdc.record_writers', %(chosen)s::pg_catalog.text, true);
+
+-- writers_recorded: Whether writers shall be recorded, and whether the trigger functions of every source do so.
+select coalesce((select s.value operator(pg_catalog.=) 'on' from omnicdc.setting s
+                  where s.name operator(pg_catalog.=) 'record_writers'), false) as chosen,
+       coalesce((select pg_catalog.bool_and(pg_catalog.position(f.prosrc, 'omnicdc.traceparent') operator(pg_catalog.>) 0)
+                   from pg_catalog.pg_proc f
+                  where f.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
+                    and f.proname operator(pg_catalog.~) '^log_(row|update)_[1-9][0-9]*$'), false) as recorded;
 
 -- allow_publications: Name the publications that may carry omnicdc's tables, for the rest of this transaction.
 select pg_catalog.set_config('omnicdc.allowed_publications', %(names)s::pg_catalog.text[]::pg_catalog.text, true);
@@ -539,10 +557,14 @@ select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.status::p
  order by p.name, p.id;
 
 -- changes_of: The last changes of a row that the log still has, the newest first, one row for each consumer: whether its files hold
--- the change, and which generation published it. A change of every row of the source counts.
+-- the change, and which generation published it. A change of every row of the source counts. Of the log, the newest `search` rows are read.
 with newest as (
   select c.xid, c.op, c.fields, c.at, c.key is null as every_row
-    from omnicdc.change c join omnicdc.source s on s.id = c.source
+    from (select l.xid, l.source, l.key, l.op, l.fields, l.at
+            from omnicdc.change l
+           where l.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+           order by l.xid desc limit %(search)s) c
+    join omnicdc.source s on s.id = c.source
    where s.name = any (%(sources)s::text[]) and (c.key = %(key)s or c.key is null)
    order by c.at desc limit %(most)s)
 select n.xid::text as token, n.op, n.fields, n.at, n.every_row, k.name as consumer,
@@ -558,9 +580,103 @@ select distinct c.key
   from omnicdc.change c join omnicdc.source s on s.id = c.source
  where s.name = %(source)s and c.at >= %(at)s and c.key is not null;
 
--- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read, and what it holds back of it.
+-- log_reach: The time of the newest row of the log that is not among the newest `search` rows; no row if the log has no more.
+select c.at from omnicdc.change c
+ where c.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+ order by c.xid desc offset %(search)s limit 1;
+
+-- log_newest: The newest transactions in the log, one step down the index on xid for each, however many rows they have.
+with recursive newest (xid, number) as (
+  (select c.xid, 1 from omnicdc.change c
+    where c.source is distinct from 0 and c.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+    order by c.xid desc limit 1)
+  union all
+  select (select c.xid from omnicdc.change c where c.source is distinct from 0 and c.xid < n.xid order by c.xid desc limit 1), n.number + 1
+    from newest n where n.xid is not null and n.number < %(most)s)
+select n.xid::text as token from newest n where n.xid is not null order by n.xid desc;
+
+-- log_of: The newest transactions that changed a row (or every row) of these sources. Of the log, the newest `search` rows are read.
+select c.xid::text as token
+  from (select l.xid, l.source, l.key, l.at from omnicdc.change l
+         where l.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+         order by l.xid desc limit %(search)s) c
+  join omnicdc.source s on s.id = c.source
+ where s.name = any (%(sources)s::text[]) and (c.key = %(key)s or c.key is null)
+   and (%(since)s::timestamptz is null or c.at >= %(since)s::timestamptz)
+ group by c.xid order by c.xid desc limit %(most)s;
+
+-- log_since: The transactions that are visible now and were not visible in a snapshot, and the snapshot of now. Of one row, if there is a key.
+with new as (
+  select c.xid from omnicdc.changes_since(%(last)s) c
+    left join omnicdc.source s on s.id = c.source
+   where %(key)s::text is null or (s.name = any (%(sources)s::text[]) and (c.key = %(key)s or c.key is null))
+   group by c.xid)
+select pg_catalog.pg_current_snapshot()::text as now,
+       coalesce((select array_agg(n.xid::text order by n.xid) from new n), '{}') as tokens;
+
+-- log_changes: What these transactions changed: their rows grouped by what they have in common, with the first ten keys of each group.
+-- Of each transaction `most` rows are read (of one row of CMP, if there is a key). The writer is read so that it may be missing, as in schemas of 0.1.0.
+with row_of as (
+  select t.token, t.number, c.source, c.key, c.op, c.fields, c.at, pg_catalog.to_jsonb(c) operator(pg_catalog.->) 'writer' as writer,
+         row_number() over (partition by t.token, c.source, c.op, c.fields, pg_catalog.to_jsonb(c) operator(pg_catalog.->) 'writer'
+                            order by c.at) as nth
+    from pg_catalog.unnest(%(tokens)s::text[]) with ordinality as t (token, number)
+   cross join lateral (
+     select l.* from omnicdc.change l left join omnicdc.source s on s.id = l.source
+      where l.xid = t.token::xid8 and l.source is distinct from 0
+        and (%(key)s::text is null or (s.name = any (%(sources)s::text[]) and (l.key = %(key)s or l.key is null)))
+      limit %(most)s) c)
+select r.token, (select s.name from omnicdc.source s where s.id = r.source) as source, r.op, r.fields, r.writer,
+       count(*) as changes, max(r.at) as at, bool_or(r.key is null) as every_row,
+       array_remove(array_agg(case when r.nth <= 10 then r.key end), null) as keys
+  from row_of r
+ group by r.number, r.token, r.source, r.op, r.fields, r.writer
+ order by r.number, min(r.at);
+
+-- log_publications: For each of these transactions and each consumer: whether its files hold it, and the generation that published it.
+select t.token, k.name as consumer, pg_catalog.pg_visible_in_snapshot(t.token::xid8, k.snapshot) as read,
+       h.generation, h.at as published_at, h.timings, h.registries, h.held, h.postponed
+  from pg_catalog.unnest(%(tokens)s::text[]) with ordinality as t (token, number)
+ cross join omnicdc.consumer k
+  left join lateral omnicdc.delivery(k.name, t.token::xid8) as h on true
+ where %(consumer)s::text is null or k.name = %(consumer)s
+ order by t.number, k.name;
+
+-- log_generations: The newest generations, of one registry or of all. Of the history, the newest `search` rows are read.
+select h.consumer, h.generation, h.at as published_at, h.changes, h.registries, h.held, h.postponed, h.timings
+  from (select g.* from omnicdc.history g order by g.id desc limit %(search)s) h
+ where (%(registry)s::text is null or %(registry)s = any (h.registries))
+   and (%(consumer)s::text is null or h.consumer = %(consumer)s)
+   and (%(since)s::timestamptz is null or h.at >= %(since)s::timestamptz)
+ order by h.id desc limit %(most)s;
+
+-- log_history_end: The newest generation of each consumer.
+select k.name as consumer, coalesce((select h.id from omnicdc.history h where h.consumer = k.name order by h.id desc limit 1), 0) as id
+  from omnicdc.consumer k;
+
+-- log_new_generations: The generations of each consumer after those of `ids`, at most `most` of each, and the snapshot of each.
+select h.id, h.consumer, h.generation, h.at as published_at, h.changes, h.registries, h.held, h.postponed, h.timings, h.snapshot::text as snapshot
+  from omnicdc.consumer k
+ cross join lateral (
+   select g.* from omnicdc.history g
+    where g.consumer = k.name
+      and g.id > coalesce((select a.id from rows from (pg_catalog.unnest(%(consumers)s::text[]), pg_catalog.unnest(%(ids)s::bigint[]))
+                             as a (name, id) where a.name = k.name), 0)
+    order by g.id limit %(most)s) h
+ where %(consumer)s::text is null or k.name = %(consumer)s
+ order by h.at, h.id;
+
+-- log_registries: Every registry that a consumer has, by the name of its file and of its scanner.
+select distinct r.registry ->> 'name' as registry, r.registry ->> 'scanner' as scanner
+  from omnicdc.consumer c cross join lateral pg_catalog.jsonb_each(c.registries) as r (path, registry) order by 1, 2;
+
+-- names_of: The names of these projects.
+select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name from {table} p where p.id operator(pg_catalog.=) any (%(ids)s::pg_catalog.uuid[]);
+
+-- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read (of at most `search` that it has not read),
+-- and what it holds back of it.
 select c.name, c.host, c.root, omnicdc.is_alive(c.name) as alive, c.generation, c.published_at, c.held, c.postponed,
-       (select count(*) from omnicdc.changes_since(c.snapshot) x join omnicdc.source s on s.id = x.source
+       (select count(*) from (select * from omnicdc.changes_since(c.snapshot) limit %(search)s) x join omnicdc.source s on s.id = x.source
          where s.name = any (%(sources)s::text[]) and (x.key = %(key)s or x.key is null)) as unread,
        coalesce((select jsonb_object_agg(q.registry, q.reason) from omnicdc.quarantine q
                   where q.consumer = c.name and q.source = any (%(sources)s::text[]) and q.key = %(key)s), '{}') as quarantined

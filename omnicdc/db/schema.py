@@ -1,4 +1,8 @@
-"""Checks that the database has the schema that this version needs."""
+"""Checks that the database has a schema that this omnicdc can use.
+
+A breaking migration raises the schema's version, which must be the one that the program knows. An additive
+one raises only its revision: programs that know less, or more, go on with what both know.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def check_schema(conn: Connection) -> None:
-    """Raise SchemaMismatch unless exactly this version's schema is installed and its rows can be read."""
+    """Raise SchemaMismatch unless a schema of this version is installed and its rows can be read.
+
+    Its revision may be another one.
+    """
     with translated("looking for omnicdc's schema"):
         if not fetch_one(conn, "schema_state")["installed"]:
             raise SchemaMismatch(
@@ -27,8 +34,8 @@ def check_schema(conn: Connection) -> None:
 
 
 def check_version(found: int, database: str) -> None:
-    """Raise SchemaMismatch unless the newest installed migration is this version's newest."""
-    wanted = sql.migrations()[-1].version
+    """Raise SchemaMismatch unless `found`, the newest breaking migration installed, is the one known here."""
+    wanted = sql.version()
     if found < wanted:
         raise SchemaMismatch(
             f"the schema in {database} is at {found}, this omnicdc needs {wanted}",
@@ -39,6 +46,19 @@ def check_version(found: int, database: str) -> None:
             f"the schema in {database} is at {found}, newer than this omnicdc knows ({wanted})",
             hint="upgrade omnicdc on this host: `pip install --upgrade omnicdc`",
         )
+
+
+def schema_revision(conn: Connection) -> int:
+    """Return the number of the newest migration that was applied, additive or not; 0 if none was.
+
+    Raises DatabaseUnavailable.
+    """
+    with translated("looking for omnicdc's schema"):
+        state = fetch_one(conn, "schema_state")
+        found = int(fetch_one(conn, "schema_version")["version"]) if state["installed"] else 0
+        if state["additions"]:
+            found = max(found, int(fetch_one(conn, "schema_revision")["revision"]))
+        return found
 
 
 def check_row_security(conn: Connection) -> None:

@@ -30,8 +30,10 @@ class Script:
 class Migration:
     """One numbered file of sql/migrations."""
 
-    version: int
+    number: int
     script: Script
+    additive: bool = False
+    """Whether programs that do not know it go on as before. It is recorded in omnicdc.addition then."""
 
 
 @cache
@@ -67,7 +69,23 @@ def publications() -> Script:
 def migrations() -> list[Migration]:
     """Return the numbered files in order; each is applied once."""
     paths = sorted((_installed() / "migrations").glob("*.sql"))
-    return [Migration(int(path.name.split("_")[0]), _script(path)) for path in paths]
+    return [
+        Migration(int(path.name.split("_")[0]), _script(path), path.name.endswith(".additive.sql"))
+        for path in paths
+    ]
+
+
+def version() -> int:
+    """Return the number of the newest migration that every program must know.
+
+    A program and a schema fit if they agree on it.
+    """
+    return max(migration.number for migration in migrations() if not migration.additive)
+
+
+def revision() -> int:
+    """Return the number of the newest migration, additive or not."""
+    return max(migration.number for migration in migrations())
 
 
 def functions() -> list[Script]:

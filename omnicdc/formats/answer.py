@@ -11,3 +11,8 @@ def as_json(answer: object) -> str:
     What JSON does not have (UUIDs, dates and times, paths) becomes its usual text.
     """
     return json.dumps(answer, indent=2, ensure_ascii=False, default=str)
+
+
+def as_json_line(answer: object) -> str:
+    """As `as_json`, but on one line: for a stream of answers."""
+    return json.dumps(answer, ensure_ascii=False, default=str)

@@ -6,6 +6,7 @@
 -- UPDATE has a function of its own, because each transaction that calls a function pays for everything that is in it, used or not.
 -- A key is read only while its column has the type that it had at `install`. A column's owner can give it a user-defined type with a
 -- cast to text, and that cast would run as omnicdc_owner; the planner evaluates casts of a branch that is not taken as well.
+-- Where writers are recorded, the row has them too; otherwise the text holds nothing of it, because that would cost each row.
 -- A uuid is cast to uuid first: a key whose column became text is then still written as a UUID, or refused.
 create or replace function omnicdc.log_row_text(source smallint, key_column text, key_type text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
@@ -14,13 +15,13 @@ as $text$
 declare
   key text;
   row_was_read boolean := %1$s;
-  may_wait boolean;
+%4$s  may_wait boolean;
   forced boolean := true;
 begin
   -- Everything that may fail while the write itself does not: reading the row, and taking a lock where the lock table is full.
   begin
     forced := row_security_active('omnicdc.change'::regclass);
-%2$s    -- Checked here as well as in notify_consumers(): a call costs more than the check.
+%2$s%5$s    -- Checked here as well as in notify_consumers(): a call costs more than the check.
     may_wait := omnicdc.consumer_may_wait() and not omnicdc.notified();
   exception when others then
     if not row_was_read then
@@ -30,9 +31,9 @@ begin
     -- Without the locks: no notification, because its commit takes one more lock. The consumer's next poll finds the row.
   end;
   if forced then
-    perform omnicdc.log_if_allowed(%3$s::smallint, array[key], lower(tg_op collate "C"), null);
+    perform omnicdc.%7$s(%3$s::smallint, array[key], lower(tg_op collate "C"), null%6$s);
   else
-    insert into omnicdc.change (source, key, op) values (%3$s, key, lower(tg_op collate "C"));
+    insert into omnicdc.change (source, key, op%6$s) values (%3$s, key, lower(tg_op collate "C")%6$s);
   end if;
   if may_wait then
     perform omnicdc.notify_consumers();
@@ -46,6 +47,11 @@ $body$,
     elsif pg_typeof(old.%1$I)::oid < '16384'::oid then key := old.%1$I%2$s::text; end if;
     row_was_read := true;
 $key$, key_column, case key_type when 'uuid' then '::uuid' else '' end) end,
-    source)
+    source,
+    case when writer is null then '' else E'  writer text[];\n' end,
+    case when writer is null then '' else format(E'    writer := %s;\n', writer) end,
+    case when writer is null then '' else ', writer' end,
+    case when writer is null then 'log_if_allowed' else 'log_with_writer_if_allowed' end)
+  from (select case when source <> 0 then omnicdc.current_writer() end as writer) as recorded
 $text$;
 revoke all on function omnicdc.log_row_text(smallint, text, text) from public;

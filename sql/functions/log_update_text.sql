@@ -2,6 +2,7 @@
 --
 -- source, key_column, key_type: as in log_row_text().   watched: columns, or column.key for a key of a json column.
 -- Result: a plpgsql body, which logs the row's key and the watched columns that changed, or nothing if none did.   Tables written: none.
+-- Where writers are recorded, the row has them too (current_writer()); otherwise the text holds nothing of it.
 -- The table's owner can give a column a user-defined type (an oid from 16384 on), and that type casts with code of their own.
 -- So no cast of such a type is used, not even in a branch that is not taken, because the planner evaluates those as well.
 create or replace function omnicdc.log_update_text(source smallint, key_column text, key_type text, watched text[]) returns text
@@ -14,7 +15,7 @@ declare
   key text;
   changed text[];
   row_was_read boolean := false;
-  may_wait boolean;
+%8$s  may_wait boolean;
   forced boolean := true;
 begin
   -- Everything that may fail while the write itself does not: reading the row (CMP's schema was changed, a value is damaged), and
@@ -34,7 +35,7 @@ begin
       return null;
     end if;
     row_was_read := true;
-    may_wait := omnicdc.consumer_may_wait() and not omnicdc.notified();
+%9$s    may_wait := omnicdc.consumer_may_wait() and not omnicdc.notified();
   exception when others then
     if not row_was_read then
       changed := null;
@@ -44,12 +45,12 @@ begin
   end;
   key := new_key::text;  -- not in the INSERT, which PostgreSQL prepares again for each row
   if forced then
-    perform omnicdc.log_if_allowed(%4$s::smallint, case when old_key <> new_key then array[new_key, old_key] else array[new_key] end::text[],
-                                   'update', case when old_key <> new_key then null else changed end);
+    perform omnicdc.%11$s(%4$s::smallint, case when old_key <> new_key then array[new_key, old_key] else array[new_key] end::text[],
+                                   'update', case when old_key <> new_key then null else changed end%10$s);
   elsif old_key <> new_key then
-    insert into omnicdc.change (source, key, op) values (%4$s, key, 'update'), (%4$s, old_key::text, 'update');
+    insert into omnicdc.change (source, key, op%10$s) values (%4$s, key, 'update'%10$s), (%4$s, old_key::text, 'update'%10$s);
   else
-    insert into omnicdc.change (source, key, op, fields) values (%4$s, key, 'update', changed);
+    insert into omnicdc.change (source, key, op, fields%10$s) values (%4$s, key, 'update', changed%10$s);
   end if;
   if may_wait then
     perform omnicdc.notify_consumers();
@@ -76,7 +77,11 @@ $body$,
 $key$, key_column) end,
     case key_type when 'uuid' then 'uuid' when 'integer' then 'bigint' else 'text collate "C"' end,
     -- Of a key that was not read it is not known whether it is the same; without a key, what is not watched does not matter.
-    case when key_column is null then 'true' else 'old_key = new_key' end)
+    case when key_column is null then 'true' else 'old_key = new_key' end,
+    case when omnicdc.current_writer() is null then '' else E'  writer text[];\n' end,
+    case when omnicdc.current_writer() is null then '' else format(E'    writer := %s;\n', omnicdc.current_writer()) end,
+    case when omnicdc.current_writer() is null then '' else ', writer' end,
+    case when omnicdc.current_writer() is null then 'log_if_allowed' else 'log_with_writer_if_allowed' end)
   from (
     select item,
            split_part(item, '.', 1) as column_name,

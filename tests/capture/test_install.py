@@ -132,7 +132,7 @@ def test_a_transaction_that_began_before_the_capture_is_logged(bare: Cmp) -> Non
 
 def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add one more migration, as the next version of omnicdc will."""
-    later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
+    later = sql.Migration(3, sql.Script("0003_later.sql", "alter table omnicdc.change add remark text"))
     known = [*sql.migrations(), later]
     monkeypatch.setattr(sql, "migrations", lambda: known)
 
@@ -166,7 +166,7 @@ def test_the_next_migration_is_applied_once_and_keeps_the_log(
     install_capture(bare)
     artemis = bare.upsert("artemis")
 
-    assert bare.value("select array_agg(version order by version) from omnicdc.migration") == [1, 2]
+    assert bare.value("select array_agg(version order by version) from omnicdc.migration") == [1, 3]
     assert bare.log() == [(apollo, "insert", None), (artemis, "insert", None)]
 
 
@@ -223,6 +223,17 @@ def test_install_refuses_to_replace_a_newer_schema(cmp: Cmp) -> None:
 
     with pytest.raises(SchemaMismatch, match="newer"):
         install_capture(cmp)
+    assert dump(cmp) == before
+
+
+def test_a_newer_additive_migration_stops_no_program_but_an_older_install(cmp: Cmp) -> None:
+    cmp.conn.execute("insert into omnicdc.addition (revision, name) values (999, 'of the future')")
+    before = dump(cmp)
+    check_version(cmp)
+
+    with pytest.raises(SchemaMismatch, match="is at 999, newer") as raised:
+        install_capture(cmp)
+    assert "pip install --upgrade" in raised.value.hint
     assert dump(cmp) == before
 
 

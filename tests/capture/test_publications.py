@@ -109,7 +109,7 @@ def test_an_upgrade_needs_the_permission_again_and_a_repeated_install_does_not(
     bare.conn.execute(f"{QUIET}; create publication everything for all tables")
     install_capture(bare, "everything")
     repeated = install_capture(bare)
-    later = sql.Migration(2, sql.Script("0002_later.sql", "alter table omnicdc.change add remark text"))
+    later = sql.Migration(3, sql.Script("0003_later.sql", "alter table omnicdc.change add remark text"))
     known = [*sql.migrations(), later]
     monkeypatch.setattr(sql, "migrations", lambda: known)
 

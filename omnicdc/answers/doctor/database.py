@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from omnicdc import db
-from omnicdc.answers.doctor.finding import FIX_INSTALL, Finding, Skipped, fail, ok
+from omnicdc.answers.doctor.finding import FIX_INSTALL, Finding, Skipped, fail, ok, warn
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON
 from omnicdc.config.settings import describe_dsn
 from omnicdc.db import sql
@@ -80,9 +80,11 @@ def check_schema(site: Site) -> Iterator[Finding]:
             )
         yield fail(fault.message, fault.hint, FIX_INSTALL if _is_older(site) else None)
         return
-    with db.translated("asking for the schema"):
-        version = db.fetch_one(conn, "schema_version")["version"]
-    yield ok(f"version {version}, as this omnicdc needs it")
+    found, known = db.schema_revision(conn), sql.migrations()[-1].number
+    if found < known:
+        yield warn(f"revision {found}; this omnicdc also knows {known}", "`omnicdc install`")
+    else:
+        yield ok(f"version {sql.version()}, revision {found}, as this omnicdc needs it")
 
 
 def _is_older(site: Site) -> bool:
@@ -94,7 +96,7 @@ def _is_older(site: Site) -> bool:
             version = db.fetch_one(site.conn, "schema_version")["version"]
         except OmnicdcError:
             return False
-    return 0 < int(version) < sql.migrations()[-1].version
+    return 0 < int(version) < sql.version()
 
 
 def check_foreign(site: Site) -> Iterator[Finding]:

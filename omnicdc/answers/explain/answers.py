@@ -105,7 +105,8 @@ class Explanation(TypedDict):
     """The answer of `explain`. `success` is false only if the project could not be explained.
 
     `on_its_way` says in words what the files do not show yet. `not_checked` names the registries whose files
-    are not on this host.
+    are not on this host. If the log is long, `changes` are those among its newest 500,000 rows; then
+    `changes_searched_back_to` says how far that reaches, and is None otherwise.
     """
 
     success: bool
@@ -119,6 +120,7 @@ class Explanation(TypedDict):
     on_its_way: list[str]
     consumers: list[ConsumerExplanation]
     changes: list[ChangeExplanation]
+    changes_searched_back_to: str | None
     not_checked: list[str]
 
 
@@ -127,7 +129,7 @@ def no_explanation(error: str, hint: str) -> Explanation:
     return {
         "success": False, "error": error, "hint": hint, "uuid": None, "name": None, "in_cmp": None,
         "verified": None, "registries": [], "on_its_way": [], "consumers": [], "changes": [],
-        "not_checked": [],
+        "changes_searched_back_to": None, "not_checked": [],
     }  # fmt: skip
 
 

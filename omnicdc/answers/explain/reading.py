@@ -12,12 +12,10 @@ from omnicdc.answers.explain.answers import (
     registry_explanations,
 )
 from omnicdc.answers.explain.places import Places
-from omnicdc.delivery import wait as waits
-from omnicdc.errors import ConfigError
-from omnicdc.formats.text import is_unicode
+from omnicdc.answers.log.question import SEARCH
+from omnicdc.answers.project import identified
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.tables import find_tables
-from omnicdc.verify.expectation import is_uuid
 from omnicdc.verify.project import examine_project, known_inputs
 
 if TYPE_CHECKING:
@@ -54,9 +52,12 @@ def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
         sources = {check.scanner.source for check in report.checks}
     concerned = {one["registry"] for one in on_this_host} or {it.registry for it in known.values()}
     with db.translated("reading the log"), db.confined(conn):
-        asked = {"sources": sorted(sources), "key": uuid, "most": LAST}
+        asked = {"sources": sorted(sources), "key": uuid, "most": LAST, "search": SEARCH}
         consumers = consumer_explanations(db.fetch_all(conn, "hosts", asked))
         changes = change_explanations(db.fetch_all(conn, "changes_of", asked))
+        reach = None
+        if len(changes) < LAST:
+            reach = db.fetch_optional(conn, "log_reach", asked)
     return {
         "success": True,
         "error": None,
@@ -69,26 +70,9 @@ def explain(conn: db.Connection, config: Config, project: str) -> Explanation:
         "on_its_way": on_its_way(consumers, concerned),
         "consumers": consumers,
         "changes": changes,
+        "changes_searched_back_to": reach["at"].isoformat() if reach else None,
         "not_checked": [] if config.root is not None else [it.registry for it in known.values()],
     }
-
-
-def identified(conn: db.Connection, config: Config, project: str) -> tuple[str, ConfigError | None]:
-    """Return the id. If no project has the name, return it with the error: another table may have the key."""
-    if not is_unicode(project) or "\0" in project:
-        raise ConfigError(f"no project in CMP can be named {project!r:.100}")
-    if is_uuid(project):
-        return project.strip().lower(), None
-    try:
-        found = waits.projects_named(conn, config, [project])
-    except ConfigError as exc:
-        return project, exc
-    if len(found) > 1:
-        raise ConfigError(
-            f"{len(found)} projects are named {project!r}: {', '.join(sorted(found)[:5])}",
-            hint="give the UUID",
-        )
-    return found[0], None
 
 
 def _places(config: Config, inputs: Inputs, tables: Tables) -> Places:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db, verify
-from omnicdc.answers.explain.reading import identified
+from omnicdc.answers.project import identified
 from omnicdc.answers.plan.answers import (
     Plan,
     RegistryPlan,

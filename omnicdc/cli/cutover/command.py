@@ -17,6 +17,7 @@ from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from omnicdc.answers.cutover.comparison import RegistryComparison
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
