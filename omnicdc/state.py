@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from omnicdc.capture.reader import NO_EXTRAS
 from omnicdc.errors import DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.files.manifest import Manifest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from omnicdc.capture.fingerprint import Capture
+    from omnicdc.capture.reader import Extras
     from omnicdc.capture.watch_list import Watch
     from omnicdc.config.settings import Config
     from omnicdc.files.manifest_file import ManifestFile
@@ -85,12 +87,15 @@ class State:
     """The `quarantine` that is in the database; None if that is not known."""
     parked: bool = False
     """True if this session is parked: until its next reading, writers notify it."""
+    extras: Extras = NO_EXTRAS
+    unpublished: int = 0
+    """The changes that this cycle has read and not acknowledged yet. Any thread may read it."""
     acknowledge_ms: float = 0.0
     """Duration of the last acknowledgement."""
     input_refresher: InputRefresher | None = None
     """Refreshes the inputs of new projects; None if the inputs stay as they were loaded."""
-    hook_faults: tuple[str, ...] = ()
-    """A line for each command after publications that fails."""
+    side_faults: tuple[str, ...] = ()
+    """A line for each command after publications, and each way to monitor the daemon, that fails."""
     plugin_faults: tuple[str, ...] = ()
     """A line for each plug-in that cannot be used."""
     looking: tuple[str, ...] = ()
@@ -154,7 +159,7 @@ class State:
             self.manifest.error,
             self.verified_fingerprint,
             [it.name for it in self.projections.values() if it.postponed],
-            self.hook_faults,
+            self.side_faults,
         )
 
     def scanning(self, timings: Timings, observe: Callable[[str], None]) -> Scanning:
@@ -251,10 +256,7 @@ class State:
         return report(waiting, self.input_faults, self.input_notices)
 
     def take_arrived_keys(self) -> Collection[str] | None:
-        """Return the URL keys that got a project since the last call.
-
-        None after a full scan, when it may be any key.
-        """
+        """Return the URL keys that got a project since the last call; None after a full scan: any key."""
         found = [projection.take_arrived() for projection in self.projections.values()]
         return None if None in found else {key for keys in found if keys for key in keys}
 

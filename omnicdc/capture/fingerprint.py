@@ -77,6 +77,12 @@ def installed_sources(conn: db.Connection) -> Mapping[str, db.Row]:
     return found
 
 
+def traces_logged(conn: db.Connection) -> bool:
+    """Return whether the capture logs the trace contexts that writers set."""
+    with db.translated("looking at the capture"):
+        return bool(db.fetch_one(conn, "traces_logged")["logged"])
+
+
 def fingerprint(conn: db.Connection) -> str:
     """Return the capture's fingerprint of now.
 

@@ -33,6 +33,9 @@ PASSWORD_S = 0.5
 others."""
 
 
+COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The variables that name a collector to OpenTelemetry."""
+
 _SEPARATORS = {name: setting.separator for name, setting in SETTINGS.items()}
 
 
@@ -79,6 +82,8 @@ def load(
     if "state_dir" not in places:
         with _collecting(faults, "state_dir"):
             values["state_dir"] = _state_dir(environ, uid, home)
+    if values.get("otel", "auto") == "auto":
+        values["otel"] = "auto" if any(environ.get(name) for name in COLLECTORS) else "off"
     beside = [given.words[0] for given in dsns if given.layer <= password_layer]
     values["target"] = target = Target(
         dsn=values.get("dsn"),

@@ -8,6 +8,7 @@ connection, the lock on the root, or the process ends. `supervisor` opens the ne
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import structlog
 from omnicdc.capture.doorbell import Doorbell, Poll, Wakeup
 from omnicdc.capture.reader import limit_reading_idle
 from omnicdc.daemon.canary import Canary
+from omnicdc.daemon.metrics.meter import Session
 from omnicdc.daemon.periodic import PeriodicTasks
 from omnicdc.delivery.quarantine import differences, log_difference
 from omnicdc.pipeline import run_once
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.settings import Config
     from omnicdc.daemon.hooks import Hooks
+    from omnicdc.daemon.monitoring import Monitoring
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.daemon.signals import SignalFlags
     from omnicdc.daemon.systemd import Notifier
@@ -46,6 +49,10 @@ delay the writers can use the disk and the processors, and they seldom notify. A
 project, waits for it and writes the next one is never delayed."""
 
 
+MOST_LOGGED = 10
+"""The most traces that the log line of a generation names."""
+
+
 @dataclass(slots=True)
 class DaemonContext:
     """What several sessions of the daemon share. It lasts until a reload, or the end of the process."""
@@ -59,6 +66,7 @@ class DaemonContext:
     observe: Callable[[str], None]
     failures: Repeating
     """The failures since a session last published. They are retried."""
+    monitoring: Monitoring
     timing: Timing
     standby: bool
     started: bool = False
@@ -94,18 +102,27 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
     state.input_refresher = context.inputs
     doorbell = Poll() if context.config.wake == "poll" else Doorbell(conn)
     wakeup, streak = Wakeup.DUE, 0
-    with Canary(conn, state, context.timing.notification_s) as canary:
-        periodic = PeriodicTasks(conn, state, context.inputs, canary, context.timing)
+    with (
+        Canary(conn, state, context.timing.notification_s) as canary,
+        context.monitoring.session(
+            conn, Session(state, doorbell, canary, context.hooks), context.failures.count
+        ),
+    ):
+        periodic = PeriodicTasks(
+            conn, state, context.inputs, canary, context.timing, context.monitoring.heartbeat
+        )
         sleep = Sleep(context, canary)
         while context.going_on():
             context.inputs.take(state)
-            state.hook_faults = tuple(context.hooks.faults())
+            state.side_faults = (*context.hooks.faults(), *context.monitoring.faults())
+            began_at = time.monotonic()
             generation = run_once(conn, state, context.observe)
             if generation:
                 if context.failures.count:
                     limit_reading_idle(conn, context.timing.reading_idle_s)
                 report(context, generation)
             context.hooks.cycle_ended(generation, state)
+            context.monitoring.cycle_ended(began_at, generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
             if periodic.run() or canary.sent_beside_writers(wakeup):
@@ -144,6 +161,7 @@ def coalesce_delay_s(changes: int, streak: int) -> float:
 def report(context: DaemonContext, generation: Generation) -> None:
     """Log one line for a cycle that published or read something, and the changes of the quarantine."""
     context.failures.recovered()
+    traceparents = [trace.traceparent for trace in generation.traces[:MOST_LOGGED]]
     log.info(
         "published" if generation.registries else "no_change",
         generation=generation.number,
@@ -157,6 +175,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
             if generation.held
             else {}
         ),
+        **({"traceparents": traceparents} if traceparents else {}),
         **(
             {"quarantined": {name: len(held) for name, held in generation.quarantined.items()}}
             if generation.quarantined

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import look_at_capture
+from omnicdc.capture.fingerprint import look_at_capture, traces_logged
 from omnicdc.capture.reader import check_same_relations
 from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.delivery.acknowledge import acknowledge
@@ -16,6 +17,8 @@ from omnicdc.delivery.retention import Retention
 from omnicdc.files.publication import inspect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omnicdc.daemon.canary import Canary
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.state import State
@@ -26,19 +29,21 @@ log = structlog.get_logger()
 class PeriodicTasks:
     """The periodic tasks of one session of the daemon. The session's loop calls `run` in each round."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of a session
         self,
         conn: db.Connection,
         state: State,
         inputs: Refresher,
         canary: Canary,
         timing: Timing = USUAL,
+        at_heartbeat: Callable[[db.Connection], None] = lambda _conn: None,
     ) -> None:
         self._conn = conn
         self._timing = timing
         self._canary = canary
         self._state = state
         self._inputs = inputs
+        self._at_heartbeat = at_heartbeat
         self._retention = Retention(conn, state)
         now = time.monotonic()
         self._next_check = now
@@ -97,6 +102,7 @@ class PeriodicTasks:
             known = db.fetch_one(self._conn, "known", {"name": state.config.consumer})["known"]
         if found != state.capture:
             state.replace_capture(found)
+            state.extras = replace(state.extras, traces=traces_logged(self._conn))
         if not known:
             acknowledge(self._conn, state)
 
@@ -106,3 +112,4 @@ class PeriodicTasks:
         self._retention.begin()
         acknowledge(self._conn, self._state)
         self._canary.request()
+        self._at_heartbeat(self._conn)

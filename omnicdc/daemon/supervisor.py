@@ -14,6 +14,7 @@ import structlog
 from omnicdc.capture.reading_limit import reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.loop import DaemonContext, serve
+from omnicdc.daemon.monitoring import Monitoring
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
@@ -55,6 +56,22 @@ def run(
     With `standby`, this waits while another daemon holds the root or the name. `observe` is called with each
     step of a cycle.
     """
+    with Monitoring(notifier) as monitoring:
+        _run(load, signals, notifier, monitoring, observe, standby=standby, timing=timing)
+    notifier.stopping()
+    log.info("stopped")
+
+
+def _run(
+    load: Callable[[], Config],
+    signals: SignalFlags,
+    notifier: Notifier,
+    monitoring: Monitoring,
+    observe: Callable[[str], None],
+    *,
+    standby: bool,
+    timing: Timing,
+) -> None:
     config, published_config = load(), None
     failures = Repeating("session_lost", time.monotonic)
     while not signals.stop.requested:
@@ -66,6 +83,7 @@ def run(
                 notifier,
                 observe,
                 failures,
+                monitoring=monitoring,
                 timing=timing,
                 standby=standby,
                 started=published_config is not None,
@@ -82,8 +100,6 @@ def run(
         if signals.reload:
             notifier.reloading()
             config = reloaded(load, config)
-    notifier.stopping()
-    log.info("stopped")
 
 
 def _served(
@@ -93,6 +109,7 @@ def _served(
     observe: Callable[[str], None],
     failures: Repeating,
     *,
+    monitoring: Monitoring,
     timing: Timing,
     standby: bool,
     started: bool,
@@ -101,13 +118,25 @@ def _served(
 
     Returns whether a session has published, in this call or, with `started`, before it.
     """
+    monitoring.apply(config)
     with (
         hold_root(config, signals.stop, notifier.waiting, standby=standby or started) as root,
         Refresher(config, signals.stop, Watches(), timing) as inputs,
         Hooks(config) as hooks,
     ):
         context = DaemonContext(
-            config, root, inputs, hooks, signals, notifier, observe, failures, timing, standby, started
+            config=config,
+            root=root,
+            inputs=inputs,
+            hooks=hooks,
+            signals=signals,
+            notifier=notifier,
+            observe=observe,
+            failures=failures,
+            monitoring=monitoring,
+            timing=timing,
+            standby=standby,
+            started=started,
         )
         _run_sessions(context)
         return context.started

@@ -19,6 +19,8 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._ready = False
         self._status = ""
+        self.alive_at = time.monotonic()
+        """When the loop last made progress, by `time.monotonic`. Any thread may read it."""
 
     def tell(self, status: str) -> None:
         """Send one line for `systemctl status`.
@@ -38,6 +40,7 @@ class Notifier:
 
     def alive(self) -> None:
         """Send the watchdog's signal. Call this only when the loop makes progress."""
+        self.alive_at = time.monotonic()
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:

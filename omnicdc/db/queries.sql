@@ -114,9 +114,24 @@ select n.op, n.fields,
 select 'rebuild', null, null, null, 0, 0
  where exists (select from omnicdc.source s where s.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot));
 
--- changes_waiting: Whether a read would find anything.
--- It counts, because for EXISTS PostgreSQL 17 reads the whole log if most of it belongs to one transaction: it expects a row at once.
-select count(*) > 0 as waiting from omnicdc.changes_since(%(last)s);
+-- changes_waiting: How many changes a read would find, and for how many seconds the oldest waits.
+-- It counts them all, because for EXISTS PostgreSQL 17 reads the whole log if most of it belongs to one transaction: it expects a row at once.
+select count(*) as waiting, extract(epoch from clock_timestamp() - min(c.at))::float8 as oldest_s from omnicdc.changes_since(%(last)s) c;
+
+-- transactions: How many transactions a read finds.
+select count(distinct c.xid) as transactions from omnicdc.changes_since(%(last)s) c;
+
+-- traces: The trace contexts of the changes that a read finds, and for how many seconds the first change of each waits.
+select c.writer[3] as traceparent, extract(epoch from clock_timestamp() - min(c.at))::float8 as age_s
+  from omnicdc.changes_since(%(last)s) c
+ where c.writer[3] is not null
+ group by 1 order by 2 desc limit %(most)s;
+
+-- traces_logged: Whether the installed trigger functions log the trace contexts that writers set.
+select exists (select from pg_catalog.pg_proc f
+                where f.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
+                  and f.proname operator(pg_catalog.~) '^log_(row|update)_[1-9]'
+                  and f.prosrc operator(pg_catalog.~~) '%%omnicdc.traceparent%%') as logged;
 
 -- identity: Which cluster this is; snapshots of another are not valid here.
 select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standby,

@@ -71,7 +71,7 @@ def _consumer(state: State, generation: Generation | None) -> dict[str, Any]:
         "held": Jsonb({projection.name: _held(projection) for projection in state.held()}),
         "quarantined": Jsonb(listed(state.quarantine())),
         "postponed": Jsonb({it.name: it.as_of for it in state.projections.values() if it.postponed}),
-        "faults": Jsonb([*state.hook_faults, *state.plugin_faults]),
+        "faults": Jsonb([*state.side_faults, *state.plugin_faults]),
         "unused": Jsonb({name: {"reason": it.reason, "hint": it.hint} for name, it in state.unused.items()}),
         "quarantined_counts": Jsonb({name: len(held) for name, held in state.quarantine().items()}),
         "host": socket.gethostname(),
