@@ -36,7 +36,7 @@ LIMIT_S = 2.0
 LONGEST_LINE = 8192
 """The most bytes of a request's first line."""
 
-RETRY_S = 5.0
+RETRY_S = 2.0
 """Seconds between two attempts to listen on an address that is taken."""
 
 LEAVE_S = 0.5

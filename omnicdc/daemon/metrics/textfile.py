@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODE = 0o644
 """node_exporter runs as another user."""
 
-SHORTEST_S = 5.0
+SHORTEST_S = 2.0
 """The shortest time between two writes of the file, in seconds."""
 
 LEAVE_S = 0.5
