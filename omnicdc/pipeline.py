@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc.capture.fingerprint import fingerprint, look_at_capture
-from omnicdc.capture.reader import reading
+from omnicdc.capture.reader import Extras, reading
 from omnicdc.capture.route import merge, route
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
@@ -102,7 +102,7 @@ def _read_and_scan(
                         state.snapshot,
                         most=most,
                         parked=state.parked,
-                        extras=state.extras,
+                        extras=Extras(state.counts_transactions, state.capture.traces),
                     )
                 )
                 state.parked = False

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from omnicdc.capture.reader import NO_EXTRAS
 from omnicdc.errors import DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.files.manifest import Manifest
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from omnicdc.capture.fingerprint import Capture
-    from omnicdc.capture.reader import Extras
     from omnicdc.capture.watch_list import Watch
     from omnicdc.config.settings import Config
     from omnicdc.files.manifest_file import ManifestFile
@@ -87,7 +85,8 @@ class State:
     """The `quarantine` that is in the database; None if that is not known."""
     parked: bool = False
     """True if this session is parked: until its next reading, writers notify it."""
-    extras: Extras = NO_EXTRAS
+    counts_transactions: bool = False
+    """True if each reading counts the transactions in the log, for the metrics."""
     unpublished: int = 0
     """The changes that this cycle has read and not acknowledged yet. Any thread may read it."""
     acknowledge_ms: float = 0.0

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import traces_logged
-from omnicdc.capture.reader import Extras
 from omnicdc.daemon.metrics.meter import Meter
 
 if TYPE_CHECKING:
@@ -85,10 +83,10 @@ class Monitoring:
 
         Raises DatabaseUnavailable.
         """
-        session.state.extras = Extras(transactions=self._meter is not None, traces=traces_logged(conn))
         if self._meter is None:
             yield
             return
+        session.state.counts_transactions = True
         with self._meter.session(session, reconnected=failures > 0):
             self.heartbeat(conn)
             yield

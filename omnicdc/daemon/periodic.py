@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import look_at_capture, traces_logged
+from omnicdc.capture.fingerprint import look_at_capture
 from omnicdc.capture.reader import check_same_relations
 from omnicdc.daemon.timing import USUAL, Timing
 from omnicdc.delivery.acknowledge import acknowledge
@@ -102,7 +101,6 @@ class PeriodicTasks:
             known = db.fetch_one(self._conn, "known", {"name": state.config.consumer})["known"]
         if found != state.capture:
             state.replace_capture(found)
-            state.extras = replace(state.extras, traces=traces_logged(self._conn))
         if not known:
             acknowledge(self._conn, state)
 

@@ -127,12 +127,6 @@ select c.writer[3] as traceparent, extract(epoch from clock_timestamp() - min(c.
  where c.writer[3] is not null
  group by 1 order by 2 desc limit %(most)s;
 
--- traces_logged: Whether the installed trigger functions log the trace contexts that writers set.
-select exists (select from pg_catalog.pg_proc f
-                where f.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
-                  and f.proname operator(pg_catalog.~) '^log_(row|update)_[1-9]'
-                  and f.prosrc operator(pg_catalog.~~) '%%omnicdc.traceparent%%') as logged;
-
 -- identity: Which cluster this is; snapshots of another are not valid here.
 select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standby,
        pg_catalog.current_setting('transaction_read_only')::boolean as read_only
@@ -213,6 +207,14 @@ select p as name from omnicdc.unexpected_publications() as p;
 
 -- capture_fault: What is wrong with the capture, or NULL; the remedy; and the fingerprint, which differs when the capture may have missed changes.
 select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint
+  from omnicdc.capture_fault() as f (fault);
+
+-- capture: The same, for a daemon; and whether the trigger functions log the trace contexts that writers set.
+select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint,
+       exists (select from pg_catalog.pg_proc p
+                where p.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
+                  and p.proname operator(pg_catalog.~) '^log_(row|update)_[1-9]'
+                  and p.prosrc operator(pg_catalog.~) 'omnicdc[.]traceparent') as traces
   from omnicdc.capture_fault() as f (fault);
 
 -- fingerprint: The capture's fingerprint alone: it changes when CMP's rows may show something else than before.

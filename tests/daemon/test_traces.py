@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support.host import until
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.cmp import Cmp
-    from support.host import Host
+    from support.host import Daemon, Host
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -60,12 +60,9 @@ def collector() -> Iterator[tuple[Collector, str]]:
         thread.join()
 
 
-@pytest.fixture
-def traced(cmp: Cmp, host: Host) -> Host:
-    """A host whose capture records writers."""
-    done = host.run("install", "--record-writers", OMNICDC_DSN=cmp.dsn)
+def record_writers(host: Host) -> None:
+    done = host.run("install", "--record-writers")
     assert done.returncode == 0, done.stderr
-    return host
 
 
 def write(cmp: Cmp, traceparent: str, name: str) -> None:
@@ -76,16 +73,21 @@ def write(cmp: Cmp, traceparent: str, name: str) -> None:
     cmp.arrived()
 
 
-def test_a_traced_change_gives_a_span_below_the_writers_span(cmp: Cmp, traced: Host) -> None:
+def test_a_traced_change_gives_a_span_below_the_writers_span(cmp: Cmp, host: Host) -> None:
+    """Also where a daemon was already running when writers began to be recorded."""
     with collector() as (received, url):
-        daemon = traced.daemon(OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="50")
+        daemon = host.daemon(OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="50")
+        record_writers(host)
+        until(lambda: _is_named(cmp, daemon), "the daemon knows that writers are recorded")
+        received.spans.clear()
+        known = len(daemon.events)
         began_ns = time.time_ns()
         write(cmp, TRACEPARENT, "apollo")
         cmp.upsert("untraced")
         cmp.arrived()
         write(cmp, NOT_SAMPLED, "gemini")
         until(lambda: received.spans, "a span arrived")
-        logged = [it for it in daemon.events if it.get("traceparents")]
+        logged = [it for it in daemon.events[known:] if it.get("traceparents")]
         assert daemon.stop() == 0
     [span] = received.spans
     attributes = {it.key: it.value for it in span.attributes}
@@ -101,8 +103,16 @@ def test_a_traced_change_gives_a_span_below_the_writers_span(cmp: Cmp, traced: H
     assert received.resources[0]["service.name"] == "omnicdc"
 
 
-def test_a_collector_that_is_gone_is_one_event_and_delays_nothing(cmp: Cmp, traced: Host) -> None:
-    daemon = traced.daemon(
+def _is_named(cmp: Cmp, daemon: Daemon) -> bool:
+    """Write with a trace context that makes no span; return whether a log line ever named it."""
+    write(cmp, NOT_SAMPLED, "probe")
+    cmp.conn.execute("delete from projects")
+    return any(it.get("traceparents") for it in daemon.events)
+
+
+def test_a_collector_that_is_gone_is_one_event_and_delays_nothing(cmp: Cmp, host: Host) -> None:
+    record_writers(host)
+    daemon = host.daemon(
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
         OTEL_BSP_SCHEDULE_DELAY="50",
         OTEL_EXPORTER_OTLP_TIMEOUT="1",
@@ -122,11 +132,13 @@ def test_a_collector_that_is_gone_is_one_event_and_delays_nothing(cmp: Cmp, trac
 def test_a_missing_extra_is_a_fault_only_where_spans_are_asked_for(host: Host, tmp_path: Path) -> None:
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry/__init__.py").write_text("raise ImportError('No module named opentelemetry')")
-    lacking = {"PYTHONPATH": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    daemon = host.daemon(**lacking)
+    file = tmp_path / "omnicdc.yaml"
+    file.write_text("otel: auto\n")
+    host.env["OMNICDC_CONFIG"] = str(file)
+    daemon = host.daemon(PYTHONPATH=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     automatic = host.ask("status")["faults"]
-    assert daemon.stop() == 0
-    host.daemon(OMNICDC_OTEL="on", **lacking)
+    file.write_text("otel: on\n")
+    daemon.process.send_signal(signal.SIGHUP)
     until(lambda: host.ask("status")["faults"], "the fault is in the status")
 
     assert automatic == []
