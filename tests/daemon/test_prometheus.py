@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real daemon: the alerts and the dashboard of docs/monitoring ask for what it has."""
+"""A real Prometheus scrapes a real daemon: alerts and dashboard of docs/monitoring ask for what it has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.host import until
 from support.scrape import address, get, tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.cmp import Cmp
     from support.host import Host
@@ -45,7 +45,7 @@ def test_the_alert_rules_are_right() -> None:
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[Any]:
+def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """Start a Prometheus that scrapes an address; returns its URL."""
     program = tool("prometheus")
     running: list[subprocess.Popen[bytes]] = []
@@ -82,7 +82,7 @@ def ask(url: str, query: str) -> list[Any]:
 
 
 def test_a_real_prometheus_answers_every_query_of_the_dashboard_and_the_alerts(
-    prometheus: Any, cmp: Cmp, host: Host
+    prometheus: Callable[[str], str], cmp: Cmp, host: Host
 ) -> None:
     daemon = host.daemon(OMNICDC_METRICS="127.0.0.1:0", OMNICDC_ON_PUBLISH="true")
     page = address(daemon)

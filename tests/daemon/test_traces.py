@@ -1,4 +1,4 @@
-"""A writer's trace reaches the log line of its generation, and the collector as a span of the writer's span."""
+"""A writer's trace reaches the log line of its generation, and the collector as a span below the writer's."""
 
 from __future__ import annotations
 
