@@ -112,6 +112,15 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """The trace context that a writer set for its changes (W3C Trace Context)."""
+
+    traceparent: str
+    written_at: float
+    """When its first change was written, by this host's `time.monotonic`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """What one cycle did. It becomes the log line, the row of `omnicdc.history` and the answer to waits."""
 
@@ -131,6 +140,10 @@ class Generation:
     timings: Mapping[str, float]
     """Milliseconds spent in each stage."""
     at: datetime
+    transactions: int = 0
+    """How many transactions the changes belong to; 0 if they were not counted."""
+    traces: tuple[Trace, ...] = ()
+    """The traces of the changes, the oldest first; at most `capture.reader.MOST_TRACES`."""
 
 
 @dataclass(frozen=True, slots=True)

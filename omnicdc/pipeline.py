@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from omnicdc.capture.fingerprint import fingerprint, look_at_capture
-from omnicdc.capture.reader import reading
+from omnicdc.capture.reader import Extras, reading
 from omnicdc.capture.route import merge, route
 from omnicdc.delivery.acknowledge import acknowledge
 from omnicdc.errors import DatabaseUnavailable
@@ -67,10 +67,17 @@ def run_once(
                 acknowledge(conn, state, generation)
             state.mark_reported(timings.ms["acknowledge"])
             observe("acknowledged")
+            generation = replace(
+                generation,
+                timings=timings.ms,
+                transactions=current.transactions,
+                traces=current.traces,
+            )
+        state.unpublished = 0
     if state.manifest.due:
         state.manifest.write(state.as_manifest())
         observe("manifest")
-    return generation and replace(generation, timings=timings.ms)
+    return generation
 
 
 def _read_and_scan(
@@ -90,9 +97,16 @@ def _read_and_scan(
             with timings("read"):
                 most = most_by_name(state.projections.values())
                 current = transaction.enter_context(
-                    reading(conn, state.snapshot, most=most, parked=state.parked)
+                    reading(
+                        conn,
+                        state.snapshot,
+                        most=most,
+                        parked=state.parked,
+                        extras=Extras(state.counts_transactions, state.capture.traces),
+                    )
                 )
                 state.parked = False
+                state.unpublished = sum(change.rows for change in current.changes)
                 timings.add("wake", max(0.0, current.waited_ms or 0.0))
             asked = route(current.changes, state.watch, trusted=state.capture.trusted)
             work = merge(state.due_now(asked, current.changes), state.overdue())

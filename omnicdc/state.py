@@ -85,12 +85,16 @@ class State:
     """The `quarantine` that is in the database; None if that is not known."""
     parked: bool = False
     """True if this session is parked: until its next reading, writers notify it."""
+    counts_transactions: bool = False
+    """True if each reading counts the transactions in the log, for the metrics."""
+    unpublished: int = 0
+    """The changes that this cycle has read and not acknowledged yet. Any thread may read it."""
     acknowledge_ms: float = 0.0
     """Duration of the last acknowledgement."""
     input_refresher: InputRefresher | None = None
     """Refreshes the inputs of new projects; None if the inputs stay as they were loaded."""
     background_faults: tuple[str, ...] = ()
-    """A line for each fault of what follows a publication: its commands, and keeping the generation."""
+    """A line for each fault of what follows a publication: its commands, keeping it, and monitoring."""
     plugin_faults: tuple[str, ...] = ()
     """A line for each plug-in that cannot be used."""
     looking: tuple[str, ...] = ()
@@ -251,10 +255,7 @@ class State:
         return report(waiting, self.input_faults, self.input_notices)
 
     def take_arrived_keys(self) -> Collection[str] | None:
-        """Return the URL keys that got a project since the last call.
-
-        None after a full scan, when it may be any key.
-        """
+        """Return the URL keys that got a project since the last call; None after a full scan: any key."""
         found = [projection.take_arrived() for projection in self.projections.values()]
         return None if None in found else {key for keys in found if keys for key in keys}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import time
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,6 +60,15 @@ class Wakeup(Enum):
         return self in (Wakeup.CHANGES, Wakeup.WRITER_OPEN)
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a look at the log found, for the metrics."""
+
+    changes: int
+    oldest_at: float
+    """When the oldest of these changes was written, by `time.monotonic`. Without changes: when it looked."""
+
+
 class GoingOn(Protocol):
     """What can end a sleep besides a notification and the time limit."""
 
@@ -77,6 +87,12 @@ class Doorbell:
     def __init__(self, conn: db.Connection) -> None:
         self._conn = conn
         self._nap_s = FIRST_NAP_S
+        self.backlog = Backlog(0, 0.0)
+        """What the last look found. Any thread may read it, as the next two."""
+        self.asleep = False
+        """Whether it waits for a notification: the last look found nothing."""
+        self.notifications = 0
+        """How many notifications arrived: one for each transaction that had to notify."""
         conn.execute("listen omnicdc_change")
 
     def wait(
@@ -101,7 +117,7 @@ class Doorbell:
             # Not parked: another session holds the sleeper lock, or a writer is checking it at this moment.
             # So no writer will notify us.
             writing = not parked or bool(db.fetch_one(self._conn, "writers")["writing"])
-            if db.fetch_one(self._conn, "changes_waiting", {"last": last})["waiting"]:
+            if self._look(last):
                 return Wakeup.CHANGES, parked
             limit_s = min(at_most_s, self._next_nap_s(writing=writing))
             if not writing:
@@ -115,6 +131,13 @@ class Doorbell:
         """Make the next sleep short if a writer is open. The caller has just found changes."""
         self._nap_s = FIRST_NAP_S
 
+    def _look(self, last: str) -> bool:
+        """Whether changes are waiting that the snapshot `last` does not show."""
+        looked_at = time.monotonic()
+        found = db.fetch_one(self._conn, "changes_waiting", {"last": last})
+        self.backlog = Backlog(found["waiting"], looked_at - (found["oldest_s"] or 0.0))
+        return bool(found["waiting"])
+
     def _next_nap_s(self, *, writing: bool) -> float:
         """Return the time limit for the next sleep; infinite if no writer is open."""
         if not writing:
@@ -125,12 +148,21 @@ class Doorbell:
         return nap
 
     def _listen(self, sleep: GoingOn, seconds: float) -> Wakeup:
+        self.asleep = True
+        try:
+            return self._await_notification(sleep, seconds)
+        finally:
+            # While it slept, nothing waited: the next writer would have notified.
+            self.backlog, self.asleep = Backlog(0, time.monotonic()), False
+
+    def _await_notification(self, sleep: GoingOn, seconds: float) -> Wakeup:
         """Wait with poll() on the socket, because psycopg's own wait wakes ten times a second."""
         arrival = select.poll()
         arrival.register(self._conn.fileno(), select.POLLIN)
         end = time.monotonic() + seconds
         while sleep.going_on():
-            if list(self._conn.notifies(timeout=0)):
+            if arrived := len(list(self._conn.notifies(timeout=0))):
+                self.notifications += arrived
                 self.reset_nap()
                 return Wakeup.RANG
             left = end - time.monotonic()
@@ -146,6 +178,9 @@ class Poll:
 
     def __init__(self) -> None:
         self._read_again = False
+        self.backlog = Backlog(0, 0.0)
+        self.asleep = False
+        self.notifications = 0
 
     def wait(
         self,

@@ -32,6 +32,8 @@ class Capture:
     """Differs when the capture may have missed changes."""
     fault: str | None = None
     remedy: str = ""
+    traces: bool = False
+    """Whether it logs the trace contexts that writers set."""
     lacking: tuple[str, ...] = ()
     """What our watch list has and the installed one has not: SOURCE.COLUMN, or SOURCE.COLUMN.KEY."""
 
@@ -60,7 +62,7 @@ def look_at_capture(conn: db.Connection, watch: Watch) -> Capture:
         for field in watch.fields_of(source)
         if field not in watched.get(source, ())
     )
-    return Capture(**db.fetch_one(conn, "capture_fault"), lacking=tuple(lacking))
+    return Capture(**db.fetch_one(conn, "capture"), lacking=tuple(lacking))
 
 
 def captured_fields(source: db.Row) -> frozenset[str]:

@@ -7,16 +7,34 @@ lost, and no other change waits for it. docs/how-it-works.md explains the algori
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.errors import DatabaseUnavailable
-from omnicdc.model import Change
+from omnicdc.model import Change, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MOST_TRACES = 100
+"""The most traces of one reading that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a reading reads of the log besides the changes. Each costs the server a query."""
+
+    transactions: bool = False
+    """How many transactions the changes belong to, for the metrics."""
+    traces: bool = False
+    """The trace contexts that writers set."""
+
+
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +46,10 @@ class Reading:
     snapshot: str
     """PostgreSQL's `pg_snapshot` as text: it says which transactions are visible."""
     changes: tuple[Change, ...]
+    transactions: int
+    """How many transactions these changes belong to; 0 if that was not asked for."""
+    traces: tuple[Trace, ...]
+    """The trace contexts that writers set; none if that was not asked for."""
     waited_ms: float | None
     """Milliseconds from the write of the newest change to this reading; None without changes.
 
@@ -38,20 +60,25 @@ class Reading:
 
 @contextmanager
 def reading(
-    conn: db.Connection, last: str, *, most: int | None = None, parked: bool = False
+    conn: db.Connection,
+    last: str,
+    *,
+    most: int | None = None,
+    parked: bool = False,
+    extras: Extras = NO_EXTRAS,
 ) -> Iterator[Reading]:
     """Read the changes that are visible now but were not visible in the snapshot `last`.
 
     The `with` block runs in the same REPEATABLE READ transaction, so it sees the same snapshot. Beginning the
     transaction and reading take one round trip. If changes of one kind concern more than `most` projects,
     these projects are not listed, and the changes count as changes of every project. With `parked`, this also
-    ends our parking: writers no longer notify.
+    ends our parking: writers no longer notify. `extras` says what else to read.
 
     Raises DatabaseUnavailable and SchemaMismatch.
     """
     with db.translated("reading the log"):
         try:
-            yield _read(conn, last, most, parked=parked)
+            yield _read(conn, last, most, extras, parked=parked)
         finally:
             if not conn.closed:
                 conn.rollback()
@@ -62,7 +89,7 @@ def limit_reading_idle(conn: db.Connection, seconds: float) -> None:
     db.execute(conn, "limit_reading_idle", {"milliseconds": round(seconds * 1000)})
 
 
-def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> Reading:
+def _read(conn: db.Connection, last: str, most: int | None, extras: Extras, *, parked: bool) -> Reading:
     # A separate function, so that the server's results are freed before CMP is scanned.
     with conn.pipeline():
         db.execute(conn, "begin_reading")
@@ -70,12 +97,16 @@ def _read(conn: db.Connection, last: str, most: int | None, *, parked: bool) -> 
             db.execute(conn, "unpark")
         snapshot = db.start(conn, "snapshot")
         changes = db.start(conn, "changes", {"last": last, "most": most})
+        counted = db.start(conn, "transactions", {"last": last}) if extras.transactions else None
+        traced = db.start(conn, "traces", {"last": last, "most": MOST_TRACES}) if extras.traces else None
         db.execute(conn, "refuse_policies")
-    found = changes.fetchall()
+    found, now = changes.fetchall(), time.monotonic()
     return Reading(
         conn,
         db.single(snapshot)["snapshot"],
         tuple(_change(row) for row in found),
+        db.single(counted)["transactions"] if counted else 0,
+        tuple(Trace(it["traceparent"], now - it["age_s"]) for it in traced) if traced else (),
         min((row["waited_ms"] for row in found), default=None),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omnicdc.config.default_file import ConfigFile
 from omnicdc.config.readers import (
+    address,
     line,
     one_of,
     path,
@@ -21,6 +22,7 @@ from omnicdc.config.readers import (
     switch,
     table,
     text,
+    textfile,
     whole,
 )
 from omnicdc.db.conninfo import Target
@@ -125,6 +127,19 @@ class Config:
     github_owners: tuple[str, ...] = field(
         default=(), metadata=_about(line, "GitHub owners to list beside those in CMP", ",")
     )
+    metrics: tuple[str, int] | None = field(
+        default=None, metadata=_about(address, "address on which the daemon serves metrics and health")
+    )
+    """Host and port; None if the daemon listens nowhere."""
+    metrics_textfile: Path | None = field(
+        default=None, metadata=_about(textfile, "a file of metrics for node_exporter's textfile collector")
+    )
+    otel: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=_about(one_of("auto", "on", "off"), "whether to send a span for each traced change"),
+    )
+    """`auto`, if the extra `otel` is installed and the environment names a collector; if not, `load` has
+    made it `off`."""
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_about(one_of("debug", "info", "warning", "error"), "the least to log")
     )

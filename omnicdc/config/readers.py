@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LONGEST = timedelta(days=3650)
 
 _SIZES = {"": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+LOOPBACK = "127.0.0.1"
+HIGHEST_PORT = 65535
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -105,6 +107,25 @@ def switch(given: str) -> bool:
 def path(given: str) -> Path:
     """Read a path. `settings.load` makes it absolute."""
     return Path(line(given))
+
+
+def address(given: str) -> tuple[str, int] | None:
+    """Read HOST:PORT, [IPV6]:PORT, or a port of the loopback address; `off` is None. Port 0: any free one."""
+    word = line(given).strip()
+    if word.lower() == "off":
+        return None
+    found = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):)?([0-9]{1,5})", word)
+    if found is None or int(found[3]) > HIGHEST_PORT:
+        raise ValueError(f"HOST:PORT, [IPV6]:PORT, PORT or off expected, found {given!r}")
+    return found[1] or found[2] or LOOPBACK, int(found[3])
+
+
+def textfile(given: str) -> Path:
+    """Read the path of a file that node_exporter reads: it ignores files with another suffix than .prom."""
+    found = path(given)
+    if found.suffix != ".prom":
+        raise ValueError(f"a file whose name ends in .prom expected, found {given!r}")
+    return found
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -35,6 +35,9 @@ PASSWORD_S = 0.5
 others."""
 
 
+COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The variables that name a collector to OpenTelemetry."""
+
 _SEPARATORS = {name: setting.separator for name, setting in SETTINGS.items()}
 
 
@@ -66,6 +69,7 @@ def load(
             found.add(given, environ)
     with _collecting(faults, "state_dir"):
         found.add_state_dir(environ, uid)
+    found.resolve_otel(environ)
     unread_password = found.add_password_file(environ)
     target = Target(
         dsn=found.values.get("dsn"),
@@ -129,6 +133,11 @@ class _Found:
         """Add the default of `state_dir`. Raises ValueError if there is none."""
         if "state_dir" not in self.origins:
             self.values["state_dir"], self.derived["state_dir"] = _state_dir(environ, uid, self.home)
+
+    def resolve_otel(self, environ: Mapping[str, str]) -> None:
+        """Switch OpenTelemetry on or off if it depends on whether a collector is named."""
+        if self.values.get("otel", "auto") == "auto":
+            self.values["otel"] = "auto" if any(environ.get(name) for name in COLLECTORS) else "off"
 
     def add_password_file(self, environ: Mapping[str, str]) -> str:
         """Add the default of `password_file`. Return why this user cannot read it, if that is so.

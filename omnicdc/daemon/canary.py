@@ -134,11 +134,16 @@ class Canary:
     """Whether the result of a canary is known. A failure to send one is a result, too."""
     fault: Fault | None = None
     """The fault that the last canary showed."""
+    passed_at: datetime | None = None
+    """When the last canary of this session passed all steps."""
+    took_s: float = 0.0
+    """How many seconds that one took, from its sending to the check of its acknowledgement."""
     received_any: bool = False
     """Whether a notification arrived in this session, for a canary or from a writer."""
     _unsent: Fault | None = None
     _next_try_s: float = 0.0
     _retry_at: float = 0.0
+    _sent_at: float = 0.0
     _sender: db.Connection | None = None
     _token: str = field(default="", repr=False)
 
@@ -149,10 +154,7 @@ class Canary:
 
     @property
     def not_receiving(self) -> bool:
-        """Whether notifications do not arrive in this session.
-
-        Then the cause is this session or its connection, not the database.
-        """
+        """Whether notifications do not arrive. The cause is this session, not the database."""
         return self.fault is NOT_RECEIVING
 
     def request(self) -> None:
@@ -202,6 +204,7 @@ class Canary:
             self._sender.stop = self.state.stop
             # If the server is silent, this connection must give up, and not open a third connection to ask.
             self._sender.conninfo = None
+            self._sent_at = time.monotonic()
             self._token = db.fetch_one(self._sender, "release_canary")["token"]
         except (psycopg.Error, OmnicdcError) as exc:
             self._discard()
@@ -244,6 +247,8 @@ class Canary:
         """Record the result of a canary. For the first lost notification, LISTEN again and retry at once."""
         before, self.fault = self.fault, fault
         self.followed = True
+        if fault is None:
+            self.passed_at, self.took_s = datetime.now(UTC), time.monotonic() - self._sent_at
         if fault != before:
             self._log(before, fault)
         if fault is NOT_RECEIVING and before is not NOT_RECEIVING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from omnicdc.daemon.metrics.facts import HookFacts
 from omnicdc.files.command import run_command
 from omnicdc.registries.catalog import registries
 
@@ -51,7 +52,11 @@ class Hook:
     """What was published last."""
     next_at: float = 0.0
     failures: int = 0
+    """Failures in a row."""
     fault: str = ""
+    succeeded: int = 0
+    failed: int = 0
+    """All runs, by result."""
 
 
 class Hooks:
@@ -105,6 +110,10 @@ class Hooks:
         """Return a line for each hook that fails."""
         return [hook.fault for hook in self._hooks if hook.fault]
 
+    def facts(self) -> dict[str, HookFacts]:
+        """Return the runs of each hook. Any thread may call this."""
+        return {it.name: HookFacts(it.succeeded, it.failed, bool(it.failures)) for it in self._hooks}
+
     def _add(self, hook: Hook, paths: Mapping[str, str], generation: int, snapshot: str) -> None:
         wanted = {name: path for name, path in paths.items() if hook.name in (ALL_REGISTRIES, name)}
         if not wanted:
@@ -147,11 +156,13 @@ class Hooks:
             if hook.failures:
                 log.info("hook_recovered", hook=hook.name)
             hook.failures, hook.fault = 0, ""
+            hook.succeeded += 1
             hook.next_at = time.monotonic() + interval_s
             return
         with self._changed:
             hook.pending = told | hook.pending
         hook.failures += 1
+        hook.failed += 1
         hook.fault = f"on_publish of {hook.name} failed: {fault}" + (f": {output}" if output else "")
         hook.next_at = time.monotonic() + min(interval_s * 2.0 ** min(hook.failures, 10), LONGEST_PAUSE_S)
         if hook.failures == 1:

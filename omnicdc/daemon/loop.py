@@ -8,6 +8,7 @@ connection, the lock on the root, or the process ends. `supervisor` opens the ne
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import structlog
 from omnicdc.capture.doorbell import Doorbell, Poll, Wakeup
 from omnicdc.capture.reader import limit_reading_idle
 from omnicdc.daemon.canary import Canary
+from omnicdc.daemon.metrics.meter import Session
 from omnicdc.daemon.periodic import PeriodicTasks
 from omnicdc.delivery.quarantine import differences, log_difference
 from omnicdc.pipeline import run_once
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
     from omnicdc.daemon.hooks import Hooks
     from omnicdc.daemon.keeper import Keeper
+    from omnicdc.daemon.monitoring import Monitoring
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.daemon.reload import ReloadReport
     from omnicdc.daemon.signals import SignalFlags
@@ -49,6 +52,10 @@ delay the writers can use the disk and the processors, and they seldom notify. A
 project, waits for it and writes the next one is never delayed."""
 
 
+MOST_LOGGED = 10
+"""The most traces that the log line of a generation names."""
+
+
 @dataclass(slots=True)
 class DaemonContext:
     """What several sessions of the daemon share. It lasts until a reload, or the end of the process."""
@@ -64,6 +71,7 @@ class DaemonContext:
     failures: Repeating
     """The failures since a session last published. They are retried."""
     reload: ReloadReport
+    monitoring: Monitoring
     timing: Timing
     standby: bool
     started: bool = False
@@ -99,12 +107,24 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
     state.input_refresher = context.inputs
     doorbell = Poll() if context.config.wake == "poll" else Doorbell(conn)
     wakeup, streak = Wakeup.DUE, 0
-    with Canary(conn, state, context.timing.notification_s) as canary:
-        periodic = PeriodicTasks(conn, state, context.inputs, canary, context.timing)
+    with (
+        Canary(conn, state, context.timing.notification_s) as canary,
+        context.monitoring.session(
+            conn, Session(state, doorbell, canary, context.hooks), context.failures.count
+        ),
+    ):
+        periodic = PeriodicTasks(
+            conn, state, context.inputs, canary, context.timing, context.monitoring.heartbeat
+        )
         sleep = Sleep(context, canary)
         while context.going_on():
             context.inputs.take(state)
-            state.background_faults = (*context.hooks.faults(), *context.keeper.faults())
+            state.background_faults = (
+                *context.hooks.faults(),
+                *context.keeper.faults(),
+                *context.monitoring.faults(),
+            )
+            began_at = time.monotonic()
             generation = run_once(conn, state, context.observe)
             if generation:
                 if context.failures.count:
@@ -113,6 +133,7 @@ def serve(context: DaemonContext, conn: Connection, state: State) -> None:
             context.notifier.current_at = datetime.now(UTC)
             context.hooks.cycle_ended(generation, state)
             context.keeper.cycle_ended(generation, state)
+            context.monitoring.cycle_ended(began_at, generation, state)
             canary.settle(wakeup)
             _notify(context, canary, wakeup)
             if periodic.run() or canary.sent_beside_writers(wakeup):
@@ -166,6 +187,7 @@ def coalesce_delay_s(changes: int, streak: int) -> float:
 def report(context: DaemonContext, generation: Generation) -> None:
     """Log one line for a cycle that published or read something, and the changes of the quarantine."""
     context.failures.recovered()
+    traceparents = [trace.traceparent for trace in generation.traces[:MOST_LOGGED]]
     log.info(
         "published" if generation.registries else "no_change",
         generation=generation.number,
@@ -179,6 +201,7 @@ def report(context: DaemonContext, generation: Generation) -> None:
             if generation.held
             else {}
         ),
+        **({"traceparents": traceparents} if traceparents else {}),
         **(
             {"quarantined": {name: len(held) for name, held in generation.quarantined.items()}}
             if generation.quarantined

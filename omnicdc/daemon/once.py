@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
+from omnicdc.capture.doorbell import Poll
 from omnicdc.capture.reading_limit import longer_may_help, reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.keeper import Keeper
+from omnicdc.daemon.metrics.meter import Meter, Session
+from omnicdc.daemon.monitoring import show_once
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from omnicdc.config.settings import Config
+    from omnicdc.db import Connection
     from omnicdc.model import Generation
     from omnicdc.state import State
     from omnicdc.stop import Stop
@@ -70,21 +75,34 @@ def _run(
         state.daemon = False
         state.input_refresher = inputs
         inputs.take(state)
-        first = run_once(conn, state, observe)
+        meter = Meter(time.monotonic, config.consumer) if config.metrics_textfile else None
+        first = _cycle(conn, state, observe, meter)
         # The GitHub owners are known only after the first cycle. No transaction is open here, because a
         # transaction must not wait for GitHub.
         inputs.wait_for_github()
         inputs.take(state)
-        generation = _both(first, run_once(conn, state, observe))
+        generation = _both(first, _cycle(conn, state, observe, meter))
         while state.schedule.due_in_s < math.inf and not stop.requested:
             stop.wait(state.schedule.due_in_s)
-            generation = _both(generation, run_once(conn, state, observe))
+            generation = _both(generation, _cycle(conn, state, observe, meter))
         with Hooks(config, to_the_end=True) as hooks, Keeper(config, to_the_end=True) as keeper:
             hooks.cycle_ended(generation, state)
             keeper.cycle_ended(generation, state)
         # On a host without a daemon, nothing else prunes the log.
         Retention(conn, state).finish(PRUNING_S)
+        if meter and config.metrics_textfile:
+            show_once(config.metrics_textfile, meter, conn, Session(state, Poll(), hooks=hooks))
         return generation, state
+
+
+def _cycle(
+    conn: Connection, state: State, observe: Callable[[str], None], meter: Meter | None
+) -> Generation | None:
+    began_at = time.monotonic()
+    generation = run_once(conn, state, observe)
+    if meter:
+        meter.cycle_ended(began_at, generation, state)
+    return generation
 
 
 def _both(first: Generation | None, second: Generation | None) -> Generation | None:

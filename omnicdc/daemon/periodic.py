@@ -16,6 +16,8 @@ from omnicdc.delivery.retention import Retention
 from omnicdc.files.publication import inspect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omnicdc.daemon.canary import Canary
     from omnicdc.daemon.refresher import Refresher
     from omnicdc.state import State
@@ -26,19 +28,21 @@ log = structlog.get_logger()
 class PeriodicTasks:
     """The periodic tasks of one session of the daemon. The session's loop calls `run` in each round."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of a session
         self,
         conn: db.Connection,
         state: State,
         inputs: Refresher,
         canary: Canary,
         timing: Timing = USUAL,
+        at_heartbeat: Callable[[db.Connection], None] = lambda _conn: None,
     ) -> None:
         self._conn = conn
         self._timing = timing
         self._canary = canary
         self._state = state
         self._inputs = inputs
+        self._at_heartbeat = at_heartbeat
         self._retention = Retention(conn, state)
         now = time.monotonic()
         self._next_check = now
@@ -106,3 +110,4 @@ class PeriodicTasks:
         self._retention.begin()
         acknowledge(self._conn, self._state)
         self._canary.request()
+        self._at_heartbeat(self._conn)

@@ -15,6 +15,7 @@ from omnicdc.capture.reading_limit import reading_idle_s
 from omnicdc.daemon.hooks import Hooks
 from omnicdc.daemon.keeper import Keeper
 from omnicdc.daemon.loop import DaemonContext, serve
+from omnicdc.daemon.monitoring import Monitoring
 from omnicdc.daemon.refresher import Refresher
 from omnicdc.daemon.reload import ReloadReport
 from omnicdc.daemon.root import hold_root
@@ -57,6 +58,22 @@ def run(
     With `standby`, this waits while another daemon holds the root or the name. `observe` is called with each
     step of a cycle.
     """
+    with Monitoring(notifier) as monitoring:
+        _run(load, signals, notifier, monitoring, observe, standby=standby, timing=timing)
+    notifier.stopping()
+    log.info("stopped")
+
+
+def _run(
+    load: Callable[[], Config],
+    signals: SignalFlags,
+    notifier: Notifier,
+    monitoring: Monitoring,
+    observe: Callable[[str], None],
+    *,
+    standby: bool,
+    timing: Timing,
+) -> None:
     config, published_config = load(), None
     failures, report = Repeating("session_lost", time.monotonic), ReloadReport()
     while not signals.stop.requested:
@@ -69,6 +86,7 @@ def run(
                 observe,
                 failures,
                 report=report,
+                monitoring=monitoring,
                 timing=timing,
                 standby=standby,
                 started=published_config is not None,
@@ -88,8 +106,6 @@ def run(
             notifier.reloading()
             report.begin(config.state_dir)
             config = reloaded(load, config, report)
-    notifier.stopping()
-    log.info("stopped")
 
 
 def _served(
@@ -100,6 +116,7 @@ def _served(
     failures: Repeating,
     *,
     report: ReloadReport,
+    monitoring: Monitoring,
     timing: Timing,
     standby: bool,
     started: bool,
@@ -108,6 +125,7 @@ def _served(
 
     Returns whether a session has published, in this call or, with `started`, before it.
     """
+    monitoring.apply(config)
     with (
         hold_root(config, signals.stop, notifier.waiting, standby=standby or started) as root,
         Refresher(config, signals.stop, Watches(), timing) as inputs,
@@ -115,19 +133,20 @@ def _served(
         Keeper(config, observe) as keeper,
     ):
         context = DaemonContext(
-            config,
-            root,
-            inputs,
-            hooks,
-            keeper,
-            signals,
-            notifier,
-            observe,
-            failures,
-            report,
-            timing,
-            standby,
-            started,
+            config=config,
+            root=root,
+            inputs=inputs,
+            hooks=hooks,
+            keeper=keeper,
+            signals=signals,
+            notifier=notifier,
+            observe=observe,
+            failures=failures,
+            reload=report,
+            monitoring=monitoring,
+            timing=timing,
+            standby=standby,
+            started=started,
         )
         _run_sessions(context)
         return context.started

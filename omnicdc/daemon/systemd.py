@@ -22,6 +22,8 @@ class Notifier:
         self._status = ""
         self.current_at: datetime | None = None
         """When the files last held everything that was committed; None before the first time."""
+        self.alive_at = time.monotonic()
+        """When the loop last made progress, by `time.monotonic`. Any thread may read it."""
 
     def degraded(self, fault: str) -> None:
         """Report a fault that is being retried, and how old the files are."""
@@ -47,6 +49,7 @@ class Notifier:
 
     def alive(self) -> None:
         """Send the watchdog's signal. Call this only when the loop makes progress."""
+        self.alive_at = time.monotonic()
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:

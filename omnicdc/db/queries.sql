@@ -114,9 +114,18 @@ select n.op, n.fields,
 select 'rebuild', null, null, null, 0, 0
  where exists (select from omnicdc.source s where s.pruned_below > pg_catalog.pg_snapshot_xmin(%(last)s::pg_snapshot));
 
--- changes_waiting: Whether a read would find anything.
--- It counts, because for EXISTS PostgreSQL 17 reads the whole log if most of it belongs to one transaction: it expects a row at once.
-select count(*) > 0 as waiting from omnicdc.changes_since(%(last)s);
+-- changes_waiting: How many changes a read would find, and for how many seconds the oldest waits.
+-- It counts them all, because for EXISTS PostgreSQL 17 reads the whole log if most of it belongs to one transaction: it expects a row at once.
+select count(*) as waiting, extract(epoch from clock_timestamp() - min(c.at))::float8 as oldest_s from omnicdc.changes_since(%(last)s) c;
+
+-- transactions: How many transactions a read finds.
+select count(distinct c.xid) as transactions from omnicdc.changes_since(%(last)s) c;
+
+-- traces: The trace contexts of the changes that a read finds, and for how many seconds the first change of each waits.
+select c.writer[3] as traceparent, extract(epoch from clock_timestamp() - min(c.at))::float8 as age_s
+  from omnicdc.changes_since(%(last)s) c
+ where c.writer[3] is not null
+ group by 1 order by 2 desc limit %(most)s;
 
 -- identity: Which cluster this is; snapshots of another are not valid here.
 select i.system_identifier, i.timeline, pg_catalog.pg_is_in_recovery() as standby,
@@ -216,6 +225,14 @@ select p as name from omnicdc.unexpected_publications() as p;
 
 -- capture_fault: What is wrong with the capture, or NULL; the remedy; and the fingerprint, which differs when the capture may have missed changes.
 select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint
+  from omnicdc.capture_fault() as f (fault);
+
+-- capture: The same, for a daemon; and whether the trigger functions log the trace contexts that writers set.
+select f.fault, case when f.fault is null then '' else omnicdc.capture_remedy(f.fault) end as remedy, omnicdc.capture_fingerprint() as fingerprint,
+       exists (select from pg_catalog.pg_proc p
+                where p.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
+                  and p.proname operator(pg_catalog.~) '^log_(row|update)_[1-9]'
+                  and p.prosrc operator(pg_catalog.~) 'omnicdc[.]traceparent') as traces
   from omnicdc.capture_fault() as f (fault);
 
 -- fingerprint: The capture's fingerprint alone: it changes when CMP's rows may show something else than before.

@@ -35,7 +35,7 @@ EVERY = [CANONICAL, PROJECT, INVENTORY]
             [("update", "p", ("b",)), ("delete", "p", None), ("insert", "p", None)],
         ),
         (
-            "with d as (delete from q returning *) insert into p select * from d; -- ;\n/* ; */ delete from p",
+            "with d as (delete from q returning *) insert into p table d; -- ;\n/* ; */ delete from p",
             [("insert", "p", None), ("delete", "q", None), ("delete", "p", None)],
         ),
         ("with d as (delete from q returning *) select * from d", [("delete", "q", None)]),

@@ -83,8 +83,9 @@ def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callab
         "refresh_s": "500ms", "retention": "2d", "consumer_expiry": "90s", "max_lag_s": "5m",
         "wait_connections": "2", "guard_share": "0.25", "guard_min": "3", "on_drift": "alert", "gh": "no",
         "on_publish": "reload", "hook_interval_s": "3s", "hook_timeout_s": "4s",
-            "keep_generations": "7", "keep_bytes": "20MB",
-        "github_owners": "omni", "log_level": "debug",
+        "keep_generations": "7", "keep_bytes": "20MB",
+        "github_owners": "omni", "log_level": "debug", "metrics": "9713", "metrics_textfile": "/n/o.prom",
+        "otel": "on",
     }  # fmt: skip
 
     assert given.keys() == SETTINGS.keys()
@@ -93,6 +94,39 @@ def test_every_setting_can_be_given_by_file_variable_and_flag(write_file: Callab
     assert from_file == read(uid=1000, **{f"OMNICDC_{name.upper()}": value for name, value in given.items()})
     assert from_file == read(given)
     assert not [name for name in SETTINGS if getattr(from_file, name) == SETTINGS[name].default]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("9713", ("127.0.0.1", 9713)),
+        ("0.0.0.0:9713", ("0.0.0.0", 9713)),
+        ("[::1]:9713", ("::1", 9713)),
+        ("localhost:0", ("localhost", 0)),
+        ("off", None),
+    ],
+)
+def test_a_bare_port_is_one_of_the_loopback_address(given: str, expected: tuple[str, int] | None) -> None:
+    assert read(OMNICDC_METRICS=given).metrics == expected
+
+
+@pytest.mark.parametrize("given", ["::1:9713", "host", "host:70000", "http://host:1", "host:", ":9713"])
+def test_what_is_no_address_is_refused(given: str) -> None:
+    assert faults(OMNICDC_METRICS=given) == [
+        f"OMNICDC_METRICS: HOST:PORT, [IPV6]:PORT, PORT or off expected, found {given!r}"
+    ]
+
+
+def test_a_textfile_that_node_exporter_ignores_is_refused() -> None:
+    [fault] = faults(OMNICDC_METRICS_TEXTFILE="/n/omnicdc.txt")
+
+    assert "a file whose name ends in .prom expected" in fault
+
+
+def test_spans_are_off_where_the_environment_names_no_collector() -> None:
+    assert read().otel == "off"
+    assert read(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318").otel == "auto"
+    assert read(OMNICDC_OTEL="off", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318").otel == "off"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db, verify
-from omnicdc.answers.project import identified
 from omnicdc.answers.plan.answers import (
     Plan,
     RegistryPlan,
@@ -19,6 +18,7 @@ from omnicdc.answers.plan.reasons import rows_of, why
 from omnicdc.answers.plan.rendering import Rendering
 from omnicdc.answers.plan.static import Readers, reaches
 from omnicdc.answers.plan.trial import ConflictError, guard_fault, remains, rolled_back, run
+from omnicdc.answers.project import identified
 from omnicdc.capture.watch_list import derive
 from omnicdc.model import Fault, Inputs
 from omnicdc.registries.catalog import registries

@@ -1,0 +1,1 @@
+"""Metrics of the daemon: facts from the loop, their names for Prometheus, and the ways to read them."""

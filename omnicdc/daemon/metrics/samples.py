@@ -1,0 +1,230 @@
+"""Gives the facts their names and types for Prometheus. A pure mapping; docs/monitoring.md explains each.
+
+Every metric has the label `consumer`, because node_exporter may read the files of two daemons. No label holds
+a project, so the number of series is bounded by the number of registries and hooks.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from omnicdc.daemon.metrics.facts import BOUNDS_S, Histogram
+from omnicdc.log.timings import ORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from omnicdc.daemon.metrics.facts import Facts
+
+Values = dict[tuple[str, ...], float | None]
+"""The values of a metric by the values of its labels. None is left out: it is not known."""
+
+
+def samples(facts: Facts) -> Iterator[Metric]:
+    """Return all metrics of these facts."""
+    naming = _Naming(facts.consumer)
+    yield naming.info("omnicdc_build", "The version of omnicdc.", {"version": facts.version})
+    yield from _whole(facts, naming)
+    yield from _registries(facts, naming)
+    yield from _hooks(facts, naming)
+    yield from _stages(facts, naming)
+
+
+def exposition(facts: Facts) -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    return generate_latest(registry(lambda: facts))
+
+
+def registry(facts: Callable[[], Facts]) -> CollectorRegistry:
+    """Return a registry for prometheus_client. `facts` is called at each scrape."""
+    found = CollectorRegistry(auto_describe=False)
+    found.register(_Collecting(facts))
+    return found
+
+
+class _Collecting(Collector):
+    def __init__(self, facts: Callable[[], Facts]) -> None:
+        self._facts = facts
+
+    def collect(self) -> Iterable[Metric]:
+        return samples(self._facts())
+
+
+class _Naming:
+    """Makes metrics with the label `consumer`."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+
+    def gauge(self, name: str, text: str, values: Values | float | None, *labels: str) -> Metric:
+        return self._filled(GaugeMetricFamily(name, text, labels=("consumer", *labels)), values)
+
+    def counter(self, name: str, text: str, values: Values | float | None, *labels: str) -> Metric:
+        return self._filled(CounterMetricFamily(name, text, labels=("consumer", *labels)), values)
+
+    def info(self, name: str, text: str, values: Mapping[str, str]) -> Metric:
+        found = InfoMetricFamily(name, text, labels=("consumer",))
+        found.add_metric((self._consumer,), dict(values))
+        return found
+
+    def histogram(
+        self, name: str, text: str, values: Mapping[tuple[str, ...], Histogram], *labels: str
+    ) -> Metric:
+        found = HistogramMetricFamily(name, text, labels=("consumer", *labels))
+        for key, histogram in values.items():
+            bounds = [*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"]
+            buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+            found.add_metric((self._consumer, *key), buckets, histogram.sum_s)
+        return found
+
+    def _filled(
+        self, family: GaugeMetricFamily | CounterMetricFamily, values: Values | float | None
+    ) -> Metric:
+        for key, value in values.items() if isinstance(values, dict) else [((), values)]:
+            if value is not None:
+                family.add_metric((self._consumer, *key), float(value))
+        return family
+
+
+def _whole(facts: Facts, naming: _Naming) -> Iterator[Metric]:
+    """Return the metrics of the whole daemon."""
+    gauge, counter, done, canary = naming.gauge, naming.counter, facts.done, facts.canary
+    yield gauge("omnicdc_connected", "1 while the daemon has a session with CMP's database.", facts.connected)
+    yield gauge(
+        "omnicdc_lag_seconds",
+        "For how long a committed change may be missing in the files; 0 while nothing waits.",
+        facts.lag_s,
+    )
+    yield gauge("omnicdc_backlog_changes", "Changes that are known and not published yet.", facts.backlog)
+    yield gauge(
+        "omnicdc_loop_age_seconds", "Seconds since the daemon's loop last made progress.", facts.turned_s
+    )
+    yield gauge("omnicdc_start_time_seconds", "When metrics began, as Unix time.", facts.started_at)
+    yield counter(
+        "omnicdc_generations_total", "Generations: cycles that rewrote at least one file.", done.generations
+    )
+    yield gauge(
+        "omnicdc_last_publication_timestamp_seconds",
+        "When the last generation was published, as Unix time. Missing before the first one.",
+        facts.last_published_at,
+    )
+    yield counter("omnicdc_changes_total", "Rows of the log that were read and acknowledged.", done.changes)
+    yield counter(
+        "omnicdc_log_transactions_total", "Transactions of the log that were read.", facts.transactions
+    )
+    yield counter(
+        "omnicdc_notifications_total",
+        "Notifications that arrived: one for each transaction that had to notify.",
+        facts.notifications,
+    )
+    yield gauge(
+        "omnicdc_log_rows",
+        "Rows of the log in the database; above 10,000 PostgreSQL's estimate. Counted once a minute.",
+        facts.log_rows,
+    )
+    yield counter("omnicdc_reconnects_total", "Sessions that replaced a lost one.", facts.reconnects)
+    yield gauge("omnicdc_capture_ok", "1 if the triggers in CMP log every change.", not facts.capture_fault)
+    yield gauge("omnicdc_canary_ok", "1 if the last self-test passed.", canary.passed)
+    yield gauge(
+        "omnicdc_canary_latency_seconds",
+        "How long the last self-test that passed took, from the commit to the acknowledgement.",
+        canary.took_s,
+    )
+    yield gauge(
+        "omnicdc_canary_success_timestamp_seconds",
+        "When a self-test last passed, as Unix time.",
+        canary.passed_at,
+    )
+
+
+def _registries(facts: Facts, naming: _Naming) -> Iterator[Metric]:
+    gauge, counter, done, found = naming.gauge, naming.counter, facts.done, facts.registries
+    yield gauge(
+        "omnicdc_registry_entries",
+        "Entries of the published file.",
+        {(name,): it.entries for name, it in found.items()},
+        "registry",
+    )
+    yield gauge(
+        "omnicdc_registry_size_bytes",
+        "Size of the published file.",
+        {(name,): it.size for name, it in found.items()},
+        "registry",
+    )
+    yield gauge(
+        "omnicdc_registry_published_timestamp_seconds",
+        "When the file was last rewritten, as Unix time.",
+        {(name,): it.published_at for name, it in found.items()},
+        "registry",
+    )
+    yield gauge(
+        "omnicdc_registry_held",
+        "1 if the file keeps its last good content, because of the guard or of a fault.",
+        {(name,): it.held for name, it in found.items()},
+        "registry",
+    )
+    yield gauge(
+        "omnicdc_registry_quarantined",
+        "Projects that are left out of the file because of a fault in their data.",
+        {(name,): it.quarantined for name, it in found.items()},
+        "registry",
+    )
+    yield counter(
+        "omnicdc_registry_drift_total",
+        "How often the file was changed outside omnicdc.",
+        {(name,): it.drifts for name, it in found.items()},
+        "registry",
+    )
+    yield counter(
+        "omnicdc_registry_writes_total",
+        "How often the file was rewritten.",
+        {(name,): done.writes.get(name, 0) for name in found},
+        "registry",
+    )
+    yield counter(
+        "omnicdc_registry_written_bytes_total",
+        "Bytes of all these rewrites.",
+        {(name,): done.written_bytes.get(name, 0) for name in found},
+        "registry",
+    )
+
+
+def _hooks(facts: Facts, naming: _Naming) -> Iterator[Metric]:
+    runs: Values = {}
+    for name, it in facts.hooks.items():
+        runs |= {(name, "success"): it.succeeded, (name, "failure"): it.failed}
+    yield naming.counter(
+        "omnicdc_hook_runs_total", "Runs of a command after publications.", runs, "hook", "result"
+    )
+    yield naming.gauge(
+        "omnicdc_hook_failing",
+        "1 if the last run of the command failed. It is repeated.",
+        {(name,): it.failing for name, it in facts.hooks.items()},
+        "hook",
+    )
+
+
+def _stages(facts: Facts, naming: _Naming) -> Iterator[Metric]:
+    stages = facts.done.stages
+    yield naming.histogram(
+        "omnicdc_stage_duration_seconds",
+        "Duration of each stage of a cycle, from the write of the newest change to the acknowledgement.",
+        {(stage,): stages.get(stage, Histogram()) for stage in ORDER},
+        "stage",
+    )
+    yield naming.histogram(
+        "omnicdc_cycle_duration_seconds", "Duration of all stages of a cycle.", {(): facts.done.cycles}
+    )
