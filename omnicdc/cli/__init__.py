@@ -13,16 +13,17 @@ from importlib import import_module
 import click
 
 from omnicdc.cli.command import Group, refuse_other_encodings
+from omnicdc.cli.output import complain
 from omnicdc.errors import OmnicdcError
 
 COMMANDS = {
     "install": ("admin", "Put the capture into the database."),
     "uninstall": ("admin", "Take the capture out of the database."),
     "run": ("admin", "Keep the registries current (the daemon)."),
-    "verify": ("queries", "Tell whether a project has arrived in every registry."),
+    "verify": ("verify", "Tell whether a project has arrived in every registry."),
     "explain": ("explain", "Tell why a project is in a registry or not."),
-    "wait": ("queries", "Wait until the registries hold a transaction."),
-    "status": ("queries", "Show every consumer, and what is held back."),
+    "wait": ("wait", "Wait until the registries hold a transaction."),
+    "status": ("status.command", "Show every consumer, and what is held back."),
     "registries": ("registries", "List the registries, and the state of each."),
     "check-config": ("registries", "Check the configuration, and the queries of its registries."),
     "source": ("registries", "List CMP's tables that are captured, or release one."),
@@ -80,9 +81,7 @@ def main() -> None:
         refuse_other_encodings(sys.argv[1:])
         omnicdc()
     except OmnicdcError as exc:
-        from omnicdc.log.events import write_error
-
-        write_error(str(exc))
+        complain(str(exc))
         sys.exit(2)
 
 

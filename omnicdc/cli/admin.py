@@ -278,7 +278,7 @@ def _show_difference(config: Config, *, output: Output) -> int:
                 say(f"{registry.registry}: {registry.detail} - {registry.hint}", good=False)
                 continue
             for line in unified(registry.difference):
-                say(line, good={"+": True, "-": False}.get(line[:1]))
+                say(line, good={"+": True, "-": False}.get(line[:1]), fold=False)
         if not result["registries_updated"]:
             say("nothing would change", good=True)
 

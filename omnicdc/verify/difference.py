@@ -69,6 +69,14 @@ class EntryDifference:
             return {}
         return compare(self.expected.item.fields, self.found.item.fields)
 
+    @property
+    def name(self) -> str | None:
+        """The name that the entry shows to people; None if it has none besides its key."""
+        side = self.expected or self.found
+        fields = side.item.fields if side else {}
+        names = (fields.get("display_name"), fields.get("name"))
+        return next((it for it in names if isinstance(it, str) and it and it != self.entry_key), None)
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryDifference:

@@ -150,6 +150,7 @@ class RegistryReport:
             answer["stale"] = {
                 "count": len(it.changed),
                 "entries": {each.entry_key: _pairs(each.fields) for each in it.changed[:MAX_LISTED]},
+                "names": _names(it.changed),
             }
         return answer
 
@@ -193,7 +194,13 @@ class AllReport:
 
 
 def _named(entries: Sequence[EntryDifference]) -> dict[str, Any]:
-    return {"count": len(entries), "units": [entry.entry_key for entry in entries[:MAX_LISTED]]}
+    units = [entry.entry_key for entry in entries[:MAX_LISTED]]
+    return {"count": len(entries), "units": units, "names": _names(entries)}
+
+
+def _names(entries: Sequence[EntryDifference]) -> dict[str, str]:
+    """Return key to name, of the entries that are listed and have one."""
+    return {entry.entry_key: entry.name for entry in entries[:MAX_LISTED] if entry.name}
 
 
 def _pairs(differences: Differences) -> dict[str, Any]:
