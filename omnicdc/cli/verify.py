@@ -75,7 +75,7 @@ def _show_project(report: Report) -> None:
 
 def _show_all(report: AllReport) -> None:
     for registry in report.registries:
-        found = registry.as_dict()
+        found = registry.as_dict(names=True)
         counts = [f"{found[kind]['count']} {kind}" for kind in _KINDS if found.get(kind, {}).get("count")]
         counts += [f"{len(registry.held)} held back"] if registry.held else []
         summary = ", ".join(counts) or registry.detail or registry.status

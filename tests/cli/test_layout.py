@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from omnicdc.cli.layout import Cell, Line, Table, duration, folded, laid_out, milliseconds, seconds
+from omnicdc.cli.layout import Block, Cell, Line, Table, duration, folded, laid_out, milliseconds, seconds
 
 PATH = "/srv/infrastructure/governance/x"
 COMMAND = "`omnicdc consumer forget registry-2`"
@@ -51,7 +51,7 @@ def test_a_table_fits_and_only_columns_that_may_be_folded_are() -> None:
 
 
 def test_colours_are_only_where_they_are_wanted() -> None:
-    blocks = [Line("bad", good=False), Table(["a"], [[Cell("good", good=True)]])]
+    blocks: list[Block] = [Line("bad", good=False), Table(["a"], [[Cell("good", good=True)]])]
 
     assert not any("\x1b" in line for line in laid_out(blocks, 80, colour=False))
     bad, head, good = laid_out(blocks, 80, colour=True)

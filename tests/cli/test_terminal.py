@@ -116,8 +116,8 @@ def test_verify_all_names_the_first_twenty_of_many(cmp: Cmp, host: Host) -> None
 
     bad = shown(host, "verify", "--all")
 
-    assert bad.text.count("  missing: ") == 2 * 20  # in two registries
-    assert bad.text.count("  and 5 more missing\n") == 2
+    assert bad.text.count("  missing: ") == 3 * 20  # in three registries
+    assert bad.text.count("  and 5 more missing\n") == 3
     assert f"  stale: {atlas} atlas: status: CMP has 'frozen', the file 'active'\n" in bad.text
 
 
@@ -195,3 +195,18 @@ def test_install_names_what_it_watches(bare: Cmp, host: Host) -> None:
 
     assert seen.status == 0
     assert seen.line("installed on public.projects; watched: ").endswith("name, status, type")
+
+
+def test_an_error_is_folded_on_a_terminal_and_its_command_stays_whole(host: Host) -> None:
+    failed = shown(host, "status", COLUMNS="80", OMNICDC_DSN="host=/nowhere port=5999 dbname=cms_db")
+    wrong = shown(host, "status", "--bogus", COLUMNS="80")
+    incomplete = shown(host, "consumer")
+
+    lines = failed.text.splitlines()
+    assert failed.status == wrong.status == incomplete.status == 2
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("omnicdc: host=/nowhere port=5999 dbname=cms_db cannot be reached")
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert wrong.text == "omnicdc: No such option '--bogus' - see `omnicdc status --help`\n"
+    assert incomplete.text.startswith("Usage: omnicdc consumer [OPTIONS] COMMAND")

@@ -81,9 +81,9 @@ def test_on_a_pipe_each_change_is_one_line_of_json_until_the_reader_leaves(cmp: 
         with running:
             assert running.stdout
             assert running.stderr
-            first = json.loads(running.stdout.readline())
+            answers = map(json.loads, iter(running.stdout.readline, ""))
+            first = next(answers)
             cmp.upsert("boreas")
-            answers = iter(lambda: json.loads(running.stdout.readline()), None)
             published = next(it for it in answers if it["consumers"][0]["generation"] == 2)
             proxy.stop_forwarding()
             proxy.cut()
