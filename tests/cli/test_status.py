@@ -12,7 +12,7 @@ from support.terminal import GREEN, RED, on_a_terminal
 
 from omnicdc.answers.status import StatusFault
 from omnicdc.cli.layout import laid_out
-from omnicdc.cli.status.description import description, state
+from omnicdc.cli.status.description import common_domain, description, state
 
 if TYPE_CHECKING:
     from support.cmp import Cmp
@@ -115,6 +115,26 @@ def test_what_is_no_fault_is_told_apart() -> None:
         "  registry-1: overrides.yaml:3: matches no project",
         "  registry-1: 3 more notices of the inputs: see the log",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "domain"),
+    [
+        (["registry-host-1.eu.example", "registry-host-2.eu.example"], ".eu.example"),
+        (["registry-host-1.eu.example", "registry-host-2.us.example"], ".example"),
+        (["registry-host-1.eu.example", "another"], ""),
+        (["registry-host-of-europe"], ""),
+        (["a.eu", "b.eu"], ""),
+    ],
+)
+def test_the_domain_of_long_names_is_shown_once(names: list[str], domain: str) -> None:
+    assert common_domain(names) == domain
+    assert lines(_named(names), wide=True)[-1].startswith(names[-1])
+    assert (f"(all names end in {domain})" in lines(_named(names))) == bool(domain)
+
+
+def _named(names: list[str]) -> dict[str, Any]:
+    return FOUND | {"consumers": [CONSUMER | {"name": name} for name in names]}
 
 
 @pytest.mark.parametrize(

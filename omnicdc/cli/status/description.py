@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20
 """At most so many faults are shown; the others are counted."""
 
+LONGEST_NAME = 14
+"""A consumer's name that is longer may be folded in a table of 80 columns."""
+
 COUNTED = 10_000
 """From this number on, changes are not counted exactly: see queries.sql."""
 
@@ -36,7 +39,7 @@ def description(
     yield from _capture(found, wide=wide)
     if found["consumers"]:
         yield Line("")
-        yield _consumers(found["consumers"], wide=wide)
+        yield from _consumers(found["consumers"], wide=wide)
     yield from _faults(faults)
     yield from _remarks(found["consumers"])
 
@@ -59,16 +62,33 @@ def _capture(found: Mapping[str, Any], *, wide: bool) -> Iterator[Block]:
     yield Line(f"log: {changes} changes{oldest}")
 
 
-def _consumers(consumers: Sequence[Mapping[str, Any]], *, wide: bool) -> Table:
+def _consumers(consumers: Sequence[Mapping[str, Any]], *, wide: bool) -> Iterator[Block]:
     columns = (*_COLUMNS, *_WIDE) if wide else _COLUMNS
-    rows = [(*_row(one), *_details(one)) if wide else _row(one) for one in consumers]
-    return Table(columns, rows, frozenset(columns[1:]), wide=wide)
+    domain = "" if wide else common_domain([one["name"] for one in consumers])
+    rows = [
+        (one["name"].removesuffix(domain), *_row(one), *(_details(one) if wide else ())) for one in consumers
+    ]
+    yield Table(columns, rows, frozenset(columns[1:]), wide=wide)
+    if domain:
+        yield Line(f"(all names end in {domain})")
+
+
+def common_domain(names: Sequence[str]) -> str:
+    """Return the domain in which all names end, from its dot on; empty text if no name is too long."""
+    if max(map(len, names)) <= LONGEST_NAME:
+        return ""
+    domains = [name.split(".")[1:] for name in names]
+    common: list[str] = []
+    for labels in zip(*(reversed(domain) for domain in domains), strict=False):
+        if len({*labels}) > 1:
+            break
+        common.insert(0, labels[0])
+    return "".join(f".{label}" for label in common)
 
 
 def _row(one: Mapping[str, Any]) -> tuple[object, ...]:
     behind = one["behind"]
     return (
-        one["name"],
         state(one),
         one["generation"],
         duration(one["lag_s"] or 0.0),
