@@ -185,7 +185,7 @@ def seconds(at: datetime | str | None) -> str:
 
 
 def duration(seconds_: float | None) -> str:
-    """Return a duration for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
+    """Return a duration for people: `0.4 s`, `12 s`, `3 min 20 s`, `12 min`, `2 h 5 min`, `4 d 3 h`."""
     if seconds_ is None:
         return "-"
     if seconds_ < 10:  # noqa: PLR2004 - one digit after the point, as long as it says something
@@ -193,7 +193,8 @@ def duration(seconds_: float | None) -> str:
     whole = round(seconds_)
     for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
-            rest = whole % size // smaller
+            # From ten on, the smaller unit says nothing.
+            rest = whole % size // smaller if whole < 10 * size else 0
             return f"{whole // size} {unit}" + (f" {rest} {name}" if rest else "")
     return f"{whole} s"
 

@@ -65,8 +65,8 @@ def test_times_are_utc_and_durations_have_a_unit() -> None:
 
     assert seconds(east) == seconds(str(east)) == seconds("2026-11-27 08:04:02") == "2026-11-27T08:04:02Z"
     assert seconds(None) == duration(None) == milliseconds(None) == "-"
-    assert [duration(it) for it in (-1, 0.44, 12.4, 60, 200, 7500, 90000)] == [
-        "0.0 s", "0.4 s", "12 s", "1 min", "3 min 20 s", "2 h 5 min", "1 d 1 h",
+    assert [duration(it) for it in (-1, 0.44, 12.4, 60, 200, 671, 7500, 90000)] == [
+        "0.0 s", "0.4 s", "12 s", "1 min", "3 min 20 s", "11 min", "2 h 5 min", "1 d 1 h",
     ]  # fmt: skip
     assert [milliseconds(it) for it in (0.61, 38.2, 62_000)] == ["0.6 ms", "38 ms", "1 min 2 s"]
     assert seconds(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01T00:00:00Z"

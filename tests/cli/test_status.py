@@ -67,9 +67,9 @@ def test_the_verdict_comes_first_then_a_row_for_each_consumer() -> None:
         "capture: watching public.projects",
         "log: about 12345 changes, the oldest of 2026-11-27T08:04:02Z",
         "",
-        "consumer       state        generation  lag        changes  published",
-        "registry-1     alive        1042        0.0 s      0        2026-11-27T08:04:02Z",
-        "registry-2.eu  not running  1042        2 h 5 min  10000+   2026-11-27T08:04:02Z",
+        "consumer       state  generation  lag        changes  published",
+        "registry-1     alive  1042        0.0 s      0        2026-11-27T08:04:02Z",
+        "registry-2.eu  down   1042        2 h 5 min  10000+   2026-11-27T08:04:02Z",
     ]
 
 
@@ -141,8 +141,8 @@ def _named(names: list[str]) -> dict[str, Any]:
     ("facts", "expected"),
     [
         ({}, "alive"),
-        ({"heartbeat_age_s": 500.0}, "no heartbeat"),
-        ({"alive": False}, "not running"),
+        ({"heartbeat_age_s": 500.0}, "silent"),
+        ({"alive": False}, "down"),
         ({"alive": False, "daemon": False}, "run once"),
         ({"blocked_by": [4711]}, "blocked"),
     ],

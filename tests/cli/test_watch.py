@@ -61,7 +61,7 @@ def test_sigterm_restores_the_terminal_and_no_color_is_honoured(cmp: Cmp, host: 
     cmp.upsert("atlas")
     publish(host)
     with LiveTerminal(WATCH, host.env | {"NO_COLOR": "1"}, rows=30, columns=80) as terminal:
-        terminal.until("not running")
+        terminal.until(" down ")
         status = terminal.end(signal.SIGTERM)
 
     assert status == 128 + signal.SIGTERM

@@ -103,8 +103,8 @@ def state(one: Mapping[str, Any]) -> Cell:
         return Cell("blocked", good=False)
     if one["alive"]:
         overdue = one["heartbeat_age_s"] > OVERDUE_S
-        return Cell("no heartbeat", good=False) if overdue else Cell("alive", good=True)
-    return Cell("not running", good=False) if one["daemon"] else Cell("run once", good=True)
+        return Cell("silent", good=False) if overdue else Cell("alive", good=True)
+    return Cell("down", good=False) if one["daemon"] else Cell("run once", good=True)
 
 
 def _details(one: Mapping[str, Any]) -> tuple[object, ...]:
