@@ -45,6 +45,7 @@ def status(conn: db.Connection, *, max_lag_s: float = MAX_LAG_S) -> dict[str, An
 def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], list[StatusFault]]:
     """As `status`, but also return the faults with their kinds."""
     with db.translated("asking for the status"), db.confined(conn):
+        asked = db.fetch_one(conn, "asked_at")
         sources = db.fetch_all(conn, "sources")
         capture = db.fetch_one(conn, "capture_fault")
         log = db.fetch_one(conn, "log_size")
@@ -75,6 +76,8 @@ def examine(conn: db.Connection, *, max_lag_s: float) -> tuple[dict[str, Any], l
         },
         "log": {"changes": log["changes"], "estimated": log["estimated"], "oldest": log["oldest"]},
         "consumers": consumers,
+        "database": asked["database"],
+        "at": asked["at"],
     }
     return answer, faults
 

@@ -14,20 +14,21 @@ import click
 from click.shell_completion import CompletionItem
 
 from omnicdc.cli.command import Group, refuse_other_encodings
+from omnicdc.cli.output import complain
 from omnicdc.errors import OmnicdcError
 
 COMMANDS = {
     "install": ("admin", "Put the capture into the database."),
     "uninstall": ("admin", "Take the capture out of the database."),
     "run": ("admin", "Keep the registries current (the daemon)."),
-    "verify": ("queries", "Tell whether a project has arrived in every registry."),
+    "verify": ("verify", "Tell whether a project has arrived in every registry."),
     "doctor": ("doctor", "Check everything, and show how to fix what is wrong."),
     "check": ("doctor", "The same as doctor."),
     "plan": ("plan", "Show what a statement, or a rebuild, would change."),
     "explain": ("explain", "Tell why a project is in a registry or not."),
     "log": ("log", "Show what changed, who changed it, and when it was published."),
-    "wait": ("queries", "Wait until the registries hold a transaction."),
-    "status": ("queries", "Show every consumer, and what is held back."),
+    "wait": ("wait", "Wait until the registries hold a transaction."),
+    "status": ("status.command", "Show every consumer, and what is held back."),
     "show": ("generations", "Show a kept generation, or a file as it was."),
     "diff": ("generations", "Compare two generations, or one with the files."),
     "restore": ("generations", "Write the files of a generation into a directory."),
@@ -99,9 +100,7 @@ def main() -> None:
         refuse_other_encodings(sys.argv[1:])
         omnicdc()
     except OmnicdcError as exc:
-        from omnicdc.log.events import write_error
-
-        write_error(str(exc))
+        complain(str(exc))
         sys.exit(2)
 
 

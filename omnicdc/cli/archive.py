@@ -9,6 +9,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group, exit_status
+from omnicdc.cli.layout import seconds
 from omnicdc.cli.output import answer, confirm, say, say_error, table
 from omnicdc.cli.progress import show_progress
 from omnicdc.errors import ConfigError
@@ -86,13 +87,20 @@ def list_(*, output: Output, **given: Any) -> None:
         found = client.list()
 
     def text() -> None:
+        rows = [(it["name"], it["uuid"], it["status_before"], seconds(it["at"])) for it in found]
+        if not rows:
+            say("no project is archived")
+            return
+        table(["project", "uuid", "before", "since"], rows, firm=["uuid", "since"])
+
+    def wide() -> None:
         rows = [
-            (it["name"], it["uuid"], it["status"], it["status_before"], it["at"], it["reason"])
+            (it["name"], it["uuid"], it["status"], it["status_before"], seconds(it["at"]), it["reason"])
             for it in found
         ]
-        table(["project", "uuid", "status", "before", "since", "reason"], rows)
+        table(["project", "uuid", "status", "before", "since", "reason"], rows, wide=True)
 
-    answer({"projects": found}, output, text)
+    answer({"projects": found}, output, wide if output == "wide" else text)
 
 
 def _run(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.exceptions import Exit
+from click.exceptions import Exit, NoArgsIsHelpError
 
-from omnicdc.cli.output import discard_output, flushed_stdout
+from omnicdc.cli.output import complain, flushed_stdout
 from omnicdc.errors import ConfigError
 from omnicdc.formats.text import is_unicode
 
@@ -53,14 +52,17 @@ class Answering(click.Command):
 
 @contextmanager
 def explained_usage() -> Iterator[None]:
-    """Explain wrong usage on stderr, and exit. The exit status is the same if stderr cannot be written."""
+    """Explain wrong usage on stderr, as every other error, and exit."""
     try:
         yield
+    except NoArgsIsHelpError as exc:
+        with suppress(OSError):
+            click.echo(exc.format_message(), err=True)
+        raise Exit(exc.exit_code) from None
     except click.ClickException as exc:
-        try:
-            exc.show()
-        except OSError:
-            discard_output(sys.stderr)
+        context = exc.ctx if isinstance(exc, click.UsageError) else None
+        remedy = f"see `{context.command_path} --help`" if context else ""
+        complain(" - ".join(filter(None, (exc.format_message().rstrip("."), remedy))))
         raise Exit(exc.exit_code) from None
 
 

@@ -9,7 +9,9 @@ import click
 
 from omnicdc.cli import completion, options
 from omnicdc.cli.command import Group
+from omnicdc.cli.layout import duration, seconds
 from omnicdc.cli.output import answer, say, table
+from omnicdc.cli.status.description import state
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ _LISTED = (
     "name", "alive", "daemon", "host", "root", "version", "generation", "behind", "started_at",
     "published_at", "seen_at", "silent_limit_s",
 )  # fmt: skip
+
+_COLUMNS = ("consumer", "state", "host", "generation", "last seen")
+_WIDE = ("changes", "published", "started", "forgotten after", "version", "root")
 
 
 @click.group(cls=Group)
@@ -40,19 +45,17 @@ def list_(*, output: Output, **given: Any) -> None:
     config = options.load(given)
     with db.connect(config.target) as conn:
         db.check_schema(conn)
-        found = [{key: row[key] for key in _LISTED} for row in _known(conn)]
+        known = _known(conn)
+    found = [{key: row[key] for key in _LISTED} for row in known]
+    wide = output == "wide"
+    columns = (*_COLUMNS, *_WIDE) if wide else _COLUMNS
+    rows = [(*_row(one), *_details(one)) if wide else _row(one) for one in known]
 
     def text() -> None:
-        table(
-            ["consumer", "state", "host", "root", "version", "generation", "last seen"],
-            [
-                (
-                    one["name"], _state(one), one["host"], one["root"], one["version"], one["generation"],
-                    f"{one['seen_at']:%Y-%m-%d %H:%M:%S}",
-                )
-                for one in found
-            ],
-        )  # fmt: skip
+        if rows:
+            table(columns, rows, firm=columns[1:], wide=wide)
+        else:
+            say("no consumer has ever run here")
 
     answer({"consumers": found}, output, text)
 
@@ -105,7 +108,12 @@ def _known(conn: Connection) -> list[Row]:
         return db.fetch_all(conn, "status_consumers")
 
 
-def _state(one: dict[str, Any]) -> str:
-    if one["alive"]:
-        return "alive"
-    return "not running" if one["daemon"] else "run once"
+def _row(one: Row) -> tuple[object, ...]:
+    return one["name"], state(one), one["host"], one["generation"], seconds(one["seen_at"])
+
+
+def _details(one: Row) -> tuple[object, ...]:
+    return (
+        one["behind"], seconds(one["published_at"]), seconds(one["started_at"]),
+        duration(one["silent_limit_s"]), one["version"], one["root"],
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
+from omnicdc.cli.layout import milliseconds, seconds
 from omnicdc.cli.output import answer, say, table
 from omnicdc.errors import ConfigError
 
@@ -42,11 +43,11 @@ def explain(*, project: str, output: Output, **given: Any) -> None:
         found = client.explain(project)
     if not found["success"]:
         raise ConfigError(str(found["error"]))
-    answer(found, output, lambda: _show(found))
+    answer(found, output, lambda: _show(found, wide=output == "wide"))
     sys.exit(NO if found["in_cmp"] is False else YES)
 
 
-def _show(found: Explanation) -> None:
+def _show(found: Explanation, *, wide: bool) -> None:
     known = {True: "in CMP", False: "not in CMP", None: "not checked in CMP"}[found["in_cmp"]]
     say(f"{found['name'] or 'project'} ({found['uuid']}): {known}", good=found["in_cmp"])
     for registry in found["registries"]:
@@ -60,13 +61,14 @@ def _show(found: Explanation) -> None:
     for line in found["on_its_way"]:
         say(f"  {line}", good=False)
     if found["changes_searched_back_to"]:
-        say(f"the log is longer: it was searched back to {_seconds(found['changes_searched_back_to'])} only")
+        say(f"the log is longer: it was searched back to {seconds(found['changes_searched_back_to'])} only")
     if not found["changes"]:
         say("no change of it is in the log: see the setting retention")
         return
     say("")
     rows = [row for change in found["changes"] for row in _change_rows(change)]
-    table(["written", "change", "transaction", "consumer", "published", "after"], rows)
+    columns = ["written", "change", "transaction", "consumer", "published", "after"]
+    table(columns, rows, firm=["written", "transaction", "after"], wide=wide)
 
 
 def _show_registry(one: RegistryExplanation) -> None:
@@ -89,7 +91,7 @@ def _show_registry(one: RegistryExplanation) -> None:
 def _change_rows(change: ChangeExplanation) -> Iterator[tuple[object, ...]]:
     fields = "" if change["fields"] is None else f" of {', '.join(change['fields'])}"
     what = f"{change['op']}{fields}" + (" (every row)" if change["every_row"] else "")
-    head: tuple[object, ...] = (_seconds(change["at"]), what, change["token"])
+    head: tuple[object, ...] = (seconds(change["at"]), what, change["token"])
     for number, one in enumerate(change["published"] or [None]):
         yield (*(head if number == 0 else ("", "", "")), *_published(one))
 
@@ -103,12 +105,8 @@ def _published(one: Publication | None) -> tuple[object, ...]:
         return one["consumer"], "before the kept generations", ""
     held = [f"{name} held" for name in one["held"]] + [f"{name} later" for name in one["postponed"]]
     text = f"generation {one['generation']}" + (f" ({', '.join(held)})" if held else "")
-    return one["consumer"], text, f"{one['milliseconds']:.0f} ms"
+    return one["consumer"], text, milliseconds(one["milliseconds"])
 
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _seconds(text: str) -> str:
-    return text[:19].replace("T", " ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from omnicdc.cli.output import WIDEST, wants_colour
+from omnicdc.cli.layout import LONGEST, wants_colour
 from omnicdc.formats.text import shortened
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def when(at: str) -> str:
 
 
 def _folded(line: str, indent: str, *, wide: bool) -> Iterator[str]:
-    shown = shortened(line, WIDEST)
+    shown = shortened(line, LONGEST)
     if wide:
         yield indent + shown
         return

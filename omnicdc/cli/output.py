@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import click
 
+from omnicdc.cli.layout import LONGEST, Line, Table, coloured, folded, laid_out, terminal_width
 from omnicdc.errors import ConfigError
 from omnicdc.formats.answer import as_json as as_json_text
 from omnicdc.formats.text import shortened
@@ -16,11 +18,10 @@ from omnicdc.formats.text import shortened
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from omnicdc.cli.layout import Block
+
 Output = Literal["text", "json", "wide"]
 """The forms of an answer: for people, for programs, and for people with a wide terminal."""
-
-WIDEST = 2000
-"""The largest number of characters in a line. A longer line is cut."""
 
 
 def answer(result: Mapping[str, Any], output: Output, text: Callable[[], None]) -> None:
@@ -32,18 +33,28 @@ def answer(result: Mapping[str, Any], output: Output, text: Callable[[], None]) 
             text()
 
 
+@dataclass(slots=True)
+class Flushed:
+    """What became of the output of a `with` block."""
+
+    reader_is_gone: bool = False
+    """Whether the reader of the pipe has closed it. Further output is lost."""
+
+
 @contextmanager
-def flushed_stdout() -> Iterator[None]:
+def flushed_stdout() -> Iterator[Flushed]:
     """Flush stdout at the end of the `with` block. Raises ConfigError if stdout cannot be written.
 
     If the reader of a pipe has closed it, there is no error: the reader has read enough, and the exit status
     is that of the answer.
     """
+    flushed = Flushed()
     try:
-        yield
+        yield flushed
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output(sys.stdout)
+        flushed.reader_is_gone = True
     except OSError as exc:
         discard_output(sys.stdout)
         raise ConfigError(
@@ -78,26 +89,37 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table. The library rich respects NO_COLOR and the terminal's width."""
-    from rich.console import Console
-    from rich.table import Table
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    *,
+    firm: Iterable[str] = (),
+    wide: bool = False,
+) -> None:
+    """Print a table that fits the terminal: cells are folded, but not in the columns `firm`.
 
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold")  # a URL or a UUID that is cut is of no use
-    for row in rows:
-        shown.add_row(*("" if cell is None else shortened(str(cell), WIDEST) for cell in row))
-    Console().print(shown, markup=False)
+    With `wide`, nothing is folded, and the table may be wider than the terminal.
+    """
+    show([Table(columns, [*rows], frozenset(firm), title, wide)])
 
 
-def say(line: str, *, good: bool | None = None) -> None:
-    """Print one line of an answer: green if `good` is true, red if it is false, uncoloured if it is None."""
-    colour = {True: "green", False: "red", None: None}[good]
-    shown = shortened(line, WIDEST)
-    # click.secho is not used, because without a colour it still prints the escape sequence that ends a
-    # colour.
-    click.echo(click.style(shown, colour) if colour and wants_colour() else shown)
+def say(line: str, *, good: bool | None = None, fold: bool = True) -> None:
+    """Print one line of an answer: green if `good` is true, red if it is false, uncoloured if it is None.
+
+    It is folded at the terminal's width. `fold` is false for what has lines of its own, such as a diff.
+    """
+    if fold:
+        show([Line(line, good)])
+        return
+    for each in coloured([shortened(line, LONGEST)], good if wants_colour() else None):
+        click.echo(each)
+
+
+def show(blocks: Iterable[Block]) -> None:
+    """Print lines and tables."""
+    for line in laid_out(blocks, terminal_width(), colour=wants_colour()):
+        click.echo(line)
 
 
 def show_diff(lines: Iterable[str]) -> None:
@@ -114,6 +136,23 @@ def say_error(error: str, hint: str) -> None:
     say(error if not hint or error.endswith(hint) else f"{error} - {hint}", good=False)
 
 
+def complain(text: str) -> None:
+    """Write a command's error to stderr: on a pipe a line for each fault, on a terminal folded at its width.
+
+    The exit status is the same if stderr cannot be written.
+    """
+    if not sys.stderr.isatty():
+        from omnicdc.log.events import write_error
+
+        write_error(text)
+        return
+    from omnicdc.log.scrub import scrubbed
+
+    with suppress(OSError):
+        for fault in scrubbed(text).splitlines():
+            click.echo("\n".join(folded(f"omnicdc: {fault}", terminal_width())), err=True)
+
+
 def wants_colour() -> bool:
-    """Whether stdout is a terminal and NO_COLOR is not set."""
-    return on_terminal() and not os.environ.get("NO_COLOR")
+    """Whether stdout is a terminal that shows colours, and NO_COLOR is not set."""
+    return on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,13 +46,20 @@ def registries(*, output: Output, **given: Any) -> None:
             one["scan"] = "full"
 
     def text() -> None:
-        rows = [
-            (one["name"], one["path"], ", ".join(one["sources"]), one["format"], one["count"], one["state"])
-            for one in found
-        ]
-        table(["registry", "file", "sources", "format", "entries", "state"], rows)
+        rows = [(one["name"], PurePath(one["path"]).name, one["count"], one["state"]) for one in found]
+        table(["registry", "file", "entries", "state"], rows, firm=["registry", "file", "entries"])
 
-    answer({"registries": found}, output, text)
+    def wide() -> None:
+        rows = [
+            (
+                one["name"], one["path"], ", ".join(one["sources"]), one["format"], one["scan"], one["count"],
+                one["state"],
+            )
+            for one in found
+        ]  # fmt: skip
+        table(["registry", "file", "sources", "format", "scan", "entries", "state"], rows, wide=True)
+
+    answer({"registries": found}, output, wide if output == "wide" else text)
 
 
 def _listed(
@@ -109,7 +117,7 @@ def list_(*, output: Output, **given: Any) -> None:
 
     def text() -> None:
         rows = [(one["name"], one["table"], one["key"] or "-", ", ".join(one["watched"])) for one in found]
-        table(["source", "table", "key", "watched"], rows)
+        table(["source", "table", "key", "watched"], rows, firm=["source", "key"], wide=output == "wide")
 
     answer({"sources": found}, output, text)
 

@@ -466,6 +466,9 @@ select r.registry ->> 'scanner' as scanner, r.registry ->> 'name' as name
 -- consumer_names: Every name that a consumer has or had.
 select c.name from omnicdc.consumer c order by c.name;
 
+-- asked_at: Which database answers, and the server's time.
+select pg_catalog.current_database()::pg_catalog.text as database, clock_timestamp() as at;
+
 -- log_size: How many rows the log holds, and the oldest. Counted up to 10,000; beyond that, as many as PostgreSQL estimates.
 with counted as (
   select count(*) as changes
@@ -493,6 +496,7 @@ select pg_catalog.pg_is_in_recovery() as standby,
 -- status_consumers: Every consumer, how far behind it is (at most 10,000 changes), and how long each stage of its last batch took.
 select c.name, omnicdc.is_alive(c.name) as alive, c.daemon, c.host, c.root, c.version, c.generation,
        c.published_at, c.seen_at, c.started_at, backlog.behind, backlog.lag_s,
+       pg_catalog.pg_snapshot_xmin(c.snapshot)::text as snapshot_xmin,
        extract(epoch from c.expiry)::float8 as silent_limit_s,
        extract(epoch from clock_timestamp() - c.seen_at)::float8 as heartbeat_age_s,
        c.registries, c.held, c.unused, c.faults, c.postponed, c.quarantined, c.quarantined_counts, c.last_error, c.last_error_at, c.inputs,

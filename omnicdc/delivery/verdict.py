@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnicdc.delivery.arrival import arrivals
 from omnicdc.model import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from omnicdc.delivery.arrival import Arrival
     from omnicdc.delivery.observation import Consumer, Delivery, InputsState, Observation
 
 Status = Literal[
@@ -53,6 +55,8 @@ class Verdict:
     is in quarantine."""
     inputs: InputsState | None = None
     """Whether the files also show all clones and all of GitHub's metadata; None if no daemon reports it."""
+    hosts: tuple[Arrival, ...] = ()
+    """Which generation of each live host holds it."""
 
     @property
     def arrived(self) -> bool:
@@ -72,6 +76,7 @@ class Verdict:
             "consumers": list(self.consumers),
             "left_out": list(self.left_out),
             "inputs": self.inputs,
+            "hosts": {host.consumer: host.as_dict() for host in self.hosts},
         }
 
 
@@ -267,15 +272,12 @@ def _verdict(
     hint: str = "",
     withheld: frozenset[str] = frozenset(),
 ) -> Verdict:
-    deliveries = [consumer.delivery for consumer in alive if consumer.delivery]
-    last = max((delivery.at for delivery in deliveries), default=None)
-    since = observed.transaction.at if observed.transaction else observed.at
+    hosts = tuple(arrivals(alive, observed.transaction.at if observed.transaction else observed.at))
     return Verdict(
         status, detail, hint, observed.token,
-        max((delivery.generation for delivery in deliveries), default=None),
-        # The difference may be negative if a clock was set back.
-        max(0.0, (last - since).total_seconds() * 1000) if last and since else None,
-        tuple(dict.fromkeys(name for delivery in deliveries for name in delivery.registries)),
+        max((it.generation for it in hosts if it.generation is not None), default=None),
+        max((it.milliseconds for it in hosts if it.milliseconds is not None), default=None),
+        tuple(dict.fromkeys(name for it in hosts for name in it.registries)),
         tuple(consumer.name for consumer in alive),
-        withheld=withheld,
+        withheld=withheld, hosts=hosts,
     )  # fmt: skip

@@ -71,11 +71,11 @@ class EntryDifference:
 
     @property
     def name(self) -> str | None:
-        """The name that the entry shows; None if it shows none."""
+        """The name that the entry shows to people; None if it has none besides its key."""
         side = self.expected or self.found
         fields = side.item.fields if side else {}
-        name = fields.get("display_name", fields.get("name"))
-        return name if isinstance(name, str) and name else None
+        names = (fields.get("display_name"), fields.get("name"))
+        return next((it for it in names if isinstance(it, str) and it and it != self.entry_key), None)
 
     @property
     def title(self) -> str:

@@ -137,8 +137,11 @@ class RegistryReport:
         """True if the file is right and no entry is in quarantine."""
         return self.status == "current" and not self.held
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON: the counts, and the first entries of each kind."""
+    def as_dict(self, *, names: bool = False) -> dict[str, Any]:
+        """Return it for JSON: the counts, and the first entries of each kind; with `names`, their names too.
+
+        The answers of GenesisClient, whose keys are fixed, have no names.
+        """
         answer: dict[str, Any] = {"registry": self.registry, "status": self.status, "detail": self.detail}
         answer |= {
             "hint": self.hint,
@@ -151,6 +154,13 @@ class RegistryReport:
                 "count": len(it.changed),
                 "entries": {each.entry_key: _pairs(each.fields) for each in it.changed[:MAX_LISTED]},
             }
+            if names:
+                for kind, entries in (
+                    ("missing", it.added),
+                    ("unexpected", it.removed),
+                    ("stale", it.changed),
+                ):
+                    answer[kind]["names"] = _names(entries)
         return answer
 
 
@@ -171,7 +181,7 @@ class AllReport:
         return {
             "verified": self.verified,
             "inputs_known": self.inputs_known,
-            "registries": {report.scanner: report.as_dict() for report in self.registries},
+            "registries": {report.scanner: report.as_dict(names=True) for report in self.registries},
         }
 
     def as_dry_run(self) -> dict[str, Any]:
@@ -194,6 +204,11 @@ class AllReport:
 
 def _named(entries: Sequence[EntryDifference]) -> dict[str, Any]:
     return {"count": len(entries), "units": [entry.entry_key for entry in entries[:MAX_LISTED]]}
+
+
+def _names(entries: Sequence[EntryDifference]) -> dict[str, str]:
+    """Return key to name, of the entries that are listed and have one."""
+    return {entry.entry_key: entry.name for entry in entries[:MAX_LISTED] if entry.name}
 
 
 def _pairs(differences: Differences) -> dict[str, Any]:

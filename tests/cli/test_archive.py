@@ -71,7 +71,7 @@ def test_retire_shows_the_line_and_a_dry_run_does_not_write_it(cmp: Cmp, host: H
 
     assert shown.status == 0
     assert "would become archived" in shown.text
-    assert "- repo: acme/atlas: not yet in " in shown.text
+    assert "- repo: acme/atlas: not yet in\n  /" in shown.text  # folded; the path is whole
     assert GREEN not in shown.raw
     assert not (host.root / "governance/registry/projects/EXCLUSION_LIST_V1.yaml").exists()
 

@@ -27,8 +27,8 @@ def test_it_answers_in_words_on_a_terminal_and_in_json_on_a_pipe(cmp: Cmp, host:
     assert (shown.status, piped.returncode) == (0, 0)
     assert shown.line("atlas (") == f"atlas ({atlas}): in CMP"
     assert (
-        shown.line("repo_inventory.json")
-        == f"repo_inventory.json: in it, as it should be: its URL names {URL}"
+        f"repo_inventory.json: in it, as it should be: its URL names\n  {URL}\n"  # folded at 80 columns
+        in shown.text
     )
     assert shown.text.count("  status: active  [CMP: public.projects.status]\n") == 2
     assert GREEN in shown.raw

@@ -90,16 +90,35 @@ def test_verify_all_counts_what_differs(cmp: Cmp, host: Host) -> None:
     cmp.fill(3)
     publish(host)
     good = shown(host, "verify", "--all")
-    cmp.upsert("atlas", github_url=ATLAS)
+    atlas = cmp.upsert("atlas", github_url=ATLAS)
     cmp.conn.execute("delete from projects where name = 'project-1'")
 
     bad = shown(host, "verify", "--all")
+    report = host.ask("verify", "--all")["registries"]["cmp_projects"]
 
     assert (good.status, good.line("PROJECT_REGISTRY_V1.yaml")) == (0, "PROJECT_REGISTRY_V1.yaml: current")
     assert bad.status == 1
     assert bad.line("canonical_projects_uuids.json: ").startswith(
         "canonical_projects_uuids.json: 1 missing, 1 unexpected - `omnicdc wait`"
     )
+    assert f"  missing: {atlas} atlas\n" in bad.text
+    assert report["missing"] == {"count": 1, "units": [atlas], "names": {atlas: "atlas"}}
+    assert list(report["unexpected"]["names"].values()) == ["project-1"]
+    assert report["stale"]["names"] == {}
+
+
+def test_verify_all_names_the_first_twenty_of_many(cmp: Cmp, host: Host) -> None:
+    """What is stale is shown with both values."""
+    atlas = cmp.upsert("atlas", status="active")
+    publish(host)
+    cmp.fill(25)
+    cmp.conn.execute("update projects set status = 'frozen' where id = %s", [atlas])
+
+    bad = shown(host, "verify", "--all")
+
+    assert bad.text.count("  missing: ") == 3 * 20  # in three registries
+    assert bad.text.count("  and 5 more missing\n") == 3
+    assert f"  stale: {atlas} atlas: status: CMP has 'frozen', the file 'active'\n" in bad.text
 
 
 def test_a_dry_run_shows_the_lines_that_would_change(cmp: Cmp, host: Host) -> None:
@@ -136,11 +155,22 @@ def test_wait_rebuild_and_accept_show_their_verdict(cmp: Cmp, host: Host) -> Non
     host.daemon()
 
     waited, rebuilt, accepted = (shown(host, command) for command in ("wait", "rebuild", "accept"))
+    with cmp.transaction() as (conn, token):
+        conn.execute("update projects set status = 'frozen'")
+    of_token = host.ask("wait", "--token", token)
 
     assert (no_daemon.status, "no_consumer: no omnicdc daemon is alive" in no_daemon.text) == (3, True)
     assert RED in no_daemon.raw
     assert (waited.status, "published: the registries hold it" in waited.text) == (0, True)
     assert GREEN in waited.raw
+    assert waited.line("consumer  ").split() == [
+        "consumer", "generation", "after", "published", "files", "rewritten",
+    ]  # fmt: skip
+    [(consumer, arrival)] = of_token["hosts"].items()
+    assert (consumer, arrival["generation"]) == ("host", of_token["generation"])
+    assert arrival["milliseconds"] == of_token["milliseconds"] > 0
+    assert arrival["registries"] == ["canonical_projects_uuids.json", "PROJECT_REGISTRY_V1.yaml"]
+    assert arrival["published_at"]
     assert (rebuilt.status, "published: the registries hold it" in rebuilt.text) == (0, True)
     assert (accepted.status, accepted.line("accepted")) == (
         0,
@@ -165,3 +195,18 @@ def test_install_names_what_it_watches(bare: Cmp, host: Host) -> None:
 
     assert seen.status == 0
     assert seen.line("installed on public.projects; watched: ").endswith("name, status, type")
+
+
+def test_an_error_is_folded_on_a_terminal_and_its_command_stays_whole(host: Host) -> None:
+    failed = shown(host, "status", COLUMNS="80", OMNICDC_DSN="host=/nowhere port=5999 dbname=cms_db")
+    wrong = shown(host, "status", "--bogus", COLUMNS="80")
+    incomplete = shown(host, "consumer")
+
+    lines = failed.text.splitlines()
+    assert failed.status == wrong.status == incomplete.status == 2
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("omnicdc: host=/nowhere port=5999 dbname=cms_db")
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert wrong.text == "omnicdc: No such option '--bogus' - see `omnicdc status --help`\n"
+    assert incomplete.text.startswith("Usage: omnicdc consumer [OPTIONS] COMMAND")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["status"],
+        ["source", "list"],
         ["run", "--once", "--root", "/nonexistent"],
         ["nonsense"],
         *(

@@ -54,6 +54,7 @@ class TestDifferences:
                     "domain": {"expected": "sea", "found": "space"},
                 }
             },
+            "names": {rocket: "Rocket"},
         }
 
     @pytest.mark.parametrize(

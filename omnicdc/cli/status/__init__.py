@@ -1,0 +1,1 @@
+"""The command `status`: `description` lays the answer out, `watch` shows it live."""

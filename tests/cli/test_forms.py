@@ -1,0 +1,117 @@
+"""Every command that answers takes -o text, json or wide, and --json; its text fits 80 columns."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from omnicdc.cli import COMMANDS, Lazy, omnicdc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+OF_ITS_OWN = {"demo"}
+"""Commands that write text to a pipe as well: they have only --json."""
+
+SERVERS = {"run"}
+"""Commands that serve until they are stopped. `run --once` answers."""
+
+NAME = "a project with a name that is as long as people like their names to be, and then some more of it"
+
+ASKED: dict[str, list[str]] = {
+    "accept": [],
+    "archive add": [NAME, "--dry-run"],
+    "archive list": [],
+    "archive restore": ["retired", "--dry-run"],
+    "archive retire": [NAME, "--dry-run"],
+    "check-config": [],
+    "consumer list": [],
+    "explain": [NAME],
+    "install": [],
+    "migrate plan": ["--where", "true", "--set", "status=frozen"],
+    "rebuild": ["--dry-run"],
+    "registries": [],
+    "source list": [],
+    "status": [],
+    "validate": [],
+    "verify": ["--all"],
+    "wait": [],
+}
+"""Commands that can be tried without harm, with the arguments that they need."""
+
+MORE_COLUMNS = {"archive list", "consumer list", "registries", "status"}
+"""Commands that show more columns with -o wide. The others show the same columns, without folding."""
+
+
+def commands(group: click.Group = omnicdc, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def test_every_command_that_answers_takes_each_form() -> None:
+    assert isinstance(omnicdc, Lazy)
+    answering = dict(commands())
+    assert {name.split()[0] for name in answering} == set(COMMANDS)
+    for name, command in answering.items():
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        wanted = {"--json"} if name in OF_ITS_OWN else {"--json", "-o", "--output"}
+        assert wanted <= flags, name
+
+
+def test_two_forms_at_once_are_refused(host: Host) -> None:
+    both = host.run("status", "--json", "-o", "wide")
+
+    assert (both.returncode, both.stdout) == (2, "")
+    assert both.stderr == (
+        "omnicdc: --json and --output wide exclude each other - see `omnicdc status --help`\n"
+    )
+
+
+@pytest.mark.timeout(300)
+def test_a_pipe_gives_json_and_text_that_fits_80_columns(cmp: Cmp, host: Host) -> None:
+    """One daemon serves all commands, and there is something to show for each."""
+    cmp.upsert(NAME, github_url="https://github.com/acme/a-repository-with-a-name")
+    cmp.upsert("retired", status="archived", archived={"status": "active", "at": "2026-11-27T08:04:02Z"})
+    host.daemon()
+    cmp.conn.execute("update projects set key = 'k' || left(name, 3)")
+    host.run("wait")
+    for name, arguments in ASKED.items():
+        command = [*name.split(), *arguments]
+
+        piped, text = host.run(*command), host.run(*command, "-o", "text")
+
+        assert isinstance(json.loads(piped.stdout), dict), name
+        assert piped.returncode == text.returncode, (name, piped.stderr, text.stderr)
+        assert text.stdout, name
+        assert "\x1b" not in text.stdout, name
+        assert all(fits(line) for line in text.stdout.splitlines()), (name, text.stdout)
+        assert "Traceback" not in text.stderr, name
+        if name in MORE_COLUMNS:
+            wide = host.run(*command, "-o", "wide").stdout
+            assert max(map(len, wide.splitlines())) > 80, (name, wide)
+            assert len(header(wide)) > len(header(text.stdout)), name
+
+
+def fits(line: str) -> bool:
+    """Whether a line fits 80 columns. A path that is longer stands alone, so that it can be copied."""
+    return len(line) <= 80 or " " not in line.strip()
+
+
+def header(shown: str) -> list[str]:
+    return next(
+        line.split()
+        for line in shown.splitlines()
+        if line.startswith(("project  ", "consumer  ", "registry  "))
+    )
