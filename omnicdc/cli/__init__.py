@@ -32,6 +32,7 @@ COMMANDS = {
     "migrate": ("migrate", "Change many projects in CMP: plan, apply, undo."),
     "archive": ("archive", "Retire projects by their status, and restore them."),
     "validate": ("validate", "Check whether CMP, the registries and this host's files agree."),
+    "ui": ("ui.command", "Serve a page that shows the estate."),
     "demo": ("demo.command", "Watch a write propagate, on a PostgreSQL of its own."),
 }
 

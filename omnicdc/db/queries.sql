@@ -538,6 +538,18 @@ select n.xid::text as token, n.op, n.fields, n.at, n.every_row, k.name as consum
   left join lateral omnicdc.delivery(k.name, n.xid) as h on true
  order by n.at desc, n.xid desc, k.name;
 
+-- newest_generations: The newest generations of all consumers, the newest first.
+select h.id, h.consumer, h.generation, h.changes, h.registries, h.held, h.postponed, h.timings, h.at
+  from omnicdc.history h order by h.id desc limit %(most)s;
+
+-- search_projects: The projects whose name or key contains a text, in any case of its letters; those that begin with it first.
+select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.key::pg_catalog.text as key
+  from {table} p
+ where pg_catalog.strpos(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
+    or pg_catalog.strpos(pg_catalog.lower(p.key::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
+ order by not pg_catalog.starts_with(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)), p.name, p.id
+ limit %(most)s;
+
 -- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read, and what it holds back of it.
 select c.name, c.host, c.root, omnicdc.is_alive(c.name) as alive, c.generation, c.published_at, c.held, c.postponed,
        (select count(*) from omnicdc.changes_since(c.snapshot) x join omnicdc.source s on s.id = x.source
