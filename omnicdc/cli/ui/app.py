@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -62,11 +63,13 @@ def application(config: Config, access: Access, board: Board) -> ASGIApp:
         Route("/guard", _page(desk, registry_pages.guard)),
         Route("/events", _page(desk, events)),
         Route("/static/{name}", _page(desk, static)),
-        Route(LOGIN, _page(desk, lambda desk, request: login(desk, request, access)), methods=["GET", "POST"]),
+        Route(
+            LOGIN, _page(desk, lambda desk, request: login(desk, request, access)), methods=["GET", "POST"]
+        ),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
-    app.add_exception_handler(HTTPException, lambda request, exc: _http_error(desk, request, exc))
-    app.add_exception_handler(Exception, lambda _request, _exc: _unexpected(desk))
+    app.add_exception_handler(HTTPException, partial(_http_error, desk))
+    app.add_exception_handler(Exception, partial(_unexpected, desk))
     return Gate(app, access, lambda refusal, scope: _refused(desk, refusal, scope))
 
 
@@ -121,7 +124,7 @@ async def _http_error(desk: Desk, request: Request, exc: Exception) -> Response:
     return error_page(desk, error if code == 404 else OmnicdcError(TITLES.get(code, "it failed")), code)  # noqa: PLR2004 - as above
 
 
-async def _unexpected(desk: Desk) -> Response:
+async def _unexpected(desk: Desk, _request: Request, _exc: Exception) -> Response:
     return error_page(desk, OmnicdcError("an unexpected error", hint="the log of `omnicdc ui` has it"), 500)
 
 
@@ -164,7 +167,12 @@ async def login(desk: Desk, request: Request, access: Access) -> Response:
         return Response(text, 403, media_type="text/html")
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
-        COOKIE, access.cookie, max_age=COOKIE_S, httponly=True, samesite="lax", secure=request.url.scheme == "https"
+        COOKIE,
+        access.cookie,
+        max_age=COOKIE_S,
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
     )
     return answer
 

@@ -83,9 +83,7 @@ def _require_extra() -> None:
     """Raise ConfigError if the packages of the extra are missing."""
     missing = [name for name in ("starlette", "uvicorn", "jinja2") if find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"`omnicdc ui` needs {', '.join(missing)}", hint="run `pip install 'omnicdc[ui]'`"
-        )
+        raise ConfigError(f"`omnicdc ui` needs {', '.join(missing)}", hint="run `pip install 'omnicdc[ui]'`")
 
 
 _Address = tuple[socket.AddressFamily, tuple[Any, ...]]

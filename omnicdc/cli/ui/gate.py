@@ -31,9 +31,7 @@ CONFINED = {
 class Gate:
     """Middleware. `refuse` makes the answer to a request that is not admitted."""
 
-    def __init__(
-        self, app: ASGIApp, access: Access, refuse: Callable[[Refusal, Scope], Response]
-    ) -> None:
+    def __init__(self, app: ASGIApp, access: Access, refuse: Callable[[Refusal, Scope], Response]) -> None:
         """Store the application behind the gate."""
         self._app, self._access, self._refuse = app, access, refuse
 
@@ -71,5 +69,3 @@ def _facts(scope: Scope, user_header: str) -> Request:
         authorization=headers.get("authorization", ""),
         user=users[0].strip() if len(users) == 1 else "",
     )
-
-

@@ -107,9 +107,7 @@ class Board:
     # The methods below run in the reader's thread, except `_wake`.
 
     def _needed(self) -> bool:
-        return not self.closed and (
-            bool(self._browsers) or time.monotonic() - self._left_at < GRACE_S
-        )
+        return not self.closed and (bool(self._browsers) or time.monotonic() - self._left_at < GRACE_S)
 
     def _run(self) -> None:
         failures = 0

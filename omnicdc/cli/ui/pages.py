@@ -17,6 +17,7 @@ from omnicdc.cli.ui.live import CONNECT_S, LOOK_S, READ_S, State
 from omnicdc.cli.ui.reading import FOUND, read, search
 from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.verify.expectation import is_uuid
+from omnicdc.verify.report import RIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -79,10 +80,21 @@ class Desk:
         return made
 
     def page(
-        self, template: str, state: State, status: int = 200, headers: dict[str, str] | None = None, **values: object
+        self,
+        template: str,
+        state: State,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        **values: object,
     ) -> Response:
         """Return a page. `state` is what its first line shows of the whole estate."""
-        text = self.show(template, strip=strip(state), mark=state.reading.mark if state.reading else "", **values)
+        text = self.show(
+            template,
+            strip=strip(state),
+            mark=state.reading.mark if state.reading else "",
+            current=template.removesuffix(".html"),
+            **values,
+        )
         return HTMLResponse(text, status, headers)
 
 
@@ -144,8 +156,8 @@ def _explained(conn: db.Connection, config: Config, key: str) -> Explanation:
         found = explain(conn, config, key)
     except ConfigError as exc:
         raise NotFound(exc.message, hint=exc.hint) from exc
-    trace = found["in_cmp"] is not False or found["changes"] or found["verified"] is False
-    if not trace:
+    strays = [one for one in found["registries"] if one["status"] not in RIGHT]
+    if found["in_cmp"] is False and not found["changes"] and not strays:
         raise NotFound(
             f"no project {key!r:.100}: neither CMP, the registries nor the log have it",
             hint="is its transaction committed? search for its name",

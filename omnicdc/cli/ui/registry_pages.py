@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.capture.watch_list import derive
@@ -77,7 +78,8 @@ async def difference(desk: Desk, request: Request) -> Response:
             hint="start `omnicdc ui` on the registry host, with its --config and --root",
         )
     reading, found = await asyncio.gather(
-        desk.reading(), desk.ask(("compare", name), lambda conn: compared(conn, desk.config, scanner), HEAVY_S)
+        desk.reading(),
+        desk.ask(("compare", name), lambda conn: compared(conn, desk.config, scanner), HEAVY_S),
     )
     return desk.page("difference.html", State(reading), found=found, name=name)
 
@@ -86,14 +88,16 @@ async def guard(desk: Desk, _request: Request) -> Response:
     """Return the registries that are held, and what their publication would change on this host."""
     reading = await desk.reading()
     held = [
-        {"consumer": one["name"], "host": one["host"], "registry": name, **why}
+        {"consumer": one["name"], "host": one["host"], "root": one["root"], "registry": name, **why}
         for one in reading.status["consumers"]
         for name, why in one["held"].items()
     ]
     scanners = _scanners(desk.config) if desk.config.root else {}
     names = {it["registry"] for it in held if it["consumer"] == desk.config.consumer} & scanners.keys()
     found = {
-        name: await desk.ask(("compare", name), lambda conn, name=name: compared(conn, desk.config, scanners[name]), HEAVY_S)
+        name: await desk.ask(
+            ("compare", name), lambda conn, name=name: compared(conn, desk.config, scanners[name]), HEAVY_S
+        )
         for name in sorted(names)
     }
     return desk.page(
@@ -183,7 +187,7 @@ def _registry(config: Config, reading: Reading, name: str) -> dict[str, Any]:
 
 def _query(scanner: Scanner, config: Config) -> str:
     """Return the registry's query as people write it, with the names of the tables."""
-    query = str(scanner.query)
+    query = cleandoc(scanner.query)
     for source in scanner.sources:
         query = query.replace(f"{{{source}}}", config.table_of(source))
-    return "\n".join(line.rstrip() for line in query.strip().splitlines())
+    return query

@@ -47,7 +47,13 @@ class Show:
             lstrip_blocks=True,
             finalize=_shown,
         )
-        self._templates.filters |= {"coded": coded, "time": time_tag, "lines": lines, "value": value_text}
+        self._templates.filters |= {
+            "coded": coded,
+            "time": time_tag,
+            "lines": lines,
+            "value": value_text,
+            "sentence": sentence,
+        }
         self._templates.filters["duration"] = duration
         self._templates.globals["static"] = lambda name: f"/static/{name}?v={digest}"
 
@@ -82,6 +88,12 @@ def time_tag(at: datetime | str | None) -> Markup:
         return escape(shortened(str(at), LONGEST))
     text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{0}">{0}</time>').format(text)
+
+
+def sentence(text: str) -> str:
+    """Return a message that begins as a sentence does. A file's name at its beginning stays as it is."""
+    word = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if word.isalpha() and word.islower() else text
 
 
 def lines(text: str) -> Markup:

@@ -82,6 +82,8 @@ class Overview:
     state: Badge
     faults: Sequence[str]
     more_faults: int
+    holds: bool
+    """Whether a registry is held."""
     consumers: Sequence[ConsumerView]
     registries: Sequence[RegistryView]
     generations: Sequence[GenerationView]
@@ -97,13 +99,17 @@ def overview(reading: Reading, *, max_lag_s: float) -> Overview:
     """Return what the first page shows."""
     status = reading.status
     log = status["log"]
+    served = {one["name"]: len(one["registries"]) for one in status["consumers"]}
     return Overview(
         state=health(status),
         faults=status["faults"][:MOST_FAULTS],
         more_faults=max(0, len(status["faults"]) - MOST_FAULTS),
+        holds=any(one["held"] for one in status["consumers"]),
         consumers=[_consumer(one, reading, max_lag_s) for one in status["consumers"]],
         registries=registries(status["consumers"]),
-        generations=[_generation(row) for row in reading.generations[:LISTED]],
+        generations=[
+            _generation(row, served.get(row["consumer"], 0)) for row in reading.generations[:LISTED]
+        ],
         sources=status["capture"]["sources"],
         capture_fault=status["capture"]["fault"],
         capture_remedy=status["capture"]["remedy"],
@@ -169,9 +175,7 @@ def registries(consumers: Iterable[Mapping[str, Any]]) -> list[RegistryView]:
     return sorted((_registry(name, each) for name, each in found.items()), key=lambda it: it.rank)
 
 
-def _registry(
-    name: str, found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
-) -> RegistryView:
+def _registry(name: str, found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> RegistryView:
     held = [consumer["name"] for consumer, _ in found if name in consumer["held"]]
     unused = [consumer["name"] for consumer, _ in found if name in consumer["unused"]]
     quarantined = sum(consumer["quarantined_counts"].get(name, 0) for consumer, _ in found)
@@ -189,7 +193,9 @@ def _registry(
         state=state,
         entries=_span([entry.get("count") for entry in served]),
         size=_span([entry.get("size") for entry in served], unit="bytes"),
-        consumers=", ".join(held or (consumer["name"] for consumer, _ in found)),
+        consumers=f"held on {', '.join(held)}"
+        if held
+        else ", ".join(consumer["name"] for consumer, _ in found),
         generated_at=max((entry.get("generated_at") or "" for entry in served), default=""),
         rank=(min((entry.get("rank", 1000) for entry in served), default=1000), name),
     )
@@ -198,8 +204,10 @@ def _registry(
 def _span(values: Sequence[int | None], unit: str = "") -> str:
     """Return a number, or the least and the greatest if the hosts have different ones."""
     known = sorted({value for value in values if value is not None})
-    show = byte_size if unit else "{:,}".format
-    return "–".join(show(value) for value in ([known[0], known[-1]] if len(known) > 1 else known))  # noqa: RUF001 - a range
+    words = [byte_size(value) if unit else f"{value:,}" for value in known[:1] + known[1:][-1:]]
+    if len({word.rpartition(" ")[2] for word in words}) == 1 and unit:
+        words[:-1] = [word.rpartition(" ")[0] for word in words[:-1]]
+    return "–".join(words)  # noqa: RUF001 - a range
 
 
 def byte_size(count: int) -> str:
@@ -212,15 +220,17 @@ def byte_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def _generation(row: Mapping[str, Any]) -> GenerationView:
-    notes = [f"{name} held" for name in row["held"]] + [f"{name} later" for name in row["postponed"]]
+def _generation(row: Mapping[str, Any], served: int) -> GenerationView:
+    counts = {"held": len(row["held"]), "later": len(row["postponed"])}
     return GenerationView(
         consumer=row["consumer"],
         number=row["generation"],
         at=row["at"],
         changes=row["changes"],
-        registries=", ".join(row["registries"]) or "none",
+        registries="all registries"
+        if 1 < served == len(row["registries"])
+        else ", ".join(row["registries"]) or "none",
         total=duration(total_ms(row["timings"])),
         stages=stage_bar(row["timings"]),
-        notes="; ".join(notes),
+        notes=", ".join(f"{count} {what}" for what, count in counts.items() if count),
     )

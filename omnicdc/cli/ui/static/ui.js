@@ -41,6 +41,7 @@
     if (badge && !badge.dataset.lost) {
       badge.className = "badge bad";
       badge.dataset.lost = "yes";
+      badge.removeAttribute("href");
       badge.textContent = text + " since " + new Date().toISOString().replace(/\.\d+Z/, "Z");
     }
   }
