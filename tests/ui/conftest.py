@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from ui.estate import Estate, estate
 from ui.page import Page, page
 

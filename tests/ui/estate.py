@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.host import until
+
 from omnicdc import db
 from omnicdc.answers.status import status
 from omnicdc.cli.demo.fixtures import PROJECTS, Project, upsert
@@ -24,7 +26,6 @@ from omnicdc.testing import cmp
 from omnicdc.testing.databases import uri
 from omnicdc.testing.process import isolate, start, stop_process
 from omnicdc.testing.server import open_server
-from support.host import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,8 @@ HOSTILE = (SCRIPT, BIDI, LONG, "'\"><img src=x onerror=alert(1)>")
 DECLARED = {
     "name": "active_services",
     "path": "governance/registry/services/active.ndjson",
-    "query": "select id, name, key, metadata_ ->> 'domain' as domain\n  from projects\n where status = 'active'",
+    "query": "select id, name, key, metadata_ ->> 'domain' as domain\n"
+    "  from projects\n where status = 'active'",
     "format": "ndjson",
 }
 
@@ -100,7 +102,8 @@ class Estate:
     def has_both(self) -> bool:
         """Return whether both daemons serve."""
         with db.connect(self.served.admin_dsn) as conn:
-            return sum(one["alive"] for one in status(conn)["consumers"]) == 2
+            consumers: list[dict[str, object]] = status(conn)["consumers"]
+        return [one["alive"] for one in consumers] == [True, True]
 
     def lose(self) -> None:
         """Delete a fifth of the projects: the guards of both hosts hold registries."""

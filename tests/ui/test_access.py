@@ -6,11 +6,11 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ui.page import page
 
 from omnicdc.cli.ui.access import Access, Request, host_name, judge, parse_listen
 from omnicdc.cli.ui.access import access as make_access
 from omnicdc.errors import ConfigError
-from ui.page import page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from support.host import DEADLINE_S, until
-
 from ui.estate import BIDI, HERE, LONG, SCRIPT, SERVICES, THERE, service
 from ui.page import page
 
@@ -61,8 +60,9 @@ def test_each_page_shows_what_its_name_says(shown: Page) -> None:
 
 def test_what_it_cannot_show_is_a_page_with_the_right_status(shown: Page) -> None:
     answers = {
-        "/nothing": 404, f"/projects/{UNKNOWN}": 404, "/projects/no-such-name": 404, "/projects?q=no-such-name": 404,
-        "/registries/nothing": 404, "/registries/nothing/difference": 404, "/static/nothing": 404, "/login": 404,
+        "/nothing": 404, f"/projects/{UNKNOWN}": 404, "/projects/no-such-name": 404, "/login": 404,
+        "/registries/nothing": 404, "/registries/nothing/difference": 404, "/static/nothing": 404,
+        "/projects?q=no-such-name": 404,
     }  # fmt: skip
 
     assert {path: shown.get(path).status_code for path in answers} == answers
@@ -111,9 +111,7 @@ def test_a_write_reaches_the_browsers_over_one_connection_and_without_viewers_th
     assert listening == 1
 
 
-def test_a_lost_database_is_said_with_its_time_and_is_found_again(
-    shown: Page, served: Estate, admin: psycopg.Connection[tuple[object, ...]]
-) -> None:
+def test_a_lost_database_is_said_with_its_time_and_is_found_again(shown: Page, served: Estate) -> None:
     name = psycopg.conninfo.conninfo_to_dict(served.served.admin_dsn)["dbname"]
     with (
         psycopg.connect(served.served.admin_dsn, dbname="postgres", autocommit=True) as other,

@@ -92,10 +92,13 @@ def judge(access: Access, request: Request) -> Refusal | None:
             f"this page is not served under the name {request.host!r:.100}",
             "add `--host NAME` to `omnicdc ui` if browsers shall use this name",
         )
-    if access.is_open or login or request.path.startswith(STATIC):
+    if access.is_open or login or request.path.startswith(STATIC) or _has_token(access, request):
         return None
-    if access.token and _has_token(access, request):
-        return None
+    return _lacks_user(access, request)
+
+
+def _lacks_user(access: Access, request: Request) -> Refusal | None:
+    """Return why a request without a token is refused; None if a proxy names its user."""
     if access.header and _trusted(access.proxies, request.peer):
         if request.user:
             return None
@@ -111,6 +114,8 @@ def is_token(access: Access, given: str) -> bool:
 
 
 def _has_token(access: Access, request: Request) -> bool:
+    if not access.token:
+        return False
     scheme, _, given = request.authorization.partition(" ")
     if scheme.lower() == "bearer" and is_token(access, given.strip()):
         return True
@@ -137,7 +142,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     """Return host and port of `HOST:PORT`. Raises ConfigError."""
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the last port
         raise ConfigError(f"--listen: HOST:PORT expected, found {text!r:.100}", hint="as in 127.0.0.1:8713")
     return host, int(port)
 
@@ -156,7 +161,7 @@ def parse_proxies(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a file. Raises ConfigError for a file that others may read, or that has no token."""
+    """Return the token in a file. Raises ConfigError if others may read the file, or if it has no token."""
     make = f"make one: `install -m 600 /dev/null {path}; openssl rand -hex 32 > {path}`"
     try:
         with path.open("rb") as file:
@@ -194,8 +199,8 @@ def access(
         )
     if not loopback and not token_file and not header:
         raise ConfigError(
-            f"--listen: {host} is not a loopback address, and without a token every user of the network could "
-            "read CMP's projects",
+            f"--listen: {host} is not a loopback address, and without a token every user of the network "
+            "could read CMP's projects",
             hint="add --token-file FILE, or --trust-header NAME --proxy ADDRESS; or listen on 127.0.0.1",
         )
     own = {host.lower(), os.uname().nodename.lower(), *LOOPBACK_NAMES, *(name.lower() for name in names)}

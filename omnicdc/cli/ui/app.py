@@ -23,7 +23,7 @@ from omnicdc.cli.ui.pages import Desk, NotFound, strip
 from omnicdc.cli.ui.show import TYPES, Show
 from omnicdc.cli.ui.work import TooSlow, Workers
 from omnicdc.delivery.lender import Lender
-from omnicdc.errors import ConfigError, OmnicdcError, TransientError
+from omnicdc.errors import OmnicdcError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,7 +37,8 @@ CONNECTIONS = 3
 """So many connections to CMP serve the pages, beside the one of the reader. Unused ones are closed."""
 
 KEEP_ALIVE_S = 15.0
-"""Seconds between two empty lines of an event stream in which nothing happens: so a gone browser is noticed."""
+"""An event stream in which nothing happens gets an empty line after so many seconds, which finds out whether
+the browser is still there."""
 
 LONGEST_FORM = 8192
 COOKIE_S = 12 * 3600
@@ -214,11 +215,3 @@ def event(desk: Desk, state: State, *, whole: bool) -> dict[str, Any]:
             view = views.overview(state.reading, max_lag_s=desk.config.max_lag_s)
             found["live"] = desk.show("_overview.html", view=view)
     return found
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError for a configuration with which no page could be shown."""
-    from omnicdc.registries.catalog import registries
-
-    if not registries(config):
-        raise ConfigError("no registry is configured")

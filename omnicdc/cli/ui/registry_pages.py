@@ -77,10 +77,7 @@ async def difference(desk: Desk, request: Request) -> Response:
             f"{name!r:.100} is no registry of this host's configuration",
             hint="start `omnicdc ui` on the registry host, with its --config and --root",
         )
-    reading, found = await asyncio.gather(
-        desk.reading(),
-        desk.ask(("compare", name), lambda conn: compared(conn, desk.config, scanner), HEAVY_S),
-    )
+    reading, found = await asyncio.gather(desk.reading(), _compared(desk, scanner))
     return desk.page("difference.html", State(reading), found=found, name=name)
 
 
@@ -94,12 +91,7 @@ async def guard(desk: Desk, _request: Request) -> Response:
     ]
     scanners = _scanners(desk.config) if desk.config.root else {}
     names = {it["registry"] for it in held if it["consumer"] == desk.config.consumer} & scanners.keys()
-    found = {
-        name: await desk.ask(
-            ("compare", name), lambda conn, name=name: compared(conn, desk.config, scanners[name]), HEAVY_S
-        )
-        for name in sorted(names)
-    }
+    found = {name: await _compared(desk, scanners[name]) for name in sorted(names)}
     return desk.page(
         "guard.html",
         State(reading),
@@ -109,6 +101,11 @@ async def guard(desk: Desk, _request: Request) -> Response:
         least=desk.config.guard_min,
         here=desk.config.consumer,
     )
+
+
+async def _compared(desk: Desk, scanner: Scanner) -> Comparison:
+    key = ("compare", scanner.name)
+    return await desk.ask(key, lambda conn: compared(conn, desk.config, scanner), HEAVY_S)
 
 
 def compared(conn: db.Connection, config: Config, scanner: Scanner) -> Comparison:

@@ -101,6 +101,6 @@ def lines(text: str) -> Markup:
     return escape(escaped(text[:LONGEST_TEXT], keep="\n"))
 
 
-def value_text(value: Any) -> str:  # noqa: ANN401 - a value of an entry: any JSON
+def value_text(value: Any) -> str:
     """Return the value of a field as text: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -210,10 +210,10 @@ def _span(values: Sequence[int | None], unit: str = "") -> str:
     return "–".join(words)  # noqa: RUF001 - a range
 
 
-def byte_size(count: int) -> str:
+def byte_size(count: float) -> str:
     """Return a number of bytes for people: `812 B`, `27.3 kB`, `33.1 MB`."""
     if count < 1000:  # noqa: PLR2004 - bytes in a kB
-        return f"{count} B"
+        return f"{count:.0f} B"
     for unit, size in (("kB", 1e3), ("MB", 1e6)):
         if count < size * 1000:
             return f"{count / size:.1f} {unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from omnicdc.errors import TransientError
 
@@ -48,7 +48,7 @@ class Workers:
             self._start(key, work)
         future = self._running[key]
         try:
-            return await asyncio.wait_for(asyncio.shield(future), limit_s)  # type: ignore[return-value]
+            return cast("T", await asyncio.wait_for(asyncio.shield(future), limit_s))
         except TimeoutError as exc:
             if future.done():
                 raise
