@@ -145,7 +145,7 @@ def _entries(entries: Sequence[EntryDifference]) -> Iterator[EntryView]:
 def _name(side: Side) -> str:
     """Return the name that people know an entry by."""
     fields = side.item.fields
-    found = next((fields[name] for name in ("name", "project_name", "repo") if fields.get(name)), "")
+    found = next((fields[name] for name in ("display_name", "name", "repo") if fields.get(name)), "")
     return str(found)
 
 
