@@ -9,7 +9,7 @@ JOBS ?= $(shell expr $$(nproc) \* 2)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pg test-python faults coverage audit check lint types unit format build bench bench-quick clean
+.PHONY: help demo test test-ui ui-pictures test-pg test-python faults coverage audit check lint types unit format build bench bench-quick clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +20,16 @@ demo: $(VENV)/demo ## watch a write propagate, on a PostgreSQL of its own
 test: $(VENV)/dev ## all tests; lint, types and layers beside them, told at the end
 	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
 	$(MAKE) --no-print-directory --keep-going lint types >"$$said" 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup; tests=$$?; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore tests/ui/test_browser.py; tests=$$?; \
 	wait $$beside; checks=$$?; cat "$$said"; exit $$((tests ? tests : checks))
 
 check: lint types unit audit ## what to run before every commit: seconds
+
+test-ui: $(VENV)/test-ui ## the page in Chromium; pictures of each page in .cache/ui
+	$(BIN)/python -m pytest -q tests/ui/test_browser.py
+
+ui-pictures: $(VENV)/test-ui ## the pictures in docs/ui, of an estate of its own
+	@PYTHONPATH=tests $(BIN)/python -m ui.pictures docs/ui
 
 audit: $(VENV)/dev ## known holes in what omnicdc stands on, and secrets in the repository
 	$(BIN)/python tests/support/audit.py
@@ -87,6 +93,10 @@ $(VENV)/demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/demo
+
+$(VENV)/test-ui: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-ui]'
+	@touch $@ $(VENV)/dev $(VENV)/demo
 
 $(VENV)/bench: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

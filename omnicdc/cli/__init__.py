@@ -44,6 +44,7 @@ COMMANDS = {
     "archive": ("archive", "Retire projects by their status, and restore them."),
     "validate": ("validate", "Check that CMP, the registries and this host's files agree."),
     "cutover": ("cutover.command", "Replace Omni's scanners: compare, switch, back out."),
+    "ui": ("ui.command", "Serve a page that shows the estate."),
     "support-bundle": ("support", "Collect what a bug report needs, without passwords."),
     "demo": ("demo.command", "Watch a write propagate, on a PostgreSQL of its own."),
 }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from omnicdc.cli.layout import LONGEST, wants_colour
+from omnicdc.cli.layout import LONGEST
+from omnicdc.cli.output import wants_colour
 from omnicdc.formats.text import shortened
 
 if TYPE_CHECKING:

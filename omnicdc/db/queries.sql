@@ -694,6 +694,18 @@ select distinct r.registry ->> 'name' as registry, r.registry ->> 'scanner' as s
 -- names_of: The names of these projects.
 select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name from {table} p where p.id operator(pg_catalog.=) any (%(ids)s::pg_catalog.uuid[]);
 
+-- newest_generations: The newest generations of all consumers, the newest first.
+select h.id, h.consumer, h.generation, h.changes, h.registries, h.held, h.postponed, h.timings, h.at
+  from omnicdc.history h order by h.id desc limit %(most)s;
+
+-- search_projects: The projects whose name or key contains a text, in any case of its letters; those that begin with it first.
+select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.key::pg_catalog.text as key
+  from {table} p
+ where pg_catalog.strpos(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
+    or pg_catalog.strpos(pg_catalog.lower(p.key::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
+ order by not pg_catalog.starts_with(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)), p.name, p.id
+ limit %(most)s;
+
 -- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read (of at most `search` that it has not read),
 -- and what it holds back of it.
 select c.name, c.host, c.root, omnicdc.is_alive(c.name) as alive, c.generation, c.published_at, c.held, c.postponed,
@@ -713,10 +725,6 @@ select p.proname::text as name, max(p.provolatile::text) as volatility
   from pg_catalog.pg_proc p
  where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = any (%(names)s::pg_catalog.text[]::pg_catalog.name[])
  group by p.proname;
-
--- last_generations: The newest rows of the history, of all consumers.
-select h.consumer, h.generation, h.changes, h.registries, h.held, h.postponed, h.timings, h.at
-  from omnicdc.history h order by h.id desc limit %(limit)s;
 
 -- server_parameters: Parameters of the server, for a bug report: those that omnicdc depends on, and those that were set here.
 -- Parameters of connections to other servers, of files and of commands are left out: their values can be secret.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc.errors import RegistryError
+from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.files.contents import content
 from omnicdc.filesystem.atomic import no_observer
 from omnicdc.formats.item import is_certain
@@ -51,6 +51,16 @@ def verify_all(
     return AllReport(tuple(it.report for it in compared.values()), inputs_known)
 
 
+def verify_registry(
+    conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, name: str
+) -> RegistryReport:
+    """As `verify_all`, for the registry of one scanner. Raises ConfigError if CMP lacks a table of it."""
+    host = Host.of(conn, config, inputs, inputs_known)
+    if name not in host.scanners:
+        raise ConfigError(f"the registry of {name!r} is not published: CMP lacks a table that it reads")
+    return compare_all(conn, config, inputs, inputs_known, only=name)[name].report
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """One registry as it should be, and the result of its comparison."""
@@ -67,10 +77,15 @@ def compare_all(
     inputs: Inputs,
     inputs_known: bool,
     progress: Callable[[str], None] = no_observer,
+    *,
+    only: str | None = None,
 ) -> dict[str, Compared]:
-    """As `verify_all`, but return scanner to result, which includes the registry as it should be."""
+    """As `verify_all`, but return scanner to result, which includes the registry as it should be.
+
+    `only` is the scanner of the one registry to compare; None for all.
+    """
     host = Host.of(conn, config, inputs, inputs_known)
-    found = _compare_registries(conn, host, host.scanners, progress)
+    found = _compare_registries(conn, host, host.scanners if only is None else [only], progress)
     for name in host.every.keys() - host.scanners.keys():
         progress(name)
     differing = [name for name, it in found.items() if not it.report.good]

@@ -64,7 +64,7 @@ def without_projects(answer: dict[str, Any], faults: list[status.StatusFault]) -
 
 def _history(conn: Connection) -> str:
     with db.translated("reading the history"), db.confined(conn):
-        return as_text({"generations": db.fetch_all(conn, "last_generations", {"limit": HISTORY})})
+        return as_text({"generations": db.fetch_all(conn, "newest_generations", {"most": HISTORY})})
 
 
 def _server(conn: Connection) -> str:
