@@ -87,7 +87,7 @@ def plan_rebuild(
     Raises ConfigError without registries on this host, and for a name that no project or several have;
     DatabaseUnavailable and SchemaMismatch.
     """
-    config.require_root_directory()
+    config.require_output_directory()
     uuid = None
     if project is not None:
         uuid, unknown = identified(conn, config, project)
@@ -158,9 +158,9 @@ class _Trial:
 
     def _compare_files(self, rendered: Mapping[str, Rendered]) -> dict[str, str]:
         """Return scanner to how its file compares with CMP as it is now."""
-        root = self._config.root
-        if root is None:
+        if self._config.root is None:
             return {}
+        root = self._config.require_output_root()
         return {
             name: compare(it.projection, root / it.scanner.path, self._inputs_known).report.status
             for name, it in rendered.items()
