@@ -60,7 +60,7 @@ def plan(
 
     Without STATEMENTS, it compares CMP with the files on this host: it shows what a rebuild would change.
 
-    Exit status 0; with --exit-code, 1 if something would change.
+    Exit status 0; with --exit-code, 1 if something would change, or a registry cannot be rendered.
 
     \b
     omnicdc plan "UPDATE projects SET status = 'archived' WHERE name = 'atlas'"
@@ -76,7 +76,7 @@ def plan(
     found = _plan(options.load(given), sql, static=static, project=project, most=most, timeout_s=timeout)
 
     answer(found.as_dict(), output, lambda: _show(found, wide=output == "wide"))
-    sys.exit(NO if exit_code and found.would_change else YES)
+    sys.exit(NO if exit_code and not found.changes_nothing else YES)
 
 
 def _sql(statements: str | None, file: Path | None) -> str | None:
@@ -132,7 +132,7 @@ def _show(found: Plan, *, wide: bool) -> None:
         say(f"warning: {text}", good=False)
     if found.not_checked and not found.static:
         say(f"not known here: {', '.join(found.not_checked)}")
-    if not found.would_change:
+    if found.changes_nothing:
         say(_nothing(found), good=True)
 
 

@@ -28,14 +28,12 @@ EVERY = [CANONICAL, PROJECT, INVENTORY]
         ("insert into p default values on conflict do nothing", [("insert", "p", None)]),
         ("truncate p, q", [("truncate", "p", None), ("truncate", "q", None)]),
         (
-            (
-                "merge into p using q on true when matched and a then update set b = 1 "
-                "when matched then delete when not matched then insert values (1)"
-            ),
+            """merge into p using q on true when matched and a then update set b = 1 when matched then delete
+               when not matched then insert values (1)""",
             [("update", "p", ("b",)), ("delete", "p", None), ("insert", "p", None)],
         ),
         (
-            "with d as (delete from q returning *) insert into p table d; -- ;\n/* ; */ delete from p",
+            "with d as (delete from q returning *) insert into p table d; -- ;\n/* ; */ delete from p;",
             [("insert", "p", None), ("delete", "q", None), ("delete", "p", None)],
         ),
         ("with d as (delete from q returning *) select * from d", [("delete", "q", None)]),

@@ -135,6 +135,11 @@ class Plan:
         """The registries that would change, or hold something back that they do not hold back now."""
         return tuple(it for it in self.registries if it.changes)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """True if it is certain that no registry would change."""
+        return not self.would_change and all(it.fault is None for it in self.registries)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {
