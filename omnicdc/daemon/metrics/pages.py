@@ -5,10 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from prometheus_client.exposition import make_wsgi_app
-
 from omnicdc.daemon.metrics.health import not_alive, not_ready
-from omnicdc.daemon.metrics.samples import registry
+from omnicdc.daemon.metrics.samples import Exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,8 +19,7 @@ METHODS = ("GET", "HEAD")
 
 def pages(facts: Callable[[], Facts], max_lag_s: Callable[[], float]) -> WSGIApplication:
     """Return the application. `facts` and `max_lag_s` are called for each request."""
-    # A scrape over loopback is quicker without gzip.
-    metrics: WSGIApplication = make_wsgi_app(registry(facts), disable_compression=True)
+    metrics = Exposition(facts)
     judges: dict[str, Callable[[], str]] = {
         "/healthz": lambda: not_alive(facts()),
         "/readyz": lambda: not_ready(facts(), max_lag_s()),
@@ -33,7 +30,9 @@ def pages(facts: Callable[[], Facts], max_lag_s: Callable[[], float]) -> WSGIApp
         if method not in METHODS:
             return _text(start_response, HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD expected", allow=True)
         if path == "/metrics":
-            body = metrics({**environ, "REQUEST_METHOD": "GET"}, start_response)
+            text, content_type = metrics(environ.get("HTTP_ACCEPT", ""))
+            start_response("200 OK", [("Content-Type", content_type)])
+            body = [text]
         elif judge := judges.get(path):
             reason = judge()
             status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK

@@ -6,18 +6,19 @@ a project, so the number of series is bounded by the number of registries and ho
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
 )
-from prometheus_client.registry import Collector
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from omnicdc.daemon.metrics.facts import BOUNDS_S, Histogram
 from omnicdc.log.timings import ORDER
@@ -29,38 +30,84 @@ if TYPE_CHECKING:
 
     from omnicdc.daemon.metrics.facts import Facts
 
+END = b"# EOF\n"
+"""The last line of the format OpenMetrics. Prometheus' own text format has none."""
+
+OPENMETRICS = "application/openmetrics-text"
+
 Values = dict[tuple[str, ...], float | None]
 """The values of a metric by the values of its labels. None is left out: it is not known."""
 
 
 def samples(facts: Facts) -> Iterator[Metric]:
     """Return all metrics of these facts."""
+    yield from _moving(facts)
+    yield from _resting(facts)
+
+
+def exposition(facts: Facts) -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    return generate_latest(_Fixed(samples(facts)))
+
+
+class Exposition:
+    """All metrics, in the format that a scrape asks for. Any thread may call it.
+
+    While the daemon is idle, only what moves with time is rendered again: rendering takes most of a scrape.
+    """
+
+    def __init__(self, facts: Callable[[], Facts]) -> None:
+        self._facts = facts
+        self._rendered: dict[str, tuple[Facts, bytes]] = {}
+
+    def __call__(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics, and their content type. `accept` is the header of the request."""
+        # prometheus_client's own choice fails for a header that is not as it expects.
+        if OPENMETRICS in accept:
+            encoder, content_type = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+        else:
+            encoder, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+        facts = self._facts()
+        resting = replace(facts, turned_s=0.0, lag_s=0.0, backlog=0)
+        known, rendered = self._rendered.get(content_type, (None, b""))
+        if known != resting:
+            rendered = encoder(_Fixed(_resting(resting)))
+            self._rendered[content_type] = resting, rendered
+        return encoder(_Fixed(_moving(facts))).removesuffix(END) + rendered, content_type
+
+
+class _Fixed(CollectorRegistry):
+    """These metrics, as a registry of prometheus_client."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        super().__init__(auto_describe=False)
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _moving(facts: Facts) -> Iterator[Metric]:
+    """Return the metrics that may move although nothing happens."""
+    gauge = _Naming(facts.consumer).gauge
+    yield gauge(
+        "omnicdc_lag_seconds",
+        "For how long a committed change may be missing in the files; 0 while nothing waits.",
+        facts.lag_s,
+    )
+    yield gauge("omnicdc_backlog_changes", "Changes that are known and not published yet.", facts.backlog)
+    yield gauge(
+        "omnicdc_loop_age_seconds", "Seconds since the daemon's loop last made progress.", facts.turned_s
+    )
+
+
+def _resting(facts: Facts) -> Iterator[Metric]:
     naming = _Naming(facts.consumer)
     yield naming.info("omnicdc_build", "The version of omnicdc.", {"version": facts.version})
     yield from _whole(facts, naming)
     yield from _registries(facts, naming)
     yield from _hooks(facts, naming)
     yield from _stages(facts, naming)
-
-
-def exposition(facts: Facts) -> bytes:
-    """Return all metrics in Prometheus' text format."""
-    return generate_latest(registry(lambda: facts))
-
-
-def registry(facts: Callable[[], Facts]) -> CollectorRegistry:
-    """Return a registry for prometheus_client. `facts` is called at each scrape."""
-    found = CollectorRegistry(auto_describe=False)
-    found.register(_Collecting(facts))
-    return found
-
-
-class _Collecting(Collector):
-    def __init__(self, facts: Callable[[], Facts]) -> None:
-        self._facts = facts
-
-    def collect(self) -> Iterable[Metric]:
-        return samples(self._facts())
 
 
 class _Naming:
@@ -103,15 +150,6 @@ def _whole(facts: Facts, naming: _Naming) -> Iterator[Metric]:
     """Return the metrics of the whole daemon."""
     gauge, counter, done, canary = naming.gauge, naming.counter, facts.done, facts.canary
     yield gauge("omnicdc_connected", "1 while the daemon has a session with CMP's database.", facts.connected)
-    yield gauge(
-        "omnicdc_lag_seconds",
-        "For how long a committed change may be missing in the files; 0 while nothing waits.",
-        facts.lag_s,
-    )
-    yield gauge("omnicdc_backlog_changes", "Changes that are known and not published yet.", facts.backlog)
-    yield gauge(
-        "omnicdc_loop_age_seconds", "Seconds since the daemon's loop last made progress.", facts.turned_s
-    )
     yield gauge("omnicdc_start_time_seconds", "When metrics began, as Unix time.", facts.started_at)
     yield counter(
         "omnicdc_generations_total", "Generations: cycles that rewrote at least one file.", done.generations
