@@ -96,14 +96,10 @@ def _read_and_scan(
         with ExitStack() as transaction:
             with timings("read"):
                 most = most_by_name(state.projections.values())
+                extras = Extras(state.counts_transactions, state.capture.traces)
+                parked = state.parked
                 current = transaction.enter_context(
-                    reading(
-                        conn,
-                        state.snapshot,
-                        most=most,
-                        parked=state.parked,
-                        extras=Extras(state.counts_transactions, state.capture.traces),
-                    )
+                    reading(conn, state.snapshot, most=most, parked=parked, extras=extras)
                 )
                 state.parked = False
                 state.unpublished = sum(change.rows for change in current.changes)

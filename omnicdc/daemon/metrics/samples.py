@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from omnicdc.daemon.metrics.facts import Facts
+    from omnicdc.daemon.metrics.facts import Facts, RegistryFacts
 
 END = b"# EOF\n"
 """The last line of the format OpenMetrics. Prometheus' own text format has none."""
@@ -63,6 +63,7 @@ class Exposition:
     def __call__(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics, and their content type. `accept` is the header of the request."""
         # prometheus_client's own choice fails for a header that is not as it expects.
+        encoder: Callable[[CollectorRegistry], bytes]
         if OPENMETRICS in accept:
             encoder, content_type = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
         else:
@@ -189,54 +190,45 @@ def _whole(facts: Facts, naming: _Naming) -> Iterator[Metric]:
 
 
 def _registries(facts: Facts, naming: _Naming) -> Iterator[Metric]:
-    gauge, counter, done, found = naming.gauge, naming.counter, facts.done, facts.registries
-    yield gauge(
-        "omnicdc_registry_entries",
-        "Entries of the published file.",
-        {(name,): it.entries for name, it in found.items()},
-        "registry",
-    )
-    yield gauge(
-        "omnicdc_registry_size_bytes",
-        "Size of the published file.",
-        {(name,): it.size for name, it in found.items()},
-        "registry",
-    )
+    done, found = facts.done, facts.registries
+
+    def gauge(name: str, text: str, value: Callable[[RegistryFacts], float | None]) -> Metric:
+        return naming.gauge(name, text, {(it,): value(one) for it, one in found.items()}, "registry")
+
+    def counter(name: str, text: str, value: Callable[[str], float]) -> Metric:
+        return naming.counter(name, text, {(it,): value(it) for it in found}, "registry")
+
+    yield gauge("omnicdc_registry_entries", "Entries of the published file.", lambda it: it.entries)
+    yield gauge("omnicdc_registry_size_bytes", "Size of the published file.", lambda it: it.size)
     yield gauge(
         "omnicdc_registry_published_timestamp_seconds",
         "When the file was last rewritten, as Unix time.",
-        {(name,): it.published_at for name, it in found.items()},
-        "registry",
+        lambda it: it.published_at,
     )
     yield gauge(
         "omnicdc_registry_held",
         "1 if the file keeps its last good content, because of the guard or of a fault.",
-        {(name,): it.held for name, it in found.items()},
-        "registry",
+        lambda it: it.held,
     )
     yield gauge(
         "omnicdc_registry_quarantined",
         "Projects that are left out of the file because of a fault in their data.",
-        {(name,): it.quarantined for name, it in found.items()},
-        "registry",
+        lambda it: it.quarantined,
     )
     yield counter(
         "omnicdc_registry_drift_total",
         "How often the file was changed outside omnicdc.",
-        {(name,): it.drifts for name, it in found.items()},
-        "registry",
+        lambda name: found[name].drifts,
     )
     yield counter(
         "omnicdc_registry_writes_total",
         "How often the file was rewritten.",
-        {(name,): done.writes.get(name, 0) for name in found},
-        "registry",
+        lambda name: done.writes.get(name, 0),
     )
     yield counter(
         "omnicdc_registry_written_bytes_total",
         "Bytes of all these rewrites.",
-        {(name,): done.written_bytes.get(name, 0) for name in found},
-        "registry",
+        lambda name: done.written_bytes.get(name, 0),
     )
 
 
