@@ -12,7 +12,7 @@ import pytest
 from support.host import until
 from support.scrape import OPENER, get, scrape
 
-from omnicdc.daemon.metrics.endpoint import LIMIT_S, MOST, Endpoint
+from omnicdc.daemon.metrics.endpoint import LIMIT_S, LONGEST_LINE, MOST, Endpoint
 from omnicdc.daemon.metrics.facts import CanaryFacts, Done, Facts
 from omnicdc.daemon.metrics.health import WATCHDOG_S, not_alive, not_ready
 from omnicdc.daemon.metrics.pages import pages
@@ -130,6 +130,24 @@ def test_clients_that_say_nothing_delay_a_scrape_only_for_a_short_time(endpoint:
     assert LIMIT_S < 10  # Prometheus waits for so long
     assert ended == [b""] * MOST
     until(lambda: not [it for it in threading.enumerate() if it.name == "request"], "no thread is left")
+
+
+def test_a_client_that_sends_byte_by_byte_is_ended(endpoint: tuple[str, int]) -> None:
+    sent = 0
+    with socket.create_connection(endpoint) as client:
+
+        def is_ended() -> bool:
+            nonlocal sent
+            try:
+                client.sendall(b"x")
+            except ConnectionError:
+                return True
+            sent += 1
+            return False
+
+        until(is_ended, "the connection is ended")
+
+    assert sent < LONGEST_LINE  # else its end has another reason
 
 
 def test_a_client_that_does_not_read_is_ended(endpoint: tuple[str, int]) -> None:
