@@ -168,7 +168,8 @@ def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(
 
 @pytest.mark.usefixtures("shadow")
 def test_a_write_is_named_as_it_happens(host: Host) -> None:
-    with process([COMMAND, "cutover", "writers", "--follow", "-o", "text"], host.env, stdout=-1) as watching:
+    env = host.env | {"COLUMNS": "200"}  # a line for each
+    with process([COMMAND, "cutover", "writers", "--follow", "-o", "text"], env, stdout=-1) as watching:
         assert watching.stdout
         first = watching.stdout.readline()
         words = [sys.executable, "-c", SCANNER, str(host.root / CANONICAL)]
