@@ -62,7 +62,8 @@ def test_a_configuration_that_the_daemon_does_not_take_is_refused(host: Host, fi
     daemon = host.daemon()
     file.write_text(fault.format(root=host.root))
 
-    found = host.run("reload", "-o", "text", "--pid", str(daemon.process.pid), "--root", str(host.root))
+    words = ["reload", "-o", "text", "--pid", str(daemon.process.pid), "--root", str(host.root)]
+    found = host.run(*words, COLUMNS="1000")  # not folded
 
     assert found.returncode == 1, found.stdout + found.stderr
     assert found.stdout.startswith("refused: the configuration from before stays in force: ")
