@@ -68,10 +68,10 @@ def plan(
     omnicdc plan --project atlas
     """
     sql = _sql(statements, file)
-    if (static and sql is None) or (sql is not None and project is not None):
-        raise click.UsageError(
-            "--project and statements exclude each other" if project else "--static needs statements"
-        )
+    if static and sql is None:
+        raise click.UsageError("--static needs statements")
+    if project is not None and sql is not None:
+        raise click.UsageError("--project and statements exclude each other")
     most = limit if limit is not None else LISTED if output == "json" else SHOWN
     found = _plan(options.load(given), sql, static=static, project=project, most=most, timeout_s=timeout)
 
