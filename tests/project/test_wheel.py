@@ -45,7 +45,7 @@ def run(*command: str, cwd: Path) -> str:
     """Run a program; return all that it prints."""
     done = subprocess.run(
         command, cwd=cwd, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={"PATH": f"{Path(COMMAND).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent",
+        env={"PATH": f"{Path(COMMAND).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(cwd),
              "OMNICDC_CONFIG": "", "OMNICDC_CONSUMER": "host-seven"},
     )  # fmt: skip
     return done.stdout
