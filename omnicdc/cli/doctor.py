@@ -117,9 +117,11 @@ def _show(report: Report, *, quiet: bool, wide: bool) -> None:
         for line in lines(result, width, symbols=symbols):
             click.echo(line)
     counts = report.counts
+    warnings = "warning" if counts["warn"] == 1 else "warnings"
+    asked = f"user {report.user}, {f'role {report.role}' if report.role else 'no connection'}"
     say(
-        f"{counts['fail']} failed, {counts['warn']} warnings, {counts['ok']} ok, {counts['skipped']} skipped "
-        f"(user {report.user}, {f'role {report.role}' if report.role else 'no connection'})",
+        f"{counts['fail']} failed, {counts['warn']} {warnings}, {counts['ok']} ok, "
+        f"{counts['skipped']} skipped ({asked})",
         good=report.healthy,
     )
 

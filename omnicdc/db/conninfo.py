@@ -233,20 +233,9 @@ def credential(environ: Mapping[str, str]) -> Path | None:
 
     Reading it says why, if this process may not read the directory.
     """
-    """Return the password file that systemd's `LoadCredential=cmp_password:FILE` gives to the service.
-
-    Reading it says why, if this process may not read the directory.
-    """
     if not (directory := environ.get(CREDENTIALS)):
         return None
     file = Path(directory, "cmp_password")
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        pass
-    return file
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,14 @@ from omnicdc.answers.doctor import (
     server,
     service,
 )
-from omnicdc.answers.doctor.finding import Report, Skipped
+from omnicdc.answers.doctor.finding import (
+    CONFIG_FAULT,
+    NO_CONNECTION,
+    NO_SCHEMA,
+    REGISTRY_FAULT,
+    Report,
+    Skipped,
+)
 from omnicdc.answers.doctor.running import COMPARE_S, Check, run_checks
 from omnicdc.answers.doctor.users import this_user
 
@@ -74,14 +81,24 @@ CHECKS = (
 GROUPS = tuple(dict.fromkeys(check.group for check in CHECKS))
 
 
+CAUSES = ("settings", "registries", "connection", "role", "schema", "rights")
+REPORTED_BY = frozenset({CONFIG_FAULT, REGISTRY_FAULT, NO_CONNECTION, NO_SCHEMA})
+"""The checks without which others are skipped, and the reasons that these then give."""
+
+
 def examine(
     site: Site, groups: Collection[str] = GROUPS, observe: Callable[[str], None] = lambda _name: None
 ) -> Report:
     """Run the checks of some groups. Nothing is written; a repeat looks again.
 
+    If what they need is missing, the check that reports the cause is made as well, in whatever group it is.
     `observe` is called with the name of each check before it runs.
     """
     results = run_checks([it for it in CHECKS if it.group in groups], site, observe)
+    if not REPORTED_BY.isdisjoint(it.finding.seen for it in results):
+        others = [it for it in CHECKS if it.name in CAUSES and it.group not in groups]
+        found = [it for it in run_checks(others, site, observe) if it.finding.status == "fail"]
+        results = [*found, *results]
     try:
         role = site.role.name
     except Skipped:

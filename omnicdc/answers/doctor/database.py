@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from omnicdc import db
-from omnicdc.answers.doctor.finding import FIX_INSTALL, Finding, Skipped, fail, ok, warn
+from omnicdc.answers.doctor.finding import CONFIG_FAULT, FIX_INSTALL, Finding, Skipped, fail, ok, warn
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON
 from omnicdc.config.settings import describe_dsn
 from omnicdc.db import sql
@@ -26,7 +26,7 @@ PER_GRANT = 160000
 def check_connection(site: Site) -> Iterator[Finding]:
     """Whether CMP's database can be reached."""
     if isinstance(site.loaded, ConfigError):
-        raise Skipped("the configuration has a fault")
+        raise Skipped(CONFIG_FAULT)
     try:
         conn = site.connect()
     except OmnicdcError as exc:

@@ -16,6 +16,9 @@ Status = Literal["ok", "warn", "fail", "skipped"]
 ROOM = 2
 """A daemon needs so many connections: one for itself, one for its canary."""
 
+CONFIG_FAULT = "the configuration has a fault"
+REGISTRY_FAULT = "a declared registry has a fault"
+NO_CONNECTION = "needs a connection to CMP"
 NO_SCHEMA = "needs omnicdc's schema in CMP, which cannot be used: see `schema`"
 
 INSTALL = "run `omnicdc install` as the table's owner"

@@ -37,7 +37,7 @@ WARN, FAIL = timedelta(seconds=2), timedelta(seconds=60)
 def check_command(site: Site) -> Iterator[Finding]:
     """Whether `omnicdc` is on PATH, and is the one that runs now."""
     path = shutil.which("omnicdc", path=site.environ.get("PATH"))
-    here = Path(sys.argv[0])
+    here = Path(sys.argv[0]).absolute()
     if path is None:
         link = (
             f"`ln -s {shlex.quote(str(here))} /usr/local/bin/`"
@@ -45,7 +45,7 @@ def check_command(site: Site) -> Iterator[Finding]:
             else "link it to /usr/local/bin"
         )
         yield warn("`omnicdc` is not on PATH: the commands of all messages need it", link)
-    elif here.name == "omnicdc" and here.is_absolute() and Path(path).resolve() != here.resolve():
+    elif here.name == "omnicdc" and here.exists() and Path(path).resolve() != here.resolve():
         yield warn(
             f"`omnicdc` on PATH is {path}, this one is {here}", f"`ln -sf {shlex.quote(str(here))} {path}`"
         )
@@ -139,7 +139,7 @@ def clock(ahead: timedelta, uncertain: timedelta) -> Finding:
     """Judge by how much the server's clock is ahead of this host's, and how uncertain that is."""
     seconds, plus_minus = ahead.total_seconds(), uncertain.total_seconds()
     word = "ahead of" if seconds > 0 else "behind"
-    seen = f"the server's clock is {abs(seconds):.3f} s {word} this host's (± {plus_minus:.3f} s)"
+    seen = f"CMP's server is {abs(seconds):.3f} s {word} this host (± {plus_minus:.3f} s)"
     certain = abs(ahead) - uncertain
     remedy = "on the host whose clock is wrong: `timedatectl set-ntp true`, `timedatectl timesync-status`"
     if certain > FAIL:

@@ -10,7 +10,7 @@ from omnicdc.answers.doctor.finding import ROOM, Finding, Skipped, fail, ok, war
 from omnicdc.capture.doorbell import NOT_RECEIVING, QUEUE_FULL, QUEUE_FULL_SHARE
 from omnicdc.db.pooler import check_session
 from omnicdc.delivery.verdict import no_writes
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, ServerFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,10 @@ def check_doorbell(site: Site) -> Iterator[Finding]:
     if site.config.wake == "poll":
         yield ok(f"not used: `wake` is poll, the log is read every {site.config.poll_s:g} s")
         return
-    took = _knock(site, conn)
+    try:
+        took = _knock(site, conn)
+    except ServerFull:
+        raise Skipped("needs a second connection: see `parameters` and `daemon roles`") from None
     if took is None:
         yield fail(NOT_RECEIVING.reason, NOT_RECEIVING.hint)
     else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors
 
 from omnicdc import db
-from omnicdc.answers.doctor.finding import NO_SCHEMA, Skipped
+from omnicdc.answers.doctor.finding import CONFIG_FAULT, NO_CONNECTION, NO_SCHEMA, REGISTRY_FAULT, Skipped
 from omnicdc.answers.doctor.reach import PATIENCE_S, answers_in_time
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON
 from omnicdc.answers.doctor.unit import Unit, as_service, read_unit
@@ -112,7 +112,7 @@ class Site:
     def config(self) -> Config:
         """The configuration. Raises Skipped if it has a fault."""
         if isinstance(self.loaded, ConfigError):
-            raise Skipped("the configuration has a fault")
+            raise Skipped(CONFIG_FAULT)
         return self.loaded
 
     @cached_property
@@ -127,7 +127,7 @@ class Site:
     def scanners(self) -> Mapping[str, Scanner]:
         """All registries of the configuration. Raises Skipped if one cannot be."""
         if isinstance(self.registries_or_fault, ConfigError):
-            raise Skipped("a declared registry has a fault")
+            raise Skipped(REGISTRY_FAULT)
         return self.registries_or_fault
 
     @property
@@ -193,7 +193,7 @@ class Site:
         try:
             return self.connect()
         except OmnicdcError:
-            raise Skipped("needs a connection to CMP") from None
+            raise Skipped(NO_CONNECTION) from None
 
     @cached_property
     def role(self) -> AskingRole:
