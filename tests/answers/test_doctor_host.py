@@ -72,6 +72,8 @@ def test_each_directory_and_file_of_the_service_is_tried_as_its_user(place: Path
     """Root may do everything, but the daemon runs as another user."""
     (place / "cmp_password").chmod(0o644)
     (place / "omnicdc.yaml").chmod(0o640)
+    assert look(place).keys() == {"password", "directories"}
+    assert look(place)["directories"].seen.startswith(f"nobody cannot write {place}")
     for _ in range(4 + len(scanners())):
         found = look(place)
         for finding in found.values():

@@ -273,9 +273,8 @@ def check_peoples_files(site: Site) -> Iterator[Finding]:
     for notice in notices[:MOST]:
         yield warn(notice, "fix that line, or remove it")
     if not faults and not notices:
-        yield ok(
-            "overrides and exclusions parse: " + ", ".join(f"{len(it.value)} entries" for it in readings)
-        )
+        overrides, exclusions = (len(it.value) for it in readings)
+        yield ok(f"overrides ({overrides}) and exclusions ({exclusions}) parse")
 
 
 def _quoted(path: Path) -> str:
