@@ -165,6 +165,8 @@ def _show(found: dict[str, Any]) -> None:
         say(f"  held: {registry}" + (f": {why}" if why else ""), good=False)
     for registry, number in found["quarantined"].items():
         say(f"  in quarantine: {number} of {registry}", good=False)
+    for registry in found["left_out"]:
+        say(f"  not kept: {registry}: its file on disk was not the published one", good=False)
     stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in found["stages_ms"].items())
     for line in textwrap.wrap(stages, 80, initial_indent="  stages    ", subsequent_indent=" " * 12):
         say(line)

@@ -18,7 +18,7 @@ import structlog
 from omnicdc.errors import Interrupted, OmnicdcError
 from omnicdc.files.kept.bounds import Bounds
 from omnicdc.files.kept.record import KeptGeneration
-from omnicdc.files.kept.store import Store, remove_all
+from omnicdc.files.kept.store import Changed, Store, remove_all
 from omnicdc.filesystem.atomic import no_observer
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from omnicdc.config.settings import Config
+    from omnicdc.files.manifest import Manifest
     from omnicdc.model import Generation, Published
     from omnicdc.state import State
 
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 MOST_WAITING = 16
 """The most generations that wait for a slow disk. If there are more, the newest replaces the one before."""
 
-LEAVE_S = 0.5
+LEAVE_S = 0.25
 """Seconds that the end of the daemon waits for the thread."""
 
 TO_THE_END_S = 60.0
@@ -75,6 +76,8 @@ class Keeper:
         self._ending = self._abandoned = False
         self._files: Mapping[str, object] | None = None
         """The blocks of the files that were handed over last; None if they must be handed over again."""
+        self._modes: dict[str, int] = {}
+        """The file's path below the root, to the mode that it had."""
         self._latest: Generation | None = None
         self._failures = 0
         self._next_at = 0.0
@@ -104,26 +107,47 @@ class Keeper:
         if generation is None or not self._bounds.generations or time.monotonic() < self._next_at:
             return
         manifest = replace(state.as_manifest(), published_at=generation.at)
-        files = {path: published.blocks for path, published in manifest.registries.items()}
         reserve = 2 * sum(published.size for published in manifest.registries.values())
-        if files == self._files:
-            if held:
-                self._hand_over(_Task(reserve))
+        if held:
+            self._hand_over(_Task(reserve))
+        kept, sources = self._described(manifest, generation)
+        files = {path: published.blocks for path, published in kept.manifest.registries.items()}
+        task = _Task(reserve, kept, sources)
+        if files == self._files or not files:
+            task.close()
             return
-        root = self._config.require_output_root()
-        sources, modes = _opened(root, manifest.registries)
+        self._files = files
+        self._hand_over(task)
+
+    def _described(
+        self, manifest: Manifest, generation: Generation
+    ) -> tuple[KeptGeneration, Mapping[str, int]]:
+        """Return a generation as it can be kept, and its open files. What was kept before is not opened."""
+        root, before = self._config.require_output_root(), self._files or {}
+        changed = {
+            path: published
+            for path, published in manifest.registries.items()
+            if before.get(path) != published.blocks
+        }
+        sources = _opened(root, changed)
+        found = {
+            path: published
+            for path, published in manifest.registries.items()
+            if path in sources or path not in changed
+        }
+        self._modes |= {path: os.fstat(file).st_mode & 0o777 for path, file in sources.items()}
         kept = KeptGeneration(
-            manifest=manifest,
+            manifest=replace(manifest, registries=found),
             root=str(root),
             changes=generation.changes,
             rewritten=generation.registries,
             held={name: fault.reason for name, fault in generation.held.items()},
             quarantined={name: len(held) for name, held in generation.quarantined.items()},
             timings=generation.timings,
-            modes=modes,
+            modes={path: mode for path, mode in self._modes.items() if path in found},
+            left_out=tuple(path.rsplit("/", 1)[-1] for path in manifest.registries if path not in found),
         )
-        self._files = files
-        self._hand_over(_Task(reserve, kept, sources))
+        return kept, sources
 
     def faults(self) -> list[str]:
         """Return a line if generations cannot be kept."""
@@ -154,15 +178,18 @@ class Keeper:
                 self._record("")
             except Interrupted:
                 break
+            except Changed:
+                _closed(store)
+                store = self._files = None
             except Exception as exc:  # noqa: BLE001 - the daemon goes on whatever is wrong with the store
                 self._record(str(exc) if isinstance(exc, OmnicdcError) else f"{type(exc).__name__}: {exc}")
-                if store:
-                    store.close()
+                _closed(store)
                 store = None
             finally:
                 task.close()
-        if store:
-            store.close()
+        _closed(store)
+        while self._tasks:
+            self._tasks.popleft().close()
 
     def _next_task(self) -> _Task | None:
         """Wait for a task. Return None at the end."""
@@ -187,7 +214,7 @@ class Keeper:
                 log.info("generations_kept_again", failures=self._failures)
             self._failures, self._fault = 0, ""
             return
-        if fault != self._fault:
+        if not self._failures:
             log.warning("generation_not_kept", error=fault)
         self._failures += 1
         self._fault = fault
@@ -195,15 +222,23 @@ class Keeper:
         self._files = None
 
 
-def _opened(root: Path, files: Mapping[str, Published]) -> tuple[dict[str, int], dict[str, int]]:
-    """Open the files that are as they were published. Return the open files, and the modes, by path."""
-    sources, modes = {}, {}
+def _closed(store: Store | None) -> None:
+    """Close a store, if it is open. The next task opens it again."""
+    if store:
+        store.close()
+
+
+def _opened(root: Path, files: Mapping[str, Published]) -> dict[str, int]:
+    """Open the files that are as they were published. Return the open files by path."""
+    sources = {}
     for path, published in files.items():
         with suppress(OSError):
             file = os.open(root / path, _OPEN)
             status = os.fstat(file)
-            if (status.st_size, status.st_ino) != (published.size, published.inode):
+            if (status.st_size, status.st_mtime_ns, status.st_ino) == (
+                published.size, published.mtime_ns, published.inode
+            ):  # fmt: skip
+                sources[path] = file
+            else:
                 os.close(file)
-                continue
-            sources[path], modes[path] = file, status.st_mode & 0o777
-    return sources, modes
+    return sources

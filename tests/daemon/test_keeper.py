@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from support.faulty_command import FAULTS, PROGRAM
-from support.host import DEADLINE_S, REGISTRIES, until
+from support.host import CANONICAL, DEADLINE_S, REGISTRIES, until
 
 from omnicdc.errors import ConfigError, OmnicdcError
 from omnicdc.files.kept.reading import KeptGenerations
@@ -121,3 +121,20 @@ def test_a_run_for_cron_keeps_its_generation_and_0_keeps_none(cmp: Cmp, host: Ho
 
     assert [*once] == [1]
     assert newest(host) == 0
+
+
+def test_a_file_that_another_process_changed_is_left_out_until_it_is_right_again(
+    cmp: Cmp, host: Host
+) -> None:
+    """Nothing of it was kept before. With `on_drift: alert` the file stays as it is."""
+    cmp.upsert("apollo")
+    host.ask("run", "--once", OMNICDC_KEEP_GENERATIONS="0")
+    (host.root / CANONICAL).write_text("by hand")
+    host.ask("run", "--once", OMNICDC_ON_DRIFT="alert")
+    shown, without = host.ask("show"), kept_files(host)
+    host.once()
+
+    assert shown["left_out"] == ["canonical_projects_uuids.json"]
+    assert [sorted(files) for files in without.values()] == [sorted({*REGISTRIES} - {CANONICAL})]
+    assert host.ask("show")["left_out"] == []
+    assert kept_files(host)[newest(host)] == present(host)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from omnicdc.errors import OmnicdcError, RegistryError
-from omnicdc.files.kept.bounds import Bounds, Usage, excess
+from omnicdc.files.kept.bounds import Bounds, Room, Usage, excess
 from omnicdc.files.kept.places import Places
 from omnicdc.files.kept.reading import KeptGenerations
 from omnicdc.files.kept.record import KeptGeneration, decode, encode
@@ -145,13 +145,22 @@ def test_room_that_the_next_publication_needs_is_left(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("generations", "size", "free", "bound"),
-    [(3, 30, 5, None), (4, 30, 5, "generations"), (3, 31, 5, "size"), (3, 30, 4, "disk")],
+    ("generations", "size", "free", "files", "bound"),
+    [
+        (3, 30, 5, 100, None),
+        (4, 30, 5, 100, "generations"),
+        (3, 31, 5, 100, "size"),
+        (3, 30, 4, 100, "disk"),
+        (3, 30, 5, 99, "disk"),
+    ],
 )
 def test_a_bound_is_exceeded_only_beyond_it(
-    generations: int, size: int, free: int, bound: str | None
+    generations: int, size: int, free: int, files: int, bound: str | None
 ) -> None:
-    assert excess(Bounds(3, 30), Usage(generations, size, free, reserve=5)) == bound
+    usage = Usage(generations, size, Room(free, files), reserve=5)
+
+    assert excess(Bounds(3, 30), usage) == bound
+    assert excess(Bounds(9, 90), Usage(generations, size, Room(0, 0), reserve=0)) is None
 
 
 def test_two_daemons_do_not_share_a_store(host: Host) -> None:

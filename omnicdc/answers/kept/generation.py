@@ -56,6 +56,7 @@ def _of_row(row: db.Row) -> dict[str, Any]:
         "rewritten": row["registries"],
         "held": dict.fromkeys(row["held"]),
         "quarantined": {},
+        "left_out": [],
         "stages_ms": row["timings"],
         "registries": [],
         "kept": None,
@@ -74,6 +75,7 @@ def _kept(version: KeptVersion) -> dict[str, Any]:
         "rewritten": list(kept.rewritten),
         "held": dict(kept.held),
         "quarantined": dict(kept.quarantined),
+        "left_out": list(kept.left_out),
         "stages_ms": dict(kept.timings),
         "registries": [
             {

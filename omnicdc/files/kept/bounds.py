@@ -17,16 +17,33 @@ class Bounds:
     size: int
 
 
+MOST_FILES = 100
+"""So many files must stay possible on the disk: some file systems have few inodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Room on a disk: bytes, and files (inodes)."""
+
+    size: int
+    files: int
+
+    def fits(self, reserve: int) -> bool:
+        """Return True if the next publication has the room that it needs: `reserve` bytes, and some files."""
+        return self.size >= reserve and (not reserve or self.files >= MOST_FILES)
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What is kept if the new generation is added. Sizes are in bytes, as a disk counts them."""
 
     generations: int
     size: int
-    free: int
+    free: Room
     """What the disk has left then."""
     reserve: int
-    """What must stay free for the next publication: it writes the new files beside the old ones."""
+    """What must stay free for the next publication, which writes the new files beside the old ones; 0 if it
+    uses another disk."""
 
 
 def on_disk(length: int) -> int:
@@ -40,4 +57,4 @@ def excess(bounds: Bounds, usage: Usage) -> Literal["generations", "size", "disk
         return "generations"
     if usage.size > bounds.size:
         return "size"
-    return "disk" if usage.free < usage.reserve else None
+    return None if usage.free.fits(usage.reserve) else "disk"

@@ -32,6 +32,8 @@ class KeptGeneration:
     """Milliseconds spent in each stage."""
     modes: Mapping[str, int]
     """The file's path below the root, to its mode."""
+    left_out: tuple[str, ...] = ()
+    """The registries that are not kept: the file on disk was not the published one, or was not readable."""
 
     @property
     def number(self) -> int:
@@ -63,6 +65,7 @@ def encode(kept: KeptGeneration) -> bytes:
             "quarantined": dict(kept.quarantined),
             "timings": {stage: round(ms, 3) for stage, ms in kept.timings.items()},
             "modes": dict(kept.modes),
+            "left_out": kept.left_out,
         },
         option=orjson.OPT_APPEND_NEWLINE,
     )
@@ -81,6 +84,7 @@ def decode(data: bytes) -> KeptGeneration:
             quarantined={str(name): int(number) for name, number in raw["quarantined"].items()},
             timings={str(stage): float(ms) for stage, ms in raw["timings"].items()},
             modes={str(path): int(mode) for path, mode in raw["modes"].items()},
+            left_out=tuple(map(str, raw["left_out"])),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"not a record of a generation: {exc}") from exc

@@ -10,14 +10,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import structlog
 
 from omnicdc.errors import Interrupted, RegistryError
-from omnicdc.files.kept.bounds import Bounds, Usage, excess, on_disk
+from omnicdc.files.kept.bounds import Bounds, Room, Usage, excess, on_disk
 from omnicdc.files.kept.places import Places, RecordName
 from omnicdc.files.kept.record import decode, encode
 from omnicdc.filesystem import regular
@@ -36,6 +35,10 @@ MOST_REMOVED = 5000
 """The most blocks that are removed at once. The next generation removes the others."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Changed(RegistryError):  # noqa: N818 - named for the state
+    """Another process changed a file before its generation was kept. A later cycle finds what is there."""
 
 
 class Store:
@@ -85,7 +88,7 @@ class Store:
         must stay free on the disk. A generation that is there is not added again. Raises RegistryError, and
         Interrupted if the work should not go on.
         """
-        top, began = self._places.top, time.monotonic()
+        top = self._places.top
         with registry_errors(f"keep generation {kept.number} in {top}", top):
             if self._newest and self._newest.same_files(kept):
                 return
@@ -95,7 +98,7 @@ class Store:
             self._use(kept, 1)
             self._size += on_disk(len(record))
             added = on_disk(len(record)) + sum(map(on_disk, missing.values()))
-            self._make_room(kept.number, added, reserve)
+            self._make_room(kept.number, Room(added, len(missing) + 1), reserve)
             self._remove_unused(present)
             self._write_blocks(kept, missing, sources)
             name = RecordName(self._names[-1].sequence + 1 if self._names else 1, kept.number)
@@ -103,14 +106,12 @@ class Store:
             self._names.append(name)
             self._newest = kept
             self._step("done")
-            ms = round((time.monotonic() - began) * 1000, 2)
-            log.debug("generation_kept", generation=kept.number, bytes=added, ms=ms)
 
     def give_way(self, reserve: int) -> None:
         """Drop the oldest generations until so many bytes are free on the disk. Raises RegistryError."""
         top = self._places.top
         with registry_errors(f"drop kept generations in {top}", top):
-            while self._names and _free(top) < reserve:
+            while self._names and not _free(top).fits(reserve):
                 self._drop_oldest()
                 self._remove_unused({it.name for it in os.scandir(self._places.blocks)})
 
@@ -152,19 +153,27 @@ class Store:
                 self._uses[digest] = (uses + change, length)
             self._size += on_disk(length) * (bool(uses + change) - bool(uses))
 
-    def _make_room(self, number: int, added: int, reserve: int) -> None:
+    def _make_room(self, number: int, added: Room, reserve: int) -> None:
         """Drop the oldest generations until the new one fits. Its size is counted already.
 
         Raises RegistryError if it does not fit alone.
         """
-        top, before = self._places.top, self._size
-        free = _free(top) - added
+        found, size, blocks = _free(self._places.top), self._size, len(self._uses)
         while beyond := excess(
             self._bounds,
-            Usage(len(self._names) + 1, self._size, free + before - self._size, reserve),
+            Usage(
+                len(self._names) + 1,
+                self._size,
+                # What is dropped is removed only afterwards.
+                Room(
+                    found.size - added.size + size - self._size,
+                    found.files - added.files + blocks - len(self._uses),
+                ),
+                reserve,
+            ),
         ):
             if not self._names:
-                raise _too_large(beyond, number, self._size, top, _free(top))
+                raise _too_large(beyond, number, self._size, self._places.top, found)
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
@@ -193,10 +202,7 @@ class Store:
                     self._check_going_on()
                     block = os.pread(sources[path], length, offset) if path in sources else b""
                     if sha256(block).hexdigest() != digest:
-                        raise RegistryError(
-                            f"generation {kept.number} is not kept: another process has changed {path}",
-                            hint="see `drift_found` in the log",
-                        )
+                        raise Changed(f"{path} was changed before generation {kept.number} was kept")
                     self._write(self._places.block(digest), block, "block")
                 offset += length
 
@@ -262,17 +268,19 @@ def _locked(places: Places) -> int:
     return lock
 
 
-def _free(directory: Path) -> int:
+def _free(directory: Path) -> Room:
     found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
+    # Some file systems, such as btrfs, have no fixed number of inodes, and say 0.
+    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else 2**62)
 
 
-def _too_large(beyond: str, number: int, size: int, top: Path, free: int) -> RegistryError:
+def _too_large(beyond: str, number: int, size: int, top: Path, free: Room) -> RegistryError:
     if beyond == "disk":
+        left = f"{_mb(free.size)} and {free.files} inodes" if free.files < 2**62 else _mb(free.size)
         return RegistryError(
-            f"generation {number} is not kept: the disk of {top} has {_mb(free)} left, and the next "
+            f"generation {number} is not kept: the disk of {top} has {left} left, and the next "
             "publication needs room",
-            hint=f"free space: `df -h {top}`; or set `keep_generations: 0`",
+            hint=f"free space: `df -h {top}`, `df -i {top}`; or set `keep_generations: 0`",
         )
     return RegistryError(
         f"generation {number} is not kept: it takes {_mb(size)}, which is more than `keep_bytes`",
