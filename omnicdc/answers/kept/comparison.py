@@ -100,8 +100,7 @@ def _differing(version: Version, path: str, old: Blocks, new: Blocks) -> bytes:
     without entries has another frame.
     """
     common = {digest for _, digest in old[1:-2]} & {digest for _, digest in new[1:-2]}
-    skipped = common - {digest for blocks in (old, new) for _, digest in blocks[-2:]}
-    wanted = {digest for _, digest in version.files[path]} - skipped
+    wanted = {digest for _, digest in version.files[path]} - common
     return b"".join(data for _, data in version.data(path, wanted))
 
 
