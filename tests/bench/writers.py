@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from support.sources import projects
+
 from bench.measure import Curve, Figure, Series, alternated
 from bench.pgbench import IDS, command, rate_in, script
+from omnicdc import db
+from omnicdc.capture import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,10 +35,12 @@ SATURATED = 32
 
 NO_CAPTURE = "no capture"
 OURS = "omnicdc"
+RECORDED = "omnicdc, writers recorded"
 EMPTY = "empty trigger"
 NOTIFY = "pg_notify row trigger"
 
 SHARE = 0.72
+RECORDED_SHARE = 0.93
 LEAD = 2.5
 QUICK_ROUNDS = 3
 
@@ -54,10 +60,10 @@ create trigger bench_row after insert or update on projects for each row execute
 def measure(run: Run) -> None:
     """Measure each contender in its own estate, with few and with many clients.
 
-    In the estate of omnicdc, a daemon publishes.
+    In the estates of omnicdc, a daemon publishes.
     """
     path = script(run.ground, PROJECTS)
-    names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, EMPTY, NOTIFY)
+    names = (NO_CAPTURE, OURS, NOTIFY) if run.effort.quick else (NO_CAPTURE, OURS, RECORDED, EMPTY, NOTIFY)
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_writer(run, name, path)) for name in names}
         found = {clients: _rates(run, writers, clients) for clients in CLIENTS}
@@ -91,12 +97,15 @@ class Writer:
 @contextmanager
 def _writer(run: Run, name: str, script: Path) -> Iterator[Writer]:
     """Give a writer for the estate of one contender, with its capture or trigger."""
-    ours = name == OURS
+    ours = name in (OURS, RECORDED)
     with ExitStack() as stack:
         estate = stack.enter_context(
-            run.ground.estate(f"writers_{name.replace(' ', '_')}", PROJECTS, captured=ours)
+            run.ground.estate(f"writers_{name.replace(' ', '_').replace(',', '')}", PROJECTS, captured=ours)
         )
         estate.cmp.conn.execute(IDS + TRIGGERS.get(name, ""))
+        if name == RECORDED:
+            with db.connect(estate.cmp.dsn) as conn:
+                install.install(conn, projects(), record_writers=True)
         if ours:
             stack.enter_context(estate.daemon(estate.host()))
         if name == NOTIFY:
@@ -147,6 +156,14 @@ def _figures(found: Mapping[int, Mapping[str, Series]]) -> list[Figure]:
             rates[OURS], SHARE, rates[NO_CAPTURE], NO_CAPTURE, at_least=True,
         )
         for clients, rates in found.items()
+    ]  # fmt: skip
+    shares += [
+        Figure(
+            f"writer's throughput, {clients} client{'s' if clients > 1 else ''}, writers recorded",
+            rates[RECORDED], RECORDED_SHARE, rates[OURS], OURS, at_least=True,
+        )
+        for clients, rates in found.items()
+        if RECORDED in rates
     ]  # fmt: skip
     rates = found[SATURATED]
     lead = Figure(
