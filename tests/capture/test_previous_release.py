@@ -90,6 +90,7 @@ def test_this_version_works_with_the_previous_schema(bare: Cmp, previous: Previo
         explained = client.explain("apollo")
         rebuilt = client.rebuild_all_registries()
     answer = host.ask("status")
+    logged = host.ask("log", "apollo")
 
     assert (older["level"], older["revision"], older["hint"]) == ("warning", 1, "run `omnicdc install`")
     assert propagated["success"], propagated
@@ -97,6 +98,7 @@ def test_this_version_works_with_the_previous_schema(bare: Cmp, previous: Previo
     assert explained["changes"][-1]["op"] == "insert"
     assert rebuilt["success"], rebuilt
     assert answer["healthy"], answer["faults"]
+    assert [(it["rows"][0]["op"], it["writers"]) for it in logged["transactions"]][-1] == ("insert", [])
     assert previous.client("client.propagate_project('apollo')")["success"]
 
 

@@ -86,7 +86,7 @@ def test_install_and_uninstall_report_what_they_did(bare: Cmp, host: Host) -> No
 
     assert [answer.pop("changed") for answer in installed] == [True, False]
     assert installed[0] == installed[1]
-    assert installed[0].keys() == {"installed", "sources", "lacking"}
+    assert installed[0].keys() == {"installed", "sources", "lacking", "writers_recorded"}
     assert fault_before is fault_after is None
     assert (unconfirmed.returncode, unconfirmed.stdout, unconfirmed.stderr.count("\n")) == (2, "", 1)
     assert "--yes" in unconfirmed.stderr
