@@ -17,7 +17,7 @@ declare
     pg_get_userbyid, pg_has_role, pg_is_in_recovery, pg_notification_queue_usage, pg_notify, pg_partition_ancestors, pg_partition_tree,
     pg_postmaster_start_time, pg_relation_filenode, pg_snapshot_xip, pg_snapshot_xmax, pg_snapshot_xmin, pg_try_advisory_lock,
     pg_try_advisory_lock_shared, pg_try_advisory_xact_lock, pg_try_advisory_xact_lock_shared, pg_typeof,
-    pg_visible_in_snapshot, pg_xact_status, position, quote_ident, row_security_active, set_config, sha256, split_part,
+    pg_visible_in_snapshot, pg_xact_status, position, quote_ident, row_number, row_security_active, set_config, sha256, split_part,
     starts_with, string_agg, substr, sum, to_jsonb, to_regclass, to_regnamespace, to_regprocedure, to_regrole, unnest}';
   replaceable constant name[] := '{pg_control_checkpoint, pg_control_system, pg_current_wal_lsn, pg_walfile_name}';
 begin
