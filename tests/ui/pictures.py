@@ -43,17 +43,17 @@ def main() -> None:
 
         def picture(name: str, path: str, height: int, scheme: str = "light") -> None:
             context = browser.new_context(
-                base_url=shown.url, viewport={"width": 1120, "height": height}, color_scheme=scheme
+                base_url=shown.url, viewport={"width": 1280, "height": height}, color_scheme=scheme
             )
             tab = context.new_page()
             tab.goto(path)
             tab.screenshot(path=directory / f"{name}.png")
             context.close()
 
-        picture("overview", "/", 1000)
+        picture("overview", "/", 1100)
+        picture("project", f"/projects/{SERVICES[3]['id']}", 900)
         served.lose()
-        picture("overview-dark", "/", 760, "dark")
-        picture("project", f"/projects/{SERVICES[10]['id']}", 760)
+        picture("guard", "/guard", 760, "dark")
         browser.close()
 
 

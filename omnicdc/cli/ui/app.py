@@ -194,7 +194,7 @@ async def events(desk: Desk, request: Request) -> Response:
                 news.clear()
                 if board.version != seen and board.version:
                     seen = board.version
-                    yield f"data: {json.dumps(event(desk, board.state, whole=whole))}\n\n"
+                    yield desk.event(seen, whole, lambda: event(desk, board.state, whole=whole))
                     continue
                 try:
                     await asyncio.wait_for(news.wait(), KEEP_ALIVE_S)
@@ -206,12 +206,12 @@ async def events(desk: Desk, request: Request) -> Response:
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-def event(desk: Desk, state: State, *, whole: bool) -> dict[str, Any]:
-    """Return what a browser needs to show a state."""
+def event(desk: Desk, state: State, *, whole: bool) -> str:
+    """Return the message from which a browser shows a state."""
     found: dict[str, Any] = {"strip": desk.show("_strip.html", strip=strip(state))}
     if state.reading:
         found["mark"] = state.reading.mark
         if whole:
             view = views.overview(state.reading, max_lag_s=desk.config.max_lag_s)
             found["live"] = desk.show("_overview.html", view=view)
-    return found
+    return f"data: {json.dumps(found)}\n\n"

@@ -7,6 +7,7 @@ states, and gets the newest one: nothing queues up.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -115,10 +116,10 @@ class Board:
             try:
                 self._serve_session()
                 failures = 0
-            except (OmnicdcError, psycopg.Error) as exc:
+            except Exception as exc:  # noqa: BLE001 - the reader must not end while browsers wait for it
                 connected = self.state.lost_since is None
                 failures = 1 if connected else failures + 1
-                error = exc if isinstance(exc, OmnicdcError) else OmnicdcError(str(exc).strip(), again=True)
+                error = _explained(exc)
                 since = datetime.now(UTC) if connected else self.state.lost_since
                 self._publish(State(self.state.reading, error, since))
                 self._rest(min(2.0 ** min(failures, 10) / 2, LONGEST_BACK_OFF_S))
@@ -169,3 +170,12 @@ class Board:
     def _wake(self) -> None:
         for news in self._browsers:
             news.set()
+
+
+def _explained(exc: Exception) -> OmnicdcError:
+    """Return an error for the pages. An unexpected one is logged with its traceback."""
+    if isinstance(exc, OmnicdcError):
+        return exc
+    if not isinstance(exc, psycopg.Error):
+        logging.getLogger(__name__).error("the reader of the page failed", exc_info=exc)
+    return OmnicdcError(str(exc).strip() or type(exc).__name__, again=True)

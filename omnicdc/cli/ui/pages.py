@@ -53,6 +53,14 @@ class Desk:
         """Store the arguments."""
         self.config, self.board, self.workers = config, board, workers
         self._lender, self.show = lender, show
+        self._events: dict[bool, tuple[int, str]] = {}
+        """Whether it is the whole overview, to the newest version and its message."""
+
+    def event(self, version: int, whole: bool, make: Callable[[], str]) -> str:
+        """Return the message of a version. It is made once for all browsers."""
+        if self._events.get(whole, (0, ""))[0] != version:
+            self._events[whole] = version, make()
+        return self._events[whole][1]
 
     async def ask(self, key: Hashable, question: Callable[[db.Connection], T], limit_s: float = READ_S) -> T:
         """Return the answer to a question that needs a connection to CMP, from one of the threads."""
