@@ -13,7 +13,8 @@ import yaml
 from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, process
 
 from omnicdc.answers.cutover import rulings
-from omnicdc.answers.cutover.writers import PATTERN, schedules
+from omnicdc.answers.cutover.writers import schedules
+from omnicdc.cli.cutover.writers import PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

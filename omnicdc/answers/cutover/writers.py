@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Iterator
 
-PATTERN = r"\bomni\b.*(scan|registry|rebuild)"
-"""What the command line of an old scanner looks like, upper or lower case."""
-
 SCHEDULES = (
     "etc/crontab",
     "etc/cron.d/*",

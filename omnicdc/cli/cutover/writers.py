@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from omnicdc.answers.cutover.writers import PATTERN, Schedule, Writer
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
 from omnicdc.cli.output import answer, say
-from omnicdc.files.drift import backups_of
 
 if TYPE_CHECKING:
+    from omnicdc.answers.cutover.writers import Writer
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
 
 Found = dict[str, list[dict[str, Any]]]
+
+PATTERN = r"\bomni\b.*(scan|registry|rebuild)"
+"""What the command line of an old scanner looks like, upper or lower case."""
 
 pattern = click.option(
     "--pattern", default=PATTERN, show_default=True, help="What the command line of an old scanner matches."
@@ -69,6 +71,7 @@ def described(it: Writer) -> str:
 def _found(config: Config, wanted: re.Pattern[str]) -> Found:
     from omnicdc.answers.cutover.writers import looking_like, schedules, writing
     from omnicdc.cli.cutover.backup import is_kept
+    from omnicdc.files.drift import backups_of
     from omnicdc.files.lock import holder_of
 
     root, daemon = config.require_root(), holder_of(config.require_output_root())
@@ -105,6 +108,8 @@ def _follow(config: Config, wanted: re.Pattern[str], output: Output) -> NoReturn
 
 
 def _show_found(result: Found) -> None:
+    from omnicdc.answers.cutover.writers import Schedule, Writer
+
     if not any(result.values()):
         say("no old scanner was found: no process, no schedule, no edited registry", good=True)
     for it in (*result["writing"], *result["processes"]):
