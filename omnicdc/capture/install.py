@@ -13,6 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from omnicdc import db
 from omnicdc.capture.watch_list import derive
+from omnicdc.capture.writers import CHOICES
 from omnicdc.db import sql
 from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
 from omnicdc.registries.tables import NAME_IT, is_optional, qualified, resolve
@@ -48,9 +49,6 @@ class Attempts:
 
 
 USUAL = Attempts()
-
-CHOICES = {True: "on", False: "off", None: ""}
-"""What the database calls a choice of the operator; '' keeps the one made before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +137,12 @@ def _found(conn: db.Connection, source: Wanted) -> str | None:
     return target
 
 
-def _is_installed(conn: db.Connection) -> bool:
-    return bool(db.fetch_one(conn, "schema_state")["installed"])
-
-
 def _remove_hollow(conn: db.Connection) -> None:
     """Remove a schema restored from a dump without data.
 
     Its version is unknown, and there is nothing in it to lose.
     """
-    if _is_installed(conn) and db.fetch_one(conn, "schema_is_hollow")["hollow"]:
+    if db.fetch_one(conn, "schema_state")["installed"] and db.fetch_one(conn, "schema_is_hollow")["hollow"]:
         conn.execute(sql.uninstall().text)
 
 
@@ -157,7 +151,7 @@ def _restore_policies(conn: db.Connection, targets: Iterable[str]) -> None:
 
     Before anything is read of our tables: without them the installer may not see the rows.
     """
-    if _is_installed(conn) and db.fetch_one(conn, "policies_lacking")["lacking"]:
+    if db.fetch_one(conn, "schema_state")["installed"] and db.fetch_one(conn, "policies_lacking")["lacking"]:
         _lock(conn, targets)
         conn.execute("set local role omnicdc_owner")
         conn.execute(sql.policies().text)
@@ -209,9 +203,9 @@ def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
 def _renew_others(conn: db.Connection) -> bool:
     """Write the trigger functions of sources that only other hosts read; returns whether any was outdated."""
     conn.execute("set local role omnicdc_owner")
-    row = conn.execute("select omnicdc.renew_trigger_functions() as renewed").fetchone()
+    renewed = bool(db.fetch_one(conn, "renew_trigger_functions")["renewed"])
     conn.execute("reset role")
-    return bool(row and row["renewed"])
+    return renewed
 
 
 def _lock(conn: db.Connection, targets: Iterable[str]) -> None:

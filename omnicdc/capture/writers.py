@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from omnicdc import db
 
+CHOICES = {True: "on", False: "off", None: ""}
+"""What the database calls a choice of the operator; '' keeps the one made before."""
+
 REVISION = 2
 """Schemas before this revision cannot record writers."""
 

@@ -209,6 +209,9 @@ insert into omnicdc.addition (revision, name) values (%(number)s, %(name)s);
 -- choose_writers: For the rest of this transaction, whether writers are to be recorded: on, off, or '' for what was chosen before.
 select pg_catalog.set_config('omnicdc.record_writers', %(chosen)s::pg_catalog.text, true);
 
+-- renew_trigger_functions: Write outdated trigger functions again; whether there was one.
+select omnicdc.renew_trigger_functions() as renewed;
+
 -- writers_recorded: Whether writers shall be recorded, and whether the trigger functions of every source do so.
 select coalesce((select s.value operator(pg_catalog.=) 'on' from omnicdc.setting s
                   where s.name operator(pg_catalog.=) 'record_writers'), false) as chosen,
