@@ -59,7 +59,7 @@ def test_config_alone_shows_and_config_check_reads_a_file(host: Host, tmp_path: 
     [
         (["stauts"], "No such command 'stauts', did you mean status?"),
         (["consumer", "forgte", "x"], "No such command 'forgte', did you mean forget?"),
-        (["frobnicate"], "No such command 'frobnicate'."),
+        (["frobnicate"], "No such command 'frobnicate' - see"),
         (["status", "--jsn"], "--json"),
     ],
 )

@@ -33,7 +33,9 @@ def restore(config: Config, version: KeptVersion, directory: Path, wanted: Seque
     is written; each file is replaced atomically. A repeat is harmless. Raises ConfigError for the root of a
     daemon and for an unknown registry, and RegistryError if a file cannot be read or written.
     """
-    _refuse_root(directory, [version.kept.root, str(config.shadow or config.root or "")])
+    _refuse_root(
+        directory, [version.kept.root, *(str(root) for root in (config.root, config.shadow) if root)]
+    )
     paths = [*version.files]
     if wanted:
         scanners = {name: scanner.path for name, scanner in registries(config).items()}
