@@ -9,11 +9,12 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+import httpx
 import psycopg
 from ui.estate import Estate, estate, service
 from ui.page import page
@@ -52,8 +53,9 @@ def idle_share(served: Estate) -> float:
 
 def drain(states: Iterator[object]) -> None:
     """Read the event stream as a browser does."""
-    for _ in states:
-        pass
+    with suppress(httpx.HTTPError):  # the measurement has ended
+        for _ in states:
+            pass
 
 
 def measured(served: Estate, shown: Page, measure: Callable[[Estate], float]) -> dict[str, list[float]]:
