@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 60.0
 """Seconds between two heartbeats of a consumer that has nothing to publish."""
 
+OVERDUE_S = 2.5 * HEARTBEAT_S
+"""If the last heartbeat is older, the daemon is stopped or hangs, although its connection is still open."""
+
 ALL = None
 """Stands for a set of all ids: all projects."""
 

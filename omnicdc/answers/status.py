@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from omnicdc import db
 from omnicdc.capture.writers import writers_recorded
 from omnicdc.delivery.verdict import no_writes
-from omnicdc.model import HEARTBEAT_S
+from omnicdc.model import OVERDUE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_LAG_S = 90.0
 """The default of the setting `max_lag_s`."""
-
-OVERDUE_S = 2.5 * HEARTBEAT_S
-"""If the last heartbeat is older, the daemon is stopped or hangs, although its connection is still open."""
 
 NO_CONSUMER = "no consumer has ever run here - `omnicdc run` on the registry host"
 

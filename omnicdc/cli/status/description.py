@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from omnicdc.answers.status import OVERDUE_S
 from omnicdc.cli.layout import Cell, Line, Table, duration, seconds
+from omnicdc.model import OVERDUE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
