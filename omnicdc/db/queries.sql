@@ -704,8 +704,8 @@ select h.id, h.consumer, h.generation, h.changes, h.registries, h.held, h.postpo
 -- search_projects: The projects whose name or key contains a text, in any case of its letters; those that begin with it first.
 select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.key::pg_catalog.text as key
   from {table} p
- where pg_catalog.strpos(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
-    or pg_catalog.strpos(pg_catalog.lower(p.key::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
+ where pg_catalog."position"(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
+    or pg_catalog."position"(pg_catalog.lower(p.key::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
  order by not pg_catalog.starts_with(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)), p.name, p.id
  limit %(most)s;
 
