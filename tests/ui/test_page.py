@@ -50,6 +50,8 @@ def test_each_page_shows_what_its_name_says(shown: Page) -> None:
     assert "public.projects.status" in found.text
     assert "generation " in found.text
     assert all(text in registry.text for text in ("its name is NULL", "metadata_ -&gt;&gt; &#39;domain&#39;"))
+    assert "Last change on this host" in registry.text
+    assert "<code>omnicdc diff " in registry.text
     assert "equals CMP" in compared.text
     assert "declared at" in declared.text
     assert "nothing is held" in guard.text

@@ -74,6 +74,10 @@ class Desk:
 
         return await self.workers.run(key, work, limit_s)
 
+    async def look(self, key: Hashable, question: Callable[[], T], limit_s: float = READ_S) -> T:
+        """Return the answer to a question that needs only this host's files, from one of the threads."""
+        return await self.workers.run(key, question, limit_s)
+
     async def reading(self) -> Reading:
         """Return the state of the estate: that of the reader, if it runs."""
         found = self.board.state.reading

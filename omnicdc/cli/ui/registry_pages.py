@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
+from omnicdc.answers.kept.last_change import last_change
 from omnicdc.capture.watch_list import derive
 from omnicdc.cli.ui import views
 from omnicdc.cli.ui.live import State
 from omnicdc.cli.ui.pages import HEAVY_S, NotFound
+from omnicdc.errors import OmnicdcError
 from omnicdc.registries.catalog import registries
 from omnicdc.verify import known_inputs
 from omnicdc.verify.audit import verify_registry
+from omnicdc.verify.report import RegistryReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from omnicdc import db
+    from omnicdc.answers.kept.last_change import LastChange
     from omnicdc.cli.ui.pages import Desk
     from omnicdc.cli.ui.reading import Reading
     from omnicdc.config.settings import Config
     from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.difference import EntryDifference, Side
-    from omnicdc.verify.report import RegistryReport
 
 LISTED = 200
 """So many entries of each kind are listed; the others are counted."""
@@ -64,8 +67,34 @@ class Comparison:
 async def registry(desk: Desk, request: Request) -> Response:
     """Return one registry: what it reads, and its state on each host."""
     name = request.path_params["name"]
-    reading = await desk.reading()
-    return desk.page("registry.html", State(reading), **_registry(desk.config, reading, name))
+    reading, last = await asyncio.gather(desk.reading(), _last(desk, name))
+    return desk.page("registry.html", State(reading), last=last, **_registry(desk.config, reading, name))
+
+
+@dataclass(frozen=True, slots=True)
+class LastView:
+    """The last change of a registry on this host, or why it is not shown."""
+
+    change: LastChange | None = None
+    found: Comparison | None = None
+    reason: str = ""
+
+
+async def _last(desk: Desk, name: str) -> LastView | None:
+    """Return the last change of a registry; None if the registries are not on this host."""
+    scanner = _scanners(desk.config).get(name)
+    if scanner is None or desk.config.root is None:
+        return None
+    try:
+        change = await desk.look(("last", name), lambda: last_change(desk.config, scanner.path))
+    except OmnicdcError as exc:
+        return LastView(reason=str(exc))
+    if change is None:
+        return LastView(reason="no change of it is in the kept generations")
+    it = change.comparison.difference
+    if it.fault:
+        return LastView(reason=it.fault.reason)
+    return LastView(change, comparison(RegistryReport("", name, "differs", difference=it)))
 
 
 async def difference(desk: Desk, request: Request) -> Response:
