@@ -26,7 +26,7 @@ COMMANDS = {
     "check": ("doctor", "The same as doctor."),
     "plan": ("plan", "Show what a statement, or a rebuild, would change."),
     "explain": ("explain", "Tell why a project is in a registry or not."),
-    "log": ("log", "Show what changed, who changed it, and when it was published."),
+    "log": ("log", "Show what changed, by whom, and when it was published."),
     "wait": ("wait", "Wait until the registries hold a transaction."),
     "status": ("status.command", "Show every consumer, and what is held back."),
     "show": ("generations", "Show a kept generation, or a file as it was."),

@@ -128,7 +128,9 @@ def assert_same_report(served: ServedCmp, fault: str) -> None:
     assert answer["healthy"] is False
     assert answer["faults"][0] == fault
     assert answer["capture"]["fault"] in fault
-    assert fault in text
+    cause, _, remedy = fault.partition(" - ")
+    assert cause in text
+    assert remedy in text
 
 
 def with_default_polling(served: ServedCmp, pace: Pace) -> float:
