@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
 
 
+# One process runs these tests, so that the wheel is built once.
+pytestmark = pytest.mark.xdist_group("previous")
+
+
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of the previous release, unpacked."""
