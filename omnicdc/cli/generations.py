@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Answering)
 @options.registries
-@click.argument("generation", metavar="GENERATION[:REGISTRY]", default="@")
+@click.argument("generation", metavar="[GENERATION[:REGISTRY]]", default="@")
 @options.output
 def show(*, generation: str, output: Output, **given: Any) -> None:
     """Show a generation that this host keeps: when it was published, its registries, where the time went.
@@ -51,7 +51,7 @@ def show(*, generation: str, output: Output, **given: Any) -> None:
 @click.command(cls=Answering)
 @options.registries
 @click.argument("before", metavar="GEN1")
-@click.argument("after", metavar="GEN2", default="files")
+@click.argument("after", metavar="[GEN2]", default="files")
 @click.argument("registries", metavar="[REGISTRY]...", nargs=-1)
 @click.option("--stat", is_flag=True, help="Show only how many entries differ.")
 @click.option("--name-only", is_flag=True, help="Show only the names of the registries that differ.")

@@ -72,15 +72,15 @@ def discard_output(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before CMP is changed, unless the user said `--yes`.
+def confirm(question: str, *, yes: bool, changed: str = "CMP") -> None:
+    """Ask before something is changed, unless the user said `--yes`.
 
     Raises ConfigError where nobody can answer, and click.Abort if the answer is no.
     """
     if yes:
         return
     if not (sys.stdin.isatty() and on_terminal()):
-        raise ConfigError("this changes CMP, and there is no terminal to ask on", hint="add --yes")
+        raise ConfigError(f"this changes {changed}, and there is no terminal to ask on", hint="add --yes")
     click.confirm(question, abort=True, err=True)
 
 

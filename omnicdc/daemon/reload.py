@@ -53,10 +53,8 @@ def request(root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = 
     The daemon is the process `pid`, or the one that publishes below `root`. Raises ConfigError if there is no
     such process, if it belongs to another user, and if it does not report within `timeout_s` seconds.
     """
-    pid = pid or holder_of(root)
-    if pid is None:
-        raise ConfigError(f"no daemon publishes below {root} on this host", hint="`systemctl start omnicdc`")
     before = load_outcome(state_dir)
+    pid = pid or daemon_of(root, state_dir)
     try:
         os.kill(pid, signal.SIGHUP)
     except ProcessLookupError as exc:
@@ -72,6 +70,27 @@ def request(root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = 
             hint="`systemctl status omnicdc`; name its directory if it has another one: --state-dir DIR",
         )
     return outcome
+
+
+def daemon_of(root: Path, state_dir: Path) -> int:
+    """Return the process that publishes below `root`, or else the one that uses the state directory.
+
+    The root may be another one than before: then only the state directory leads to the daemon. Raises
+    ConfigError if there is none.
+    """
+    if pid := holder_of(root):
+        return pid
+    last = load_outcome(state_dir)
+    if last and b"omnicdc" in _command(last.pid):
+        return last.pid
+    raise ConfigError(f"no daemon publishes below {root} on this host", hint="`systemctl start omnicdc`")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _outcome_after(before: Outcome | None, state_dir: Path, deadline: float) -> Outcome | None:
@@ -91,6 +110,11 @@ class ReloadReport:
     def __init__(self) -> None:
         self._outcome = Outcome(os.getpid(), 0, "in_force")
         self._state_dir = Path()
+
+    def started(self, state_dir: Path) -> None:
+        """Report that this process uses the state directory, so that `request` finds it."""
+        self._state_dir = state_dir
+        self._write(self._outcome)
 
     def begin(self, state_dir: Path) -> None:
         """Report that the configuration is being read."""
@@ -118,8 +142,6 @@ class ReloadReport:
 
     def _write(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        if not outcome.number:  # nobody waits for the outcome of a start
-            return
         try:
             cache.write(self._state_dir / FILE, orjson.dumps(asdict(outcome)))
         except OmnicdcError:

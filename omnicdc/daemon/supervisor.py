@@ -76,6 +76,7 @@ def _run(
 ) -> None:
     config, published_config = load(), None
     failures, report = Repeating("session_lost", time.monotonic), ReloadReport()
+    report.started(config.state_dir)
     while not signals.stop.requested:
         signals.reload = False
         try:

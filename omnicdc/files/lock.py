@@ -173,9 +173,14 @@ class RootLock:
 def holder_of(root: Path) -> int | None:
     """Return the pid of the process that publishes below `root` on this host; None if there is none."""
     try:
-        pid = _holder(os.stat(root / LOCK))  # noqa: PTH116 - as the others here
+        found = os.stat(root / LOCK)  # noqa: PTH116 - as the others here
+        name = regular.read(root / LOCK).decode(errors="replace") if not (pid := _holder(found)) else ""
     except OSError:
         return None
+    named, _, host = name.strip().partition(" ")
+    if host == os.uname().nodename and named in _lock_holders(found.st_ino):
+        # On some file systems (overlay, btrfs), stat(2) shows another device than /proc/locks.
+        pid = named
     return int(pid) if pid else None
 
 
@@ -216,13 +221,20 @@ def _holder(found: os.stat_result) -> str:
 
     See proc_locks(5).
     """
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    holders = _lock_holders(found.st_ino)
+    return next((pid for pid, device in holders.items() if device == place), "")
+
+
+def _lock_holders(inode: int) -> dict[str, str]:
+    """Return the processes that have locked a file of this inode, and its device, from /proc/locks."""
     try:
         lines = regular.read(Path("/proc/locks")).decode().splitlines()
     except OSError:
-        return ""
+        return {}
     held = (line.split() for line in lines)
-    return next((it[4] for it in held if it[1:2] == ["FLOCK"] and it[5] == place and int(it[4]) > 0), "")
+    flocks = ((it[4], it[5].rpartition(":")) for it in held if it[1:2] == ["FLOCK"])
+    return {pid: device for pid, (device, _, number) in flocks if number == str(inode) and int(pid) > 0}
 
 
 def _close(file: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,11 @@ def write_as_omni(root: Path) -> None:
         (root / "governance/registry" / name).unlink(missing_ok=True)
 
 
+def as_omni_left_it(path: Path) -> tuple[int, int, int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid, found.st_mode, found.st_mtime_ns
+
+
 @pytest.fixture
 def scanner(host: Host) -> Iterator[subprocess.Popen[str]]:
     """An old scanner that writes the canonical registry in place."""
@@ -119,6 +125,10 @@ def test_the_daemon_publishes_into_the_shadow_then_below_the_root_and_back(
     cmp: Cmp, host: Host, shadow: Path
 ) -> None:
     by_omni = {path: host.raw(path) for path in (CANONICAL, PROJECT, INVENTORY)}
+    if os.geteuid() == 0:  # only root gives a file to another user, and back
+        os.chown(host.root / PROJECT, 12345, 12346)
+    (host.root / PROJECT).chmod(0o640)
+    attributes = [as_omni_left_it(host.root / path) for path in by_omni]
     cmp.upsert("before the switch")
     cmp.arrived()
     in_shadow = json.loads((shadow / CANONICAL).read_text())["count"]
@@ -131,6 +141,7 @@ def test_the_daemon_publishes_into_the_shadow_then_below_the_root_and_back(
     writers = host.run("cutover", "writers", "--pattern", "no such scanner")
     back = host.run("cutover", "back-out", "--yes", "-o", "text")
     restored = {path: host.raw(path) for path in by_omni}
+    restored_attributes = [as_omni_left_it(host.root / path) for path in by_omni]
     cmp.upsert("after the back-out")
     cmp.arrived()
 
@@ -143,11 +154,28 @@ def test_the_daemon_publishes_into_the_shadow_then_below_the_root_and_back(
     assert writers.returncode == 0, writers.stdout
     assert back.returncode == 0, back.stderr
     assert restored == by_omni
+    assert restored_attributes == attributes
     assert {path: host.raw(path) for path in by_omni} == by_omni
     assert json.loads((shadow / CANONICAL).read_text())["count"] == 5
     assert host.root.with_name("omnicdc.yaml").read_text() == (
         f"# of the registry host\nroot: {host.root}\nshadow: {shadow}\npoll_s: 1\n"
     )
+
+
+def test_a_refused_switch_changes_nothing(host: Host, shadow: Path) -> None:
+    """There is no daemon to take the new configuration; or Omni has no files there."""
+    file = host.root.with_name("omnicdc.yaml")
+    before = file.read_bytes()
+    host.close()
+    without_daemon = host.run("cutover", "switch", "--yes")
+    (host.root / CANONICAL).unlink()
+    missing = compared(host, 1)["canonical_projects_uuids.json"]
+
+    assert (without_daemon.returncode, missing["agrees"]) == (2, False)
+    assert f"no daemon publishes below {shadow} on this host" in without_daemon.stderr
+    assert "there is no such file of Omni's" in missing["fault"]
+    assert file.read_bytes() == before
+    assert not (host.state / "cutover").exists()
 
 
 def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
     from omnicdc.verify.audit import Compared
 
+OMNIS = frozenset({"cmp_projects", "project", "git"})
+"""The scanners that Omni has always had."""
+
 LISTED = 20
 """At most so many differences without a known reason are listed; the others are counted."""
 
@@ -37,6 +40,12 @@ class RegistryComparison:
     judgement: Judgement
     fault: str = ""
     """Why the file or CMP cannot be read; then nothing was compared."""
+
+    @property
+    def explained(self) -> int:
+        """The number of entries that differ, and whose every difference has a known reason."""
+        unexplained = {it.entry_key for it in self.judgement.unexplained if it.kind != "only Omni"}
+        return self.entries - self.equal - len(unexplained - {""})
 
     @property
     def agrees(self) -> bool:
@@ -93,8 +102,11 @@ def _comparison(
 ) -> RegistryComparison:
     difference = found.report.difference
     at = written_at.isoformat() if written_at else None
+    if not found.present and name in OMNIS:
+        fault = f"there is no such file of Omni's at {path} - is `root` the directory that Omni writes into?"
+        return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), fault)
     if found.present and (difference is None or difference.fault):
-        fault = f"{found.report.detail} - {found.report.hint}"
+        fault = f"{found.report.detail} - let Omni's scanner write it again"
         return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), fault)
     if difference is None:
         return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), found.report.detail)

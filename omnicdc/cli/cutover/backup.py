@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
+from omnicdc.files.drift import signature
+from omnicdc.files.manifest import is_published
 from omnicdc.filesystem import regular
 from omnicdc.filesystem.atomic import replace
 from omnicdc.filesystem.sync import sync
@@ -20,14 +24,27 @@ DIRECTORY = "cutover"
 
 
 def back_up(root: Path, paths: Iterable[str], state_dir: Path) -> Path:
-    """Copy the files that exist into a new directory, and return it. Raises ConfigError if that fails."""
+    """Copy Omni's files into a new directory, with owner, mode and time, and return it.
+
+    A file that omnicdc has published there itself is not Omni's: then the copy of the last cutover counts.
+    Raises ConfigError if that fails.
+    """
+    earlier = None
+    with suppress(ConfigError):
+        earlier = newest(state_dir)
     kept = state_dir / DIRECTORY / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     try:
         kept.mkdir(mode=0o700, parents=True)
         for path in paths:
-            if (root / path).is_file():
+            source = root / path
+            found = signature(source)
+            if found and is_published(root, path, found):
+                source = (earlier or root) / path
+            if source.is_file():
                 (kept / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / path, kept / path)
+                shutil.copy2(source, kept / path)
+                with suppress(PermissionError):  # only root may
+                    shutil.chown(kept / path, source.stat().st_uid, source.stat().st_gid)
                 sync(kept / path)
         sync(kept)
     except OSError as exc:
@@ -58,8 +75,16 @@ def is_kept(copy: Path, path: str, state_dir: Path) -> bool:
 
 
 def put_back(kept: Path, root: Path, paths: Iterable[str]) -> list[str]:
-    """Replace each file by its kept copy, atomically. Return their paths. Raises RegistryError."""
+    """Replace each file by its kept copy, atomically, with its owner, mode and time. Return their paths.
+
+    Only root can give the owner back. Raises RegistryError.
+    """
     there = [path for path in paths if (kept / path).is_file()]
     for path in there:
+        before = (kept / path).stat()
         replace(root, path, [regular.read(kept / path)])
+        with suppress(PermissionError):
+            os.chown(root / path, before.st_uid, before.st_gid)
+        (root / path).chmod(before.st_mode & 0o777)
+        os.utime(root / path, ns=(before.st_atime_ns, before.st_mtime_ns))
     return there

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,16 +15,25 @@ from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group
 from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
 from omnicdc.cli.output import answer, confirm, say
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from omnicdc.answers.cutover.comparison import RegistryComparison
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
     from omnicdc.verify.report import AllReport
+
+
+CHANGED = "the registries that Omni's tools read"
+
+UNVERIFIED = (
+    "the files are not verified: `omnicdc status` names what is held, and why; `omnicdc verify --all` shows "
+    "what differs; `omnicdc cutover back-out` undoes the switch"
+)
+
+UNDO_S = 10.0
+"""Seconds for the daemon to return to the configuration from before."""
 
 
 @click.group(cls=Group)
@@ -79,7 +90,7 @@ def switch(
     Exit status 0 if the files below the root are verified, 1 if not.
     """
     from omnicdc.cli.cutover import backup, setting
-    from omnicdc.daemon.reload import request
+    from omnicdc.daemon.reload import daemon_of
 
     config = options.load(given)
     file = _file(config)
@@ -87,6 +98,7 @@ def switch(
     shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
     before = setting.load(file)
     after = setting.switched_off(before)
+    pid = daemon_of(shadow, config.state_dir)
     _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
     if not _verified(config).verified:
         raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
@@ -95,24 +107,16 @@ def switch(
             "differences to Omni's files have no known reason",
             hint="`omnicdc cutover compare -o text` lists them; if they are right: --accept-differences",
         )
-    confirm(f"Publish below {root} from now on?", yes=yes)
+    confirm(f"Publish below {root} from now on?", yes=yes, changed=CHANGED)
     kept = backup.back_up(root, paths, config.state_dir)
-    setting.write(file, after)
-    outcome = request(shadow, config.state_dir, timeout)
-    if outcome.state != "in_force":
-        setting.write(file, before)
-        raise ConfigError(
-            f"the daemon did not take the new configuration: {outcome.error or outcome.state}; "
-            f"{file} is as it was before",
-            hint=outcome.hint or "`omnicdc reload`, then `systemctl status omnicdc`",
-        )
+    _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
     verified = _verified(live).verified
     result = {"switched": True, "verified": verified, "root": str(root), "kept": str(kept)}
 
     def text() -> None:
         say(f"omnicdc publishes below {root}; Omni's files are kept in {kept}", good=True)
         say(
-            f"the files are {'verified' if verified else 'not verified: `omnicdc verify --all`'}",
+            "the files are verified" if verified else UNVERIFIED,
             good=verified,
         )
         say("now: `omnicdc cutover writers --follow` shows whether an old scanner still writes")
@@ -135,26 +139,46 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
     Then start Omni's scanners again. CMP and its database stay as they are.
     """
     from omnicdc.cli.cutover import backup, setting
-    from omnicdc.daemon.reload import request
+    from omnicdc.daemon.reload import daemon_of
 
     config = options.load(given)
     file = _file(config)
     root, before = config.require_root(), setting.load(file)
     after = setting.switched_on(before)
     kept = None if keep_files else backup.newest(config.state_dir)
-    confirm(f"Put back Omni's files below {root}, and publish into the shadow?", yes=yes)
-    setting.write(file, after)
-    outcome = request(root, config.state_dir, timeout)
-    if outcome.state != "in_force":
-        setting.write(file, before)
-        raise ConfigError(
-            f"the daemon did not take the new configuration: {outcome.error or outcome.state}",
-            hint=outcome.hint or "stop the daemon (`systemctl stop omnicdc`) and try again",
-        )
+    pid = daemon_of(root, config.state_dir)
+    question = "" if keep_files else f"Put back Omni's files below {root}, and publish"
+    confirm(f"{question or 'Publish'} into the shadow?", yes=yes, changed=CHANGED)
+    _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
     restored = backup.put_back(kept, root, paths_of(config)) if kept else []
     result = {"switched": False, "root": str(root), "kept": str(kept) if kept else None, "restored": restored}
-    line = f"omnicdc publishes into the shadow; {len(restored)} files below {root} are as Omni wrote them"
-    answer(result, output, lambda: say(line, good=True))
+    files = f"{len(restored)} files below {root} are as Omni wrote them" if kept else "its files stay"
+    answer(result, output, lambda: say(f"omnicdc publishes into the shadow; {files}", good=True))
+
+
+def _reload(file: Path, before: str, after: str, *, state_dir: Path, timeout_s: float, pid: int) -> None:
+    """Change the configuration file, and have the daemon read it; if that fails, undo both.
+
+    Raises ConfigError if the new configuration is not in force within the time.
+    """
+    from omnicdc.cli.cutover import setting
+    from omnicdc.daemon.reload import request
+
+    setting.write(file, after)
+    try:
+        outcome = request(Path(), state_dir, timeout_s, pid=pid)
+        if outcome.state == "in_force":
+            return
+        raise ConfigError(
+            f"the daemon did not take the new configuration: {outcome.error or outcome.state}; "
+            f"{file} is as it was before",
+            hint=outcome.hint or "`systemctl status omnicdc` shows what it waits for",
+        )
+    except OmnicdcError:
+        setting.write(file, before)
+        with suppress(OmnicdcError):
+            request(Path(), state_dir, UNDO_S, pid=pid)
+        raise
 
 
 def _compared(config: Config) -> list[RegistryComparison]:
@@ -212,8 +236,9 @@ def _show(it: RegistryComparison) -> None:
         say(f"{it.registry}: cannot be compared: {it.fault}", good=False)
         return
     say(
-        f"{it.registry}: {it.equal} of {it.entries} entries are equal, {len(rest)} differences without a "
-        f"known reason; Omni wrote it {it.written_at or 'never'}",
+        f"{it.registry}: {it.entries} entries: {it.equal} equal, {it.explained} explained, {len(rest)} "
+        "unexplained; "
+        + (f"Omni wrote it at {it.written_at}" if it.written_at else "Omni has not written it"),
         good=it.agrees,
     )
     for reason, count in it.judgement.explained.items():

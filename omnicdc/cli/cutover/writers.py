@@ -93,7 +93,9 @@ def _follow(config: Config, wanted: re.Pattern[str], output: Output) -> NoReturn
     from omnicdc.answers.cutover.watching import foreign_writes
 
     root, paths = config.require_root(), paths_of(config)
-    if output != "json":
+    if output == "json":
+        click.echo(json.dumps({"watching": paths}))
+    else:
         say(f"watching {len(paths)} files below {root}; Ctrl-C ends")
     sys.stdout.flush()
     for path, found in foreign_writes(root, paths, wanted):
