@@ -10,6 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
+from omnicdc.cli.log_text import when
 from omnicdc.cli.output import answer, flushed_stdout, say, show_diff, table
 from omnicdc.errors import ConfigError
 
@@ -156,8 +157,7 @@ def _print_file(config: Config, version: KeptVersion, registry: str) -> None:
 
 def _show(found: dict[str, Any]) -> None:
     kept = found["kept"]
-    published = found["published_at"].isoformat(timespec="milliseconds")
-    say(f"generation {found['generation']}, published {published}")
+    say(f"generation {found['generation']}, published {when(found['published_at'].isoformat())}")
     for name in ("consumer", "root", "snapshot", "changes"):
         if found[name] is not None:
             say(f"  {name:<10}{found[name]}")

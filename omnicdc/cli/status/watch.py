@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from omnicdc.cli.layout import Cell, Line, duration, laid_out, seconds
 from omnicdc.cli.output import flushed_stdout, on_terminal, show, wants_colour
 from omnicdc.cli.status.description import description
 from omnicdc.cli.status.readings import readings
+from omnicdc.formats.answer import as_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def _append(config: Config, output: Output) -> NoReturn:
         status = YES if reading.as_dict()["healthy"] else NO
         with flushed_stdout() as flushed:
             if output == "json":
-                click.echo(json.dumps(reading.as_dict(), ensure_ascii=False, default=str))
+                click.echo(as_json_line(reading.as_dict()))
             else:
                 show([Line("")] if before is not None else [])
                 show(page(reading, wide=output == "wide", now=datetime.now(UTC)))
