@@ -24,6 +24,7 @@ def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+@pytest.mark.campaign
 def test_the_program_passes_mypy(tmp_path: Path) -> None:
     """`make types` checks the example of a service."""
     copy = shutil.copy(PROGRAM, tmp_path)
@@ -34,7 +35,8 @@ def test_the_program_passes_mypy(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("program", [PROGRAM, pytest.param(SERVICE, marks=pytest.mark.campaign)])
+@pytest.mark.campaign
+@pytest.mark.parametrize("program", [PROGRAM, SERVICE])
 def test_the_programs_pass_pyright(tmp_path: Path, program: Path) -> None:
     if not (shutil.which("node") and (BIN / "pyright").exists()):
         pytest.skip("pyright needs node")

@@ -49,6 +49,7 @@ def left(directory: Path) -> list[Path]:
     return [*directory.glob("omnicdc-*")]
 
 
+@pytest.mark.campaign
 @pytest.mark.server
 def test_the_page_runs_in_two_processes_of_a_user_without_rights(directory: Path) -> None:
     """docs/testing.md: its files, as they are written, in a fresh directory. Each process has its server."""
