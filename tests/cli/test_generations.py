@@ -92,7 +92,7 @@ def check_terminal(host: Host) -> None:
     assert re.fullmatch(r".*T[\d:]{8}\.\d{3}Z", shown.line("generation 2, published "))
     assert shown.line("kept: ") == "kept: 2 generations, 1 to 2"
     for text in (shown.text, stat.text):
-        lines = [line for line in text.splitlines() if not line.startswith("  root ")]
+        lines = [line for line in text.splitlines() if " " in line.strip()]  # a long path stands alone
         assert max(map(len, lines)) <= 80, text
 
 

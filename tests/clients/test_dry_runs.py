@@ -173,4 +173,4 @@ def test_as_json_is_what_the_command_prints(cmp: Cmp, host: Host) -> None:
     assert MigrationClient.as_json(plan) + "\n" == printed
     for kind in (GenesisClient, AsyncGenesisClient):
         text = kind.as_json({"id": UUID(int=1), "at": datetime(2026, 11, 27, tzinfo=UTC)})
-        assert json.loads(text) == {"id": str(UUID(int=1)), "at": "2026-11-27 00:00:00+00:00"}
+        assert json.loads(text) == {"id": str(UUID(int=1)), "at": "2026-11-27T00:00:00+00:00"}

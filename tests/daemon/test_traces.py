@@ -88,8 +88,8 @@ def test_a_traced_change_gives_a_span_below_the_writers_span(cmp: Cmp, host: Hos
         cmp.arrived()
         write(cmp, NOT_SAMPLED, "gemini")
         until(lambda: received.spans, "a span arrived")
-        logged = [it for it in daemon.events[known:] if it.get("traceparents")]
         assert daemon.stop() == 0
+    logged = [it for it in daemon.events[known:] if it.get("traceparents")]
     [span] = received.spans
     attributes = {it.key: it.value for it in span.attributes}
 

@@ -177,6 +177,8 @@ def test_sigterm_ends_it_while_browsers_are_connected(served: Estate) -> None:
 def test_the_guard_names_what_would_be_lost(shown: Page, served: Estate) -> None:
     """The last test of this file: it deletes projects."""
     served.lose()
+    # The page may show for some seconds what it has read for a browser that has just left.
+    until(lambda: "Team 10 Service" in shown.get("/guard").text, "the page shows what is held")
     guard, gone = shown.get("/guard").text, shown.get(f"/projects/{service(10)['id']}")
 
     assert guard.count(">Team 10 Service</bdi>") == 3
