@@ -180,6 +180,20 @@ def test_a_write_arrives_in_an_open_page_without_a_layout_shift(tabs: Tabs, serv
     assert [shift for tab in (overview, project) for shift in tab.evaluate("shifts")] == []
 
 
+def test_nothing_shifts_while_a_page_arrives_in_pieces(tabs: Tabs, pages: dict[str, tuple[str, int]]) -> None:
+    tab = tabs.window()
+    tabs.go(tab, "/")  # the style sheet and the script are in the cache from now on
+    network = tab.context.new_cdp_session(tab)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": 20_000, "uploadThroughput": -1}
+    network.send("Network.enable")
+    network.send("Network.emulateNetworkConditions", slow)
+
+    for path, status in pages.values():
+        tabs.go(tab, path, status)
+
+        assert tab.evaluate("shifts") == [], path
+
+
 @pytest.mark.timeout(900)  # some thirty pages, each with its picture
 def test_every_page_in_every_width_and_scheme(
     tabs: Tabs, served: Estate, pages: dict[str, tuple[str, int]], axe: str
