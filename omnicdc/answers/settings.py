@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.config.config import SETTINGS
+from omnicdc.config.sources import CONFIG, PREFIX
 from omnicdc.db.masking import masked
 from omnicdc.errors import OmnicdcError
-from omnicdc.log.scrub import HIDDEN, scrubbed
+from omnicdc.log.scrub import HIDDEN, names_secret, scrubbed, shown_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,17 +86,24 @@ def as_dict(config: Config, environ: Mapping[str, str], *, changed: bool = False
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that omnicdc and libpq read. Passwords are hidden."""
+    """Return the variables that omnicdc and libpq read. Secrets are hidden, and what omnicdc does not know."""
     return {
-        name: HIDDEN if "PASSWORD" in name and not name.endswith("FILE") else _without_secrets(name, value)
+        name: _shown_variable(name, value)
         for name, value in sorted(environ.items())
         if name.startswith(("OMNICDC_", "CMP_DB_", "PG"))
         or name in {"CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"}
     }
 
 
-def _without_secrets(name: str, value: str) -> str:
-    return masked(value) if name == "OMNICDC_DSN" and value else scrubbed(value)
+def _shown_variable(name: str, value: str) -> str:
+    setting = name.removeprefix(PREFIX).lower()
+    if name.startswith(PREFIX) and setting not in {*SETTINGS, CONFIG}:
+        return HIDDEN
+    if setting == "on_publish":
+        return " ".join(shown_command(value.split()))
+    if name == "OMNICDC_DSN" and value:
+        return masked(value)
+    return HIDDEN if names_secret(name) else scrubbed(value)
 
 
 def _connection(config: Config) -> dict[str, str]:
@@ -128,6 +136,8 @@ def _shown(name: str, value: object) -> object:
     if name == "tables":
         pairs: Any = value
         return dict(pairs)
+    if name == "on_publish" and isinstance(value, tuple):
+        return shown_command(value)
     if isinstance(value, tuple):
         return [scrubbed(str(it)) for it in value]
     return scrubbed(value) if isinstance(value, str) else value

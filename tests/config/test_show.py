@@ -18,10 +18,12 @@ def test_each_setting_is_shown_with_its_origin_and_without_passwords(host: Host,
     file = tmp_path / "omnicdc.yaml"
     file.write_text(
         f"retention: 48h\nsweep_s: 90s\ndsn: postgresql://u:{SECRET}%2F@h/db\n"
-        f"on_publish: [curl, 'https://u:{SECRET}@example.org']\n"
+        f"on_publish: [curl, --silent, -o, /tmp/answer, --token, {SECRET.lower()}, '--oauth={SECRET}', "
+        f"-H, 'X-Key: {SECRET}', 'https://hooks.example.org/{SECRET}']\n"
         "registries:\n- {name: teams, path: teams.json, format: json, query: select id from projects}\n"
     )
     env = {"OMNICDC_CONFIG": str(file), "OMNICDC_DSN": "", "PGPASSWORD": SECRET, "PGHOST": "pg"}
+    env |= {"OMNICDC_REGISTRY_TOKEN": SECRET, "OMNICDC_OTHER": SECRET}
 
     found = host.ask("config", "show", "--changed", **env)
     done = host.run("config", "show", "-o", "text", "--state-dir", str(tmp_path), **env)
@@ -33,11 +35,15 @@ def test_each_setting_is_shown_with_its_origin_and_without_passwords(host: Host,
     assert "guard_min" not in settings
     assert found["registries"][0]["origin"] == f"{file}:6"
     assert found["variables"]["PGPASSWORD"] == "***"
+    assert found["variables"]["OMNICDC_OTHER"] == "***"
+    assert settings["on_publish"]["value"] == [
+        "curl", "--silent", "-o", "/tmp/answer", "--token", "***", "--oauth=***", "-H", "***", "***"
+    ]  # fmt: skip
     assert found["connection"]["database"].startswith("host=h")
     assert "--state-dir" in done.stdout
     assert "1m" not in done.stdout.split("sweep_s")[1].split("\n")[0]
     assert "90s" in done.stdout
-    assert SECRET not in str(found) + done.stdout
+    assert SECRET.lower() not in (str(found) + done.stdout).lower()
 
 
 def test_config_alone_shows_and_config_check_reads_a_file(host: Host, tmp_path: Path) -> None:

@@ -137,7 +137,8 @@ def test_no_color_is_respected_and_data_cannot_control_the_terminal() -> None:
         "{'password': 'a hunter2'}", repr("x='password=\\'a hunter2\\''"),
         "alter role u password 'a hunter2'", "passwd=hunter2", r"password=a\ hunter2",
         "https://x-access-token:ghp_hunter2@github.com/a/b", "https://ghp_hunter2hunter2@github.com/a/b",
-        "sslpassword=hunter2",
+        "sslpassword=hunter2", "curl -H 'Authorization: Bearer hunter2' x", "authorization: hunter2",
+        "/etc/omnicdc/password=hunter2", "/srv/x: password: hunter2", "/etc/a.yaml:3:password: hunter2x",
     ],
 )  # fmt: skip
 def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
@@ -150,7 +151,8 @@ def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
     [
         "postgresql://u@db:5433/cms", "https://github.com/a/b.git",
         'password authentication failed for user "u"', "2026-11-22T20:59:55+00:00", "git@github.com:a/b",
-        "a: b @ c",
+        "a: b @ c", "/etc/omnicdc/cmp_password: Permission denied - `chown omnicdc /etc/omnicdc/cmp_password`",
+        "CMP: '/etc/omnicdc/password': No such file or directory", "/x/password: wrong; /y/passwd: empty",
     ],
 )  # fmt: skip
 def test_a_text_without_secrets_stays_unchanged(text: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.db import masking
 from omnicdc.errors import OmnicdcError
+from omnicdc.log.scrub import hidden_arguments, names_secret
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.5
 """How many seconds to wait for the password file."""
 
-_SECRET_NAME = re.compile(r"PASSW|SECRET|TOKEN|_KEY$|APIKEY|CREDENTIAL", re.IGNORECASE)
 _USER_INFO = re.compile(r"\w://[^\s/:@]*:([^\s/@]+)@")
-_PLAIN_WORD = re.compile(r"[a-z][a-z_.@-]*|[-/].*|\d+")
-"""An argument of a command that can hardly be a secret: a word, an option, a path, a number."""
 
 
 def secrets(config: Config | None, environ: Mapping[str, str]) -> frozenset[str]:
@@ -40,7 +38,7 @@ def secrets(config: Config | None, environ: Mapping[str, str]) -> frozenset[str]
             config.on_publish,
             *(hook for it in config.registries for hook in (it.on_publish, it.check)),
         ]
-        found |= {it for command in commands for it in command[1:] if not _PLAIN_WORD.fullmatch(it)}
+        found |= {it for command in commands for it in hidden_arguments(command)}
         found |= {secret for command in commands for it in command for secret in _USER_INFO.findall(it)}
     return frozenset(found)
 
@@ -60,7 +58,7 @@ def project_names(config: Config | None) -> frozenset[str]:
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
-        if _SECRET_NAME.search(name) and not name.endswith(("FILE", "DIRECTORY", "PATH")):
+        if names_secret(name):
             yield value
         yield from _USER_INFO.findall(value)
 
