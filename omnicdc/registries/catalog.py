@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from omnicdc.registries.plugins import plugins
 from omnicdc.registries.scanners import clash, scanners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from omnicdc.config.declared import Declared
     from omnicdc.config.settings import Config
@@ -20,9 +21,26 @@ if TYPE_CHECKING:
 def registries(config: Config) -> Mapping[str, Scanner]:
     """Return all scanners by name, in the order in which their registries are published.
 
-    Raises ConfigError, with a line for each fault, for declared registries that cannot be.
+    Raises ConfigError, with a line for each fault, for declared registries that cannot be, and for a source in
+    `tables` whose name is almost that of one that is read: the table meant would be looked up by another name.
     """
-    return _all(config.registries)
+    found = _all(config.registries)
+    known = {source for scanner in found.values() for source in scanner.sources}
+    place = config.origins.get("tables", "tables")
+    faults = [
+        f"{place}: no registry reads a source {source}, did you mean {near[0]}?"
+        for source in unread_sources(config, found.values())
+        if (near := get_close_matches(source, known, n=1, cutoff=0.7))
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found
+
+
+def unread_sources(config: Config, scanners: Iterable[Scanner]) -> list[str]:
+    """Return the sources in the setting `tables` that none of `scanners` reads."""
+    known = {source for scanner in scanners for source in scanner.sources}
+    return [source for source, _ in config.tables if source not in known]
 
 
 @lru_cache(maxsize=4)

@@ -172,6 +172,13 @@ def test_faults_of_the_configuration_are_named_with_their_place(estate: Estate, 
     assert "omnicdc.yaml:2: a unit is missing" in seen[1]
 
 
+def test_a_table_of_a_source_that_no_registry_reads_is_named(estate: Estate) -> None:
+    faults = estate.failed(["configuration"], OMNICDC_TABLES="forgotten=cmp.forgotten")
+
+    assert faults["registries"].seen == "tables names a source forgotten, which no registry reads"
+    assert faults["registries"].remedy == "remove it: OMNICDC_TABLES"
+
+
 def test_a_database_that_is_down_is_one_fault_and_the_files_are_checked(estate: Estate) -> None:
     report = estate.examine(OMNICDC_DSN="host=/nonexistent")
     found = {(it.group, it.finding.status) for it in report.results}

@@ -76,3 +76,17 @@ def test_a_command_that_is_almost_right_gets_a_suggestion(
 
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+@pytest.mark.parametrize("command", [["config", "check", "--offline"], ["install", "--print"], ["run"]])
+def test_a_source_that_is_misspelt_in_tables_is_a_fault(
+    host: Host, tmp_path: Path, command: list[str]
+) -> None:
+    """Otherwise the table of the right name would be looked up, and the wrong one followed."""
+    file = tmp_path / "omnicdc.yaml"
+    file.write_text("retention: 2d\ntables: {project: cmp.projects}\n")
+
+    done = host.run(*command, OMNICDC_CONFIG=str(file))
+
+    fault = f"{file}:2: no registry reads a source project, did you mean projects?"
+    assert (done.returncode, done.stderr) == (2, f"omnicdc: {fault}\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from omnicdc.answers.doctor.finding import Skipped, fail, ok
 from omnicdc.answers.doctor.users import READ
 from omnicdc.errors import ConfigError
+from omnicdc.registries.catalog import unread_sources
 from omnicdc.registries.plugins import plugins
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def check_registries(site: Site) -> Iterator[Finding]:
         return
     for fault in plugins().faults:
         yield fail(fault.rpartition(" - ")[0], "repair the package, or `pip uninstall` it")
+    for source in unread_sources(site.config, site.scanners.values()):
+        place = site.config.origins.get("tables", "tables")
+        yield fail(f"tables names a source {source}, which no registry reads", f"remove it: {place}")
     own = [it for it in site.scanners.values() if it.builtin]
     others = [it.name for it in site.scanners.values() if not it.builtin]
     yield ok(f"{len(own)} of omnicdc's own" + (f", and {', '.join(others)}" if others else ""))
