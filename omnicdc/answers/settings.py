@@ -86,7 +86,7 @@ def as_dict(config: Config, environ: Mapping[str, str], *, changed: bool = False
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that omnicdc and libpq read. Secrets are hidden, and what omnicdc does not know."""
+    """Return the variables that omnicdc and libpq read. Secrets and unknown variables are hidden."""
     return {
         name: _shown_variable(name, value)
         for name, value in sorted(environ.items())
@@ -136,10 +136,8 @@ def _shown(name: str, value: object) -> object:
     if name == "tables":
         pairs: Any = value
         return dict(pairs)
-    if name == "on_publish" and isinstance(value, tuple):
-        return shown_command(value)
     if isinstance(value, tuple):
-        return [scrubbed(str(it)) for it in value]
+        return shown_command(value) if name == "on_publish" else [scrubbed(str(it)) for it in value]
     return scrubbed(value) if isinstance(value, str) else value
 
 

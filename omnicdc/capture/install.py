@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import errors as pg
 from psycopg import sql as pgsql
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from omnicdc import db
+from omnicdc.capture.attempts import USUAL, Attempts, explained
 from omnicdc.capture.watch_list import derive
 from omnicdc.capture.writers import CHOICES
 from omnicdc.db import sql
-from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch
+from omnicdc.errors import ConfigError, SchemaMismatch
 from omnicdc.registries.tables import NAME_IT, is_optional, qualified, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from omnicdc.config.settings import Config
     from omnicdc.registries.scanner import Scanner
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How often the lock of CMP's table is tried for, and for how long each time."""
-
-    most: int = 8
-    lock_timeout: str = "500ms"
-    """Every writer waits behind an installation that waits, so not for long. Shorter than PostgreSQL's
-    deadlock_timeout: where a writer and the installation wait for each other, the installation gives up."""
-
-    def retrying(self) -> Retrying:
-        """Return the loop that tries again while the lock is busy, after a pause that grows."""
-        return Retrying(
-            retry=retry_if_exception_type(LockBusy),
-            stop=stop_after_attempt(self.most),
-            wait=wait_random_exponential(max=3),
-            reraise=True,
-        )
-
-    def limit(self, conn: db.Connection) -> None:
-        """Limit the waiting for locks, until the transaction ends."""
-        conn.execute(pgsql.SQL("set local lock_timeout = {}").format(self.lock_timeout))
-
-
-USUAL = Attempts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +81,7 @@ def install(
     """
     tables = ", ".join(one.table for one in sources)
     for attempt in attempts.retrying():
-        with attempt, _explained(conn, "installing", tables, attempts), conn.transaction():
+        with attempt, explained(conn, "install", tables, attempts), conn.transaction():
             targets = {one: target for one in sources if (target := _found(conn, one)) is not None}
             attempts.limit(conn)
             # The table was found by the installer's own path. From here on another user's objects of the same
@@ -221,11 +192,7 @@ def _lock(conn: db.Connection, targets: Iterable[str]) -> None:
 def uninstall(conn: db.Connection, *, attempts: Attempts = USUAL) -> None:
     """Remove the triggers, the log and everything else but the roles. A repeat is harmless."""
     for attempt in attempts.retrying():
-        with (
-            attempt,
-            _explained(conn, "uninstalling", "the watched tables", attempts),
-            conn.transaction(),
-        ):
+        with attempt, explained(conn, "uninstall", "the watched tables", attempts), conn.transaction():
             attempts.limit(conn)
             conn.execute("set local search_path = pg_catalog, pg_temp")
             conn.execute(sql.foreign())
@@ -238,7 +205,7 @@ def release(conn: db.Connection, source: str, *, attempts: Attempts = USUAL) -> 
     Raises LockBusy if the table's lock cannot be had, and ConfigError without the rights.
     """
     for attempt in attempts.retrying():
-        with attempt, _explained(conn, "releasing", source, attempts), conn.transaction():
+        with attempt, explained(conn, f"source release {source}", source, attempts), conn.transaction():
             attempts.limit(conn)
             conn.execute("set local search_path = pg_catalog, pg_temp")
             return bool(db.fetch_one(conn, "release_source", {"name": source})["released"])
@@ -253,47 +220,3 @@ def _pending(conn: db.Connection) -> list[sql.Migration]:
             hint="install with the newer version: `pip install --upgrade omnicdc`",
         )
     return [migration for migration in sql.migrations() if migration.number > found]
-
-
-@contextmanager
-def _explained(conn: db.Connection, doing: str, tables: str, attempts: Attempts) -> Iterator[None]:
-    """Turn what the server refuses during an installation into ours."""
-    try:
-        with db.translated(doing):
-            yield
-    except OmnicdcError as exc:
-        if refused_by := _event_trigger(conn, exc.__cause__):
-            name, function = refused_by["name"], refused_by["function"]
-            raise ConfigError(
-                f"{doing}: event trigger {name} (function {function}) refused it: "
-                f"{exc.message.removeprefix(f'{doing}: ')}",
-                hint=f"as a superuser: `alter event trigger {name} disable`, then `omnicdc install`, then "
-                f"`alter event trigger {name} enable`; or grant omnicdc_owner what that function needs",
-            ) from exc
-        match exc.__cause__:
-            case pg.LockNotAvailable():
-                raise LockBusy(
-                    f"{doing}: the lock on {tables} could not be had within {attempts.lock_timeout}, "
-                    f"{attempts.most} times",
-                    hint="a long transaction is open on it: end it, or try again at a quieter time",
-                ) from exc
-            case pg.UndefinedTable() | pg.InvalidSchemaName():
-                raise ConfigError(exc.message, hint=NAME_IT) from exc
-            case pg.InsufficientPrivilege():
-                raise ConfigError(
-                    exc.message,
-                    hint="run it as a superuser, or as the owner of all tables with CREATEROLE and CREATE on "
-                    "the database; or give `omnicdc install --print` to your DBA",
-                ) from exc
-            case psycopg.Error(sqlstate="OC001") as refused:
-                raise ConfigError(exc.message, hint=refused.diag.message_hint or NAME_IT) from exc
-        raise
-
-
-def _event_trigger(conn: db.Connection, refused: BaseException | None) -> db.Row | None:
-    """Return the event trigger that an error came from, as a DDL audit's may; None if it came from none."""
-    if not isinstance(refused, psycopg.Error) or conn.closed or not refused.diag.context:
-        return None
-    # The names of the functions that were at work; the words around them are in the server's language.
-    found = db.fetch_all(conn, "event_triggers")
-    return next((row for row in found if row["function"] + "(" in refused.diag.context), None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql as pgsql
 
-from omnicdc.capture.install import USUAL
+from omnicdc.capture.attempts import USUAL
 from omnicdc.capture.writers import CHOICES
 from omnicdc.db import sql
 from omnicdc.registries.tables import qualified

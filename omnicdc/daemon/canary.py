@@ -99,7 +99,11 @@ def unsent(exc: psycopg.Error | OmnicdcError) -> Fault:
             f"{UNSENT}: {exc.message}", exc.hint if isinstance(exc, ConfigError) else SECOND_CONNECTION
         )
     sentence = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-    hint = db.read_only_remedy(exc) if exc.sqlstate == "25006" else _UNSENT_HINTS.get(exc.sqlstate or "")
+    hint = (
+        db.read_only_remedy(db.role_of(exc))
+        if exc.sqlstate == "25006"
+        else _UNSENT_HINTS.get(exc.sqlstate or "")
+    )
     if hint is None and isinstance(exc, psycopg.OperationalError):
         hint = SECOND_CONNECTION
     if hint is None:

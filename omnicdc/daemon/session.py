@@ -181,8 +181,7 @@ def _identity(conn: db.Connection) -> Identity:
     if found["read_only"]:
         raise DatabaseUnavailable(
             "CMP's server lets this role only read: default_transaction_read_only is on",
-            hint=f"`alter role {conn.info.user} set default_transaction_read_only = off`, or wait until its "
-            f"maintenance ends",
+            hint=db.read_only_remedy(db.quoted_role(conn.info.user)),
         )
     return Identity(found["system_identifier"], found["timeline"])
 

@@ -5,7 +5,7 @@ define and explain these functions.
 """
 
 from omnicdc.db.connect import RETRY_S, connect, connect_within
-from omnicdc.db.connection import Connection, Row
+from omnicdc.db.connection import Connection, Row, quoted_role, role_of
 from omnicdc.db.errors import canceled_remedy, ended_idle, read_only_remedy, translated
 from omnicdc.db.queries import (
     Cursor,
@@ -37,7 +37,9 @@ __all__ = [
     "fetch_one",
     "fetch_optional",
     "one_snapshot",
+    "quoted_role",
     "read_only_remedy",
+    "role_of",
     "schema_revision",
     "single",
     "start",

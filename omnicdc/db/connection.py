@@ -62,8 +62,12 @@ def role_of(exc: psycopg.Error) -> str:
 
     Returns `…` if the role is not known.
     """
-    role = str(vars(exc).get(_ROLE, "…"))
-    return role if _PLAIN.fullmatch(role) else '"{}"'.format(role.replace('"', '""'))
+    return quoted_role(str(vars(exc).get(_ROLE, "…")))
+
+
+def quoted_role(name: str) -> str:
+    """Return the name of a role, in double quotes if SQL needs them."""
+    return name if _PLAIN.fullmatch(name) else '"{}"'.format(name.replace('"', '""'))
 
 
 _ROLE = "omnicdc_role"

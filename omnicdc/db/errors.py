@@ -33,10 +33,13 @@ def canceled_remedy(exc: psycopg.Error) -> str:
     )
 
 
-def read_only_remedy(exc: psycopg.Error) -> str:
-    """Return the remedy for a role that may only read."""
+def read_only_remedy(role: str) -> str:
+    """Return the remedy for a role that may only read; `role` is quoted for SQL if necessary.
+
+    The statement works where the database's own default is read-only too.
+    """
     return (
-        f"`alter role {role_of(exc)} set default_transaction_read_only = off`, "
+        f"`begin read write; alter role {role} set default_transaction_read_only = off; commit` in psql, "
         "or wait until the server's maintenance ends"
     )
 
@@ -68,7 +71,7 @@ def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") 
         raise DatabaseUnavailable(
             f"{doing}: {first_line(exc)}",
             hint="is this a standby? then name all servers in the DSN (host=a,b); else "
-            f"{read_only_remedy(exc)}",
+            f"{read_only_remedy(role_of(exc))}",
             again=True,
             sqlstate=exc.sqlstate,
         ) from exc

@@ -176,6 +176,14 @@ select pg_catalog.quote_ident(t.evtname) as name,
   join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
  where t.evtenabled operator(pg_catalog.<>) 'D';
 
+-- owners: The owners of the captured tables.
+select distinct pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text) as owner
+  from pg_catalog.pg_trigger t
+  join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) t.tgrelid
+  join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) t.tgfoid
+ where p.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc')
+   and c.relnamespace operator(pg_catalog.<>) pg_catalog.to_regnamespace('omnicdc');
+
 -- policies_lacking: Whether one of omnicdc's tables lacks its policy, or has another one of that name. The condition is that of sql/policies.sql.
 select exists (select from pg_catalog.pg_class c
                 where c.relnamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('omnicdc') and c.relkind operator(pg_catalog.=) 'r'

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnicdc import db
 from omnicdc.delivery.arrival import arrivals
 from omnicdc.model import Fault
 
@@ -117,8 +118,7 @@ def no_writes(*, standby: bool, only_reads: bool) -> Fault | None:
         return Fault(
             "the database, or the daemon's role, has default_transaction_read_only on: no daemon can serve "
             "until that ends",
-            "`alter role … set default_transaction_read_only = off` for the daemon's role, or wait until "
-            "the maintenance ends",
+            f"{db.read_only_remedy('ROLE')} (ROLE: the one that the daemon logs in as)",
         )
     return None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from omnicdc.formats.text import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HIDDEN = "***"
 _QUOTED = r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|\\{1,8}'.*?\\{1,8}'|\\{1,8}".*?\\{1,8}\""""
@@ -38,7 +38,7 @@ def _assigned(found: re.Match[str]) -> str:
     return found[1] + HIDDEN
 
 
-_SECRETS = [
+_SECRETS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     # scheme://user:PASSWORD@host; the last @ before a slash or a blank ends the password
     (re.compile(r"(\w://[^\s/:@]*):[^\s/]*@"), rf"\1:{HIDDEN}@"),
     # an assignment, as in libpq's format, a URI, Python or JSON; below, SQL's `password '…'`
@@ -72,7 +72,7 @@ def hidden_arguments(command: Sequence[str]) -> list[str]:
 
 
 def shown_command(command: Sequence[str]) -> list[str]:
-    """Return a command as it can be shown: what may be secret is replaced by ***, after `--option=` as well."""
+    """Return a command with *** for each argument, or value of an option, that may be secret."""
     hidden = set(hidden_arguments(command))
     return [_shown_argument(it) if place and it in hidden else it for place, it in enumerate(command)]
 

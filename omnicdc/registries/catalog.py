@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def registries(config: Config) -> Mapping[str, Scanner]:
     """Return all scanners by name, in the order in which their registries are published.
 
-    Raises ConfigError, with a line for each fault, for declared registries that cannot be, and for a source in
-    `tables` whose name is almost that of one that is read: the table meant would be looked up by another name.
+    Raises ConfigError, with a line for each fault, for declared registries that cannot be, and for a source
+    in `tables` whose name is almost that of one that is read: its table would be looked up by another name.
     """
     found = _all(config.registries)
     known = {source for scanner in found.values() for source in scanner.sources}

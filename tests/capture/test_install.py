@@ -14,6 +14,7 @@ from support.sources import WATCHED, projects
 
 from omnicdc import db
 from omnicdc.capture import install, script
+from omnicdc.capture.attempts import USUAL, Attempts
 from omnicdc.db import sql
 from omnicdc.errors import LockBusy, SchemaMismatch
 
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from support.pace import Pace
 
 
-def install_capture(
-    cmp: Cmp, watched: tuple[str, ...] = WATCHED, attempts: install.Attempts = install.USUAL
-) -> bool:
+def install_capture(cmp: Cmp, watched: tuple[str, ...] = WATCHED, attempts: Attempts = USUAL) -> bool:
     """Install the capture. Return whether it was changed."""
     with db.connect(cmp.dsn) as conn:
         return install.install(conn, projects("projects", watched), attempts=attempts)
@@ -96,14 +95,14 @@ def test_a_table_that_stays_locked_is_reported(bare: Cmp) -> None:
     with bare.connect() as writer, writer.transaction():
         bare.upsert("apollo", conn=writer)
         with pytest.raises(LockBusy, match=r"within 50ms, 2 times.*long transaction"):
-            install_capture(bare, attempts=install.Attempts(2, "50ms"))
+            install_capture(bare, attempts=Attempts(2, "50ms"))
 
     assert bare.value("select to_regnamespace('omnicdc')") is None
 
 
 def test_an_installation_blocks_writers_no_longer_than_its_lock_timeout(bare: Cmp, pace: Pace) -> None:
     """P4: while an installation waits for the table's lock, every writer waits behind it."""
-    attempts = install.Attempts(lock_timeout="200ms")
+    attempts = Attempts(lock_timeout="200ms")
     with ThreadPoolExecutor(1) as pool, bare.connect() as open_writer, db.connect(bare.dsn) as conn:
         open_writer.execute("begin")
         bare.upsert("long", conn=open_writer)

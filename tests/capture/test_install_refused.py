@@ -110,6 +110,7 @@ def test_a_role_that_lacks_a_right_is_refused_with_the_rights_it_needs(
 
     assert expected in refused.value.message
     assert "CREATEROLE" in refused.value.hint
+    assert f"port={bare.conn.info.port} dbname={bare.conn.info.dbname} user=OWNER'`" in refused.value.hint
     assert bare.value("select to_regnamespace('omnicdc')") is None
 
 

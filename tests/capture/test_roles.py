@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from support.cmp import Cmp
+    from support.host import Host
     from support.sessions import People
 
 CONSUMER: LiteralString = """insert into omnicdc.consumer (name, snapshot, system_identifier, timeline,
@@ -246,7 +247,19 @@ def test_a_remedy_names_the_role_that_is_logged_in(
     ):
         conn.execute(statement)
 
-    assert f"`alter role {role} set {parameter} = " in refused.value.hint
+    assert f"alter role {role} set {parameter} = " in refused.value.hint
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall --yes", "source release projects"])
+def test_the_daemon_s_role_is_told_how_the_owner_changes_the_capture(
+    cmp: Cmp, host: Host, people: People, command: str
+) -> None:
+    """On a registry host the DSN is the daemon's, and remedies that say `omnicdc install` are typed there."""
+    done = host.run(*command.split(), OMNICDC_DSN=people.dsn(people.add("omnicdc_daemon")))
+
+    login = f"dbname={cmp.conn.info.dbname} user={cmp.conn.info.user}"
+    assert done.returncode == 2
+    assert re.search(f"`omnicdc {command.removesuffix(' --yes')} --dsn 'host=.* {login}'`", done.stderr)
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall"])
@@ -257,7 +270,15 @@ def test_install_in_a_read_only_database_names_the_setting(cmp: Cmp, command: st
             conn, projects("projects", ("name",))
         )
 
-    assert f"`alter role {cmp.conn.info.user} set default_transaction_read_only = off`" in refused.value.hint
+    remedy = re.search(r"`(begin read write; alter role .*; commit)` in psql", refused.value.hint)
+    assert remedy
+    with psycopg.connect(cmp.dsn, autocommit=True) as maintenance:
+        maintenance.execute(remedy[1].encode())
+    try:
+        with db.connect(cmp.dsn) as conn:
+            install.uninstall(conn)
+    finally:
+        cmp.conn.execute(remedy[1].replace("set default_transaction_read_only = off", "reset all").encode())
 
 
 def test_a_missing_preload_library_is_reported_with_its_setting(cmp: Cmp, people: People) -> None:

@@ -10,6 +10,7 @@ from support.sources import projects
 
 from omnicdc import db
 from omnicdc.capture import install
+from omnicdc.capture.attempts import USUAL, Attempts
 from omnicdc.db import sql
 from omnicdc.errors import LockBusy
 
@@ -33,7 +34,7 @@ def install_in(cmp: Cmp) -> bool:
         return install.install(conn, projects())
 
 
-def uninstall_from(cmp: Cmp, attempts: install.Attempts = install.USUAL) -> None:
+def uninstall_from(cmp: Cmp, attempts: Attempts = USUAL) -> None:
     """Uninstall the capture."""
     with db.connect(cmp.dsn) as conn:
         install.uninstall(conn, attempts=attempts)
@@ -115,6 +116,6 @@ def test_a_table_that_stays_locked_is_reported_and_stays_captured(cmp: Cmp) -> N
     with cmp.connect() as writer, writer.transaction():
         cmp.upsert("apollo", conn=writer)
         with pytest.raises(LockBusy):
-            uninstall_from(cmp, install.Attempts(2, "50ms"))
+            uninstall_from(cmp, Attempts(2, "50ms"))
 
     assert [op for _, op, _ in cmp.log()] == ["insert"]

@@ -151,7 +151,7 @@ def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
     [
         "postgresql://u@db:5433/cms", "https://github.com/a/b.git",
         'password authentication failed for user "u"', "2026-11-22T20:59:55+00:00", "git@github.com:a/b",
-        "a: b @ c", "/etc/omnicdc/cmp_password: Permission denied - `chown omnicdc /etc/omnicdc/cmp_password`",
+        "a: b @ c", "/etc/omnicdc/cmp_password: Permission denied - `chown omnicdc /etc/omnicdc`",
         "CMP: '/etc/omnicdc/password': No such file or directory", "/x/password: wrong; /y/passwd: empty",
     ],
 )  # fmt: skip
