@@ -81,7 +81,7 @@ def explained(conn: db.Connection, command: str, tables: str, attempts: Attempts
             case pg.InsufficientPrivilege():
                 raise ConfigError(
                     exc.message,
-                    hint=_who_may(conn, command),
+                    hint=who_may(conn, command),
                 ) from exc
             case psycopg.Error(sqlstate="OC001") as refused:
                 raise ConfigError(exc.message, hint=refused.diag.message_hint or NAME_IT) from exc
@@ -97,7 +97,7 @@ def _event_trigger(conn: db.Connection, refused: BaseException | None) -> db.Row
     return next((row for row in found if row["function"] + "(" in refused.diag.context), None)
 
 
-def _who_may(conn: db.Connection, command: str) -> str:
+def who_may(conn: db.Connection, command: str) -> str:
     """Return how to run a command as a role that may; the owner is known once something is captured."""
     owners = [] if conn.closed else [row["owner"] for row in db.fetch_all(conn, "owners")]
     known = f" ({', '.join(owners)})" if owners else ""

@@ -85,7 +85,7 @@ check = doctor
 
 def _fixed(site: Site, report: Report, *, yes: bool) -> list[dict[str, Any]]:
     """Offer each remedy that is safe, once. Return what was done."""
-    from omnicdc.cli.fixes import carry_out
+    from omnicdc.cli.fixes import carry_out, refusal
 
     offered: dict[str, Fix] = {
         it.finding.fix.command: it.finding.fix for it in report.results if it.finding.fix
@@ -93,6 +93,10 @@ def _fixed(site: Site, report: Report, *, yes: bool) -> list[dict[str, Any]]:
     done = []
     for command, fix in offered.items():
         click.echo(f"fix: {command}", err=True)
+        if refused := refusal(fix, site):
+            click.echo(f"not tried: {refused}", err=True)
+            done.append({"command": command, "done": False, "error": refused})
+            continue
         if not yes:
             if not (sys.stdin.isatty() and on_terminal()):
                 raise click.UsageError("there is no terminal to ask on: add --yes")

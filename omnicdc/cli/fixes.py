@@ -6,11 +6,19 @@ import os
 from typing import TYPE_CHECKING
 
 from omnicdc.capture import install
+from omnicdc.capture.attempts import who_may
 from omnicdc.errors import OmnicdcError
 
 if TYPE_CHECKING:
     from omnicdc.answers.doctor.finding import Fix
     from omnicdc.answers.doctor.site import Site
+
+
+def refusal(fix: Fix, site: Site) -> str:
+    """Return who could carry out a remedy, if this role cannot; empty text if it can be tried."""
+    if fix.kind != "install" or site.role.installs:
+        return ""
+    return f"role {site.role.name} may not; {who_may(site.connect(), 'install')}"
 
 
 def carry_out(fix: Fix, site: Site) -> str | None:

@@ -771,7 +771,8 @@ select r.rolname::text as name, r.rolsuper as superuser,
        coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'member'), false) as daemon,
        coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'member'), false) as client,
        coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'usage'), false)
-         or coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'usage'), false) as inherits
+         or coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'usage'), false) as inherits,
+       r.rolsuper or r.rolcreaterole or coalesce(pg_has_role(to_regrole('omnicdc_owner')::oid, 'member'), false) as installs
   from pg_roles r where r.rolname = current_user;
 
 -- lacking_rights: Which of these rights these roles lack. `kinds` are schema, table and function; a function is given by its name alone.

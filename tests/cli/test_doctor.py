@@ -107,6 +107,17 @@ def test_fix_creates_directories_and_installs_after_a_question(estate: Estate) -
     assert host.state.is_dir()
 
 
+def test_fix_offers_nothing_that_the_role_may_not_do_and_names_who_may(estate: Estate) -> None:
+    estate.cmp.conn.execute("alter table projects disable trigger user")
+
+    done = estate.host.run("doctor", "--fix", OMNICDC_DSN=estate.people.dsn(estate.daemon_role))
+
+    said, login = done.stderr, f"user={estate.cmp.conn.info.user}'`"
+    assert done.returncode == 1
+    assert said.startswith("fix: omnicdc install\nnot tried: role ")
+    assert login in said
+
+
 def test_a_user_without_rights_is_told_who_could_look(estate: Estate) -> None:
     """What cannot be seen is skipped, and never counts as good.
 

@@ -52,6 +52,8 @@ class AskingRole:
     client: bool
     inherits: bool
     """Whether it has the rights of these roles without SET ROLE."""
+    installs: bool
+    """Whether `omnicdc install` is worth a try."""
 
     @property
     def groups(self) -> tuple[str, ...]:
