@@ -109,7 +109,7 @@ class ReloadReport:
 
     def __init__(self) -> None:
         self._outcome = Outcome(os.getpid(), 0, "in_force")
-        self._state_dir = Path()
+        self._state_dir: Path | None = None
 
     def started(self, state_dir: Path) -> None:
         """Report that this process uses the state directory, so that `request` finds it."""
@@ -142,6 +142,8 @@ class ReloadReport:
 
     def _write(self, outcome: Outcome) -> None:
         self._outcome = outcome
+        if self._state_dir is None:
+            return  # it is not known yet, and nobody waits before it is
         try:
             cache.write(self._state_dir / FILE, orjson.dumps(asdict(outcome)))
         except OmnicdcError:

@@ -248,7 +248,10 @@ def test_an_empty_file_and_a_null_mean_the_defaults(write_file: Callable[[str], 
     assert read({"config": write_file("root: ~\nworkspaces:\n")}) == read()
 
 
-def test_a_reload_refuses_a_file_that_lost_all_settings(write_file: Callable[[str], Path]) -> None:
+def test_a_reload_refuses_a_file_that_lost_all_settings(
+    write_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     """Regression: a file that was just being written, or a full disk, reset every setting to its default."""
     file = write_file("sweep_s: 7s\n")
     config = read({"config": file, "root": "/srv"})
@@ -262,6 +265,7 @@ def test_a_reload_refuses_a_file_that_lost_all_settings(write_file: Callable[[st
         ]
     file.write_text("poll_s: 8s\n")
 
+    assert not Path("reload.json").exists()
     assert reloaded(lambda: read({"config": file, "root": "/srv"}), config, ReloadReport()).poll_s == 8
 
 
