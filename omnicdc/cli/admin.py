@@ -89,17 +89,17 @@ def install(
         "lacking": [one.source for one in wanted if one.source not in sources],
         "writers_recorded": writers,
     }
+    lacking = [one.table for one in wanted if one.source not in sources]
+    answer(result, output, lambda: _show_installed(result, lacking))
 
-    def text() -> None:
-        how = "installed on" if changed else "already installed on"
-        for row in sources.values():
-            say(f"{how} {row['target']}; watched: {', '.join(row['watched'])}", good=True)
-        for one in wanted:
-            if one.source not in sources:
-                say(f"no table {one.table}: its registries are not published")
-        say("writers are recorded with each change" if writers else "writers are not recorded")
 
-    answer(result, output, text)
+def _show_installed(result: dict[str, Any], lacking: list[str]) -> None:
+    how = "installed on" if result["changed"] else "already installed on"
+    for source in result["sources"].values():
+        say(f"{how} {source['table']}; watched: {', '.join(source['watched'])}", good=True)
+    for table in lacking:
+        say(f"no table {table}: its registries are not published")
+    say("writers are recorded with each change" if result["writers_recorded"] else "writers are not recorded")
 
 
 @click.command(cls=Answering)
