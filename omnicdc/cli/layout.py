@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from io import StringIO
 from typing import TYPE_CHECKING
 
 import click
 
 from omnicdc.formats.text import shortened
+from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
 LONGEST = 2000
 """The largest number of characters in a line or a cell before it is folded. The rest is cut."""
@@ -172,16 +173,8 @@ def _cells(text: str) -> int:
 
 
 def seconds(at: datetime | str | None) -> str:
-    """Return a time as RFC 3339, in UTC, to the second; `-` if there is none.
-
-    A time without a zone is one of UTC.
-    """
-    if at is None:
-        return "-"
-    if isinstance(at, str):
-        at = datetime.fromisoformat(at)
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    """Return a time as RFC 3339, in UTC, to the second; `-` if there is none."""
+    return "-" if at is None else to_seconds(at)
 
 
 def duration(seconds_: float | None) -> str:

@@ -46,8 +46,14 @@ def registries(*, output: Output, **given: Any) -> None:
             one["scan"] = "full"
 
     def text() -> None:
-        rows = [(one["name"], PurePath(one["path"]).name, one["count"], one["state"]) for one in found]
-        table(["registry", "file", "entries", "state"], rows, firm=["registry", "file", "entries"])
+        rows = [
+            (one["name"], PurePath(one["path"]).name, one["count"], one["state"].partition(": ")[0])
+            for one in found
+        ]
+        table(["registry", "file", "entries", "state"], rows)
+        for one in found:
+            if ": " in one["state"]:
+                say(f"{one['name']}: {one['state']}", good=False if one["state"].startswith("held") else None)
 
     def wide() -> None:
         rows = [

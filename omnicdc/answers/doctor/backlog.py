@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omnicdc import __version__, db
 from omnicdc.answers.doctor.finding import Finding, Skipped, fail, ok, warn
 from omnicdc.answers.status import NO_CONSUMER, consumer_faults
+from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def log_length(log: db.Row, now: datetime, retention: timedelta, not_alive: Sequ
     if log["oldest"] is None:
         return ok("empty")
     age = now - log["oldest"]
-    seen = f"{about}{log['changes']} changes, the oldest of {log['oldest'].isoformat(timespec='seconds')}"
+    seen = f"{about}{log['changes']} changes, the oldest of {to_seconds(log['oldest'])}"
     if age <= retention + SLACK:
         return ok(f"{seen}; retention is {days(retention)}")
     seen += f", {days(age)} old, although the retention is {days(retention)}"
@@ -89,7 +90,7 @@ def dead_rows(rows: db.Row, holders: Sequence[db.Row], long_s: float) -> Finding
 
 def holder(row: db.Row) -> tuple[str, str]:
     """Return what keeps dead rows, and how to end it."""
-    since = f" since {row['since'].isoformat(timespec='seconds')}" if row["since"] else ""
+    since = f" since {to_seconds(row['since'])}" if row["since"] else ""
     program = f", {row['program']}" if row["program"] else ""
     name = row["name"]
     if row["kind"] == "session":

@@ -11,6 +11,7 @@ from omnicdc.answers.status import publication_fault
 from omnicdc.capture.fingerprint import installed_sources, look_at_capture
 from omnicdc.capture.sources import check_sources
 from omnicdc.capture.watch_list import derive
+from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def check_locks(site: Site) -> Iterator[Finding]:
 
 def locked(row: db.Row) -> Finding:
     """Return the finding of a session that holds a lock on a table."""
-    since = f", since {row['since'].isoformat(timespec='seconds')}" if row["since"] else ""
+    since = f", since {to_seconds(row['since'])}" if row["since"] else ""
     who = ", ".join(filter(None, [row["role"], row["program"], row["state"]]))
     return fail(
         f"another session holds a lock on {row['table']} (pid {row['pid']}{since}; {who}): readers and "

@@ -17,6 +17,7 @@ from omnicdc.answers.doctor.finding import (
     warn,
 )
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON, Right, needed
+from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,7 +103,7 @@ def daemon_role(row: db.Row) -> Iterator[Finding]:
     name, limit = row["name"], row["connections"]
     if row["expired"]:
         yield fail(
-            f"the password of {name} expired on {row['valid_until'].isoformat(timespec='seconds')}",
+            f"the password of {name} expired on {to_seconds(row['valid_until'])}",
             f"`alter role {name} valid until 'infinity'`, or a new password",
         )
     if 0 <= limit < ROOM:

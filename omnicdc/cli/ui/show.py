@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,11 @@ from markupsafe import Markup, escape
 
 from omnicdc.cli.ui.chart import duration
 from omnicdc.formats.text import escaped, shortened
+from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 LONGEST = 500
 """A longer value is cut after so many characters."""
@@ -83,10 +84,9 @@ def time_tag(at: datetime | str | None) -> Markup:
     if not at:
         return Markup("–")  # noqa: RUF001 - a dash stands for nothing
     try:
-        moment = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+        text = to_seconds(at)
     except ValueError:
         return escape(shortened(str(at), LONGEST))
-    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{0}">{0}</time>').format(text)
 
 
