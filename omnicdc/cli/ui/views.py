@@ -32,6 +32,18 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """Why a page shows an earlier reading."""
+
+    at: datetime
+    """When it was read."""
+    age: str
+    """Its age when the page was made."""
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerView:
     """One registry host."""
 
