@@ -36,6 +36,9 @@ ASKED: dict[str, list[str]] = {
     "archive restore": ["retired", "--dry-run"],
     "archive retire": [NAME, "--dry-run"],
     "check-config": [],
+    "config": [],
+    "config show": [],
+    "doctor": ["files"],
     "consumer list": [],
     "explain": [NAME],
     "install": [],
@@ -107,8 +110,9 @@ def test_a_pipe_gives_json_and_text_that_fits_80_columns(
         assert "\x1b" not in text.stdout, name
         assert all(fits(line) for line in text.stdout.splitlines()), (name, text.stdout)
         assert "Traceback" not in text.stderr, name
+        wide, narrow = (host.run(*command, "-o", "wide", COLUMNS=width).stdout for width in ("300", "30"))
+        assert wide.count("\n") == narrow.count("\n"), (name, wide, narrow)
         if name in MORE_COLUMNS:
-            wide = host.run(*command, "-o", "wide").stdout
             assert max(map(len, wide.splitlines())) > 80, (name, wide)
             assert len(header(wide)) > len(header(text.stdout)), name
 
