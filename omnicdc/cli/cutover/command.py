@@ -83,12 +83,13 @@ def switch(
 ) -> None:
     """Publish below the root instead of the shadow.
 
-    Stop Omni's scanners before. The command checks the shadow, compares, keeps Omni's files in the state
-    directory, switches the setting `shadow` off, reloads the daemon, and verifies the files. If the daemon
-    refuses, everything stays as it was.
+    Stop Omni's scanners before. The command checks that everything can be written that it will write, checks
+    the shadow, compares, keeps Omni's files in the state directory, switches the setting `shadow` off,
+    reloads the daemon, and verifies the files. If the daemon refuses, everything stays as it was.
 
     Exit status 0 if the files below the root are verified, 1 if not.
     """
+    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.daemon.reload import daemon_of
 
@@ -99,6 +100,13 @@ def switch(
     before = setting.load(file)
     after = setting.switched_off(before)
     pid = daemon_of(shadow, config.state_dir)
+    refuse_unwritable(
+        pid,
+        "omnicdc cutover switch",
+        by_daemon=[*published_in(root, paths), config.state_dir],
+        by_caller=[file.parent, config.state_dir / backup.DIRECTORY],
+        read_by_caller=[root / path for path in paths],
+    )
     _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
     if not _verified(config).verified:
         raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
@@ -138,6 +146,7 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
 
     Then start Omni's scanners again. CMP and its database stay as they are.
     """
+    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.daemon.reload import daemon_of
 
@@ -147,6 +156,12 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
     after = setting.switched_on(before)
     kept = None if keep_files else backup.newest(config.state_dir)
     pid = daemon_of(root, config.state_dir)
+    refuse_unwritable(
+        pid,
+        "omnicdc cutover back-out",
+        by_daemon=[config.state_dir],
+        by_caller=[file.parent, *(published_in(root, paths_of(config)) if kept else [])],
+    )
     question = "" if keep_files else f"Put back Omni's files below {root}, and publish"
     confirm(f"{question or 'Publish'} into the shadow?", yes=yes, changed=CHANGED)
     _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
