@@ -15,6 +15,7 @@ from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group
 from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
 from omnicdc.cli.output import answer, confirm, say
+from omnicdc.cli.verify import compared, verified
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
-    from omnicdc.verify.report import AllReport
 
 
 CHANGED = "the registries that Omni's tools read"
@@ -108,7 +108,7 @@ def switch(
         read_by_caller=[root / path for path in paths],
     )
     _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
-    if not _verified(config).verified:
+    if not verified(config).verified:
         raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
     if not (accept_differences or all(it.agrees for it in _compared(config))):
         raise ConfigError(
@@ -118,19 +118,19 @@ def switch(
     confirm(f"Publish below {root} from now on?", yes=yes, changed=CHANGED)
     kept = backup.back_up(root, paths, config.state_dir)
     _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
-    verified = _verified(live).verified
-    result = {"switched": True, "verified": verified, "root": str(root), "kept": str(kept)}
+    good = verified(live).verified
+    result = {"switched": True, "verified": good, "root": str(root), "kept": str(kept)}
 
     def text() -> None:
         say(f"omnicdc publishes below {root}; Omni's files are kept in {kept}", good=True)
         say(
-            "the files are verified" if verified else UNVERIFIED,
-            good=verified,
+            "the files are verified" if good else UNVERIFIED,
+            good=good,
         )
         say("now: `omnicdc cutover writers --follow` shows whether an old scanner still writes")
 
     answer(result, output, text)
-    sys.exit(YES if verified else NO)
+    sys.exit(YES if good else NO)
 
 
 @cutover.command("back-out")
@@ -197,27 +197,10 @@ def _reload(file: Path, before: str, after: str, *, state_dir: Path, timeout_s: 
 
 
 def _compared(config: Config) -> list[RegistryComparison]:
-    from omnicdc import db, verify
     from omnicdc.answers.cutover.comparison import compare as compare_registries
-    from omnicdc.cli.progress import show_progress
 
-    with (
-        db.connect(config.target) as conn,
-        show_progress("comparing", list(verify.registry_names(config))) as observe,
-    ):
+    with compared(config) as (conn, observe):
         return compare_registries(conn, config, observe)
-
-
-def _verified(config: Config) -> AllReport:
-    from omnicdc import db, verify
-    from omnicdc.cli.progress import show_progress
-
-    inputs = verify.known_inputs(config)
-    with (
-        db.connect(config.target) as conn,
-        show_progress("verifying", list(verify.registry_names(config))) as observe,
-    ):
-        return verify.verify_all(conn, config, *inputs, observe)
 
 
 def _shadow(config: Config) -> Path:
