@@ -166,7 +166,7 @@ def test_without_javascript_a_lost_database_shows_the_last_reading_its_age_and_t
             rf"CMP did not answer. This page shows what was read at {at}, [\d.]+ m?s before", text
         )
         assert "takes no connections now" in text
-        assert "then reload this page" in text
+        assert "When it is fixed, reload this page." in text
         assert "no connection since" in text
         assert "as of" not in text
     assert f">{REGISTRY}</bdi>" in shown[0].text

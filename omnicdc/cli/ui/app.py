@@ -105,8 +105,7 @@ def error_page(desk: Desk, exc: OmnicdcError, status: int | None = None) -> Resp
     """Return an error as a page: the cause, the place and the remedy."""
     code = status or status_of(exc)
     unavailable = code == 503  # noqa: PLR2004 - not available now
-    after = "then reload this page" if unavailable and not exc.again else ""
-    hint = "; ".join(filter(None, ["reload this page" if exc.again else "", exc.hint, after]))
+    hint = "; ".join(filter(None, ["reload this page" if exc.again else "", exc.hint]))
     state = desk.board.fail(exc) if isinstance(exc, DatabaseUnavailable) else desk.board.state
     return desk.page(
         "error.html",
@@ -117,6 +116,7 @@ def error_page(desk: Desk, exc: OmnicdcError, status: int | None = None) -> Resp
         title=TITLES.get(code, "It failed"),
         reason=exc.message,
         hint=hint,
+        reload=unavailable and not exc.again,
         asks=code != 404,  # noqa: PLR2004 - not found
         earlier=state.reading.at if state.reading and unavailable else None,
     )

@@ -137,9 +137,8 @@ def stale(state: State) -> views.Stale | None:
     """Return what a page says if it shows an earlier reading, because CMP did not answer."""
     if state.reading is None or state.error is None:
         return None
-    hint = "; ".join(filter(None, [state.error.hint, "then reload this page"]))
     age = duration(_age_s(state.reading) * 1000)
-    return views.Stale(state.reading.at, age, state.error.message, hint)
+    return views.Stale(state.reading.at, age, state.error.message, state.error.hint)
 
 
 def _age_s(reading: Reading) -> float:
