@@ -270,17 +270,11 @@ def accept(*, timeout: float, output: Output, **given: Any) -> None:
 
 def _show_difference(config: Config, *, output: Output) -> int:
     """Print the differences between CMP and the files, and return the exit status."""
-    from omnicdc import db, verify
-    from omnicdc.cli.progress import show_progress
+    from omnicdc.cli.verify import verified
     from omnicdc.verify.difference import unified
 
     config.require_output_directory()
-    inputs = verify.known_inputs(config)
-    with (
-        db.connect(config.target) as conn,
-        show_progress("comparing", list(verify.registry_names(config))) as observe,
-    ):
-        report = verify.verify_all(conn, config, *inputs, observe)
+    report = verified(config)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}
 
     def text() -> None:

@@ -98,7 +98,7 @@ def list_(*, output: Output, **given: Any) -> None:
             (it["name"], it["uuid"], it["status"], it["status_before"], seconds(it["at"]), it["reason"])
             for it in found
         ]
-        table(["project", "uuid", "status", "before", "since", "reason"], rows, wide=True)
+        table(["project", "uuid", "status", "before", "since", "reason"], rows)
 
     answer({"projects": found}, output, wide if output == "wide" else text)
 

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from omnicdc.cli import completion, options
 from omnicdc.cli.command import NO, YES, Answering, Group
@@ -17,20 +18,37 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
 
 
+_changed = click.option(
+    "--changed", is_flag=True, help="Only the settings that are not left at their default."
+)
+
+
 @click.group(cls=Group, invoke_without_command=True)
+@options.registries
+@_changed
+@options.output
 @click.pass_context
-def config(ctx: click.Context) -> None:
+def config(ctx: click.Context, /, **given: Any) -> None:
     """Show the settings and where each comes from, or check a configuration file.
 
-    Without a subcommand: show.
+    Without a subcommand: show, with these options.
     """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(show, output=options.default_output(), changed=False)
+        ctx.invoke(show, **given)
+        return
+    early = [it for it in ctx.command.params if _is_given(ctx, it)]
+    if early:
+        option = max(early[0].opts, key=len)
+        raise click.UsageError(f"{option} belongs behind `{ctx.command_path} {ctx.invoked_subcommand}`", ctx)
+
+
+def _is_given(ctx: click.Context, option: click.Parameter) -> bool:
+    return ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
 
 
 @config.command()
 @options.registries
-@click.option("--changed", is_flag=True, help="Only the settings that are not left at their default.")
+@_changed
 @options.output
 def show(*, changed: bool, output: Output, **given: Any) -> None:
     """Show each setting, its value, and where it was set: flag, variable, FILE:LINE or default.
@@ -44,7 +62,8 @@ def show(*, changed: bool, output: Output, **given: Any) -> None:
     rows = [it for it in settings.shown(loaded) if not (changed and it.is_default)]
 
     def text() -> None:
-        say(f"file: {found['file'] or 'none'}" + (f" - {found['unread']}" if found["unread"] else ""))
+        none = f"none - {found['unread']}" if found["unread"] else "none"
+        say(f"file: {loaded.file_note or found['file'] if found['file'] else none}")
         table(["setting", "value", "from"], [(it.name, it.text, it.origin) for it in rows])
         if found["registries"]:
             table(

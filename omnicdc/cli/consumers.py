@@ -53,7 +53,7 @@ def list_(*, output: Output, **given: Any) -> None:
 
     def text() -> None:
         if rows:
-            table(columns, rows, firm=columns[1:], wide=wide)
+            table(columns, rows, firm=columns[1:])
         else:
             say("no consumer has ever run here")
 

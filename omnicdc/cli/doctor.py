@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import locale
 import os
-import re
 import shutil
 import sys
-import textwrap
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
+from omnicdc.cli.layout import UNLIMITED, folded
 from omnicdc.cli.output import answer, on_terminal, say, wants_colour
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _fixed(site: Site, report: Report, *, yes: bool) -> list[dict[str, Any]]:
 
 def _show(report: Report, *, quiet: bool, wide: bool) -> None:
     """Print the findings by group, and a line with their counts."""
-    width = 10_000 if wide else min(WIDEST, max(NARROWEST, shutil.get_terminal_size((80, 24)).columns))
+    width = UNLIMITED if wide else min(WIDEST, max(NARROWEST, shutil.get_terminal_size((80, 24)).columns))
     symbols = _can_show_symbols()
     shown = [it for it in report.results if not quiet or it.finding.status in ("warn", "fail")]
     group = ""
@@ -155,20 +154,15 @@ def lines(result: Result, width: int, *, symbols: bool) -> Iterator[str]:
         text = f"skipped{':' if result.check else ''} {found.seen}"
     if not result.check:
         indent = " " * (2 + len(sign) + 1)
-    first, *rest = _wrapped(text, width - len(indent)) or [""]
+    first, *rest = folded(text, width - len(indent), hanging=0)
     yield (
         f"  {shown_sign} {result.check:<{NAME_WIDTH}} {first}" if result.check else f"  {shown_sign} {first}"
     )
     yield from (indent + line for line in rest)
     arrow = "→ " if symbols else "> "
-    for number, line in enumerate(_wrapped(found.remedy, width - len(indent) - len(arrow))):
+    remedy = folded(found.remedy, width - len(indent) - len(arrow), hanging=0) if found.remedy else []
+    for number, line in enumerate(remedy):
         yield indent + (arrow if not number else "  ") + line
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    kept = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\0").replace("-", "\1"), text)
-    found = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\0", " ").replace("\1", "-") for line in found]
 
 
 def _can_show_symbols() -> bool:

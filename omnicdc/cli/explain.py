@@ -43,11 +43,11 @@ def explain(*, project: str, output: Output, **given: Any) -> None:
         found = client.explain(project)
     if not found["success"]:
         raise ConfigError(str(found["error"]))
-    answer(found, output, lambda: _show(found, wide=output == "wide"))
+    answer(found, output, lambda: _show(found))
     sys.exit(NO if found["in_cmp"] is False else YES)
 
 
-def _show(found: Explanation, *, wide: bool) -> None:
+def _show(found: Explanation) -> None:
     known = {True: "in CMP", False: "not in CMP", None: "not checked in CMP"}[found["in_cmp"]]
     say(f"{found['name'] or 'project'} ({found['uuid']}): {known}", good=found["in_cmp"])
     for registry in found["registries"]:
@@ -68,7 +68,7 @@ def _show(found: Explanation, *, wide: bool) -> None:
     say("")
     rows = [row for change in found["changes"] for row in _change_rows(change)]
     columns = ["written", "change", "transaction", "consumer", "published", "after"]
-    table(columns, rows, firm=["written", "transaction", "after"], wide=wide)
+    table(columns, rows, firm=["written", "transaction", "after"])
 
 
 def _show_registry(one: RegistryExplanation) -> None:

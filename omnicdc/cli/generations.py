@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
+from omnicdc.cli.layout import folded
 from omnicdc.cli.log_text import when
-from omnicdc.cli.output import answer, flushed_stdout, say, show_diff, table
+from omnicdc.cli.output import answer, answer_width, flushed_stdout, say, show_diff, table
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def _show(found: dict[str, Any]) -> None:
     for registry in found["left_out"]:
         say(f"  not kept: {registry}: its file on disk was not the published one", good=False)
     stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in found["stages_ms"].items())
-    for line in textwrap.wrap(stages, 80, initial_indent="  stages    ", subsequent_indent=" " * 12):
-        say(line)
+    for line in folded(f"  stages    {stages}", answer_width(), hanging=10) if stages else ():
+        say(line, fold=False)
     say("")
     if kept is None:
         say(f"rewritten: {', '.join(found['rewritten']) or 'nothing'}")

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import dataclass, field
-from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,20 +16,17 @@ from omnicdc.formats.text import shortened
 from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
 LONGEST = 2000
 """The largest number of characters in a line or a cell before it is folded. The rest is cut."""
 
-UNLIMITED = 10_000
-"""The width of a table that is not folded (-o wide)."""
+UNLIMITED = 1_000_000
+"""The width of lines and tables that are not folded (-o wide)."""
 
 LEAST = 24
 """Text is not folded more narrowly than this, however narrow the terminal is."""
-
-LEAST_COLUMN = 10
-"""A column that may be folded gets at least this width."""
 
 BETWEEN = 2
 """Blanks between two columns of a table."""
@@ -62,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. A cell that does not fit is folded, but not in the columns named by `firm`.
+    """A table. A cell that does not fit is folded at blanks, but not in the columns named by `firm`.
 
     A cell that is a list has each item on a line of its own.
     """
@@ -70,7 +66,6 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     firm: frozenset[str] = field(default=frozenset())
-    title: str | None = None
     wide: bool = False
     """Whether it may be wider than the terminal."""
 
@@ -99,10 +94,11 @@ def coloured(lines: Iterable[str], good: bool | None) -> Iterator[str]:
     return (click.style(line, colour) if colour and line else line for line in lines)
 
 
-def folded(text: str, width: int) -> list[str]:
-    """Fold a line at blanks; the lines after the first are indented. Control characters are escaped.
+def folded(text: str, width: int, hanging: int = HANGING) -> list[str]:
+    """Fold a line at blanks; the lines after the first are indented by `hanging` more.
 
-    A word or a command in backticks that is longer than a line stays whole: a path that is cut is of no use.
+    Control characters are escaped. A word or a command in backticks that is longer than a line stays whole: a
+    path that is cut is of no use.
     """
     text = shortened(text, LONGEST)
     body = text.lstrip(" ")
@@ -113,45 +109,103 @@ def folded(text: str, width: int) -> list[str]:
         if fits or not lines[-1].strip():
             lines[-1] += chunk
         else:
-            lines.append(" " * (indent + HANGING) + chunk.lstrip())
+            lines.append(" " * (indent + hanging) + chunk.lstrip())
     return [line.rstrip() for line in lines]
 
 
 def table_lines(table: Table, width: int, *, colour: bool) -> list[str]:
-    """Return the lines of a table, without blanks at their ends."""
-    from rich import table as rich_table
-    from rich.console import Console
-    from rich.text import Text
+    """Return the lines of a table, without blanks at their ends.
 
+    Cells are folded at blanks. A row with a path, a URL or another word that does not fit has one line for
+    each cell instead, so that nothing is cut.
+    """
     width = UNLIMITED if table.wide else width
-    shown = rich_table.Table(
-        title=table.title, title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
-    firm = table.firm if _firm_width(table) <= width else frozenset[str]()
-    for column in table.columns:
-        # A URL or a UUID that is cut is of no use, so it is folded.
-        shown.add_column(column, overflow="fold", no_wrap=column in firm)
-    for row in table.rows:
-        styles = (_COLOURS[cell.good] or "" if isinstance(cell, Cell) else "" for cell in row)
-        texts = ("\n".join(_items(cell, wide=table.wide)) for cell in row)
-        shown.add_row(*map(Text, texts, styles))
-    console = Console(
-        file=StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None,
-        no_color=not colour, legacy_windows=False,
-    )  # fmt: skip
-    with console.capture() as captured:
-        console.print(shown, highlight=False)
-    return [line.rstrip() for line in captured.get().splitlines()]
+    rows = [[_items(cell, wide=table.wide) for cell in row] for row in table.rows]
+    widths, fitting = _columns(table, rows, width)
+    lines: list[str] = []
+    if fitting or not rows:
+        lines += _row_lines([[name] for name in table.columns], [colour] * len(widths), widths, _bold)
+    for at, (row, cells) in enumerate(zip(table.rows, rows, strict=True)):
+        colours = [_COLOURS[cell.good] if colour and isinstance(cell, Cell) else None for cell in row]
+        if at in fitting:
+            lines += _row_lines(cells, colours, widths, click.style)
+        else:
+            lines += _stacked(table.columns, cells, colours, width)
+    return [line.rstrip() for line in lines]
 
 
-def _firm_width(table: Table) -> int:
-    """Return the width of the table if the columns that may be folded get the least width."""
-    width = 0
-    for at, column in enumerate(table.columns):
-        cells = (it for row in table.rows for it in _items(row[at], wide=table.wide))
-        widest = max(map(_cells, (column, *cells)))
-        width += BETWEEN + (widest if column in table.firm else min(widest, LEAST_COLUMN))
-    return width - BETWEEN
+def _columns(table: Table, rows: Sequence[Sequence[list[str]]], width: int) -> tuple[list[int], set[int]]:
+    """Return the width of each column, and the rows that fit these columns without a cut word."""
+    gaps = BETWEEN * (len(table.columns) - 1)
+    least = [max(map(_cells, name.split() or [""])) for name in table.columns]
+    natural = [_cells(name) for name in table.columns]
+    fitting: set[int] = set()
+    needs = [
+        [_need(cell, firm=name in table.firm) for name, cell in zip(table.columns, row, strict=True)]
+        for row in rows
+    ]
+    for at in sorted(range(len(rows)), key=lambda at: sum(needs[at])):
+        wanted = [*map(max, least, needs[at])]
+        if sum(wanted) + gaps <= width:
+            fitting.add(at)
+            least = wanted
+            natural = [*map(max, natural, (max(map(_cells, cell), default=0) for cell in rows[at]))]
+    return _shared(least, natural, width - gaps), fitting
+
+
+def _need(cell: Sequence[str], *, firm: bool) -> int:
+    """Return the least width of a cell: its longest word, or, where nothing is folded, its longest line."""
+    parts = cell if firm else [chunk.strip() for item in cell for chunk in _CHUNK.findall(item)]
+    return max(map(_cells, parts), default=0)
+
+
+def _shared(least: Sequence[int], natural: Sequence[int], width: int) -> list[int]:
+    """Return the widths of columns between these two, as far as there is room. Small columns get it first."""
+    widths = [*least]
+    room = max(0, width - sum(least))
+    order = sorted(range(len(least)), key=lambda at: natural[at] - least[at])
+    for done, at in enumerate(order):
+        more = min(max(0, natural[at] - least[at]), room // (len(order) - done))
+        widths[at] += more
+        room -= more
+    return widths
+
+
+def _row_lines(
+    cells: Sequence[Sequence[str]],
+    colours: Sequence[Any],
+    widths: Sequence[int],
+    style: Callable[..., str],
+) -> Iterator[str]:
+    """Yield the lines of a row whose cells are side by side."""
+    columns = [
+        [line for item in cell for line in folded(item, width)]
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    for number in range(max(map(len, columns), default=0)):
+        shown = ""
+        for column, colour, width in zip(columns, colours, widths, strict=True):
+            text = column[number] if number < len(column) else ""
+            shown += (style(text, colour) if colour and text else text) + " " * (
+                width - _cells(text) + BETWEEN
+            )
+        yield shown
+
+
+def _bold(text: str, _colour: object) -> str:
+    return click.style(text, bold=True)
+
+
+def _stacked(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], colours: Sequence[str | None], width: int
+) -> Iterator[str]:
+    """Yield the lines of a row whose cells do not fit side by side: each after the name of its column."""
+    names = max(map(_cells, columns[1:]), default=0)
+    for at, (name, cell, colour) in enumerate(zip(columns, cells, colours, strict=True)):
+        for number, item in enumerate(cell):
+            label = "" if at == 0 else f"{' ' * HANGING}{'' if number else name:<{names}}{' ' * BETWEEN}"
+            for line in folded(label + item, width) if item else ():
+                yield click.style(line, colour) if colour else line
 
 
 def _items(cell: object, *, wide: bool) -> list[str]:

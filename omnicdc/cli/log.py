@@ -12,7 +12,7 @@ import click
 from omnicdc.cli import options
 from omnicdc.cli.command import Answering
 from omnicdc.cli.log_text import entry_lines, log_lines
-from omnicdc.cli.output import answer, flushed_stdout, on_terminal
+from omnicdc.cli.output import answer, answer_width, flushed_stdout, on_terminal
 from omnicdc.config import readers
 from omnicdc.formats.answer import as_json_line
 
@@ -91,7 +91,7 @@ def log(
     paged = on_terminal() and not no_pager
 
     def text() -> None:
-        _show(log_lines(found, wide=output == "wide"), paged=paged)
+        _show(log_lines(found, answer_width()), paged=paged)
 
     answer(found, output, text)
 
@@ -123,5 +123,5 @@ def _print(entries: Iterable[Transaction | Generation], output: Output) -> None:
         if output == "json":
             click.echo(as_json_line(entry))
         else:
-            for line in entry_lines(entry, wide=output == "wide"):
+            for line in entry_lines(entry, answer_width()):
                 click.echo(line)

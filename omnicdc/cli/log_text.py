@@ -1,15 +1,13 @@
-"""The entries of the log as text for people, at most 80 columns wide. No I/O but the colour of a terminal."""
+"""The entries of the log as text for people, folded at a width. No I/O but the colour of a terminal."""
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import click
 
-from omnicdc.cli.layout import LONGEST
+from omnicdc.cli.layout import folded
 from omnicdc.cli.output import wants_colour
-from omnicdc.formats.text import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from omnicdc.answers.log import Generation, LogAnswer, Publication, Transaction
     from omnicdc.answers.log.entries import Changes, Writer
 
-COLUMNS = 80
 SECOND_MS = 1000
 KEYS = 10
 """Of so many rows of a group, the answer has the keys."""
@@ -29,13 +26,13 @@ REQUESTS = {
 }
 
 
-def log_lines(found: LogAnswer, *, wide: bool) -> Iterator[str]:
+def log_lines(found: LogAnswer, width: int) -> Iterator[str]:
     """Return the lines of a whole answer, the newest entry first."""
     entries: list[Transaction | Generation] = [*found["transactions"], *found["generations"]]
     for number, entry in enumerate(entries):
         if number:
             yield ""
-        yield from entry_lines(entry, wide=wide)
+        yield from entry_lines(entry, width)
     if not entries:
         subject = f" of {found['name']}" if found["name"] else ""
         since = f" since {found['since']}" if found["since"] else ""
@@ -43,14 +40,11 @@ def log_lines(found: LogAnswer, *, wide: bool) -> Iterator[str]:
     if found["more"]:
         yield f"({len(entries)} shown; older ones: -n {len(entries) * 10})"
     if found["searched_back_to"]:
-        yield from _folded(
-            f"(the log is longer: it was searched back to {when(found['searched_back_to'])} only)",
-            "",
-            wide=wide,
-        )
+        searched = when(found["searched_back_to"])
+        yield from folded(f"(the log is longer: it was searched back to {searched} only)", width)
 
 
-def entry_lines(entry: Transaction | Generation, *, wide: bool) -> Iterator[str]:
+def entry_lines(entry: Transaction | Generation, width: int) -> Iterator[str]:
     """Return the lines of one entry; the first one is coloured on a terminal."""
     if entry["kind"] == "transaction":
         yield _heading(f"transaction {entry['token']}  {when(entry['at'])}")
@@ -61,7 +55,7 @@ def entry_lines(entry: Transaction | Generation, *, wide: bool) -> Iterator[str]
         )
         lines = [*_generation(entry)]
     for line in lines:
-        yield from _folded(line, "  ", wide=wide)
+        yield from folded(f"  {line}", width)
 
 
 def _heading(text: str) -> str:
@@ -141,13 +135,3 @@ def when(at: str) -> str:
     """Return a time of an answer with milliseconds, in UTC as RFC 3339 writes it."""
     date, _, fraction = at.removesuffix("+00:00").partition(".")
     return f"{date}.{fraction[:3]:0<3}Z"
-
-
-def _folded(line: str, indent: str, *, wide: bool) -> Iterator[str]:
-    shown = shortened(line, LONGEST)
-    if wide:
-        yield indent + shown
-        return
-    yield from textwrap.wrap(
-        shown, COLUMNS, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
-    )

@@ -68,7 +68,7 @@ def plan(*, out: Path | None, output: Output, **given: Any) -> None:
 
         write_answer(out, found)
 
-    answer(found, output, lambda: _show_plan(found, out, wide=output == "wide"))
+    answer(found, output, lambda: _show_plan(found, out))
     sys.exit(NO if found["conflicts"] else YES)
 
 
@@ -181,13 +181,13 @@ def _conclude(found: ApplyAnswer, report: Path, *, output: Output) -> None:
     sys.exit(exit_status(found["verdict"], success=found["success"]))
 
 
-def _show_plan(found: PlanAnswer, out: Path | None, *, wide: bool) -> None:
+def _show_plan(found: PlanAnswer, out: Path | None) -> None:
     rows = [
         (item["name"], name, item["before"].get(name, "-"), item["after"].get(name, "-"))
         for item in found["items"][:MOST_SHOWN]
         for name in sorted({*item["before"], *item["after"]})
     ]
-    table(["project", "field", "before", "after"], rows, wide=wide)
+    table(["project", "field", "before", "after"], rows)
     _count(found["total"] - MOST_SHOWN, "projects")
     table(
         ["registry", "changed", "added", "removed"],

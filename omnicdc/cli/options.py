@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import click
 
 from omnicdc.cli import completion
-from omnicdc.cli.output import Output, on_terminal
+from omnicdc.cli.output import WIDE, Output, on_terminal
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _form(ctx: click.Context, _param: click.Parameter, given: str | None) -> Out
         if given not in {None, "json"}:
             raise click.UsageError(f"--json and --output {given} exclude each other")
         return "json"
+    ctx.meta[WIDE] = given == "wide"
     return cast("Output", given) if given else default_output()
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import click
 
-from omnicdc.cli.layout import LONGEST, Line, Table, coloured, folded, laid_out, terminal_width
+from omnicdc.cli.layout import (
+    LONGEST,
+    UNLIMITED,
+    Line,
+    Table,
+    coloured,
+    folded,
+    laid_out,
+    terminal_width,
+)
 from omnicdc.errors import ConfigError
 from omnicdc.formats.answer import as_json as as_json_text
 from omnicdc.formats.text import shortened
@@ -22,6 +31,9 @@ if TYPE_CHECKING:
 
 Output = Literal["text", "json", "wide"]
 """The forms of an answer: for people, for programs, and for people with a wide terminal."""
+
+WIDE = "omnicdc.wide"
+"""The key of `click.Context.meta` that tells whether the form `wide` was asked for."""
 
 
 def answer(result: Mapping[str, Any], output: Output, text: Callable[[], None]) -> None:
@@ -92,22 +104,21 @@ def on_terminal() -> bool:
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
-    title: str | None = None,
     *,
     firm: Iterable[str] = (),
-    wide: bool = False,
 ) -> None:
     """Print a table that fits the terminal: cells are folded, but not in the columns `firm`.
 
-    With `wide`, nothing is folded, and the table may be wider than the terminal.
+    With -o wide nothing is folded, and the table may be wider than the terminal.
     """
-    show([Table(columns, [*rows], frozenset(firm), title, wide)])
+    show([Table(columns, [*rows], frozenset(firm), is_wide())])
 
 
 def say(line: str, *, good: bool | None = None, fold: bool = True) -> None:
     """Print one line of an answer: green if `good` is true, red if it is false, uncoloured if it is None.
 
-    It is folded at the terminal's width. `fold` is false for what has lines of its own, such as a diff.
+    It is folded at the terminal's width, except with -o wide. `fold` is false for what has lines of its
+    own, such as a diff.
     """
     if fold:
         show([Line(line, good)])
@@ -118,8 +129,19 @@ def say(line: str, *, good: bool | None = None, fold: bool = True) -> None:
 
 def show(blocks: Iterable[Block]) -> None:
     """Print lines and tables."""
-    for line in laid_out(blocks, terminal_width(), colour=wants_colour()):
+    for line in laid_out(blocks, answer_width(), colour=wants_colour()):
         click.echo(line)
+
+
+def is_wide() -> bool:
+    """Whether the form `wide` was asked for."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(WIDE))
+
+
+def answer_width() -> int:
+    """Return the width at which an answer is folded: that of the terminal; with -o wide, none."""
+    return UNLIMITED if is_wide() else terminal_width()
 
 
 def show_diff(lines: Iterable[str]) -> None:

@@ -126,7 +126,7 @@ def _show(found: Plan, *, wide: bool) -> None:
     for it in found.registries:
         if found.static:
             _show_reached(it)
-        elif it.changes or it.fault or it.held or wide:
+        elif it.changes or it.fault or it.held or wide or (it.holds and not found.statements):
             _show_registry(it, compared=not found.statements)
     for text in found.warnings:
         say(f"warning: {text}", good=False)
@@ -155,13 +155,16 @@ def _show_rows(found: Plan) -> None:
         say(f"watched rows that would change: {found.total_rows}")
     for row in found.rows:
         say(f"  {_row(row)}")
-    _show_more(found.total_rows - len(found.rows), "rows")
+    _show_more(found.total_rows - sum(row.rows for row in found.rows), "rows")
 
 
 def _row(row: Row) -> str:
     fields = "" if row.fields is None else f" {', '.join(row.fields)}"
     if row.key is None:
-        return f"{row.source}: all rows: {', '.join(row.operations)}"
+        every = "all " if "truncate" in row.operations else ""
+        return (
+            f"{row.source}: {every}{row.rows} row{'' if row.rows == 1 else 's'}: {', '.join(row.operations)}"
+        )
     return f"{row.name or row.source} ({row.key}): {', '.join(row.operations)}{fields}"
 
 
@@ -178,17 +181,34 @@ def _show_registry(it: RegistryPlan, *, compared: bool) -> None:
     what = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
     what = what or ("rewritten" if it.difference.rewritten else "nothing would change")
     say(f"{it.registry}: {what}" + (f" ({it.why})" if it.why and not compared else ""))
-    for fault in filter(None, (it.fault, it.guard)):
+    _show_holds(it)
+    # A rebuild would be held for the reason that is shown already.
+    guard = None if compared and any(hold.guard for hold in it.holds) else it.guard
+    for fault in filter(None, (it.fault, guard)):
         say(f"  {fault.reason} - {fault.hint}", good=False)
-    if not (compared or it.fault or it.file in {None, "current"}):
+    if not (compared or it.fault or it.holds or it.file in {None, "current"}):
         say(f"  its file is not as CMP is now ({it.file}): more would change, see `omnicdc plan`", good=False)
     titles = ("the file", "as CMP has it") if compared else ("now", "then")
-    show_diff(unified(it.difference, None, titles))
+    if it.difference.entries or it.difference.header or not any(counts.values()):  # --limit 0 shows no entry
+        show_diff(unified(it.difference, None, titles))
     _show_more(sum(counts.values()) - len(it.difference.entries), "entries")
     for project, reason in {**it.quarantined, **it.held}.items():
         say(f"{it.registry}: {project} would be held back: {reason}", good=False)
     for project in it.released:
         say(f"{it.registry}: {project} would no longer be held back", good=True)
+
+
+def _show_holds(it: RegistryPlan) -> None:
+    """Show why nothing is written now. Consumers with one reason are shown together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for hold in it.holds:
+        found.setdefault((hold.reason, hold.hint), []).append(hold.consumer)
+    for (reason, hint), consumers in found.items():
+        until = "nothing is written there until this is resolved"
+        say(
+            f"  held now on {', '.join(consumers)}: {reason}; {until}" + (f" - {hint}" if hint else ""),
+            good=False,
+        )
 
 
 def _show_more(count: int, what: str) -> None:

@@ -63,7 +63,7 @@ def registries(*, output: Output, **given: Any) -> None:
             )
             for one in found
         ]  # fmt: skip
-        table(["registry", "file", "sources", "format", "scan", "entries", "state"], rows, wide=True)
+        table(["registry", "file", "sources", "format", "scan", "entries", "state"], rows)
 
     answer({"registries": found}, output, wide if output == "wide" else text)
 
@@ -123,7 +123,7 @@ def list_(*, output: Output, **given: Any) -> None:
 
     def text() -> None:
         rows = [(one["name"], one["table"], one["key"] or "-", ", ".join(one["watched"])) for one in found]
-        table(["source", "table", "key", "watched"], rows, firm=["source", "key"], wide=output == "wide")
+        table(["source", "table", "key", "watched"], rows, firm=["source", "key"])
 
     answer({"sources": found}, output, text)
 

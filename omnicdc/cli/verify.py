@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +13,11 @@ from omnicdc.cli.command import NO, YES, Answering
 from omnicdc.cli.output import answer, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from omnicdc.cli.output import Output
+    from omnicdc.config.settings import Config
+    from omnicdc.db import Connection
     from omnicdc.verify.report import AllReport, Report
 
 _KINDS = ("missing", "stale", "unexpected")
@@ -40,22 +43,43 @@ def verify(*, uuid: str | None, everything: bool, output: Output, **given: Any) 
     """
     from omnicdc import db
     from omnicdc import verify as verification
-    from omnicdc.cli.progress import show_progress
 
     if bool(uuid) == everything:
         raise click.UsageError("give the UUID of a project or agent, or --all")
     config = options.load(given)
     config.require_root()
-    inputs = verification.known_inputs(config)
-    with db.connect(config.target) as conn:
-        if uuid:
+    if uuid:
+        inputs = verification.known_inputs(config)
+        with db.connect(config.target) as conn:
             report = verification.verify_project(conn, config, *inputs, uuid)
-            answer(report.as_dict(), output, lambda: _show_project(report))
-            sys.exit(YES if report.verified else NO)
-        with show_progress("comparing", list(verification.registry_names(config))) as observe:
-            audit = verification.verify_all(conn, config, *inputs, observe)
+        answer(report.as_dict(), output, lambda: _show_project(report))
+        sys.exit(YES if report.verified else NO)
+    audit = verified(config)
     answer(audit.as_dict(), output, lambda: _show_all(audit))
     sys.exit(YES if audit.verified else NO)
+
+
+@contextmanager
+def compared(config: Config) -> Iterator[tuple[Connection, Callable[[str], None]]]:
+    """Connect to CMP, and show the progress of work that is reported registry by registry."""
+    from omnicdc import db
+    from omnicdc.cli.progress import show_progress
+    from omnicdc.verify import registry_names
+
+    with (
+        db.connect(config.target) as conn,
+        show_progress("comparing", list(registry_names(config))) as observe,
+    ):
+        yield conn, observe
+
+
+def verified(config: Config) -> AllReport:
+    """Compare every registry file with CMP. Raises ConfigError and DatabaseUnavailable."""
+    from omnicdc.verify import known_inputs, verify_all
+
+    inputs = known_inputs(config)
+    with compared(config) as (conn, observe):
+        return verify_all(conn, config, *inputs, observe)
 
 
 def _show_project(report: Report) -> None:

@@ -68,7 +68,7 @@ def wait(*, output: Output, **given: Any) -> None:
     config = options.load(given)
     with waiting("waiting"):
         verdict = _waited(config, **goal)
-    answer(verdict.as_dict(), output, lambda: _show(verdict, wide=output == "wide"))
+    answer(verdict.as_dict(), output, lambda: _show(verdict))
     sys.exit(exit_status(verdict.status, success=verdict.arrived))
 
 
@@ -107,7 +107,7 @@ def _waited(
         return wait_for_inputs(conn, verdict, timeout_s=left_s, stop=Stop(), consumer=consumer)
 
 
-def _show(verdict: Verdict, *, wide: bool) -> None:
+def _show(verdict: Verdict) -> None:
     say(f"{verdict.status}: {verdict.detail}", good=verdict.arrived)
     if verdict.hint:
         say(f"  {verdict.hint}")
@@ -123,7 +123,7 @@ def _show(verdict: Verdict, *, wide: bool) -> None:
             )
             for host in verdict.hosts
         ]
-        table(columns, rows, firm=columns[1:4], wide=wide)
+        table(columns, rows, firm=columns[1:4])
     if verdict.inputs == "looking":
         say("clones or GitHub are still looked at: `omnicdc wait --inputs` waits for them too")
     if verdict.left_out:

@@ -165,6 +165,11 @@ class Config:
         """
         return self.target.login().conninfo
 
+    @property
+    def file_note(self) -> str:
+        """Why the file sets nothing, and what is in force then; empty text if it sets something."""
+        return self.file.unread or (self.file.sets_nothing if not self.file_settings else "")
+
     def table_of(self, source: str) -> str:
         """Return the name of a source's table, as it was written."""
         return dict(self.tables).get(source, source)
@@ -172,7 +177,7 @@ class Config:
     def require_root(self) -> Path:
         """Return the infrastructure root. Raises ConfigError if none is configured."""
         if self.root is None:
-            because = f": {self.file.unread}" if self.file.unread else ""
+            because = f": {self.file_note}" if self.file_note else ""
             raise ConfigError(f"no infrastructure root is configured{because}", hint=NAME_ROOT)
         return self.root
 

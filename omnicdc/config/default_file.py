@@ -37,6 +37,11 @@ class ConfigFile:
     unread: str = ""
     """Why the host's own file cannot be read by this user; empty text if that is not so."""
 
+    @property
+    def sets_nothing(self) -> str:
+        """What is in force if the file is empty, or has comments alone; empty text if there is no file."""
+        return f"{self.path} sets nothing: flags, variables and defaults are in force" if self.path else ""
+
 
 def find_file(flag: object, environ: Mapping[str, str], default: Path | None) -> ConfigFile:
     """Return the file to read: `flag`, else OMNICDC_CONFIG, else `default`, if it is there.

@@ -114,10 +114,19 @@ def address(given: str) -> tuple[str, int] | None:
     word = line(given).strip()
     if word.lower() == "off":
         return None
+    found = host_and_port(word)
+    if found is None:
+        raise ValueError(f"HOST:PORT, [IPV6]:PORT, PORT or off expected, found {given!r}")
+    host, port = found
+    return host or LOOPBACK, port
+
+
+def host_and_port(word: str) -> tuple[str, int] | None:
+    """Return the parts of HOST:PORT, [IPV6]:PORT or PORT, with an empty host for the last; else None."""
     found = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):)?([0-9]{1,5})", word)
     if found is None or int(found[3]) > HIGHEST_PORT:
-        raise ValueError(f"HOST:PORT, [IPV6]:PORT, PORT or off expected, found {given!r}")
-    return found[1] or found[2] or LOOPBACK, int(found[3])
+        return None
+    return found[1] or found[2] or "", int(found[3])
 
 
 def textfile(given: str) -> Path:

@@ -80,6 +80,7 @@ def load(
         environ=conninfo.relevant(environ),
         unread=file.unread,
         unread_password=unread_password,
+        empty_file="" if found.file_settings else file.sets_nothing,
     )
     _check(target, password_s, faults)
     if faults:

@@ -96,6 +96,8 @@ class Target:
     """Why the default configuration file cannot be read by this user; empty text if that is not so."""
     unread_password: str = field(default="", compare=False)
     """The same of the password file beside it."""
+    empty_file: str = field(default="", compare=False)
+    """That the configuration file sets nothing, and what is in force then; empty text if that is not so."""
 
     def login(self, budget_s: float = PATIENCE_S, going_on: Callable[[], bool] | None = None) -> Login:
         """Build the connection string, with the password that the file holds now.
@@ -174,7 +176,8 @@ class Target:
             return self.source or "the connection string"
         if _from_cmp(self.environ):
             return "CMP_DB_*"
-        return f"PG* ({self.unread})" if self.unread else "PG*"
+        why = self.unread or self.empty_file
+        return f"PG* ({why})" if why else "PG*"
 
     def _password_of(self, given: Parameters) -> str:
         """Return the name of the source from which libpq takes the password; empty text if there is none."""

@@ -557,6 +557,15 @@ select s.name as source, c.op, c.fields, case when bool_and(c.key is not null) t
  group by s.name, c.op, c.fields
  order by s.name, min(c.at);
 
+-- count_rows: How many rows a table has.
+select pg_catalog.count(*) as rows from {only} {table};
+
+-- holds: The registries that consumers hold now: reason, hint, and whether the guard holds it.
+select c.name as consumer, h.key as registry, h.value ->> 'reason' as reason, h.value ->> 'hint' as hint,
+       coalesce((h.value ->> 'guard')::boolean, false) as guard
+  from omnicdc.consumer c cross join lateral pg_catalog.jsonb_each(c.held) h
+ order by c.name, h.key;
+
 -- column_value: Part of project_values: the value of a column.
 pg_catalog.to_jsonb(p.{column})::pg_catalog.text;
 

@@ -178,6 +178,20 @@ def test_a_refused_switch_changes_nothing(host: Host, shadow: Path) -> None:
     assert not (host.state / "cutover").exists()
 
 
+def test_a_switch_that_could_not_write_is_refused_before_anything_changes(host: Host, shadow: Path) -> None:
+    """Here a file stands where the copies would be kept. `test_cutover_access` has the other cases."""
+    file = host.root.with_name("omnicdc.yaml")
+    before = file.read_bytes()
+    (host.state / "cutover").write_text("")
+    refused = host.run("cutover", "switch", "--yes")
+
+    assert refused.returncode == 2
+    assert f"{host.state}/cutover cannot be written in by this user - " in refused.stderr
+    assert "kept in" not in refused.stderr
+    assert file.read_bytes() == before
+    assert shadow.is_dir()
+
+
 def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(
     host: Host, shadow: Path, scanner: subprocess.Popen[str]
 ) -> None:

@@ -38,6 +38,7 @@ ASKED: dict[str, list[str]] = {
     "check-config": [],
     "check": [],
     "config check": [],
+    "config": [],
     "config show": [],
     "consumer list": [],
     "cutover compare": [],
@@ -127,8 +128,9 @@ def test_a_pipe_gives_json_and_text_that_fits_80_columns(
         if name not in DIFFS:
             assert [line for line in text.stdout.splitlines() if not fits(line)] == [], name
         assert "Traceback" not in text.stderr, name
+        wide, narrow = (host.run(*command, "-o", "wide", COLUMNS=width).stdout for width in ("300", "30"))
+        assert wide.count("\n") == narrow.count("\n"), (name, wide, narrow)
         if name in MORE_COLUMNS:
-            wide = host.run(*command, "-o", "wide").stdout
             assert max(map(len, wide.splitlines())) > 80, (name, wide)
             assert len(header(wide)) > len(header(text.stdout)), name
 

@@ -33,7 +33,7 @@ def test_a_line_is_folded_at_blanks_and_a_command_stays_whole(text: str, lines: 
     assert folded(text, 24) == lines
 
 
-def test_a_table_fits_and_only_columns_that_may_be_folded_are() -> None:
+def test_a_row_that_does_not_fit_has_a_line_for_each_cell_and_nothing_is_cut() -> None:
     table = Table(
         ["consumer", "state", "published", "files"],
         [["registry-host-17.europe.example", Cell("alive", good=True), "2026-11-27T08:04:02Z", ["a", "b"]]],
@@ -41,13 +41,36 @@ def test_a_table_fits_and_only_columns_that_may_be_folded_are() -> None:
     )
 
     assert list(laid_out([table], 50, colour=False)) == [
-        "consumer        state  published             files",
-        "registry-host-  alive  2026-11-27T08:04:02Z  a",
-        "17.europe.exam                               b",
-        "ple",
+        "registry-host-17.europe.example",
+        "  state      alive",
+        "  published  2026-11-27T08:04:02Z",
+        "  files      a",
+        "             b",
     ]
     wide = Table(table.columns, table.rows, wide=True)
     assert list(laid_out([wide], 20, colour=False))[1].split()[0] == "registry-host-17.europe.example"
+
+
+def test_cells_are_folded_at_blanks_and_a_long_word_concerns_its_own_row_alone() -> None:
+    rows = [
+        ["root", PATH, "a flag"],
+        ["retention", "two days and some", "the default, as nothing else sets it"],
+        ["remedy", COMMAND, "omnicdc.yaml:3"],
+    ]
+
+    assert list(laid_out([Table(["setting", "value", "from"], rows)], 44, colour=False)) == [
+        "setting    value           from",
+        "root",
+        f"  value  {PATH}",
+        "  from   a flag",
+        "retention  two days and    the default, as",
+        "             some            nothing else",
+        "                             sets it",
+        "remedy",
+        "  value",
+        f"    {COMMAND}",
+        "  from   omnicdc.yaml:3",
+    ]
 
 
 def test_colours_are_only_where_they_are_wanted() -> None:

@@ -29,6 +29,11 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+def unfolded(host: Host, *arguments: str, **env: str) -> str:
+    """Return a plan as text, in one line."""
+    return " ".join(host.run("plan", *arguments, "-o", "text", **env).stdout.split())
+
+
 def test_it_shows_rows_registries_and_the_diff_and_changes_nothing(cmp: Cmp, host: Host) -> None:
     atlas = cmp.upsert("atlas", status="active", github_url="https://github.com/acme/atlas")
     cmp.upsert("boreas")
@@ -79,6 +84,91 @@ def test_without_statements_it_shows_what_a_rebuild_would_change(cmp: Cmp, host:
     assert (entry["before"]["status"], entry["after"]["status"]) == ("active", "archived")
     assert static["would_change"] == found["would_change"]
     assert "\n  its file is not as CMP is now (differs): more would change" in behind.stdout
+
+
+def test_a_held_registry_is_reported_with_the_command_that_releases_it(cmp: Cmp, host: Host) -> None:
+    cmp.fill(40)
+    publish(host)
+    cmp.conn.execute("delete from projects where id in (select id from projects order by id limit 30)")
+    publish(host)
+
+    again = "update projects set status = 'archived' where id = (select max(id::text)::uuid from projects)"
+    found = host.ask("plan", again)
+    texts = [unfolded(host, *sql, "--limit", "0") for sql in ([again], [])]
+
+    [hold] = found["registries"]["canonical_projects_uuids.json"]["holds"]
+    assert hold == {
+        "consumer": "host",
+        "reason": "it would lose 30 of its 40 entries at once",
+        "hint": "look at CMP; if it is meant, run `omnicdc accept`",
+        "guard": True,
+    }
+    line = (
+        " held now on host: it would lose 30 of its 40 entries at once; nothing is written there until this "
+        "is resolved - look at CMP; if it is meant, run `omnicdc accept` "
+    )
+    for text in texts:
+        assert (
+            f"canonical_projects_uuids.json: {'1 changed (it' if 'UPDATE' in text else '30 removed'}" in text
+        )
+        assert line in text
+        assert "would be held" not in text
+        assert "in another order" not in text
+    assert "more would change" not in texts[0]
+
+
+def test_a_registry_that_a_fault_holds_is_reported_with_the_remedy(cmp: Cmp, host: Host) -> None:
+    atlas = cmp.upsert("atlas")
+    publish(host)
+    file = host.root / CANONICAL
+    (file.with_name(f".{file.name}.omnicdc-tmp") / "full").mkdir(parents=True)  # where it would be written
+    cmp.set(atlas, status="archived")
+    publish(host)
+
+    text = unfolded(host, "update projects set status = 'x'")
+
+    [(reason, hint)] = [
+        (one["reason"], one["hint"]) for one in host.ask("status")["consumers"][0]["held"].values()
+    ]
+    assert f" held now on host: {reason}; nothing is written there until this is resolved - {hint} " in text
+
+
+def test_a_truncation_shows_how_many_rows_and_that_the_guard_would_hold(cmp: Cmp, host: Host) -> None:
+    cmp.fill(40)
+    cmp.conn.execute(
+        """create table children (project uuid references projects (id));
+           create table parent (id int); create table heir () inherits (parent);
+           insert into parent values (1); insert into heir values (2), (3)"""
+    )
+    publish(host)
+
+    found = host.ask("plan", "truncate projects cascade; truncate only parent; truncate parent")
+    text = unfolded(host, "truncate projects cascade", "--limit", "0")
+    listed = unfolded(host, "truncate projects cascade", "--limit", "1")
+
+    assert [each["rows"] for each in found["statements"]] == [40, 1, 2]
+    assert found["rows"]["count"] == found["rows"]["first"][0]["rows"] == 40
+    assert text.startswith("TRUNCATE (character 1): 40 rows ")
+    assert "watched rows that would change: 40 and 40 more rows; --limit" in text
+    assert " projects: all 40 rows: truncate canonical_projects" in listed
+    assert (
+        "canonical_projects_uuids.json: 40 removed (all rows are deleted) canonical_projects_uuids.json "
+        "would be held: it would lose 40 of its 40 entries at once - after the write, `omnicdc accept` lets "
+        "it through "
+    ) in text
+
+
+def test_a_truncation_of_another_table_that_cascades_shows_the_rows(cmp: Cmp, host: Host) -> None:
+    cmp.fill(12)
+    cmp.conn.execute(
+        """create table owners (id int primary key); insert into owners values (1);
+           alter table projects add owner int references owners (id)"""
+    )
+
+    text = unfolded(host, "truncate owners cascade", OMNICDC_ROOT="")
+
+    assert text.startswith("TRUNCATE (character 1): 1 row ")
+    assert " projects: all 12 rows: truncate " in text
 
 
 def test_statements_are_read_from_stdin_and_from_a_file(cmp: Cmp, host: Host, tmp_path: Path) -> None:

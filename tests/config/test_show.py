@@ -60,6 +60,30 @@ def test_config_alone_shows_and_config_check_reads_a_file(host: Host, tmp_path: 
     )
 
 
+def test_config_alone_takes_the_options_of_show(host: Host, tmp_path: Path) -> None:
+    directory = tmp_path / ("a-directory-with-a-name-as-long-as-a-line-" + "x" * 40)
+    directory.mkdir()
+    file = directory / "omnicdc.yaml"
+    file.write_text(f"retention: 48h\nroot: {directory}\n")
+    env = {"OMNICDC_CONFIG": str(file), "OMNICDC_ROOT": "", "COLUMNS": "80"}
+
+    text = host.run("config", "-o", "text", **env).stdout
+
+    assert host.ask("config", "--changed", **env) == host.ask("config", "show", "--changed", **env)
+    assert (
+        host.run("config", "-o", "wide", **env).stdout
+        == host.run("config", "show", "-o", "wide", **env).stdout
+    )
+    assert text == host.run("config", "show", "-o", "text", **env).stdout
+    assert f"    {directory}\n" in text  # on a line of its own, and whole
+    assert f"{file}:2\n" in text
+    refused = host.run("config", "--changed", "check", **env)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "omnicdc: --changed belongs behind `omnicdc config check` - see `omnicdc config --help`\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -90,3 +114,23 @@ def test_a_source_that_is_misspelt_in_tables_is_a_fault(
 
     fault = f"{file}:2: no registry reads a source project, did you mean projects?"
     assert (done.returncode, done.stderr) == (2, f"omnicdc: {fault}\n")
+
+
+@pytest.mark.parametrize("text", ["", "# root: /srv\n\n", "root:\n"])
+def test_a_file_that_sets_nothing_is_reported_with_what_is_in_force(
+    host: Host, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text(text)
+    env = {"OMNICDC_CONFIG": str(file), "OMNICDC_ROOT": ""}
+    note = f"{file} sets nothing: flags, variables and defaults are in force"
+
+    shown = host.run("config", "-o", "wide", **env)
+    run = host.run("run", "--once", **env)
+    doctor = host.run("doctor", "configuration", "-o", "wide", **env)
+    status = host.run("status", **env, OMNICDC_DSN="", PGHOST="/nowhere")
+
+    assert shown.stdout.startswith(f"file: {note}\n")
+    assert f"no infrastructure root is configured: {note} - " in run.stderr
+    assert note in doctor.stdout
+    assert f"database from PG* ({note})" in status.stderr

@@ -100,10 +100,11 @@ def test_conditions_under_which_others_could_read_are_refused(tmp_path: Path) ->
             make_access("10.0.0.1", **usual | given)
         assert reason in str(refused.value)
         assert "\n" not in str(refused.value)
-    for listen in ("8713", ":8713", "host:", "host:70000", "host:1\u00b2"):
+    for listen in (":8713", "host:", "host:70000", "host:1\u00b2", "::1:8713", "off"):
         with pytest.raises(ConfigError):
             parse_listen(listen)
     assert parse_listen("[::1]:8713") == ("::1", 8713)
+    assert parse_listen("8713") == ("127.0.0.1", 8713)
 
 
 def test_the_command_refuses_to_start_with_one_line(host: Host) -> None:

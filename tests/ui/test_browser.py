@@ -162,11 +162,26 @@ def pages(served: Estate) -> dict[str, tuple[str, int]]:
     }
 
 
+WIDER = """
+() => [...document.querySelectorAll(".box:has(table)")].filter((it) => it.scrollWidth > it.clientWidth)
+  .map((it) => it.getAttribute("aria-label") + ": " + it.scrollWidth + " > " + it.clientWidth)
+"""
+
+CUT = """
+() => [...document.querySelectorAll(".box .badge")].filter((it) => it.scrollWidth > it.clientWidth)
+  .map((it) => it.textContent)
+"""
+
+
 def test_a_write_arrives_in_an_open_page_without_a_layout_shift(tabs: Tabs, served: Estate) -> None:
     """What has the focus keeps it, and other pages say that there is a newer generation."""
-    overview, project = tabs.open("/"), tabs.open(PROJECT)
-    await_live(overview)
-    await_live(project)
+    overview, project, narrow = tabs.open("/"), tabs.open(PROJECT), tabs.window(width=360)
+    tabs.go(narrow, "/")
+    narrow.locator(".generations").scroll_into_view_if_needed()
+    overview.evaluate("document.querySelector('.generations').kept = true")
+    for tab in (overview, project, narrow):
+        await_live(tab)
+    assert overview.evaluate("document.querySelector('.generations').kept")
     overview.focus(f"a[href='{REGISTRY}']")
     before = overview.locator(".generations tbody tr").first.inner_text()
     served.write(service(3, domain="moved"))
@@ -177,7 +192,7 @@ def test_a_write_arrives_in_an_open_page_without_a_layout_shift(tabs: Tabs, serv
     project.wait_for_selector(".news:not([hidden])")
 
     assert overview.evaluate("document.activeElement.getAttribute('href')") == REGISTRY
-    assert [shift for tab in (overview, project) for shift in tab.evaluate("shifts")] == []
+    assert [shift for tab in (overview, project, narrow) for shift in tab.evaluate("shifts")] == []
 
 
 def test_nothing_shifts_while_a_page_arrives_in_pieces(tabs: Tabs, pages: dict[str, tuple[str, int]]) -> None:
@@ -209,6 +224,8 @@ def test_every_page_in_every_width_and_scheme(
             assert tab.evaluate("shifts") == [], (name, width)
             tab.screenshot(path=PICTURES / f"{name}-{scheme}-{width}.png", full_page=width < 3000)
             assert tab.evaluate(BEYOND) == [], (name, width)
+            assert tab.evaluate(WIDER) == [], (name, width)
+            assert tab.evaluate(CUT) == [], (name, width)
             if width < 3000:
                 assert violations(tab, axe) == [], (name, scheme, width)
             levels = tab.evaluate(LEVELS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -26,6 +28,22 @@ UNKNOWN = "00000000-0000-4000-8000-0000000fffff"
 def admin(served: Estate) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     with psycopg.connect(served.served.admin_dsn, autocommit=True) as conn:
         yield conn
+
+
+@contextmanager
+def without_connections(served: Estate, *pages: Page) -> Iterator[None]:
+    """Let CMP take no connections, and end those of these pages."""
+    name = psycopg.conninfo.conninfo_to_dict(served.served.admin_dsn)["dbname"]
+    with psycopg.connect(served.served.admin_dsn, dbname="postgres", autocommit=True) as other:
+        other.execute(f'alter database "{name}" allow_connections false'.encode())
+        try:
+            other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = any (%s)",
+                [[each.name for each in pages]],
+            )
+            yield
+        finally:
+            other.execute(f'alter database "{name}" allow_connections true'.encode())
 
 
 def connections(admin: psycopg.Connection[tuple[object, ...]], page: Page) -> int:
@@ -113,22 +131,11 @@ def test_a_write_reaches_the_browsers_over_one_connection_and_without_viewers_th
 
 
 def test_a_lost_database_is_said_with_its_time_and_is_found_again(shown: Page, served: Estate) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(served.served.admin_dsn)["dbname"]
-    with (
-        psycopg.connect(served.served.admin_dsn, dbname="postgres", autocommit=True) as other,
-        shown.events() as states,
-    ):
+    with shown.events() as states:
         next(states)
-        other.execute(f'alter database "{name}" allow_connections false'.encode())
-        try:
-            other.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s",
-                [shown.name],
-            )
+        with without_connections(served, shown):
             lost = next(state for state in states if "no connection since" in state["strip"])
             refused = shown.get(f"/projects/{PROJECT}")
-        finally:
-            other.execute(f'alter database "{name}" allow_connections true'.encode())
         again = next(state for state in states if "no connection since" not in state["strip"])
 
     assert "<time datetime=" in lost["strip"]
@@ -136,6 +143,39 @@ def test_a_lost_database_is_said_with_its_time_and_is_found_again(shown: Page, s
     assert "takes no connections now" in refused.text
     assert "as of" in again["strip"]
     assert shown.get("/").status_code == 200
+
+
+def test_without_javascript_a_lost_database_shows_the_last_reading_its_age_and_the_remedy(
+    served: Estate,
+) -> None:
+    paths = ("/", "/guard", f"/registries/{REGISTRY}")
+    asking = (f"/projects/{PROJECT}", "/projects?q=team", f"/registries/{REGISTRY}/difference")
+    with page(served.environ) as read, page(served.environ) as blind:
+        before = read.get("/")
+        with without_connections(served, read, blind):
+            shown = [read.get(path) for path in paths]
+            failed = [read.get(path) for path in asking]
+            unknown = [blind.get(path) for path in paths]
+        after = [each.get(path) for each in (read, blind) for path in paths]
+
+    at = re.findall(r'as of <time datetime="([^"]+)"', before.text)[0]
+    assert [it.status_code for it in shown] == [200] * 3
+    for answer in shown:
+        text = " ".join(re.sub("<[^>]+>", "", answer.text).split())
+        assert re.search(
+            rf"CMP did not answer. This page shows what was read at {at}, [\d.]+ m?s before", text
+        )
+        assert "takes no connections now" in text
+        assert "When it is fixed, reload this page." in text
+        assert "no connection since" in text
+        assert "as of" not in text
+    assert f">{REGISTRY}</bdi>" in shown[0].text
+    assert [it.status_code for it in failed] == [503] * 3
+    assert all(f'overview</a> shows what was read at <time datetime="{at}">' in it.text for it in failed)
+    assert [it.status_code for it in unknown] == [503] * 3
+    assert all("takes no connections now" in it.text and "omnicdc doctor" in it.text for it in unknown)
+    assert [it.status_code for it in after] == [200] * 6
+    assert not any("did not answer" in it.text or "no connection" in it.text for it in after)
 
 
 def test_it_shows_what_the_database_knows_where_no_registries_are(served: Estate) -> None:

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from omnicdc.cli.ui.chart import HEIGHT, Point, duration, height_of, lag_chart, stage_bar
-from omnicdc.cli.ui.show import coded, time_tag
-from omnicdc.cli.ui.views import byte_size
+from omnicdc.cli.ui.show import coded, path, time_tag
+from omnicdc.cli.ui.views import byte_size, rewritten
 from omnicdc.cli.ui.work import MOST_WAITING, Busy, TooSlow, Workers
 
 
@@ -46,6 +46,16 @@ def test_durations_and_sizes_are_short() -> None:
         "33.1 MB",
         "5.0 GB",
     ]
+
+
+def test_what_was_rewritten_fits_one_line() -> None:
+    names = [rewritten(["a", "b", "c"][:count], served) for count, served in ((0, 3), (1, 3), (3, 4), (3, 3))]
+
+    assert names == ["none", "a", "a and 2 more", "all registries"]
+
+
+def test_a_path_breaks_after_its_slashes() -> None:
+    assert path("/srv/<root>") == "/<wbr>srv/<wbr>&lt;root&gt;"
 
 
 def test_code_and_times_are_marked_and_everything_else_is_escaped() -> None:

@@ -28,7 +28,8 @@ def check_settings(site: Site) -> Iterator[Finding]:
         for line in str(site.loaded).splitlines():
             yield fail(line, "fix it there; all settings: docs/install.md, Configuration")
         return
-    yield ok(settings_seen(site.config.origins))
+    seen, note = settings_seen(site.config.origins), site.config.file_note
+    yield ok(f"{seen}; {note}" if note else seen)
 
 
 def settings_seen(places: Mapping[str, str]) -> str:

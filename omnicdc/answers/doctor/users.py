@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.filesystem.access import access
@@ -13,7 +14,6 @@ from omnicdc.filesystem.attributes import ACL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 READ, WRITE, SEARCH = 4, 2, 1
 
@@ -82,6 +82,18 @@ def named_user(name: str, group: str = "", others: Sequence[str] = ()) -> User:
     gid = _gid(group) if group else found.pw_gid
     groups = os.getgrouplist(found.pw_name, gid)
     return User(found.pw_name, found.pw_uid, gid, frozenset({gid, *groups, *map(_gid, others)}))
+
+
+def process_user(pid: int) -> User:
+    """Return the user of a process, with the groups that the process has. Raises OSError."""
+    lines = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines())
+    status = {name: text.split() for name, _, text in lines}
+    uid, gid = int(status["Uid"][1]), int(status["Gid"][1])
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return User(name, uid, gid, frozenset({gid, *map(int, status.get("Groups", ()))}))
 
 
 def _gid(group: str) -> int:

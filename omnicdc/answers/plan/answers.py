@@ -20,8 +20,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A registry that a consumer holds now."""
+
+    consumer: str
+    reason: str
+    hint: str
+    guard: bool
+    """Whether the guard holds it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {"consumer": self.consumer, "reason": self.reason, "hint": self.hint, "guard": self.guard}
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row that statements change, as the log names it."""
+    """One row that statements change, as the log names it; or all rows of a table."""
 
     source: str
     key: str | None
@@ -30,6 +45,8 @@ class Row:
     fields: tuple[str, ...] | None
     """The watched fields that change; None for all of them."""
     name: str | None = None
+    rows: int = 1
+    """The number of rows that it stands for."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -40,6 +57,7 @@ class Row:
             "name": self.name,
             "operations": list(self.operations),
             "fields": fields,
+            "rows": self.rows,
         }
 
 
@@ -67,6 +85,8 @@ class RegistryPlan:
     """Projects that are held back, and would be so after a rebuild."""
     file: str | None = None
     """How the file compares with CMP as it is now; None where the registries are not on this host."""
+    holds: tuple[Hold, ...] = ()
+    """The consumers that hold this registry now: they write nothing there, whatever CMP has."""
 
     @property
     def registry(self) -> str:
@@ -101,6 +121,7 @@ class RegistryPlan:
             "quarantined": dict(self.quarantined),
             "released": list(self.released),
             "held": dict(self.held),
+            "holds": [it.as_dict() for it in self.holds],
             "fault": fault,
             "file": self.file,
         }

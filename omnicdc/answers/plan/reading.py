@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db, verify
 from omnicdc.answers.plan.answers import (
+    Hold,
     Plan,
     RegistryPlan,
     of_compared,
@@ -17,12 +18,12 @@ from omnicdc.answers.plan.answers import (
 from omnicdc.answers.plan.reasons import rows_of, why
 from omnicdc.answers.plan.rendering import Rendering
 from omnicdc.answers.plan.static import Readers, reaches
-from omnicdc.answers.plan.trial import ConflictError, guard_fault, remains, rolled_back, run
+from omnicdc.answers.plan.trial import ConflictError, count_rows, guard_fault, remains, rolled_back, run
 from omnicdc.answers.project import identified
 from omnicdc.capture.watch_list import derive
 from omnicdc.model import Fault, Inputs
 from omnicdc.registries.catalog import registries
-from omnicdc.registries.tables import find_tables, used
+from omnicdc.registries.tables import find_tables, qualified, used
 from omnicdc.verify.audit import compare, compare_all
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def plan_rebuild(
     plans = [of_compared(it, uuid, most) for it in found.values()]
     if uuid is None:
         plans = [replace(it, guard=_guard(config, it)) for it in plans]
+    plans = _held(conn, plans)
     names = (it.registry.name_of(uuid) for it in found.values()) if uuid else ()
     return Plan(
         tuple(plans),
@@ -138,23 +140,35 @@ class _Trial:
         with db.translated("planning"), rolled_back(self._conn):
             before = rendering.before()
             files = self._compare_files(before)  # no row is locked yet
+            emptied = self._rows_before_truncation()
             self._progress("the statements")
             written = run(self._conn, self._statements, self._timeout_s)
             touched = rendering.touched()
-            rows = rows_of(touched.changes)
+            rows = rows_of(touched.changes, emptied)
             names = _names(before, rows[: self._most])
             effects = dict(zip(before, rendering.effects(before, touched), strict=True))
             names = _names(before, rows[: self._most]) | names
         readers = Readers(self._watch, self._scanners, self._tables)
         found = zip(self._statements, reaches(self._statements, readers), written, strict=True)
         return Plan(
-            tuple(self._registry(name, it, touched, files.get(name)) for name, it in effects.items()),
+            tuple(
+                _held(
+                    self._conn,
+                    [self._registry(name, it, touched, files.get(name)) for name, it in effects.items()],
+                )
+            ),
             tuple(statement_answer(*each) for each in found),
             tuple(replace(row, name=names.get((row.source, row.key))) for row in rows[: self._most]),
-            len(rows),
+            sum(row.rows for row in rows),
             (*self._warnings, *([f"{touched.fault} - {LOOK}"] if touched.fault else [])),
             () if self._inputs_known else NOT_CHECKED,
         )
+
+    def _rows_before_truncation(self) -> dict[str, int]:
+        """Return how many rows each source has, if a statement truncates: CASCADE may empty any of them."""
+        if not any(it.operation == "truncate" for one in self._statements for it in one.writes):
+            return {}
+        return {source: count_rows(self._conn, qualified(table)) for source, table in self._tables.items()}
 
     def _compare_files(self, rendered: Mapping[str, Rendered]) -> dict[str, str]:
         """Return scanner to how its file compares with CMP as it is now."""
@@ -190,5 +204,17 @@ def _names(rendered: Mapping[str, Rendered], rows: Iterable[Row]) -> dict[tuple[
     return found
 
 
+def _held(conn: db.Connection, plans: Iterable[RegistryPlan]) -> list[RegistryPlan]:
+    """Return the plans, each with the consumers that hold its registry now."""
+    with db.translated("asking what is held"), db.confined(conn):
+        rows = db.fetch_all(conn, "holds")
+    found: dict[str, list[Hold]] = {}
+    for row in rows:
+        found.setdefault(row["registry"], []).append(
+            Hold(row["consumer"], row["reason"], row["hint"] or "", guard=row["guard"])
+        )
+    return [replace(it, holds=tuple(found.get(it.registry, ()))) for it in plans]
+
+
 def _guard(config: Config, it: RegistryPlan) -> Fault | None:
-    return guard_fault(config, it.registry, it.difference.found, it.difference.expected)
+    return guard_fault(config, it.registry, it.difference.found, it.difference.expected, step="rebuild")

@@ -57,6 +57,8 @@ class Write:
     """The table's name, with its schema if the statement names it."""
     fields: tuple[str, ...] | None = None
     """The columns that an UPDATE sets, or `column.key`; None for all columns."""
+    only: bool = False
+    """Whether the statement leaves out the tables that inherit from this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def _writes(node: ast.Node) -> Iterator[Write]:
             yield Write("delete", _table(node.relation))
         case ast.TruncateStmt():
             for relation in node.relations:
-                yield Write("truncate", _table(relation))
+                yield Write("truncate", _table(relation), only=not relation.inh)
         case ast.MergeStmt():
             for clause in node.mergeWhenClauses:
                 if (operation := _OPERATIONS.get(clause.commandType)) is not None:

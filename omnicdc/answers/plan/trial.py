@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql as pgsql
 
 from omnicdc import db
+from omnicdc.db import sql
 from omnicdc.db.connection import role_of
 from omnicdc.db.errors import first_line
 from omnicdc.errors import ConfigError, DatabaseUnavailable
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
 
 _COUNTED = {"INSERT", "UPDATE", "DELETE", "MERGE"}
-"""The commands of which PostgreSQL tells how many rows they wrote."""
+"""The commands of which PostgreSQL tells how many rows they wrote. Of a TRUNCATE, `_rows_lost` tells it."""
 
 _OF_SEQUENCES = {"nextval", "setval"}
 
@@ -58,7 +60,7 @@ def rolled_back(conn: db.Connection) -> Iterator[None]:
 def run(conn: db.Connection, statements: Iterable[Statement], timeout_s: float) -> list[int | None]:
     """Run the statements, and the checks that PostgreSQL defers to the commit.
 
-    Returns how many rows each wrote, where PostgreSQL tells it. Each may take `timeout_s` seconds, the
+    Returns how many rows each wrote, where that is known. Each may take `timeout_s` seconds, the
     waiting for locks included. The connection must be in a transaction, which holds the rows' locks until it
     ends. Raises ConfigError for what PostgreSQL refuses, ConflictError and DatabaseUnavailable.
     """
@@ -69,24 +71,44 @@ def run(conn: db.Connection, statements: Iterable[Statement], timeout_s: float) 
     found: list[int | None] = []
     for one in statements:
         with _refusals(one, timeout_s):
+            lost = _rows_lost(conn, one)
             # The parser has seen that this is one statement, which writes rows and does nothing else.
             cursor = conn.execute(one.text.encode())
             words = (cursor.statusmessage or "").split()
-            found.append(cursor.rowcount if words and words[0] in _COUNTED else None)
+            found.append(cursor.rowcount if words and words[0] in _COUNTED else lost)
     with _refusals(one, timeout_s):
         db.execute(conn, "check_constraints")
     db.execute(conn, "limit_trial", {"statement": earlier["statement"], "lock": earlier["lock"]})
     return found
 
 
-def guard_fault(config: Config, registry: str, before: int, after: int) -> Fault | None:
+def count_rows(conn: db.Connection, table: pgsql.Identifier, *, only: bool = False) -> int:
+    """Return how many rows a table has. A row policy that hides some is an error."""
+    query = pgsql.SQL(sql.query("count_rows")).format(table=table, only=pgsql.SQL("only" if only else ""))
+    with conn.transaction(force_rollback=True):
+        db.execute(conn, "refuse_policies")
+        return int(db.single(conn.execute(query))["rows"])
+
+
+def _rows_lost(conn: db.Connection, statement: Statement) -> int | None:
+    """Return how many rows a TRUNCATE deletes in the tables that it names; None if this is not known."""
+    emptied = [it for it in statement.writes if it.operation == "truncate"]
+    if not emptied:
+        return None
+    try:
+        return sum(count_rows(conn, pgsql.Identifier(*it.table), only=it.only) for it in emptied)
+    except psycopg.Error:  # the right to read it is missing; of any other fault, the statement itself tells
+        return None
+
+
+def guard_fault(config: Config, registry: str, before: int, after: int, step: str = "write") -> Fault | None:
     """Return why the guard would hold a registry with so many entries; None if it would not."""
     policy = Policy(guard_share=config.guard_share, guard_min=config.guard_min)
     if not policy.loses_too_much(before, after):
         return None
     return Fault(
-        f"{registry} would lose {before - after} of its {before} entries at once: it would be held",
-        "apply in batches, or run `omnicdc accept` afterwards",
+        f"{registry} would be held: it would lose {before - after} of its {before} entries at once",
+        f"after the {step}, `omnicdc accept` lets it through",
     )
 
 

@@ -15,6 +15,7 @@ from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group
 from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
 from omnicdc.cli.output import answer, confirm, say
+from omnicdc.cli.verify import compared, verified
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
-    from omnicdc.verify.report import AllReport
 
 
 CHANGED = "the registries that Omni's tools read"
@@ -83,12 +83,13 @@ def switch(
 ) -> None:
     """Publish below the root instead of the shadow.
 
-    Stop Omni's scanners before. The command checks the shadow, compares, keeps Omni's files in the state
-    directory, switches the setting `shadow` off, reloads the daemon, and verifies the files. If the daemon
-    refuses, everything stays as it was.
+    Stop Omni's scanners before. The command checks that everything can be written that it will write, checks
+    the shadow, compares, keeps Omni's files in the state directory, switches the setting `shadow` off,
+    reloads the daemon, and verifies the files. If the daemon refuses, everything stays as it was.
 
     Exit status 0 if the files below the root are verified, 1 if not.
     """
+    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.daemon.reload import daemon_of
 
@@ -99,8 +100,15 @@ def switch(
     before = setting.load(file)
     after = setting.switched_off(before)
     pid = daemon_of(shadow, config.state_dir)
+    refuse_unwritable(
+        pid,
+        "omnicdc cutover switch",
+        by_daemon=[*published_in(root, paths), config.state_dir],
+        by_caller=[file.parent, config.state_dir / backup.DIRECTORY],
+        read_by_caller=[root / path for path in paths],
+    )
     _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
-    if not _verified(config).verified:
+    if not verified(config).verified:
         raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
     if not (accept_differences or all(it.agrees for it in _compared(config))):
         raise ConfigError(
@@ -110,19 +118,19 @@ def switch(
     confirm(f"Publish below {root} from now on?", yes=yes, changed=CHANGED)
     kept = backup.back_up(root, paths, config.state_dir)
     _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
-    verified = _verified(live).verified
-    result = {"switched": True, "verified": verified, "root": str(root), "kept": str(kept)}
+    good = verified(live).verified
+    result = {"switched": True, "verified": good, "root": str(root), "kept": str(kept)}
 
     def text() -> None:
         say(f"omnicdc publishes below {root}; Omni's files are kept in {kept}", good=True)
         say(
-            "the files are verified" if verified else UNVERIFIED,
-            good=verified,
+            "the files are verified" if good else UNVERIFIED,
+            good=good,
         )
         say("now: `omnicdc cutover writers --follow` shows whether an old scanner still writes")
 
     answer(result, output, text)
-    sys.exit(YES if verified else NO)
+    sys.exit(YES if good else NO)
 
 
 @cutover.command("back-out")
@@ -138,6 +146,7 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
 
     Then start Omni's scanners again. CMP and its database stay as they are.
     """
+    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.daemon.reload import daemon_of
 
@@ -147,6 +156,12 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
     after = setting.switched_on(before)
     kept = None if keep_files else backup.newest(config.state_dir)
     pid = daemon_of(root, config.state_dir)
+    refuse_unwritable(
+        pid,
+        "omnicdc cutover back-out",
+        by_daemon=[config.state_dir],
+        by_caller=[file.parent, *(published_in(root, paths_of(config)) if kept else [])],
+    )
     question = "" if keep_files else f"Put back Omni's files below {root}, and publish"
     confirm(f"{question or 'Publish'} into the shadow?", yes=yes, changed=CHANGED)
     _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
@@ -182,27 +197,10 @@ def _reload(file: Path, before: str, after: str, *, state_dir: Path, timeout_s: 
 
 
 def _compared(config: Config) -> list[RegistryComparison]:
-    from omnicdc import db, verify
     from omnicdc.answers.cutover.comparison import compare as compare_registries
-    from omnicdc.cli.progress import show_progress
 
-    with (
-        db.connect(config.target) as conn,
-        show_progress("comparing", list(verify.registry_names(config))) as observe,
-    ):
+    with compared(config) as (conn, observe):
         return compare_registries(conn, config, observe)
-
-
-def _verified(config: Config) -> AllReport:
-    from omnicdc import db, verify
-    from omnicdc.cli.progress import show_progress
-
-    inputs = verify.known_inputs(config)
-    with (
-        db.connect(config.target) as conn,
-        show_progress("verifying", list(verify.registry_names(config))) as observe,
-    ):
-        return verify.verify_all(conn, config, *inputs, observe)
 
 
 def _shadow(config: Config) -> Path:

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc.config.readers import LOOPBACK, host_and_port
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,12 +140,12 @@ def host_name(host: str) -> str:
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT`. Raises ConfigError."""
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the last port
+    """Return host and port of HOST:PORT, [IPV6]:PORT, or of a port of 127.0.0.1. Raises ConfigError."""
+    found = host_and_port(text)
+    if found is None:
         raise ConfigError(f"--listen: HOST:PORT expected, found {text!r:.100}", hint="as in 127.0.0.1:8713")
-    return host, int(port)
+    host, port = found
+    return host or LOOPBACK, port
 
 
 def parse_proxies(texts: Sequence[str]) -> tuple[Network, ...]:

@@ -19,11 +19,11 @@ from omnicdc.cli.ui import pages, registry_pages, views
 from omnicdc.cli.ui.access import COOKIE, LOGIN, Access, Refusal, is_token
 from omnicdc.cli.ui.gate import Gate
 from omnicdc.cli.ui.live import Board, State
-from omnicdc.cli.ui.pages import Desk, NotFound, strip
+from omnicdc.cli.ui.pages import Desk, NotFound, stale, strip
 from omnicdc.cli.ui.show import TYPES, Show
 from omnicdc.cli.ui.work import TooSlow, Workers
 from omnicdc.delivery.lender import Lender
-from omnicdc.errors import OmnicdcError, TransientError
+from omnicdc.errors import DatabaseUnavailable, OmnicdcError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,18 +104,21 @@ TITLES = {
 def error_page(desk: Desk, exc: OmnicdcError, status: int | None = None) -> Response:
     """Return an error as a page: the cause, the place and the remedy."""
     code = status or status_of(exc)
+    unavailable = code == 503  # noqa: PLR2004 - not available now
     hint = "; ".join(filter(None, ["reload this page" if exc.again else "", exc.hint]))
-    known = desk.board.state
+    state = desk.board.fail(exc) if isinstance(exc, DatabaseUnavailable) else desk.board.state
     return desk.page(
         "error.html",
-        State(known.reading, None, known.lost_since),
+        State(state.reading, None, state.lost_since),
         code,
-        {"Retry-After": "5"} if code == 503 else None,  # noqa: PLR2004 - not available now
+        {"Retry-After": "5"} if unavailable else None,
         code=code,
         title=TITLES.get(code, "It failed"),
         reason=exc.message,
         hint=hint,
+        reload=unavailable and not exc.again,
         asks=code != 404,  # noqa: PLR2004 - not found
+        earlier=state.reading.at if state.reading and unavailable else None,
     )
 
 
@@ -213,5 +216,5 @@ def event(desk: Desk, state: State, *, whole: bool) -> str:
         found["mark"] = state.reading.mark
         if whole:
             view = views.overview(state.reading, max_lag_s=desk.config.max_lag_s)
-            found["live"] = desk.show("_overview.html", view=view)
+            found["live"] = desk.show("_overview.html", view=view, stale=stale(state))
     return f"data: {json.dumps(found)}\n\n"

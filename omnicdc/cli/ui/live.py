@@ -105,6 +105,14 @@ class Board:
         if not self._running:
             self.state = State(reading)
 
+    def fail(self, error: OmnicdcError) -> State:
+        """Return the last state with the fault because of which a page could not make a new reading."""
+        known = self.state
+        found = State(known.reading, error, known.lost_since or datetime.now(UTC))
+        if not self._running:
+            self.state = found
+        return found
+
     # The methods below run in the reader's thread, except `_wake`.
 
     def _needed(self) -> bool:

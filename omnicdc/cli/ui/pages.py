@@ -13,9 +13,10 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from omnicdc import db
 from omnicdc.answers.explain import explain
 from omnicdc.cli.ui import views
+from omnicdc.cli.ui.chart import duration
 from omnicdc.cli.ui.live import CONNECT_S, LOOK_S, READ_S, State
 from omnicdc.cli.ui.reading import FOUND, read, search
-from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.errors import ConfigError, OmnicdcError, TransientError
 from omnicdc.verify.expectation import is_uuid
 from omnicdc.verify.report import RIGHT
 
@@ -78,18 +79,28 @@ class Desk:
         """Return the answer to a question that needs only this host's files, from one of the threads."""
         return await self.workers.run(key, question, limit_s)
 
-    async def reading(self) -> Reading:
-        """Return the state of the estate: that of the reader, if it runs."""
-        found = self.board.state.reading
-        if found and self.board.reads and (datetime.now(UTC) - found.at).total_seconds() < FRESH_S:
-            return found
+    async def state(self) -> tuple[State, Reading]:
+        """Return the state of the estate, and its reading: the reader's, if it is current, or else a new one.
+
+        If CMP does not answer, it is the last reading, with the fault. Without any, the fault is raised.
+        """
+        known = self.board.state
+        current = self.board.reads and not known.error
+        if current and known.reading and _age_s(known.reading) < FRESH_S:
+            return State(known.reading), known.reading
 
         def question(conn: db.Connection) -> Reading:
             return read(conn, self.config).after(self.board.state.reading)
 
-        made = await self.ask("overview", question)
+        try:
+            made = await self.ask("overview", question)
+        except TransientError as exc:
+            failed = self.board.fail(exc)
+            if failed.reading is None:
+                raise
+            return failed, failed.reading
         self.board.note(made)
-        return made
+        return State(made), made
 
     def page(
         self,
@@ -103,6 +114,7 @@ class Desk:
         text = self.show(
             template,
             strip=strip(state),
+            stale=stale(state),
             mark=state.reading.mark if state.reading else "",
             current=template.removesuffix(".html"),
             **values,
@@ -121,31 +133,44 @@ def strip(state: State) -> dict[str, object]:
     }
 
 
+def stale(state: State) -> views.Stale | None:
+    """Return what a page says if it shows an earlier reading, because CMP did not answer."""
+    if state.reading is None or state.error is None:
+        return None
+    age = duration(_age_s(state.reading) * 1000)
+    return views.Stale(state.reading.at, age, state.error.message, state.error.hint)
+
+
+def _age_s(reading: Reading) -> float:
+    return (datetime.now(UTC) - reading.at).total_seconds()
+
+
 async def overview(desk: Desk, _request: Request) -> Response:
     """Return the first page."""
-    reading = await desk.reading()
+    state, reading = await desk.state()
     view = views.overview(reading, max_lag_s=desk.config.max_lag_s)
-    return desk.page("overview.html", State(reading), view=view)
+    return desk.page("overview.html", state, view=view)
 
 
 async def projects(desk: Desk, request: Request) -> Response:
     """Return the projects that a text names; if it names one exactly, lead to its page."""
     text = request.query_params.get("q", "").strip()
     if not text:
-        return desk.page("projects.html", State(await desk.reading()), text="", found=[], more=False)
+        state, _ = await desk.state()
+        return desk.page("projects.html", state, text="", found=[], more=False)
     if is_uuid(text):
         return RedirectResponse(project_path(text.lower()), 303)
     if "\0" in text:
         raise NotFound("no project can be named so", hint="a name has no NUL byte")
-    reading, found = await asyncio.gather(
-        desk.reading(), desk.ask(("search", text), lambda conn: search(conn, desk.config, text))
+    (state, _), found = await asyncio.gather(
+        desk.state(), desk.ask(("search", text), lambda conn: search(conn, desk.config, text))
     )
     exact = [row for row in found if text in {row["name"], row["key"]}]
     if len(exact) == 1 or len(found) == 1:
         return RedirectResponse(project_path((exact or found)[0]["id"]), 303)
     return desk.page(
         "projects.html",
-        State(reading),
+        state,
         200 if found else 404,
         text=text,
         found=found[:FOUND],
@@ -156,11 +181,11 @@ async def projects(desk: Desk, request: Request) -> Response:
 async def project(desk: Desk, request: Request) -> Response:
     """Return what is known of one project: CMP beside each registry, and its changes."""
     key = request.path_params["key"]
-    reading, found = await asyncio.gather(
-        desk.reading(),
+    (state, _), found = await asyncio.gather(
+        desk.state(),
         desk.ask(("project", key), lambda conn: _explained(conn, desk.config, key), HEAVY_S),
     )
-    return desk.page("project.html", State(reading), found=found)
+    return desk.page("project.html", state, found=found)
 
 
 def _explained(conn: db.Connection, config: Config, key: str) -> Explanation:

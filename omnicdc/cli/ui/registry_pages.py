@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from omnicdc.answers.kept.last_change import last_change
 from omnicdc.capture.watch_list import derive
 from omnicdc.cli.ui import views
-from omnicdc.cli.ui.live import State
 from omnicdc.cli.ui.pages import HEAVY_S, NotFound
 from omnicdc.errors import OmnicdcError
 from omnicdc.registries.catalog import registries
@@ -67,8 +66,8 @@ class Comparison:
 async def registry(desk: Desk, request: Request) -> Response:
     """Return one registry: what it reads, and its state on each host."""
     name = request.path_params["name"]
-    reading, last = await asyncio.gather(desk.reading(), _last(desk, name))
-    return desk.page("registry.html", State(reading), last=last, **_registry(desk.config, reading, name))
+    (state, reading), last = await asyncio.gather(desk.state(), _last(desk, name))
+    return desk.page("registry.html", state, last=last, **_registry(desk.config, reading, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +105,13 @@ async def difference(desk: Desk, request: Request) -> Response:
             f"{name!r:.100} is no registry of this host's configuration",
             hint="start `omnicdc ui` on the registry host, with its --config and --root",
         )
-    reading, found = await asyncio.gather(desk.reading(), _compared(desk, scanner))
-    return desk.page("difference.html", State(reading), found=found, name=name)
+    (state, _), found = await asyncio.gather(desk.state(), _compared(desk, scanner))
+    return desk.page("difference.html", state, found=found, name=name)
 
 
 async def guard(desk: Desk, _request: Request) -> Response:
     """Return the registries that are held, and what their publication would change on this host."""
-    reading = await desk.reading()
+    state, reading = await desk.state()
     held = [
         {"consumer": one["name"], "host": one["host"], "root": one["root"], "registry": name, **why}
         for one in reading.status["consumers"]
@@ -120,10 +119,11 @@ async def guard(desk: Desk, _request: Request) -> Response:
     ]
     scanners = _scanners(desk.config) if desk.config.root else {}
     names = {it["registry"] for it in held if it["consumer"] == desk.config.consumer} & scanners.keys()
-    found = {name: await _compared(desk, scanners[name]) for name in sorted(names)}
+    # CMP does not answer: then there is nothing to compare with.
+    found = {} if state.error else {name: await _compared(desk, scanners[name]) for name in sorted(names)}
     return desk.page(
         "guard.html",
-        State(reading),
+        state,
         held=held,
         compared=found,
         share=desk.config.guard_share,

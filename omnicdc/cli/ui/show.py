@@ -50,6 +50,7 @@ class Show:
         )
         self._templates.filters |= {
             "coded": coded,
+            "path": path,
             "time": time_tag,
             "lines": lines,
             "value": value_text,
@@ -77,6 +78,11 @@ def coded(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(parts)
     )
+
+
+def path(text: str) -> Markup:
+    """Return a path as HTML. A line may end after each of its slashes."""
+    return Markup("/<wbr>").join(shortened(text, LONGEST).split("/"))
 
 
 def time_tag(at: datetime | str | None) -> Markup:

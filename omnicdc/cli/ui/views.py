@@ -32,6 +32,18 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """Why a page shows an earlier reading."""
+
+    at: datetime
+    """When it was read."""
+    age: str
+    """Its age when the page was made."""
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerView:
     """One registry host."""
 
@@ -70,6 +82,9 @@ class GenerationView:
     at: datetime
     changes: int
     registries: str
+    """What was rewritten, in one line: of several registries the first one, and how many more."""
+    names: str
+    """All of them, where the line has not the room."""
     total: str
     stages: Markup
     notes: str
@@ -227,10 +242,18 @@ def _generation(row: Mapping[str, Any], served: int) -> GenerationView:
         number=row["generation"],
         at=row["at"],
         changes=row["changes"],
-        registries="all registries"
-        if 1 < served == len(row["registries"])
-        else ", ".join(row["registries"]) or "none",
+        registries=rewritten(row["registries"], served),
+        names=", ".join(row["registries"]) if len(row["registries"]) > 1 else "",
         total=duration(total_ms(row["timings"])),
         stages=stage_bar(row["timings"]),
         notes=", ".join(f"{count} {what}" for what, count in counts.items() if count),
     )
+
+
+def rewritten(names: Sequence[str], served: int) -> str:
+    """Return what a generation rewrote, of the registries that its consumer serves, in one line."""
+    if not names:
+        return "none"
+    if 1 < served == len(names):
+        return "all registries"
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
