@@ -65,7 +65,7 @@ def test_it_tells_who_changed_what_and_when_it_was_published(cmp: Cmp, host: Hos
     assert published["consumer"] == "host"
     assert published["generation"] == before["published"][0]["generation"] + 1
     assert REGISTRY in published["registries"]
-    assert list(published["stages_ms"]) == ["wake", "read", "scan", "render", "publish", "acknowledge"]
+    assert list(published["stages_ms"]) == ["wake", "read", "scan", "render", "publish"]
     assert of_all["more"] is (len(host.ask("log")["transactions"]) > 2)
     assert [row["keys"][0]["key"] for it in of_project["transactions"] for row in it["rows"]] == [apollo] * 2
     assert of_registry["generations"][0]["generation"] == published["generation"]
