@@ -97,7 +97,11 @@ def install(
         for one in wanted:
             if one.source not in sources:
                 say(f"no table {one.table}: its registries are not published")
-        say("writers are recorded with each change" if writers else "writers are not recorded")
+        say(
+            "writers are recorded with each change"
+            if writers
+            else "who writes is not recorded; to have it in `omnicdc log`: `omnicdc install --record-writers`"
+        )
 
     answer(result, output, text)
 

@@ -22,6 +22,8 @@ SECOND_MS = 1000
 KEYS = 10
 """Of so many rows of a group, the answer has the keys."""
 
+NO_DIFFERENCE = "rewrote no file, because the content of no registry changed"
+
 REQUESTS = {
     "rebuild": "request: scan everything",
     "accept": "request: publish what the guard holds",
@@ -40,14 +42,23 @@ def log_lines(found: LogAnswer, *, wide: bool) -> Iterator[str]:
         subject = f" of {found['name']}" if found["name"] else ""
         since = f" since {found['since']}" if found["since"] else ""
         yield f"nothing{subject} is in the log{since}: see the setting retention"
+    for note in _notes(found):
+        yield from _folded(f"({note})", "", wide=wide)
+
+
+def _notes(found: LogAnswer) -> Iterator[str]:
+    """Yield what is to be said once, after all entries."""
+    done: list[Publication | Generation] = [*found["generations"]]
+    done += [one for it in found["transactions"] for one in it["published"]]
+    if any(one["held"] for one in done):
+        yield "why a registry is held, and the command that releases it: `omnicdc status`"
+    if found["transactions"] and not found["writers_recorded"]:
+        yield "who writes is not recorded; to record it from now on: `omnicdc install --record-writers`"
     if found["more"]:
-        yield f"({len(entries)} shown; older ones: -n {len(entries) * 10})"
+        shown = len(found["transactions"]) + len(found["generations"])
+        yield f"{shown} shown; older ones: -n {shown * 10}"
     if found["searched_back_to"]:
-        yield from _folded(
-            f"(the log is longer: it was searched back to {when(found['searched_back_to'])} only)",
-            "",
-            wide=wide,
-        )
+        yield f"the log is longer: it was searched back to {when(found['searched_back_to'])} only"
 
 
 def entry_lines(entry: Transaction | Generation, *, wide: bool) -> Iterator[str]:
@@ -105,24 +116,22 @@ def _publication(one: Publication) -> str:
     after = _duration(one["milliseconds"] or 0.0)
     return (
         f"{one['consumer']}: generation {one['generation']} after {after}; "
-        f"{_rewritten(one['registries'])}{_left(one)}{_stages(one['stages_ms'])}"
+        f"{_rewritten(one)}{_stages(one['stages_ms'])}"
     )
 
 
 def _generation(entry: Generation) -> Iterator[str]:
     changes = "1 change" if entry["changes"] == 1 else f"{entry['changes']} changes"
     of = f" of transaction {', '.join(entry['tokens'])}" if entry["tokens"] else ""
-    yield f"{changes}{of}; {_rewritten(entry['registries'])}{_left(entry)}{_stages(entry['stages_ms'])}"
+    yield f"{changes}{of}; {_rewritten(entry)}{_stages(entry['stages_ms'])}"
 
 
-def _rewritten(registries: list[str]) -> str:
-    return f"rewrote {', '.join(registries)}" if registries else "no registry differed"
-
-
-def _left(one: Publication | Generation) -> str:
-    held = f"; held: {', '.join(one['held'])}" if one["held"] else ""
-    later = f"; later: {', '.join(one['postponed'])}" if one["postponed"] else ""
-    return held + later
+def _rewritten(one: Publication | Generation) -> str:
+    held = f"; not rewritten, because held: {', '.join(one['held'])}" if one["held"] else ""
+    later = f"; rewritten later: {', '.join(one['postponed'])}" if one["postponed"] else ""
+    if one["registries"]:
+        return f"rewrote {', '.join(one['registries'])}{held}{later}"
+    return f"rewrote no file{held}{later}" if held or later else NO_DIFFERENCE
 
 
 def _stages(stages_ms: Mapping[str, float]) -> str:
