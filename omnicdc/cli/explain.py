@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 def explain(*, project: str, output: Output, **given: Any) -> None:
     """Explain one project: in which registries it is, by which rule, and where each value comes from.
 
-    It also shows what is on its way, and the last changes. A project that was deleted is given by its UUID.
+    It also shows what is held back or on its way, and the last changes. A project that was
+    deleted is given by its UUID.
 
     Exit status 0 if CMP has the project, 1 if not.
     """
@@ -56,7 +57,9 @@ def _show(found: Explanation, *, wide: bool) -> None:
         say(f"{name}: not checked here: the registries are not on this host (no --root)")
     say("")
     say(
-        "on its way:" if found["on_its_way"] else "nothing is on its way: every consumer has read all changes"
+        "held back, or on its way:"
+        if found["on_its_way"]
+        else "nothing is held back or on its way: every consumer has read all changes"
     )
     for line in found["on_its_way"]:
         say(f"  {line}", good=False)
@@ -81,6 +84,9 @@ def _show_registry(one: RegistryExplanation) -> None:
     hint = f" - {one['hint']}" if one["hint"] else ""
     say("")
     say(f"{one['registry']}: {state}, {judged}: {one['reason']}{where}{hint}", good=right)
+    if one["held"]:
+        why = f"{one['held']['reason']} - {one['held']['hint']}"
+        say(f"  held, so the file keeps its last content: {why}", good=False)
     for name, field in one["fields"].items():
         # No table: a path that is cut is of no use.
         say(f"  {name}: {_shown(field['value'])}  [{field['origin']}: {field['where']}]")

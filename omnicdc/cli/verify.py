@@ -79,6 +79,7 @@ def _show_all(report: AllReport) -> None:
         counts = [f"{found[kind]['count']} {kind}" for kind in _KINDS if found.get(kind, {}).get("count")]
         counts += [f"{len(registry.held)} held back"] if registry.held else []
         summary = ", ".join(counts) or registry.detail or registry.status
+        summary += f"; the registry is held: {registry.hold}" if counts and registry.hold else ""
         say(
             f"{registry.registry}: {summary}" + (f" - {registry.hint}" if registry.hint else ""),
             good=registry.good,

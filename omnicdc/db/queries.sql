@@ -709,6 +709,9 @@ select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.key::pg_c
  order by not pg_catalog.starts_with(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)), p.name, p.id
  limit %(most)s;
 
+-- holds_of: What the consumer of this name holds, if it serves this root.
+select c.held from omnicdc.consumer c where c.name = %(consumer)s and c.root = %(root)s;
+
 -- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read (of at most `search` that it has not read),
 -- and what it holds back of it.
 select c.name, c.host, c.root, omnicdc.is_alive(c.name) as alive, c.generation, c.published_at, c.held, c.postponed,

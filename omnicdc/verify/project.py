@@ -17,6 +17,7 @@ from omnicdc.formats.item import ABSENT, Item, compare, is_certain
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, is_uuid, quarantine_fault
+from omnicdc.verify.holds import read_holds
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, Check, Report, Status, report_of
 
@@ -43,13 +44,14 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
     ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
     """
-    return examine_project(conn, config, inputs, inputs_known, uuid)[0]
+    report, _ = examine_project(conn, config, inputs, inputs_known, uuid)
+    return report if report.verified else report.with_holds(read_holds(conn, config))
 
 
 def examine_project(
     conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, uuid: str
 ) -> tuple[Report, Mapping[str, Expectation]]:
-    """As `verify_project`; also return scanner to what CMP requires of its registry."""
+    """As `verify_project`, without what is held; also return scanner to what CMP requires of its registry."""
     host = Host.of(conn, config, inputs, inputs_known)
     project = _canonical(uuid, host)
     before = _signatures(host)

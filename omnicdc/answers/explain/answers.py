@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from omnicdc.registries.scanner import OTHERS
+from omnicdc.verify.expectation import quarantine_fault
 
-# Imported at run time, so that programs can evaluate the types of the answers.
-from omnicdc.verify.report import Status  # noqa: TC001
+# At run time also because programs evaluate the types of the answers.
+from omnicdc.verify.report import WAIT, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +42,19 @@ class FieldExplanation(TypedDict):
     where: str
 
 
+class Hold(TypedDict):
+    """Why a registry is held, and what to do about it."""
+
+    reason: str
+    hint: str
+
+
 class RegistryExplanation(TypedDict):
-    """One registry. `in_file` and `expected` are None if that is not known; `where` may be empty."""
+    """One registry. `in_file` and `expected` are None if that is not known; `where` may be empty.
+
+    `held` says why this host's daemon holds the registry, and the command that releases it; None if it does
+    not. The file then keeps its last content.
+    """
 
     scanner: str
     registry: str
@@ -53,6 +65,7 @@ class RegistryExplanation(TypedDict):
     reason: str
     where: str
     hint: str
+    held: Hold | None
     fields: dict[str, FieldExplanation]
 
 
@@ -70,7 +83,7 @@ class ConsumerExplanation(TypedDict):
     generation: int
     published_at: str | None
     unread: int
-    held: dict[str, dict[str, str]]
+    held: dict[str, Hold]
     postponed: list[str]
     quarantined: dict[str, str]
 
@@ -134,13 +147,19 @@ def no_explanation(error: str, hint: str) -> Explanation:
 
 
 def registry_explanations(
-    report: Report, expected: Mapping[str, Expectation], places: Places
+    report: Report, expected: Mapping[str, Expectation], places: Places, holds: Mapping[str, Hold]
 ) -> list[RegistryExplanation]:
-    """Return what is to be said about each registry that concerns the project."""
-    return [_registry(check, expected[check.scanner.name], places) for check in report.checks]
+    """Return what is to be said about each registry that concerns the project.
+
+    `holds` are the registries that this host's daemon holds.
+    """
+    return [
+        _registry(check, expected[check.scanner.name], places, holds.get(check.registry))
+        for check in report.checks
+    ]
 
 
-def _registry(check: Check, expected: Expectation, places: Places) -> RegistryExplanation:
+def _registry(check: Check, expected: Expectation, places: Places, held: Hold | None) -> RegistryExplanation:
     scanner = check.scanner
     reason, where = places.reason(expected)
     return {
@@ -152,7 +171,8 @@ def _registry(check: Check, expected: Expectation, places: Places) -> RegistryEx
         "expected": None if expected.fault else bool(expected.items),
         "reason": reason if check.right else check.detail or reason,
         "where": where,
-        "hint": check.hint,
+        "hint": "" if held and check.hint == WAIT else check.hint,
+        "held": held,
         "fields": _fields(check, expected, places),
     }
 
@@ -231,6 +251,11 @@ def _publication(row: Row) -> Publication:
     }
 
 
+def holds_here(consumers: Iterable[ConsumerExplanation], consumer: str, root: str) -> dict[str, Hold]:
+    """Return what the consumer of this name holds, if it serves this root."""
+    return next((it["held"] for it in consumers if (it["consumer"], it["root"]) == (consumer, root)), {})
+
+
 def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str]) -> list[str]:
     """Return one line for each thing that the files of a consumer do not show yet, and why.
 
@@ -256,7 +281,7 @@ def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str
             if registry in names
         ]
         lines += [
-            f"{who}: the project is in quarantine in {registry}: {reason}"
+            f"{who}: the project is in quarantine in {registry}: {reason} - {quarantine_fault(reason).hint}"
             for registry, reason in one["quarantined"].items()
         ]
     return lines
