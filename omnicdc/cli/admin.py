@@ -286,6 +286,7 @@ def _show_difference(config: Config, *, output: Output) -> int:
     ):
         report = verify.verify_all(conn, config, *inputs, observe)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}
+    same = all(it.difference is not None and not it.difference.rewritten for it in report.registries)
 
     def text() -> None:
         for registry in report.registries:
@@ -293,8 +294,8 @@ def _show_difference(config: Config, *, output: Output) -> int:
                 say(f"{registry.registry}: {registry.detail} - {registry.hint}", good=False)
                 continue
             show_diff(unified(registry.difference))
-        if not result["registries_updated"]:
+        if same:
             say("nothing would change", good=True)
 
     answer(result, output, text)
-    return NO if result["registries_updated"] else YES
+    return YES if same else NO

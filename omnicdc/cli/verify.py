@@ -45,7 +45,7 @@ def verify(*, uuid: str | None, everything: bool, output: Output, **given: Any) 
     if bool(uuid) == everything:
         raise click.UsageError("give the UUID of a project or agent, or --all")
     config = options.load(given)
-    config.require_root()
+    config.require_output_directory()
     inputs = verification.known_inputs(config)
     with db.connect(config.target) as conn:
         if uuid:

@@ -150,6 +150,9 @@ select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relnam
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
          where c.oid operator(pg_catalog.=) pg_catalog.to_regclass(%(table)s::pg_catalog.text)::pg_catalog.oid) as target;
 
+-- probe_table: Reads nothing of a table. It fails if the role may read no column of it.
+select from {table} limit 0;
+
 -- table_facts: What decides whether a table can be captured, and which column's value the log names its rows by. NULL: none.
 select c.relkind in ('r', 'p') as ordinary, c.relrowsecurity as secured, k.columns is not null as keyed,
        case when k.columns operator(pg_catalog.=) 1 then (

@@ -46,7 +46,8 @@ def verify_all(
 
     The daemon may publish during the comparison. So registries that differ are compared a second time, and
     only entries that differ both times are reported. `progress` is called with the name of each scanner.
-    Raises DatabaseUnavailable. An error of one registry is in its report.
+    Raises ConfigError if the root is not a directory, SchemaMismatch if the role may read none of CMP's
+    tables, and DatabaseUnavailable. An error of one registry is in its report.
     """
     compared = compare_all(conn, config, inputs, inputs_known, progress)
     return AllReport(tuple(it.report for it in compared.values()), inputs_known)
@@ -89,6 +90,8 @@ def compare_all(
     found = _compare_registries(conn, host, host.scanners if only is None else [only], progress)
     for name in host.every.keys() - host.scanners.keys():
         progress(name)
+    if all(it.report.difference is None for it in found.values()):
+        host.require_readable(conn)
     differing = [name for name, it in found.items() if not it.report.good]
     if differing:
         again = _compare_registries(conn, host, differing, progress)

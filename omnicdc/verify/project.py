@@ -42,7 +42,8 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     """Compare the files with CMP for one project, or another key. Writes nothing; a repeat compares again.
 
     If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
-    ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
+    ConfigError if `uuid` is not a UUID or the root is not a directory, SchemaMismatch if the role may read
+    none of CMP's tables, and DatabaseUnavailable. An error of one registry is in its check.
     """
     report, _ = examine_project(conn, config, inputs, inputs_known, uuid)
     return report if report.verified else report.with_holds(read_holds(conn, config))
@@ -56,6 +57,8 @@ def examine_project(
     project = _canonical(uuid, host)
     before = _signatures(host)
     found = _examine_once(conn, host, project)
+    if found[0].in_cmp is None:
+        host.require_readable(conn)
     if found[0].verified or before == _signatures(host):
         return found
     return _examine_once(conn, host, project)
