@@ -250,7 +250,8 @@ class State:
         """Return the part of the acknowledgement that is about the inputs."""
         pending = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
         waiting = self.looking or (("publication",) if pending else ())
-        return report(waiting, self.input_faults, self.input_notices)
+        shadow_of = str(self.config.root) if self.config.shadow else None
+        return report(waiting, self.input_faults, self.input_notices, shadow_of)
 
     def take_arrived_keys(self) -> Collection[str] | None:
         """Return the URL keys that got a project since the last call; None after a full scan: any key."""

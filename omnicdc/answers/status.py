@@ -109,6 +109,7 @@ def _spread(consumer: db.Row) -> db.Row:
         "input_fault_count": inputs.get("fault_count", 0),
         "input_notices": inputs.get("notices", []),
         "input_notice_count": inputs.get("notice_count", 0),
+        "shadow_of": inputs.get("shadow_of"),
     }
 
 
