@@ -11,18 +11,15 @@ import click
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
 from omnicdc.cli.layout import milliseconds, seconds
+from omnicdc.cli.log_text import writer_text
 from omnicdc.cli.output import answer, say, table
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.answers.explain.answers import (
-        ChangeExplanation,
-        Explanation,
-        Publication,
-        RegistryExplanation,
-    )
+    from omnicdc.answers.explain.answers import Explanation, RegistryExplanation
+    from omnicdc.answers.explain.changes import ChangeExplanation, Publication
     from omnicdc.cli.output import Output
 
 
@@ -97,6 +94,7 @@ def _show_registry(one: RegistryExplanation) -> None:
 def _change_rows(change: ChangeExplanation) -> Iterator[tuple[object, ...]]:
     fields = "" if change["fields"] is None else f" of {', '.join(change['fields'])}"
     what = f"{change['op']}{fields}" + (" (every row)" if change["every_row"] else "")
+    what += f", by {writer_text(change['writer'])}" if change["writer"] else ""
     head: tuple[object, ...] = (seconds(change["at"]), what, change["token"])
     for number, one in enumerate(change["published"] or [None]):
         yield (*(head if number == 0 else ("", "", "")), *_published(one))

@@ -81,7 +81,7 @@ def _heading(text: str) -> str:
 
 def _transaction(entry: Transaction) -> Iterator[str]:
     for writer in entry["writers"]:
-        yield f"by {_writer(writer)}"
+        yield f"by {writer_text(writer)}"
         if writer["traceparent"]:
             yield f"traceparent {writer['traceparent']}"
     yield from (_changes(group) for group in entry["rows"])
@@ -90,7 +90,8 @@ def _transaction(entry: Transaction) -> Iterator[str]:
     yield from (_publication(one) for one in entry["published"])
 
 
-def _writer(writer: Writer) -> str:
+def writer_text(writer: Writer) -> str:
+    """Return who wrote: role and application."""
     application = writer["application_name"]
     return f"{writer['role']}" + (f" with {application}" if application else "")
 

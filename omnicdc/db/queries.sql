@@ -585,9 +585,10 @@ select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.status::p
 
 -- changes_of: The last changes of a row that the log still has, the newest first, one row for each consumer: whether its files hold
 -- the change, and which generation published it. A change of every row of the source counts. Of the log, the newest `search` rows are read.
+-- The writer is read so that it may be missing, as in schemas of 0.1.0.
 with newest as (
-  select c.xid, c.op, c.fields, c.at, c.key is null as every_row
-    from (select l.xid, l.source, l.key, l.op, l.fields, l.at
+  select c.ctid, c.xid, c.op, c.fields, c.at, c.key is null as every_row
+    from (select l.ctid, l.xid, l.source, l.key, l.op, l.fields, l.at
             from omnicdc.change l
            where l.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
            order by l.xid desc limit %(search)s) c
@@ -595,6 +596,7 @@ with newest as (
    where s.name = any (%(sources)s::text[]) and (c.key = %(key)s or c.key is null)
    order by c.at desc limit %(most)s)
 select n.xid::text as token, n.op, n.fields, n.at, n.every_row, k.name as consumer,
+       (select pg_catalog.to_jsonb(w) operator(pg_catalog.->) 'writer' from omnicdc.change w where w.ctid = n.ctid) as writer,
        pg_catalog.pg_visible_in_snapshot(n.xid, k.snapshot) as read,
        h.generation, h.at as published_at, h.held, h.postponed
   from newest n

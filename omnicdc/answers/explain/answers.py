@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+# These also at run time, because programs evaluate the types of the answers.
+from omnicdc.answers.explain.changes import ChangeExplanation, time_text
 from omnicdc.registries.scanner import OTHERS
 from omnicdc.verify.expectation import quarantine_fault
-
-# At run time also because programs evaluate the types of the answers.
 from omnicdc.verify.report import WAIT, Status
 
 if TYPE_CHECKING:
@@ -86,32 +86,6 @@ class ConsumerExplanation(TypedDict):
     held: dict[str, Hold]
     postponed: list[str]
     quarantined: dict[str, str]
-
-
-class Publication(TypedDict):
-    """Whether the files of one consumer hold a change, and since when.
-
-    `generation` is None if the change is not read yet, or if the generation was deleted by retention.
-    """
-
-    consumer: str
-    read: bool
-    generation: int | None
-    published_at: str | None
-    milliseconds: float | None
-    held: list[str]
-    postponed: list[str]
-
-
-class ChangeExplanation(TypedDict):
-    """One change in the log. `at` is when it was written; `fields` is None for the whole row."""
-
-    token: str
-    op: str
-    fields: list[str] | None
-    every_row: bool
-    at: str
-    published: list[Publication]
 
 
 class Explanation(TypedDict):
@@ -207,7 +181,7 @@ def consumer_explanations(rows: Iterable[Row]) -> list[ConsumerExplanation]:
             "root": row["root"],
             "alive": row["alive"],
             "generation": row["generation"],
-            "published_at": _time(row["published_at"]),
+            "published_at": time_text(row["published_at"]),
             "unread": row["unread"],
             "held": {name: {"reason": it["reason"], "hint": it["hint"]} for name, it in row["held"].items()},
             "postponed": sorted(row["postponed"]),
@@ -215,40 +189,6 @@ def consumer_explanations(rows: Iterable[Row]) -> list[ConsumerExplanation]:
         }
         for row in rows
     ]
-
-
-def change_explanations(rows: Iterable[Row]) -> list[ChangeExplanation]:
-    """Return the changes, the newest first, from the rows of the query `changes_of`."""
-    changes: dict[tuple[Any, ...], ChangeExplanation] = {}
-    for row in rows:
-        fields = None if row["fields"] is None else list(row["fields"])
-        change = changes.setdefault(
-            (row["token"], row["op"], row["at"], row["every_row"], str(fields)),
-            {
-                "token": row["token"],
-                "op": row["op"],
-                "fields": fields,
-                "every_row": row["every_row"],
-                "at": row["at"].isoformat(),
-                "published": [],
-            },
-        )
-        if row["consumer"] is not None:
-            change["published"].append(_publication(row))
-    return [*changes.values()]
-
-
-def _publication(row: Row) -> Publication:
-    after = row["published_at"] - row["at"] if row["published_at"] else None
-    return {
-        "consumer": row["consumer"],
-        "read": bool(row["read"]),
-        "generation": row["generation"],
-        "published_at": _time(row["published_at"]),
-        "milliseconds": None if after is None else round(after.total_seconds() * 1000, 1),
-        "held": sorted(row["held"] or ()),
-        "postponed": sorted(row["postponed"] or ()),
-    }
 
 
 def holds_here(consumers: Iterable[ConsumerExplanation], consumer: str, root: str) -> dict[str, Hold]:
@@ -289,7 +229,3 @@ def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str
 
 def _changes(count: int) -> str:
     return "1 change is" if count == 1 else f"{count} changes are"
-
-
-def _time(at: Any) -> str | None:  # noqa: ANN401 - a datetime of the server, or None
-    return None if at is None else str(at.isoformat())

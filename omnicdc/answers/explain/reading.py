@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.answers.explain.answers import (
-    change_explanations,
     consumer_explanations,
     holds_here,
     on_its_way,
     registry_explanations,
 )
+from omnicdc.answers.explain.changes import change_explanations
 from omnicdc.answers.explain.places import Places
 from omnicdc.answers.log.question import SEARCH
 from omnicdc.answers.project import identified
@@ -23,12 +23,8 @@ from omnicdc.verify.project import examine_project, known_inputs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from omnicdc.answers.explain.answers import (
-        ChangeExplanation,
-        ConsumerExplanation,
-        Explanation,
-        RegistryExplanation,
-    )
+    from omnicdc.answers.explain.answers import ConsumerExplanation, Explanation, RegistryExplanation
+    from omnicdc.answers.explain.changes import ChangeExplanation
     from omnicdc.config.settings import Config
     from omnicdc.model import Inputs
     from omnicdc.registries.tables import Tables
