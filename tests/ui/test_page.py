@@ -207,4 +207,6 @@ def test_the_guard_names_what_would_be_lost(shown: Page, served: Estate) -> None
     assert guard.count("Would be removed: 20") == 4
     assert "omnicdc accept" in guard
     assert (gone.status_code, gone.text.count("should not be in it")) == (200, 4)
+    assert gone.text.count("<p>Held, so the file keeps its last content: it would lose 20 ") == 4
+    assert "omnicdc wait" not in gone.text
     assert '<span class="badge bad">held</span>' in shown.get("/").text
