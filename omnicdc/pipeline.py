@@ -65,7 +65,7 @@ def run_once(
             generation = state.as_generation(current.changes, work, done.written, timings.ms, asked)
             with timings("acknowledge"):
                 acknowledge(conn, state, generation)
-            state.mark_reported(timings.ms["acknowledge"])
+            state.mark_reported()
             observe("acknowledged")
             generation = replace(
                 generation,

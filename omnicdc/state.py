@@ -89,8 +89,6 @@ class State:
     """True if each reading counts the transactions in the log, for the metrics."""
     unpublished: int = 0
     """The changes that this cycle has read and not acknowledged yet. Any thread may read it."""
-    acknowledge_ms: float = 0.0
-    """Duration of the last acknowledgement."""
     input_refresher: InputRefresher | None = None
     """Refreshes the inputs of new projects; None if the inputs stay as they were loaded."""
     background_faults: tuple[str, ...] = ()
@@ -145,9 +143,9 @@ class State:
         """Return True if the faults or the inputs differ from the last acknowledgement."""
         return self._reported != self._to_report() or self.inputs_reported != self.inputs_report()
 
-    def mark_reported(self, ms: float) -> None:
-        """Record that the present faults are acknowledged. The acknowledgement took `ms` milliseconds."""
-        self._reported, self.acknowledge_ms = self._to_report(), ms
+    def mark_reported(self) -> None:
+        """Record that the present faults are acknowledged."""
+        self._reported = self._to_report()
 
     def _to_report(self) -> object:
         return (
@@ -252,7 +250,8 @@ class State:
         """Return the part of the acknowledgement that is about the inputs."""
         pending = self.rescan or any(it.dirty and not it.hold.fault for it in self.projections.values())
         waiting = self.looking or (("publication",) if pending else ())
-        return report(waiting, self.input_faults, self.input_notices)
+        shadow_of = str(self.config.root) if self.config.shadow else None
+        return report(waiting, self.input_faults, self.input_notices, shadow_of)
 
     def take_arrived_keys(self) -> Collection[str] | None:
         """Return the URL keys that got a project since the last call; None after a full scan: any key."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from omnicdc import db
 from omnicdc.capture.writers import writers_recorded
 from omnicdc.delivery.verdict import no_writes
+from omnicdc.log.timings import stages
 from omnicdc.model import OVERDUE_S
 
 if TYPE_CHECKING:
@@ -98,15 +99,17 @@ def _not_serving(consumer: str, host: str) -> str:
 
 
 def _spread(consumer: db.Row) -> db.Row:
-    """Replace the JSON value `inputs` of a consumer's row by separate keys."""
+    """Replace the JSON value `inputs` of a consumer's row by separate keys, and order its stages."""
     inputs = consumer.pop("inputs") or {}
     return consumer | {
+        "stages_ms": consumer["stages_ms"] and stages(consumer["stages_ms"]),
         "inputs": inputs.get("state"),
         "inputs_waiting_for": inputs.get("waiting_for", []),
         "input_faults": inputs.get("faults", []),
         "input_fault_count": inputs.get("fault_count", 0),
         "input_notices": inputs.get("notices", []),
         "input_notice_count": inputs.get("notice_count", 0),
+        "shadow_of": inputs.get("shadow_of"),
     }
 
 

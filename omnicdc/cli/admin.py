@@ -99,7 +99,10 @@ def _show_installed(result: dict[str, Any], lacking: list[str]) -> None:
         say(f"{how} {source['table']}; watched: {', '.join(source['watched'])}", good=True)
     for table in lacking:
         say(f"no table {table}: its registries are not published")
-    say("writers are recorded with each change" if result["writers_recorded"] else "writers are not recorded")
+    if result["writers_recorded"]:
+        say("writers are recorded with each change")
+    else:
+        say("who writes is not recorded; to have it in `omnicdc log`: `omnicdc install --record-writers`")
 
 
 @click.command(cls=Answering)
@@ -276,6 +279,7 @@ def _show_difference(config: Config, *, output: Output) -> int:
     config.require_output_directory()
     report = verified(config)
     result = {"success": True, "dry_run": True, **report.as_dry_run()}
+    same = all(it.difference is not None and not it.difference.rewritten for it in report.registries)
 
     def text() -> None:
         for registry in report.registries:
@@ -283,8 +287,8 @@ def _show_difference(config: Config, *, output: Output) -> int:
                 say(f"{registry.registry}: {registry.detail} - {registry.hint}", good=False)
                 continue
             show_diff(unified(registry.difference))
-        if not result["registries_updated"]:
+        if same:
             say("nothing would change", good=True)
 
     answer(result, output, text)
-    return NO if result["registries_updated"] else YES
+    return YES if same else NO

@@ -55,11 +55,19 @@ def consumers(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[
 
 
 def registries(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Offer omnicdc's own registries, and those that the configuration declares."""
+    """Offer the file names of omnicdc's own registries, and of those that the configuration declares."""
     from omnicdc.registries.scanners import scanners
 
     config = _configured()
-    return _matching([*scanners(), *(it.name for it in (config.registries if config else ()))], begun)
+    declared = [it.path.rsplit("/", 1)[-1] for it in (config.registries if config else ())]
+    return _matching([*(it.registry for it in scanners().values()), *declared], begun)
+
+
+def registries_of_generation(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Offer GENERATION:REGISTRY once the colon is typed."""
+    generation, colon, name = begun.partition(":")
+    found = registries(ctx, param, name) if colon else []
+    return [CompletionItem(f"{generation}:{it.value}") for it in found]
 
 
 def _matching(names: list[str], begun: str) -> list[CompletionItem]:

@@ -11,18 +11,15 @@ import click
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering
 from omnicdc.cli.layout import milliseconds, seconds
+from omnicdc.cli.log_text import writer_text
 from omnicdc.cli.output import answer, say, table
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.answers.explain.answers import (
-        ChangeExplanation,
-        Explanation,
-        Publication,
-        RegistryExplanation,
-    )
+    from omnicdc.answers.explain.answers import Explanation, RegistryExplanation
+    from omnicdc.answers.explain.changes import ChangeExplanation, Publication
     from omnicdc.cli.output import Output
 
 
@@ -33,7 +30,8 @@ if TYPE_CHECKING:
 def explain(*, project: str, output: Output, **given: Any) -> None:
     """Explain one project: in which registries it is, by which rule, and where each value comes from.
 
-    It also shows what is on its way, and the last changes. A project that was deleted is given by its UUID.
+    It also shows what is held back or on its way, and the last changes. A project that was
+    deleted is given by its UUID.
 
     Exit status 0 if CMP has the project, 1 if not.
     """
@@ -56,7 +54,9 @@ def _show(found: Explanation) -> None:
         say(f"{name}: not checked here: the registries are not on this host (no --root)")
     say("")
     say(
-        "on its way:" if found["on_its_way"] else "nothing is on its way: every consumer has read all changes"
+        "held back, or on its way:"
+        if found["on_its_way"]
+        else "nothing is held back or on its way: every consumer has read all changes"
     )
     for line in found["on_its_way"]:
         say(f"  {line}", good=False)
@@ -81,6 +81,9 @@ def _show_registry(one: RegistryExplanation) -> None:
     hint = f" - {one['hint']}" if one["hint"] else ""
     say("")
     say(f"{one['registry']}: {state}, {judged}: {one['reason']}{where}{hint}", good=right)
+    if one["held"]:
+        why = f"{one['held']['reason']} - {one['held']['hint']}"
+        say(f"  held, so the file keeps its last content: {why}", good=False)
     for name, field in one["fields"].items():
         # No table: a path that is cut is of no use.
         say(f"  {name}: {_shown(field['value'])}  [{field['origin']}: {field['where']}]")
@@ -91,6 +94,7 @@ def _show_registry(one: RegistryExplanation) -> None:
 def _change_rows(change: ChangeExplanation) -> Iterator[tuple[object, ...]]:
     fields = "" if change["fields"] is None else f" of {', '.join(change['fields'])}"
     what = f"{change['op']}{fields}" + (" (every row)" if change["every_row"] else "")
+    what += f", by {writer_text(change['writer'])}" if change["writer"] else ""
     head: tuple[object, ...] = (seconds(change["at"]), what, change["token"])
     for number, one in enumerate(change["published"] or [None]):
         yield (*(head if number == 0 else ("", "", "")), *_published(one))

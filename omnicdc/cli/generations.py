@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omnicdc.cli import options
+from omnicdc.cli import completion, options
 from omnicdc.cli.command import NO, YES, Answering
 from omnicdc.cli.layout import folded
 from omnicdc.cli.log_text import when
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=Answering)
 @options.registries
-@click.argument("generation", metavar="[GENERATION[:REGISTRY]]", default="@")
+@click.argument(
+    "generation",
+    metavar="[GENERATION[:REGISTRY]]",
+    default="@",
+    shell_complete=completion.registries_of_generation,
+)
 @options.output
 def show(*, generation: str, output: Output, **given: Any) -> None:
     """Show a generation that this host keeps: when it was published, its registries, where the time went.
@@ -53,7 +58,7 @@ def show(*, generation: str, output: Output, **given: Any) -> None:
 @options.registries
 @click.argument("before", metavar="GEN1")
 @click.argument("after", metavar="[GEN2]", default="files")
-@click.argument("registries", metavar="[REGISTRY]...", nargs=-1)
+@click.argument("registries", metavar="[REGISTRY]...", nargs=-1, shell_complete=completion.registries)
 @click.option("--stat", is_flag=True, help="Show only how many entries differ.")
 @click.option("--name-only", is_flag=True, help="Show only the names of the registries that differ.")
 @options.text_output
@@ -111,8 +116,15 @@ def diff(
 @click.command(cls=Answering)
 @options.registries
 @click.argument("generation", metavar="GENERATION")
-@click.argument("registries", metavar="[REGISTRY]...", nargs=-1)
-@click.option("--to", "directory", metavar="DIR", required=True, help="The directory to write into.")
+@click.argument("registries", metavar="[REGISTRY]...", nargs=-1, shell_complete=completion.registries)
+@click.option(
+    "--to",
+    "directory",
+    metavar="DIR",
+    required=True,
+    shell_complete=completion.directories,
+    help="The directory to write into.",
+)
 @options.output
 def restore(
     *, generation: str, registries: tuple[str, ...], directory: str, output: Output, **given: Any

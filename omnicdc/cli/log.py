@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omnicdc.cli import options
+from omnicdc.cli import completion, options
 from omnicdc.cli.command import Answering
 from omnicdc.cli.log_text import entry_lines, log_lines
 from omnicdc.cli.output import answer, answer_width, flushed_stdout, on_terminal
@@ -46,14 +46,19 @@ def _since(_ctx: click.Context, _param: click.Parameter, given: str | None) -> d
 
 @click.command(cls=Answering)
 @options.connection
-@click.argument("subject", required=False, metavar="[PROJECT|REGISTRY]")
+@click.argument("subject", required=False, metavar="[PROJECT|REGISTRY]", shell_complete=completion.registries)
 @click.option(
     "-n", "most", type=click.IntRange(1, 100_000), help=f"At most so many entries.  [default: {MOST}]"
 )
 @click.option(
     "--since", callback=_since, metavar="TIME", help="From this time on, or so long ago: 30m, 2h, 7d."
 )
-@click.option("--consumer", metavar="NAME", help="Only what concerns this registry host.")
+@click.option(
+    "--consumer",
+    metavar="NAME",
+    shell_complete=completion.consumers,
+    help="Only what concerns this registry host.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
 @click.option("--no-pager", is_flag=True, help="Do not show it through a pager.")
 @options.output

@@ -19,6 +19,8 @@ SECOND_MS = 1000
 KEYS = 10
 """Of so many rows of a group, the answer has the keys."""
 
+NO_DIFFERENCE = "rewrote no file, because the content of no registry changed"
+
 REQUESTS = {
     "rebuild": "request: scan everything",
     "accept": "request: publish what the guard holds",
@@ -37,11 +39,23 @@ def log_lines(found: LogAnswer, width: int) -> Iterator[str]:
         subject = f" of {found['name']}" if found["name"] else ""
         since = f" since {found['since']}" if found["since"] else ""
         yield f"nothing{subject} is in the log{since}: see the setting retention"
+    for note in _notes(found):
+        yield from folded(f"({note})", width)
+
+
+def _notes(found: LogAnswer) -> Iterator[str]:
+    """Yield what is to be said once, after all entries."""
+    done: list[Publication | Generation] = [*found["generations"]]
+    done += [one for it in found["transactions"] for one in it["published"]]
+    if any(one["held"] for one in done):
+        yield "why a registry is held, and the command that releases it: `omnicdc status`"
+    if found["transactions"] and not found["writers_recorded"]:
+        yield "who writes is not recorded; to record it from now on: `omnicdc install --record-writers`"
     if found["more"]:
-        yield f"({len(entries)} shown; older ones: -n {len(entries) * 10})"
+        shown = len(found["transactions"]) + len(found["generations"])
+        yield f"{shown} shown; older ones: -n {shown * 10}"
     if found["searched_back_to"]:
-        searched = when(found["searched_back_to"])
-        yield from folded(f"(the log is longer: it was searched back to {searched} only)", width)
+        yield f"the log is longer: it was searched back to {when(found['searched_back_to'])} only"
 
 
 def entry_lines(entry: Transaction | Generation, width: int) -> Iterator[str]:
@@ -64,7 +78,7 @@ def _heading(text: str) -> str:
 
 def _transaction(entry: Transaction) -> Iterator[str]:
     for writer in entry["writers"]:
-        yield f"by {_writer(writer)}"
+        yield f"by {writer_text(writer)}"
         if writer["traceparent"]:
             yield f"traceparent {writer['traceparent']}"
     yield from (_changes(group) for group in entry["rows"])
@@ -73,7 +87,8 @@ def _transaction(entry: Transaction) -> Iterator[str]:
     yield from (_publication(one) for one in entry["published"])
 
 
-def _writer(writer: Writer) -> str:
+def writer_text(writer: Writer) -> str:
+    """Return who wrote: role and application."""
     application = writer["application_name"]
     return f"{writer['role']}" + (f" with {application}" if application else "")
 
@@ -99,24 +114,22 @@ def _publication(one: Publication) -> str:
     after = _duration(one["milliseconds"] or 0.0)
     return (
         f"{one['consumer']}: generation {one['generation']} after {after}; "
-        f"{_rewritten(one['registries'])}{_left(one)}{_stages(one['stages_ms'])}"
+        f"{_rewritten(one)}{_stages(one['stages_ms'])}"
     )
 
 
 def _generation(entry: Generation) -> Iterator[str]:
     changes = "1 change" if entry["changes"] == 1 else f"{entry['changes']} changes"
     of = f" of transaction {', '.join(entry['tokens'])}" if entry["tokens"] else ""
-    yield f"{changes}{of}; {_rewritten(entry['registries'])}{_left(entry)}{_stages(entry['stages_ms'])}"
+    yield f"{changes}{of}; {_rewritten(entry)}{_stages(entry['stages_ms'])}"
 
 
-def _rewritten(registries: list[str]) -> str:
-    return f"rewrote {', '.join(registries)}" if registries else "no registry differed"
-
-
-def _left(one: Publication | Generation) -> str:
-    held = f"; held: {', '.join(one['held'])}" if one["held"] else ""
-    later = f"; later: {', '.join(one['postponed'])}" if one["postponed"] else ""
-    return held + later
+def _rewritten(one: Publication | Generation) -> str:
+    held = f"; not rewritten, because held: {', '.join(one['held'])}" if one["held"] else ""
+    later = f"; rewritten later: {', '.join(one['postponed'])}" if one["postponed"] else ""
+    if one["registries"]:
+        return f"rewrote {', '.join(one['registries'])}{held}{later}"
+    return f"rewrote no file{held}{later}" if held or later else NO_DIFFERENCE
 
 
 def _stages(stages_ms: Mapping[str, float]) -> str:

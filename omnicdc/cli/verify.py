@@ -47,7 +47,7 @@ def verify(*, uuid: str | None, everything: bool, output: Output, **given: Any) 
     if bool(uuid) == everything:
         raise click.UsageError("give the UUID of a project or agent, or --all")
     config = options.load(given)
-    config.require_root()
+    config.require_output_directory()
     if uuid:
         inputs = verification.known_inputs(config)
         with db.connect(config.target) as conn:
@@ -103,6 +103,7 @@ def _show_all(report: AllReport) -> None:
         counts = [f"{found[kind]['count']} {kind}" for kind in _KINDS if found.get(kind, {}).get("count")]
         counts += [f"{len(registry.held)} held back"] if registry.held else []
         summary = ", ".join(counts) or registry.detail or registry.status
+        summary += f"; the registry is held: {registry.hold}" if counts and registry.hold else ""
         say(
             f"{registry.registry}: {summary}" + (f" - {registry.hint}" if registry.hint else ""),
             good=registry.good,

@@ -150,6 +150,9 @@ select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relnam
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
          where c.oid operator(pg_catalog.=) pg_catalog.to_regclass(%(table)s::pg_catalog.text)::pg_catalog.oid) as target;
 
+-- probe_table: Reads nothing of a table. It fails if the role may read no column of it.
+select from {table} limit 0;
+
 -- table_facts: What decides whether a table can be captured, and which column's value the log names its rows by. NULL: none.
 select c.relkind in ('r', 'p') as ordinary, c.relrowsecurity as secured, k.columns is not null as keyed,
        case when k.columns operator(pg_catalog.=) 1 then (
@@ -599,9 +602,10 @@ select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.status::p
 
 -- changes_of: The last changes of a row that the log still has, the newest first, one row for each consumer: whether its files hold
 -- the change, and which generation published it. A change of every row of the source counts. Of the log, the newest `search` rows are read.
+-- The writer is read so that it may be missing, as in schemas of 0.1.0.
 with newest as (
-  select c.xid, c.op, c.fields, c.at, c.key is null as every_row
-    from (select l.xid, l.source, l.key, l.op, l.fields, l.at
+  select c.ctid, c.xid, c.op, c.fields, c.at, c.key is null as every_row
+    from (select l.ctid, l.xid, l.source, l.key, l.op, l.fields, l.at
             from omnicdc.change l
            where l.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
            order by l.xid desc limit %(search)s) c
@@ -609,6 +613,7 @@ with newest as (
    where s.name = any (%(sources)s::text[]) and (c.key = %(key)s or c.key is null)
    order by c.at desc limit %(most)s)
 select n.xid::text as token, n.op, n.fields, n.at, n.every_row, k.name as consumer,
+       (select pg_catalog.to_jsonb(w) operator(pg_catalog.->) 'writer' from omnicdc.change w where w.ctid = n.ctid) as writer,
        pg_catalog.pg_visible_in_snapshot(n.xid, k.snapshot) as read,
        h.generation, h.at as published_at, h.held, h.postponed
   from newest n
@@ -725,6 +730,9 @@ select p.id::pg_catalog.text as id, p.name::pg_catalog.text as name, p.key::pg_c
     or pg_catalog."position"(pg_catalog.lower(p.key::pg_catalog.text), pg_catalog.lower(%(text)s)) operator(pg_catalog.>) 0
  order by not pg_catalog.starts_with(pg_catalog.lower(p.name::pg_catalog.text), pg_catalog.lower(%(text)s)), p.name, p.id
  limit %(most)s;
+
+-- holds_of: What the consumer of this name holds, if it serves this root.
+select c.held from omnicdc.consumer c where c.name = %(consumer)s and c.root = %(root)s;
 
 -- hosts: Every consumer: whether its daemon is alive, how many changes of a row it has not read (of at most `search` that it has not read),
 -- and what it holds back of it.

@@ -126,8 +126,7 @@ def _held(projection: Projection) -> dict[str, Any]:
 
 
 def _history(state: State, generation: Generation) -> dict[str, Any]:
-    # The duration of this acknowledgement is not known yet, so the duration of the last one is stored.
-    timings = {**generation.timings, "acknowledge": state.acknowledge_ms}
+    # Without the stage `acknowledge`: this is a part of it, so its duration is not known yet.
     return {
         "name": state.config.consumer,
         "generation": generation.number,
@@ -136,5 +135,5 @@ def _history(state: State, generation: Generation) -> dict[str, Any]:
         "registries": list(generation.registries),
         "held": sorted(generation.held),
         "postponed": list(generation.postponed),
-        "timings": Jsonb({stage: round(ms, 3) for stage, ms in timings.items()}),
+        "timings": Jsonb({stage: round(ms, 3) for stage, ms in generation.timings.items()}),
     }

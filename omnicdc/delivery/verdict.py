@@ -217,19 +217,32 @@ def _capture_broken(observed: Observation) -> Verdict:
 
 def _arrived(observed: Observation, alive: Sequence[Consumer]) -> Verdict:
     withheld = frozenset(registry for consumer in alive for registry, _, _ in _withheld(observed, consumer))
-    for consumer in alive:
-        if consumer.hidden:
-            held = consumer.held[consumer.hidden[0]]
-            detail = (
-                f"{consumer.hidden[0]} is held: {held['reason']}{_not_known(observed, consumer.delivery)}"
-            )
-            return _verdict("held", observed, alive, detail, hint=held["hint"], withheld=withheld)
+    if any(consumer.hidden for consumer in alive):
+        detail, hint = _holds(observed, alive)
+        return _verdict("held", observed, alive, detail, hint=hint, withheld=withheld)
     for consumer in alive:
         for registry, project, reason in _withheld(observed, consumer):
             detail = f"project {project} is held back from {registry}: {reason}{_not_known(observed)}"
             hint = "fix the project's row in CMP"
             return _verdict("quarantined", observed, alive, detail, hint=hint, withheld=withheld)
     return _verdict("published", observed, alive, "the registries hold it")
+
+
+def _holds(observed: Observation, alive: Sequence[Consumer]) -> tuple[str, str]:
+    """Return what is held and why, and the remedies. Registries with the same reason are named together."""
+    together: dict[str, list[str]] = {}
+    hints: dict[str, None] = {}
+    for consumer in alive:
+        host = f" on {consumer.name}" if len(alive) > 1 else ""
+        for registry in consumer.hidden:
+            held = consumer.held[registry]
+            why = f"held{host}: {held['reason']}{_not_known(observed, consumer.delivery)}"
+            together.setdefault(why, []).append(registry)
+            hints[held["hint"]] = None
+    detail = "; ".join(
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {why}" for why, names in together.items()
+    )
+    return detail, "; ".join(hints)
 
 
 def _not_known(observed: Observation, delivery: Delivery | None = None) -> str:

@@ -7,12 +7,25 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 ORDER = ("wake", "read", "scan", "render", "publish", "acknowledge")
 """The stages in order, from the commit on. The server's clock gives `wake`; this process measures the
 others."""
+
+
+IN_HISTORY = ORDER[:-1]
+"""The stages in the history. A generation's row is written by its acknowledgement, so it cannot have its
+duration."""
+
+
+def stages(timings: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the milliseconds of a generation in the history, in the order of the stages.
+
+    Daemons of 0.1.0 stored the duration of the previous acknowledgement with them: it is left out.
+    """
+    return {stage: timings[stage] for stage in IN_HISTORY if stage in timings} if timings else {}
 
 
 class Timings:

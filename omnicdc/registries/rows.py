@@ -20,7 +20,7 @@ from omnicdc import db
 from omnicdc.db.connection import role_of
 from omnicdc.errors import Interrupted, RegistryError
 from omnicdc.model import ALL
-from omnicdc.registries.tables import qualified
+from omnicdc.registries.tables import NAME_IT, qualified
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -165,6 +165,8 @@ def select_errors(conn: Connection, scanner: Scanner, tables: Tables) -> Iterato
         hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
         if isinstance(exc, pg.InsufficientPrivilege):
             hint = _permission(conn, scanner, tables)
+        if isinstance(exc, pg.UndefinedTable):
+            hint = f"put the table back, or `grant usage on schema … to {role_of(exc)}`; {NAME_IT}"
         raise RegistryError(f"CMP cannot be read for {scanner.name}: {_first_line(exc)}", hint=hint) from exc
     except pg.QueryCanceled as exc:
         raise too_slow(exc) from exc

@@ -18,6 +18,7 @@ from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import readable
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
+from omnicdc.verify.holds import read_holds
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
@@ -45,7 +46,8 @@ def verify_all(
 
     The daemon may publish during the comparison. So registries that differ are compared a second time, and
     only entries that differ both times are reported. `progress` is called with the name of each scanner.
-    Raises DatabaseUnavailable. An error of one registry is in its report.
+    Raises ConfigError if the root is not a directory, SchemaMismatch if the role may read none of CMP's
+    tables, and DatabaseUnavailable. An error of one registry is in its report.
     """
     compared = compare_all(conn, config, inputs, inputs_known, progress)
     return AllReport(tuple(it.report for it in compared.values()), inputs_known)
@@ -88,11 +90,18 @@ def compare_all(
     found = _compare_registries(conn, host, host.scanners if only is None else [only], progress)
     for name in host.every.keys() - host.scanners.keys():
         progress(name)
+    if all(it.report.difference is None for it in found.values()):
+        host.require_readable(conn)
     differing = [name for name, it in found.items() if not it.report.good]
     if differing:
         again = _compare_registries(conn, host, differing, progress)
         found |= {
             name: replace(it, report=_in_both(found[name].report, it.report)) for name, it in again.items()
+        }
+        holds = read_holds(conn, config)
+        found |= {
+            name: replace(it, report=it.report.with_hold(holds.get(it.report.registry)))
+            for name, it in found.items()
         }
     return found
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from omnicdc.verify.audit import compare_all
 from omnicdc.verify.expectation import NO_REPOSITORY, NOT_IN_CMP, left_out
+from omnicdc.verify.holds import read_holds
 from omnicdc.verify.project import check_absent, check_present, quarantine_fault, verify_project
 from omnicdc.verify.report import WAIT, Check, report_of
 
@@ -48,7 +49,11 @@ def verify_projects(
         _Indexed(it, inputs_known=inputs_known)
         for it in compare_all(conn, config, inputs, inputs_known).values()
     ]
-    return [_report(project, compared) for project in ids]
+    reports = [_report(project, compared) for project in ids]
+    if all(report.verified for report in reports):
+        return reports
+    holds = read_holds(conn, config)
+    return [report.with_holds(holds) for report in reports]
 
 
 def _report(project: str, registries: Sequence[_Indexed]) -> Report:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg import sql as pgsql
+
+from omnicdc import db
+from omnicdc.db import sql
+from omnicdc.errors import SchemaMismatch
 from omnicdc.registries.catalog import registries
-from omnicdc.registries.tables import find_tables, used
+from omnicdc.registries.tables import find_tables, is_closed, qualified, resolve, used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +39,13 @@ class Host:
 
     @classmethod
     def of(cls, conn: Connection, config: Config, inputs: Inputs, inputs_known: bool) -> Host:
-        """Find the tables. Raises ConfigError if no root is configured, and DatabaseUnavailable."""
+        """Find the tables.
+
+        Raises ConfigError if no root is configured or it is not a directory, and DatabaseUnavailable.
+        """
         known = registries(config)
         return cls(
-            config.require_output_root(),
+            config.require_output_directory(),
             find_tables(conn, config, known.values()),
             known,
             inputs,
@@ -48,3 +56,27 @@ class Host:
     def scanners(self) -> Mapping[str, Scanner]:
         """The scanners whose table CMP has."""
         return used(self.every, self.tables)
+
+    def require_readable(self, conn: Connection) -> None:
+        """Return if the role may read one of the tables. To be asked if no registry could be compared.
+
+        Raises SchemaMismatch, with what the role lacks for the first table, and DatabaseUnavailable.
+        """
+        lacking: SchemaMismatch | None = None
+        for table in self.tables.values():
+            try:
+                _require_readable(conn, table)
+            except SchemaMismatch as exc:
+                lacking = lacking or exc
+            else:
+                return
+        if lacking:
+            raise lacking
+
+
+def _require_readable(conn: Connection, table: str) -> None:
+    with db.translated("reading CMP"):
+        if resolve(conn, table) is None and not is_closed(conn, table):
+            return  # there is no such table: the reports of its registries say so
+        with db.confined(conn):
+            conn.execute(pgsql.SQL(sql.query("probe_table")).format(table=qualified(table)))

@@ -17,6 +17,7 @@ from omnicdc.formats.item import ABSENT, Item, compare, is_certain
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.scanners import scanners
 from omnicdc.verify.expectation import Expectation, expect, is_uuid, quarantine_fault
+from omnicdc.verify.holds import read_holds
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, Check, Report, Status, report_of
 
@@ -41,19 +42,23 @@ def verify_project(conn: Connection, config: Config, inputs: Inputs, inputs_know
     """Compare the files with CMP for one project, or another key. Writes nothing; a repeat compares again.
 
     If the result is not good and a file was replaced meanwhile, the comparison is repeated once. Raises
-    ConfigError if `uuid` is not a UUID, and DatabaseUnavailable. An error of one registry is in its check.
+    ConfigError if `uuid` is not a UUID or the root is not a directory, SchemaMismatch if the role may read
+    none of CMP's tables, and DatabaseUnavailable. An error of one registry is in its check.
     """
-    return examine_project(conn, config, inputs, inputs_known, uuid)[0]
+    report, _ = examine_project(conn, config, inputs, inputs_known, uuid)
+    return report if report.verified else report.with_holds(read_holds(conn, config))
 
 
 def examine_project(
     conn: Connection, config: Config, inputs: Inputs, inputs_known: bool, uuid: str
 ) -> tuple[Report, Mapping[str, Expectation]]:
-    """As `verify_project`; also return scanner to what CMP requires of its registry."""
+    """As `verify_project`, without what is held; also return scanner to what CMP requires of its registry."""
     host = Host.of(conn, config, inputs, inputs_known)
     project = _canonical(uuid, host)
     before = _signatures(host)
     found = _examine_once(conn, host, project)
+    if found[0].in_cmp is None:
+        host.require_readable(conn)
     if found[0].verified or before == _signatures(host):
         return found
     return _examine_once(conn, host, project)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from omnicdc.formats.item import Differences
+    from omnicdc.model import Fault
     from omnicdc.verify.difference import EntryDifference, RegistryDifference
 
 Status = Literal["current", "missing", "stale", "unexpected", "unreadable", "not_expected"]
@@ -24,6 +25,13 @@ WAIT = "`omnicdc wait`, then look again; if it lasts, `omnicdc status` tells why
 
 MAX_LISTED = 20
 """At most so many entries of each kind are listed; the others are counted."""
+
+
+def _with_hold(detail: str, hint: str, hold: Fault | None) -> tuple[str, str]:
+    """Return detail and hint of a difference. That of a held registry does not go away by waiting."""
+    if hold is None or hint != WAIT:
+        return detail, hint
+    return f"{detail}; the registry is held: {hold.reason}".removeprefix("; "), hold.hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,14 @@ class Report:
         """
         return self.in_cmp is not False and all(check.right for check in self.checks)
 
+    def with_holds(self, holds: Mapping[str, Fault]) -> Report:
+        """Return it with the reasons for which registries are held, by registry."""
+        checks = []
+        for it in self.checks:
+            detail, hint = _with_hold(it.detail, it.hint, holds.get(it.registry))
+            checks.append(replace(it, detail=detail, hint=hint))
+        return replace(self, checks=tuple(checks))
+
     def stale_registries(self) -> tuple[str, ...]:
         """Return the names of the files that are wrong about the project."""
         return tuple(it.registry for it in self.checks if not it.right)
@@ -131,11 +147,19 @@ class RegistryReport:
     """None if CMP could not be read for this registry."""
     held: Mapping[str, str] = field(default_factory=dict)
     """Quarantine: the entries that cannot be rendered, and the reasons."""
+    hold: str = ""
+    """Why the registry is held, if that is why it differs; also in `detail`."""
 
     @property
     def good(self) -> bool:
         """True if the file is right and no entry is in quarantine."""
         return self.status == "current" and not self.held
+
+    def with_hold(self, hold: Fault | None) -> RegistryReport:
+        """Return it with the reason for which the registry is held; None if it is not."""
+        detail, hint = _with_hold(self.detail, self.hint, hold)
+        why = hold.reason if hold and detail != self.detail else ""
+        return replace(self, detail=detail, hint=hint, hold=why)
 
     def as_dict(self, *, names: bool = False) -> dict[str, Any]:
         """Return it for JSON: the counts, and the first entries of each kind; with `names`, their names too.

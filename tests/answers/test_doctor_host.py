@@ -55,9 +55,9 @@ def place() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def look(place: Path, writable: str | None = None) -> dict[str, Finding]:
+def look(place: Path, writable: str | None = None, more: str = "") -> dict[str, Finding]:
     """Return the faults that are found without a database."""
-    text = DROP_IN.format(host=place, writable=writable or place / "root" / REGISTRY)
+    text = DROP_IN.format(host=place, writable=writable or place / "root" / REGISTRY) + more
     (place / "units/omnicdc.service.d/host.conf").write_text(text)
     environ = {
         "SYSTEMD_UNIT_PATH": f"{place}/units", "OMNICDC_CONFIG": f"{place}/omnicdc.yaml", "PATH": "/bin",
@@ -95,3 +95,21 @@ def test_a_root_that_the_unit_does_not_open_is_found(place: Path) -> None:
 
     assert look(place) == {}
     assert [*look(place, "/srv/elsewhere")] == ["paths"]
+
+
+def test_a_shadow_in_the_state_directory_of_the_unit_needs_no_other_place(place: Path) -> None:
+    """Regression: docs/cutover.md puts the shadow there, and the doctor found that the unit closes it."""
+    state = Path(tempfile.mkdtemp(prefix="omnicdc-doctor-", dir="/var/lib"))
+    try:
+        state.chmod(0o755)
+        for scanner in scanners().values():
+            (state / "shadow" / scanner.path).parent.mkdir(parents=True, exist_ok=True)
+        for path in (state, *state.rglob("*"), place / "state"):
+            shutil.chown(path, "nobody")
+        settings = f"root: {place}/root\nshadow: {state}/shadow\nstate_dir: {place}/state\ngh: no\n"
+        (place / "omnicdc.yaml").write_text(settings)
+
+        assert look(place, more=f"StateDirectory={state.name}\n") == {}
+        assert [*look(place)] == ["paths"]
+    finally:
+        shutil.rmtree(state)

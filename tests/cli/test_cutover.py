@@ -162,6 +162,26 @@ def test_the_daemon_publishes_into_the_shadow_then_below_the_root_and_back(
     )
 
 
+def test_a_trial_is_shown_as_one_and_is_no_fault(cmp: Cmp, host: Host, shadow: Path) -> None:
+    cmp.arrived()
+    [trial] = host.ask("status")["consumers"]
+    text = " ".join(host.run("status", "-o", "text").stdout.split())
+    doctor = host.ask("doctor")
+    stale = host.ask("doctor", "consumers", OMNICDC_CONFIG="", OMNICDC_ROOT=str(host.root))
+    switched = host.run("cutover", "switch", "--yes")
+    [served] = host.ask("status")["consumers"]
+
+    assert (trial["root"], trial["shadow_of"]) == (str(shadow), str(host.root))
+    assert f"host: a trial: it publishes into the shadow {shadow}, not below {host.root} " in text
+    assert {it["check"] for it in doctor["checks"] if it["status"] == "fail"} == set()
+    [root] = [it["seen"] for it in doctor["checks"] if it["check"] == "root"]
+    assert root.startswith(f"{shadow}, the shadow of {host.root}: a trial, on the mount ")
+    [fault] = [it for it in stale["checks"] if it["status"] == "fail"]
+    assert (fault["check"], fault["remedy"][:16]) == ("this host", "`omnicdc reload`")
+    assert switched.returncode == 0, switched.stderr
+    assert (served["root"], served["shadow_of"]) == (str(host.root), None)
+
+
 def test_a_refused_switch_changes_nothing(host: Host, shadow: Path) -> None:
     """There is no daemon to take the new configuration; or Omni has no files there."""
     file = host.root.with_name("omnicdc.yaml")

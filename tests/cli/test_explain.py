@@ -34,6 +34,7 @@ def test_it_answers_in_words_on_a_terminal_and_in_json_on_a_pipe(cmp: Cmp, host:
     assert GREEN in shown.raw
     assert GREEN not in plain.raw
     assert json.loads(piped.stdout)["uuid"] == atlas
+    assert [it["writer"] for it in json.loads(piped.stdout)["changes"]] == [None]
 
 
 def test_a_project_that_is_not_in_cmp_ends_with_status_1_and_a_wrong_name_with_2(

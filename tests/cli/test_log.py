@@ -46,6 +46,7 @@ def test_it_tells_who_changed_what_and_when_it_was_published(cmp: Cmp, host: Hos
     of_all = host.ask("log", "-n", "2")
     of_project = host.ask("log", "apollo")
     of_registry = host.ask("log", REGISTRY, "-n", "1")
+    explained, text = host.ask("explain", "apollo"), host.run("explain", "apollo", "-o", "wide").stdout
     later = host.ask("log", "--since", "2100-01-01T00:00:00Z")
     shown = on_a_terminal(
         [COMMAND, "log"], host.env | {"PAGER": "sed s/^/paged:/", "NO_COLOR": "1"}, columns=80
@@ -57,6 +58,8 @@ def test_it_tells_who_changed_what_and_when_it_was_published(cmp: Cmp, host: Hos
     assert newest["token"] == token
     [by] = newest["writers"]
     assert (by["application_name"], by["traceparent"]) == ("genesis-api", TRACE)
+    assert explained["changes"][0]["writer"] == by
+    assert f"update of status, by {by['role']} with genesis-api" in text
     changes = {
         (row["op"], *(row["fields"] or ())): [it["name"] for it in row["keys"]] for row in newest["rows"]
     }
@@ -65,7 +68,7 @@ def test_it_tells_who_changed_what_and_when_it_was_published(cmp: Cmp, host: Hos
     assert published["consumer"] == "host"
     assert published["generation"] == before["published"][0]["generation"] + 1
     assert REGISTRY in published["registries"]
-    assert list(published["stages_ms"]) == ["wake", "read", "scan", "render", "publish", "acknowledge"]
+    assert list(published["stages_ms"]) == ["wake", "read", "scan", "render", "publish"]
     assert of_all["more"] is (len(host.ask("log")["transactions"]) > 2)
     assert [row["keys"][0]["key"] for it in of_project["transactions"] for row in it["rows"]] == [apollo] * 2
     assert of_registry["generations"][0]["generation"] == published["generation"]

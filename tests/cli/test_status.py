@@ -29,7 +29,7 @@ CONSUMER: dict[str, Any] = {
     "quarantined_counts": {},
     "last_error": None, "last_error_at": None, "blocked_by": [], "stages_ms": {"read": 1.8, "publish": 4.7},
     "inputs": "current", "inputs_waiting_for": [], "input_faults": [], "input_fault_count": 0,
-    "input_notices": [], "input_notice_count": 0,
+    "input_notices": [], "input_notice_count": 0, "shadow_of": None,
 }  # fmt: skip
 
 FOUND: dict[str, Any] = {

@@ -92,6 +92,22 @@ def test_each_verdict_follows_from_its_cause(observation: Observation, status: s
     assert (verdict.status, verdict.arrived) == (status, arrived)
 
 
+def test_every_held_registry_is_named_with_its_reason_and_its_remedy() -> None:
+    """Regression: the verdict named the first registry only."""
+    loss, closed = {"reason": "a loss", "hint": "accept it"}, {"reason": "closed", "hint": "open it"}
+    held = {"a.json": loss, "b.yaml": closed, "c.json": loss}
+    one = replace(HOST, hidden=("a.json", "b.yaml", "c.json"), held=held)
+    other = replace(HOST, name="other", hidden=("a.json",), held=held)
+
+    here, both = decide(_with(one)), decide(replace(OBSERVATION, consumers=[one, other]))
+
+    assert here
+    assert here.detail == "a.json, c.json are held: a loss; b.yaml is held: closed"
+    assert here.hint == "accept it; open it"
+    assert both
+    assert both.detail.endswith("; a.json is held on other: a loss")
+
+
 @pytest.mark.parametrize(
     ("observation", "status", "text"),
     [

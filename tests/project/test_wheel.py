@@ -30,6 +30,12 @@ print(len(manual.pages(omnicdc, "1", date(2026, 1, 1)) | completion.scripts()))
 """
 
 
+DECLARED = """
+registries:
+  - {name: active_services, path: services/active.csv, format: csv, query: 'select id, name from projects'}
+"""
+
+
 @pytest.fixture(scope="module")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel's directory `share`, as pip would install it."""
@@ -71,8 +77,13 @@ def test_a_man_page_is_rendered_without_a_warning(share: Path, program: list[str
 
 
 def test_bash_completes_commands_options_and_names(share: Path) -> None:
-    asked = ["sta", "consumer fo", "status --js", "consumer forget h"]
+    (share / "omnicdc.yaml").write_text(DECLARED)
+    asked = [
+        "sta", "consumer fo", "status --js", "consumer forget h", "log --consumer h", "log PRO", "log act",
+        "diff @~1 @ canonical_p", "restore @ repo", "show 41:PRO",
+    ]  # fmt: skip
     script = f"""
+        export OMNICDC_CONFIG=omnicdc.yaml
         source bash-completion/completions/omnicdc
         while read -r line; do
             COMPREPLY=() COMP_WORDS=(omnicdc $line) COMP_CWORD=$(wc -w <<< "$line")
@@ -82,7 +93,8 @@ def test_bash_completes_commands_options_and_names(share: Path) -> None:
     """
 
     assert run("bash", "--norc", "-c", script, cwd=share).splitlines() == [
-        "status", "forget", "--json", "host-seven",
+        "status", "forget", "--json", "host-seven", "host-seven", "PROJECT_REGISTRY_V1.yaml", "active.csv",
+        "canonical_projects_uuids.json", "repo_inventory.json", "41:PROJECT_REGISTRY_V1.yaml",
     ]  # fmt: skip
 
 

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from support.host import DEADLINE_S, until
+from support.sources import projects
 from ui.estate import BIDI, HERE, LONG, SCRIPT, SERVICES, THERE, service
 from ui.page import page
+
+from omnicdc import db
+from omnicdc.capture import install
+from omnicdc.cli.demo.fixtures import upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +80,22 @@ def test_each_page_shows_what_its_name_says(shown: Page) -> None:
     assert "nothing is held" in guard.text
     assert (named.status_code, keyed.headers["location"]) == (303, f"/projects/{PROJECT}")
     assert several.text.count('<li><a href="/projects/') == 10
+
+
+def test_a_project_s_changes_name_who_wrote_them_if_that_is_recorded(shown: Page, served: Estate) -> None:
+    path = f"/projects/{SERVICES[50]['id']}"
+    before = shown.get(path).text
+    with db.connect(served.served.admin_dsn) as conn:
+        install.install(conn, projects(), record_writers=True)
+        conn.execute("set application_name = '<genesis>'")
+        upsert(conn, service(50, domain="of another team"))
+        install.install(conn, projects(), record_writers=False)
+    served.published()
+
+    after = shown.get(path).text
+
+    assert "with <bdi>" not in before
+    assert "with <bdi>&lt;genesis&gt;</bdi>" in after
 
 
 def test_what_it_cannot_show_is_a_page_with_the_right_status(shown: Page) -> None:
@@ -226,4 +247,6 @@ def test_the_guard_names_what_would_be_lost(shown: Page, served: Estate) -> None
     assert guard.count("Would be removed: 20") == 4
     assert "omnicdc accept" in guard
     assert (gone.status_code, gone.text.count("should not be in it")) == (200, 4)
+    assert gone.text.count("<p>Held, so the file keeps its last content: it would lose 20 ") == 4
+    assert "omnicdc wait" not in gone.text
     assert '<span class="badge bad">held</span>' in shown.get("/").text

@@ -163,7 +163,13 @@ def check_this_host(site: Site) -> Iterator[Finding]:
             "start it: `systemctl start omnicdc`; or name it: `--consumer NAME`",
         )
         return
-    if one["alive"] and one["root"] != str(root):
+    # Between a root and its shadow, a consumer moves at the cutover.
+    if one["alive"] and one["root"] != str(root) and str(site.config.root) in (one["root"], one["shadow_of"]):
+        yield fail(
+            f"consumer {name} publishes below {one['root']}, and not below {root} as configured here",
+            "`omnicdc reload`: its daemon has not read the setting `shadow` as it is now",
+        )
+    elif one["alive"] and one["root"] != str(root):
         yield fail(
             f"consumer {name} serves {one['root']} on {one['host']}, and not {root}",
             "give each host a name of its own: `consumer: NAME` in its configuration",

@@ -46,7 +46,8 @@ def check_root(site: Site) -> Iterator[Finding]:
         remedy = f"mount it, or `mkdir -p {_quoted(root)}`; or name another one: --root DIR or OMNICDC_ROOT"
         yield fail(exc.message, remedy)
         return
-    yield ok(f"{root}, on the mount {mount_of(root).point}")
+    trial = f", the shadow of {site.config.root}: a trial" if site.config.shadow else ""
+    yield ok(f"{root}{trial}, on the mount {mount_of(root).point}")
 
 
 def directories(site: Site) -> list[Path]:

@@ -115,8 +115,7 @@ def check_paths(site: Site) -> Iterator[Finding]:
     if not site.unit.strict:
         raise Skipped("the unit does not limit where the service may write")
     wanted = site.root / REGISTRY
-    allowed = [Path(it) for it in site.unit.writable]
-    if any(wanted.is_relative_to(it) for it in allowed):
+    if any(wanted.is_relative_to(it) for it in site.unit.open_to_writes):
         yield ok(f"may write {wanted}")
     else:
         yield fail(

@@ -22,6 +22,9 @@ NO_UNIT = (
     "there is no unit omnicdc.service here: not a registry host, or the daemon is started by other means"
 )
 
+STATE = Path("/var/lib")
+"""Where systemd creates the state directory of a service."""
+
 CREDENTIALS = Path("/run/credentials") / NAME
 """Where systemd puts the credentials while the service runs."""
 
@@ -56,12 +59,18 @@ class Unit:
     """Whether the service may write below `writable` and its state directory only."""
     environment: Mapping[str, str] = field(default_factory=dict)
     state_directory: str = ""
-    """The name of its state directory below /var/lib."""
+    """The name of its state directory below /var/lib; may be empty."""
     credential: str = ""
     """The file of the credential cmp_password."""
     program: str = ""
     fault: str = ""
     """Why systemd cannot load it."""
+
+    @property
+    def open_to_writes(self) -> tuple[Path, ...]:
+        """The directories that the service may write: those of the unit, and its state directory."""
+        state = [STATE / self.state_directory] if self.state_directory else []
+        return (*map(Path, self.writable), *state)
 
 
 def read_unit(environ: Mapping[str, str]) -> Unit | None:
@@ -184,7 +193,7 @@ def as_service(unit: Unit, environ: Mapping[str, str]) -> dict[str, str]:
     """
     added: dict[str, str] = {}
     if unit.state_directory:
-        added["STATE_DIRECTORY"] = f"/var/lib/{unit.state_directory}"
+        added["STATE_DIRECTORY"] = str(STATE / unit.state_directory)
     if unit.credential and not any(name.startswith(("OMNICDC_DSN", "CMP_DB_", "PG")) for name in environ):
         places = [
             CREDENTIALS,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+# These also at run time, because programs evaluate the types of the answers.
+from omnicdc.answers.explain.changes import ChangeExplanation, time_text
 from omnicdc.registries.scanner import OTHERS
-
-# Imported at run time, so that programs can evaluate the types of the answers.
-from omnicdc.verify.report import Status  # noqa: TC001
+from omnicdc.verify.expectation import quarantine_fault
+from omnicdc.verify.report import WAIT, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +42,19 @@ class FieldExplanation(TypedDict):
     where: str
 
 
+class Hold(TypedDict):
+    """Why a registry is held, and what to do about it."""
+
+    reason: str
+    hint: str
+
+
 class RegistryExplanation(TypedDict):
-    """One registry. `in_file` and `expected` are None if that is not known; `where` may be empty."""
+    """One registry. `in_file` and `expected` are None if that is not known; `where` may be empty.
+
+    `held` says why this host's daemon holds the registry, and the command that releases it; None if it does
+    not. The file then keeps its last content.
+    """
 
     scanner: str
     registry: str
@@ -53,6 +65,7 @@ class RegistryExplanation(TypedDict):
     reason: str
     where: str
     hint: str
+    held: Hold | None
     fields: dict[str, FieldExplanation]
 
 
@@ -70,35 +83,9 @@ class ConsumerExplanation(TypedDict):
     generation: int
     published_at: str | None
     unread: int
-    held: dict[str, dict[str, str]]
+    held: dict[str, Hold]
     postponed: list[str]
     quarantined: dict[str, str]
-
-
-class Publication(TypedDict):
-    """Whether the files of one consumer hold a change, and since when.
-
-    `generation` is None if the change is not read yet, or if the generation was deleted by retention.
-    """
-
-    consumer: str
-    read: bool
-    generation: int | None
-    published_at: str | None
-    milliseconds: float | None
-    held: list[str]
-    postponed: list[str]
-
-
-class ChangeExplanation(TypedDict):
-    """One change in the log. `at` is when it was written; `fields` is None for the whole row."""
-
-    token: str
-    op: str
-    fields: list[str] | None
-    every_row: bool
-    at: str
-    published: list[Publication]
 
 
 class Explanation(TypedDict):
@@ -134,13 +121,19 @@ def no_explanation(error: str, hint: str) -> Explanation:
 
 
 def registry_explanations(
-    report: Report, expected: Mapping[str, Expectation], places: Places
+    report: Report, expected: Mapping[str, Expectation], places: Places, holds: Mapping[str, Hold]
 ) -> list[RegistryExplanation]:
-    """Return what is to be said about each registry that concerns the project."""
-    return [_registry(check, expected[check.scanner.name], places) for check in report.checks]
+    """Return what is to be said about each registry that concerns the project.
+
+    `holds` are the registries that this host's daemon holds.
+    """
+    return [
+        _registry(check, expected[check.scanner.name], places, holds.get(check.registry))
+        for check in report.checks
+    ]
 
 
-def _registry(check: Check, expected: Expectation, places: Places) -> RegistryExplanation:
+def _registry(check: Check, expected: Expectation, places: Places, held: Hold | None) -> RegistryExplanation:
     scanner = check.scanner
     reason, where = places.reason(expected)
     return {
@@ -152,7 +145,8 @@ def _registry(check: Check, expected: Expectation, places: Places) -> RegistryEx
         "expected": None if expected.fault else bool(expected.items),
         "reason": reason if check.right else check.detail or reason,
         "where": where,
-        "hint": check.hint,
+        "hint": "" if held and check.hint == WAIT else check.hint,
+        "held": held,
         "fields": _fields(check, expected, places),
     }
 
@@ -187,7 +181,7 @@ def consumer_explanations(rows: Iterable[Row]) -> list[ConsumerExplanation]:
             "root": row["root"],
             "alive": row["alive"],
             "generation": row["generation"],
-            "published_at": _time(row["published_at"]),
+            "published_at": time_text(row["published_at"]),
             "unread": row["unread"],
             "held": {name: {"reason": it["reason"], "hint": it["hint"]} for name, it in row["held"].items()},
             "postponed": sorted(row["postponed"]),
@@ -197,38 +191,9 @@ def consumer_explanations(rows: Iterable[Row]) -> list[ConsumerExplanation]:
     ]
 
 
-def change_explanations(rows: Iterable[Row]) -> list[ChangeExplanation]:
-    """Return the changes, the newest first, from the rows of the query `changes_of`."""
-    changes: dict[tuple[Any, ...], ChangeExplanation] = {}
-    for row in rows:
-        fields = None if row["fields"] is None else list(row["fields"])
-        change = changes.setdefault(
-            (row["token"], row["op"], row["at"], row["every_row"], str(fields)),
-            {
-                "token": row["token"],
-                "op": row["op"],
-                "fields": fields,
-                "every_row": row["every_row"],
-                "at": row["at"].isoformat(),
-                "published": [],
-            },
-        )
-        if row["consumer"] is not None:
-            change["published"].append(_publication(row))
-    return [*changes.values()]
-
-
-def _publication(row: Row) -> Publication:
-    after = row["published_at"] - row["at"] if row["published_at"] else None
-    return {
-        "consumer": row["consumer"],
-        "read": bool(row["read"]),
-        "generation": row["generation"],
-        "published_at": _time(row["published_at"]),
-        "milliseconds": None if after is None else round(after.total_seconds() * 1000, 1),
-        "held": sorted(row["held"] or ()),
-        "postponed": sorted(row["postponed"] or ()),
-    }
+def holds_here(consumers: Iterable[ConsumerExplanation], consumer: str, root: str) -> dict[str, Hold]:
+    """Return what the consumer of this name holds, if it serves this root."""
+    return next((it["held"] for it in consumers if (it["consumer"], it["root"]) == (consumer, root)), {})
 
 
 def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str]) -> list[str]:
@@ -256,7 +221,7 @@ def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str
             if registry in names
         ]
         lines += [
-            f"{who}: the project is in quarantine in {registry}: {reason}"
+            f"{who}: the project is in quarantine in {registry}: {reason} - {quarantine_fault(reason).hint}"
             for registry, reason in one["quarantined"].items()
         ]
     return lines
@@ -264,7 +229,3 @@ def on_its_way(consumers: Sequence[ConsumerExplanation], concerned: Iterable[str
 
 def _changes(count: int) -> str:
     return "1 change is" if count == 1 else f"{count} changes are"
-
-
-def _time(at: Any) -> str | None:  # noqa: ANN401 - a datetime of the server, or None
-    return None if at is None else str(at.isoformat())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omnicdc import db
 from omnicdc.answers.kept.version import kept_version
 from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.log.timings import stages
 
 if TYPE_CHECKING:
     from omnicdc.answers.kept.version import KeptVersion
@@ -57,7 +58,7 @@ def _of_row(row: db.Row) -> dict[str, Any]:
         "held": dict.fromkeys(row["held"]),
         "quarantined": {},
         "left_out": [],
-        "stages_ms": row["timings"],
+        "stages_ms": stages(row["timings"]),
         "registries": [],
         "kept": None,
     }

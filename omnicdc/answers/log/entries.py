@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from omnicdc.log.timings import ORDER
+from omnicdc.log.timings import stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -195,7 +195,7 @@ def publication(row: Row, at: datetime) -> Publication:
         "generation": row["generation"],
         "published_at": row["published_at"] and row["published_at"].isoformat(),
         "milliseconds": None if after is None else round(after.total_seconds() * 1000, 1),
-        "stages_ms": _stages(row["timings"]),
+        "stages_ms": stages(row["timings"]),
         "registries": list(row["registries"] or ()),
         "held": sorted(row["held"] or ()),
         "postponed": sorted(row["postponed"] or ()),
@@ -214,14 +214,9 @@ def generation(row: Row, tokens: Iterable[str] = ()) -> Generation:
         "registries": list(row["registries"]),
         "held": sorted(row["held"]),
         "postponed": sorted(row["postponed"]),
-        "stages_ms": _stages(row["timings"]),
+        "stages_ms": stages(row["timings"]),
         "tokens": list(tokens),
     }
-
-
-def _stages(timings: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the milliseconds in the order of the stages; the database sorts them by name."""
-    return {stage: timings[stage] for stage in ORDER if stage in timings} if timings else {}
 
 
 def visible(token: str, snapshot: str) -> bool:

@@ -142,6 +142,11 @@ def _remarks(consumers: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
 
 
 def _remarks_of(one: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if one["shadow_of"]:
+        yield (
+            f"a trial: it publishes into the shadow {one['root']}, not below {one['shadow_of']}",
+            "`omnicdc cutover compare`, then `omnicdc cutover switch` (docs/cutover.md)",
+        )
     for registry, why in one["unused"].items():
         yield f"{registry} is not published: {why['reason']}", why["hint"]
     for registry in one["postponed"]:

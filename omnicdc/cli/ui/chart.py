@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from omnicdc.log.timings import ORDER
+from omnicdc.log.timings import IN_HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,7 +80,7 @@ def lag_chart(points: Iterable[Point], now_ms: float | None, *, late_ms: float) 
 
 def stage_bar(timings: Mapping[str, float]) -> Markup:
     """Return a bar with one part for each stage, as wide as its share of the time."""
-    known = [(stage, max(0.0, float(timings[stage]))) for stage in ORDER if stage in timings]
+    known = [(stage, max(0.0, float(timings[stage]))) for stage in IN_HISTORY if stage in timings]
     total = sum(ms for _, ms in known) or 1.0
     shapes, x = [], 0.0
     for stage, ms in known:
@@ -99,8 +99,8 @@ def stage_bar(timings: Mapping[str, float]) -> Markup:
 
 
 def total_ms(timings: Mapping[str, float]) -> float:
-    """Return the time from the write to the end of the acknowledgement, in milliseconds."""
-    return sum(max(0.0, float(timings[stage])) for stage in ORDER if stage in timings)
+    """Return the time from the write until the files are published, in milliseconds."""
+    return sum(max(0.0, float(timings[stage])) for stage in IN_HISTORY if stage in timings)
 
 
 def duration(ms: float) -> str:

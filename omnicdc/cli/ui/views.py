@@ -159,7 +159,7 @@ def _consumer(one: Mapping[str, Any], reading: Reading, max_lag_s: float) -> Con
         published_at=one["published_at"],
         seen_at=one["seen_at"],
         host=one["host"],
-        root=one["root"],
+        root=f"{one['root']} (the shadow of {one['shadow_of']})" if one["shadow_of"] else one["root"],
         version=one["version"],
         inputs=one["inputs"] or "not known",
     )
