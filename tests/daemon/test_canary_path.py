@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from support.host import DEADLINE_S
+from support.host import DEADLINE_S, until
 from support.session import opened
 
 from omnicdc import db
@@ -84,6 +84,7 @@ def test_a_canary_detects_a_trigger_function_that_logs_nothing(cmp: Cmp, host: H
     )
     daemon = host.daemon()
     lost = daemon.wait_for("canary_lost")
+    until(lambda: host.run("status").returncode == 1, "status says it")  # after the next acknowledgement
     status = host.run("status")
     install = host.run("install")
     daemon.wait_for("canary_ok")

@@ -99,7 +99,8 @@ def no_manifest(host: Host) -> None:
 
 
 def no_state(host: Host) -> None:
-    shutil.rmtree(host.state)
+    host.state.rename(host.state.with_name("lost"))  # in one step: the daemon may be writing into it
+    shutil.rmtree(host.state.with_name("lost"), ignore_errors=True)
     edited(host)
 
 

@@ -44,7 +44,8 @@ def test_without_a_state_directory_an_external_change_is_not_overwritten(
             check_edit_without_backup(trial, read_only(place), os.strerror(errno.EROFS))
             check_edit_without_backup(trial, moved_away(host.state, "file"), "irectory")
         check_edit_without_backup(trial, moved_away(host.state.parent, "/proc"), "")
-        shutil.rmtree(host.state)
+        host.state.rename(host.state.with_name("lost"))  # in one step: the daemon may be writing into it
+        shutil.rmtree(host.state.with_name("lost"), ignore_errors=True)
         replace_atomically(host.root / PROJECT, "no backup exists yet, and one can be made")
         until(trial.updates.right, "the directory is created again")
         assert len(backups(host)) == 1
