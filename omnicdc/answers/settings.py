@@ -40,8 +40,8 @@ class Shown:
             return "-"
         if isinstance(self.value, bool):
             return "true" if self.value else "false"
-        if isinstance(self.value, float) and self.name.endswith("_s"):
-            return _span(timedelta(seconds=self.value))
+        if isinstance(self.value, int | float):
+            return _number(self.name, self.value)
         if isinstance(self.value, list):
             return ", ".join(map(str, self.value)) or "-"
         if isinstance(self.value, dict):
@@ -148,3 +148,14 @@ def _span(length: timedelta) -> str:
         if seconds and seconds % unit == 0:
             return f"{seconds / unit:.0f}{name}"
     return f"{seconds:g}s"
+
+
+def _number(setting: str, value: float) -> str:
+    """Return a number, a duration or a size, in the largest unit that gives a whole number."""
+    if setting.endswith("_s"):
+        return _span(timedelta(seconds=value))
+    units = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")) if setting.endswith("_bytes") else ()
+    for unit, name in units:
+        if value and value % unit == 0:
+            return f"{value // unit}{name}"
+    return str(value)

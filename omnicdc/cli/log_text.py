@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from omnicdc.cli.layout import folded
+from omnicdc.cli.layout import duration, folded
 from omnicdc.cli.output import wants_colour
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omnicdc.answers.log import Generation, LogAnswer, Publication, Transaction
     from omnicdc.answers.log.entries import Changes, Writer
 
-SECOND_MS = 1000
+SECOND_MS, MINUTE_MS = 1000, 60_000
 KEYS = 10
 """Of so many rows of a group, the answer has the keys."""
 
@@ -139,6 +139,8 @@ def _stages(stages_ms: Mapping[str, float]) -> str:
 
 
 def _duration(milliseconds: float) -> str:
+    if milliseconds >= MINUTE_MS:
+        return duration(milliseconds / SECOND_MS)
     if milliseconds < SECOND_MS:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1000:.1f} s"

@@ -57,6 +57,17 @@ def test_each_registry_of_a_publication_has_its_reason(published: Publication, t
     assert line == f"  host: generation 7 after 5 ms; {text}"
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "text"), [(5.4, "5 ms"), (1500.0, "1.5 s"), (1_471_700.0, "24 min")]
+)
+def test_a_duration_has_the_unit_of_its_size(milliseconds: float, text: str) -> None:
+    late = publication() | {"milliseconds": milliseconds}
+
+    [_, line, *_] = log_lines(log(transaction(late), recorded=True), WIDE)
+
+    assert f"generation 7 after {text};" in line
+
+
 def test_what_concerns_all_entries_is_said_once_at_the_end() -> None:
     held = transaction(publication(held=("a.json",)))
     plain = [*log_lines(log(transaction(publication())), WIDE)]

@@ -117,6 +117,21 @@ def test_what_is_no_fault_is_told_apart() -> None:
     ]
 
 
+def test_what_several_consumers_say_is_said_once() -> None:
+    unused = {
+        "unused": {"agents.json": {"reason": "CMP has no table agents", "hint": "run `omnicdc install`"}}
+    }
+    consumers = [CONSUMER | unused, CONSUMER | unused | {"name": "registry-2", "inputs": "looking"}]
+
+    shown = lines(FOUND | {"consumers": consumers})
+
+    assert shown[shown.index("no faults, but worth knowing:") + 1 :] == [
+        "  registry-1, registry-2: agents.json is not published: CMP has no table agents",
+        "    run `omnicdc install`",
+        "  registry-2: still looking at its inputs",
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "domain"),
     [

@@ -17,7 +17,7 @@ SECRET = "Kanari"
 def test_each_setting_is_shown_with_its_origin_and_without_passwords(host: Host, tmp_path: Path) -> None:
     file = tmp_path / "omnicdc.yaml"
     file.write_text(
-        f"retention: 48h\nsweep_s: 90s\ndsn: postgresql://u:{SECRET}%2F@h/db\n"
+        f"keep_bytes: 1536MiB\nretention: 48h\nsweep_s: 90s\ndsn: postgresql://u:{SECRET}%2F@h/db\n"
         f"on_publish: [curl, --silent, -o, /tmp/answer, --token, {SECRET.lower()}, '--oauth={SECRET}', "
         f"-H, 'X-Key: {SECRET}', 'https://hooks.example.org/{SECRET}']\n"
         "registries:\n- {name: teams, path: teams.json, format: json, query: select id from projects}\n"
@@ -29,11 +29,12 @@ def test_each_setting_is_shown_with_its_origin_and_without_passwords(host: Host,
     done = host.run("config", "show", "-o", "text", "--state-dir", str(tmp_path), **env)
 
     settings = found["settings"]
-    assert settings["retention"] == {"value": "2d", "origin": f"{file}:1", "default": False}
+    assert settings["retention"] == {"value": "2d", "origin": f"{file}:2", "default": False}
     assert settings["dsn"]["value"] == "user=u password=*** dbname=db host=h"
     assert settings["root"]["origin"] == "OMNICDC_ROOT"
     assert "guard_min" not in settings
-    assert found["registries"][0]["origin"] == f"{file}:6"
+    assert found["registries"][0]["origin"] == f"{file}:7"
+    assert "1536MiB" in done.stdout
     assert found["variables"]["PGPASSWORD"] == "***"
     assert found["variables"]["OMNICDC_OTHER"] == "***"
     assert settings["on_publish"]["value"] == [

@@ -129,13 +129,17 @@ def _faults(faults: Sequence[StatusFault]) -> Iterator[Line]:
 
 
 def _remarks(consumers: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
-    """Yield what is no fault, but explains what a reader of the registries sees."""
-    remarks = [(one["name"], *remark) for one in consumers for remark in _remarks_of(one)]
+    """Yield what is no fault, but explains what a reader of the registries sees; the same of several once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in consumers:
+        for remark in _remarks_of(one):
+            found.setdefault(remark, []).append(one["name"])
+    remarks = [*found.items()]
     if remarks:
         yield Line("")
         yield Line("no faults, but worth knowing:")
-    for name, what, hint in remarks[:MOST_SHOWN]:
-        yield Line(f"  {name}: {what}")
+    for (what, hint), names in remarks[:MOST_SHOWN]:
+        yield Line(f"  {', '.join(names)}: {what}")
         yield from [Line(f"    {hint}")] if hint else []
     if (more := len(remarks) - MOST_SHOWN) > 0:
         yield Line(f"  and {more} more: `omnicdc status --json`")
