@@ -83,6 +83,8 @@ def verified(config: Config) -> AllReport:
 
 
 def _show_project(report: Report) -> None:
+    from omnicdc.verify.project import UNKNOWN_INPUTS
+
     say(
         f"{report.name or report.uuid}: {'verified' if report.verified else 'not verified'}",
         good=report.verified,
@@ -94,10 +96,12 @@ def _show_project(report: Report) -> None:
         if check.detail:
             say(f"    {check.detail}" + (f" - {check.hint}" if check.hint else ""))
         if check.not_compared:
-            say(f"    not compared, as the state directory cannot be read: {', '.join(check.not_compared)}")
+            say(f"    not compared, because {UNKNOWN_INPUTS}: {', '.join(check.not_compared)}")
 
 
 def _show_all(report: AllReport) -> None:
+    from omnicdc.verify.project import UNKNOWN_INPUTS
+
     for registry in report.registries:
         found = registry.as_dict(names=True)
         counts = [f"{found[kind]['count']} {kind}" for kind in _KINDS if found.get(kind, {}).get("count")]
@@ -111,7 +115,7 @@ def _show_all(report: AllReport) -> None:
         for line in _entries(found):
             say(f"  {line}")
     if not report.inputs_known:
-        say("not compared, as the state directory cannot be read: what depends on clones, overrides, GitHub")
+        say(f"not compared, because {UNKNOWN_INPUTS}: what depends on clones, overrides, GitHub")
 
 
 def _entries(found: Mapping[str, Any]) -> Iterator[str]:

@@ -177,7 +177,8 @@ class Target:
         if _from_cmp(self.environ):
             return "CMP_DB_*"
         why = self.unread or self.empty_file
-        return f"PG* ({why})" if why else "PG*"
+        named = "PG*" if self.names_a_server() else "libpq's defaults (no DSN, CMP_DB_* or PG* is set)"
+        return f"{named} ({why})" if why else named
 
     def _password_of(self, given: Parameters) -> str:
         """Return the name of the source from which libpq takes the password; empty text if there is none."""

@@ -784,11 +784,12 @@ select t.tgname as name, t.tgrelid::regclass::text as target, t.tgenabled as ena
  order by t.tgrelid, t.tgname;
 
 -- asking_role: Which role asks, and which of omnicdc's roles it is a member of. A superuser has every right.
-select r.rolname::text as name, r.rolsuper as superuser,
+select r.rolname::text as name, r.rolsuper as superuser, to_regrole('omnicdc_client') is not null as roles_exist,
        coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'member'), false) as daemon,
        coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'member'), false) as client,
        coalesce(pg_has_role(to_regrole('omnicdc_daemon')::oid, 'usage'), false)
          or coalesce(pg_has_role(to_regrole('omnicdc_client')::oid, 'usage'), false) as inherits,
+       coalesce(pg_has_role(to_regrole('omnicdc_owner')::oid, 'member'), false) as owner,
        r.rolsuper or r.rolcreaterole or coalesce(pg_has_role(to_regrole('omnicdc_owner')::oid, 'member'), false) as installs
   from pg_roles r where r.rolname = current_user;
 

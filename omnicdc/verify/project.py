@@ -64,6 +64,10 @@ def examine_project(
     return _examine_once(conn, host, project)
 
 
+UNKNOWN_INPUTS = "the inputs that the daemon saved cannot be read, or none are saved yet"
+"""Why inputs are not complete."""
+
+
 def known_inputs(config: Config) -> tuple[Inputs, bool]:
     """Return the inputs that the daemon saved, with the present clones, and whether they are complete.
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import signal
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +17,14 @@ from support.memory import in_memory
 
 from omnicdc.answers.doctor.checks import examine
 from omnicdc.answers.doctor.site import Site
+from omnicdc.files.lock import RootLock
 from omnicdc.filesystem.atomic import REGISTRY
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.answers.doctor.finding import Finding
+    from omnicdc.answers.doctor.finding import Finding, Report
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which gives files to another user")
 
@@ -55,17 +59,45 @@ def place() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def look(place: Path, writable: str | None = None, more: str = "") -> dict[str, Finding]:
+def look(place: Path, writable: str | None = None, more: str = "", **variables: str) -> dict[str, Finding]:
     """Return the faults that are found without a database."""
+    found = failed(examined(place, writable, more, **variables))
+    found.pop("connection")
+    return found
+
+
+def examined(place: Path, writable: str | None = None, more: str = "", **variables: str) -> Report:
+    """Examine the host, without a database."""
     text = DROP_IN.format(host=place, writable=writable or place / "root" / REGISTRY) + more
     (place / "units/omnicdc.service.d/host.conf").write_text(text)
     environ = {
         "SYSTEMD_UNIT_PATH": f"{place}/units", "OMNICDC_CONFIG": f"{place}/omnicdc.yaml", "PATH": "/bin",
         "OMNICDC_DSN": "host=/nonexistent", "HOME": str(place),
     }  # fmt: skip
-    found = failed(examine(Site({}, environ)))
-    found.pop("connection")
-    return found
+    return examine(Site({}, environ | variables))
+
+
+@contextmanager
+def holding(root: Path, name: str) -> Iterator[None]:
+    """Have a process of another user hold the lock of a root, as its daemon does."""
+    user, (reader, writer) = pwd.getpwnam(name), os.pipe()
+    if (process := os.fork()) == 0:
+        with suppress(BaseException):
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            with RootLock(root):
+                os.write(writer, b".")
+                signal.pause()
+        os._exit(1)
+    os.close(writer)
+    try:
+        assert os.read(reader, 1) == b"."
+        yield
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(reader)
 
 
 def test_each_directory_and_file_of_the_service_is_tried_as_its_user(place: Path) -> None:
@@ -113,3 +145,17 @@ def test_a_shadow_in_the_state_directory_of_the_unit_needs_no_other_place(place:
         assert [*look(place)] == ["paths"]
     finally:
         shutil.rmtree(state)
+
+
+def test_a_root_that_another_daemon_serves_is_not_judged_by_the_unit(place: Path) -> None:
+    """Regression: the remedies took the directories away from a daemon that runs without the unit."""
+    other = place / "other"
+    shutil.copytree(place / "root", other)
+    for path in (other, *other.rglob("*")):
+        shutil.chown(path, "games")
+    with holding(other, "games"):
+        report = examined(place, OMNICDC_ROOT=str(other), OMNICDC_STATE_DIR=str(other))
+
+    by_name = {it.check: it.finding for it in report.results}
+    assert by_name["directories"].seen == "games can write all 5"
+    assert by_name["unit"].seen.startswith(f"the unit omnicdc.service publishes below {place}/root: another")

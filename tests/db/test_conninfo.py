@@ -20,6 +20,8 @@ SECRET = "correct horse battery staple"
 DAEMON = "postgresql://registry_host@cmp/cms_db"
 DBA = "postgresql://postgres@cmp/cms_db"
 
+DEFAULTS = "libpq's defaults (no DSN, CMP_DB_* or PG* is set)"
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -104,15 +106,16 @@ def test_a_file_named_in_the_configuration_is_not_for_the_user_of_a_variable(
             {"CMP_DB_HOST": "cmp", "CMP_DB_PASSWORD": "hunter2"},
             "database from CMP_DB_*, password from CMP_DB_PASSWORD",
         ),
-        ({"PGPASSWORD": "hunter2"}, "database from PG*, password from PGPASSWORD"),
+        ({"PGPASSWORD": "hunter2"}, f"database from {DEFAULTS}, password from PGPASSWORD"),
         (
             {"PGPASSFILE": "/nowhere/pgpass"},
             (
-                "database from PG*, "
+                f"database from {DEFAULTS}, "
                 "password from /nowhere/pgpass (which libpq ignores: No such file or directory)"
             ),
         ),
-        ({}, "database from PG*, no password"),
+        ({}, f"database from {DEFAULTS}, no password"),
+        ({"PGHOST": "cmp"}, "database from PG*, no password"),
     ],
 )  # fmt: skip
 def test_the_sources_of_database_and_password_are_named(environ: dict[str, str], expected: str) -> None:
@@ -194,7 +197,7 @@ def test_a_pgpass_file_that_others_may_read_is_reported_as_ignored_by_libpq(tmp_
     file.chmod(0o600)
     closed = Target(environ={"PGPASSFILE": str(file)}).login().sources
 
-    assert closed == f"database from PG*, password from {file}"
+    assert closed == f"database from {DEFAULTS}, password from {file}"
     assert open_to_others == f"{closed} (which libpq ignores: its mode is 0644, `chmod 600 {file}`)"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -120,7 +121,8 @@ def check_consumers(site: Site) -> Iterator[Finding]:
     """Whether each consumer has a daemon that is alive and keeps up, and without a fault."""
     consumers = site.status["consumers"]
     if not consumers:
-        yield Finding.of_text(NO_CONSUMER)
+        found = Finding.of_text(NO_CONSUMER)
+        yield replace(found, remedy="`systemctl start omnicdc`") if site.unit else found
     for one in consumers:
         faults = [it for it in consumer_faults(one, max_lag_s=site.config.max_lag_s) if it.kind == "other"]
         for fault in faults:

@@ -17,7 +17,8 @@ from omnicdc.registries.tables import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from omnicdc.answers.doctor.site import AskingRole, Site
+    from omnicdc.answers.doctor.role import AskingRole
+    from omnicdc.answers.doctor.site import Site
 
 PER_GRANT = 160000
 """From this version on, each grant of a role says whether its rights are inherited."""
@@ -49,10 +50,14 @@ def check_role(site: Site) -> Iterator[Finding]:
     role = site.role
     if role.superuser:
         yield ok(f"{role.name}, a superuser")
+    elif not role.roles_exist:
+        raise Skipped(f"{role.name}; omnicdc's roles do not exist yet: see `schema`")
     elif role.groups and not role.inherits:
         yield not_inherited(role, site.conn.info.server_version)
     elif role.groups:
         yield ok(f"{role.name}, of {' and '.join(role.groups)}")
+    elif role.owner:
+        yield ok(f"{role.name}, of omnicdc_owner: it may install and upgrade")
     else:
         yield fail(
             f"{role.name} is a member of no role of omnicdc's, so that most cannot be read",

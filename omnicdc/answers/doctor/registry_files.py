@@ -18,7 +18,7 @@ from omnicdc.filesystem.atomic import REGISTRY
 from omnicdc.filesystem.mount import mount_of
 from omnicdc.inputs.parts import InputSettings, peoples_files
 from omnicdc.verify.audit import verify_all
-from omnicdc.verify.project import known_inputs
+from omnicdc.verify.project import UNKNOWN_INPUTS, known_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -225,7 +225,10 @@ def check_manifest(site: Site) -> Iterator[Finding]:
                 f"`rm {_quoted(root / MANIFEST)}`: the daemon writes it anew; `omnicdc rebuild`",
             )
         else:
-            yield warn(f"{MANIFEST} is missing: nothing was published here yet", "`systemctl start omnicdc`")
+            if _nothing_published(site) and site.has_schema and not site.status["consumers"]:
+                raise Skipped("nothing was published here yet: see `daemons`")
+            start = "`systemctl start omnicdc`" if site.unit else "`omnicdc run`"
+            yield warn(f"{MANIFEST} is missing: nothing was published here yet", start)
         return
     changed = [
         path
@@ -249,15 +252,18 @@ def check_content(site: Site) -> Iterator[Finding]:
     site.require_tables()
     if not (site.root / REGISTRY).is_dir():
         raise Skipped(f"{site.root / REGISTRY} is missing")
+    if _nothing_published(site):
+        raise Skipped("nothing was published here yet: see `manifest`")
     report = verify_all(conn, config, *known_inputs(config))
     wrong = [it for it in report.registries if not it.good]
     for it in wrong:
         remedy = it.hint or "`omnicdc verify --all`"
         yield fail(f"{it.registry}: {it.detail or it.status}", remedy)
     if not report.inputs_known:
-        yield warn(
-            "fields of clones and GitHub were not compared: the state directory cannot be read", "ask as root"
+        remedy = (
+            f"is the daemon running? `omnicdc status`; else as root: `ls -la {_quoted(config.state_dir)}`"
         )
+        yield warn(f"fields of clones and GitHub were not compared: {UNKNOWN_INPUTS}", remedy)
     if not wrong:
         yield ok(f"{len(report.registries)} files hold what CMP holds")
 
@@ -276,6 +282,11 @@ def check_peoples_files(site: Site) -> Iterator[Finding]:
     if not faults and not notices:
         overrides, exclusions = (len(it.value) for it in readings)
         yield ok(f"overrides ({overrides}) and exclusions ({exclusions}) parse")
+
+
+def _nothing_published(site: Site) -> bool:
+    root = site.root
+    return not any(_exists(root / it) for it in (MANIFEST, *(it.path for it in site.scanners.values())))
 
 
 def _quoted(path: Path) -> str:

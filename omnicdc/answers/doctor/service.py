@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnicdc.answers.doctor.finding import Finding, Skipped, fail, ok, warn
-from omnicdc.answers.doctor.unit import NO_UNIT
 from omnicdc.answers.doctor.users import READ, SEARCH
 from omnicdc.filesystem.atomic import REGISTRY
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def check_unit(site: Site) -> Iterator[Finding]:
     """Whether the unit is installed, enabled, read again after changes, and active."""
     if site.unit is None:
-        raise Skipped(NO_UNIT)
+        raise Skipped(site.no_unit)
     problems = list(unit(site.unit))
     yield from problems
     if not problems:
@@ -58,7 +57,7 @@ def check_user(site: Site) -> Iterator[Finding]:
     """Whether the user of the unit exists."""
     found = site.unit
     if found is None:
-        raise Skipped(NO_UNIT)
+        raise Skipped(site.no_unit)
     try:
         user = site.daemon_user
     except Skipped:
@@ -76,7 +75,7 @@ def check_user(site: Site) -> Iterator[Finding]:
 def check_program(site: Site) -> Iterator[Finding]:
     """Whether the program of the unit exists, and the service's user can run it."""
     if site.unit is None:
-        raise Skipped(NO_UNIT)
+        raise Skipped(site.no_unit)
     program, user = site.unit.program, site.daemon_user
     if not program:
         raise Skipped("the unit's ExecStart= could not be read")
@@ -99,7 +98,7 @@ def check_program(site: Site) -> Iterator[Finding]:
 def check_service_settings(site: Site) -> Iterator[Finding]:
     """Whether this command and the service read the same file of settings."""
     if site.unit is None:
-        raise Skipped(NO_UNIT)
+        raise Skipped(site.no_unit)
     theirs = site.unit.environment.get("OMNICDC_CONFIG", "")
     ours = str(site.flags.get("config") or site.environ.get("OMNICDC_CONFIG") or "")
     if theirs and ours and Path(ours).absolute() != Path(theirs):
@@ -111,7 +110,7 @@ def check_service_settings(site: Site) -> Iterator[Finding]:
 def check_paths(site: Site) -> Iterator[Finding]:
     """Whether the unit lets the service write the registries and the state directory."""
     if site.unit is None:
-        raise Skipped(NO_UNIT)
+        raise Skipped(site.no_unit)
     if not site.unit.strict:
         raise Skipped("the unit does not limit where the service may write")
     wanted = site.root / REGISTRY

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,13 @@ from psycopg import errors
 from omnicdc import db
 from omnicdc.answers.doctor.finding import CONFIG_FAULT, NO_CONNECTION, NO_SCHEMA, REGISTRY_FAULT, Skipped
 from omnicdc.answers.doctor.reach import PATIENCE_S, answers_in_time
-from omnicdc.answers.doctor.rights import CLIENT, DAEMON
-from omnicdc.answers.doctor.unit import Unit, as_service, read_unit
-from omnicdc.answers.doctor.users import User, named_user, this_user
+from omnicdc.answers.doctor.role import AskingRole
+from omnicdc.answers.doctor.unit import NO_UNIT, Unit, as_service, read_unit
+from omnicdc.answers.doctor.users import User, named_user, process_user, this_user
 from omnicdc.answers.status import status
 from omnicdc.config import settings
 from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.files.lock import holder_of
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.rows import limit
 from omnicdc.registries.tables import find_tables
@@ -40,25 +41,6 @@ LOCK_WAIT = "5s"
 """The longest time that a check waits for a lock: see `capturing.check_locks`."""
 
 NO_ROOT = "no root is configured here: ask on the registry host, or give --root DIR"
-
-
-@dataclass(frozen=True, slots=True)
-class AskingRole:
-    """The database role that asks, and which of omnicdc's roles it is a member of: a superuser of all."""
-
-    name: str
-    superuser: bool
-    daemon: bool
-    client: bool
-    inherits: bool
-    """Whether it has the rights of these roles without SET ROLE."""
-    installs: bool
-    """Whether `omnicdc install` is worth a try."""
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The names of these roles."""
-        return tuple(name for name, member in ((DAEMON, self.daemon), (CLIENT, self.client)) if member)
 
 
 class Site:
@@ -104,8 +86,8 @@ class Site:
         """The configuration, or its faults."""
         try:
             environ = self.environ
-            if self.unit and not self.flags.get("dsn"):
-                environ = as_service(self.unit, environ)
+            if self._host_unit and not self.flags.get("dsn"):
+                environ = as_service(self._host_unit, environ)
             return settings.load(self.flags, environ, uid=os.getuid(), default_file=settings.DEFAULT_FILE)
         except ConfigError as exc:
             return exc
@@ -268,15 +250,50 @@ class Site:
         return find_tables(self.conn, self.config, self.scanners.values())
 
     @cached_property
-    def unit(self) -> Unit | None:
-        """The unit omnicdc.service of this host; None if there is none."""
+    def _host_unit(self) -> Unit | None:
         return read_unit(self.environ)
 
     @cached_property
+    def unit(self) -> Unit | None:
+        """The unit omnicdc.service of this host; None if there is none, or if it serves another root."""
+        found = self._host_unit
+        if found is None or isinstance(self.loaded, ConfigError) or self.loaded.root is None:
+            return found
+        return found if self._unit_root in (None, self.loaded.root) else None
+
+    @cached_property
+    def _unit_root(self) -> Path | None:
+        """The root that the unit's own settings name; None if that is not known."""
+        if self._host_unit is None:
+            return None
+        asker = ("OMNICDC_", "CMP_DB_", "PG")
+        ours = {name: value for name, value in self.environ.items() if not name.startswith(asker)}
+        environ = as_service(self._host_unit, ours | dict(self._host_unit.environment))
+        try:
+            return settings.load({}, environ, uid=0, default_file=settings.DEFAULT_FILE).root
+        except ConfigError:
+            return None
+
+    @property
+    def no_unit(self) -> str:
+        """Why there is no unit to look at."""
+        if self._host_unit is None:
+            return NO_UNIT
+        return f"the unit omnicdc.service publishes below {self._unit_root}: another daemon serves this root"
+
+    @cached_property
     def daemon_user(self) -> User:
-        """The user of the daemon here: the unit's, else the one who asks. Raises Skipped if it is unknown."""
-        if not (self.unit and self.unit.user):
-            return this_user() if self.unit is None else named_user("root")
+        """The user of the daemon here: the unit's, else the running daemon's, else the one who asks.
+
+        Raises Skipped if it is unknown.
+        """
+        if self.unit is None:
+            holder = holder_of(self.output_root) if self.root_answers else None
+            with suppress(OSError):  # the process has ended meanwhile
+                return process_user(holder) if holder else this_user()
+            return this_user()
+        if not self.unit.user:
+            return named_user("root")
         try:
             return named_user(self.unit.user, self.unit.group, self.unit.supplementary_groups)
         except LookupError:

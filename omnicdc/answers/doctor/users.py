@@ -69,11 +69,15 @@ def group_name(gid: int) -> str:
 def this_user() -> User:
     """Return the user who asks."""
     uid = os.geteuid()
+    return User(user_name(uid), uid, os.getegid(), frozenset({os.getegid(), *os.getgroups()}))
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or its number if it has no name."""
     try:
-        name = pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        name = str(uid)
-    return User(name, uid, os.getegid(), frozenset({os.getegid(), *os.getgroups()}))
+        return str(uid)
 
 
 def named_user(name: str, group: str = "", others: Sequence[str] = ()) -> User:
@@ -89,11 +93,7 @@ def process_user(pid: int) -> User:
     lines = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines())
     status = {name: text.split() for name, _, text in lines}
     uid, gid = int(status["Uid"][1]), int(status["Gid"][1])
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = str(uid)
-    return User(name, uid, gid, frozenset({gid, *map(int, status.get("Groups", ()))}))
+    return User(user_name(uid), uid, gid, frozenset({gid, *map(int, status.get("Groups", ()))}))
 
 
 def _gid(group: str) -> int:
