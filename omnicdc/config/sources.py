@@ -132,7 +132,7 @@ def _from_file(file: Path, faults: list[str]) -> list[Given]:
         source = file.read_text("utf-8")
         top = _composed(file, source)
     except OSError as exc:
-        faults.append(f"{file}: {exc.strerror} - name the file with --config FILE or OMNICDC_CONFIG")
+        faults.append(f"{file}: {exc.strerror} - is the name right (--config, OMNICDC_CONFIG)?")
     except UnicodeDecodeError as exc:
         faults.append(f"{file}:{exc.object.count(NEWLINE.encode(), 0, exc.start) + 1}: not UTF-8")
     except ValueError as exc:

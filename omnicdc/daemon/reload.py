@@ -54,7 +54,12 @@ def request(root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = 
     such process, if it belongs to another user, and if it does not report within `timeout_s` seconds.
     """
     before = load_outcome(state_dir)
-    pid = pid or daemon_of(root, state_dir)
+    if pid is None:
+        pid = daemon_of(root, state_dir)
+    elif Path(f"/proc/{pid}").exists() and not _is_daemon(pid, root, before):
+        raise ConfigError(
+            f"process {pid} is no omnicdc daemon", hint="`systemctl status omnicdc` shows its process"
+        )
     try:
         os.kill(pid, signal.SIGHUP)
     except ProcessLookupError as exc:
@@ -81,9 +86,14 @@ def daemon_of(root: Path, state_dir: Path) -> int:
     if pid := holder_of(root):
         return pid
     last = load_outcome(state_dir)
-    if last and b"omnicdc" in _command(last.pid):
+    if last and _is_daemon(last.pid, root, None):
         return last.pid
     raise ConfigError(f"no daemon publishes below {root} on this host", hint="`systemctl start omnicdc`")
+
+
+def _is_daemon(pid: int, root: Path, last: Outcome | None) -> bool:
+    """Whether a process is a daemon: SIGHUP would end most others, and the process id may be an old one."""
+    return b"omnicdc" in _command(pid) or holder_of(root) == pid or bool(last and last.pid == pid)
 
 
 def _command(pid: int) -> bytes:

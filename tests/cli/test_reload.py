@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +40,20 @@ def test_the_command_returns_when_the_new_configuration_is_in_force(host: Host, 
     }  # fmt: skip
     assert json.loads(again.stdout)["number"] == 2
     assert [it["event"] for it in daemon.events].count("reloaded") == 2
+
+
+@pytest.mark.usefixtures("cmp")
+def test_a_process_that_is_no_daemon_gets_no_signal(host: Host, file: Path) -> None:
+    """Regression: a stale process id ended a process of somebody else."""
+    host.daemon()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        found = host.run("reload", "--pid", str(other.pid), "--timeout", "1")
+        still_there = other.poll() is None
+        other.kill()
+
+    assert (found.returncode, still_there) == (2, True)
+    assert f"process {other.pid} is no omnicdc daemon - " in found.stderr
+    assert file.exists()
 
 
 @pytest.mark.usefixtures("cmp")
@@ -101,13 +115,11 @@ def test_the_message_says_that_there_is_no_daemon(host: Host, file: Path) -> Non
 
 
 def test_a_process_that_does_not_answer_is_reported(host: Host, file: Path) -> None:
-    child = os.posix_spawn("/bin/sh", ["sh", "-c", "trap '' HUP; exec sleep 60"], {"PATH": "/bin"})
-    try:
-        found = host.run("reload", "--pid", str(child), "--timeout", "1")
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    command = ["sh", "-c", "trap '' HUP; read line", "omnicdc"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        found = host.run("reload", "--pid", str(child.pid), "--timeout", "1")
+        child.kill()
 
     assert file.exists()
     assert found.returncode == 2
-    assert f"process {child} did not report within 1 s" in found.stderr
+    assert f"process {child.pid} did not report within 1 s" in found.stderr

@@ -107,7 +107,7 @@ def test_what_is_no_fault_is_told_apart() -> None:
     shown = lines(FOUND | {"consumers": [noted]})
 
     assert shown[1] == "healthy"
-    assert shown[shown.index("no faults, but worth knowing:") + 1 :] == [
+    assert shown[shown.index("worth knowing, but no fault:") + 1 :] == [
         "  registry-1: agents.json is not published: CMP has no table agents",
         "    run `omnicdc install`",
         "  registry-1: staff.csv waits for a full scan or a check",
@@ -125,7 +125,7 @@ def test_what_several_consumers_say_is_said_once() -> None:
 
     shown = lines(FOUND | {"consumers": consumers})
 
-    assert shown[shown.index("no faults, but worth knowing:") + 1 :] == [
+    assert shown[shown.index("worth knowing, but no fault:") + 1 :] == [
         "  registry-1, registry-2: agents.json is not published: CMP has no table agents",
         "    run `omnicdc install`",
         "  registry-2: still looking at its inputs",

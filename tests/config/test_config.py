@@ -238,8 +238,7 @@ def test_a_missing_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (fault,) = faults({"config": tmp_path / "gone.yaml"})
 
     assert fault == (
-        f"{tmp_path}/gone.yaml: No such file or directory - name the file with --config FILE or "
-        f"OMNICDC_CONFIG"
+        f"{tmp_path}/gone.yaml: No such file or directory - is the name right (--config, OMNICDC_CONFIG)?"
     )
 
 

@@ -286,7 +286,9 @@ def check_peoples_files(site: Site) -> Iterator[Finding]:
 
 def _nothing_published(site: Site) -> bool:
     root = site.root
-    return not any(_exists(root / it) for it in (MANIFEST, *(it.path for it in site.scanners.values())))
+    return not any(
+        _exists(root / it) for it in (Path(MANIFEST), *(Path(it.path) for it in site.scanners.values()))
+    )
 
 
 def _quoted(path: Path) -> str:

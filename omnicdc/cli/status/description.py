@@ -137,7 +137,7 @@ def _remarks(consumers: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     remarks = [*found.items()]
     if remarks:
         yield Line("")
-        yield Line("no faults, but worth knowing:")
+        yield Line("worth knowing, but no fault:")
     for (what, hint), names in remarks[:MOST_SHOWN]:
         yield Line(f"  {', '.join(names)}: {what}")
         yield from [Line(f"    {hint}")] if hint else []

@@ -126,6 +126,9 @@ def shown(address: tuple[str, int]) -> str:
 class _Answering(ServerHandler):
     """Answers one request. A client that is gone is no error."""
 
+    server_software = "omnicdc"
+    """Instead of Python's version, which is nobody's business."""
+
     def log_exception(self, exc_info: OptExcInfo) -> None:
         """Log an error of the application itself. The client gets status 500."""
         if not isinstance(exc_info[1], OSError):
