@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.host import Host
-from support.previous import TAG, PreviousHost, unpacked_wheel
+from support.previous import RELEASE, PreviousHost, unpacked_wheel
 from support.sources import projects
 
 from omnicdc import db
@@ -75,7 +75,7 @@ def test_the_previous_daemon_and_client_go_on_when_the_schema_is_upgraded(
     )
 
     assert [row for row in kept if row[1] != "rebuild"] == [*before, (artemis, "insert", None)]
-    assert served_by == TAG
+    assert served_by == RELEASE
     assert published_by_the_running_one == {apollo, artemis}
     assert bare.value("select count(*) from omnicdc.change where writer is not null") == 1
     assert propagated["success"], propagated

@@ -1,4 +1,4 @@
-"""The previous release: its wheel, built from its tag, and a registry host that runs it."""
+"""The previous release: its wheel, built from its commit, and a registry host that runs it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from support.host import Host
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TAG = "0.1.0"
+RELEASE = "0.1.0"
+COMMIT = "84a7e06af92a5f4d528e66fc43f72bddb47f35d9"
+"""The commit of that release, because a clone may come without tags."""
 REPOSITORY = Path(__file__).parents[2]
 
 
 def unpacked_wheel(directory: Path) -> Path:
-    """Build the wheel of the previous release, and unpack it as pip does; skip the test without its tag."""
+    """Build the wheel of the previous release, and unpack it; skip the test without its commit."""
     git = ["git", "-C", str(REPOSITORY)]
-    find = [*git, "rev-parse", "--verify", "--quiet", f"{TAG}^{{commit}}"]
+    find = [*git, "rev-parse", "--verify", "--quiet", f"{COMMIT}^{{commit}}"]
     if subprocess.run(find, capture_output=True, check=False).returncode:
-        pytest.skip(f"tag {TAG} is not in this repository: `git fetch --tags`, with its history")
+        pytest.skip(f"the commit of {RELEASE} is not in this repository: `git fetch --unshallow`")
     source, wheels, unpacked = directory / "source", directory / "wheels", directory / "unpacked"
     source.mkdir()
-    archive = subprocess.run([*git, "archive", TAG], capture_output=True, check=True)
+    archive = subprocess.run([*git, "archive", COMMIT], capture_output=True, check=True)
     subprocess.run(["tar", "x", "-C", str(source)], input=archive.stdout, check=True)
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
-    env = os.environ | {"SETUPTOOLS_SCM_PRETEND_VERSION": TAG}
+    env = os.environ | {"SETUPTOOLS_SCM_PRETEND_VERSION": RELEASE}
     subprocess.run(build, cwd=source, env=env, capture_output=True, check=True)
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
         wheel.extractall(unpacked)
