@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from omnicdc.config.readers import A_LIST
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -134,6 +136,12 @@ class _Reader:
     def lines(self, node: Node) -> tuple[str, ...]:
         return tuple(self.line(each) for each in (node.value if isinstance(node.value, list) else [node]))
 
+    def command(self, node: Node) -> tuple[str, ...]:
+        words = self.lines(node)
+        if not isinstance(node.value, list) and " " in words[0]:
+            raise self.fault(node, A_LIST)
+        return words
+
     def text(self, node: Node) -> Text:
         source = self._scalar(node)
         if not source.strip():
@@ -206,8 +214,8 @@ def _read(reader: _Reader, node: MappingNode, faults: list[str]) -> Declared | N
         "format": ("format", reader.format),
         "sort": ("sort", reader.lines),
         "mode": ("mode", reader.mode),
-        "check": ("check", reader.lines),
-        "on_publish": ("on_publish", reader.lines),
+        "check": ("check", reader.command),
+        "on_publish": ("on_publish", reader.command),
         **(
             {
                 "header": ("header_lines", reader.text),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LONGEST = timedelta(days=3650)
 
 _SIZES = {"": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+A_LIST = "a list expected, found one text with blanks: [PROGRAM, ARGUMENT, ...]"
+"""Why a command in the configuration file is not taken. A list says where an argument ends."""
+
 LOOPBACK = "127.0.0.1"
 HIGHEST_PORT = 65535
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omnicdc.config import sources
 from omnicdc.config.config import SETTINGS, Config, Setting
 from omnicdc.config.default_file import DEFAULT_FILE, ConfigFile, default_password, find_file
-from omnicdc.config.readers import path
+from omnicdc.config.readers import A_LIST, path
 from omnicdc.db import conninfo
 from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
 from omnicdc.db.password import PasswordFile
@@ -193,6 +193,13 @@ def _value(given: Given, home: Path | None) -> object:
     setting = SETTINGS[given.name]
     if given.listed and not setting.separator:
         raise ValueError("one value expected, found a list")
+    if (
+        given.layer == sources.FILE
+        and not given.listed
+        and setting.separator == " "
+        and " " in given.words[0]
+    ):
+        raise ValueError(A_LIST)
     read = (setting.read(word) for word in given.words)
     values = tuple(given.absolute(value, home) if isinstance(value, Path) else value for value in read)
     return values if setting.separator else values[0]

@@ -16,6 +16,7 @@ import structlog
 
 from omnicdc.daemon.metrics.facts import HookFacts
 from omnicdc.files.command import run_command
+from omnicdc.log.scrub import scrubbed
 from omnicdc.registries.catalog import registries
 
 if TYPE_CHECKING:
@@ -163,7 +164,10 @@ class Hooks:
             hook.pending = told | hook.pending
         hook.failures += 1
         hook.failed += 1
-        hook.fault = f"on_publish of {hook.name} failed: {fault}" + (f": {output}" if output else "")
+        name = "on_publish" if hook.name == ALL_REGISTRIES else f"on_publish of {hook.name}"
+        text = f"{name} failed: {fault}" + (f": {output}" if output else "")
+        # It is stored in the database, and everybody who may ask for the status reads it.
+        hook.fault = f"{scrubbed(text)} - run it by hand, as the daemon's user"
         hook.next_at = time.monotonic() + min(interval_s * 2.0 ** min(hook.failures, 10), LONGEST_PAUSE_S)
         if hook.failures == 1:
             log.warning("hook_failed", hook=hook.name, reason=fault, output=output)

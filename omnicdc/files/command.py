@@ -59,7 +59,7 @@ def run_command(
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        return Ended(f"{command[0]}: {exc}", "")
+        return Ended(f"{command[0]}: {getattr(exc, 'strerror', None) or exc}", "")
     with process:
         output = _communicated(process, stdin, timeout_s, stop)
         if output is None:

@@ -135,3 +135,25 @@ def test_a_file_that_sets_nothing_is_reported_with_what_is_in_force(
     assert f"no infrastructure root is configured: {note} - " in run.stderr
     assert note in doctor.stdout
     assert f"database from PG* ({note})" in status.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"on_publish: curl -H X-Token:{SECRET}\n",
+        "registries: [{name: a, path: a.json, format: json, query: select id from t, check: b X}]\n".replace(
+            "X", SECRET
+        ),
+    ],
+)
+def test_a_command_that_is_one_text_is_a_fault_and_is_not_shown(
+    host: Host, tmp_path: Path, text: str
+) -> None:
+    """Regression: it was taken as a program's name, and shown with its arguments when it could not be run."""
+    file = tmp_path / "omnicdc.yaml"
+    file.write_text(text)
+
+    done = host.run("config", "check", str(file), "--offline")
+
+    fault = "a list expected, found one text with blanks: [PROGRAM, ARGUMENT, ...]"
+    assert (done.returncode, SECRET in done.stderr, fault in done.stderr) == (2, False, True)

@@ -51,6 +51,20 @@ def test_a_hook_is_told_once_a_generation_what_was_published(cmp: Cmp, host: Hos
     ]  # type: ignore[operator]
 
 
+def test_a_hook_that_fails_is_a_fault_without_secrets(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """Regression: everybody who may ask for the status read what the hook wrote, passwords included."""
+    set_hook(host, tmp_path, "echo https://u:Kanari@h.invalid refused; exit 3")
+    daemon = host.daemon()
+    daemon.wait_for("hook_failed")
+    cmp.upsert("apollo")
+    cmp.arrived()
+    until(lambda: "on_publish" in host.run("status").stdout, "status names it")
+
+    shown = host.run("status", "-o", "wide").stdout
+    assert "on_publish failed: sh: exit status 3: https://u:***@h.invalid refused\n" in shown
+    assert "Kanari" not in shown
+
+
 def test_changes_gather_during_the_interval(cmp: Cmp, host: Host, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     set_hook(host, tmp_path, HOOK.format(seen=seen), hook_interval_s="1h")
@@ -93,7 +107,7 @@ def test_a_hook_that_fails_is_a_fault_and_is_run_again(cmp: Cmp, host: Host, tmp
     daemon.wait_for("hook_recovered")
     until(lambda: host.ask("status")["healthy"], "the fault is gone")
 
-    assert "on_publish of on_publish failed: sh: exit status 3: not yet" in fault
+    assert "on_publish failed: sh: exit status 3: not yet" in fault
     assert told(seen)[-1][1][0] == "2"
 
 
