@@ -63,7 +63,9 @@ class Refresher:
         self._all_owners_due = True
         self._logged_faults: tuple[str, ...] = ()
         self._logged_notices: frozenset[str] = frozenset()
-        self._keys: frozenset[str] = frozenset()
+        self._keys: set[str] = set()
+        """The URL keys of CMP's projects at the last full scan, and those that came since. None is removed:
+        an entry without effect may be reported late, but one that has an effect never is."""
         self._unmatched: tuple[str, ...] = ()
         self._matches = Worker("matches", self._find_unmatched, lambda: None, self._bell)
         self._last_taken: object = None
@@ -208,15 +210,17 @@ class Refresher:
     def _request_matching(self, state: State, keys: Collection[str] | None) -> None:
         """Request the search for entries of people's files that match no project. This does not wait."""
         if keys is None:
-            self._keys = state.keys()
+            self._keys = set(state.keys())
             if self._store.has_entries:
                 self._matches.request()
-        elif self._unmatched:
+            return
+        self._keys.update(keys)
+        if self._unmatched:
             still = frozenset(self._store.unmatched(keys))
             self._unmatched = tuple(notice for notice in self._unmatched if notice in still)
 
     def _find_unmatched(self, _requested: bool) -> None:
-        self._unmatched = self._store.unmatched(self._keys)
+        self._unmatched = self._store.unmatched(frozenset(self._keys))  # a copy: the loop's thread adds keys
 
     def _ask_github(self, requested: bool) -> None:
         """Ask GitHub about the new owners; about all owners if all are due, or without a request."""

@@ -106,6 +106,22 @@ def test_entries_without_effect_are_notices_until_they_are_fixed(cmp: Cmp, host:
     assert any(it["event"] == "input_notice" for it in logged)
 
 
+def test_an_entry_for_a_project_that_came_after_the_last_full_scan_has_effect(cmp: Cmp, host: Host) -> None:
+    """Regression: the projects of the last full scan counted, and none of those that came since."""
+    cmp.upsert("atlas", github_url=ATLAS)
+    with opened(host) as one:
+        one.publish()
+        cmp.upsert("borea", github_url="https://github.com/acme/borea")
+        one.publish()
+        write(host, "EXCLUSION_LIST_V1.yaml", "exclusions:\n- repo: borea\n- repo: gone\n")
+        reread(one)
+        until(lambda: one.inputs.notices, "a notice")
+
+    assert [it.partition(":")[2] for it in one.inputs.notices] == [
+        "3: matches no project in CMP; it has no effect"
+    ]
+
+
 def test_a_few_of_many_faults_are_listed_and_all_are_counted(cmp: Cmp, host: Host) -> None:
     lines = "".join(f"- repo: [{number}]\n- repo: none{number}\n" for number in range(30))
     write(host, "EXCLUSION_LIST_V1.yaml", f"exclusions:\n{lines}")
