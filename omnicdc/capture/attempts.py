@@ -19,6 +19,9 @@ from omnicdc.registries.tables import NAME_IT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+REFUSED = "OC001"
+"""The SQLSTATE of sql/functions/watch.sql for a table that cannot be captured."""
+
 _DOING = {"install": "installing", "uninstall": "uninstalling", "source": "releasing"}
 """The first word of a command to how its messages begin."""
 
@@ -83,8 +86,9 @@ def explained(conn: db.Connection, command: str, tables: str, attempts: Attempts
                     exc.message,
                     hint=who_may(conn, command),
                 ) from exc
-            case psycopg.Error(sqlstate="OC001") as refused:
-                raise ConfigError(exc.message, hint=refused.diag.message_hint or NAME_IT) from exc
+            case psycopg.Error() as refused if refused.sqlstate == REFUSED:
+                hint = refused.diag.message_hint or (exc.hint if isinstance(exc, ConfigError) else "")
+                raise ConfigError(exc.message, hint=hint or NAME_IT) from exc
         raise
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql as pgsql
 
 from omnicdc import db
-from omnicdc.capture.attempts import USUAL, Attempts, explained
+from omnicdc.capture.attempts import REFUSED, USUAL, Attempts, explained
 from omnicdc.capture.watch_list import derive
 from omnicdc.capture.writers import CHOICES
 from omnicdc.db import sql
+from omnicdc.db.errors import first_line
 from omnicdc.errors import ConfigError, SchemaMismatch
 from omnicdc.registries.tables import NAME_IT, is_optional, qualified, resolve
 
@@ -167,7 +169,17 @@ def _watch(conn: db.Connection, source: Wanted, target: str) -> bool:
     call = pgsql.SQL("select omnicdc.watch({}, {}::regclass, {}, {}, {}, {}) as changed").format(
         source.source, target, source.key, list(source.watched), list(source.for_clients), source.required
     )
-    row = conn.execute(call).fetchone()
+    try:
+        row = conn.execute(call).fetchone()
+    except psycopg.Error as exc:
+        if exc.sqlstate != REFUSED or not source.optional:
+            raise
+        name = source.source
+        raise ConfigError(
+            f"installing: {first_line(exc)}",
+            hint=f'if this is no table of CMP\'s: `tables: {{{name}: ""}}` (or OMNICDC_TABLES={name}=); '
+            f"if CMP's has another name: `tables: {{{name}: NAME}}`",
+        ) from exc
     return bool(row and row["changed"])
 
 

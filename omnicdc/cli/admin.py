@@ -10,7 +10,7 @@ import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Answering, exit_status
-from omnicdc.cli.output import answer, flushed_stdout, say, show_diff
+from omnicdc.cli.output import answer, flushed_stdout, say, say_error, show_diff
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ def rebuild(*, dry_run: bool, timeout: float, output: Output, **given: Any) -> N
     if result["verdict"] == "unavailable":
         raise OmnicdcError(result["detail"], hint=result["hint"])
     line = f"{result['verdict']}: {', '.join(result['registries_updated']) or result['detail']}"
+    line += f" - {result['hint']}" if result["hint"] and not result["success"] else ""
     answer(result, output, lambda: say(line, good=result["success"]))
     sys.exit(exit_status(result["verdict"], success=result["success"]))
 
@@ -266,7 +267,7 @@ def accept(*, timeout: float, output: Output, **given: Any) -> None:
     answer(
         result,
         output,
-        lambda: say(done if accepted else verdict.detail, good=accepted),
+        lambda: say(done, good=True) if accepted else say_error(verdict.detail, verdict.hint),
     )
     sys.exit(exit_status(verdict.status, success=accepted))
 

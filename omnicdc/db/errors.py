@@ -44,21 +44,25 @@ def read_only_remedy(role: str) -> str:
     )
 
 
+_OR_DAEMON = " (omnicdc_daemon for a registry host's daemon)"
+
+
 @contextmanager
-def translated(doing: str, *, role: str = "omnicdc_daemon (or omnicdc_client)") -> Iterator[None]:
+def translated(doing: str, *, role: str = "") -> Iterator[None]:
     """Turn psycopg's errors in the `with` block into omnicdc errors.
 
     `doing` says what the block does; each message begins with it. `role` is the role whose rights the block
-    needs; a hint names it. Raises SchemaMismatch for a missing right or a missing object of the database,
-    DatabaseUnavailable if a retry may help, and OmnicdcError otherwise.
+    needs; a hint names it. Without it, a client's rights are enough, and the daemon has them as well. Raises
+    SchemaMismatch for a missing right or a missing object of the database, DatabaseUnavailable if a retry may
+    help, and OmnicdcError otherwise.
     """
     try:
         yield
     except pg.InsufficientPrivilege as exc:
         raise SchemaMismatch(
             f"{doing}: {first_line(exc)}",
-            hint=f"grant {role} to {role_of(exc)}; `omnicdc install` as the table's owner renews the grants; "
-            "`omnicdc status` names a row policy in the way",
+            hint=f"`grant {role or 'omnicdc_client'} to {role_of(exc)}`{'' if role else _OR_DAEMON}; "
+            "`omnicdc install` as the table's owner renews the grants",
         ) from exc
     except _NOT_INSTALLED as exc:
         raise SchemaMismatch(f"{doing}: {first_line(exc)}", hint="run `omnicdc install`") from exc

@@ -71,6 +71,7 @@ class Host:
             else:
                 return
         if lacking:
+            db.check_schema(conn)  # without it, nothing was granted yet
             raise lacking
 
 

@@ -5,6 +5,7 @@ Also: the roles that may install, and those that may not.
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from psycopg import sql as pgsql
 from support.cmp import TABLE
 from support.evidence import every
+from support.host import COMMAND
 from support.sessions import People
 from support.sources import projects
 
@@ -175,3 +177,14 @@ def test_an_invalid_table_name_is_refused(bare: Cmp) -> None:
         for name in ("", "a.b.c", "projects; drop table projects", '"projects', "1x"):
             with pytest.raises(OmnicdcError, match="not a table's name"):
                 install.install(conn, projects(name, ("name",)))
+
+
+def test_another_table_named_agents_is_named_with_the_setting_that_leaves_it_out(bare: Cmp) -> None:
+    bare.conn.execute("create table agents (id uuid primary key, name text)")
+    environ = {"OMNICDC_DSN": bare.dsn, "PATH": "/usr/bin:/bin"}
+    refused = subprocess.run([COMMAND, "install"], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run([COMMAND, "install"], env=environ | {"OMNICDC_TABLES": "agents="}, check=False)
+
+    assert refused.returncode == 2
+    assert "(or OMNICDC_TABLES=agents=)" in refused.stderr
+    assert done.returncode == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 from support.evidence import every
 from support.host import COMMAND
 from support.session import publish
+from support.sessions import People
 
 from omnicdc.cli import COMMANDS
 
@@ -103,6 +105,35 @@ def test_the_printed_script_needs_no_server(host: Host) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("-- Run with: psql --single-transaction")
     assert '"cmp"."projects"' in done.stdout
+
+
+def test_a_rebuild_that_is_held_names_the_command_that_releases_it(cmp: Cmp, host: Host) -> None:
+    for number in range(20):
+        cmp.upsert(f"p{number}")
+    host.daemon()
+    cmp.arrived()
+    cmp.conn.execute("delete from projects")
+
+    done = host.run("rebuild", "-o", "text")
+
+    assert done.returncode == 1
+    assert "`omnicdc accept`" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["verify", "--all"], ["verify", "7d1a3c52-6f0e-4f55-9d37-2f1f4a1f0a11"], ["rebuild", "--dry-run"]],
+)
+def test_without_an_installation_the_remedy_is_to_install(bare: Cmp, host: Host, command: list[str]) -> None:
+    """Regression: it was to grant a role that does not exist yet."""
+    login = People(bare)
+    try:
+        done = host.run(*command, OMNICDC_DSN=login.dsn(login.add()))
+    finally:
+        login.close()
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"omnicdc: omnicdc is not installed in database {bare.conn.info.dbname} - ")
 
 
 def test_a_dry_run_reports_what_a_rebuild_would_do(cmp: Cmp, host: Host) -> None:

@@ -149,7 +149,7 @@ def test_a_role_without_any_grant_is_told_which_one(host: Host, people: People, 
 
     for answer in answers:
         assert answer["error"]
-        assert answer["hint"].startswith(f"grant omnicdc_daemon (or omnicdc_client) to {role};")
+        assert answer["hint"].startswith(f"`grant omnicdc_client to {role}` (omnicdc_daemon for ")
     with pytest.raises(SchemaMismatch) as refused:
         migration.set_status([apollo], "snapshot")
     assert role in refused.value.hint
