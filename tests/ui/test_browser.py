@@ -264,7 +264,10 @@ def test_the_keyboard_reaches_everything_and_the_focus_is_visible(tabs: Tabs) ->
     tab.wait_for_url(f"**{PROJECT}")
 
 
-def test_it_is_complete_without_javascript(tabs: Tabs, pages: dict[str, tuple[str, int]]) -> None:
+def test_it_is_complete_without_javascript(
+    tabs: Tabs, served: Estate, pages: dict[str, tuple[str, int]]
+) -> None:
+    served.lose()
     with_it, without = tabs.window(), tabs.window(java_script_enabled=False)
     for name in ("overview", "project", "registry", "guard"):
         texts = []

@@ -190,6 +190,8 @@ def test_without_javascript_a_lost_database_shows_the_last_reading_its_age_and_t
         assert "When it is fixed, reload this page." in text
         assert "no connection since" in text
         assert "as of" not in text
+    assert "Lag then" in shown[0].text
+    assert "No faults." not in shown[0].text
     assert f">{REGISTRY}</bdi>" in shown[0].text
     assert [it.status_code for it in failed] == [503] * 3
     assert all(f'overview</a> shows what was read at <time datetime="{at}">' in it.text for it in failed)

@@ -112,9 +112,10 @@ def _bound(address: _Address, listen: str) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as exc:
         listening.close()
+        from omnicdc.daemon.metrics.endpoint import remedy
+
         raise ConfigError(
-            f"--listen: {listen} cannot be used: {exc.strerror}",
-            hint="`ss -ltnp` shows what listens there; or choose another port",
+            f"--listen: {listen} cannot be used: {exc.strerror}", hint=remedy(exc.errno, where[1])
         ) from exc
     return listening
 

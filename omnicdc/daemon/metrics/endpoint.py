@@ -102,7 +102,7 @@ class Endpoint:
 
     def _report(self, exc: Exception) -> None:
         error = f"cannot listen on {shown(self.address)}: {getattr(exc, 'strerror', None) or exc}"
-        hint = remedy(getattr(exc, "errno", None), self.address[1])
+        hint = f"{remedy(getattr(exc, 'errno', None), self.address[1])}, or change the setting `metrics`"
         self.fault = f"metrics: {error} - {hint}"
         self._failing.failed(error, error=error, hint=hint)
 
@@ -114,7 +114,7 @@ def remedy(code: int | None, port: int) -> str:
         errno.EADDRNOTAVAIL: "`ip address` shows the addresses of this host",
         errno.EACCES: "take a port above 1023",
     }
-    return f"{known.get(code or 0, 'is the host right?')}, or change the setting `metrics`"
+    return known.get(code or 0, "is the host right?")
 
 
 def shown(address: tuple[str, int]) -> str:
