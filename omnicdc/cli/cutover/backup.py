@@ -9,11 +9,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.files.drift import signature
 from omnicdc.files.manifest import is_published
 from omnicdc.filesystem import regular
 from omnicdc.filesystem.atomic import replace
+from omnicdc.filesystem.remedy import registry_errors
 from omnicdc.filesystem.sync import sync
 
 if TYPE_CHECKING:
@@ -74,17 +75,41 @@ def is_kept(copy: Path, path: str, state_dir: Path) -> bool:
         return False
 
 
-def put_back(kept: Path, root: Path, paths: Iterable[str]) -> list[str]:
-    """Replace each file by its kept copy, atomically, with its owner, mode and time. Return their paths.
+def present(root: Path, paths: Iterable[str]) -> list[str]:
+    """Return those of the paths at which there is a file below a root, or below a directory of copies."""
+    return [path for path in paths if (root / path).is_file()]
 
-    Only root can give the owner back. Raises RegistryError.
+
+def sizes(root: Path, paths: Iterable[str]) -> list[int]:
+    """Return the sizes of those files below a root that exist."""
+    return [(root / path).stat().st_size for path in present(root, paths)]
+
+
+def is_ours(root: Path, path: str) -> bool:
+    """Return True if the file at this path is missing, or if omnicdc has published it."""
+    found = signature(root / path)
+    return found is None or is_published(root, path, found)
+
+
+def put_back(kept: Path, root: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Replace each file by its kept copy, atomically, with its owner, mode and time.
+
+    Return each path with why it could not be replaced; empty text if it was. Only root can give the owner
+    back. A repeat with the paths that failed is harmless.
     """
-    there = [path for path in paths if (kept / path).is_file()]
-    for path in there:
-        before = (kept / path).stat()
-        replace(root, path, [regular.read(kept / path)])
-        with suppress(PermissionError):
-            os.chown(root / path, before.st_uid, before.st_gid)
-        (root / path).chmod(before.st_mode & 0o777)
-        os.utime(root / path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    return there
+    return {path: _put_back(kept / path, root, path) for path in paths}
+
+
+def _put_back(copy: Path, root: Path, path: str) -> str:
+    target = root / path
+    try:
+        with registry_errors(f"put back {target}", target):
+            before = copy.stat()
+            replace(root, path, [regular.read(copy)])
+            with suppress(PermissionError):
+                os.chown(target, before.st_uid, before.st_gid)
+            target.chmod(before.st_mode & 0o777)
+            os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    except RegistryError as exc:
+        return str(exc)
+    return ""

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group
+from omnicdc.cli.cutover.back_out import CHANGED, back_out
 from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
 from omnicdc.cli.output import answer, confirm, say
 from omnicdc.cli.verify import compared, verified
-from omnicdc.errors import ConfigError, OmnicdcError
+from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omnicdc.answers.cutover.comparison import RegistryComparison
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
 
 
-CHANGED = "the registries that Omni's tools read"
-
 UNVERIFIED = (
     "the files are not verified: `omnicdc status` names what is held, and why; `omnicdc verify --all` shows "
     "what differs; `omnicdc cutover back-out` undoes the switch"
 )
-
-UNDO_S = 10.0
-"""Seconds for the daemon to return to the configuration from before."""
 
 
 @click.group(cls=Group)
@@ -45,6 +41,7 @@ def cutover() -> None:
 
 
 cutover.add_command(writers)
+cutover.add_command(back_out)
 
 
 @cutover.command()
@@ -89,12 +86,13 @@ def switch(
 
     Exit status 0 if the files below the root are verified, 1 if not.
     """
-    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
+    from omnicdc.answers.cutover.access import published_in, refuse_full, refuse_unwritable
     from omnicdc.cli.cutover import backup, setting
+    from omnicdc.cli.cutover.reload import reload_daemon
     from omnicdc.daemon.reload import daemon_of
 
     config = options.load(given)
-    file = _file(config)
+    file = setting.file_of(config)
     live = replace(config, shadow=None)
     shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
     before = setting.load(file)
@@ -107,6 +105,12 @@ def switch(
         by_caller=[file.parent, config.state_dir / backup.DIRECTORY],
         read_by_caller=[root / path for path in paths],
     )
+    refuse_full(
+        {
+            root: backup.sizes(shadow, paths),
+            config.state_dir / backup.DIRECTORY: backup.sizes(root, paths),
+        }
+    )
     _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
     if not verified(config).verified:
         raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
@@ -117,7 +121,7 @@ def switch(
         )
     confirm(f"Publish below {root} from now on?", yes=yes, changed=CHANGED)
     kept = backup.back_up(root, paths, config.state_dir)
-    _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
+    reload_daemon(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
     good = verified(live).verified
     result = {"switched": True, "verified": good, "root": str(root), "kept": str(kept)}
 
@@ -133,69 +137,6 @@ def switch(
     sys.exit(YES if good else NO)
 
 
-@cutover.command("back-out")
-@options.registries
-@click.option(
-    "--keep-files", is_flag=True, help="Leave omnicdc's files below the root; Omni's tools read them."
-)
-@options.yes
-@options.timeout(300.0)
-@options.output
-def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **given: Any) -> None:
-    """Publish into the shadow again, and put Omni's files back.
-
-    Then start Omni's scanners again. CMP and its database stay as they are.
-    """
-    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
-    from omnicdc.cli.cutover import backup, setting
-    from omnicdc.daemon.reload import daemon_of
-
-    config = options.load(given)
-    file = _file(config)
-    root, before = config.require_root(), setting.load(file)
-    after = setting.switched_on(before)
-    kept = None if keep_files else backup.newest(config.state_dir)
-    pid = daemon_of(root, config.state_dir)
-    refuse_unwritable(
-        pid,
-        "omnicdc cutover back-out",
-        by_daemon=[config.state_dir],
-        by_caller=[file.parent, *(published_in(root, paths_of(config)) if kept else [])],
-    )
-    question = "" if keep_files else f"Put back Omni's files below {root}, and publish"
-    confirm(f"{question or 'Publish'} into the shadow?", yes=yes, changed=CHANGED)
-    _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
-    restored = backup.put_back(kept, root, paths_of(config)) if kept else []
-    result = {"switched": False, "root": str(root), "kept": str(kept) if kept else None, "restored": restored}
-    files = f"{len(restored)} files below {root} are as Omni wrote them" if kept else "its files stay"
-    answer(result, output, lambda: say(f"omnicdc publishes into the shadow; {files}", good=True))
-
-
-def _reload(file: Path, before: str, after: str, *, state_dir: Path, timeout_s: float, pid: int) -> None:
-    """Change the configuration file, and have the daemon read it; if that fails, undo both.
-
-    Raises ConfigError if the new configuration is not in force within the time.
-    """
-    from omnicdc.cli.cutover import setting
-    from omnicdc.daemon.reload import request
-
-    setting.write(file, after)
-    try:
-        outcome = request(Path(), state_dir, timeout_s, pid=pid)
-        if outcome.state == "in_force":
-            return
-        raise ConfigError(
-            f"the daemon did not take the new configuration: {outcome.error or outcome.state}; "
-            f"{file} is as it was before",
-            hint=outcome.hint or "`systemctl status omnicdc` shows what it waits for",
-        )
-    except OmnicdcError:
-        setting.write(file, before)
-        with suppress(OmnicdcError):
-            request(Path(), state_dir, UNDO_S, pid=pid)
-        raise
-
-
 def _compared(config: Config) -> list[RegistryComparison]:
     from omnicdc.answers.cutover.comparison import compare as compare_registries
 
@@ -209,13 +150,6 @@ def _shadow(config: Config) -> Path:
             "omnicdc has no shadow: it publishes below the root already", hint="see docs/cutover.md, step 2"
         )
     return config.shadow
-
-
-def _file(config: Config) -> Path:
-    """Return the configuration file. Raises ConfigError if there is none."""
-    if config.file.path is None:
-        raise ConfigError("the setting `shadow` must be in a configuration file", hint="--config FILE")
-    return config.file.path
 
 
 def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
