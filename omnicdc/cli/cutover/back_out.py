@@ -48,7 +48,7 @@ def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **g
     from omnicdc.cli.cutover import backup, setting
 
     config = options.load(given)
-    file = setting.file_of(config)
+    file = setting.file_of(config, COMMAND)
     root, before = config.require_root(), setting.load(file)
     setting.switched_on(before)  # raises before anything is looked at
     paths = paths_of(config)

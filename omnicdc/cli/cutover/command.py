@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
 
 
+SWITCH = "omnicdc cutover switch"
+
 UNVERIFIED = (
     "the files are not verified: `omnicdc status` names what is held, and why; `omnicdc verify --all` shows "
     "what differs; `omnicdc cutover back-out` undoes the switch"
@@ -92,7 +94,7 @@ def switch(
     from omnicdc.daemon.reload import daemon_of
 
     config = options.load(given)
-    file = setting.file_of(config)
+    file = setting.file_of(config, SWITCH)
     live = replace(config, shadow=None)
     shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
     before = setting.load(file)
@@ -100,7 +102,7 @@ def switch(
     pid = daemon_of(shadow, config.state_dir)
     refuse_unwritable(
         pid,
-        "omnicdc cutover switch",
+        SWITCH,
         by_daemon=[*published_in(root, paths), config.state_dir],
         by_caller=[file.parent, config.state_dir / backup.DIRECTORY],
         read_by_caller=[root / path for path in paths],

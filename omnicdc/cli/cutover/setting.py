@@ -44,8 +44,10 @@ def switched_on(text: str) -> str:
     return _OFF.sub(lambda it: it[1], text)
 
 
-def file_of(config: Config) -> Path:
-    """Return the configuration file. Raises ConfigError if there is none."""
+def file_of(config: Config, command: str) -> Path:
+    """Return the configuration file. Raises ConfigError if there is none, or if this user cannot read it."""
+    if config.file.unread:
+        raise ConfigError(config.file.unread, hint=f"`sudo {command}`")
     if config.file.path is None:
         raise ConfigError("the setting `shadow` must be in a configuration file", hint="--config FILE")
     return config.file.path
