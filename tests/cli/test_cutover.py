@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.agents import AGENTS
 from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, process
 from support.trial import as_omni_left_it, begin_trial
 
@@ -175,6 +176,22 @@ def test_a_switch_that_could_not_write_is_refused_before_anything_changes(host: 
     assert "kept in" not in refused.stderr
     assert file.read_bytes() == before
     assert shadow.is_dir()
+
+
+@pytest.mark.usefixtures("shadow")
+def test_a_table_that_is_not_captured_yet_is_the_named_cause(cmp: Cmp, host: Host) -> None:
+    cmp.conn.execute(AGENTS)
+    cmp.conn.execute("insert into agents (name) values ('gardener')")
+    refused = host.run("cutover", "switch", "--yes")
+    report = host.ask("verify", "--all")["registries"]["cmp_agents"]
+    cause = "the file does not exist; the changes of CMP's agents are not captured yet"
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"omnicdc: {host.root.with_name('shadow')}: canonical_agents_uuids.json differs from CMP: {cause} - "
+        "run `omnicdc install`\n"
+    )
+    assert (report["detail"], report["hint"]) == (cause, "run `omnicdc install`")
 
 
 def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(

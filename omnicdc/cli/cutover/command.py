@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from omnicdc.answers.cutover.rulings import Unexplained
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
+    from omnicdc.verify.report import AllReport
 
 
 SWITCH = "omnicdc cutover switch"
@@ -114,8 +115,7 @@ def switch(
         }
     )
     _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
-    if not verified(config).verified:
-        raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
+    _refuse_different(verified(config), shadow)
     if not (accept_differences or all(it.agrees for it in _compared(config))):
         raise ConfigError(
             "differences to Omni's files have no known reason",
@@ -152,6 +152,18 @@ def _shadow(config: Config) -> Path:
             "omnicdc has no shadow: it publishes below the root already", hint="see docs/cutover.md, step 2"
         )
     return config.shadow
+
+
+def _refuse_different(found: AllReport, shadow: Path) -> None:
+    """Raise ConfigError with a line for each registry that differs from CMP."""
+    wrong = [it for it in found.registries if not it.good]
+    lines = (
+        f"{shadow}: {it.registry} differs from CMP: {it.detail or it.status} - "
+        + (it.hint or "`omnicdc verify --all`")
+        for it in wrong
+    )
+    if wrong:
+        raise ConfigError("\n".join(lines))
 
 
 def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
