@@ -14,7 +14,7 @@ from omnicdc.files.drift import signature
 from omnicdc.files.manifest import is_published
 from omnicdc.filesystem import regular
 from omnicdc.filesystem.atomic import replace
-from omnicdc.filesystem.remedy import registry_errors
+from omnicdc.filesystem.remedy import TEMPORARY, registry_errors
 from omnicdc.filesystem.sync import sync
 
 if TYPE_CHECKING:
@@ -23,43 +23,54 @@ if TYPE_CHECKING:
 
 DIRECTORY = "cutover"
 
+_NAME = "%Y%m%dT%H%M%S.%fZ"
+"""The name of a directory of copies: when they were made."""
+
 
 def back_up(root: Path, paths: Iterable[str], state_dir: Path) -> Path:
     """Copy Omni's files into a new directory, with owner, mode and time, and return it.
 
     A file that omnicdc has published there itself is not Omni's: then the copy of the last cutover counts.
-    Raises ConfigError if that fails.
+    The directory gets its name when it is complete. Raises RegistryError if that fails; no copy is left.
     """
     earlier = None
     with suppress(ConfigError):
         earlier = newest(state_dir)
-    kept = state_dir / DIRECTORY / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    try:
-        kept.mkdir(mode=0o700, parents=True)
-        for path in paths:
-            source = root / path
-            found = signature(source)
-            if found and is_published(root, path, found):
-                source = (earlier or root) / path
-            if source.is_file():
-                (kept / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, kept / path)
-                with suppress(PermissionError):  # only root may
-                    shutil.chown(kept / path, source.stat().st_uid, source.stat().st_gid)
-                sync(kept / path)
-        sync(kept)
-    except OSError as exc:
-        raise ConfigError(
-            f"Omni's files cannot be kept in {kept}: {exc.strerror}",
-            hint="run it as root; `df` shows the room",
-        ) from exc
+    kept = state_dir / DIRECTORY / datetime.now(UTC).strftime(_NAME)
+    unfinished = kept.with_name(TEMPORARY)  # one name: a killed process may have left it
+    with registry_errors(f"keep Omni's files in {kept.parent}", kept):
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir(mode=0o700)
+            for path in paths:
+                source = root / path
+                found = signature(source)
+                if found and is_published(root, path, found):
+                    source = (earlier or root) / path
+                if source.is_file():
+                    _copy(source, unfinished / path)
+            unfinished.rename(kept)
+            sync(kept.parent)
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
     return kept
+
+
+def _copy(source: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, copy)
+    with suppress(PermissionError):  # only root may
+        shutil.chown(copy, source.stat().st_uid, source.stat().st_gid)
+    sync(copy)
+    sync(copy.parent)
 
 
 def newest(state_dir: Path) -> Path:
     """Return the directory of the last cutover. Raises ConfigError if there was none."""
     try:
-        return max((state_dir / DIRECTORY).iterdir())
+        return max(it for it in (state_dir / DIRECTORY).iterdir() if it.name != TEMPORARY)
     except (OSError, ValueError) as exc:
         raise ConfigError(
             f"no files of a cutover are kept in {state_dir / DIRECTORY}",
