@@ -212,6 +212,20 @@ def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(
 
 
 @pytest.mark.usefixtures("shadow")
+def test_a_switch_warns_of_lines_that_still_start_an_old_scanner(host: Host) -> None:
+    """Here a line of systemd's own units stands for it: tests change nothing in /etc."""
+    units = [it for it in schedules(re.compile("^Description=")) if it.text.isprintable()]
+    if not units:
+        pytest.skip("there is no unit of systemd here")
+    one = units[0]
+    switched = host.run("cutover", "switch", "--yes", "--pattern", re.escape(one.text))
+
+    assert switched.returncode == 0, switched.stderr
+    assert f"{one.file}:{one.line} still starts an old scanner: {one.text} - comment it" in switched.stderr
+    assert {"file": one.file, "line": one.line, "text": one.text} in json.loads(switched.stdout)["schedules"]
+
+
+@pytest.mark.usefixtures("shadow")
 def test_a_write_is_named_as_it_happens(host: Host) -> None:
     env = host.env | {"COLUMNS": "200"}  # a line for each
     with process([COMMAND, "cutover", "writers", "--follow", "-o", "text"], env, stdout=-1) as watching:

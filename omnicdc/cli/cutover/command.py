@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,21 +13,26 @@ from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group
 from omnicdc.cli.cutover.back_out import CHANGED, back_out
 from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
-from omnicdc.cli.output import answer, confirm, say
+from omnicdc.cli.output import answer, complain, confirm, say
 from omnicdc.cli.verify import compared, verified
-from omnicdc.errors import ConfigError
+from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from omnicdc.answers.cutover.comparison import RegistryComparison
     from omnicdc.answers.cutover.rulings import Unexplained
+    from omnicdc.answers.cutover.writers import Schedule
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
     from omnicdc.verify.report import AllReport
 
 
 SWITCH = "omnicdc cutover switch"
+
+WARNED = 5
+"""At most so many lines that start old scanners are shown by a switch."""
 
 UNVERIFIED = (
     "the files are not verified: `omnicdc status` names what is held, and why; `omnicdc verify --all` shows "
@@ -90,13 +95,14 @@ def switch(
     Exit status 0 if the files below the root are verified, 1 if not.
     """
     from omnicdc.answers.cutover.access import published_in, refuse_full, refuse_unwritable
+    from omnicdc.answers.cutover.writers import schedules
     from omnicdc.cli.cutover import backup, setting
     from omnicdc.cli.cutover.reload import reload_daemon
     from omnicdc.daemon.reload import daemon_of
 
     config = options.load(given)
     file = setting.file_of(config, SWITCH)
-    live = replace(config, shadow=None)
+    live, wanted = replace(config, shadow=None), re.compile(pattern, re.IGNORECASE)
     shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
     before = setting.load(file)
     after = setting.switched_off(before)
@@ -114,18 +120,29 @@ def switch(
             config.state_dir / backup.DIRECTORY: backup.sizes(root, paths),
         }
     )
-    _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
+    _refuse_writers(wanted, [root / path for path in paths])
     _refuse_different(verified(config), shadow)
     if not (accept_differences or all(it.agrees for it in _compared(config))):
         raise ConfigError(
             "differences to Omni's files have no known reason",
             hint="`omnicdc cutover compare -o text` lists them; if they are right: --accept-differences",
         )
-    confirm(f"Publish below {root} from now on?", yes=yes, changed=CHANGED)
+    started = schedules(wanted)
+    _warn(started)
+    question = f"Publish below {root} from now on?"
+    if started:
+        question = f"Old scanners are still started, and overwrite the files. {question}"
+    confirm(question, yes=yes, changed=CHANGED)
     kept = backup.back_up(root, paths, config.state_dir)
     reload_daemon(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
-    good = verified(live).verified
-    result = {"switched": True, "verified": good, "root": str(root), "kept": str(kept)}
+    good = _is_verified(live)
+    result = {
+        "switched": True,
+        "verified": good,
+        "root": str(root),
+        "kept": str(kept),
+        "schedules": [asdict(it) for it in started],
+    }
 
     def text() -> None:
         say(f"omnicdc publishes below {root}; Omni's files are kept in {kept}", good=True)
@@ -152,6 +169,23 @@ def _shadow(config: Config) -> Path:
             "omnicdc has no shadow: it publishes below the root already", hint="see docs/cutover.md, step 2"
         )
     return config.shadow
+
+
+def _is_verified(live: Config) -> bool:
+    """Whether the files below the root are verified. An error is no refusal: the switch is done."""
+    try:
+        return verified(live).verified
+    except OmnicdcError as exc:
+        complain(str(exc))
+        return False
+
+
+def _warn(started: Sequence[Schedule]) -> None:
+    """Name the lines that still start an old scanner. No refusal: the file may be unused."""
+    for it in started[:WARNED]:
+        complain(f"{it.file}:{it.line} still starts an old scanner: {it.text} - comment it out")
+    if len(started) > WARNED:
+        complain(f"and {len(started) - WARNED} more lines - `omnicdc cutover writers` lists them")
 
 
 def _refuse_different(found: AllReport, shadow: Path) -> None:
