@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError, RegistryError
-from omnicdc.files.drift import signature
+from omnicdc.files.drift import backups_of, signature
 from omnicdc.files.manifest import is_published
 from omnicdc.filesystem import regular
 from omnicdc.filesystem.atomic import replace
@@ -78,11 +78,26 @@ def newest(state_dir: Path) -> Path:
         ) from exc
 
 
-def is_kept(copy: Path, path: str, state_dir: Path) -> bool:
-    """Return True if a file has the content that the last cutover kept of this registry."""
+def edits(path: str, state_dir: Path) -> list[tuple[Path, datetime]]:
+    """Return the backups of this registry that other programs' writes have caused since the last switch.
+
+    When a switch replaces Omni's file, the daemon backs it up as well: this is no edit. It has the time of
+    the kept copy. Without a switch, all backups count.
+    """
+    found = backups_of(path.rpartition("/")[2], state_dir)
     try:
-        return filecmp.cmp(copy, newest(state_dir) / path, shallow=False)
-    except (OSError, ConfigError):
+        kept = newest(state_dir)
+        since = datetime.strptime(kept.name, _NAME).replace(tzinfo=UTC)
+    except (ConfigError, ValueError):
+        return found
+    return [(copy, at) for copy, at in found if at > since and not _same_file(copy, kept / path)]
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Return True if content and time are equal."""
+    try:
+        return one.stat().st_mtime_ns == other.stat().st_mtime_ns and filecmp.cmp(one, other, shallow=False)
+    except OSError:
         return False
 
 
