@@ -64,13 +64,20 @@ def compare(*, output: Output, **given: Any) -> None:
     Exit status 0 if each difference has a known reason, 1 if not.
     """
     config = options.load(given)
-    found = _compared(config)
+    omnis, found = _omnis(config), _compared(config)
     good = all(it.agrees for it in found)
-    result = {"agrees": good, "registries": {it.registry: it.as_dict() for it in found}}
+    result = {
+        "agrees": good,
+        "omnis": str(omnis),
+        "registries": {it.registry: it.as_dict() for it in found},
+    }
 
     def text() -> None:
+        if omnis != config.root:
+            say(f"below {config.root} are omnicdc's own files; Omni's are those kept in {omnis}")
         for it in found:
             _show(it)
+        say(_verdict(found), good=good)
 
     answer(result, output, text)
     sys.exit(YES if good else NO)
@@ -159,8 +166,30 @@ def switch(
 def _compared(config: Config) -> list[RegistryComparison]:
     from omnicdc.answers.cutover.comparison import compare as compare_registries
 
+    omnis = _omnis(config)
     with compared(config) as (conn, observe):
-        return compare_registries(conn, config, observe)
+        return compare_registries(conn, config, omnis, observe)
+
+
+def _omnis(config: Config) -> Path:
+    """Return the directory that has Omni's files: the root, or the copies that the last switch has kept.
+
+    Raises ConfigError if there are only files of omnicdc's.
+    """
+    from omnicdc.answers.cutover.comparison import published_by_omnicdc
+    from omnicdc.cli.cutover import backup
+    from omnicdc.registries.catalog import registries
+
+    root = replace(config, shadow=None).require_output_directory()
+    if not published_by_omnicdc(root, registries(config)):
+        return root
+    try:
+        return backup.newest(config.state_dir)
+    except ConfigError as exc:
+        raise ConfigError(
+            f"the files below {root} are omnicdc's own, and {exc.message}",
+            hint="`omnicdc verify --all` compares them with CMP",
+        ) from exc
 
 
 def _shadow(config: Config) -> Path:
@@ -210,7 +239,18 @@ def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
         )
 
 
+def _verdict(found: Sequence[RegistryComparison]) -> str:
+    rest = sum(len(it.judgement.unexplained) for it in found)
+    faults = sum(bool(it.fault) for it in found)
+    if not (rest or faults):
+        return "each difference has a known reason"
+    lines = [f"{rest} differences have no known reason: `omnicdc explain NAME`"] if rest else []
+    return "; ".join([*lines, *([f"{faults} registries cannot be compared"] if faults else [])])
+
+
 def _show(it: RegistryComparison) -> None:
+    from omnicdc.formats.times import to_seconds
+
     rest = it.judgement.unexplained
     if it.fault:
         say(f"{it.registry}: cannot be compared: {it.fault}", good=False)
@@ -218,7 +258,7 @@ def _show(it: RegistryComparison) -> None:
     say(
         f"{it.registry}: {it.entries} entries: {it.equal} equal, {it.explained} explained, {len(rest)} "
         "unexplained; "
-        + (f"Omni wrote it at {it.written_at}" if it.written_at else "Omni has not written it"),
+        + (f"Omni wrote it at {to_seconds(it.written_at)}" if it.written_at else "Omni has not written it"),
         good=it.agrees,
     )
     for reason, count in it.judgement.explained.items():
