@@ -47,11 +47,16 @@ def load_outcome(state_dir: Path) -> Outcome | None:
         return None
 
 
-def request(root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = None) -> Outcome:
+def request(
+    root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = None, may_wait: bool = False
+) -> Outcome:
     """Have a daemon read its configuration again; return the outcome, or how far it got within the time.
 
-    The daemon is the process `pid`, or the one that publishes below `root`. Raises ConfigError if there is no
-    such process, if it belongs to another user, and if it does not report within `timeout_s` seconds.
+    The daemon is the process `pid`, or the one that publishes below `root`. With `may_wait`, it also returns
+    when the daemon has taken the configuration and says what it waits for, such as the database.
+
+    Raises ConfigError if there is no such process, if it belongs to another user, and if it does not report
+    within `timeout_s` seconds.
     """
     before = load_outcome(state_dir)
     if pid is None:
@@ -68,7 +73,7 @@ def request(root: Path, state_dir: Path, timeout_s: float, *, pid: int | None = 
         raise ConfigError(
             f"process {pid} belongs to another user", hint="`sudo systemctl reload omnicdc`"
         ) from exc
-    outcome = _outcome_after(before, state_dir, time.monotonic() + timeout_s)
+    outcome = _outcome_after(before, state_dir, time.monotonic() + timeout_s, may_wait=may_wait)
     if outcome is None:
         raise ConfigError(
             f"process {pid} did not report within {timeout_s:g} s, in {state_dir}, that it reloads",
@@ -103,13 +108,17 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _outcome_after(before: Outcome | None, state_dir: Path, deadline: float) -> Outcome | None:
+def _outcome_after(
+    before: Outcome | None, state_dir: Path, deadline: float, *, may_wait: bool
+) -> Outcome | None:
     """Wait for the outcome of the reload that follows `before`; return the last known one at the deadline."""
     while True:
         found = load_outcome(state_dir)
         if found and before and (found.pid, found.number) == (before.pid, before.number):
             found = None
-        if (found and found.state in {"in_force", "refused"}) or time.monotonic() >= deadline:
+        if found and (found.state in {"in_force", "refused"} or (may_wait and found.error)):
+            return found
+        if time.monotonic() >= deadline:
             return found
         time.sleep(CHECK_S)
 
@@ -139,7 +148,7 @@ class ReloadReport:
     def in_force(self) -> None:
         """Report that the first publication with the new configuration is done. A repeat does nothing."""
         if self._outcome.state == "starting":
-            self._write(replace(self._outcome, state="in_force"))
+            self._write(replace(self._outcome, state="in_force", error="", hint=""))
 
     def delayed(self, error: str, hint: str) -> None:
         """Report what the new configuration waits for."""

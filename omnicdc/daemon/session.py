@@ -59,21 +59,23 @@ def session(
     wait_for_server: bool,
     wait_for_name: bool,
     waiting: Callable[[str], None] = lambda _for: None,
+    unreachable: Callable[[OmnicdcError], None] = lambda _exc: None,
     going_on: Callable[[], bool] | None = None,
     statement_timeout: str = STATEMENT_TIMEOUT,
     idle_s: float = READING_IDLE_S,
 ) -> Iterator[tuple[db.Connection, State]]:
     """Connect, check the database, lock the consumer's name, and give the connection and a new state.
 
-    While this waits, it calls `waiting` repeatedly with the name of what it waits for. Connecting ends when
-    `going_on()` returns false; by default, when a stop is requested. Without `wait_for_server`, an
-    unreachable server is an error. Without `wait_for_name`, a name that another daemon uses is an error.
-    `idle_s` is the longest pause in seconds between two statements of a reading.
+    While this waits, it calls `waiting` repeatedly with the name of what it waits for, and `unreachable` with
+    the error of each attempt to connect. Connecting ends when `going_on()` returns false; by default, when a
+    stop is requested. Without `wait_for_server`, an unreachable server is an error. Without `wait_for_name`,
+    a name that another daemon uses is an error. `idle_s` is the longest pause in seconds between two
+    statements of a reading.
 
     Raises ConfigError, SchemaMismatch, LockBusy, DatabaseUnavailable, and Interrupted.
     """
     going_on = going_on or (lambda: not stop.requested)
-    conn = _connect(config, stop, waiting, going_on, patient=wait_for_server)
+    conn = _connect(config, stop, waiting, unreachable, going_on=going_on, patient=wait_for_server)
     conn.stop = stop
     with conn:
         check_session(conn, partial(db.connect, config.target, going_on=going_on))
@@ -103,8 +105,9 @@ def _connect(
     config: Config,
     stop: Stop,
     waiting: Callable[[str], None],
-    going_on: Callable[[], bool],
+    unreachable: Callable[[OmnicdcError], None],
     *,
+    going_on: Callable[[], bool],
     patient: bool,
 ) -> db.Connection:
     """Connect. If `patient`, retry until it succeeds. Raises Interrupted if `going_on()` returns false."""
@@ -114,6 +117,7 @@ def _connect(
         waiting("the database")
         exc = attempt.outcome and attempt.outcome.exception()
         if isinstance(exc, OmnicdcError):
+            unreachable(exc)
             failing.failed(
                 exc.message, error=exc.message, hint=exc.advice(retrying=True), attempt=attempt.attempt_number
             )

@@ -185,6 +185,7 @@ def _session(context: DaemonContext) -> None:
         wait_for_server=True,
         wait_for_name=context.standby or context.started,
         waiting=context.notifier.waiting,
+        unreachable=lambda exc: context.reload.delayed(exc.message, exc.hint),
         going_on=context.signals.going_on,
         statement_timeout=context.timing.statement_timeout,
         idle_s=reading_idle_s(context.timing.reading_idle_s, context.failures.count),

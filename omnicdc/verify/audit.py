@@ -18,7 +18,7 @@ from omnicdc.registries.gc_pause import without_garbage_collection
 from omnicdc.registries.projection import Projection
 from omnicdc.registries.rows import readable
 from omnicdc.verify.difference import EntryDifference, RegistryDifference, differences
-from omnicdc.verify.holds import read_holds
+from omnicdc.verify.holds import read_captured, read_holds
 from omnicdc.verify.host import Host
 from omnicdc.verify.report import WAIT, AllReport, RegistryReport
 
@@ -98,11 +98,11 @@ def compare_all(
         found |= {
             name: replace(it, report=_in_both(found[name].report, it.report)) for name, it in again.items()
         }
-        holds = read_holds(conn, config)
-        found |= {
-            name: replace(it, report=it.report.with_hold(holds.get(it.report.registry)))
-            for name, it in found.items()
-        }
+        holds, captured = read_holds(conn, config), read_captured(conn)
+        for name, it in found.items():
+            lacking = [] if captured is None else sorted({*host.every[name].sources} - captured)
+            report = it.report.with_hold(holds.get(it.report.registry)).with_uncaptured(lacking)
+            found[name] = replace(it, report=report)
     return found
 
 

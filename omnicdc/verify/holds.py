@@ -1,10 +1,14 @@
-"""Reads which registries this host's daemon holds. It explains a difference; no result depends on it."""
+"""Reads why a registry may differ: this host's daemon holds it, or its table is not captured.
+
+It explains a difference; no result depends on it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from omnicdc import db
+from omnicdc.capture.fingerprint import installed_sources
 from omnicdc.errors import SchemaMismatch
 from omnicdc.model import Fault
 
@@ -28,3 +32,15 @@ def read_holds(conn: Connection, config: Config) -> Mapping[str, Fault]:
         return {}
     held = row["held"] if row else {}
     return {name: Fault(it["reason"], it["hint"]) for name, it in held.items()}
+
+
+def read_captured(conn: Connection) -> frozenset[str] | None:
+    """Return the sources whose changes are captured; None if the role may not ask, or if there are none.
+
+    Raises DatabaseUnavailable.
+    """
+    try:
+        with db.translated("asking which tables are captured"), db.confined(conn):
+            return frozenset(installed_sources(conn))
+    except SchemaMismatch:
+        return None

@@ -10,7 +10,7 @@ from omnicdc.registries.scanner import Scanner
 from omnicdc.registries.scanners import scanners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from omnicdc.formats.item import Differences
     from omnicdc.model import Fault
@@ -160,6 +160,14 @@ class RegistryReport:
         detail, hint = _with_hold(self.detail, self.hint, hold)
         why = hold.reason if hold and detail != self.detail else ""
         return replace(self, detail=detail, hint=hint, hold=why)
+
+    def with_uncaptured(self, sources: Iterable[str]) -> RegistryReport:
+        """Return it with the sources of the registry that are not captured yet: nothing else explains it."""
+        names = ", ".join(sources)
+        if self.good or not names:
+            return self
+        detail = f"{self.detail}; the changes of CMP's {names} are not captured yet"
+        return replace(self, detail=detail, hint="run `omnicdc install`")
 
     def as_dict(self, *, names: bool = False) -> dict[str, Any]:
         """Return it for JSON: the counts, and the first entries of each kind; with `names`, their names too.

@@ -10,8 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
+from support.agents import AGENTS
 from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, process
+from support.trial import as_omni_left_it, begin_trial
 
 from omnicdc.answers.cutover import rulings
 from omnicdc.answers.cutover.writers import schedules
@@ -37,42 +38,7 @@ time.sleep(60)  # a slow scanner: it is killed
 @pytest.fixture
 def shadow(cmp: Cmp, host: Host) -> Path:
     """The shadow of a host where Omni's scanners have written the registries, and a daemon runs."""
-    cmp.upsert("garden", github_url="https://github.com/acme/garden", domain="garden.example")
-    cmp.upsert("library", github_url="https://github.com/acme/library")
-    host.once()
-    write_as_omni(host.root)
-    for path in host.state.rglob("*"):
-        if path.is_file():
-            path.unlink()
-    shadow = host.root.with_name("shadow")
-    shadow.mkdir()
-    file = host.root.with_name("omnicdc.yaml")
-    file.write_text(f"# of the registry host\nroot: {host.root}\nshadow: {shadow}\npoll_s: 1\n")
-    del host.env["OMNICDC_ROOT"]
-    host.env["OMNICDC_CONFIG"] = str(file)
-    host.daemon()
-    return shadow
-
-
-def write_as_omni(root: Path) -> None:
-    """Rewrite the registries below a root in the form of Omni's scanners."""
-    projects = yaml.safe_load((root / PROJECT).read_text())
-    for entry in projects["projects"]:
-        del entry["domain"]
-        if entry["display_name"] == "garden":
-            entry["visibility"] = "PRIVATE"  # as the inventory below has it
-    (root / PROJECT).write_text(yaml.safe_dump(projects, sort_keys=False))
-    elements = json.loads((root / INVENTORY).read_text())
-    kept = [{k: v for k, v in it.items() if k not in ("uuid", "source")} for it in elements[:1]]
-    kept[0]["visibility"] = "PRIVATE"
-    (root / INVENTORY).write_text(json.dumps(kept, indent=4))
-    for name in ("omnicdc_manifest.json", ".omnicdc_announced.json", ".omnicdc.lock"):
-        (root / "governance/registry" / name).unlink(missing_ok=True)
-
-
-def as_omni_left_it(path: Path) -> tuple[int, int, int, int]:
-    found = path.stat()
-    return found.st_uid, found.st_gid, found.st_mode, found.st_mtime_ns
+    return begin_trial(cmp, host)
 
 
 @pytest.fixture
@@ -212,6 +178,22 @@ def test_a_switch_that_could_not_write_is_refused_before_anything_changes(host: 
     assert shadow.is_dir()
 
 
+@pytest.mark.usefixtures("shadow")
+def test_a_table_that_is_not_captured_yet_is_the_named_cause(cmp: Cmp, host: Host) -> None:
+    cmp.conn.execute(AGENTS)
+    cmp.conn.execute("insert into agents (name) values ('gardener')")
+    refused = host.run("cutover", "switch", "--yes")
+    report = host.ask("verify", "--all")["registries"]["cmp_agents"]
+    cause = "the file does not exist; the changes of CMP's agents are not captured yet"
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"omnicdc: {host.root.with_name('shadow')}: canonical_agents_uuids.json differs from CMP: {cause} - "
+        "run `omnicdc install`\n"
+    )
+    assert (report["detail"], report["hint"]) == (cause, "run `omnicdc install`")
+
+
 def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(
     host: Host, shadow: Path, scanner: subprocess.Popen[str]
 ) -> None:
@@ -227,6 +209,20 @@ def test_an_old_scanner_that_writes_is_named_and_refuses_the_switch(
     assert refused.returncode == 2
     assert f"process {scanner.pid} of " in refused.stderr
     assert f"`kill {scanner.pid}`" in refused.stderr
+
+
+@pytest.mark.usefixtures("shadow")
+def test_a_switch_warns_of_lines_that_still_start_an_old_scanner(host: Host) -> None:
+    """Here a line of systemd's own units stands for it: tests change nothing in /etc."""
+    units = [it for it in schedules(re.compile("^Description=")) if it.text.isprintable()]
+    if not units:
+        pytest.skip("there is no unit of systemd here")
+    one = units[0]
+    switched = host.run("cutover", "switch", "--yes", "--pattern", re.escape(one.text))
+
+    assert switched.returncode == 0, switched.stderr
+    assert f"{one.file}:{one.line} still starts an old scanner: {one.text} - comment it" in switched.stderr
+    assert {"file": one.file, "line": one.line, "text": one.text} in json.loads(switched.stdout)["schedules"]
 
 
 @pytest.mark.usefixtures("shadow")

@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.answers.doctor.registry_files import directory
+from omnicdc.answers.doctor.registry_files import directory, rooms
 from omnicdc.answers.doctor.users import READ, WRITE, process_user
 from omnicdc.errors import ConfigError
 from omnicdc.files.lock import LOCK
@@ -19,13 +19,13 @@ from omnicdc.filesystem import mount
 from omnicdc.filesystem.atomic import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from omnicdc.answers.doctor.users import User
 
 
 def refuse_unwritable(
-    pid: int,
+    pid: int | None,
     command: str,
     *,
     by_daemon: Iterable[Path],
@@ -34,16 +34,30 @@ def refuse_unwritable(
 ) -> None:
     """Raise ConfigError with a line for each directory and file that cannot be written.
 
-    `pid` is the daemon, `command` what the user runs. `by_daemon` and `by_caller` are the directories in
-    which each of them replaces files; a directory that is missing is created.
+    `pid` is the daemon, None if none runs, and `command` what the user runs. `by_daemon` and `by_caller` are
+    the directories in which each of them replaces files; a directory that is missing is created.
     """
-    daemon = process_user(pid)
-    faults = [
-        *(fault for it in _existing(by_daemon) for fault in daemon_faults(it, daemon, mounts_of(pid))),
-        *caller_faults(pid, daemon, command, _existing(by_caller), read_by_caller),
-    ]
+    faults = list(caller_faults(pid, command, _existing(by_caller), read_by_caller))
+    if pid is not None:
+        user, mounts = process_user(pid), mounts_of(pid)
+        faults = [
+            *(fault for it in _existing(by_daemon) for fault in daemon_faults(it, user, mounts)),
+            *faults,
+        ]
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
+
+
+def refuse_full(sizes: Mapping[Path, Sequence[int]], *, one_by_one: bool = False) -> None:
+    """Raise ConfigError with a line for each file system that lacks room.
+
+    `sizes` are those of the files to be written below each directory. With `one_by_one`, each new file
+    replaces an old one before the next is written, so that the room for the largest suffices.
+    """
+    refused = {"fail"} if one_by_one else {"fail", "warn"}
+    places = [(_existing([place])[0], below) for place, below in sizes.items()]
+    if faults := [f"{it.seen} - {it.remedy}" for it in rooms(places) if it.status in refused]:
+        raise ConfigError("\n".join(faults))
 
 
 def published_in(root: Path, paths: Iterable[str]) -> list[Path]:
@@ -75,16 +89,17 @@ def daemon_faults(place: Path, daemon: User, mounts: str) -> Iterator[str]:
 
 
 def caller_faults(
-    pid: int, daemon: User, command: str, written: Iterable[Path], read: Iterable[Path]
+    pid: int | None, command: str, written: Iterable[Path], read: Iterable[Path]
 ) -> Iterator[str]:
     """Yield what the user who runs the command may not do."""
     as_root = f"run it as root: `sudo {command}`" if os.geteuid() else "`findmnt -T {0}`, `ls -ld {0}`"
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        yield f"process {pid}, the daemon, belongs to {daemon.name} - {as_root.format('')}"
-    except ProcessLookupError:
-        yield f"there is no process {pid} - `systemctl status omnicdc`"
+    if pid is not None:
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            yield f"process {pid}, the daemon, belongs to {process_user(pid).name} - {as_root.format('')}"
+        except ProcessLookupError:
+            yield f"there is no process {pid} - `systemctl status omnicdc`"
     wanted = [(it, os.W_OK | os.X_OK, "written in") for it in written] + [
         (it, os.R_OK, "read") for it in read
     ]

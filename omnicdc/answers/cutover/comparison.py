@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from omnicdc import db, verify
 from omnicdc.answers.cutover.rulings import Judgement, judge
-from omnicdc.files.drift import stamp_in
+from omnicdc.files.drift import signature, stamp_in
+from omnicdc.files.manifest import is_published
 from omnicdc.registries.catalog import registries
 from omnicdc.verify.audit import compare_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from omnicdc.config.settings import Config
+    from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.audit import Compared
 
 OMNIS = frozenset({"cmp_projects", "project", "git"})
@@ -77,33 +79,57 @@ class RegistryComparison:
         }
 
 
-def compare(conn: db.Connection, config: Config, progress: Callable[[str], None]) -> list[RegistryComparison]:
+def published_by_omnicdc(root: Path, scanners: Mapping[str, Scanner]) -> bool:
+    """Return True if each of Omni's files that is there was published by omnicdc: none is Omni's any more."""
+    present = [it.path for name, it in scanners.items() if name in OMNIS and (root / it.path).exists()]
+    return bool(present) and all(_is_ours(root, path) for path in present)
+
+
+def compare(
+    conn: db.Connection, config: Config, omnis: Path, progress: Callable[[str], None]
+) -> list[RegistryComparison]:
     """Compare each built-in registry. Raises ConfigError without a root, and DatabaseUnavailable.
 
-    A project that CMP changed after Omni's file was written is not counted against it, as far as the log
-    still has the change.
+    `omnis` is the directory that has Omni's files: the root, or the copies that a switch has kept. A project
+    that CMP changed after Omni's file was written is not counted against it, as far as the log still has the
+    change.
     """
     live = replace(config, shadow=None)
-    root = live.require_output_directory()
     inputs, known = verify.known_inputs(live)
-    found = compare_all(conn, live, inputs, known, progress)
+    root = omnis
+    found = compare_all(conn, replace(live, root=omnis), inputs, known, progress)
     result = []
     for name, scanner in registries(live).items():
         if scanner.builtin and name in found:
             path = root / scanner.path
             written_at = _written_at(path)
             changed = _changed_since(conn, scanner.source, written_at)
-            result.append(_comparison(name, path, written_at, found[name], changed))
+            ours = _is_ours(root, scanner.path)
+            result.append(_comparison(name, path, written_at, found[name], changed=changed, ours=ours))
     return result
 
 
+def _is_ours(root: Path, path: str) -> bool:
+    now = signature(root / path)
+    return now is not None and is_published(root, path, now)
+
+
 def _comparison(
-    name: str, path: Path, written_at: datetime | None, found: Compared, changed: frozenset[str]
+    name: str,
+    path: Path,
+    written_at: datetime | None,
+    found: Compared,
+    *,
+    changed: frozenset[str],
+    ours: bool,
 ) -> RegistryComparison:
     difference = found.report.difference
     at = written_at.isoformat() if written_at else None
     if not found.present and name in OMNIS:
         fault = f"there is no such file of Omni's at {path} - is `root` the directory that Omni writes into?"
+        return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), fault)
+    if found.present and name in OMNIS and ours:
+        fault = f"omnicdc has published {path} itself - let Omni's scanner write it again"
         return RegistryComparison(path.name, path, at, 0, 0, Judgement({}, ()), fault)
     if found.present and (difference is None or difference.fault):
         fault = f"{found.report.detail} - let Omni's scanner write it again"

@@ -72,7 +72,9 @@ def judge(scanner: str, found: RegistryDifference, *, present: bool, changed: fr
             explained[COUNTERS] = explained.get(COUNTERS, 0) + 1
         else:
             unexplained.append(Unexplained("", name, "differs", {name: pair}))
-    return Judgement(explained, tuple(unexplained))
+    # The most frequent first; a set above has no order of its own.
+    ordered = sorted(explained.items(), key=lambda it: (-it[1], it[0]))
+    return Judgement(dict(ordered), tuple(unexplained))
 
 
 def _twice(found: RegistryDifference) -> frozenset[str]:
@@ -87,7 +89,8 @@ def _reasons(
 ) -> tuple[set[str], list[Unexplained]]:
     side = entry.expected or entry.found
     assert side is not None  # noqa: S101 - a difference has at least one side
-    if not changed.isdisjoint(_projects(entry)):
+    later = not changed.isdisjoint(_projects(entry))
+    if later and not (entry.expected and entry.found):
         return {LATER}, []
     name = str(side.item.fields.get("display_name") or side.item.fields.get("name") or "")
     if entry.entry_key in twice:
@@ -104,6 +107,8 @@ def _reasons(
             reasons.add(reason)
         else:
             rest[key] = pair
+    if rest and later:
+        reasons, rest = reasons | {LATER}, {}
     return reasons, [Unexplained(entry.entry_key, name, "differs", rest)] if rest else []
 
 

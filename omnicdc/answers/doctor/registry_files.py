@@ -21,7 +21,7 @@ from omnicdc.verify.audit import verify_all
 from omnicdc.verify.project import UNKNOWN_INPUTS, known_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from omnicdc.answers.doctor.site import Site
     from omnicdc.answers.doctor.users import User
@@ -151,9 +151,20 @@ def check_room(site: Site) -> Iterator[Finding]:
         for file in (site.root / it.path for it in site.scanners.values())
     ]
     places = [it for it in (site.config.state_dir, site.root / REGISTRY) if _exists(it)]
-    for place in {it.stat().st_dev: it for it in places}.values():
+    yield from rooms((it, sizes) for it in {it.stat().st_dev: it for it in places}.values())
+
+
+def rooms(sizes: Iterable[tuple[Path, Sequence[int]]]) -> Iterator[Finding]:
+    """Judge the room of each file system. `sizes` are those of the files to be written at each place.
+
+    Raises OSError if a place does not exist.
+    """
+    places: dict[int, tuple[Path, list[int]]] = {}
+    for place, below in sizes:
+        places.setdefault(place.stat().st_dev, (place, []))[1].extend(below)
+    for place, below in places.values():
         found = os.statvfs(place)
-        yield room(place, found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None, sizes)
+        yield room(place, found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None, below)
 
 
 def room(place: Path, free: int, inodes: int | None, sizes: Sequence[int]) -> Finding:

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from omnicdc.cli import options
 from omnicdc.cli.command import NO, YES, Group
+from omnicdc.cli.cutover.back_out import CHANGED, back_out
 from omnicdc.cli.cutover.writers import described, paths_of, pattern, writers
-from omnicdc.cli.output import answer, confirm, say
+from omnicdc.cli.output import answer, complain, confirm, say
 from omnicdc.cli.verify import compared, verified
 from omnicdc.errors import ConfigError, OmnicdcError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from omnicdc.answers.cutover.comparison import RegistryComparison
     from omnicdc.answers.cutover.rulings import Unexplained
+    from omnicdc.answers.cutover.writers import Schedule
     from omnicdc.cli.output import Output
     from omnicdc.config.settings import Config
+    from omnicdc.verify.report import AllReport
 
 
-CHANGED = "the registries that Omni's tools read"
+SWITCH = "omnicdc cutover switch"
+
+WARNED = 5
+"""At most so many lines that start old scanners are shown by a switch."""
 
 UNVERIFIED = (
     "the files are not verified: `omnicdc status` names what is held, and why; `omnicdc verify --all` shows "
     "what differs; `omnicdc cutover back-out` undoes the switch"
 )
-
-UNDO_S = 10.0
-"""Seconds for the daemon to return to the configuration from before."""
 
 
 @click.group(cls=Group)
@@ -45,6 +49,7 @@ def cutover() -> None:
 
 
 cutover.add_command(writers)
+cutover.add_command(back_out)
 
 
 @cutover.command()
@@ -59,13 +64,20 @@ def compare(*, output: Output, **given: Any) -> None:
     Exit status 0 if each difference has a known reason, 1 if not.
     """
     config = options.load(given)
-    found = _compared(config)
+    omnis, found = _omnis(config), _compared(config)
     good = all(it.agrees for it in found)
-    result = {"agrees": good, "registries": {it.registry: it.as_dict() for it in found}}
+    result = {
+        "agrees": good,
+        "omnis": str(omnis),
+        "registries": {it.registry: it.as_dict() for it in found},
+    }
 
     def text() -> None:
+        if omnis != config.root:
+            say(f"below {config.root} are omnicdc's own files; Omni's are those kept in {omnis}")
         for it in found:
             _show(it)
+        say(_verdict(found), good=good)
 
     answer(result, output, text)
     sys.exit(YES if good else NO)
@@ -89,37 +101,55 @@ def switch(
 
     Exit status 0 if the files below the root are verified, 1 if not.
     """
-    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
+    from omnicdc.answers.cutover.access import published_in, refuse_full, refuse_unwritable
+    from omnicdc.answers.cutover.writers import schedules
     from omnicdc.cli.cutover import backup, setting
+    from omnicdc.cli.cutover.reload import reload_daemon
     from omnicdc.daemon.reload import daemon_of
 
     config = options.load(given)
-    file = _file(config)
-    live = replace(config, shadow=None)
+    file = setting.file_of(config, SWITCH)
+    live, wanted = replace(config, shadow=None), re.compile(pattern, re.IGNORECASE)
     shadow, root, paths = _shadow(config), live.require_root(), paths_of(live)
     before = setting.load(file)
     after = setting.switched_off(before)
     pid = daemon_of(shadow, config.state_dir)
     refuse_unwritable(
         pid,
-        "omnicdc cutover switch",
+        SWITCH,
         by_daemon=[*published_in(root, paths), config.state_dir],
         by_caller=[file.parent, config.state_dir / backup.DIRECTORY],
         read_by_caller=[root / path for path in paths],
     )
-    _refuse_writers(re.compile(pattern, re.IGNORECASE), [root / path for path in paths])
-    if not verified(config).verified:
-        raise ConfigError(f"the registries below {shadow} differ from CMP", hint="`omnicdc verify --all`")
+    refuse_full(
+        {
+            root: backup.sizes(shadow, paths),
+            config.state_dir / backup.DIRECTORY: backup.sizes(root, paths),
+        }
+    )
+    _refuse_writers(wanted, [root / path for path in paths])
+    _refuse_different(verified(config), shadow)
     if not (accept_differences or all(it.agrees for it in _compared(config))):
         raise ConfigError(
             "differences to Omni's files have no known reason",
             hint="`omnicdc cutover compare -o text` lists them; if they are right: --accept-differences",
         )
-    confirm(f"Publish below {root} from now on?", yes=yes, changed=CHANGED)
+    started = schedules(wanted)
+    _warn(started)
+    question = f"Publish below {root} from now on?"
+    if started:
+        question = f"Old scanners are still started, and overwrite the files. {question}"
+    confirm(question, yes=yes, changed=CHANGED)
     kept = backup.back_up(root, paths, config.state_dir)
-    _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
-    good = verified(live).verified
-    result = {"switched": True, "verified": good, "root": str(root), "kept": str(kept)}
+    reload_daemon(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
+    good = _is_verified(live)
+    result = {
+        "switched": True,
+        "verified": good,
+        "root": str(root),
+        "kept": str(kept),
+        "schedules": [asdict(it) for it in started],
+    }
 
     def text() -> None:
         say(f"omnicdc publishes below {root}; Omni's files are kept in {kept}", good=True)
@@ -133,74 +163,33 @@ def switch(
     sys.exit(YES if good else NO)
 
 
-@cutover.command("back-out")
-@options.registries
-@click.option(
-    "--keep-files", is_flag=True, help="Leave omnicdc's files below the root; Omni's tools read them."
-)
-@options.yes
-@options.timeout(300.0)
-@options.output
-def back_out(*, keep_files: bool, yes: bool, timeout: float, output: Output, **given: Any) -> None:
-    """Publish into the shadow again, and put Omni's files back.
-
-    Then start Omni's scanners again. CMP and its database stay as they are.
-    """
-    from omnicdc.answers.cutover.access import published_in, refuse_unwritable
-    from omnicdc.cli.cutover import backup, setting
-    from omnicdc.daemon.reload import daemon_of
-
-    config = options.load(given)
-    file = _file(config)
-    root, before = config.require_root(), setting.load(file)
-    after = setting.switched_on(before)
-    kept = None if keep_files else backup.newest(config.state_dir)
-    pid = daemon_of(root, config.state_dir)
-    refuse_unwritable(
-        pid,
-        "omnicdc cutover back-out",
-        by_daemon=[config.state_dir],
-        by_caller=[file.parent, *(published_in(root, paths_of(config)) if kept else [])],
-    )
-    question = "" if keep_files else f"Put back Omni's files below {root}, and publish"
-    confirm(f"{question or 'Publish'} into the shadow?", yes=yes, changed=CHANGED)
-    _reload(file, before, after, state_dir=config.state_dir, timeout_s=timeout, pid=pid)
-    restored = backup.put_back(kept, root, paths_of(config)) if kept else []
-    result = {"switched": False, "root": str(root), "kept": str(kept) if kept else None, "restored": restored}
-    files = f"{len(restored)} files below {root} are as Omni wrote them" if kept else "its files stay"
-    answer(result, output, lambda: say(f"omnicdc publishes into the shadow; {files}", good=True))
-
-
-def _reload(file: Path, before: str, after: str, *, state_dir: Path, timeout_s: float, pid: int) -> None:
-    """Change the configuration file, and have the daemon read it; if that fails, undo both.
-
-    Raises ConfigError if the new configuration is not in force within the time.
-    """
-    from omnicdc.cli.cutover import setting
-    from omnicdc.daemon.reload import request
-
-    setting.write(file, after)
-    try:
-        outcome = request(Path(), state_dir, timeout_s, pid=pid)
-        if outcome.state == "in_force":
-            return
-        raise ConfigError(
-            f"the daemon did not take the new configuration: {outcome.error or outcome.state}; "
-            f"{file} is as it was before",
-            hint=outcome.hint or "`systemctl status omnicdc` shows what it waits for",
-        )
-    except OmnicdcError:
-        setting.write(file, before)
-        with suppress(OmnicdcError):
-            request(Path(), state_dir, UNDO_S, pid=pid)
-        raise
-
-
 def _compared(config: Config) -> list[RegistryComparison]:
     from omnicdc.answers.cutover.comparison import compare as compare_registries
 
+    omnis = _omnis(config)
     with compared(config) as (conn, observe):
-        return compare_registries(conn, config, observe)
+        return compare_registries(conn, config, omnis, observe)
+
+
+def _omnis(config: Config) -> Path:
+    """Return the directory that has Omni's files: the root, or the copies that the last switch has kept.
+
+    Raises ConfigError if there are only files of omnicdc's.
+    """
+    from omnicdc.answers.cutover.comparison import published_by_omnicdc
+    from omnicdc.cli.cutover import backup
+    from omnicdc.registries.catalog import registries
+
+    root = replace(config, shadow=None).require_output_directory()
+    if not published_by_omnicdc(root, registries(config)):
+        return root
+    try:
+        return backup.newest(config.state_dir)
+    except ConfigError as exc:
+        raise ConfigError(
+            f"the files below {root} are omnicdc's own, and {exc.message}",
+            hint="`omnicdc verify --all` compares them with CMP",
+        ) from exc
 
 
 def _shadow(config: Config) -> Path:
@@ -211,11 +200,33 @@ def _shadow(config: Config) -> Path:
     return config.shadow
 
 
-def _file(config: Config) -> Path:
-    """Return the configuration file. Raises ConfigError if there is none."""
-    if config.file.path is None:
-        raise ConfigError("the setting `shadow` must be in a configuration file", hint="--config FILE")
-    return config.file.path
+def _is_verified(live: Config) -> bool:
+    """Whether the files below the root are verified. An error is no refusal: the switch is done."""
+    try:
+        return verified(live).verified
+    except OmnicdcError as exc:
+        complain(str(exc))
+        return False
+
+
+def _warn(started: Sequence[Schedule]) -> None:
+    """Name the lines that still start an old scanner. No refusal: the file may be unused."""
+    for it in started[:WARNED]:
+        complain(f"{it.file}:{it.line} still starts an old scanner: {it.text} - comment it out")
+    if len(started) > WARNED:
+        complain(f"and {len(started) - WARNED} more lines - `omnicdc cutover writers` lists them")
+
+
+def _refuse_different(found: AllReport, shadow: Path) -> None:
+    """Raise ConfigError with a line for each registry that differs from CMP."""
+    wrong = [it for it in found.registries if not it.good]
+    lines = (
+        f"{shadow}: {it.registry} differs from CMP: {it.detail or it.status} - "
+        + (it.hint or "`omnicdc verify --all`")
+        for it in wrong
+    )
+    if wrong:
+        raise ConfigError("\n".join(lines))
 
 
 def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
@@ -228,7 +239,18 @@ def _refuse_writers(pattern: re.Pattern[str], paths: list[Path]) -> None:
         )
 
 
+def _verdict(found: Sequence[RegistryComparison]) -> str:
+    rest = sum(len(it.judgement.unexplained) for it in found)
+    faults = sum(bool(it.fault) for it in found)
+    if not (rest or faults):
+        return "each difference has a known reason"
+    lines = [f"{rest} differences have no known reason: `omnicdc explain NAME`"] if rest else []
+    return "; ".join([*lines, *([f"{faults} registries cannot be compared"] if faults else [])])
+
+
 def _show(it: RegistryComparison) -> None:
+    from omnicdc.formats.times import to_seconds
+
     rest = it.judgement.unexplained
     if it.fault:
         say(f"{it.registry}: cannot be compared: {it.fault}", good=False)
@@ -236,7 +258,7 @@ def _show(it: RegistryComparison) -> None:
     say(
         f"{it.registry}: {it.entries} entries: {it.equal} equal, {it.explained} explained, {len(rest)} "
         "unexplained; "
-        + (f"Omni wrote it at {it.written_at}" if it.written_at else "Omni has not written it"),
+        + (f"Omni wrote it at {to_seconds(it.written_at)}" if it.written_at else "Omni has not written it"),
         good=it.agrees,
     )
     for reason, count in it.judgement.explained.items():

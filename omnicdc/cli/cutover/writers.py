@@ -41,7 +41,8 @@ pattern = click.option(
 def writers(*, pattern: str, follow: bool, output: Output, **given: Any) -> None:
     """Show old scanners that still write.
 
-    It looks for processes, for schedules of cron and systemd, and for registries that were edited. Run it as
+    It looks for processes, for schedules of cron and systemd, and for registries that were edited since the
+    switch. Run it as
     root: other users see only their own processes.
 
     Exit status 0 if there are none, 1 if there are some.
@@ -70,8 +71,7 @@ def described(it: Writer) -> str:
 
 def _found(config: Config, wanted: re.Pattern[str]) -> Found:
     from omnicdc.answers.cutover.writers import looking_like, schedules, writing
-    from omnicdc.cli.cutover.backup import is_kept
-    from omnicdc.files.drift import backups_of
+    from omnicdc.cli.cutover.backup import edits
     from omnicdc.files.lock import holder_of
 
     root, daemon = config.require_root(), holder_of(config.require_output_root())
@@ -82,8 +82,7 @@ def _found(config: Config, wanted: re.Pattern[str]) -> Found:
         "edited": [
             {"registry": Path(path).name, "at": at.isoformat(), "kept": str(kept)}
             for path in paths_of(config)
-            for kept, at in backups_of(Path(path).name, config.state_dir)
-            if not is_kept(kept, path, config.state_dir)
+            for kept, at in ([] if config.shadow else edits(path, config.state_dir))
         ],
     }
 
@@ -91,6 +90,7 @@ def _found(config: Config, wanted: re.Pattern[str]) -> Found:
 def _follow(config: Config, wanted: re.Pattern[str], output: Output) -> NoReturn:
     """Print a line for each write of a registry by another process than the daemon, until Ctrl-C."""
     from omnicdc.answers.cutover.watching import foreign_writes
+    from omnicdc.formats.times import to_seconds
 
     root, paths = config.require_root(), paths_of(config)
     if output == "json":
@@ -99,7 +99,7 @@ def _follow(config: Config, wanted: re.Pattern[str], output: Output) -> NoReturn
         say(f"watching {len(paths)} files below {root}; Ctrl-C ends")
     sys.stdout.flush()
     for path, found in foreign_writes(root, paths, wanted):
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = to_seconds(datetime.now(UTC))
         if output == "json":
             click.echo(json.dumps({"at": now, "file": path, "writers": [asdict(it) for it in found]}))
         else:
@@ -111,6 +111,7 @@ def _follow(config: Config, wanted: re.Pattern[str], output: Output) -> NoReturn
 
 def _show_found(result: Found) -> None:
     from omnicdc.answers.cutover.writers import Schedule, Writer
+    from omnicdc.formats.times import to_seconds
 
     if not any(result.values()):
         say("no old scanner was found: no process, no schedule, no edited registry", good=True)
@@ -120,6 +121,5 @@ def _show_found(result: Found) -> None:
         one: Schedule = Schedule(**it)
         say(f"{one.file}:{one.line} starts it: {one.text}", good=False)
     for it in result["edited"]:
-        say(
-            f"{it['registry']} was written by another program at {it['at']}; kept in {it['kept']}", good=False
-        )
+        at = to_seconds(it["at"])
+        say(f"{it['registry']} was written by another program at {at}; kept in {it['kept']}", good=False)

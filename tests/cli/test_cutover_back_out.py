@@ -1,0 +1,127 @@
+"""The way back from a switch, when something else has failed: a disk, the daemon, CMP."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from faults.disk.mounts import filled, mount_tmpfs
+from support.host import CANONICAL, INVENTORY, PROJECT
+from support.trial import as_omni_left_it, begin_trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.cmp import Cmp
+    from support.host import Host
+
+OMNIS = (CANONICAL, PROJECT, INVENTORY)
+
+
+@pytest.fixture
+def by_omni(cmp: Cmp, host: Host) -> dict[str, bytes]:
+    """Omni's files, before the switch of a host."""
+    begin_trial(cmp, host)
+    found = {path: host.raw(path) for path in OMNIS}
+    switched = host.run("cutover", "switch", "--yes")
+    assert switched.returncode == 0, switched.stderr
+    return found
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def files(host: Host) -> dict[str, bytes]:
+    return {path: host.raw(path) for path in OMNIS}
+
+
+def configured(host: Host) -> str:
+    return host.root.with_name("omnicdc.yaml").read_text()
+
+
+def test_a_second_back_out_finishes_what_the_first_began(host: Host, by_omni: dict[str, bytes]) -> None:
+    """A file cannot be put back, because a directory is at its path."""
+    host.close()
+    (host.root / PROJECT).unlink()
+    (host.root / PROJECT).mkdir()
+    first = host.run("cutover", "back-out", "--yes", "-o", "text")
+    between = configured(host)
+    (host.root / PROJECT).rmdir()
+    (host.root / CANONICAL).write_bytes(newer := b"of Omni's scanner, since the first back-out")
+    second = host.run("cutover", "back-out", "--yes")
+    third = host.run("cutover", "back-out", "--yes")
+
+    assert first.returncode == 1, first.stderr
+    assert f"cannot write {host.root / PROJECT}: Is a directory - `mv " in " ".join(first.stdout.split())
+    assert "`omnicdc cutover back-out` again: it puts back the others" in first.stdout
+    assert "\nshadow: " in between
+    assert second.returncode == 0, second.stderr
+    assert json.loads(second.stdout)["restored"] == [PROJECT]
+    assert files(host) == by_omni | {CANONICAL: newer}
+    assert third.returncode == 2
+    assert "`shadow` is on already, and " in third.stderr
+    assert configured(host) == between
+
+
+def test_back_out_without_a_daemon(host: Host, by_omni: dict[str, bytes]) -> None:
+    host.close()
+    [*attributes] = [as_omni_left_it(host.root / it) for it in OMNIS]
+    done = host.run("cutover", "back-out", "--yes")
+    text = json.loads(done.stdout)["note"]
+    back = files(host)
+    daemon = host.daemon()
+    host_after = files(host)
+
+    assert done.returncode == 0, done.stderr
+    assert text == "no daemon runs: it reads the setting `shadow` when it starts - `systemctl start omnicdc`"
+    assert back == host_after == by_omni
+    assert [as_omni_left_it(host.root / it) for it in OMNIS] != attributes
+    assert daemon.process.poll() is None
+
+
+def test_back_out_while_cmp_does_not_answer(host: Host, by_omni: dict[str, bytes]) -> None:
+    """The daemon has taken the configuration. It waits for CMP, and writes nothing below the root."""
+    file = host.root.with_name("omnicdc.yaml")
+    host.close()
+    host.starting(OMNICDC_DSN="host=127.0.0.1 port=1 dbname=cmp user=nobody").wait_for("database_unavailable")
+    done = host.run("cutover", "back-out", "--yes", "--timeout", "60")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["note"].startswith("the daemon waits: host=127.0.0.1 port=1 ")
+    assert files(host) == by_omni
+    assert "\nshadow: " in file.read_text()
+
+
+def test_a_full_disk_refuses_back_out_and_switch_before_anything_changes(
+    cmp: Cmp, host: Host, cleanup: ExitStack
+) -> None:
+    """And a second attempt, with room, succeeds."""
+    mount_tmpfs(cleanup, host.root)
+    cleanup.callback(host.close)
+    begin_trial(cmp, host)
+    before, trial = files(host), configured(host)
+    with filled(host.root):
+        switch = host.run("cutover", "switch", "--yes")
+    unchanged = (files(host), configured(host))
+    kept = (host.state / "cutover").exists()
+    switched = host.run("cutover", "switch", "--yes")
+    served, settings = files(host), configured(host)
+    with filled(host.root):
+        back_out = host.run("cutover", "back-out", "--yes")
+    still = (files(host), configured(host))
+    done = host.run("cutover", "back-out", "--yes")
+
+    assert (switch.returncode, kept) == (2, False)
+    assert f"`df -h {host.root}`" in switch.stderr
+    assert unchanged == (before, trial)
+    assert switched.returncode == 0, switched.stderr
+    assert back_out.returncode == 2
+    assert f"`df -h {host.root}`" in back_out.stderr
+    assert still == (served, settings)
+    assert done.returncode == 0, done.stderr
+    assert files(host) == before
