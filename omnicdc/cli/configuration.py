@@ -92,7 +92,22 @@ def check(*, file: str | None, offline: bool, output: Output, **given: Any) -> N
     """
     if file is not None and given["config"] is not None:
         raise click.UsageError("FILE and --config exclude each other")
-    _check(options.load(given | {"config": file or given["config"]}), output, offline=offline)
+    config = options.load(given | {"config": file or given["config"]})
+    if file is not None and not offline:
+        config = _with_host_password(config)
+    _check(config, output, offline=offline)
+
+
+def _with_host_password(config: Config) -> Config:
+    """Use the password of the configuration in use for a file that is to replace it."""
+    from contextlib import suppress
+
+    from omnicdc.config.settings import with_password_of
+    from omnicdc.errors import OmnicdcError
+
+    with suppress(OmnicdcError):  # the one in use may have a fault, which the file is to fix
+        return with_password_of(options.load({}), config)
+    return config
 
 
 @click.command("check-config", cls=Answering)
@@ -120,7 +135,7 @@ def _check(config: Config, output: Output, *, offline: bool) -> None:
     if not offline:
         with db.connect(config.target) as conn:
             trial = try_queries(conn, config, scanners)
-    faults = untabled(config, scanners) | trial.faults
+    faults = {**untabled(config, scanners), **trial.faults}
     result = {
         "good": not faults,
         "faults": faults,

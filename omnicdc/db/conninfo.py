@@ -25,7 +25,7 @@ CMP_PASSWORD = "CMP_DB_PASSWORD"  # noqa: S105 - the name of the variable
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 HIGHEST_PORT = 65535
 NO_PORT = f"the port is not a number from 1 to {HIGHEST_PORT}"
-
+NO_PASSWORD = "no password"  # noqa: S105 - the end of `Login.sources`
 CMP_DEFAULTS = {"port": "5433", "dbname": "cms_db"}
 
 ROBUST = {
@@ -143,7 +143,7 @@ class Target:
         else:
             found = self._password_of(given)
             lacking = f"as {self.unread_password}" if self.unread_password and not withheld else ""
-            found = f"password from {found}" if found else " ".join(filter(None, ["no password", lacking]))
+            found = f"password from {found}" if found else " ".join(filter(None, [NO_PASSWORD, lacking]))
             if secret and withheld and not in_dsn:
                 other = owner if owner and owner != NO_USER else "another user"
                 found += f"; password_file {self.password_file} is for {other}"
