@@ -63,6 +63,7 @@ def install(
     omnicdc install --print | psql --single-transaction -v ON_ERROR_STOP=1 cms_db
     """
     from omnicdc import db
+    from omnicdc.answers.registry_queries import naming_registries
     from omnicdc.capture import install as installation
     from omnicdc.capture.fingerprint import installed_sources
     from omnicdc.capture.script import script, tables_script
@@ -70,14 +71,16 @@ def install(
     from omnicdc.registries.catalog import registries
 
     config = options.load(given)
-    wanted = installation.wanted(config, registries(config).values(), for_clients=grant_clients)
+    scanners = registries(config)
+    wanted = installation.wanted(config, scanners.values(), for_clients=grant_clients)
     if only_print or print_tables:
         with flushed_stdout():
             whole = script(wanted, allowed=allowed, record_writers=record_writers)
             click.echo(tables_script() if print_tables else whole)
         return
     with db.connect(config.target) as conn:
-        changed = installation.install(conn, wanted, allowed=allowed, record_writers=record_writers)
+        with naming_registries(conn, config, scanners):
+            changed = installation.install(conn, wanted, allowed=allowed, record_writers=record_writers)
         sources = installed_sources(conn)
         writers = writers_recorded(conn).recorded
     result = {

@@ -88,11 +88,26 @@ def check(*, file: str | None, offline: bool, output: Output, **given: Any) -> N
     """Read a configuration, try each registry's query in CMP, and show what would be watched.
 
     FILE is the configuration to check, by default the one that is in use. Nothing is changed. Exit status 0
-    if all is well, 1 if a query fails in CMP, 2 if the configuration has a fault.
+    if all is well, 1 if a registry would be held, 2 if the configuration has a fault.
     """
     if file is not None and given["config"] is not None:
         raise click.UsageError("FILE and --config exclude each other")
-    _check(options.load(given | {"config": file or given["config"]}), output, offline=offline)
+    config = options.load(given | {"config": file or given["config"]})
+    if file is not None and not offline:
+        config = _with_host_password(config)
+    _check(config, output, offline=offline)
+
+
+def _with_host_password(config: Config) -> Config:
+    """Use the password of the configuration in use for a file that is to replace it."""
+    from contextlib import suppress
+
+    from omnicdc.config.settings import with_password_of
+    from omnicdc.errors import OmnicdcError
+
+    with suppress(OmnicdcError):  # the one in use may have a fault, which the file is to fix
+        return with_password_of(options.load({}), config)
+    return config
 
 
 @click.command("check-config", cls=Answering)
@@ -102,7 +117,7 @@ def check(*, file: str | None, offline: bool, output: Output, **given: Any) -> N
 def check_config(*, offline: bool, output: Output, **given: Any) -> None:
     """Check the configuration, as `omnicdc config check` does.
 
-    Exit status 0 if all is well, 1 if a query fails in CMP, 2 if the configuration has a fault.
+    Exit status 0 if all is well, 1 if a registry would be held, 2 if the configuration has a fault.
     """
     _check(options.load(given), output, offline=offline)
 
@@ -110,7 +125,7 @@ def check_config(*, offline: bool, output: Output, **given: Any) -> None:
 def _check(config: Config, output: Output, *, offline: bool) -> None:
     """Print the answer, and exit."""
     from omnicdc import db
-    from omnicdc.answers.registry_queries import Trial, try_queries
+    from omnicdc.answers.registry_queries import Trial, try_queries, untabled
     from omnicdc.capture.watch_list import derive
     from omnicdc.registries.catalog import registries
 
@@ -120,7 +135,7 @@ def _check(config: Config, output: Output, *, offline: bool) -> None:
     if not offline:
         with db.connect(config.target) as conn:
             trial = try_queries(conn, config, scanners)
-    faults = trial.faults
+    faults = {**untabled(config, scanners), **trial.faults}
     result = {
         "good": not faults,
         "faults": faults,

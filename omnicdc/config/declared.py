@@ -20,6 +20,8 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MODE = re.compile(r"0?[0-7]{3}")
+_LONGEST_PART = 200
+"""Most file systems allow 255 bytes; temporary files and backups have longer names than the file."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -112,6 +114,8 @@ class _Reader:
         text = self.line(node)
         if not is_path_below(text):
             raise self.fault(node, "a path below the root expected, without . and ..")
+        if any(len(part.encode()) > _LONGEST_PART for part in text.split("/")):
+            raise self.fault(node, f"a path whose parts have at most {_LONGEST_PART} bytes expected")
         if (file := text.rpartition("/")[2]) in RESERVED or file.startswith("."):
             raise self.fault(
                 node, f"a registry must not be called {file}: it is hidden, or a file of another kind"

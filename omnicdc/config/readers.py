@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnicdc.db.conninfo import HIGHEST_PORT
 from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ A_LIST = "a list expected, found one text with blanks: [PROGRAM, ARGUMENT, ...]"
 """Why a command in the configuration file is not taken. A list says where an argument ends."""
 
 LOOPBACK = "127.0.0.1"
-HIGHEST_PORT = 65535
+LONGEST_NAME = 63
+"""PostgreSQL cuts a longer name: the table that it finds then may be another one."""
+
+_IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
+_TABLE = rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}"
+"""Compiled when it is used first: that takes ten milliseconds, and every client imports this module."""
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -50,7 +56,26 @@ def table(given: str) -> tuple[str, str]:
     source, assigned, name = (part.strip() for part in line(given).partition("="))
     if not assigned or not re.fullmatch(r"[a-z_][a-z0-9_]*", source):
         raise ValueError("SOURCE=TABLE expected, such as projects=cmp.projects")
+    if name:
+        table_parts(name)
     return source, name
+
+
+def table_parts(name: str) -> list[str]:
+    """Return the parts of NAME or SCHEMA.NAME, with or without quotes, as PostgreSQL has them."""
+    found = re.fullmatch(_TABLE, name)
+    if not found:
+        raise ValueError(f"not a table's name (NAME or SCHEMA.NAME): {name}")
+    schema_quoted, schema, name_quoted, plain = found.groups()
+    parts = [*filter(None, [_unquoted(schema_quoted, schema), _unquoted(name_quoted, plain)])]
+    if any(len(part) > LONGEST_NAME for part in parts):
+        raise ValueError(f"not a table's name (at most {LONGEST_NAME} characters): {name}")
+    return parts
+
+
+def _unquoted(quoted: str | None, plain: str | None) -> str | None:
+    """Return the name that PostgreSQL uses: names without quotes become lower case."""
+    return quoted.replace('""', '"') if quoted else plain and plain.lower()
 
 
 def seconds(given: str) -> float:

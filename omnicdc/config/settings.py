@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from omnicdc.config.config import SETTINGS, Config, Setting
 from omnicdc.config.default_file import DEFAULT_FILE, ConfigFile, default_password, find_file
 from omnicdc.config.readers import A_LIST, path
 from omnicdc.db import conninfo
-from omnicdc.db.conninfo import CREDENTIALS, Target, describe_dsn
+from omnicdc.db.conninfo import CREDENTIALS, NO_PASSWORD, Target, describe_dsn
 from omnicdc.db.password import PasswordFile
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.formats.text import is_unicode
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from omnicdc.config.sources import Given
 
-__all__ = ["DEFAULT_FILE", "SETTINGS", "Config", "Setting", "describe_dsn", "load"]
+__all__ = ["DEFAULT_FILE", "SETTINGS", "Config", "Setting", "describe_dsn", "load", "with_password_of"]
 
 PASSWORD_S = 0.5
 """How many seconds `load` waits for the password file, to report the file's faults together with the
@@ -93,6 +93,30 @@ def load(
         origins=found.origins,
         derived=found.derived,
     )
+
+
+def with_password_of(host: Config, config: Config) -> Config:
+    """Return `config` with the password file of `host`, if it has no password and connects to the same place.
+
+    That is the same server and database, as the same user. Raises ConfigError if a connection string is
+    invalid.
+    """
+    file, target = host.target.password_file, config.target
+    if file is None or target.password_file or not target.login().sources.endswith(NO_PASSWORD):
+        return config
+    if _destination(host) != _destination(config):
+        return config
+    found = replace(
+        target, password_file=file, password_source=host.target.password_source, beside=target.dsn
+    )
+    return replace(config, target=found)
+
+
+def _destination(config: Config) -> list[object]:
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    sent = conninfo_to_dict(config.conninfo)
+    return [sent.get(name) for name in ("service", "host", "hostaddr", "port", "dbname", "user")]
 
 
 @dataclass(slots=True)

@@ -76,10 +76,16 @@ class DaemonContext:
     standby: bool
     started: bool = False
     """Whether a session of this process has published. From then on, every failure is retried."""
+    can_return: bool = False
+    """Whether another configuration has published before this one."""
     quarantine: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The quarantine as it was last logged, by registry and project. Only differences from it are logged."""
     status: str = ""
     """One line about the last generation, for `systemctl status`."""
+
+    def may_return(self) -> bool:
+        """Whether the configuration from before can go on, because this one has published nothing yet."""
+        return self.can_return and self.reload.is_starting
 
     def going_on(self) -> bool:
         """Whether no stop and no reload was requested, and we still hold the lock on the root."""

@@ -145,14 +145,19 @@ class ReloadReport:
         self._state_dir = state_dir
         self._write(replace(self._outcome, state="starting"))
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether nothing was published yet with the configuration that was read last."""
+        return self._outcome.state == "starting"
+
     def in_force(self) -> None:
         """Report that the first publication with the new configuration is done. A repeat does nothing."""
-        if self._outcome.state == "starting":
+        if self.is_starting:
             self._write(replace(self._outcome, state="in_force", error="", hint=""))
 
     def delayed(self, error: str, hint: str) -> None:
         """Report what the new configuration waits for."""
-        if self._outcome.state == "starting" and self._outcome.error != error:
+        if self.is_starting and self._outcome.error != error:
             self._write(replace(self._outcome, error=error, hint=hint))
 
     def refused(self, error: str, hint: str) -> None:

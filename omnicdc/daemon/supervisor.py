@@ -21,7 +21,7 @@ from omnicdc.daemon.reload import ReloadReport
 from omnicdc.daemon.root import hold_root
 from omnicdc.daemon.session import session
 from omnicdc.daemon.timing import USUAL, Timing
-from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, TransientError
+from omnicdc.errors import ConfigError, LockBusy, OmnicdcError, SchemaMismatch, TransientError
 from omnicdc.inputs.watches import Watches
 from omnicdc.log.events import Repeating
 
@@ -91,6 +91,7 @@ def _run(
                 timing=timing,
                 standby=standby,
                 started=published_config is not None,
+                can_return=published_config not in (None, config),
             ):
                 published_config = config
         except OmnicdcError as exc:
@@ -121,6 +122,7 @@ def _served(
     timing: Timing,
     standby: bool,
     started: bool,
+    can_return: bool,
 ) -> bool:
     """Serve with one configuration until a stop or a reload is requested, or the lock on the root is lost.
 
@@ -148,6 +150,7 @@ def _served(
             timing=timing,
             standby=standby,
             started=started,
+            can_return=can_return,
         )
         _run_sessions(context)
         return context.started
@@ -156,8 +159,9 @@ def _served(
 def _run_sessions(context: DaemonContext) -> None:
     """Open one session after another.
 
-    Before the first publication, a failure that waiting cannot fix is raised. Every other failure is logged,
-    and the next session is opened after a pause.
+    Before the first publication, a failure that waiting cannot fix is raised. So is such a failure with a
+    configuration that was read again and has published nothing yet. Every other failure is logged, and the
+    next session is opened after a pause.
     """
     while context.going_on():
         try:
@@ -167,6 +171,8 @@ def _run_sessions(context: DaemonContext) -> None:
                 return
             if not (context.started or _is_transient(exc)):
                 raise
+            if context.may_return() and isinstance(exc, ConfigError | SchemaMismatch):
+                raise  # the configuration from before goes on
             if isinstance(exc, OmnicdcError):
                 context.reload.delayed(exc.message, exc.hint)
             _log_and_back_off(context.failures, context.signals.stop, context.notifier, exc)

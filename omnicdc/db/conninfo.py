@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 CMP = {"host": "CMP_DB_HOST", "port": "CMP_DB_PORT", "dbname": "CMP_DB_NAME", "user": "CMP_DB_USER"}
 CMP_PASSWORD = "CMP_DB_PASSWORD"  # noqa: S105 - the name of the variable
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
+HIGHEST_PORT = 65535
+NO_PORT = f"the port is not a number from 1 to {HIGHEST_PORT}"
+NO_PASSWORD = "no password"  # noqa: S105 - the end of `Login.sources`
 CMP_DEFAULTS = {"port": "5433", "dbname": "cms_db"}
 
 ROBUST = {
@@ -129,8 +132,8 @@ class Target:
         from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
         given = _parsed(self.dsn) if self.dsn else _from_cmp(self.environ)
-        if not given.get("port") and not _are_numbers(self.environ.get("PGPORT", "")):
-            raise ValueError("no port is given here, and PGPORT is not a number")
+        if not given.get("port") and not _are_ports(self.environ.get("PGPORT", "")):
+            raise ValueError(f"no port is given here, and PGPORT is not a number from 1 to {HIGHEST_PORT}")
         owner = self._owner()
         withheld = owner is not None and owner != self._user(given)
         in_dsn = bool(self.dsn and given.get("password"))
@@ -140,7 +143,7 @@ class Target:
         else:
             found = self._password_of(given)
             lacking = f"as {self.unread_password}" if self.unread_password and not withheld else ""
-            found = f"password from {found}" if found else " ".join(filter(None, ["no password", lacking]))
+            found = f"password from {found}" if found else " ".join(filter(None, [NO_PASSWORD, lacking]))
             if secret and withheld and not in_dsn:
                 other = owner if owner and owner != NO_USER else "another user"
                 found += f"; password_file {self.password_file} is for {other}"
@@ -223,13 +226,13 @@ def _parsed(dsn: str) -> Parameters:
         given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
         raise ValueError(f"not a connection string: {harmless(str(exc))} - {ESCAPES}") from None
-    if not _are_numbers(str(given.get("port", ""))):
-        raise ValueError(f"the port is not a number - {ESCAPES}")
+    if not _are_ports(str(given.get("port", ""))):
+        raise ValueError(f"{NO_PORT} - {ESCAPES}")
     return given
 
 
-def _are_numbers(ports: str) -> bool:
-    return all(port.isdecimal() for port in ports.split(",") if port)
+def _are_ports(ports: str) -> bool:
+    return all(port.isdecimal() and 0 < int(port) <= HIGHEST_PORT for port in ports.split(",") if port)
 
 
 def credential(environ: Mapping[str, str]) -> Path | None:
@@ -252,8 +255,8 @@ def credential(environ: Mapping[str, str]) -> Path | None:
 def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
-    if not given.get("port", "0").isdecimal():
-        raise ValueError(f"the port is not a number - {ESCAPES}")
+    if not _are_ports(given.get("port", "")):
+        raise ValueError(f"{NO_PORT} - {ESCAPES}")
     return {**CMP_DEFAULTS, **given} if given else {}
 
 

@@ -154,7 +154,7 @@ select (select pg_catalog.format('%%I.%%I'::pg_catalog.text, n.nspname, c.relnam
 select from {table} limit 0;
 
 -- table_facts: What decides whether a table can be captured, and which column's value the log names its rows by. NULL: none.
-select c.relkind in ('r', 'p') as ordinary, c.relrowsecurity as secured, k.columns is not null as keyed,
+select c.relkind in ('r', 'p') as ordinary, c.relkind in ('v', 'm') as view, c.relrowsecurity as secured, k.columns is not null as keyed,
        case when k.columns operator(pg_catalog.=) 1 then (
          select a.attname::pg_catalog.text from pg_catalog.pg_attribute a
           where a.attrelid operator(pg_catalog.=) c.oid and a.attnum operator(pg_catalog.=) k.first

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import stat
 from contextlib import suppress
@@ -25,19 +24,18 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from omnicdc.formats.layout import Layout
     from omnicdc.model import Published
 
 
 Blocks = tuple[tuple[int, str], ...]
 """Length and SHA-256 of each block of a file, in order."""
 
-_STAMP = re.compile(rb"""^[ "]*generated_at"?: ["']?([0-9T:.+-]+)""", re.MULTILINE)
-
 _BACKUP = "%Y%m%dT%H%M%S.%fZ"
 """The end of a backup's name: when it was made."""
 
-_HEAD = 400
-"""`generated_at` is within the first bytes of a file, up to this number."""
+_HEAD = 1 << 16
+"""The time of a publication is within the first bytes of a file, up to this number."""
 
 _NO_REGULAR_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
 """Errors that mean: there is no regular file at this path."""
@@ -114,19 +112,18 @@ def make_durable(path: Path, observe: Callable[[str], None] = no_observer) -> No
             sync(place)
 
 
-def stamp_in(path: Path) -> str:
-    """Return the `generated_at` in the head of a file; empty if there is none."""
+def stamp_in(path: Path, layout: Layout) -> str:
+    """Return the time of the publication that the head of a file shows; empty if it shows none."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            return stamp_of(file.read(_HEAD) or b"")
+            return stamp_of(file.read(_HEAD) or b"", layout)
     except OSError:
         return ""
 
 
-def stamp_of(data: bytes) -> str:
-    """Return the `generated_at` in the head of a file's bytes; empty if there is none."""
-    found = _STAMP.search(data[:_HEAD])
-    return found[1].decode() if found else ""
+def stamp_of(data: bytes, layout: Layout) -> str:
+    """Return the time of the publication that the head of a file's bytes shows; empty if it shows none."""
+    return layout.stamp(layout.split(data[:_HEAD]).head)
 
 
 def back_up(

@@ -216,7 +216,7 @@ class RegistryFile:
 
     def _recognise(self) -> Published | None:
         """Describe the file if its content is right, ignoring its `generated_at`; else return None."""
-        stamp = drift.stamp_in(self.full_path)
+        stamp = drift.stamp_in(self.full_path, self.projection.scanner.layout)
         blocks = self._digests(stamp)
         found = drift.recognised(self.root, self.path, blocks)
         return found and describe(blocks, found, len(self.projection.document), stamp)

@@ -22,7 +22,8 @@ def registries(config: Config) -> Mapping[str, Scanner]:
     """Return all scanners by name, in the order in which their registries are published.
 
     Raises ConfigError, with a line for each fault, for declared registries that cannot be, and for a source
-    in `tables` whose name is almost that of one that is read: its table would be looked up by another name.
+    in `tables` that needs a table and has none, or whose name is almost that of one that is read: its table
+    would be looked up by another name.
     """
     found = _all(config.registries)
     known = {source for scanner in found.values() for source in scanner.sources}
@@ -31,6 +32,12 @@ def registries(config: Config) -> Mapping[str, Scanner]:
         f"{place}: no registry reads a source {source}, did you mean {near[0]}?"
         for source in unread_sources(config, found.values())
         if (near := get_close_matches(source, known, n=1, cutoff=0.7))
+    ]
+    needed = {source: it for it in found.values() if it.builtin and not it.optional for source in it.sources}
+    faults += [
+        f"{place}: {source} needs a table: {needed[source].registry} reads it"
+        for source, table in config.tables
+        if source in needed and not table
     ]
     if faults:
         raise ConfigError("\n".join(faults))

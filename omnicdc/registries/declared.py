@@ -12,7 +12,7 @@ from omnicdc.formats.values import read_value, sortable
 from omnicdc.formats.yaml_records import YamlList
 from omnicdc.model import Entry
 from omnicdc.registries.origin import Origin
-from omnicdc.registries.query import NAMELESS, QueryFault
+from omnicdc.registries.query import NAMELESS, QueryFault, written_at
 from omnicdc.registries.scanner import OTHERS, Row, Scanner
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ class QueryScanner(Scanner):
         self.targeted, self.multiple = reads.targeted, True
         self._sort = [reads.columns.index(name) for name in declared.sort or reads.columns[:1]]
 
+    def place_in_query(self, names: Mapping[str, str] | None = None, character: int = 0) -> str:
+        """Return the place in the file of a character of the query; without `names`, of the query."""
+        query = self.declared.query
+        at = None if names is None else written_at(query.source, self.query, names, character)
+        return str(query.place if at is None else query.at_character(at))
+
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:  # noqa: ARG002 - of CMP alone
         """Return the entry of a key; None if the template renders nothing."""
         values = [[read_value(value) for value in row[1:]] for row in rows]
@@ -102,9 +108,16 @@ def scanner_of(declared: Declared, number: int) -> QueryScanner:
             if name not in reads.columns:
                 known = ", ".join(reads.columns)
                 raise _fault(declared, f"{setting} names {name}, which the query does not return ({known})")
+    if reads.second_part is not None:
+        place = declared.query.at_character(reads.second_part)
+        raise ConfigError(
+            f"{place}: registry {declared.name}: the query must not be a UNION, INTERSECT or EXCEPT: "
+            "write it in a subquery"
+        )
     if reads.key_column is None:
-        raise _fault(
-            declared, f"the first column of the query must be a column of {reads.main}: it is the entry's key"
+        raise ConfigError(
+            f"{declared.query.place}: registry {declared.name}: the first column of the query must be a "
+            f"column of {reads.main}: it is the entry's key"
         )
     return QueryScanner(declared, reads, _layout(declared, reads), number)
 

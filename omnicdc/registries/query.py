@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import Formatter
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
@@ -35,6 +36,8 @@ class Reads:
     """The query with `{SOURCE}` in the place of each table, for `str.format`; other braces are doubled."""
     functions: frozenset[str] = frozenset()
     """The functions that it calls, all of pg_catalog: whether they are harmless is for the server to tell."""
+    second_part: int | None = None
+    """The place of the second SELECT of a UNION, INTERSECT or EXCEPT, counted from 0; None for one SELECT."""
 
 
 class QueryFault(ConfigError):  # noqa: N818 - as ConfigError says it
@@ -59,6 +62,30 @@ def template(query: str, places: Mapping[int, tuple[str, bool]]) -> str:
         parts += [_literal(query[done:at]), f"{{{source}}}", "" if has_alias else f" as {quoted(source)}"]
         done = written.end() if written else at
     return "".join([*parts, _literal(query[done:])])
+
+
+def written_at(query: str, template: str, names: Mapping[str, str], character: int) -> int | None:
+    """Return where a character of a filled template stands in the query as it was written.
+
+    `names` are what replaced the sources. All places are counted from 0; None for one outside the query.
+    """
+    filled = written = 0
+    before = None
+    for literal, source, *_ in Formatter().parse(template.replace("%%", "%")):
+        part = literal
+        if before and not query.startswith(part, written):
+            added = f" as {quoted(before)}"  # see `template`
+            part, filled = part.removeprefix(added), filled + len(added)
+        if 0 <= character < filled + len(part):
+            return written + max(0, character - filled)
+        filled, written, before = filled + len(part), written + len(part), source
+        if source:
+            filled += len(names[source])
+            if 0 <= character < filled:
+                return written
+            name = _NAME.match(query, written)
+            written = name.end() if name else written
+    return None
 
 
 def sources_named(query: str) -> str:

@@ -104,7 +104,7 @@ class _Analysis:
         fields = {source: frozenset(found) for source, found in self._fields.items()}
         return Reads(
             main, key_column, fields, targeted, columns_of(select), template(self._query, self._places),
-            frozenset(self._functions),
+            frozenset(self._functions), second_part=place_of(select.rarg) if select.rarg else None,
         )  # fmt: skip
 
     def _refuse(self, what: str, node: ast.Node) -> NoReturn:

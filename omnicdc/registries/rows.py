@@ -65,7 +65,7 @@ def select(conn: Connection, scanner: Scanner, tables: Tables, ids: Collection[s
     query = statement(scanner, tables, targeted=targeted)
     # Inside a reading, the transaction is a savepoint: if this scanner fails, the others keep their snapshot.
     with (
-        select_errors(conn, scanner, tables),
+        select_errors(conn, scanner, tables, query),
         conn.transaction(),
         conn.cursor(row_factory=tuple_row) as cursor,
     ):
@@ -157,19 +157,51 @@ def search(
 
 
 @contextmanager
-def select_errors(conn: Connection, scanner: Scanner, tables: Tables) -> Iterator[None]:
-    """Turn the errors of PostgreSQL in a scanner's SELECT into RegistryError."""
+def select_errors(
+    conn: Connection, scanner: Scanner, tables: Tables, query: pgsql.Composed | None = None
+) -> Iterator[None]:
+    """Turn the errors of PostgreSQL in a scanner's SELECT into RegistryError.
+
+    With `query`, which was sent, the message has the place in the query of a declared registry.
+    """
     try:
         yield
     except NOT_AS_EXPECTED as exc:
-        hint = "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
-        if isinstance(exc, pg.InsufficientPrivilege):
-            hint = _permission(conn, scanner, tables)
-        if isinstance(exc, pg.UndefinedTable):
-            hint = f"put the table back, or `grant usage on schema … to {role_of(exc)}`; {NAME_IT}"
-        raise RegistryError(f"CMP cannot be read for {scanner.name}: {_first_line(exc)}", hint=hint) from exc
+        what = f"CMP cannot be read for {scanner.name}"
+        if place := _place(conn, scanner, tables, query, exc):
+            what = f"{place}: registry {scanner.name}"
+        hint = _remedy(conn, scanner, tables, exc)
+        raise RegistryError(f"{what}: {_first_line(exc)}", hint=hint) from exc
     except pg.QueryCanceled as exc:
         raise too_slow(exc) from exc
+
+
+def _remedy(conn: Connection, scanner: Scanner, tables: Tables, exc: psycopg.Error) -> str:
+    is_own = not scanner.place_in_query()
+    match exc:
+        case pg.InsufficientPrivilege():
+            return _permission(conn, scanner, tables)
+        case pg.UndefinedTable():
+            first = "put the table back" if is_own else "fix the query"
+            return f"{first}, or `grant usage on schema … to {role_of(exc)}`; {NAME_IT}"
+        case _ if is_own:
+            return "put the column or table back, or upgrade omnicdc to a version that reads CMP as it is now"
+        case pg.UndefinedFunction():
+            return "fix the query: it can use what is PostgreSQL's own"
+        case pg.DataError():
+            return "fix the query, or the row in CMP"
+    return "fix the query, or put back what it reads"
+
+
+def _place(
+    conn: Connection, scanner: Scanner, tables: Tables, query: pgsql.Composed | None, exc: psycopg.Error
+) -> str:
+    """Return the place of an error in the query of a declared registry; empty text for any other."""
+    if query is None or not exc.diag.statement_position:
+        return scanner.place_in_query()
+    sent, inner = (part.as_string(conn).replace("%%", "%") for part in (query, _inner(scanner, tables)))
+    names = {source: qualified(table).as_string(conn) for source, table in tables.items()}
+    return scanner.place_in_query(names, int(exc.diag.statement_position) - 1 - sent.index(inner))
 
 
 def limit(conn: Connection, timeout: str = STATEMENT_TIMEOUT, *, local: bool = True) -> None:

@@ -86,6 +86,14 @@ class Scanner(ABC):
         """The registry's name in logs and answers: its file name."""
         return self.path.rsplit("/", 1)[-1]
 
+    def place_in_query(self, names: Mapping[str, str] | None = None, character: int = 0) -> str:  # noqa: ARG002 - the default for a query of a program
+        """Return the place of a character of the query, in which `names` have replaced the sources.
+
+        FILE:LINE, with the column if it is known. Without `names`, the place of the whole query. Empty text
+        for a query that is part of omnicdc or of a plug-in.
+        """
+        return ""
+
     @abstractmethod
     def render(self, entry_key: str, rows: Sequence[Row], inputs: Inputs) -> Entry | None:
         """Return the entry of a key; None if it has none. `rows` is one row, or more if grouped."""

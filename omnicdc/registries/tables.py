@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from psycopg import sql as pgsql
 
 from omnicdc import db
+from omnicdc.config.readers import table_parts
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ Tables = dict[str, str]
 
 NAME_IT = "is it this database (--dsn)? has the table another name: `tables: {SOURCE: SCHEMA.NAME}`"
 """What to do where a source's table is not the right one."""
-
-_IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*))'
-_TABLE = rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}"
-"""Compiled when it is used first: that takes ten milliseconds, and every client imports this module."""
 
 
 def find_tables(conn: db.Connection, config: Config, scanners: Iterable[Scanner]) -> Tables:
@@ -81,14 +77,7 @@ def qualified(table: str) -> pgsql.Identifier:
 
 def name_parts(table: str) -> list[str]:
     """Return the parts of NAME or SCHEMA.NAME, as PostgreSQL has them. Else raise ConfigError."""
-    found = re.fullmatch(_TABLE, table)
-    if not found:
-        raise ConfigError(f"not a table's name: {table}", hint=NAME_IT)
-    schema_quoted, schema, name_quoted, name = found.groups()
-    parts = [_unquoted(schema_quoted, schema), _unquoted(name_quoted, name)]
-    return [part for part in parts if part]
-
-
-def _unquoted(quoted: str | None, plain: str | None) -> str | None:
-    """Return the name that PostgreSQL uses: names without quotes become lower case."""
-    return quoted.replace('""', '"') if quoted else plain and plain.lower()
+    try:
+        return table_parts(table)
+    except ValueError as exc:
+        raise ConfigError(str(exc), hint=NAME_IT) from exc

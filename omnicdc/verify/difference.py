@@ -207,8 +207,9 @@ def _parsed(layout: Layout, data: bytes | None) -> object:
 
 
 def _rendered(registry: Projection, data: bytes) -> bytes:
-    """Return the whole file as it should be, with the `generated_at` of the present file."""
-    return b"".join(registry.document.parts(registry.frame(stamp_of(data))))
+    """Return the whole file as it should be, with the time of publication that the present file shows."""
+    stamp = stamp_of(data, registry.scanner.layout)
+    return b"".join(registry.document.parts(registry.frame(stamp)))
 
 
 def _by_bytes(layout: Layout, expected: Split, found: Split) -> _Compared:

@@ -185,7 +185,8 @@ def test_the_diff_of_a_plan_is_the_change_of_the_files_byte_for_byte(
         assert diffs.keys() == changed, sql
         assert {*re.findall("^--- (.*), now$", planned.stdout, re.MULTILINE)} == changed, sql
         for name, projection in here.items():
-            whole = b"".join(projection.document.parts(projection.frame(stamp_of(after[name]))))
+            stamp = stamp_of(after[name], projection.scanner.layout)
+            whole = b"".join(projection.document.parts(projection.frame(stamp)))
             assert whole == after[name], (name, sql)
         for registry, diff in diffs.items():
             shown = diff_of(registry, planned.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
     from support.cmp import Cmp
     from support.host import Host
+
+
+LONG_PATH = f"""registries:
+  - name: long
+    path: {"x" * 201}/a.csv
+    query: select id, name from projects
+    format: csv"""
 
 
 @pytest.fixture
@@ -123,3 +131,53 @@ def test_a_process_that_does_not_answer_is_reported(host: Host, file: Path) -> N
     assert file.exists()
     assert found.returncode == 2
     assert f"process {child.pid} did not report within 1 s" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("tables: {projects: a.b.c}", "not a table's name (NAME or SCHEMA.NAME): a.b.c"),
+        (f"tables: {{projects: {'x' * 64}}}", "not a table's name (at most 63 characters): x"),
+        ("tables: {projects: ''}", "projects needs a table: "),
+        ("dsn: host=localhost port=65536", "the port is not a number from 1 to 65535"),
+        (LONG_PATH, "a path whose parts have at most 200 bytes expected"),
+    ],
+)
+def test_every_command_refuses_what_can_never_be(
+    cmp: Cmp, host: Host, file: Path, fault: str, why: str
+) -> None:
+    """Regression: the daemon took the name of a table that can be none, and served no more."""
+    del host.env["OMNICDC_DSN"]
+    valid = f"dsn: {cmp.dsn}\nroot: {host.root}\n"
+    file.write_text(valid)
+    daemon = host.daemon()
+    file.write_text(f"root: {host.root}\n{fault}\n")
+
+    commands = (["reload"], ["config", "check"], ["run", "--once"])
+    found = [host.run(*words, COLUMNS="1000") for words in commands]
+    daemon.process.send_signal(signal.SIGHUP)
+    refused = daemon.wait_for("reload_failed")
+
+    for each in (*[it.stderr for it in found], refused["error"]):
+        assert f"{file}:2" in each or f"{file}:4" in each
+        assert why in each
+    assert [it.returncode for it in found] == [2, 2, 2]
+    file.write_text(valid)
+    assert host.ask("status")["healthy"] is True
+
+
+@pytest.mark.parametrize("dsn", ["{dsn} sslmode=bogus", "{dsn} dbname=template1", "service=nowhere"])
+def test_the_daemon_goes_back_if_it_can_never_connect(cmp: Cmp, host: Host, file: Path, dsn: str) -> None:
+    """Regression: it served no more, although the configuration from before could."""
+    del host.env["OMNICDC_DSN"]
+    file.write_text(f"root: {host.root}\ndsn: {cmp.dsn}\n")
+    host.daemon()
+    file.write_text(f"root: {host.root}\ndsn: {dsn.format(dsn=cmp.dsn)}\n")
+
+    found = host.run("reload", "-o", "text", COLUMNS="1000")
+    file.write_text(f"root: {host.root}\ndsn: {cmp.dsn}\n")
+    cmp.upsert("apollo")
+
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert found.stdout.startswith("refused: the configuration from before stays in force: ")
+    assert cmp.arrived().arrived

@@ -269,9 +269,9 @@ def test_a_reload_refuses_a_file_that_lost_all_settings(
 
 
 def test_values_of_the_file_are_read_as_text(write_file: Callable[[str], Path]) -> None:
-    got = read({"config": write_file("consumer: 012\ntables: {projects: 2024-01-01}\ngh: no\n")})
+    got = read({"config": write_file("consumer: 012\ntables: {projects: null_1}\ngh: no\n")})
 
-    assert (got.consumer, got.table_of("projects"), got.gh) == ("012", "2024-01-01", False)
+    assert (got.consumer, got.table_of("projects"), got.gh) == ("012", "null_1", False)
 
 
 def test_variables_of_other_programs_are_ignored() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from omnicdc.config.settings import Config, load
+from omnicdc.config.settings import Config, load, with_password_of
 from omnicdc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +74,29 @@ def test_another_file_does_not_use_the_host_s_password(etc: Path, tmp_path: Path
 
     assert login(read(etc, OMNICDC_CONFIG=str(other))) == ("cmp", "registry_host", None)
     assert login(read(etc, OMNICDC_CONFIG=str(etc / "omnicdc.yaml")))[2] == "secret"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "environ", "expected"),
+    [
+        (DSN, {}, "secret"),
+        ("host=cmp dbname=cms_db user=registry_host", {}, "secret"),
+        (DSN.replace("registry_host", "dba"), {}, None),
+        (DSN.replace("@cmp", "@other"), {}, None),
+        (DSN.replace("@cmp", "@cmp:5434"), {}, None),
+        (DSN.replace("cms_db", "other"), {}, None),
+        (DSN.replace("host@", "host:own@"), {}, "own"),
+        (DSN, {"PGPASSWORD": "env"}, None),
+    ],
+)
+def test_a_file_that_is_to_be_checked_uses_the_host_s_password_for_the_same_login_alone(
+    etc: Path, tmp_path: Path, dsn: str, environ: dict[str, str], expected: str | None
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(f"dsn: {dsn}\n")
+    config = read(etc, {"config": str(other)}, **environ)
+
+    assert login(with_password_of(read(etc, **environ), config))[2] == expected
 
 
 @pytest.mark.usefixtures("permissions")

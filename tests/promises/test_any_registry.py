@@ -294,3 +294,48 @@ def test_a_registry_is_served_as_soon_as_its_columns_are_watched(bare: Cmp, tmp_
     host.close()
 
     assert host.raw("exports/states.txt").decode().splitlines() == ["the first", "the second"]
+
+
+TIMED = """
+registries:
+  - {name: as_json, path: t/a.json, query: "select id, name from projects", format: json, entries: rows,
+     header: {note: "NOTE", updated: "{generated_at}"}}
+  - {name: as_list, path: t/b.json, query: "select id, name from projects", format: json-list, entries: rows,
+     header: {note: "NOTE", 'odd "name"': "{generated_at}"}}
+  - {name: as_yaml, path: t/c.yaml, query: "select id, name from projects", format: yaml, entries: rows,
+     header: {note: "NOTE", updated: "{generated_at}"}}
+  - {name: as_lines, path: t/d.txt, query: "select id, name from projects", format: lines,
+     header: "# NOTE\\n# {{ count }} projects at {{ generated_at }}", entry: "{{ name }}", footer: "# end"}
+""".replace("NOTE", "x" * 500)
+"""Every format whose header can show the time: by another name than omnicdc's own, and late in the file."""
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_file_that_shows_when_it_was_written_is_current(
+    cmp: Cmp, host: Host, tmp_path: Path, count: int
+) -> None:
+    """Regression: `verify --all` reported it for ever as in another order or layout."""
+    (file := tmp_path / "timed.yaml").write_text(TIMED)
+    host.env["OMNICDC_CONFIG"] = str(file)
+    cmp.fill(count)
+    host.ask("run", "--once")
+
+    found = host.ask("verify", "--all")
+    planned = host.run("rebuild", "--dry-run", "-o", "text")
+
+    assert found["verified"] is True, found
+    assert planned.returncode == 0, planned.stdout
+
+
+def test_a_file_that_shows_when_it_was_written_is_recognised(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    """Regression: without a manifest, it was backed up as a foreign file and written again."""
+    (file := tmp_path / "timed.yaml").write_text(TIMED)
+    host.env["OMNICDC_CONFIG"] = str(file)
+    cmp.fill(3)
+    host.ask("run", "--once")
+    names = ("t/a.json", "t/b.json", "t/c.yaml", "t/d.txt")
+    before = {name: host.raw(name) for name in names}
+    (host.root / "governance/registry/omnicdc_manifest.json").unlink()
+
+    assert host.ask("run", "--once")["registries"] == []
+    assert {name: host.raw(name) for name in names} == before

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omnicdc.config.settings import Config
+    from omnicdc.formats.layout import Layout
     from omnicdc.registries.scanner import Scanner
     from omnicdc.verify.audit import Compared
 
@@ -102,7 +103,7 @@ def compare(
     for name, scanner in registries(live).items():
         if scanner.builtin and name in found:
             path = root / scanner.path
-            written_at = _written_at(path)
+            written_at = _written_at(path, scanner.layout)
             changed = _changed_since(conn, scanner.source, written_at)
             ours = _is_ours(root, scanner.path)
             result.append(_comparison(name, path, written_at, found[name], changed=changed, ours=ours))
@@ -141,14 +142,14 @@ def _comparison(
     return RegistryComparison(path.name, path, at, difference.expected, equal, judgement)
 
 
-def _written_at(path: Path) -> datetime | None:
+def _written_at(path: Path, layout: Layout) -> datetime | None:
     """Return the `generated_at` in the file, else its modification time; None if there is no file."""
     try:
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError:
         return None
     try:
-        stamp = datetime.fromisoformat(stamp_in(path))
+        stamp = datetime.fromisoformat(stamp_in(path, layout))
     except ValueError:
         return changed
     return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
