@@ -182,6 +182,25 @@ def _conclude(found: ApplyAnswer, report: Path, *, output: Output) -> None:
 
 
 def _show_plan(found: PlanAnswer, out: Path | None) -> None:
+    if found["total"]:
+        _show_items(found)
+    elif same := len(found["unchanged"]):
+        have = "project has" if same == 1 else "projects have"
+        say(f"nothing would change: {same} {have} the values already")
+    else:
+        say("no project matches")
+    for title, obstacles in (("conflict", found["conflicts"]), ("loss", found["losses"])):
+        for it in obstacles[:MOST_SHOWN]:
+            place = f"{it['where']}: " if it["where"] else ""
+            say(f"{title} {it['kind']}: {place}{it['detail']} - {it['hint']}", good=False)
+        _count(len(obstacles) - MOST_SHOWN, "of this kind" if obstacles else "")
+    if found["total"] and found["not_checked"]:
+        say(f"not checked here: {', '.join(found['not_checked'])}")
+    if found["total"] and out:
+        say(f"apply it: omnicdc migrate apply {out}")
+
+
+def _show_items(found: PlanAnswer) -> None:
     rows = [
         (item["name"], name, item["before"].get(name, "-"), item["after"].get(name, "-"))
         for item in found["items"][:MOST_SHOWN]
@@ -193,15 +212,6 @@ def _show_plan(found: PlanAnswer, out: Path | None) -> None:
         ["registry", "changed", "added", "removed"],
         [(name, it["changed"], it["added"], it["removed"]) for name, it in found["registries"].items()],
     )
-    for title, obstacles in (("conflict", found["conflicts"]), ("loss", found["losses"])):
-        for it in obstacles[:MOST_SHOWN]:
-            place = f"{it['where']}: " if it["where"] else ""
-            say(f"{title} {it['kind']}: {place}{it['detail']} - {it['hint']}", good=False)
-        _count(len(obstacles) - MOST_SHOWN, "of this kind" if obstacles else "")
-    if found["not_checked"]:
-        say(f"not checked here: {', '.join(found['not_checked'])}")
-    if out:
-        say(f"apply it: omnicdc migrate apply {out}")
 
 
 def _count_of(answer: object) -> int:

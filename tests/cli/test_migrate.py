@@ -92,10 +92,21 @@ def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(
     ("where", "named"),
     [
         ("name = ", "it ends too early"),
-        ("name = 'a'; drop table projects; --", "at character 10"),
-        ("exists (select from pg_catalog.pg_authid)", "at character 20"),
+        ("name = 'a'; drop table projects; --", "at character 11"),
+        ("exists (select from pg_catalog.pg_authid)", "at character 21"),
         ("pg_catalog.pg_sleep(9) is null", "pg_sleep"),
-        ("colour = 'red'", "colour"),
+        ("statsu = 'x'", 'column "statsu" does not exist, at character 1 - Perhaps you meant to reference'),
+        ("colour = 'red'", 'column "colour" does not exist, at character 1 - public.projects has created_at'),
+        ("p.name = 'x'", "p.name"),
+        ("name = 'x' and id in (select 1)", "uuid = integer, at character 19 - No operator matches"),
+        (
+            "id = 'atlas'",
+            'invalid input syntax for type uuid: "atlas", at character 6 - change the condition',
+        ),
+        ("1 / abs(0) > 1", "division by zero - change the condition"),
+        ("length(name) > 1", "the condition calls length"),
+        ("exists (select from agents a)", "reads agents - it can read the table projects only"),
+        ("id in (select q.idd from projects q)", "column q.idd does not exist"),
     ],
 )
 def test_a_condition_can_only_read_the_table(cmp: Cmp, host: Host, where: str, named: str) -> None:
@@ -105,7 +116,19 @@ def test_a_condition_can_only_read_the_table(cmp: Cmp, host: Host, where: str, n
 
     assert done.returncode == 2, done.stdout
     assert named in done.stderr
+    assert "--where: " in done.stderr
+    assert "omnicdc install" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_condition_that_matches_nothing_is_said(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("atlas", status="active")
+
+    none = host.run("migrate", "plan", "--where", "name = 'nope'", "--set", "status=x", "-o", "text")
+    same = host.run("migrate", "plan", "--where", "name = 'atlas'", "--set", "status=active", "-o", "text")
+
+    assert (none.returncode, none.stdout) == (0, "no project matches\n")
+    assert (same.returncode, same.stdout) == (0, "nothing would change: 1 project has the values already\n")
 
 
 def test_a_plan_with_conflicts_is_exit_1_and_is_applied_only_if_they_are_accepted(
