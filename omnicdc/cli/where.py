@@ -17,7 +17,7 @@ from omnicdc.errors import ConfigError
 from omnicdc.registries.functions import function_fault
 from omnicdc.registries.query import QueryFault
 from omnicdc.registries.reads import analyse
-from omnicdc.registries.tables import qualified, resolve
+from omnicdc.registries.tables import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
