@@ -12,6 +12,7 @@ from support.terminal import on_a_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import LiteralString
 
     from support.cmp import Cmp
     from support.host import Host
@@ -129,6 +130,49 @@ def test_a_condition_that_matches_nothing_is_said(cmp: Cmp, host: Host) -> None:
 
     assert (none.returncode, none.stdout) == (0, "no project matches\n")
     assert (same.returncode, same.stdout) == (0, "nothing would change: 1 project has the values already\n")
+
+
+NEITHER: LiteralString = """
+create function neither() returns trigger language plpgsql as $$
+begin
+  if new.status = 'odd' then
+    raise exception 'no odd status' using detail = 'Status is odd.', hint = 'Use an even one.';
+  end if;
+  return new;
+end $$;
+create trigger neither before update on projects for each row execute function neither();
+"""
+"""A trigger of CMP's own, which refuses a value."""
+
+
+def test_what_cmp_refuses_is_told_in_its_own_words(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.conn.execute("create unique index u on projects (key)")
+    cmp.upsert("atlas", key="a")
+    cmp.upsert("boreas", key="b")
+    file, own = str(tmp_path / "plan.json"), str(tmp_path / "own.json")
+    which = ["migrate", "plan", "--where", "name = 'boreas'", "--set"]
+
+    refused = host.ask(*which, "key=a")["conflicts"]
+    host.ask(*which, "key=c", "--out", file)
+    host.ask(*which, "status=odd", "--out", own)
+    cmp.upsert("cetus", key="c")
+    applied = host.ask("migrate", "apply", file, "--yes")
+    cmp.conn.execute(NEITHER)
+    triggered = host.ask(*which, "status=odd")["conflicts"]
+    own_applied = host.ask("migrate", "apply", own, "--yes")
+    archived = host.run("archive", "add", "boreas", "--status", "odd", "--yes", "-o", "text")
+    statement = host.run("plan", "update projects set status = 'odd'")
+
+    unique = 'duplicate key value violates unique constraint "u": Key (key)=({}) already exists'
+    assert unique.format("a") in [it["detail"] for it in refused]
+    assert unique.format("c") in applied["errors"][0]["detail"]
+    words, hint = "no odd status: Status is odd", "Use an even one."
+    assert [(it["detail"], it["hint"]) for it in triggered] == [(words, hint)]
+    assert [(it["detail"], it["hint"]) for it in own_applied["errors"]] == [
+        (f"changing public.projects: {words}", hint)
+    ]
+    assert f"{words} - {hint}" in " ".join(archived.stdout.split())
+    assert f"PostgreSQL refuses this: {words} - {hint}" in statement.stderr
 
 
 def test_a_plan_with_conflicts_is_exit_1_and_is_applied_only_if_they_are_accepted(

@@ -194,6 +194,8 @@ def test_statements_are_read_from_stdin_and_from_a_file(cmp: Cmp, host: Host, tm
         ("update projects set key = own()", "own() may have effects that the rollback does not undo"),
         ("update projects set name = null", "refuses this: null value in column"),
         ("update projects set name = 'x'", "refuses this: duplicate key value violates unique"),
+        ("insert into projects select * from projects limit 1", '"projects_pkey": Key (id)=('),
+        ("update projects set name = null", "Failing row contains ("),
     ],
 )
 def test_what_follows_from_a_statement_is_said(cmp: Cmp, host: Host, sql: str, shown: str) -> None:

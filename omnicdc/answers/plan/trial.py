@@ -12,7 +12,7 @@ from psycopg import sql as pgsql
 from omnicdc import db
 from omnicdc.db import sql
 from omnicdc.db.connection import role_of
-from omnicdc.db.errors import first_line
+from omnicdc.db.errors import first_line, with_detail
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.model import Fault
@@ -156,7 +156,7 @@ def _refusals(statement: Statement, timeout_s: float) -> Iterator[None]:
         position = exc.diag.statement_position
         at = place.after(statement.text[: int(position) - 1]) if position else place
         raise ConfigError(
-            f"{at}: PostgreSQL refuses this: {first_line(exc)}", hint=exc.diag.message_hint or ""
+            f"{at}: PostgreSQL refuses this: {with_detail(exc)}", hint=exc.diag.message_hint or ""
         ) from exc
 
 
