@@ -90,11 +90,11 @@ def apply(
 
     A repeat after a crash writes only what is not in CMP yet. Exit status as for `wait`.
     """
-    from omnicdc.clients.migration.files import read_answer
+    from omnicdc.clients.migration.files import read_plan
 
-    planned = read_answer(file)
+    planned = read_plan(file)
     details = {name: given.pop(name) for name in ("accept", "batch_size", "timeout", "dry_run")}
-    confirm(f"Change {_count_of(planned)} projects in CMP?", yes=yes or details["dry_run"])
+    confirm(f"Change {len(planned['items'])} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("applying") as progress:
         found = client.apply(
             planned, journal=journal or file.with_name(f"{file.name}.journal"), progress=progress, **details
@@ -113,11 +113,11 @@ def apply(
 @options.output
 def undo(*, file: Path, yes: bool, report: Path | None, output: Output, **given: Any) -> None:
     """Restore what an apply changed, by its report. A project that was changed since is refused."""
-    from omnicdc.clients.migration.files import read_answer
+    from omnicdc.clients.migration.files import read_report
 
-    applied = read_answer(file)
+    applied = read_report(file)
     details = {name: given.pop(name) for name in ("batch_size", "timeout", "dry_run")}
-    confirm(f"Restore {_count_of(applied)} projects in CMP?", yes=yes or details["dry_run"])
+    confirm(f"Restore {len(applied['items'])} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("restoring") as progress:
         found = client.undo(applied, progress=progress, **details)
     _conclude(found, report or file.with_name(f"{file.name}.undo"), output=output)
@@ -212,12 +212,6 @@ def _show_items(found: PlanAnswer) -> None:
         ["registry", "changed", "added", "removed"],
         [(name, it["changed"], it["added"], it["removed"]) for name, it in found["registries"].items()],
     )
-
-
-def _count_of(answer: object) -> int:
-    """Return the number of projects in a plan or a report; 0 if it is none: the client says that."""
-    items = answer.get("items") if isinstance(answer, dict) else None
-    return len(items) if isinstance(items, list) else 0
 
 
 def _count(more: int, what: str) -> None:

@@ -302,14 +302,44 @@ def test_without_a_daemon_an_apply_is_exit_3_and_says_that_it_was_written(
     assert (json.loads(done.stdout)["applied"], json.loads(done.stdout)["verdict"]) == (1, "no_consumer")
 
 
-def test_a_file_that_is_no_plan_or_no_report_is_named(host: Host, tmp_path: Path) -> None:
+def refusal(host: Host, *words: str) -> str:
+    """Return the one line with which a command refuses its input."""
+    done = host.run("migrate", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    return done.stderr
+
+
+@pytest.mark.parametrize(("verb", "other"), [("apply", "plan"), ("undo", "report of an apply")])
+def test_a_file_that_is_no_plan_or_no_report_is_named(
+    host: Host, tmp_path: Path, verb: str, other: str
+) -> None:
     file = tmp_path / "x.json"
+    missing = refusal(host, verb, str(file), "--yes")
     file.write_text("[1]")
+    wrong = refusal(host, verb, str(file), "--yes")
+    file.write_text("{'a': 1}")
+    broken = refusal(host, verb, str(file), "--yes")
 
-    plan, report = (host.ask("migrate", verb, str(file), "--yes") for verb in ("apply", "undo"))
+    assert f"{file}: not a {other}: it has no list `items`" in wrong
+    assert f"{file}: No such file or directory - `omnicdc migrate " in missing
+    assert f"{file}: not JSON: Expecting property name" in broken
+    assert " - `omnicdc migrate " in broken
 
-    assert "not a plan" in plan["error"]
-    assert "not a report of an apply" in report["error"]
+
+def test_a_plan_for_a_report_and_a_report_for_a_plan_are_told(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.upsert("atlas", status="active")
+    plan, report = str(tmp_path / "plan.json"), str(tmp_path / "plan.json.report")
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", plan)
+
+    early = refusal(host, "undo", plan, "--yes")
+    host.ask("migrate", "apply", plan, "--yes", "--timeout", "0")
+    late = refusal(host, "undo", plan, "--yes")
+    twice = refusal(host, "apply", report, "--yes")
+
+    assert f"{plan} is a plan, and not the report of an apply - `omnicdc migrate apply {plan}` makes" in early
+    assert late.endswith(f"not the report of an apply - `omnicdc migrate undo {report}`\n")
+    assert f"{report} is the report of an apply, and not a plan" in twice
+    assert f"`omnicdc migrate undo {report}`" in twice
 
 
 def test_a_repeated_apply_leaves_the_report_that_undo_needs(cmp: Cmp, host: Host, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def registries(context: Context) -> Iterator[Finding]:
             # Without a difference CMP itself cannot be read; a rebuild would not help.
             repairs_file = repairs and difference is not None
             yield finding(
-                "registry_differs", Place(where=report.registry), with_hold(files, report.detail, report.registry),
+                "registry_differs", Place(where=report.registry),
+                with_hold(files, report.detail, report.registry),
                 remedy(files, report.registry) if difference else report.hint, repairable=repairs_file,
             )  # fmt: skip
         for entry in difference.entries if difference else ():
