@@ -56,7 +56,7 @@ def plan(
     STATEMENTS are INSERT, UPDATE, DELETE, MERGE or TRUNCATE, one or several; `-` reads them from stdin. They
     run in a transaction that is rolled back, with the rights of the connection's role. CMP's own triggers
     run, too. The rows that they write are locked meanwhile, for as long as each statement and the reading of
-    these rows take. A statement may take --timeout seconds, its waiting for locks included.
+    these rows take. The server may take --timeout seconds for all of it, its waiting for locks included.
 
     Without STATEMENTS, it compares CMP with the files on this host: it shows what a rebuild would change.
 
@@ -103,12 +103,17 @@ def _plan(
     from omnicdc import db
     from omnicdc.answers.plan import reading
     from omnicdc.answers.plan.statement import statements_of
+    from omnicdc.answers.plan.time_limit import limited
     from omnicdc.cli.progress import show_progress
 
     parsed: Sequence[Statement] = () if sql is None else statements_of(sql)
     if static:
         return reading.plan_static(config, parsed)
-    with show_progress("planning") as progress, db.connect(config.target) as conn:
+    with (
+        show_progress("planning") as progress,
+        db.connect(config.target, timeout_s=timeout_s) as conn,
+        limited(conn, config, timeout_s),
+    ):
         db.check_schema(conn)
         if parsed:
             return reading.plan_statements(

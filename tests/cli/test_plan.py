@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -221,6 +222,24 @@ def test_a_lock_and_a_missing_right_end_with_their_remedy(cmp: Cmp, host: Host, 
     assert "pg_stat_activity" in locked
     assert "`grant select, update on projects to person_" in lacking
     assert "--static" in lacking
+
+
+@pytest.mark.parametrize("words", [[ARCHIVE], [], ["--project", "atlas"]])
+def test_a_lock_on_the_table_ends_every_plan_in_time_and_names_its_holder(
+    cmp: Cmp, host: Host, words: list[str]
+) -> None:
+    cmp.upsert("atlas")
+    with psycopg.connect(cmp.dsn, application_name="alter") as holder:
+        holder.execute("lock table projects")
+        pid = holder.info.backend_pid
+        began = time.monotonic()
+        locked = refused(host.run("plan", *words, "--timeout", "0.5"))
+        lasted = time.monotonic() - began
+
+    assert lasted < 20, locked  # PostgreSQL's own limit is 30 s
+    assert f"planning: another session holds a lock on public.projects (pid {pid}, since " in locked
+    assert "alter, idle in transaction), and did not release it in 0.5 s" in locked
+    assert f"`select pg_terminate_backend({pid})`; or a longer --timeout" in locked
 
 
 def test_a_row_that_changes_meanwhile_is_planned_again(cmp: Cmp, host: Host) -> None:
