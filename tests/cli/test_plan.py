@@ -258,3 +258,27 @@ def test_a_row_that_changes_meanwhile_is_planned_again(cmp: Cmp, host: Host) -> 
 
     assert cmp.value("select last_value from attempts") == 2
     assert found["rows"]["count"] == 1
+
+
+def test_a_summary_below_the_diffs_names_what_would_be_held(cmp: Cmp, host: Host) -> None:
+    cmp.fill(40)
+    publish(host)
+    delete = "delete from projects where id in (select id from projects order by id limit 30)"
+
+    lines = host.run("plan", delete, "-o", "text").stdout.splitlines()
+    one = host.run("plan", "update projects set name = name", "-o", "text").stdout
+    cmp.conn.execute(delete)
+    left = cmp.upsert("atlas")
+    publish(host)
+    cmp.conn.execute("delete from projects where id = %s", [left])
+    held = unfolded(host, "--project", str(cmp.value("select min(id::text) from projects")))
+    never = refused(host.run("plan", "--timeout", "0"))
+
+    summary = next(number for number, line in enumerate(lines) if line.startswith("would be held: "))
+    assert summary > max(number for number, line in enumerate(lines) if line.startswith("@@"))
+    text = " ".join(lines[summary:])
+    assert "canonical_projects_uuids.json, PROJECT_REGISTRY_V1.yaml" in text
+    assert "  update projects: every column keeps its value\n" in one
+    assert held.count("nothing would change") == 1
+    assert "canonical_projects_uuids.json: as CMP has it held now on host: " in held
+    assert "more than 0 seconds" in never
