@@ -82,7 +82,7 @@ class ArchiveClient(MigrationClient):
     ) -> ArchiveAnswer:
         """Set a project's status, and remember the status before, so that `restore` is exact.
 
-        `project` is a name or a UUID. A project that is archived already is refused. `timeout` is in seconds,
+        `project` is a name, CMP's key or a UUID. A project that is archived already is refused. `timeout` is in seconds,
         for the waiting. With `dry_run`, nothing is changed, and `plan` is what would be. An error is an
         answer with `success: False`.
         """

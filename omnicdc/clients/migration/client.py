@@ -63,7 +63,7 @@ class MigrationClient(Client):
             return no_plan(it.error or "", it.detail, it.hint)
 
     def rename(self, project: str, name: str) -> list[ChangeDict]:
-        """Return the change that gives a project, by name or UUID, another name. Raises OmnicdcError."""
+        """Return the change that gives a project, by name, key or UUID, another name. Raises OmnicdcError."""
         return _dicts([Change(one_project(self._facts(), project).uuid, {"name": name})])
 
     def move_owner(self, old: str, new: str, selection: Selection | None = None) -> list[ChangeDict]:
