@@ -47,6 +47,8 @@ NAME_THE_DATABASE = "name it with --dsn or OMNICDC_DSN, or run the command with 
 
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
+FORMS = "write postgresql://USER@HOST:5432/DATABASE, or host=HOST dbname=DATABASE user=USER"
+
 
 Parameters = dict[str, str | int | None]
 
@@ -219,12 +221,13 @@ def _parsed(dsn: str) -> Parameters:
     from psycopg import ProgrammingError  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
+    remedy = ESCAPES if "://" in dsn else FORMS
     try:
         given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
-        raise ValueError(f"not a connection string: {harmless(str(exc))} - {ESCAPES}") from None
+        raise ValueError(f"not a connection string: {harmless(str(exc))} - {remedy}") from None
     if not _are_numbers(str(given.get("port", ""))):
-        raise ValueError(f"the port is not a number - {ESCAPES}")
+        raise ValueError(f"the port is not a number - {remedy}")
     return given
 
 
@@ -253,7 +256,7 @@ def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
     if not given.get("port", "0").isdecimal():
-        raise ValueError(f"the port is not a number - {ESCAPES}")
+        raise ValueError("the port is not a number - for example CMP_DB_PORT=5432")
     return {**CMP_DEFAULTS, **given} if given else {}
 
 
