@@ -202,16 +202,23 @@ def _show_plan(found: PlanAnswer, out: Path | None) -> None:
 
 def _show_items(found: PlanAnswer) -> None:
     rows = [
-        (item["name"], name, item["before"].get(name, "-"), item["after"].get(name, "-"))
+        (item["name"], name, _cell(item["before"], name), _cell(item["after"], name))
         for item in found["items"][:MOST_SHOWN]
         for name in sorted({*item["before"], *item["after"]})
     ]
     table(["project", "field", "before", "after"], rows)
     _count(found["total"] - MOST_SHOWN, "projects")
-    table(
-        ["registry", "changed", "added", "removed"],
-        [(name, it["changed"], it["added"], it["removed"]) for name, it in found["registries"].items()],
-    )
+    rows = [(name, it["changed"], it["added"], it["removed"]) for name, it in found["registries"].items()]
+    if rows:
+        table(["registry", "changed", "added", "removed"], rows)
+    elif not found["conflicts"]:  # with a conflict, the registries are not rendered
+        say("no registry would change")
+
+
+def _cell(values: Mapping[str, Any], name: str) -> object:
+    """Return the value of a field for a table: `-` without one, and quotes for an empty text."""
+    value = values.get(name, "-")
+    return '""' if value == "" else value
 
 
 def _count(more: int, what: str) -> None:

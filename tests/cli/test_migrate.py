@@ -175,6 +175,18 @@ def test_what_cmp_refuses_is_told_in_its_own_words(cmp: Cmp, host: Host, tmp_pat
     assert f"PostgreSQL refuses this: {words} - {hint}" in statement.stderr
 
 
+def test_a_plan_shows_an_empty_text_and_that_no_registry_would_change(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("atlas", status="active")
+    which = ["migrate", "plan", "--where", "true", "-o", "text", "--set"]
+
+    unwatched = host.run(*which, "description=")
+    wrong = host.run(*which, "status.x=1")
+
+    assert '""' in unwatched.stdout
+    assert unwatched.stdout.endswith("\nno registry would change\n")
+    assert "is not of type json or jsonb - set status itself, or a key of metadata_\n" in wrong.stderr
+
+
 def test_a_plan_with_conflicts_is_exit_1_and_is_applied_only_if_they_are_accepted(
     cmp: Cmp, host: Host, tmp_path: Path
 ) -> None:

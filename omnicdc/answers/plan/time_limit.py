@@ -29,12 +29,14 @@ def lock_limit(limit_s: float) -> str:
 
 
 @contextmanager
-def limited(conn: db.Connection, config: Config, timeout_s: float) -> Iterator[None]:
+def limited(conn: db.Connection, config: Config, timeout_s: float | None) -> Iterator[None]:
     """Limit each wait for a lock in the `with` block. All waiting ends at the deadline of the connection.
 
-    Raises DatabaseUnavailable, with the session that holds a lock on a table, if there is one.
+    Without `timeout_s`, omnicdc's usual limit for locks stays. Raises DatabaseUnavailable, with the session
+    that holds a lock on a table, if there is one.
     """
-    if not conn.behind_pooler:  # there the session is not ours alone, and only the deadline limits the wait
+    # Behind a pooler the session is not ours alone: there only the deadline limits the wait.
+    if timeout_s is not None and not conn.behind_pooler:
         db.execute(conn, "limit_lock_wait", {"limit": lock_limit(timeout_s)})
     try:
         yield
@@ -44,9 +46,11 @@ def limited(conn: db.Connection, config: Config, timeout_s: float) -> Iterator[N
             raise
         if (found := _holder(config)) is None:
             raise
+        within, longer = "in time", ""
+        if timeout_s is not None:
+            within, longer = f"in {timeout_s:g} s", "; or a longer --timeout"
         raise DatabaseUnavailable(
-            f"planning: {found.reason}, and did not release it in {timeout_s:g} s",
-            hint=f"{found.hint}; or a longer --timeout",
+            f"planning: {found.reason}, and did not release it {within}", hint=f"{found.hint}{longer}"
         ) from exc
 
 
