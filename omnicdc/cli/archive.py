@@ -39,7 +39,7 @@ def archive() -> None:
 @options.timeout(60.0)
 @options.output
 def add(*, project: str, status: str, reason: str | None, **given: Any) -> None:
-    """Archive PROJECT, a name or a UUID. Its status before is remembered."""
+    """Archive PROJECT, a name, CMP's key or a UUID. Its status before is remembered."""
     _run(given, f"Archive {project}?", lambda client, how: client.archive(project, status, reason, **how))
 
 

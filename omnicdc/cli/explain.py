@@ -113,4 +113,8 @@ def _published(one: Publication | None) -> tuple[object, ...]:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return (
+        value
+        if isinstance(value, str) and value.strip()
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )

@@ -90,11 +90,11 @@ def apply(
 
     A repeat after a crash writes only what is not in CMP yet. Exit status as for `wait`.
     """
-    from omnicdc.clients.migration.files import read_answer
+    from omnicdc.clients.migration.files import read_plan
 
-    planned = read_answer(file)
+    planned = read_plan(file)
     details = {name: given.pop(name) for name in ("accept", "batch_size", "timeout", "dry_run")}
-    confirm(f"Change {_count_of(planned)} projects in CMP?", yes=yes or details["dry_run"])
+    confirm(f"Change {len(planned['items'])} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("applying") as progress:
         found = client.apply(
             planned, journal=journal or file.with_name(f"{file.name}.journal"), progress=progress, **details
@@ -113,11 +113,11 @@ def apply(
 @options.output
 def undo(*, file: Path, yes: bool, report: Path | None, output: Output, **given: Any) -> None:
     """Restore what an apply changed, by its report. A project that was changed since is refused."""
-    from omnicdc.clients.migration.files import read_answer
+    from omnicdc.clients.migration.files import read_report
 
-    applied = read_answer(file)
+    applied = read_report(file)
     details = {name: given.pop(name) for name in ("batch_size", "timeout", "dry_run")}
-    confirm(f"Restore {_count_of(applied)} projects in CMP?", yes=yes or details["dry_run"])
+    confirm(f"Restore {len(applied['items'])} projects in CMP?", yes=yes or details["dry_run"])
     with _client(given) as client, show_progress("restoring") as progress:
         found = client.undo(applied, progress=progress, **details)
     _conclude(found, report or file.with_name(f"{file.name}.undo"), output=output)
@@ -182,32 +182,43 @@ def _conclude(found: ApplyAnswer, report: Path, *, output: Output) -> None:
 
 
 def _show_plan(found: PlanAnswer, out: Path | None) -> None:
-    rows = [
-        (item["name"], name, item["before"].get(name, "-"), item["after"].get(name, "-"))
-        for item in found["items"][:MOST_SHOWN]
-        for name in sorted({*item["before"], *item["after"]})
-    ]
-    table(["project", "field", "before", "after"], rows)
-    _count(found["total"] - MOST_SHOWN, "projects")
-    table(
-        ["registry", "changed", "added", "removed"],
-        [(name, it["changed"], it["added"], it["removed"]) for name, it in found["registries"].items()],
-    )
+    if found["total"]:
+        _show_items(found)
+    elif same := len(found["unchanged"]):
+        have = "project has" if same == 1 else "projects have"
+        say(f"nothing would change: {same} {have} the values already")
+    else:
+        say("no project matches")
     for title, obstacles in (("conflict", found["conflicts"]), ("loss", found["losses"])):
         for it in obstacles[:MOST_SHOWN]:
             place = f"{it['where']}: " if it["where"] else ""
             say(f"{title} {it['kind']}: {place}{it['detail']} - {it['hint']}", good=False)
         _count(len(obstacles) - MOST_SHOWN, "of this kind" if obstacles else "")
-    if found["not_checked"]:
+    if found["total"] and found["not_checked"]:
         say(f"not checked here: {', '.join(found['not_checked'])}")
-    if out:
+    if found["total"] and out:
         say(f"apply it: omnicdc migrate apply {out}")
 
 
-def _count_of(answer: object) -> int:
-    """Return the number of projects in a plan or a report; 0 if it is none: the client says that."""
-    items = answer.get("items") if isinstance(answer, dict) else None
-    return len(items) if isinstance(items, list) else 0
+def _show_items(found: PlanAnswer) -> None:
+    rows = [
+        (item["name"], name, _cell(item["before"], name), _cell(item["after"], name))
+        for item in found["items"][:MOST_SHOWN]
+        for name in sorted({*item["before"], *item["after"]})
+    ]
+    table(["project", "field", "before", "after"], rows)
+    _count(found["total"] - MOST_SHOWN, "projects")
+    rows = [(name, it["changed"], it["added"], it["removed"]) for name, it in found["registries"].items()]
+    if rows:
+        table(["registry", "changed", "added", "removed"], rows)
+    elif not found["conflicts"]:  # with a conflict, the registries are not rendered
+        say("no registry would change")
+
+
+def _cell(values: Mapping[str, Any], name: str) -> object:
+    """Return the value of a field for a table: `-` without one, and quotes for an empty text."""
+    value = values.get(name, "-")
+    return '""' if value == "" else value
 
 
 def _count(more: int, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
@@ -55,20 +56,25 @@ _REGISTRIES = (
 )
 
 
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
-    """Return `value` if it is a number of seconds, 0 or more.
+def _seconds(_ctx: click.Context, _param: click.Parameter, given: str | float) -> float:
+    """Return `given` if it is a number of seconds, 0 or more, or a duration as in the settings.
 
     Raises click.BadParameter for other values, also for NaN and infinity; the exit status is then 2.
     """
-    if not 0 <= value < math.inf:
-        raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
-    return value
+    from omnicdc.config.readers import seconds
+
+    with suppress(ValueError):
+        if 0 <= (value := float(given)) < math.inf:
+            return value
+    with suppress(ValueError):
+        return seconds(str(given))
+    raise click.BadParameter(f"{given} is not a number of seconds, 0 or more, nor a duration such as 5m")
 
 
 def timeout(default_s: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that adds the option --timeout, in seconds."""
+    """Return a decorator that adds the option --timeout: seconds, or a duration such as 5m."""
     return click.option(
-        "--timeout", type=float, callback=_seconds, default=default_s, show_default=True, metavar="SECONDS"
+        "--timeout", type=str, callback=_seconds, default=default_s, show_default=True, metavar="SECONDS"
     )
 
 

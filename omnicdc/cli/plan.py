@@ -56,7 +56,7 @@ def plan(
     STATEMENTS are INSERT, UPDATE, DELETE, MERGE or TRUNCATE, one or several; `-` reads them from stdin. They
     run in a transaction that is rolled back, with the rights of the connection's role. CMP's own triggers
     run, too. The rows that they write are locked meanwhile, for as long as each statement and the reading of
-    these rows take. A statement may take --timeout seconds, its waiting for locks included.
+    these rows take. The server may take --timeout seconds for all of it, its waiting for locks included.
 
     Without STATEMENTS, it compares CMP with the files on this host: it shows what a rebuild would change.
 
@@ -67,6 +67,8 @@ def plan(
     omnicdc plan --file changes.sql --exit-code
     omnicdc plan --project atlas
     """
+    if not timeout:
+        raise click.UsageError("--timeout: a plan takes some time; give more than 0 seconds")
     sql = _sql(statements, file)
     if static and sql is None:
         raise click.UsageError("--static needs statements")
@@ -103,12 +105,17 @@ def _plan(
     from omnicdc import db
     from omnicdc.answers.plan import reading
     from omnicdc.answers.plan.statement import statements_of
+    from omnicdc.answers.plan.time_limit import limited
     from omnicdc.cli.progress import show_progress
 
     parsed: Sequence[Statement] = () if sql is None else statements_of(sql)
     if static:
         return reading.plan_static(config, parsed)
-    with show_progress("planning") as progress, db.connect(config.target) as conn:
+    with (
+        show_progress("planning") as progress,
+        db.connect(config.target, timeout_s=timeout_s) as conn,
+        limited(conn, config, timeout_s),
+    ):
         db.check_schema(conn)
         if parsed:
             return reading.plan_statements(
@@ -128,6 +135,7 @@ def _show(found: Plan, *, wide: bool) -> None:
             _show_reached(it)
         elif it.changes or it.fault or it.held or wide or (it.holds and not found.statements):
             _show_registry(it, compared=not found.statements)
+    _show_guard(found)
     for text in found.warnings:
         say(f"warning: {text}", good=False)
     if found.not_checked and not found.static:
@@ -147,7 +155,7 @@ def _show_statement(it: dict[str, Any]) -> None:
         parts = ["watched: all columns" if write["watched"] is None else ""]
         parts += [f"watched: {', '.join(write['watched'])}" if write["watched"] else ""]
         parts += [f"not watched: {', '.join(write['unwatched'])}" if write["unwatched"] else ""]
-        say(f"{text}: {'; '.join(filter(None, parts))}")
+        say(f"{text}: {'; '.join(filter(None, parts)) or 'every column keeps its value'}")
 
 
 def _show_rows(found: Plan) -> None:
@@ -179,7 +187,8 @@ def _show_registry(it: RegistryPlan, *, compared: bool) -> None:
 
     counts = {"added": it.added, "changed": it.changed, "removed": it.removed}
     what = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-    what = what or ("rewritten" if it.difference.rewritten else "nothing would change")
+    same = "as CMP has it" if compared else "nothing would change"
+    what = what or ("rewritten" if it.difference.rewritten else same)
     say(f"{it.registry}: {what}" + (f" ({it.why})" if it.why and not compared else ""))
     _show_holds(it)
     # A rebuild would be held for the reason that is shown already.
@@ -196,6 +205,13 @@ def _show_registry(it: RegistryPlan, *, compared: bool) -> None:
         say(f"{it.registry}: {project} would be held back: {reason}", good=False)
     for project in it.released:
         say(f"{it.registry}: {project} would no longer be held back", good=True)
+
+
+def _show_guard(found: Plan) -> None:
+    """Name the registries again that the guard would hold: the diffs above may be long."""
+    names = [it.registry for it in found.would_change if it.guard and not it.holds]
+    if len(names) > 1:
+        say(f"would be held: {', '.join(names)}: see above", good=False)
 
 
 def _show_holds(it: RegistryPlan) -> None:

@@ -82,9 +82,9 @@ class ArchiveClient(MigrationClient):
     ) -> ArchiveAnswer:
         """Set a project's status, and remember the status before, so that `restore` is exact.
 
-        `project` is a name or a UUID. A project that is archived already is refused. `timeout` is in seconds,
-        for the waiting. With `dry_run`, nothing is changed, and `plan` is what would be. An error is an
-        answer with `success: False`.
+        `project` is a name, CMP's key or a UUID. A project that is archived already is refused. `timeout`
+        is in seconds, for the waiting. With `dry_run`, nothing is changed, and `plan` is what would be. An
+        error is an answer with `success: False`.
         """
         make = partial(_archived, status, reason)
         return self._answered(project, make, dry_run=dry_run, timeout=timeout, progress=progress)

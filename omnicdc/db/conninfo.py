@@ -50,6 +50,8 @@ NAME_THE_DATABASE = "name it with --dsn or OMNICDC_DSN, or run the command with 
 
 ESCAPES = "in a URI, write / @ : % of a password as %2F %40 %3A %25"
 
+FORMS = "write postgresql://USER@HOST:5432/DATABASE, or host=HOST dbname=DATABASE user=USER"
+
 
 Parameters = dict[str, str | int | None]
 
@@ -222,12 +224,13 @@ def _parsed(dsn: str) -> Parameters:
     from psycopg import ProgrammingError  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
+    remedy = ESCAPES if "://" in dsn else FORMS
     try:
         given: Parameters = dict(conninfo_to_dict(dsn))
     except ProgrammingError as exc:
-        raise ValueError(f"not a connection string: {harmless(str(exc))} - {ESCAPES}") from None
+        raise ValueError(f"not a connection string: {harmless(str(exc))} - {remedy}") from None
     if not _are_ports(str(given.get("port", ""))):
-        raise ValueError(f"{NO_PORT} - {ESCAPES}")
+        raise ValueError(f"{NO_PORT} - {remedy}")
     return given
 
 
@@ -256,7 +259,7 @@ def _from_cmp(environ: Mapping[str, str]) -> Parameters:
     variables = {**CMP, "password": CMP_PASSWORD}
     given = {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
     if not _are_ports(given.get("port", "")):
-        raise ValueError(f"{NO_PORT} - {ESCAPES}")
+        raise ValueError(f"{NO_PORT} - for example CMP_DB_PORT=5432")
     return {**CMP_DEFAULTS, **given} if given else {}
 
 

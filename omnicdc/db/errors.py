@@ -90,3 +90,9 @@ def first_line(exc: BaseException) -> str:
     """Return the first line of psycopg's message, without the prefixes that psycopg adds to libpq's text."""
     line = str(exc).strip().split("\n", 1)[0]
     return line.removeprefix("connection is bad: ").removeprefix("connection failed: ")
+
+
+def with_detail(exc: psycopg.Error) -> str:
+    """Return the first line of PostgreSQL's message, with its DETAIL: which key, or which row."""
+    detail = " ".join((exc.diag.message_detail or "").split())
+    return f"{first_line(exc)}: {detail.removesuffix('.')}" if detail else first_line(exc)

@@ -75,7 +75,8 @@ def named(table: pgsql.Identifier, names: Sequence[str]) -> Asking[list[str]]:
         if name not in by_name and name not in by_key:
             raise ConfigError(
                 f"no project in CMP is named {name!r}",
-                hint="is its transaction committed? names are case sensitive",
+                hint="is its transaction committed? names are case sensitive; "
+                "a deleted project: `omnicdc explain UUID`",
             )
     return list(dict.fromkeys(it for name in names for it in by_name.get(name) or by_key[name]))
 

@@ -59,3 +59,14 @@ def test_a_project_that_is_not_in_cmp_ends_with_status_1_and_a_wrong_name_with_2
         "omnicdc: no project in CMP is named 'atlas' - is its transaction committed?"
     )
     assert wrong.stderr.count("is its transaction committed?") == wrong.stderr.count("\n") == 1
+    assert "a deleted project: `omnicdc explain UUID`" in wrong.stderr
+
+
+def test_an_empty_text_is_shown_in_quotes(cmp: Cmp, host: Host) -> None:
+    atlas = cmp.upsert("", status=" ")
+    publish(host)
+
+    shown = host.run("explain", atlas, "-o", "text").stdout
+
+    assert '  name: ""  [CMP: public.projects.name]\n' in shown
+    assert '  status: " "  [CMP: public.projects.status]\n' in shown

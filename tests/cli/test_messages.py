@@ -108,6 +108,25 @@ def test_a_dsn_option_that_does_not_parse_is_refused(host: Host) -> None:
     assert "not a connection string" in _refusal(host.run("status", "--dsn", "postgresql://%"))
 
 
+@pytest.mark.parametrize(
+    ("dsn", "remedy"),
+    [
+        ("nonsense", "write postgresql://USER@HOST:5432/DATABASE, or host=HOST"),
+        ("postgresql:/genesis@x", "write postgresql://USER@HOST:5432/DATABASE, or host=HOST"),
+        ("host=x port=abc", "the port is not a number - write postgresql://"),
+        ("postgresql://u:a/b@h/d", "in a URI, write / @ : % of a password as %2F"),
+    ],
+)
+def test_the_remedy_of_a_dsn_fits_its_form(host: Host, dsn: str, remedy: str) -> None:
+    assert remedy in _refusal(host.run("status", "--dsn", dsn))
+
+
+def test_a_port_of_cmp_that_is_no_number_is_shown_as_it_should_be(host: Host) -> None:
+    line = _refusal(host.run("status", OMNICDC_DSN="", CMP_DB_HOST="h", CMP_DB_PORT="abc"))
+
+    assert "the port is not a number - for example CMP_DB_PORT=5432" in line
+
+
 def test_a_table_that_is_not_watched_is_named(cmp: Cmp, host: Host) -> None:
     cmp.conn.execute("create table others (like projects)")
 

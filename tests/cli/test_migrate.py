@@ -12,6 +12,7 @@ from support.terminal import on_a_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import LiteralString
 
     from support.cmp import Cmp
     from support.host import Host
@@ -92,10 +93,21 @@ def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(
     ("where", "named"),
     [
         ("name = ", "it ends too early"),
-        ("name = 'a'; drop table projects; --", "at character 10"),
-        ("exists (select from pg_catalog.pg_authid)", "at character 20"),
+        ("name = 'a'; drop table projects; --", "at character 11"),
+        ("exists (select from pg_catalog.pg_authid)", "at character 21"),
         ("pg_catalog.pg_sleep(9) is null", "pg_sleep"),
-        ("colour = 'red'", "colour"),
+        ("statsu = 'x'", 'column "statsu" does not exist, at character 1 - Perhaps you meant to reference'),
+        ("colour = 'red'", 'column "colour" does not exist, at character 1 - public.projects has created_at'),
+        ("p.name = 'x'", "p.name"),
+        ("name = 'x' and id in (select 1)", "uuid = integer, at character 19 - No operator matches"),
+        (
+            "id = 'atlas'",
+            'invalid input syntax for type uuid: "atlas", at character 6 - change the condition',
+        ),
+        ("1 / abs(0) > 1", "division by zero - change the condition"),
+        ("length(name) > 1", "the condition calls length"),
+        ("exists (select from agents a)", "reads agents - it can read the table projects only"),
+        ("id in (select q.idd from projects q)", "column q.idd does not exist"),
     ],
 )
 def test_a_condition_can_only_read_the_table(cmp: Cmp, host: Host, where: str, named: str) -> None:
@@ -105,7 +117,74 @@ def test_a_condition_can_only_read_the_table(cmp: Cmp, host: Host, where: str, n
 
     assert done.returncode == 2, done.stdout
     assert named in done.stderr
+    assert "--where: " in done.stderr
+    assert "omnicdc install" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_condition_that_matches_nothing_is_said(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("atlas", status="active")
+
+    none = host.run("migrate", "plan", "--where", "name = 'nope'", "--set", "status=x", "-o", "text")
+    same = host.run("migrate", "plan", "--where", "name = 'atlas'", "--set", "status=active", "-o", "text")
+
+    assert (none.returncode, none.stdout) == (0, "no project matches\n")
+    assert (same.returncode, same.stdout) == (0, "nothing would change: 1 project has the values already\n")
+
+
+NEITHER: LiteralString = """
+create function neither() returns trigger language plpgsql as $$
+begin
+  if new.status = 'odd' then
+    raise exception 'no odd status' using detail = 'Status is odd.', hint = 'Use an even one.';
+  end if;
+  return new;
+end $$;
+create trigger neither before update on projects for each row execute function neither();
+"""
+"""A trigger of CMP's own, which refuses a value."""
+
+
+def test_what_cmp_refuses_is_told_in_its_own_words(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.conn.execute("create unique index u on projects (key)")
+    cmp.upsert("atlas", key="a")
+    cmp.upsert("boreas", key="b")
+    file, own = str(tmp_path / "plan.json"), str(tmp_path / "own.json")
+    which = ["migrate", "plan", "--where", "name = 'boreas'", "--set"]
+
+    refused = host.ask(*which, "key=a")["conflicts"]
+    host.ask(*which, "key=c", "--out", file)
+    host.ask(*which, "status=odd", "--out", own)
+    cmp.upsert("cetus", key="c")
+    applied = host.ask("migrate", "apply", file, "--yes")
+    cmp.conn.execute(NEITHER)
+    triggered = host.ask(*which, "status=odd")["conflicts"]
+    own_applied = host.ask("migrate", "apply", own, "--yes")
+    archived = host.run("archive", "add", "boreas", "--status", "odd", "--yes", "-o", "text")
+    statement = host.run("plan", "update projects set status = 'odd'")
+
+    unique = 'duplicate key value violates unique constraint "u": Key (key)=({}) already exists'
+    assert unique.format("a") in [it["detail"] for it in refused]
+    assert unique.format("c") in applied["errors"][0]["detail"]
+    words, hint = "no odd status: Status is odd", "Use an even one."
+    assert [(it["detail"], it["hint"]) for it in triggered] == [(words, hint)]
+    assert [(it["detail"], it["hint"]) for it in own_applied["errors"]] == [
+        (f"changing public.projects: {words}", hint)
+    ]
+    assert f"{words} - {hint}" in " ".join(archived.stdout.split())
+    assert f"PostgreSQL refuses this: {words} - {hint}" in statement.stderr
+
+
+def test_a_plan_shows_an_empty_text_and_that_no_registry_would_change(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("atlas", status="active")
+    which = ["migrate", "plan", "--where", "true", "-o", "text", "--set"]
+
+    unwatched = host.run(*which, "description=")
+    wrong = host.run(*which, "status.x=1")
+
+    assert '""' in unwatched.stdout
+    assert unwatched.stdout.endswith("\nno registry would change\n")
+    assert "is not of type json or jsonb - set status itself, or a key of metadata_\n" in wrong.stderr
 
 
 def test_a_plan_with_conflicts_is_exit_1_and_is_applied_only_if_they_are_accepted(
@@ -235,14 +314,44 @@ def test_without_a_daemon_an_apply_is_exit_3_and_says_that_it_was_written(
     assert (json.loads(done.stdout)["applied"], json.loads(done.stdout)["verdict"]) == (1, "no_consumer")
 
 
-def test_a_file_that_is_no_plan_or_no_report_is_named(host: Host, tmp_path: Path) -> None:
+def refusal(host: Host, *words: str) -> str:
+    """Return the one line with which a command refuses its input."""
+    done = host.run("migrate", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    return done.stderr
+
+
+@pytest.mark.parametrize(("verb", "other"), [("apply", "plan"), ("undo", "report of an apply")])
+def test_a_file_that_is_no_plan_or_no_report_is_named(
+    host: Host, tmp_path: Path, verb: str, other: str
+) -> None:
     file = tmp_path / "x.json"
+    missing = refusal(host, verb, str(file), "--yes")
     file.write_text("[1]")
+    wrong = refusal(host, verb, str(file), "--yes")
+    file.write_text("{'a': 1}")
+    broken = refusal(host, verb, str(file), "--yes")
 
-    plan, report = (host.ask("migrate", verb, str(file), "--yes") for verb in ("apply", "undo"))
+    assert f"{file}: not a {other}: it has no list `items`" in wrong
+    assert f"{file}: No such file or directory - `omnicdc migrate " in missing
+    assert f"{file}: not JSON: Expecting property name" in broken
+    assert " - `omnicdc migrate " in broken
 
-    assert "not a plan" in plan["error"]
-    assert "not a report of an apply" in report["error"]
+
+def test_a_plan_for_a_report_and_a_report_for_a_plan_are_told(cmp: Cmp, host: Host, tmp_path: Path) -> None:
+    cmp.upsert("atlas", status="active")
+    plan, report = str(tmp_path / "plan.json"), str(tmp_path / "plan.json.report")
+    host.ask("migrate", "plan", "--where", "true", "--set", "status=archived", "--out", plan)
+
+    early = refusal(host, "undo", plan, "--yes")
+    host.ask("migrate", "apply", plan, "--yes", "--timeout", "0")
+    late = refusal(host, "undo", plan, "--yes")
+    twice = refusal(host, "apply", report, "--yes")
+
+    assert f"{plan} is a plan, and not the report of an apply - `omnicdc migrate apply {plan}` makes" in early
+    assert late.endswith(f"not the report of an apply - `omnicdc migrate undo {report}`\n")
+    assert f"{report} is the report of an apply, and not a plan" in twice
+    assert f"`omnicdc migrate undo {report}`" in twice
 
 
 def test_a_repeated_apply_leaves_the_report_that_undo_needs(cmp: Cmp, host: Host, tmp_path: Path) -> None:

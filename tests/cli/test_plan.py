@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -194,6 +195,8 @@ def test_statements_are_read_from_stdin_and_from_a_file(cmp: Cmp, host: Host, tm
         ("update projects set key = own()", "own() may have effects that the rollback does not undo"),
         ("update projects set name = null", "refuses this: null value in column"),
         ("update projects set name = 'x'", "refuses this: duplicate key value violates unique"),
+        ("insert into projects select * from projects limit 1", '"projects_pkey": Key (id)=('),
+        ("update projects set name = null", "Failing row contains ("),
     ],
 )
 def test_what_follows_from_a_statement_is_said(cmp: Cmp, host: Host, sql: str, shown: str) -> None:
@@ -221,6 +224,24 @@ def test_a_lock_and_a_missing_right_end_with_their_remedy(cmp: Cmp, host: Host, 
     assert "--static" in lacking
 
 
+@pytest.mark.parametrize("words", [[ARCHIVE], [], ["--project", "atlas"]])
+def test_a_lock_on_the_table_ends_every_plan_in_time_and_names_its_holder(
+    cmp: Cmp, host: Host, words: list[str]
+) -> None:
+    cmp.upsert("atlas")
+    with psycopg.connect(cmp.dsn, application_name="alter") as holder:
+        holder.execute("lock table projects")
+        pid = holder.info.backend_pid
+        began = time.monotonic()
+        locked = refused(host.run("plan", *words, "--timeout", "0.5"))
+        lasted = time.monotonic() - began
+
+    assert lasted < 20, locked  # PostgreSQL's own limit is 30 s
+    assert f"planning: another session holds a lock on public.projects (pid {pid}, since " in locked
+    assert "alter, idle in transaction), and did not release it in 0.5 s" in locked
+    assert f"`select pg_terminate_backend({pid})`; or a longer --timeout" in locked
+
+
 def test_a_row_that_changes_meanwhile_is_planned_again(cmp: Cmp, host: Host) -> None:
     atlas = cmp.upsert("atlas", status="active")
     cmp.conn.execute(
@@ -237,3 +258,27 @@ def test_a_row_that_changes_meanwhile_is_planned_again(cmp: Cmp, host: Host) -> 
 
     assert cmp.value("select last_value from attempts") == 2
     assert found["rows"]["count"] == 1
+
+
+def test_a_summary_below_the_diffs_names_what_would_be_held(cmp: Cmp, host: Host) -> None:
+    cmp.fill(40)
+    publish(host)
+    delete = "delete from projects where id in (select id from projects order by id limit 30)"
+
+    lines = host.run("plan", delete, "-o", "text").stdout.splitlines()
+    one = host.run("plan", "update projects set name = name", "-o", "text").stdout
+    cmp.conn.execute(delete)
+    left = cmp.upsert("atlas")
+    publish(host)
+    cmp.conn.execute("delete from projects where id = %s", [left])
+    held = unfolded(host, "--project", str(cmp.value("select min(id::text) from projects")))
+    never = refused(host.run("plan", "--timeout", "0"))
+
+    summary = next(number for number, line in enumerate(lines) if line.startswith("would be held: "))
+    assert summary > max(number for number, line in enumerate(lines) if line.startswith("@@"))
+    text = " ".join(lines[summary:])
+    assert "canonical_projects_uuids.json, PROJECT_REGISTRY_V1.yaml" in text
+    assert "  update projects: every column keeps its value\n" in one
+    assert held.count("nothing would change") == 1
+    assert "canonical_projects_uuids.json: as CMP has it held now on host: " in held
+    assert "more than 0 seconds" in never

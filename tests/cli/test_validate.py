@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from support.host import Host
 
 URL = "https://github.com/acme/atlas"
+HINT = "look at CMP; if it is meant, run `omnicdc accept`"
 STORED = "select metadata_ ->> 'github_url' from projects"
 
 
@@ -89,3 +90,29 @@ def test_a_registry_that_was_edited_is_repaired_by_the_daemon(cmp: Cmp, host: Ho
 
     assert (found.returncode, fixed.returncode) == (1, 0), fixed.stdout
     assert '"frozen"' not in path.read_text()
+
+
+def test_a_difference_of_a_held_registry_names_the_hold_and_offers_no_rebuild(cmp: Cmp, host: Host) -> None:
+    atlas = cmp.upsert("atlas", status="active", github_url="https://github.com/acme/atlas")
+    cmp.fill(40)
+    host.daemon()
+    cmp.conn.execute("delete from projects where name <> 'atlas'")
+    cmp.set(atlas, status="archived", github_url="https://github.com/acme/atlas2")
+    assert cmp.wait().status == "held"
+    words = ["validate", "--kind", "registry_differs", "--kind", "registries_disagree"]
+
+    found = host.ask(*words)
+    text = " ".join(host.run(*words, "-o", "text").stdout.split())
+    fixed = host.run(*words, "--fix", "--yes")
+    host.run("accept")
+    cmp.arrived()
+    accepted = host.ask(*words)
+
+    assert len(found["findings"]) > 80
+    for it in found["findings"]:
+        assert "the registry is held: it would lose 40 of its 41 entries at once" in it["detail"], it
+        assert (it["remedy"], it["repairable"]) == (HINT, False)
+    assert HINT in text
+    assert "omnicdc rebuild" not in text
+    assert (fixed.returncode, json.loads(fixed.stdout)["repairs"]) == (1, [])
+    assert accepted["findings"] == []

@@ -94,6 +94,17 @@ def test_the_command_refuses_an_invalid_time_out(host: Host, command: str, timeo
     assert "is not a number of seconds, 0 or more" in done.output
 
 
+def test_a_time_out_of_a_command_may_have_a_unit_as_in_the_settings(cmp: Cmp, host: Host) -> None:
+    cmp.upsert("atlas")
+
+    waited = host.ask("wait", "--timeout", "50ms")
+    wrong = host.run("wait", "--timeout", "5 parsecs")
+
+    assert waited["verdict"] == "no_consumer"
+    assert wrong.returncode == 2
+    assert "nor a duration such as 5m" in wrong.stderr
+
+
 def test_the_constructor_accepts_the_arguments_of_genesis(
     cmp: Cmp, host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -224,3 +224,19 @@ def test_a_change_that_cannot_be_is_refused_in_one_line(
     found = plan["error"] if not plan["success"] else plan["conflicts"][0]["kind"]
     assert named in str(found)
     assert "\n" not in str(found)
+
+
+def test_a_lock_on_the_table_ends_a_plan_in_time_and_its_holder_is_named(
+    cmp: Cmp, client: MigrationClient
+) -> None:
+    atlas = cmp.upsert("atlas")
+    with cmp.connect() as holder, holder.transaction():
+        holder.execute("lock table projects")
+        plan = client.plan([{"uuid": atlas, "set": {"status": "archived"}}], timeout=0.5)
+
+        pid = holder.info.backend_pid
+
+    assert not plan["success"]
+    assert f"another session holds a lock on public.projects (pid {pid}" in plan["detail"]
+    assert "did not release it in 0.5 s" in plan["detail"]
+    assert f"pg_terminate_backend({pid})" in plan["hint"]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from omnicdc import db
 from omnicdc.answers.doctor.finding import FIX_INSTALL, INSTALL, Finding, Fix, Skipped, fail, ok, warn
+from omnicdc.answers.locks import lock_fault, lock_holders
 from omnicdc.answers.registry_queries import try_queries
 from omnicdc.answers.status import publication_fault
 from omnicdc.capture.fingerprint import installed_sources, look_at_capture
 from omnicdc.capture.sources import check_sources
 from omnicdc.capture.watch_list import derive
-from omnicdc.formats.times import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,9 +72,7 @@ def _fix(hint: str) -> Fix | None:
 def check_locks(site: Site) -> Iterator[Finding]:
     """Whether another session keeps everybody from reading CMP's tables, or omnicdc's."""
     conn = site.installed
-    tables = [*site.tables.values()]
-    with db.translated("looking for locks"), db.confined(conn):
-        held = db.fetch_all(conn, "table_locks", {"tables": tables})
+    held = lock_holders(conn, site.tables.values())
     held = [row for row in held if row["seconds"] is None or row["seconds"] >= min(LOCKED_S, site.long_s)]
     if held:
         site.unreadable = "locks"
@@ -85,13 +83,8 @@ def check_locks(site: Site) -> Iterator[Finding]:
 
 def locked(row: db.Row) -> Finding:
     """Return the finding of a session that holds a lock on a table."""
-    since = f", since {to_seconds(row['since'])}" if row["since"] else ""
-    who = ", ".join(filter(None, [row["role"], row["program"], row["state"]]))
-    return fail(
-        f"another session holds a lock on {row['table']} (pid {row['pid']}{since}; {who}): readers and "
-        "writers of CMP wait",
-        f"end it in its program, or `select pg_terminate_backend({row['pid']})`",
-    )
+    fault = lock_fault(row)
+    return fail(f"{fault.reason}: readers and writers of CMP wait", fault.hint)
 
 
 def check_watch_list(site: Site) -> Iterator[Finding]:

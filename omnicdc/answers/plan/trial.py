@@ -10,9 +10,10 @@ from psycopg import errors as pg
 from psycopg import sql as pgsql
 
 from omnicdc import db
+from omnicdc.answers.plan.time_limit import lock_limit
 from omnicdc.db import sql
 from omnicdc.db.connection import role_of
-from omnicdc.db.errors import first_line
+from omnicdc.db.errors import first_line, with_detail
 from omnicdc.errors import ConfigError, DatabaseUnavailable
 from omnicdc.files.decide import Policy
 from omnicdc.model import Fault
@@ -60,14 +61,12 @@ def rolled_back(conn: db.Connection) -> Iterator[None]:
 def run(conn: db.Connection, statements: Iterable[Statement], timeout_s: float) -> list[int | None]:
     """Run the statements, and the checks that PostgreSQL defers to the commit.
 
-    Returns how many rows each wrote, where that is known. Each may take `timeout_s` seconds, the
-    waiting for locks included. The connection must be in a transaction, which holds the rows' locks until it
-    ends. Raises ConfigError for what PostgreSQL refuses, ConflictError and DatabaseUnavailable.
+    Returns how many rows each wrote, where that is known. Each may take `timeout_s` seconds, the waiting for
+    locks included, and all of them no longer than the connection's deadline. The connection must be in a
+    transaction, which holds the rows' locks until it ends. Raises ConfigError for what PostgreSQL refuses,
+    ConflictError and DatabaseUnavailable.
     """
-    limit_ms = max(20, round(timeout_s * 1000))
-    # A little less for a lock, so that a lock is named as the reason.
-    limits = {"statement": f"{limit_ms}ms", "lock": f"{limit_ms - limit_ms // 20}ms"}
-    earlier = db.fetch_one(conn, "limit_trial", limits)
+    earlier = _limit(conn, timeout_s)
     found: list[int | None] = []
     for one in statements:
         with _refusals(one, timeout_s):
@@ -76,10 +75,19 @@ def run(conn: db.Connection, statements: Iterable[Statement], timeout_s: float) 
             cursor = conn.execute(one.text.encode())
             words = (cursor.statusmessage or "").split()
             found.append(cursor.rowcount if words and words[0] in _COUNTED else lost)
+            _limit(conn, timeout_s)
     with _refusals(one, timeout_s):
         db.execute(conn, "check_constraints")
     db.execute(conn, "limit_trial", {"statement": earlier["statement"], "lock": earlier["lock"]})
     return found
+
+
+def _limit(conn: db.Connection, timeout_s: float) -> db.Row:
+    """Limit what the next statement may take. Returns the limits until now."""
+    limit_s = max(0.02, min(timeout_s, conn.left_s))
+    return db.fetch_one(
+        conn, "limit_trial", {"statement": f"{round(limit_s * 1000)}ms", "lock": lock_limit(limit_s)}
+    )
 
 
 def count_rows(conn: db.Connection, table: pgsql.Identifier, *, only: bool = False) -> int:
@@ -143,6 +151,7 @@ def _refusals(statement: Statement, timeout_s: float) -> Iterator[None]:
         raise DatabaseUnavailable(
             f"{doing}: another session holds a lock that it needs, and did not release it in {timeout_s:g} s",
             hint=WAITED_FOR,
+            sqlstate=exc.sqlstate,
         ) from exc
     except pg.QueryCanceled as exc:
         raise DatabaseUnavailable(
@@ -156,7 +165,7 @@ def _refusals(statement: Statement, timeout_s: float) -> Iterator[None]:
         position = exc.diag.statement_position
         at = place.after(statement.text[: int(position) - 1]) if position else place
         raise ConfigError(
-            f"{at}: PostgreSQL refuses this: {first_line(exc)}", hint=exc.diag.message_hint or ""
+            f"{at}: PostgreSQL refuses this: {with_detail(exc)}", hint=exc.diag.message_hint or ""
         ) from exc
 
 

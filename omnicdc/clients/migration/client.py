@@ -52,18 +52,20 @@ class MigrationClient(Client):
         itself says what it refuses. Its row locks last that long. `timeout` is in seconds; without it, only
         the server limits the time. A repeat plans again. An error is an answer with `success: False`.
         """
-        from omnicdc.clients.migration import planning  # noqa: PLC0415 - it imports the registries
+        # These import the registries.
+        from omnicdc.answers.plan.time_limit import limited  # noqa: PLC0415
+        from omnicdc.clients.migration import planning  # noqa: PLC0415
 
         try:
             wanted = changes_of(changes)
-            with self._connected(timeout) as conn:
+            with self._connected(timeout) as conn, limited(conn, self._config, timeout):
                 return planning.plan(conn, self._config, wanted, progress or self._progress)
         except OmnicdcError as exc:
             it = answers.failed_by(exc, dry_run=True)
             return no_plan(it.error or "", it.detail, it.hint)
 
     def rename(self, project: str, name: str) -> list[ChangeDict]:
-        """Return the change that gives a project, by name or UUID, another name. Raises OmnicdcError."""
+        """Return the change that gives a project, by name, key or UUID, another name. Raises OmnicdcError."""
         return _dicts([Change(one_project(self._facts(), project).uuid, {"name": name})])
 
     def move_owner(self, old: str, new: str, selection: Selection | None = None) -> list[ChangeDict]:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from omnicdc.clients.migration.changes import Change, changes_of
+from omnicdc.clients.migration.plans import is_plan, is_report, items_of, undone_items
 from omnicdc.errors import ConfigError, RegistryError
 from omnicdc.filesystem.atomic import replace
 from omnicdc.formats.answer import as_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from omnicdc.clients.migration.plans import PlanAnswer
+    from omnicdc.clients.migration.reports import ApplyAnswer
+
+PLAN = "`omnicdc migrate plan … --out FILE` makes a plan"
+APPLY = "`omnicdc migrate apply PLAN` makes the report: PLAN.report"
 
 FORMATS = ".json, .yaml, .yml or .csv"
 
@@ -33,20 +42,55 @@ def read_changes(path: Path) -> list[Change]:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8, at byte {exc.start}") from exc
-    try:
+    with _named(path):
         return changes_of(reader(text))
+
+
+def read_plan(path: Path) -> PlanAnswer:
+    """Return a plan that was written by `write_answer`. Raises ConfigError, also for a report."""
+    found: PlanAnswer = _answer_in(path, PLAN)
+    if is_report(found):
+        raise ConfigError(
+            f"{path} is the report of an apply, and not a plan",
+            hint=f"to take the apply back: `omnicdc migrate undo {path}`; to change more: {PLAN}",
+        )
+    with _named(path):
+        items_of(found)
+    return found
+
+
+def read_report(path: Path) -> ApplyAnswer:
+    """Return a report that was written by `write_answer`. Raises ConfigError, also for a plan."""
+    found: ApplyAnswer = _answer_in(path, APPLY)
+    if is_plan(found):
+        report = path.with_name(f"{path.name}.report")
+        raise ConfigError(
+            f"{path} is a plan, and not the report of an apply",
+            hint=f"`omnicdc migrate undo {report}`"
+            if report.exists()
+            else f"`omnicdc migrate apply {path}` makes the report: {report}",
+        )
+    with _named(path):
+        undone_items(found)
+    return found
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in the message of a ConfigError."""
+    try:
+        yield
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc.message}", hint=exc.hint) from exc
 
 
-def read_answer(path: Path) -> Any:  # noqa: ANN401 - a plan or a report
-    """Return a plan or a report that was written by `write_answer`. Raises ConfigError."""
+def _answer_in(path: Path, hint: str) -> Any:  # noqa: ANN401 - a plan or a report
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as exc:
-        raise ConfigError(f"{path}: {exc.strerror}") from exc
+        raise ConfigError(f"{path}: {exc.strerror}", hint=hint) from exc
     except ValueError as exc:
-        raise ConfigError(f"{path}: not JSON: {exc}") from exc
+        raise ConfigError(f"{path}: not JSON: {exc}", hint=hint) from exc
 
 
 def write_answer(path: Path, answer: object) -> None:

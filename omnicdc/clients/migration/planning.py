@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from omnicdc import db, verify
 from omnicdc.answers.plan.rendering import Rendering
 from omnicdc.answers.plan.trial import guard_fault, rolled_back
@@ -13,8 +11,8 @@ from omnicdc.capture.watch_list import derive
 from omnicdc.clients.migration.conflicts import Host, Obstacle, duplicates, losses
 from omnicdc.clients.migration.plans import plan_answer, planned_item, would_be
 from omnicdc.clients.migration.rows import read_facts, read_table, read_values, update
-from omnicdc.clients.migration.writing import refusals
-from omnicdc.db.errors import first_line
+from omnicdc.clients.migration.writing import REFUSED, refusals
+from omnicdc.db.errors import with_detail
 from omnicdc.errors import ConfigError
 from omnicdc.formats.item import same
 from omnicdc.inputs.parts import InputSettings, peoples_files
@@ -111,9 +109,10 @@ def _made(conn: db.Connection, table: ProjectTable, changes: Sequence[Change]) -
         with conn.transaction():
             update(conn, table, changes)
             db.execute(conn, "check_constraints")
-    except (psycopg.IntegrityError, psycopg.DataError) as exc:
+    except REFUSED as exc:
         uuids = tuple(it.uuid for it in changes) if len(changes) == 1 else ()
-        return Obstacle("refused", uuids, first_line(exc), "change the plan: CMP refuses this")
+        hint = exc.diag.message_hint or "change the plan: CMP refuses this"
+        return Obstacle("refused", uuids, with_detail(exc), hint)
     return None
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AGAIN = "plan again: `client.plan(changes)` or `omnicdc migrate plan`"
 
+APPLY = "`client.apply(plan)` returns it; `omnicdc migrate apply PLAN` writes it: PLAN.report"
+
 
 class PlannedItem(TypedDict):
     """One project of a plan. A key that a json column does not have is not in `before` or `after`."""
@@ -102,15 +104,27 @@ def would_be(before: Values, change: Change) -> Values:
     return {name: value for name, value in (before | dict(change.set)).items() if name not in change.unset}
 
 
+def is_plan(answer: object) -> bool:
+    """Whether an answer is one of `plan`."""
+    return isinstance(answer, dict) and answer.keys() >= {"items", "losses"}
+
+
+def is_report(answer: object) -> bool:
+    """Whether an answer is one of `apply` or `undo`."""
+    return isinstance(answer, dict) and answer.keys() >= {"items", "batches"}
+
+
 def items_of(plan: object) -> list[PlannedItem]:
     """Return the projects of a plan that a caller gives. Raises ConfigError if it is no plan."""
     items = plan.get("items") if isinstance(plan, dict) else None
+    if is_report(plan):
+        raise ConfigError("this is the report of an apply, and not a plan", hint=AGAIN)
     if not isinstance(items, list):
-        raise ConfigError(f"not a plan: {plan!r:.100}", hint=AGAIN)
+        raise ConfigError("not a plan: it has no list `items`", hint=AGAIN)
     keys = PlannedItem.__required_keys__
     for item in items:
         if not isinstance(item, dict) or not keys <= item.keys():
-            raise ConfigError(f"not a project of a plan: {item!r:.100}", hint=AGAIN)
+            raise ConfigError("not a plan: its `items` are not the projects of a plan", hint=AGAIN)
     return items
 
 
@@ -129,11 +143,13 @@ def reversed_item(item: PlannedItem) -> PlannedItem:
 def undone_items(report: object) -> list[PlannedItem]:
     """Return the items that restore what an apply changed, by its report. Raises ConfigError."""
     items = report.get("items") if isinstance(report, dict) else None
+    if is_plan(report):
+        raise ConfigError("this is a plan, and not the report of an apply", hint=APPLY)
     keys = {"uuid", "name", "before", "after", "result"}
     if not isinstance(items, list) or not all(isinstance(it, dict) and keys <= it.keys() for it in items):
         raise ConfigError(
-            f"not a report of an apply: {report!r:.100}",
-            hint="`omnicdc migrate apply` writes it: PLAN.report",
+            "not a report of an apply: it has no list `items` of projects with their `result`",
+            hint=APPLY,
         )
     if isinstance(report, dict) and report.get("dry_run"):
         raise ConfigError("this is the report of a dry run: nothing was applied", hint="apply the plan first")

@@ -48,7 +48,11 @@ class ProjectTable:
                 known = ", ".join(sorted(self.json_columns.keys() - {"id"}))
                 raise ConfigError(f"{self.name} has no column {column!r}", hint=f"it has {known}")
             if dot and not is_json:
-                raise ConfigError(f"{field}: column {column} of {self.name} is not of type json or jsonb")
+                others = ", ".join(sorted(name for name, it in self.json_columns.items() if it))
+                raise ConfigError(
+                    f"{field}: column {column} of {self.name} is not of type json or jsonb",
+                    hint=f"set {column} itself" + (f", or a key of {others}" if others else ""),
+                )
 
 
 def read_table(conn: db.Connection, name: str) -> ProjectTable:

@@ -33,7 +33,7 @@ def selected(projects: Iterable[Facts], selection: Selection) -> list[Facts]:
 
 
 def one_project(projects: Iterable[Facts], name: str) -> Facts:
-    """Return the project with this name or UUID. Raises ConfigError if there is none, or several."""
+    """Return the project with this name, key or UUID. Raises ConfigError if there is none, or several."""
     found = _named(list(projects), name)
     if len(found) > 1:
         uuids = ", ".join(sorted(one.uuid for one in found))

@@ -14,7 +14,7 @@ from omnicdc.clients.migration.journal import Batch, Journal, committed
 from omnicdc.clients.migration.plans import change_of, changed_since, is_done
 from omnicdc.clients.migration.rows import read_values, update
 from omnicdc.db.connection import role_of
-from omnicdc.db.errors import first_line
+from omnicdc.db.errors import first_line, with_detail
 from omnicdc.errors import ConfigError, DatabaseUnavailable, OmnicdcError
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from omnicdc.clients.migration.plans import PlannedItem
     from omnicdc.clients.migration.rows import ProjectTable
+
+REFUSED = (psycopg.DataError, psycopg.IntegrityError, pg.RaiseException)
+"""The errors of a value or a row that CMP refuses, by its constraints or by its own triggers."""
 
 AGAIN = "plan again, and review what changed"
 
@@ -114,6 +117,7 @@ def refusals(table: ProjectTable) -> Iterator[None]:
                 f"{doing}: {first_line(cause)}",
                 hint=f"grant select, update on {table.name} to {role_of(cause)}",
             ) from cause
-        if isinstance(cause, (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)):
-            raise ConfigError(f"{doing}: {first_line(cause)}", hint="change the plan") from cause
+        if isinstance(cause, (*REFUSED, psycopg.ProgrammingError)):
+            hint = cause.diag.message_hint or "change the plan"
+            raise ConfigError(f"{doing}: {with_detail(cause)}", hint=hint) from cause
         raise

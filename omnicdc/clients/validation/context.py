@@ -51,6 +51,8 @@ class Files:
     """The registries that another process changed since omnicdc published them, to their paths."""
     restores: bool = True
     """Whether the daemon restores them: the setting `on_drift`."""
+    holds: Mapping[str, Fault] = field(default_factory=dict)
+    """The registries that the daemon of this host holds: a rebuild does not write them."""
     missing_paths: frozenset[str] = frozenset()
     """The `local_paths` of overrides that do not exist on this host."""
 

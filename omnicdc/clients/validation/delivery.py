@@ -63,23 +63,36 @@ def drift(context: Context) -> Iterator[Finding]:
     files = context.files
     for registry, path in files.drifted.items() if files else ():
         yield finding(
-            "drift", Place(where=path), f"{registry} was changed outside omnicdc",
+            "drift", Place(where=path),
+            with_hold(files, f"{registry} was changed outside omnicdc", registry),
             remedy(files, registry), repairable=is_repairable(files, registry),
         )  # fmt: skip
 
 
-def is_repairable(files: Files | None, registry: str) -> bool:
-    """Return whether a rebuild writes a registry again that differs.
+def is_repairable(files: Files | None, *registries: str) -> bool:
+    """Return whether a rebuild writes registries again that differ."""
+    return files is not None and all(_is_written(files, it) for it in registries)
 
-    With `on_drift: alert` the daemon leaves an external change in the file.
+
+def _is_written(files: Files, registry: str) -> bool:
+    """Return whether the daemon writes a registry that differs.
+
+    It writes no registry that is held. With `on_drift: alert` it leaves an external change in the file.
     """
-    return files is not None and (files.restores or registry not in files.drifted)
+    return registry not in files.holds and (files.restores or registry not in files.drifted)
 
 
-def remedy(files: Files | None, registry: str) -> str:
-    """Return the command that writes a registry again that differs."""
-    if files is None or is_repairable(files, registry):
+def with_hold(files: Files | None, detail: str, *registries: str) -> str:
+    """Return the detail of a difference, with why one of these registries is held, if it is."""
+    hold = next((files.holds[it] for it in registries if it in files.holds), None) if files else None
+    return f"{detail}; the registry is held: {hold.reason}" if hold else detail
+
+
+def remedy(files: Files | None, *registries: str) -> str:
+    """Return the command that writes registries again that differ: of the first that a rebuild leaves."""
+    left = next((it for it in registries if files and not _is_written(files, it)), None)
+    if files is None or left is None:
         return REBUILD
-    return (
-        f"on_drift: alert leaves it; a backup is in STATE/drift; to restore it: rm {files.drifted[registry]}"
-    )
+    if hold := files.holds.get(left):
+        return hold.hint
+    return f"on_drift: alert leaves it; a backup is in STATE/drift; to restore it: rm {files.drifted[left]}"

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from omnicdc.clients.validation.delivery import is_repairable, remedy
+from omnicdc.clients.validation.delivery import is_repairable, remedy, with_hold
 from omnicdc.clients.validation.findings import Place, finding
 from omnicdc.formats.urls import github, url_key
 from omnicdc.inputs.inventory import GONE, SOURCE
@@ -36,14 +36,16 @@ def registries(context: Context) -> Iterator[Finding]:
             # Without a difference CMP itself cannot be read; a rebuild would not help.
             repairs_file = repairs and difference is not None
             yield finding(
-                "registry_differs", Place(where=report.registry), report.detail,
+                "registry_differs", Place(where=report.registry),
+                with_hold(files, report.detail, report.registry),
                 remedy(files, report.registry) if difference else report.hint, repairable=repairs_file,
             )  # fmt: skip
         for entry in difference.entries if difference else ():
             yield _differing(context, compared, entry)
         for name, (expected, found) in difference.header.items() if difference else ():
             yield finding(
-                "registry_differs", Place(where=report.registry), f"its header has another {name}",
+                "registry_differs", Place(where=report.registry),
+                with_hold(files, f"its header has another {name}", report.registry),
                 remedy(files, report.registry), expected=expected, found=found, repairable=repairs,
             )  # fmt: skip
 
@@ -69,12 +71,12 @@ def disagreements(context: Context) -> Iterator[Finding]:
             url, expected = it.url_of(project), mirror.url_of(project)
             if url is not None and url != expected:
                 known, name = context.projects.get(project), mirror.registry.name
+                what = f"{name} does not have the project" if expected is None else f"{name} has another URL"
                 yield finding(
                     "registries_disagree",
                     Place(project, known.name if known else None, it.registry.name),
-                    f"{name} does not have the project" if expected is None else f"{name} has another URL",
-                    remedy(files, it.registry.name), expected=expected, found=url,
-                    repairable=is_repairable(files, it.registry.name) and is_repairable(files, name),
+                    with_hold(files, what, it.registry.name, name), remedy(files, it.registry.name, name),
+                    expected=expected, found=url, repairable=is_repairable(files, it.registry.name, name),
                 )  # fmt: skip
 
 
@@ -127,7 +129,7 @@ def _differing(context: Context, compared: Compared, entry: EntryDifference) -> 
     return finding(
         "registry_differs",
         Place(project, known.name if known else None, compared.report.registry),
-        f"{entry.entry_key}: {what}",
+        with_hold(context.files, f"{entry.entry_key}: {what}", compared.report.registry),
         remedy(context.files, compared.report.registry),
         expected={name: pair[0] for name, pair in entry.fields.items()} or None,
         found={name: pair[1] for name, pair in entry.fields.items()} or None,

@@ -22,6 +22,7 @@ from omnicdc.model import Fault
 from omnicdc.registries.catalog import registries
 from omnicdc.registries.tables import find_tables, qualified
 from omnicdc.verify.audit import compare_all
+from omnicdc.verify.holds import read_holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -84,6 +85,7 @@ def _files(conn: db.Connection, config: Config, progress: Callable[[str], None])
         {key: found for key, clone in inputs.clones.items() if (found := _manifest(clone))},
         _drifted(root, compared),
         config.on_drift == "restore",
+        read_holds(conn, config),
         frozenset(path for path in paths if not os.path.exists(path)),  # noqa: PTH110 - never raises
     )
 
