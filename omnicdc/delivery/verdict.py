@@ -177,7 +177,7 @@ def _given_up(observed: Observation, waited_s: float) -> Verdict:
     late = [consumer for consumer in observed.consumers if consumer.alive and not _up_to_date(consumer)]
     timings = "; ".join(
         (
-            f"{consumer.name} has {consumer.behind} changes to publish"
+            f"{consumer.name} has {consumer.behind} change{'' if consumer.behind == 1 else 's'} to publish"
             if consumer.behind
             else f"{consumer.name} has yet to write {', '.join(consumer.pending)}"
             if consumer.pending

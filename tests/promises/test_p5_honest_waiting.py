@@ -235,7 +235,7 @@ def test_timeout_of_a_daemon_that_hangs(cmp: Cmp, host: Host) -> None:
     daemon.process.send_signal(signal.SIGCONT)
 
     assert answer[:2] == barrier[:2] == ("timeout", 3)
-    assert "host has 1 changes to publish" in answer[2]["detail"]
+    assert "host has 1 change to publish" in answer[2]["detail"]
     assert ask(host, "--token", token)[:2] == ("published", 0)
 
 
@@ -285,5 +285,5 @@ def test_a_wait_for_many_hosts_waits_for_the_slowest(cmp: Cmp, host: Host, tmp_p
         other.close()
 
     assert both[:2] == ("timeout", 3)
-    assert "other has 1 changes" in both[2]["detail"]
+    assert "other has 1 change to" in both[2]["detail"]
     assert one[:2] == later[:2] == ("published", 0)
