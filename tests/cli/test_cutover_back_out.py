@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from faults.disk.mounts import filled, mount_tmpfs
-from support.host import CANONICAL, INVENTORY, PROJECT
+from support.host import CANONICAL, COMMAND, INVENTORY, PROJECT, process, until
 from support.trial import as_omni_left_it, begin_trial
+
+from omnicdc.files.lock import holder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,3 +129,29 @@ def test_a_full_disk_refuses_back_out_and_switch_before_anything_changes(
     assert still == (served, settings)
     assert done.returncode == 0, done.stderr
     assert files(host) == before
+
+
+@pytest.mark.usefixtures("by_omni")
+def test_a_daemon_that_hangs_is_named_and_a_change_that_stays_is_no_refusal(host: Host) -> None:
+    """The second time, the configuration file cannot be changed back."""
+    before, file = configured(host), host.root.with_name("omnicdc.yaml")
+    serving = holder_of(host.root)
+    assert serving
+    command = [COMMAND, "cutover", "back-out", "--yes", "--timeout", "2"]
+    os.kill(serving, signal.SIGSTOP)
+    try:
+        refused = host.run(*command[1:])
+        unchanged = configured(host)
+        with process(command, host.env) as running:
+            until(lambda: configured(host) != before, "the setting is changed")
+            file.unlink()
+            file.mkdir()
+            _, error = running.communicate()
+    finally:
+        os.kill(serving, signal.SIGCONT)
+
+    assert (refused.returncode, unchanged) == (2, before)
+    assert f"process {serving} did not report within 2 s" in refused.stderr
+    assert "`systemctl stop omnicdc`, then `omnicdc cutover back-out`" in refused.stderr
+    assert running.returncode == 1
+    assert f"{file} is changed, and could not be changed back: " in error
