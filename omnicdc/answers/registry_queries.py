@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from omnicdc.config.settings import Config
     from omnicdc.registries.scanner import Scanner
     from omnicdc.registries.tables import Tables
+
+
+SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+"""Where systemd looks for the programs of a service; a user may look in fewer directories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,25 @@ def untabled(config: Config, scanners: Mapping[str, Scanner]) -> dict[str, str]:
         for source in scanner.sources
         if source in lacking
     }
+
+
+def programless(config: Config, scanners: Mapping[str, Scanner]) -> dict[str, str]:
+    """Return the registries, and `on_publish`, whose command names a program that this host does not have."""
+    commands = [("on_publish", config.origins.get("on_publish", ""), "on_publish", config.on_publish)]
+    for name, scanner in scanners.items():
+        place = f"{scanner.place_in_query()}: registry {name}"
+        commands += [(name, place, "check", scanner.validator), (name, place, "on_publish", scanner.hook)]
+    return {
+        name: f"{place}: {setting} names a program that does not exist here: {command[0]}"
+        for name, place, setting, command in commands
+        if command and not _exists(command[0])
+    }
+
+
+def _exists(program: str) -> bool:
+    if "/" in program:
+        return os.path.exists(program)  # noqa: PTH110 - never raises
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SERVICE_PATH}") is not None
 
 
 def _query_fault(conn: db.Connection, scanner: Scanner, tables: Tables) -> str:

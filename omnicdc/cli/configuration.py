@@ -125,17 +125,18 @@ def check_config(*, offline: bool, output: Output, **given: Any) -> None:
 def _check(config: Config, output: Output, *, offline: bool) -> None:
     """Print the answer, and exit."""
     from omnicdc import db
-    from omnicdc.answers.registry_queries import Trial, try_queries, untabled
+    from omnicdc.answers.registry_queries import Trial, programless, try_queries, untabled
     from omnicdc.capture.watch_list import derive
     from omnicdc.registries.catalog import registries
 
     scanners = registries(config)
     watch = derive(scanners.values())
-    trial = Trial()
+    trial, lacking = Trial(), untabled(config, scanners)
     if not offline:
+        lacking = programless(config, scanners) | lacking
         with db.connect(config.target) as conn:
             trial = try_queries(conn, config, scanners)
-    faults = {**untabled(config, scanners), **trial.faults}
+    faults = {**lacking, **trial.faults}
     result = {
         "good": not faults,
         "faults": faults,
@@ -146,11 +147,14 @@ def _check(config: Config, output: Output, *, offline: bool) -> None:
     def text() -> None:
         for name, scanner in scanners.items():
             reads = ", ".join(f"{it} ({', '.join(watch.fields_of(it))})" for it in scanner.sources)
-            scan = "; each change scans everything" if name in trial.full or not scanner.targeted else ""
+            alone = scanner.targeted and name not in trial.full
+            scan = "a change scans its row alone" if alone else "each change scans everything"
             fault = faults.get(name)
-            say(f"{name}: {scanner.path} from {reads}{scan}", good=fault is None)
+            say(f"{name}: {scanner.path} from {reads}; {scan}", good=fault is None)
             if fault:
                 say(f"  {fault}")
+        if "on_publish" in faults:
+            say(faults["on_publish"], good=False)
 
     answer(result, output, text)
     sys.exit(NO if faults else YES)

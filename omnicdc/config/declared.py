@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from omnicdc.config.readers import A_LIST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from ruamel.yaml.nodes import MappingNode, Node
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 Format = Literal["json", "json-list", "ndjson", "yaml", "csv", "lines"]
 
 FORMATS: tuple[str, ...] = get_args(Format)
+
+_WITHOUT_HEADER = ("csv", "ndjson")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -210,7 +213,8 @@ def read_registries(file: Path, source: str, node: Node, faults: list[str]) -> t
 
 def _read(reader: _Reader, node: MappingNode, faults: list[str]) -> Declared | None:
     """Read one registry; None if it has a fault."""
-    before, lines = len(faults), _is_lines(node)
+    before, format_ = len(faults), _format(node)
+    lines = format_ == "lines"
     readers: Mapping[str, tuple[str, Callable[[Node], object]]] = {
         "name": ("name", reader.name),
         "path": ("path", reader.path),
@@ -228,7 +232,7 @@ def _read(reader: _Reader, node: MappingNode, faults: list[str]) -> Declared | N
             }
             if lines
             else {
-                "header": ("header", reader.members),
+                **({} if format_ in _WITHOUT_HEADER else {"header": ("header", reader.members)}),
                 "entry": ("entry", reader.lines),
                 "entries": ("entries", reader.line),
             }
@@ -238,7 +242,7 @@ def _read(reader: _Reader, node: MappingNode, faults: list[str]) -> Declared | N
     for key, value in node.value:
         try:
             if not isinstance(key.value, str) or key.value not in readers:
-                raise reader.fault(key, f"a registry has no {key.value!r:.60}; it has {', '.join(readers)}")
+                raise reader.fault(key, _unknown(str(key.value), format_, readers))
             name, read = readers[key.value]
             if name in values:
                 raise reader.fault(key, f"{key.value} is set twice")
@@ -254,5 +258,13 @@ def _read(reader: _Reader, node: MappingNode, faults: list[str]) -> Declared | N
     return Declared(place=Place(reader.file, node.start_mark.line + 1), **values)
 
 
-def _is_lines(node: MappingNode) -> bool:
-    return any(key.value == "format" and value.value == "lines" for key, value in node.value)
+def _unknown(key: str, format_: str, known: Iterable[str]) -> str:
+    """Say that a registry has no such key."""
+    if near := get_close_matches(key, known, n=1, cutoff=0.7):
+        return f"a registry has no {key!r:.60}, did you mean {near[0]}?"
+    of = f" of format {format_}" if format_ in FORMATS else ""
+    return f"a registry{of} has no {key!r:.60}; it has {', '.join(known)}"
+
+
+def _format(node: MappingNode) -> str:
+    return next((str(value.value) for key, value in node.value if key.value == "format"), "")

@@ -55,7 +55,9 @@ def table(given: str) -> tuple[str, str]:
     """Read SOURCE=TABLE. Return the source, and the table's name; an empty one means that CMP lacks it."""
     source, assigned, name = (part.strip() for part in line(given).partition("="))
     if not assigned or not re.fullmatch(r"[a-z_][a-z0-9_]*", source):
-        raise ValueError("SOURCE=TABLE expected, such as projects=cmp.projects")
+        raise ValueError(
+            "SOURCE=TABLE expected, such as projects=cmp.projects; in a file {projects: cmp.projects}"
+        )
     if name:
         table_parts(name)
     return source, name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from omnicdc.errors import ConfigError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 RANK = 1000
 """Declared registries are published after the others, in the order of the configuration."""
+
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 _LAYOUTS: dict[str, Callable[[Shape], RecordLayout]] = {
     "json": JsonObject,
@@ -129,14 +133,17 @@ def _layout(declared: Declared, reads: Reads) -> RecordLayout:
     shown = declared.entry or (columns[1:] if declared.format == "json" else columns)
     if not shown:
         raise _fault(declared, "the query returns nothing but the key")
-    if declared.header and (declared.entries is None or declared.format in ("ndjson", "csv")):
-        raise _fault(declared, "a header needs `entries: NAME`, and a format json, json-list or yaml")
+    if declared.header and declared.entries is None:
+        raise _fault(declared, "a header needs `entries: NAME`")
     header = dict(declared.header)
     if declared.entries in header:
         raise _fault(declared, f"header must not have the key {declared.entries}: the entries stand there")
     for name, value in header.items():
         if isinstance(value, str) and value not in (COUNT, TIME) and any(it in value for it in (COUNT, TIME)):
             raise _fault(declared, f"header: {name} must be {COUNT} or {TIME} alone, or another text")
+        near = get_close_matches(str(value), (COUNT, TIME), n=1, cutoff=0.7)
+        if near and value not in near and _PLACEHOLDER.fullmatch(str(value)):
+            raise _fault(declared, f"header: {name} is {value}, did you mean {near[0]}?")
     return _LAYOUTS[declared.format](Shape(columns, shown, header, declared.entries))
 
 

@@ -92,7 +92,7 @@ class _Analysis:
 
     def result(self, select: ast.SelectStmt) -> Reads:
         if select.sortClause:
-            self._refuse("be ordered: the registry has an order of its own", select.sortClause[0])
+            self._refuse("be ordered: `sort` of the registry orders it", select.sortClause[0])
         scope = self._select(select, None, frozenset())
         main = first_table(select, {})
         if main is None:

@@ -112,3 +112,61 @@ def test_a_held_registry_names_its_line(cmp: Cmp, host: Host, file: Path) -> Non
     found = host.run("rebuild", "--dry-run", "-o", "text", COLUMNS="1000")
 
     assert f'{file}:7:24: registry mine: column "kind" does not exist - fix the query' in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "fault"),
+    [
+        ("fromat: csv", 8, "a registry has no 'fromat', did you mean format?"),
+        ("header: x", 8, "a registry of format csv has no 'header'; it has name, path, query"),
+        ("colour: x", 8, "a registry of format csv has no 'colour'; it has name, path, query"),
+    ],
+)
+def test_a_key_that_a_registry_does_not_have_is_named(
+    host: Host, file: Path, more: str, line: int, fault: str
+) -> None:
+    file.write_text(DECLARED.format(root=host.root, query="select id, name from agents") + f"    {more}\n")
+
+    found = host.run("config", "check", "--offline", COLUMNS="1000")
+
+    assert found.returncode == 2
+    assert f"{file}:{line}: {fault}" in found.stderr
+
+
+@pytest.mark.parametrize(("value", "returncode"), [("{cuont}", 2), ("{count}", 0), ("count", 0), ("{x}", 0)])
+def test_a_misspelled_placeholder_of_a_header_is_a_fault(
+    host: Host, file: Path, value: str, returncode: int
+) -> None:
+    text = DECLARED.format(root=host.root, query="select id, name from agents").replace("csv", "json")
+    file.write_text(f'{text}    entries: rows\n    header: {{total: "{value}"}}\n')
+
+    found = host.run("config", "check", "--offline", COLUMNS="1000")
+
+    assert found.returncode == returncode, found.stderr
+    assert ("did you mean {count}?" in found.stderr) is (returncode == 2)
+
+
+def test_a_program_that_does_not_exist_is_reported(host: Host, file: Path) -> None:
+    text = DECLARED.format(root=host.root, query="select id, name from agents")
+    commands = (
+        "    check: [/no/such/check]\n    on_publish: [sh, -c, 'true']\non_publish: [no-such-hook, now]\n"
+    )
+    file.write_text(text + commands)
+
+    found = host.run("config", "check", "-o", "text", COLUMNS="1000")
+    offline = host.run("config", "check", "--offline")
+
+    assert (found.returncode, offline.returncode) == (1, 0)
+    missing = "names a program that does not exist here:"
+    assert f"{file}:7: registry mine: check {missing} /no/such/check\n" in found.stdout
+    assert f"{file}:10: on_publish {missing} no-such-hook\n" in found.stdout
+
+
+def test_the_check_shows_whether_a_row_can_be_read_alone(host: Host, file: Path) -> None:
+    file.write_text(DECLARED.format(root=host.root, query="select id, name from agents limit 5"))
+
+    found = host.run("config", "check", "-o", "text", COLUMNS="1000")
+
+    scans = {line.split(":")[0]: line.rpartition("; ")[2] for line in found.stdout.splitlines()}
+    assert scans["mine"] == "each change scans everything"
+    assert scans["cmp_agents"] == "a change scans its row alone"
