@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.db.conninfo import HIGHEST_PORT
 from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ LONGEST = timedelta(days=3650)
 
 _SIZES = {"": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 LOOPBACK = "127.0.0.1"
+HIGHEST_PORT = 65535
 LONGEST_NAME = 63
 """PostgreSQL cuts a longer name: the table that it finds then may be another one."""
 
