@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.db.conninfo import HIGHEST_PORT
 from omnicdc.formats.text import is_unicode
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ A_LIST = "a list expected, found one text with blanks: [PROGRAM, ARGUMENT, ...]"
 """Why a command in the configuration file is not taken. A list says where an argument ends."""
 
 LOOPBACK = "127.0.0.1"
+HIGHEST_PORT = 65535
 LONGEST_NAME = 63
 """PostgreSQL cuts a longer name: the table that it finds then may be another one."""
 
