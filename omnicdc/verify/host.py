@@ -71,7 +71,8 @@ class Host:
             else:
                 return
         if lacking:
-            db.check_schema(conn)  # without it, nothing was granted yet
+            if not db.fetch_one(conn, "schema_state")["installed"]:
+                db.check_schema(conn)  # raises: nothing was granted yet
             raise lacking
 
 

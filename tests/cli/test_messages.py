@@ -113,7 +113,7 @@ def test_a_dsn_option_that_does_not_parse_is_refused(host: Host) -> None:
     [
         ("nonsense", "write postgresql://USER@HOST:5432/DATABASE, or host=HOST"),
         ("postgresql:/genesis@x", "write postgresql://USER@HOST:5432/DATABASE, or host=HOST"),
-        ("host=x port=abc", "the port is not a number - write postgresql://"),
+        ("host=x port=abc", "the port is not a number from 1 to 65535 - write postgresql://"),
         ("postgresql://u:a/b@h/d", "in a URI, write / @ : % of a password as %2F"),
     ],
 )
@@ -124,7 +124,7 @@ def test_the_remedy_of_a_dsn_fits_its_form(host: Host, dsn: str, remedy: str) ->
 def test_a_port_of_cmp_that_is_no_number_is_shown_as_it_should_be(host: Host) -> None:
     line = _refusal(host.run("status", OMNICDC_DSN="", CMP_DB_HOST="h", CMP_DB_PORT="abc"))
 
-    assert "the port is not a number - for example CMP_DB_PORT=5432" in line
+    assert "the port is not a number from 1 to 65535 - for example CMP_DB_PORT=5432" in line
 
 
 def test_a_table_that_is_not_watched_is_named(cmp: Cmp, host: Host) -> None:
