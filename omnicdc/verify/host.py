@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg import errors
 from psycopg import sql as pgsql
 
 from omnicdc import db
@@ -71,8 +72,11 @@ class Host:
             else:
                 return
         if lacking:
-            if not db.fetch_one(conn, "schema_state")["installed"]:
-                db.check_schema(conn)  # raises: nothing was granted yet
+            try:
+                db.check_schema(conn)
+            except SchemaMismatch as exc:
+                if not isinstance(exc.__cause__, errors.InsufficientPrivilege):
+                    raise  # without the schema, nothing was granted yet
             raise lacking
 
 

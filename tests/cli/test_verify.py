@@ -22,7 +22,7 @@ def errors(host: Host, project: str, **env: str) -> set[str]:
     found = set()
     for command in COMMANDS:
         done = host.run(*(project if word == "UUID" else word for word in command), **env)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
         found.add(done.stderr)
     return found
 
