@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from omnicdc import db
-from omnicdc.capture.fingerprint import installed_sources
 from omnicdc.errors import SchemaMismatch
 from omnicdc.model import Fault
 
@@ -41,6 +40,6 @@ def read_captured(conn: Connection) -> frozenset[str] | None:
     """
     try:
         with db.translated("asking which tables are captured"), db.confined(conn):
-            return frozenset(installed_sources(conn))
+            return frozenset(row["name"] for row in db.fetch_all(conn, "sources")) or None
     except SchemaMismatch:
         return None
