@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.host import until
 
 if TYPE_CHECKING:
     from pathlib import Path
