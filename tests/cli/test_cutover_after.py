@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from support.cmp import Cmp
     from support.host import Host
 
+# One process runs these tests: a switch looks for old scanners on the whole machine, and some tests play one.
+pytestmark = pytest.mark.xdist_group("old scanners")
+
 
 def switched(host: Host) -> dict[str, Any]:
     done = host.run("cutover", "switch", "--yes")

@@ -117,9 +117,10 @@ def _writer(process: Path, file: str) -> Writer:
 
 def _command(process: Path) -> str:
     try:
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
     except OSError:
         return ""
+    return " ".join(words)  # on one line, whatever an argument contains
 
 
 def _user(process: Path) -> str:
