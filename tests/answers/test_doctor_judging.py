@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omnicdc.answers.doctor import backlog, machine, registry_files, server, service
+from omnicdc.answers.doctor import backlog, machine, registry_files, room, server, service
 from omnicdc.answers.doctor.configuration import settings_seen
 from omnicdc.answers.doctor.finding import Finding
 from omnicdc.answers.doctor.rights import CLIENT, DAEMON, Right, needed
@@ -94,7 +94,7 @@ def test_a_clock_counts_as_wrong_only_beyond_the_uncertainty(
 def test_the_disk_must_have_room_for_a_new_version_of_each_registry(
     free: int, inodes: int | None, status: str
 ) -> None:
-    assert registry_files.room(Path("/"), free, inodes, [200, 100]).status == status
+    assert room.room(Path("/"), free, inodes, [200, 100]).status == status
 
 
 def test_each_limit_of_connections_is_named() -> None:

@@ -11,7 +11,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnicdc.answers.doctor.registry_files import directory, rooms
+from omnicdc.answers.doctor.registry_files import directory
+from omnicdc.answers.doctor.room import rooms
 from omnicdc.answers.doctor.users import READ, WRITE, process_user
 from omnicdc.errors import ConfigError
 from omnicdc.files.lock import LOCK

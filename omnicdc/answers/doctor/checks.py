@@ -12,6 +12,7 @@ from omnicdc.answers.doctor import (
     machine,
     permissions,
     registry_files,
+    room,
     server,
     service,
 )
@@ -62,7 +63,7 @@ CHECKS = (
     Check("files", "root", registry_files.check_root),
     Check("files", "directories", registry_files.check_directories),
     Check("files", "lock", registry_files.check_lock),
-    Check("files", "room", registry_files.check_room),
+    Check("files", "room", room.check_room),
     Check("files", "access", registry_files.check_access),
     Check("files", "people's files", registry_files.check_peoples_files),
     Check("files", "manifest", registry_files.check_manifest, COMPARE_S),

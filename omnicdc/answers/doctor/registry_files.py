@@ -21,7 +21,7 @@ from omnicdc.verify.audit import verify_all
 from omnicdc.verify.project import UNKNOWN_INPUTS, known_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from omnicdc.answers.doctor.site import Site
     from omnicdc.answers.doctor.users import User
@@ -39,7 +39,7 @@ def check_root(site: Site) -> Iterator[Finding]:
             f"look at `findmnt -T {_quoted(root)}` and `dmesg`; repair that mount",
         )
         return
-    _exists(root)
+    exists(root)
     try:
         site.config.require_output_directory()
     except ConfigError as exc:
@@ -79,7 +79,7 @@ def directory(path: Path, user: User) -> Finding:
     Raises OSError if its status cannot be read.
     """
     quoted = _quoted(path)
-    if not _exists(path):
+    if not exists(path):
         return missing(path, user)
     if not path.is_dir():
         return fail(f"{path} is no directory", f"remove the file that stands in its place: `ls -ld {quoted}`")
@@ -109,7 +109,7 @@ def missing(path: Path, user: User) -> Finding:
     return fail(f"{path} is missing", f"`{command}`", Fix("directory", command, path, (user.uid, user.gid)))
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Whether there is a file. Raises PermissionError if that cannot be seen."""
     try:
         path.stat()
@@ -121,7 +121,7 @@ def _exists(path: Path) -> bool:
 def check_lock(site: Site) -> Iterator[Finding]:
     """Whether the process that holds the lock of the root is the daemon that serves it."""
     root = site.root
-    holder = holder_of(root) if _exists(root / LOCK) else None
+    holder = holder_of(root) if exists(root / LOCK) else None
     serving = None
     if site.has_schema:
         serving = any(it["alive"] and it["root"] == str(root) for it in site.status["consumers"])
@@ -142,52 +142,6 @@ def lock(holder: int | None, serving: bool | None, *, this_pid_space: bool) -> F
             f"`ps -fp {holder}` shows it; if it is no omnicdc that is starting: `kill {holder}`",
         )
     return ok(f"held by process {holder}")
-
-
-def check_room(site: Site) -> Iterator[Finding]:
-    """Whether the disk has room for the old and the new version of all registries at once."""
-    sizes = [
-        file.stat().st_size if _exists(file) else 0
-        for file in (site.root / it.path for it in site.scanners.values())
-    ]
-    places = [it for it in (site.config.state_dir, site.root / REGISTRY) if _exists(it)]
-    yield from rooms((it, sizes) for it in {it.stat().st_dev: it for it in places}.values())
-
-
-def rooms(sizes: Iterable[tuple[Path, Sequence[int]]]) -> Iterator[Finding]:
-    """Judge the room of each file system. `sizes` are those of the files to be written at each place.
-
-    Raises OSError if a place does not exist.
-    """
-    places: dict[int, tuple[Path, list[int]]] = {}
-    for place, below in sizes:
-        places.setdefault(place.stat().st_dev, (place, []))[1].extend(below)
-    for place, below in places.values():
-        found = os.statvfs(place)
-        yield room(place, found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None, below)
-
-
-def room(place: Path, free: int, inodes: int | None, sizes: Sequence[int]) -> Finding:
-    """Judge the space that is free at a place, in bytes, and its inodes (None: no limit)."""
-    needed, most = sum(sizes), max(sizes, default=0)
-    mount = _quoted(mount_of(place).point)
-    seen = f"{size(free)} free at {place}, the registries are {size(needed)}"
-    if inodes is not None and inodes < len(sizes) + 1:
-        return fail(f"{inodes} inodes are free at {place}", f"remove files: `df -i {mount}`")
-    if free < most:
-        return fail(f"{seen}: no room for a new version of the largest", f"free space: `df -h {mount}`")
-    if free < needed:
-        return warn(f"{seen}: no room for new versions of all at once", f"free space: `df -h {mount}`")
-    return ok(seen)
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:  # noqa: PLR2004 - the step between two units
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def check_access(site: Site) -> Iterator[Finding]:
@@ -298,7 +252,7 @@ def check_peoples_files(site: Site) -> Iterator[Finding]:
 def _nothing_published(site: Site) -> bool:
     root = site.root
     return not any(
-        _exists(root / it) for it in (Path(MANIFEST), *(Path(it.path) for it in site.scanners.values()))
+        exists(root / it) for it in (Path(MANIFEST), *(Path(it.path) for it in site.scanners.values()))
     )
 
 
